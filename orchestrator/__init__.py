@@ -1,0 +1,3 @@
+"""Bulk voice / background separation from one YAML manifest."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,22 @@
+"""The one place that reads the real clock. Everything else takes ``ports.Clock``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> float:
+        """Wall time in seconds since the epoch; may step when the machine's clock is set."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; for durations and deadlines."""
+        return time.monotonic()
+
+    async def sleep(self, delay_s: float) -> None:
+        """Let ``delay_s`` seconds pass."""
+        await asyncio.sleep(delay_s)

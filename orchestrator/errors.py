@@ -1,0 +1,256 @@
+"""The one exception tree.
+
+What may be done about an error is an attribute, set where the error is understood (``protocol.codes``, ``cloud``), never a test on its text::
+
+    OrchestratorError
+    |-- ConfigError
+    |   |-- ManifestError
+    |   `-- PlanError
+    |-- TransportError
+    |   |-- ConnectFailed
+    |   |-- SendInDoubt
+    |   `-- ReplyTimeout
+    |-- ApiError
+    |   |-- Throttled
+    |   |-- QueueUnavailable
+    |   |-- ServerFault
+    |   |-- ClockSkewed
+    |   |-- CredentialsExpired
+    |   |-- AuthRejected
+    |   |-- Rejected
+    |   `-- NotFound
+    |-- ProtocolError
+    |-- LedgerError
+    |   |-- LedgerLocked
+    |   |-- LedgerCorrupt
+    |   |-- LedgerFull
+    |   `-- LedgerMismatch
+    |-- ReportError
+    |-- EngineMissing
+    `-- RunInterrupted
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+class OrchestratorError(Exception):
+    """Something went wrong in orchestrator."""
+
+    retryable: bool = False
+    """The same thing may be tried again, later, by whoever holds the job."""
+    fatal: bool = False
+    """The whole run must stop: no other job could do better."""
+    retry_after_s: float | None = None
+    """The service asked for at least this pause."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+
+class ConfigError(OrchestratorError):
+    """The command, its environment or its configuration cannot be used as given."""
+
+    fatal = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with what the user wrote, and where.
+
+    Attributes:
+        message: What is wrong, with the offending value, what is allowed and the next step.
+        file: File name as the user gave it; empty for the command line.
+        line: Line, from 1; 0 when the fault has no line.
+        column: Column, from 1; 0 when the fault has no column.
+        path: Place in the document, for example ``inputs[3].level``.
+        hint: The nearest valid word ("did you mean ..."), or empty.
+    """
+
+    message: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    path: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """``file:line:column: path: message. hint``, without the parts that are not known."""
+        where = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        text = ": ".join(part for part in (where, self.path, self.message) if part)
+        return f"{text} {self.hint}" if self.hint else text
+
+
+class ManifestError(ConfigError):
+    """The manifest has faults."""
+
+    def __init__(self, faults: list[Fault] | tuple[Fault, ...], *, omitted: int = 0) -> None:
+        self.faults = tuple(faults)
+        self.omitted = omitted
+        lines = [str(fault) for fault in self.faults]
+        if omitted:
+            lines.append(f"... and {omitted} more")
+        super().__init__("\n".join(lines))
+
+
+class PlanError(ManifestError):
+    """The manifest is well formed, but its jobs contradict each other."""
+
+
+class TransportError(OrchestratorError):
+    """The service could not be talked to."""
+
+    retryable = True
+
+
+class ConnectFailed(TransportError):
+    """No connection was made: nothing was sent."""
+
+
+class SendInDoubt(TransportError):
+    """The request may have reached the service, but no answer came that could be understood."""
+
+
+class ReplyTimeout(SendInDoubt):
+    """The service did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAnswer:
+    """The facts of an error answer, for messages, the report and support requests.
+
+    Attributes:
+        http_status: HTTP status of the answer.
+        code: The vendor's error code, or empty if the body named none.
+        message: The vendor's text, bounded in length.
+        request_id: The vendor's id of the request, or empty.
+        trace_id: The vendor's trace id, or empty.
+    """
+
+    http_status: int = 0
+    code: str = ""
+    message: str = ""
+    request_id: str = ""
+    trace_id: str = ""
+
+
+class ApiError(OrchestratorError):
+    """The service answered with an error."""
+
+    def __init__(self, answer: ApiAnswer, message: str | None = None, *, retry_after_s: float | None = None) -> None:
+        self.answer = answer
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            message or f"{answer.code or 'HTTP ' + str(answer.http_status)}: {answer.message or 'no message'}"
+        )
+
+
+class Throttled(ApiError):
+    """The service asked to slow down; the request was not accepted."""
+
+    retryable = True
+
+
+class QueueUnavailable(Throttled):
+    """The service's queue is full or paused; the request was not accepted."""
+
+
+class ServerFault(ApiError):
+    """The service failed (5xx): whether it did the work is not known."""
+
+    retryable = True
+
+
+class ClockSkewed(ApiError):
+    """The service refused the request because the clocks differ.
+
+    Attributes:
+        server_time: The service's clock, seconds since the epoch, if it told.
+    """
+
+    retryable = True
+
+    def __init__(self, answer: ApiAnswer, message: str | None = None, *, server_time: float | None = None) -> None:
+        super().__init__(answer, message)
+        self.server_time = server_time
+
+
+class CredentialsExpired(ApiError):
+    """The temporary credentials are over; fresh ones may do."""
+
+    retryable = True
+
+
+class AuthRejected(ApiError):
+    """The credentials were refused, or lack a permission."""
+
+    fatal = True
+
+
+class Rejected(ApiError):
+    """The service refused the request for good; no job exists."""
+
+
+class NotFound(Rejected):
+    """The object, job, queue or template does not exist."""
+
+
+class ProtocolError(OrchestratorError):
+    """The service's answer could not be understood.
+
+    Attributes:
+        raw: The first bytes of the answer, for a bug report.
+    """
+
+    def __init__(self, message: str, raw: bytes = b"") -> None:
+        super().__init__(message)
+        self.raw = raw[:2000]
+
+
+class LedgerError(OrchestratorError):
+    """The ledger cannot be read or written."""
+
+    fatal = True
+
+
+class LedgerLocked(LedgerError):
+    """Another run holds this ledger."""
+
+
+class LedgerCorrupt(LedgerError):
+    """The ledger file is damaged or of another kind."""
+
+
+class LedgerFull(LedgerError):
+    """The ledger's disk is full."""
+
+
+class LedgerMismatch(LedgerError):
+    """The ledger does not agree with what this run knows: an illegal step was refused."""
+
+
+class ReportError(OrchestratorError):
+    """The report file cannot be written or continued."""
+
+    fatal = True
+
+
+class EngineMissing(OrchestratorError):
+    """The separation engine or its weights are not installed on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """Why a run stopped before its jobs had ended: ``kind`` is ``signal``, ``budget``, ``deadline`` or ``window``."""
+
+    kind: str
+    reason: str = field(default="")
+
+
+class RunInterrupted(OrchestratorError):
+    """The run was stopped before all of its jobs had ended; run again to go on."""
+
+    def __init__(self, why: Interruption) -> None:
+        super().__init__(why.reason or None)
+        self.why = why

@@ -1,0 +1,160 @@
+"""Everything that can happen in a run, as values: progress, logs and tests see the same ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.model import JobKey
+from orchestrator.states import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """The run is begun, or continued."""
+
+    run: str
+    report: str
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobsPlanned(Event):
+    """More jobs of the manifest are known: new to the ledger, open from before, done before, ended otherwise before."""
+
+    new: int = 0
+    open: int = 0
+    done: int = 0
+    ended: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFinished(Event):
+    """The whole manifest is expanded."""
+
+    total: int
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent(Event):
+    """Something happened to one job."""
+
+    key: JobKey
+    object: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobSending(JobEvent):
+    """Its intent is durable; the request leaves."""
+
+    level: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobAccepted(JobEvent):
+    """The service took it."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobReturned(JobEvent):
+    """It was refused before it could be accepted, or not sent at all, and waits for its next try."""
+
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobInDoubt(JobEvent):
+    """It was sent, and the answer is not known; it will be looked up."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobAdopted(JobEvent):
+    """It was found at the service by its key."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobProvenAbsent(JobEvent):
+    """It was looked for and does not exist; it will be sent again."""
+
+    looks: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobMoved(JobEvent):
+    """The service runs it, or holds it back."""
+
+    state: JobState
+
+
+@dataclass(frozen=True, slots=True)
+class JobRetried(JobEvent):
+    """It failed for a passing reason and is asked for again, as a new job."""
+
+    code: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded(JobEvent):
+    """It ended, and its row is in the report."""
+
+    state: JobState
+    code: str = ""
+    message: str = ""
+    took_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitPaused(Event):
+    """Nothing is sent for a while, and why."""
+
+    reason: str
+    until_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitResumed(Event):
+    """Sending goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateChanged(Event):
+    """The submit rate was adapted."""
+
+    rate_per_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping(Event):
+    """The run was asked to stop, or must."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed(Event):
+    """Something that the user should know, and that stops nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    """The run is over for now."""
+
+    exit_code: int
+    summary: dict[str, object]

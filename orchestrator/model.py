@@ -1,0 +1,495 @@
+"""The words that every part shares: media objects, job specs, jobs, and what the service says about them.
+
+Values in, values out: nothing here does I/O or asks for the time. Instants are seconds since the epoch (UTC); ``_s`` are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, NewType
+
+import orjson
+
+from orchestrator.states import JobState, Step, after
+
+JobKey = NewType("JobKey", str)
+"""The stable identity of a job spec: same object, version, parameters and outputs give the same key everywhere (``plan.job_key``)."""
+
+
+class Stem(StrEnum):
+    """One of the tracks that a separation can give."""
+
+    VOICE = "voice"
+    BACKGROUND = "background"
+    BASS = "bass"
+    DRUMS = "drums"
+
+
+class AudioMode(StrEnum):
+    """Which stems a job makes; the words are the vendor's."""
+
+    IS_AUDIO = "IsAudio"
+    IS_BACKGROUND = "IsBackground"
+    AUDIO_AND_BACKGROUND = "AudioAndBackground"
+    MUSIC_MODE = "MusicMode"
+
+    @property
+    def stems(self) -> tuple[Stem, ...]:
+        """The stems that this mode produces."""
+        return _STEMS[self]
+
+
+_STEMS: dict[AudioMode, tuple[Stem, ...]] = {
+    AudioMode.IS_AUDIO: (Stem.VOICE,),
+    AudioMode.IS_BACKGROUND: (Stem.BACKGROUND,),
+    AudioMode.AUDIO_AND_BACKGROUND: (Stem.VOICE, Stem.BACKGROUND),
+    AudioMode.MUSIC_MODE: (Stem.VOICE, Stem.BACKGROUND, Stem.BASS, Stem.DRUMS),
+}
+
+
+class Place(NamedTuple):
+    """A bucket and its region: what the vendor's host names are made of."""
+
+    bucket: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaObject:
+    """One stored file to be processed.
+
+    Attributes:
+        bucket: Bucket with its account number, ``name-1250000000``.
+        region: Region of the bucket, ``ap-chongqing``.
+        key: Object key, without a leading slash.
+        etag: Version of the content if it is known (from a listing, a list column or the manifest), without quotes; else empty.
+        size_bytes: Size, if known.
+        duration_s: Length of the sound, if known; for estimates only.
+    """
+
+    bucket: str
+    region: str
+    key: str
+    etag: str = ""
+    size_bytes: int | None = None
+    duration_s: float | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the object lies."""
+        return Place(self.bucket, self.region)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioConfig:
+    """How stems are encoded; what is None is left to the service.
+
+    Attributes:
+        codec: ``aac``, ``mp3``, ``flac``, ``amr`` or ``wav``.
+        samplerate: Hz.
+        bitrate: kbit/s.
+        channels: Channel count.
+    """
+
+    codec: str | None = None
+    samplerate: int | None = None
+    bitrate: int | None = None
+    channels: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is asked of the service: a template of the account, or inline parameters; never both."""
+
+    template_id: str = ""
+    audio_mode: AudioMode | None = None
+    audio: AudioConfig = AudioConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the stems go. Names may hold the service's own ``${ext}`` and ``${jobid}``; a stem without a name is not written."""
+
+    bucket: str
+    region: str
+    voice: str = ""
+    background: str = ""
+    bass: str = ""
+    drums: str = ""
+
+    def names(self) -> dict[Stem, str]:
+        """The stems that have a name, in the vendor's order."""
+        named = (
+            (Stem.VOICE, self.voice),
+            (Stem.BACKGROUND, self.background),
+            (Stem.BASS, self.bass),
+            (Stem.DRUMS, self.drums),
+        )
+        return {stem: name for stem, name in named if name}
+
+    @property
+    def place(self) -> Place:
+        """Where the stems lie."""
+        return Place(self.bucket, self.region)
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """Where the service tells that a job ended. A hint for others: orchestrator believes only what it asks for itself.
+
+    Attributes:
+        url: Address that the service POSTs to, or ``no`` to silence the queue's own callback.
+        format: ``XML`` or ``JSON``.
+        type: ``Url`` or ``TDMQ``.
+        mq_region: Message queue region (``sh bj gz cd hk``), for TDMQ.
+        mq_mode: ``Queue`` or ``Topic``, for TDMQ.
+        mq_name: Queue or topic name, for TDMQ.
+    """
+
+    url: str = ""
+    format: str = ""
+    type: str = ""
+    mq_region: str = ""
+    mq_mode: str = ""
+    mq_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the user asked for a job: the manifest or list file, its line (from 1, 0 if none), and the source (``inputs[2]``)."""
+
+    file: str = ""
+    line: int = 0
+    source: str = ""
+
+    def __str__(self) -> str:
+        """``file:line (source)``."""
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where} ({self.source})" if self.source else where
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What we intend to ask, before any request exists.
+
+    Attributes:
+        key: Identity (``plan.job_key``); made of media, operation and output, of nothing else.
+        media: The input.
+        operation: What to do.
+        output: Where the stems go.
+        level: JobLevel 0, 1 or 2; larger goes first.
+        user_data: The user's own pass-through text, without our key.
+        queue_id: Remote queue, or empty for the service's default.
+        callback: Callback settings, if any.
+        group: Name of the share that this job counts against when shares are fair; empty: its source.
+        origin: Where the user asked for it.
+    """
+
+    key: JobKey
+    media: MediaObject
+    operation: Operation
+    output: Output
+    level: int = 0
+    user_data: str = ""
+    queue_id: str = ""
+    callback: Callback | None = None
+    group: str = ""
+    origin: Origin = Origin()
+
+    @property
+    def wire_user_data(self) -> str:
+        """``UserData`` of the request: the key, then the user's own text."""
+        return f"{self.key} {self.user_data}" if self.user_data else self.key
+
+
+def encode_spec(spec: JobSpec) -> bytes:
+    """The spec as compact JSON, for the ledger; ``decode_spec`` reads it back."""
+    return orjson.dumps(spec)
+
+
+def decode_spec(raw: bytes | str) -> JobSpec:
+    """The spec that ``encode_spec`` wrote."""
+    data: dict[str, Any] = orjson.loads(raw)
+    operation = data["operation"]
+    mode = operation["audio_mode"]
+    data["media"] = MediaObject(**data["media"])
+    data["operation"] = Operation(
+        operation["template_id"], AudioMode(mode) if mode else None, AudioConfig(**operation["audio"])
+    )
+    data["output"] = Output(**data["output"])
+    data["callback"] = Callback(**data["callback"]) if data["callback"] else None
+    data["origin"] = Origin(**data["origin"])
+    return JobSpec(**data)
+
+
+def key_of_user_data(user_data: str) -> str:
+    """The first word of an echoed ``UserData``: our job key, if the job is ours."""
+    return user_data.split(" ", 1)[0]
+
+
+# --- what the service says ---------------------------------------------------------------------------------------------------
+
+
+class RemoteState(StrEnum):
+    """The vendor's ``State``, in our words."""
+
+    SUBMITTED = "submitted"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file that a finished job wrote; ``md5`` is lowercase hex, or empty if the service gave none."""
+
+    object: str
+    md5: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteJob:
+    """One ``JobsDetail``: the service's view of one job.
+
+    Attributes:
+        job_id: Remote job id, opaque.
+        state: Its state.
+        code: Error code; empty unless the job failed.
+        message: Error text; empty unless the job failed.
+        queue_id: Remote queue id.
+        created_at: When the service accepted it, or None.
+        started_at: When it began to run, or None.
+        ended_at: When it ended, or None.
+        input_object: Key of the input.
+        user_data: ``UserData`` as echoed.
+        files: What it wrote, in the service's order (which names no stems).
+        media_duration_s: Duration of the result as probed by the service, or None.
+    """
+
+    job_id: str
+    state: RemoteState
+    code: str = ""
+    message: str = ""
+    queue_id: str = ""
+    created_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    input_object: str = ""
+    user_data: str = ""
+    files: tuple[RemoteFile, ...] = ()
+    media_duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitReply:
+    """An accepted job and the id of the request that made it."""
+
+    job: RemoteJob
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryReply:
+    """Answer to a query: the jobs that exist and the ids that do not."""
+
+    jobs: tuple[RemoteJob, ...] = ()
+    missing: tuple[str, ...] = ()
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs to list; what is empty or None does not filter.
+
+    Attributes:
+        queue_id: Remote queue to read.
+        input_object: Exact input key.
+        states: States wanted.
+        created_from: Earliest creation time.
+        created_to: Latest creation time.
+        oldest_first: Order by creation time.
+        size: Page size, 1 to 100.
+    """
+
+    queue_id: str = ""
+    input_object: str = ""
+    states: tuple[RemoteState, ...] = ()
+    created_from: float | None = None
+    created_to: float | None = None
+    oldest_first: bool = False
+    size: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """One page of listed jobs; ``next_token`` is empty on the last page."""
+
+    jobs: tuple[RemoteJob, ...] = ()
+    next_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHead:
+    """What a HEAD tells: size, ETag without quotes, type, modification time, CRC-64/ECMA as decimal text (empty if none)."""
+
+    size_bytes: int
+    etag: str = ""
+    content_type: str = ""
+    modified_at: float | None = None
+    crc64: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """One object of a listing; ETag without quotes."""
+
+    key: str
+    size_bytes: int = 0
+    etag: str = ""
+    modified_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPage:
+    """One page of a bucket listing; ``next_marker`` is empty on the last page."""
+
+    objects: tuple[ListedObject, ...] = ()
+    next_marker: str = ""
+
+
+# --- a job being carried out -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StemFile:
+    """One stem of a finished job, as the report tells it.
+
+    Attributes:
+        stem: Which stem.
+        object: Its key.
+        md5: Lowercase hex, or empty if the service gave none.
+        size_bytes: Size found in the bucket, or None if it was not found.
+        verified: Whether it was seen in the bucket.
+    """
+
+    stem: Stem
+    object: str
+    md5: str = ""
+    size_bytes: int | None = None
+    verified: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A spec being carried out: the ledger's record of it, in memory.
+
+    ``state`` changes only through :meth:`step`. What is changed here is true once ``Ledger.save`` has returned.
+
+    Attributes:
+        id: Number in the ledger.
+        spec: What is asked.
+        state: Where it stands.
+        saved_state: The state that the ledger holds; kept by the ledger.
+        seq: Place in the order of the manifest.
+        attempts: POSTs that may have reached the service.
+        job_id: Remote job id of the present attempt, or empty.
+        past_job_ids: Remote job ids of earlier attempts, which must never be adopted again.
+        queue_id: Remote queue id, as answered.
+        request_id: Request id of the last answer to a submit.
+        adopted: Found at the service by its key instead of answered.
+        code: Why it failed or was rejected; empty otherwise.
+        message: The same in words.
+        not_before: Earliest instant of the next submit, or of the next look while in doubt.
+        intent_at: When the present attempt's intent was recorded.
+        submitted_at: When the service accepted it.
+        started_at: When the service began to run it.
+        finished_at: When it ended.
+        media_duration_s: Duration as probed by the service.
+        files: Stems of a job that succeeded.
+        run_no: Number of the run that it belongs to.
+        row: Number of its row in that run's report (from 1), or 0 while it has none; given by the ledger.
+        skipped: Its row says that it was done in an earlier run.
+    """
+
+    id: int
+    spec: JobSpec
+    state: JobState = JobState.PLANNED
+    saved_state: JobState = JobState.PLANNED
+    seq: int = 0
+    attempts: int = 0
+    job_id: str = ""
+    past_job_ids: tuple[str, ...] = ()
+    queue_id: str = ""
+    request_id: str = ""
+    adopted: bool = False
+    code: str = ""
+    message: str = ""
+    not_before: float = 0.0
+    intent_at: float | None = None
+    submitted_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    media_duration_s: float | None = None
+    files: tuple[StemFile, ...] = ()
+    run_no: int = 0
+    row: int = 0
+    skipped: bool = False
+
+    def step(self, step: Step) -> None:
+        """Go to the next state.
+
+        Raises:
+            LedgerMismatch: If the step is not legal in the present state.
+        """
+        self.state = after(self.state, step)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a manifest; it stays open until all of its jobs have ended.
+
+    Attributes:
+        id: Name and start, ``nightly-stems-20261122T010000Z``.
+        number: Counts the runs of this ledger, from 1.
+        opened_at: When it was begun.
+        report: Path of the report file.
+        resumed: It was open already, and is continued.
+        visit: Counts the times that this ledger was worked on, from 1; jobs seen by the present one carry it.
+    """
+
+    id: str
+    number: int
+    opened_at: float
+    report: str
+    resumed: bool = False
+    visit: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who works on a ledger: for the message of the one who came second."""
+
+    host: str
+    pid: int
+    since: float
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Jobs of the present run by state; ``skipped`` counts those done in an earlier run (not in ``by_state``)."""
+
+    by_state: dict[JobState, int] = field(default_factory=dict)
+    skipped: int = 0
+
+    @property
+    def total(self) -> int:
+        """All jobs of the run."""
+        return sum(self.by_state.values()) + self.skipped
+
+    def of(self, *states: JobState) -> int:
+        """How many are in one of ``states``."""
+        return sum(self.by_state.get(state, 0) for state in states)

@@ -1,6 +1,7 @@
 """The one exception tree.
 
-What may be done about an error is an attribute, set where the error is understood (``protocol.codes``, ``cloud``), never a test on its text::
+What may be done about an error is an attribute, set where the error is understood (``protocol.codes``, ``cloud``),
+never a test on its text::
 
     OrchestratorError
     |-- ConfigError
@@ -141,9 +142,7 @@ class ApiError(OrchestratorError):
     def __init__(self, answer: ApiAnswer, message: str | None = None, *, retry_after_s: float | None = None) -> None:
         self.answer = answer
         self.retry_after_s = retry_after_s
-        super().__init__(
-            message or f"{answer.code or 'HTTP ' + str(answer.http_status)}: {answer.message or 'no message'}"
-        )
+        super().__init__(message or f"{answer.code or 'HTTP ' + str(answer.http_status)}: {answer.message or 'no message'}")
 
 
 class Throttled(ApiError):

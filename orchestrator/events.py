@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.model import JobKey
-from orchestrator.states import JobState
+if TYPE_CHECKING:
+    from orchestrator.model import JobKey
+    from orchestrator.states import JobState
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,9 +214,7 @@ def decode_spec(raw: bytes | str) -> JobSpec:
     operation = data["operation"]
     mode = operation["audio_mode"]
     data["media"] = MediaObject(**data["media"])
-    data["operation"] = Operation(
-        operation["template_id"], AudioMode(mode) if mode else None, AudioConfig(**operation["audio"])
-    )
+    data["operation"] = Operation(operation["template_id"], AudioMode(mode) if mode else None, AudioConfig(**operation["audio"]))
     data["output"] = Output(**data["output"])
     data["callback"] = Callback(**data["callback"]) if data["callback"] else None
     data["origin"] = Origin(**data["origin"])

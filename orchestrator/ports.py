@@ -108,9 +108,7 @@ class ObjectStore(Protocol):
         """The content of an object, in pieces. ``NotFound`` if there is none."""
         ...
 
-    async def put(
-        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
-    ) -> ObjectHead:
+    async def put(self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream") -> ObjectHead:
         """Store an object, whole; an existing one is replaced."""
         ...
 
@@ -150,9 +148,9 @@ class Ledger(Protocol):
         """Make these specs part of the run, in this order; gives their jobs, in this order.
 
         New keys become ``planned`` jobs. Known keys become part of this run as they are: open ones go on; a succeeded one that
-        this run has not touched gets its row (``skipped``); one that ended otherwise (failed, rejected, cancelled, unfinished) in an
-        earlier run gets its row again, unless its state is in ``retry``: then it is planned anew (its remote id moves to ``past_job_ids``, its
-        attempts start at 0). An unfinished one in ``retry`` that has a remote id is looked at again instead (``submitted``).
+        this run has not touched gets its row (``skipped``); one that ended otherwise (failed, rejected, cancelled, unfinished) in
+        an earlier run gets its row again, unless its state is in ``retry``: then it is planned anew (its remote id moves to
+        ``past_job_ids``, its attempts start at 0). An unfinished one in ``retry`` that has a remote id is looked at again instead (``submitted``).
         A known key takes level, callback, queue, group, user data and origin from the new spec while it is still planned.
         A key that this visit has seen already is returned as it is.
         """

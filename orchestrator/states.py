@@ -59,9 +59,7 @@ class Step(StrEnum):
     """Asked for again, as a new job at the service."""
 
 
-TERMINAL: frozenset[JobState] = frozenset(
-    {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.REJECTED, JobState.UNFINISHED}
-)
+TERMINAL: frozenset[JobState] = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.REJECTED, JobState.UNFINISHED})
 """States that end a job for a run."""
 
 REMOTE: frozenset[JobState] = frozenset({JobState.SUBMITTED, JobState.RUNNING})
@@ -112,9 +110,7 @@ def after(state: JobState, step: Step) -> JobState:
     try:
         return _TABLE[state, step]
     except KeyError:
-        message = (
-            f"A job that is {state} cannot {step}. This is a defect of orchestrator: please report it with the ledger."
-        )
+        message = f"A job that is {state} cannot {step}. This is a defect of orchestrator: please report it with the ledger."
         raise LedgerMismatch(message) from None
 
 

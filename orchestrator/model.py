@@ -198,6 +198,11 @@ class JobSpec:
     origin: Origin = Origin()
 
     @property
+    def share(self) -> str:
+        """The name that fair shares go by: the group, or else the source that the job came from."""
+        return self.group or self.origin.source
+
+    @property
     def wire_user_data(self) -> str:
         """``UserData`` of the request: the key, then the user's own text."""
         return f"{self.key} {self.user_data}" if self.user_data else self.key

@@ -156,10 +156,10 @@ class Ledger(Protocol):
         """
         ...
 
-    async def ready(self, run: Run, limit: int, without: Collection[int], now: float) -> list[Job]:
-        """Up to ``limit`` planned jobs that this visit has seen and whose ``not_before`` has come, best level first, then by ``seq``.
+    async def ready(self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float) -> list[Job]:
+        """Up to ``limit`` planned jobs of one level and share that this visit has seen and whose ``not_before`` has come, by ``seq``.
 
-        ``without`` are ids that the caller holds already.
+        ``share`` is ``JobSpec.share``. ``without`` are ids that the caller holds already.
         """
         ...
 

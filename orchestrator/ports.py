@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.settings import EngineSettings
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    import random
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
     from orchestrator.events import Event
     from orchestrator.model import (
@@ -150,7 +154,8 @@ class Ledger(Protocol):
         New keys become ``planned`` jobs. Known keys become part of this run as they are: open ones go on; a succeeded one that
         this run has not touched gets its row (``skipped``); one that ended otherwise (failed, rejected, cancelled, unfinished) in
         an earlier run gets its row again, unless its state is in ``retry``: then it is planned anew (its remote id moves to
-        ``past_job_ids``, its attempts start at 0). An unfinished one in ``retry`` that has a remote id is looked at again instead (``submitted``).
+        ``past_job_ids``, its attempts start at 0). An unfinished one in ``retry`` that has a remote id is looked at again instead
+        (``submitted``).
         A known key takes level, callback, queue, group, user data and origin from the new spec while it is still planned.
         A key that this visit has seen already is returned as it is.
         """
@@ -214,3 +219,34 @@ class EventSink(Protocol):
     def emit(self, event: Event) -> None:
         """Take one event; must not block."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an engine is made of: the ports, filled in by the caller.
+
+    Attributes:
+        ledger: Durable state; the caller has acquired it.
+        service: The job API.
+        store: The object storage.
+        submit_limiter: Ceiling of POSTs; only the dispatcher waits on it.
+        query_limiter: Ceiling of queries; only the tracker waits on it.
+        list_limiter: Ceiling of lists; only the settler waits on it.
+        clock: Time.
+        rng: Jitter.
+        sink: Who wants to know.
+        is_transient: Whether a job that failed with this code may succeed as a new job.
+        settings: Bounds.
+    """
+
+    ledger: Ledger
+    service: JobService
+    store: ObjectStore
+    submit_limiter: Limiter
+    query_limiter: Limiter
+    list_limiter: Limiter
+    clock: Clock
+    rng: random.Random
+    sink: EventSink
+    is_transient: Callable[[str], bool]
+    settings: EngineSettings = field(default_factory=EngineSettings)

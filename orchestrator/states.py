@@ -72,6 +72,7 @@ _S, _T = JobState, Step
 _TABLE: dict[tuple[JobState, Step], JobState] = {
     (_S.PLANNED, _T.SEND): _S.SUBMITTING,
     (_S.PLANNED, _T.CANCEL): _S.CANCELLED,
+    (_S.PLANNED, _T.FAIL): _S.FAILED,  # proven absent after its last attempt
     (_S.SUBMITTING, _T.NOT_SENT): _S.PLANNED,
     (_S.SUBMITTING, _T.REFUSED): _S.PLANNED,
     (_S.SUBMITTING, _T.REJECT): _S.REJECTED,

@@ -1,0 +1,254 @@
+"""One dispatcher owns the ready queue *and* the submit limiter: a permit first, then the best job of that moment.
+
+Tasks never queue on the limiter; that is where priority dies. The ready queue holds a window of each lane (level and share); what does
+not fit stays in the ledger, and is fetched when the lane runs low. So memory does not grow with the plan, and a job of a higher level
+that is found late still overtakes everything that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from orchestrator.events import JobSending, SubmitPaused, SubmitResumed
+from orchestrator.schedule import LaneKey, ReadyQueue, lane_of
+from orchestrator.states import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from orchestrator.model import Job, Run
+    from orchestrator.ports import Parts
+    from orchestrator.retry import Breaker
+
+
+class Dispatcher:
+    """Decides which job is sent next, and when; records the intent; hands the job on.
+
+    Args:
+        parts: The ports.
+        run: The present run.
+        breaker: While it is open, only ``probe`` talks to the service.
+        record: Saves jobs; returns when they are durable.
+        room: How many more jobs ``send`` takes now.
+        send: Takes a job whose intent is durable.
+        probe: Asks the service for something harmless; true if it answered.
+        may_send: Last word before a job is taken (budgets); false stops the taking.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        run: Run,
+        breaker: Breaker,
+        record: Callable[[Sequence[Job]], Awaitable[None]],
+        room: Callable[[], int],
+        send: Callable[[Job], None],
+        probe: Callable[[], Awaitable[bool]],
+        may_send: Callable[[Job], bool],
+    ) -> None:
+        self._ledger = parts.ledger
+        self._run = run
+        self._limiter = parts.submit_limiter
+        self._breaker = breaker
+        self._clock = parts.clock
+        self._settings = parts.settings
+        self._sink = parts.sink
+        self._record = record
+        self._room = room
+        self._send = send
+        self._probe = probe
+        self._may_send = may_send
+
+        self._queue = ReadyQueue(parts.settings.age_after)
+        self._delayed: list[tuple[float, int, Job]] = []
+        self._held: set[int] = set()  # ids of every job that is in memory, wherever
+        self._spilled: set[LaneKey] = set()  # lanes with jobs that are in the ledger only
+        self._later: dict[LaneKey, float] = {}  # lanes whose next job in the ledger is due at an instant
+        self._in_flight = 0
+        self._paused_until = 0.0
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    # --- what others tell it
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Planned jobs that may be sent; those it holds already are passed over."""
+        for job in jobs:
+            if job.id not in self._held:
+                self._place(job)
+        self._wake.set()
+
+    def occupy(self, job: Job) -> bool:
+        """Count a job that is at the service already; false if it was counted before."""
+        if job.id in self._held:
+            return False
+        self._held.add(job.id)
+        self._in_flight += 1
+        return True
+
+    def give_back(self, job: Job) -> None:
+        """A job that it sent is planned again; its slot is free."""
+        self._in_flight -= 1
+        self._held.discard(job.id)
+        self._place(job)
+        self._wake.set()
+
+    def ended(self, job: Job) -> None:
+        """A job has ended; its slot is free."""
+        self._in_flight -= 1
+        self._held.discard(job.id)
+        self._wake.set()
+
+    def pause(self, delay_s: float, reason: str) -> None:
+        """Send nothing for ``delay_s`` seconds."""
+        until = self._clock.monotonic() + delay_s
+        if until > self._paused_until:
+            self._paused_until = until
+            self._sink.emit(SubmitPaused(reason, delay_s))
+            self._wake.set()
+
+    def nudge(self) -> None:
+        """Something changed elsewhere (room, a budget): look again."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Take no further job."""
+        self._stopping = True
+        self._wake.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs that hold a slot."""
+        return self._in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in memory that are not sent yet."""
+        return len(self._queue) + len(self._delayed)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits to be sent, here or in the ledger."""
+        return not (self.waiting or self._spilled or self._later)
+
+    # --- the loop
+
+    async def run(self) -> None:
+        """Send jobs until told to stop."""
+        while not self._stopping:
+            await self._until_sendable()
+            if self._stopping:
+                return
+            await self._limiter.acquire()
+            batch = self._take()
+            if not batch:
+                continue
+            await self._record(batch)
+            for job in batch:
+                self._sink.emit(JobSending(job.spec.key, job.spec.media.key, job.spec.level, job.attempts))
+                self._send(job)
+
+    def _take(self) -> list[Job]:
+        """The best jobs of this moment, as many as have a permit, a slot and a connection."""
+        batch: list[Job] = []
+        limit = min(self._room(), self._settings.in_flight - self._in_flight)
+        now = self._clock.now()
+        while len(batch) < limit and self._queue and not self._stopping:
+            if batch and not self._limiter.try_acquire():
+                break
+            job = self._queue.pop()
+            if not self._may_send(job):
+                self._queue.push(job)
+                break
+            job.step(Step.SEND)
+            job.attempts += 1
+            job.intent_at = now
+            batch.append(job)
+        self._in_flight += len(batch)
+        return batch
+
+    async def _until_sendable(self) -> None:
+        """Wait until there is a job to send, a slot and a connection for it, and no reason to be silent."""
+        while not self._stopping:
+            self._wake.clear()
+            self._release_due()
+            await self._refill()
+            if self._breaker.is_open:
+                await self._wait_for_service()
+                continue
+            pause_s = self._paused_until - self._clock.monotonic()
+            has_place = self._in_flight < self._settings.in_flight and self._room() > 0
+            if self._queue and has_place and pause_s <= 0:
+                return
+            due_s = pause_s if self._queue and has_place and pause_s > 0 else self._next_due_in_s()
+            await self._wait(due_s)
+
+    async def _wait(self, delay_s: float | None) -> None:
+        """Wait for news, or for ``delay_s`` seconds."""
+        try:
+            async with asyncio.timeout(None if delay_s is None else max(delay_s, 0.001)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _wait_for_service(self) -> None:
+        """The service is down: ask for something harmless now and then, instead of sending jobs into the dark."""
+        self._sink.emit(SubmitPaused("the service does not answer; probing", None))
+        while self._breaker.is_open and not self._stopping:
+            deadline = self._clock.monotonic() + self._breaker.next_probe_in_s()
+            while not self._stopping and (left_s := deadline - self._clock.monotonic()) > 0:
+                await self._wait(left_s)
+                self._wake.clear()
+            if not self._stopping and await self._probe():
+                self._breaker.succeeded()
+                self._sink.emit(SubmitResumed())
+
+    # --- what waits
+
+    def _place(self, job: Job) -> None:
+        lane = lane_of(job)
+        if job.not_before > self._clock.now():
+            if len(self._delayed) < self._settings.window * 4:
+                self._held.add(job.id)
+                heappush(self._delayed, (job.not_before, job.id, job))
+            else:
+                self._later[lane] = min(self._later.get(lane, job.not_before), job.not_before)
+        elif lane in self._spilled or self._queue.size_of(lane) >= self._settings.window:
+            # What waits in the ledger comes first by seq: once a lane has spilled, it is fed from the ledger only.
+            self._spilled.add(lane)
+        else:
+            self._held.add(job.id)
+            self._queue.push(job)
+
+    def _release_due(self) -> None:
+        now = self._clock.now()
+        while self._delayed and self._delayed[0][0] <= now:
+            job = heappop(self._delayed)[2]
+            # It was counted against memory already: it goes straight to the queue.
+            self._queue.push(job)
+        for lane in [lane for lane, due in self._later.items() if due <= now]:
+            del self._later[lane]
+            self._spilled.add(lane)
+
+    def _next_due_in_s(self) -> float | None:
+        due = [*self._later.values(), *([self._delayed[0][0]] if self._delayed else [])]
+        return min(due) - self._clock.now() if due else None
+
+    async def _refill(self) -> None:
+        """Fetch more of the lanes that ran low."""
+        for lane in [lane for lane in self._spilled if self._queue.size_of(lane) <= self._settings.window // 2]:
+            now = self._clock.now()
+            room = self._settings.window - self._queue.size_of(lane)
+            self._spilled.discard(lane)  # before the await: what is added meanwhile may spill again
+            jobs = await self._ledger.ready(self._run, lane.level, lane.share, room, self._held, now)
+            for job in jobs:
+                if job.id not in self._held:
+                    self._held.add(job.id)
+                    self._queue.push(job)
+            if len(jobs) >= room:
+                self._spilled.add(lane)
+            elif (due := await self._ledger.next_ready_at(self._run, self._held)) is not None and due > now:
+                self._later[lane] = min(self._later.get(lane, due), due)

@@ -1,0 +1,254 @@
+"""One row per job of a run, as JSON lines, and the summary.
+
+The ledger numbers the rows in the order in which jobs end; the file is that sequence, written down: line *n* is row *n*. So whatever a
+crash leaves behind - a missing end, half a line, a damaged middle - the file can be made right from the ledger, without a lost, doubled
+or torn row.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import orjson
+
+from orchestrator.errors import ReportError
+from orchestrator.model import Stem
+from orchestrator.states import OPEN, JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from orchestrator.model import Counts, Job, Run
+    from orchestrator.ports import Ledger
+
+ROW_SCHEMA = "orchestrator.report/1"
+SUMMARY_SCHEMA = "orchestrator.summary/1"
+
+
+def instant(seconds: float | None) -> str | None:
+    """An instant as RFC 3339 in UTC with milliseconds, as the report writes it; None stays None."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def row(job: Job, run: Run) -> dict[str, Any]:
+    """The report row of a job that has ended (``state`` is ``skipped`` for one that was done in an earlier run)."""
+    spec = job.spec
+    made = {file.stem: file.object for file in job.files}
+    names = {Stem.VOICE: "", Stem.BACKGROUND: "", **spec.output.names(), **made}
+    return {
+        "schema": ROW_SCHEMA,
+        "run": run.id,
+        "key": spec.key,
+        "state": "skipped" if job.skipped else job.state.value,
+        "level": spec.level,
+        "input": {"bucket": spec.media.bucket, "region": spec.media.region, "object": spec.media.key, "etag": spec.media.etag},
+        "output": {
+            "bucket": spec.output.bucket,
+            "region": spec.output.region,
+            **{stem.value: name for stem, name in names.items()},
+        },
+        "job_id": job.job_id,
+        "queue_id": job.queue_id,
+        "attempts": job.attempts,
+        "adopted": job.adopted,
+        "code": job.code,
+        "message": job.message,
+        "request_id": job.request_id,
+        "submitted_at": instant(job.submitted_at),
+        "started_at": instant(job.started_at),
+        "finished_at": instant(job.finished_at),
+        "media_duration_s": job.media_duration_s,
+        "files": [
+            {
+                "stem": file.stem.value,
+                "object": file.object,
+                "md5": file.md5,
+                "size_bytes": file.size_bytes,
+                "verified": file.verified,
+            }
+            for file in job.files
+        ],
+        "user_data": spec.user_data,
+    }
+
+
+def line(job: Job, run: Run) -> bytes:
+    """The row as one line of the file."""
+    return orjson.dumps(row(job, run), option=orjson.OPT_APPEND_NEWLINE)
+
+
+class ReportFile:
+    """The report of one run, appended to as jobs end.
+
+    Args:
+        path: The file; its folder is made if it is missing.
+        run: The run.
+        ledger: Where the rows are that the file lacks.
+    """
+
+    def __init__(self, path: Path, run: Run, ledger: Ledger) -> None:
+        self.path = path
+        self._run = run
+        self._ledger = ledger
+        self._file: BinaryIO | None = None
+        self._written = 0  # rows in the file
+        self._early: dict[int, Job] = {}  # rows that came before the ones in front of them
+
+    async def open(self) -> None:
+        """Begin the file, or make an existing one of this run whole again: what it lacks is written from the ledger.
+
+        Raises:
+            ReportError: If the path holds something that is not a report, or cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._written = await self._keep_sound_rows()
+            self._file = self.path.open("ab", buffering=0)
+            await self.catch_up()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def offer(self, jobs: Iterable[Job]) -> None:
+        """Write the rows of these jobs, as soon as the rows in front of them are written.
+
+        Raises:
+            ReportError: If the disk does not take them; the ledger has them, and running again writes them.
+        """
+        for job in jobs:
+            if job.row > self._written:
+                self._early[job.row] = job
+        lines: list[bytes] = []
+        while (job := self._early.pop(self._written + 1, None)) is not None:  # type: ignore[assignment]
+            lines.append(line(job, self._run))
+            self._written += 1
+        if lines:
+            self._append(b"".join(lines))
+
+    def close(self) -> None:
+        """Sync and close."""
+        if self._file is not None:
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise self._unwritable(error) from error
+            finally:
+                self._file.close()
+                self._file = None
+
+    def _append(self, data: bytes) -> None:
+        if self._file is None:
+            return
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) or 0 :]
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    async def catch_up(self) -> None:
+        """Write the rows that the ledger has and the file lacks."""
+        while rows := await self._ledger.rows(self._run, self._written, 1000):
+            before = self._written
+            self.offer(rows)
+            if self._written == before:
+                return
+
+    async def _keep_sound_rows(self) -> int:
+        """How many rows of the file are sound; what follows them is cut off, another run's report is begun anew."""
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return 0
+        sound, end = 0, 0
+        with self.path.open("rb") as file:
+            first = file.readline(1_000_000)
+            self._check_is_report(first)
+            file.seek(0)
+            while rows := await self._ledger.rows(self._run, sound, 1000):
+                before = sound
+                for job in rows:
+                    expected = line(job, self._run)
+                    if file.read(len(expected)) != expected:
+                        break
+                    sound, end = sound + 1, end + len(expected)
+                if sound - before < len(rows):
+                    break
+        os.truncate(self.path, end)
+        return sound
+
+    def _check_is_report(self, first: bytes) -> None:
+        """Refuse to write over a file that is not a report. A torn only line counts as one if it begins like one."""
+        try:
+            schema = orjson.loads(first).get("schema", "")
+        except (orjson.JSONDecodeError, AttributeError):
+            schema = ROW_SCHEMA if first.startswith(f'{{"schema":"{ROW_SCHEMA}'.encode()[: len(first)]) else ""
+        if not str(schema).startswith("orchestrator.report/"):
+            message = f"{self.path} exists and is not a report of orchestrator. Choose another file with --report, or move it away."
+            raise ReportError(message)
+
+    def _unwritable(self, error: OSError) -> ReportError:
+        return ReportError(
+            f"Cannot write the report {self.path}: {error.strerror or error}. "
+            "Nothing is lost: make room or give --report another place, and run again."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Requests made by one visit: POSTs, queries, lists, HEADs of stems."""
+
+    submits: int = 0
+    queries: int = 0
+    lists: int = 0
+    heads: int = 0
+
+
+def summary(
+    run: Run, counts: Counts, *, calls: Calls, exit_code: int, started_at: float, now: float, stopped: str, report: Path
+) -> dict[str, Any]:
+    """The totals of a run, for the terminal and for ``.summary.json``.
+
+    ``jobs`` counts by report state, open jobs by ledger state. ``calls``, ``started_at`` and ``elapsed_s`` are those of this visit.
+    """
+    by_state = {state.value: counts.by_state.get(state, 0) for state in JobState}
+    return {
+        "schema": SUMMARY_SCHEMA,
+        "run": run.id,
+        "complete": not counts.of(*OPEN),
+        "exit_code": exit_code,
+        "stopped": stopped,
+        "jobs": {"total": counts.total, "skipped": counts.skipped, **by_state},
+        "calls": {"submits": calls.submits, "queries": calls.queries, "lists": calls.lists, "heads": calls.heads},
+        "opened_at": instant(run.opened_at),
+        "started_at": instant(started_at),
+        "finished_at": instant(now),
+        "elapsed_s": round(now - started_at, 3),
+        "report": str(report),
+    }
+
+
+def summary_path(report: Path) -> Path:
+    """Where the summary of a report lies: beside it."""
+    return report.with_name(report.name.removesuffix(".jsonl") + ".summary.json")
+
+
+def write_summary(path: Path, content: dict[str, Any]) -> None:
+    """Write the summary, whole or not at all.
+
+    Raises:
+        ReportError: If the disk does not take it.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ReportError(f"Cannot write the summary {path}: {error.strerror or error}.") from error

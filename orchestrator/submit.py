@@ -1,0 +1,258 @@
+"""One attempt: the durable intent is there, the request leaves, the answer is recorded before its slot is free.
+
+A POST is never repeated here. What its answer proves decides what follows: accepted; refused (no job exists); not sent; or *in doubt*,
+which is settled by looking (``settle``), not by sending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import (
+    ApiError,
+    AuthRejected,
+    ClockSkewed,
+    ConfigError,
+    ConnectFailed,
+    CredentialsExpired,
+    OrchestratorError,
+    ProtocolError,
+    QueueUnavailable,
+    Rejected,
+    SendInDoubt,
+    ServerFault,
+    Throttled,
+)
+from orchestrator.events import JobAccepted, JobInDoubt, JobReturned
+from orchestrator.model import SubmitReply
+from orchestrator.retry import backoff_s
+from orchestrator.states import Step
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from orchestrator.model import Job
+    from orchestrator.ports import Parts
+    from orchestrator.retry import Breaker
+    from orchestrator.settings import EngineSettings
+
+
+class Verdict(Enum):
+    """Where a job goes after an attempt."""
+
+    ACCEPTED = "accepted"
+    RETURNED = "returned"
+    REJECTED = "rejected"
+    IN_DOUBT = "in_doubt"
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What an answer means for its job; ``delay_s`` is the wait of a job that was returned."""
+
+    verdict: Verdict
+    reason: str = ""
+    delay_s: float = 0.0
+
+
+Answer = SubmitReply | OrchestratorError
+
+
+def conclude(job: Job, answer: Answer, settings: EngineSettings, now: float, rng: random.Random) -> Conclusion:
+    """Take the step that the answer proves, and say where the job goes. Changes ``job``; does nothing else."""
+    match answer:
+        case SubmitReply():
+            _accept(job, answer, now)
+            return Conclusion(Verdict.ACCEPTED)
+        case ConnectFailed():
+            return _return(job, Step.NOT_SENT, answer, backoff_s(settings, 1, rng), now)
+        case Throttled():
+            return _return(job, Step.REFUSED, answer, backoff_s(settings, 1, rng), now)
+        case ClockSkewed() | CredentialsExpired() | AuthRejected():
+            # The client has corrected its clock, or fetched fresh credentials, where it could: no reason to wait.
+            return _return(job, Step.REFUSED, answer, 0.0, now)
+        case Rejected() | ConfigError():
+            job.step(Step.REJECT)
+            job.finished_at = now
+            _note(job, answer)
+            return Conclusion(Verdict.REJECTED, str(answer))
+        case SendInDoubt() | ServerFault() | ProtocolError() | OrchestratorError():
+            job.step(Step.LOSE_ANSWER)
+            _note(job, answer)
+            return Conclusion(Verdict.IN_DOUBT, str(answer))
+
+
+def _accept(job: Job, reply: SubmitReply, now: float) -> None:
+    job.step(Step.ACCEPT)
+    job.job_id = reply.job.job_id
+    job.queue_id = reply.job.queue_id
+    job.request_id = reply.request_id
+    job.adopted = False
+    job.code = job.message = ""
+    job.submitted_at = now
+    job.started_at = job.finished_at = None
+
+
+def _return(job: Job, step: Step, error: OrchestratorError, delay_s: float, now: float) -> Conclusion:
+    job.step(step)
+    job.attempts -= 1  # it proves that no job came of it: not an attempt
+    job.not_before = now + delay_s if delay_s else 0.0
+    return Conclusion(Verdict.RETURNED, str(error), delay_s)
+
+
+def _note(job: Job, error: OrchestratorError) -> None:
+    job.message = str(error)
+    job.code = type(error).__name__
+    if isinstance(error, ApiError):
+        job.code = error.answer.code or job.code
+        job.message = error.answer.message or job.message
+        job.request_id = error.answer.request_id
+
+
+class Submitter:
+    """Sends jobs over a fixed number of connections and records the answers, many per commit.
+
+    Args:
+        parts: The ports.
+        breaker: Told about answers and silence.
+        record: Saves jobs; returns when they are durable.
+        on_accepted: Takes accepted jobs.
+        on_returned: Takes jobs that are planned again.
+        on_in_doubt: Takes jobs whose answer is not known.
+        on_ended: Takes rejected jobs.
+        on_pause: Asks for silence: seconds, reason.
+        on_fatal: Asks for the end of the run: no other job could do better.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        breaker: Breaker,
+        record: Callable[[Sequence[Job]], Awaitable[None]],
+        on_accepted: Callable[[Job], None],
+        on_returned: Callable[[Job], None],
+        on_in_doubt: Callable[[Job], None],
+        on_ended: Callable[[Job], None],
+        on_pause: Callable[[float, str], None],
+        on_fatal: Callable[[OrchestratorError], None],
+    ) -> None:
+        self._service = parts.service
+        self._limiter = parts.submit_limiter
+        self._breaker = breaker
+        self._clock = parts.clock
+        self._settings = parts.settings
+        self._rng = parts.rng
+        self._sink = parts.sink
+        self._record = record
+        self._route = {
+            Verdict.ACCEPTED: on_accepted,
+            Verdict.RETURNED: on_returned,
+            Verdict.IN_DOUBT: on_in_doubt,
+            Verdict.REJECTED: on_ended,
+        }
+        self._on_pause = on_pause
+        self._on_fatal = on_fatal
+        self._outbox: asyncio.Queue[Job] = asyncio.Queue()
+        self._answers: list[tuple[Job, Answer]] = []
+        self._answered = asyncio.Event()
+        self._pending = 0  # jobs taken whose answer is not recorded yet
+        self._all_recorded = asyncio.Event()
+        self._all_recorded.set()
+        self._repaired: set[int] = set()  # jobs whose refusal by clock or credentials was followed by a correction
+        self.sent = 0
+        """POSTs that left, or may have."""
+
+    @property
+    def room(self) -> int:
+        """How many more jobs it takes now: as many again as can be on the wire, so that no connection waits for a commit."""
+        return 2 * self._settings.connections - self._pending
+
+    def put(self, job: Job) -> None:
+        """Take a job whose intent is durable."""
+        self._pending += 1
+        self._all_recorded.clear()
+        self._outbox.put_nowait(job)
+
+    async def send_loop(self) -> None:
+        """Send one job after the other; run as many of these as there may be connections."""
+        while True:
+            job = await self._outbox.get()
+            self.sent += 1
+            try:
+                answer: Answer = await self._service.submit(job.spec)
+            except OrchestratorError as error:
+                answer = error
+            self._answers.append((job, answer))
+            self._answered.set()
+
+    async def record_loop(self) -> None:
+        """Record answers, all that there are at a time, and pass the jobs on."""
+        while True:
+            await self._answered.wait()
+            self._answered.clear()
+            batch, self._answers = self._answers, []
+            await self._settle_batch(batch)
+
+    async def drain(self) -> None:
+        """Call back what has not left, wait for what has, and return when everything is recorded."""
+        withdrawn: list[tuple[Job, Answer]] = []
+        while not self._outbox.empty():
+            withdrawn.append((self._outbox.get_nowait(), ConnectFailed("withdrawn before it was sent")))
+        if withdrawn:
+            self._answers.extend(withdrawn)
+            self._answered.set()
+        await self._all_recorded.wait()
+
+    async def _settle_batch(self, batch: list[tuple[Job, Answer]]) -> None:
+        now = self._clock.now()
+        concluded = [(job, answer, conclude(job, answer, self._settings, now, self._rng)) for job, answer in batch]
+        await self._record([job for job, _, _ in concluded])
+        self._pending -= len(batch)
+        if not self._pending:
+            self._all_recorded.set()
+        for job, answer, conclusion in concluded:
+            self._feed_back(job, answer)
+            self._tell(job, conclusion)
+            self._route[conclusion.verdict](job)
+
+    def _feed_back(self, job: Job, answer: Answer) -> None:
+        """Tell limiter, breaker and run what the answer says about the service."""
+        match answer:
+            case QueueUnavailable():
+                self._breaker.succeeded()
+                delay_s = answer.retry_after_s or backoff_s(self._settings, 8, self._rng, self._settings.initial_s)
+                self._on_pause(delay_s, str(answer))
+            case Throttled():
+                self._breaker.succeeded()
+                self._limiter.throttled(answer.retry_after_s)
+            case ClockSkewed() | CredentialsExpired():
+                if job.id in self._repaired:
+                    self._on_fatal(answer)
+                self._repaired.add(job.id)
+            case AuthRejected():
+                self._on_fatal(answer)
+            case ConnectFailed() | SendInDoubt() | ServerFault():
+                self._breaker.failed()
+            case SubmitReply():
+                self._breaker.succeeded()
+                self._limiter.accepted()
+                self._repaired.discard(job.id)
+            case _:
+                self._breaker.succeeded()
+
+    def _tell(self, job: Job, conclusion: Conclusion) -> None:
+        key, name = job.spec.key, job.spec.media.key
+        match conclusion.verdict:
+            case Verdict.ACCEPTED:
+                self._sink.emit(JobAccepted(key, name, job.job_id))
+            case Verdict.RETURNED:
+                self._sink.emit(JobReturned(key, name, conclusion.reason, conclusion.delay_s))
+            case Verdict.IN_DOUBT:
+                self._sink.emit(JobInDoubt(key, name, conclusion.reason))
+            case Verdict.REJECTED:
+                pass  # told as ended

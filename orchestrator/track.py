@@ -1,0 +1,326 @@
+"""Follow accepted jobs to their end: batched polls, at moments learned from the finish times seen so far.
+
+Only ``GET /jobs/<ids>`` is believed; a callback is a hint to ask sooner. A query carries up to ten ids, so a look at one job takes along
+the others that are due soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import AuthRejected, NotFound, OrchestratorError
+from orchestrator.events import JobMoved, JobRetried, Noticed
+from orchestrator.model import QueryReply, RemoteJob, RemoteState
+from orchestrator.retry import backoff_s, decide
+from orchestrator.states import JobState, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from orchestrator.model import Job
+    from orchestrator.ports import Parts
+    from orchestrator.settings import EngineSettings
+
+
+@dataclass(slots=True)
+class Tracked:
+    """A job that is followed. Instants are monotonic.
+
+    Attributes:
+        job: The job.
+        since: When it was taken.
+        is_fresh: It was taken right after it was accepted, so that its time to the end teaches something.
+        look_at: When to look next.
+        looked_at: When it was looked at last.
+        missed: Queries in a row that did not know it.
+        missed_since: Since when.
+    """
+
+    job: Job
+    since: float
+    is_fresh: bool
+    look_at: float
+    looked_at: float = float("-inf")
+    missed: int = 0
+    missed_since: float = 0.0
+
+
+class PollPlan:
+    """When to look at a job: about when jobs like it have ended so far, then at growing intervals. Pure.
+
+    The estimate is a running mean of the time from taking a job to its end; with none seen yet, the first look comes early and the
+    interval doubles, so that a job of unknown length costs a number of looks that grows with the logarithm of its length.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._mean_s: float | None = None
+
+    def learn(self, took_s: float) -> None:
+        """A job ended ``took_s`` after it was taken."""
+        self._mean_s = took_s if self._mean_s is None else self._mean_s + 0.1 * (took_s - self._mean_s)
+
+    def next_in_s(self, waited_s: float) -> float:
+        """How long to wait until the next look at a job that was taken ``waited_s`` ago."""
+        low, high = self._settings.poll_min_s, self._settings.poll_max_s
+        mean_s = self._mean_s or 0.0
+        if waited_s < mean_s:
+            return min(max(mean_s - waited_s, low), high)
+        # Past the estimate: a quarter of what it has taken so far, or as much again where nothing was learned yet.
+        return min(max(waited_s / 4 if self._mean_s else waited_s, low), high)
+
+
+class Tracker:
+    """Polls jobs at the service until they end.
+
+    Args:
+        parts: The ports.
+        record: Saves jobs; returns when they are durable.
+        on_done: Takes jobs that the service calls done, with its answer, to be verified.
+        on_returned: Takes jobs that are planned again.
+        on_ended: Takes jobs that ended otherwise.
+        on_fatal: Asks for the end of the run.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        record: Callable[[Sequence[Job]], Awaitable[None]],
+        on_done: Callable[[Job, RemoteJob], None],
+        on_returned: Callable[[Job], None],
+        on_ended: Callable[[Job], None],
+        on_fatal: Callable[[OrchestratorError], None],
+    ) -> None:
+        self._service = parts.service
+        self._limiter = parts.query_limiter
+        self._clock = parts.clock
+        self._settings = parts.settings
+        self._rng = parts.rng
+        self._sink = parts.sink
+        self._record = record
+        self._is_transient = parts.is_transient
+        self._on_done = on_done
+        self._on_returned = on_returned
+        self._on_ended = on_ended
+        self._on_fatal = on_fatal
+        self._plan = PollPlan(parts.settings)
+        self._jobs: dict[str, Tracked] = {}  # by remote id
+        self._asked: set[str] = set()  # remote ids in a query that is under way
+        self._failures = 0
+        self._silent_until = 0.0
+        self._paused_noticed = False
+        self._wake = asyncio.Event()
+        self.queries = 0
+        """Query calls made."""
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def put(self, job: Job, *, at_once: bool = False) -> None:
+        """Follow an accepted job; ``at_once`` if it may have ended long ago (a run that goes on, an adopted job)."""
+        now = self._clock.monotonic()
+        delay_s = 0.0 if at_once else self._plan.next_in_s(0.0)
+        self._jobs[job.job_id] = Tracked(job, now, not at_once, now + delay_s)
+        self._wake.set()
+
+    def hint(self, job_id: str) -> None:
+        """Somebody says that this job has ended: look now. Unknown ids are nobody's business."""
+        tracked = self._jobs.get(job_id)
+        if tracked is not None:
+            tracked.look_at = self._clock.monotonic()
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Poll, for ever. Queries run side by side, up to the bound."""
+        slots = asyncio.Semaphore(self._settings.queries)
+        async with asyncio.TaskGroup() as queries:
+            while True:
+                await self._until_due()
+                await slots.acquire()
+                await self._limiter.acquire()
+                batch = self._batch()
+                if not batch:
+                    slots.release()
+                    continue
+                task = queries.create_task(self._query(batch))
+                task.add_done_callback(lambda _: slots.release())
+
+    async def _until_due(self) -> None:
+        while True:
+            self._wake.clear()
+            now = self._clock.monotonic()
+            look_at = min((tracked.look_at for key, tracked in self._jobs.items() if key not in self._asked), default=None)
+            if look_at is not None:
+                look_at = max(look_at, self._silent_until)
+                if look_at <= now:
+                    return
+            try:
+                async with asyncio.timeout(None if look_at is None else max(look_at - now, 0.001)):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _batch(self) -> list[Tracked]:
+        """The jobs of one query: the one that is due most, and those of its bucket that are due next."""
+        now = self._clock.monotonic()
+        free = [tracked for key, tracked in self._jobs.items() if key not in self._asked]
+        first = min(free, key=lambda tracked: tracked.look_at, default=None)
+        if first is None or first.look_at > now:
+            return []
+        place = first.job.spec.media.place
+        fresh = now - self._settings.poll_min_s
+        same = [one for one in free if one.job.spec.media.place == place and (one is first or one.looked_at <= fresh)]
+        same.sort(key=lambda tracked: tracked.look_at)
+        batch = same[: self._settings.query_size]
+        self._asked.update(tracked.job.job_id for tracked in batch)
+        return batch
+
+    async def _query(self, batch: Sequence[Tracked]) -> None:
+        ids = [tracked.job.job_id for tracked in batch]
+        self.queries += 1
+        try:
+            reply = await self._service.query(batch[0].job.spec.media.place, ids)
+        except NotFound:
+            # Some services answer so when none of the ids exists.
+            reply = QueryReply(missing=tuple(ids))
+        except OrchestratorError as error:
+            self._back_off(batch, error)
+            return
+        finally:
+            self._asked.difference_update(ids)
+            self._wake.set()
+        self._failures = 0
+        await self._take(batch, reply)
+
+    def _back_off(self, batch: Sequence[Tracked], error: OrchestratorError) -> None:
+        """Nothing was learned; ask again later. Only what no waiting can mend stops the run."""
+        if isinstance(error, AuthRejected):
+            self._on_fatal(error)
+        self._failures += 1
+        self._limiter.throttled(error.retry_after_s)
+        delay_s = backoff_s(self._settings, self._failures, self._rng, self._settings.poll_min_s / 2)
+        now = self._clock.monotonic()
+        self._silent_until = max(self._silent_until, now + delay_s)
+        for tracked in batch:
+            tracked.look_at = now + delay_s
+
+    async def _take(self, batch: Sequence[Tracked], reply: QueryReply) -> None:
+        """Work one answer into the jobs, save those that changed, hand on those that ended."""
+        by_id = {remote.job_id: remote for remote in reply.jobs}
+        changed: list[Job] = []
+        hand_on: list[Callable[[], None]] = []
+        for tracked in batch:
+            job = tracked.job
+            remote = by_id.get(job.job_id)
+            before = job.state
+            if remote is None:
+                self._miss(tracked)
+            else:
+                tracked.missed = 0
+                self._see(tracked, remote, hand_on)
+            if job.state is not before:
+                changed.append(job)
+            self._look_again(tracked)
+            if job.state in (JobState.FAILED, JobState.CANCELLED, JobState.UNFINISHED):
+                self._drop(tracked)
+                hand_on.append(lambda job=job: self._on_ended(job))  # type: ignore[misc]
+        if changed:
+            await self._record(changed)
+        for act in hand_on:
+            act()
+
+    def _see(self, tracked: Tracked, remote: RemoteJob, hand_on: list[Callable[[], None]]) -> None:
+        """Take the step that the service's word means."""
+        job = tracked.job
+        job.started_at = remote.started_at or job.started_at
+        job.media_duration_s = remote.media_duration_s or job.media_duration_s
+        match remote.state:
+            case RemoteState.SUBMITTED | RemoteState.PAUSED:
+                self._hold(job, remote.state)
+            case RemoteState.RUNNING:
+                if job.state is JobState.SUBMITTED:
+                    self._move(job, Step.START)
+            case RemoteState.SUCCEEDED:
+                job.finished_at = remote.ended_at or self._clock.now()
+                self._learn(tracked)
+                self._drop(tracked)
+                hand_on.append(lambda: self._on_done(job, remote))
+            case RemoteState.FAILED:
+                self._learn(tracked)
+                self._fail(tracked, remote, hand_on)
+            case RemoteState.CANCELLED:
+                job.step(Step.CANCEL)
+                job.finished_at = remote.ended_at or self._clock.now()
+                job.code, job.message = remote.code, remote.message or "The job was cancelled at the service."
+        self._watch_stall(tracked)
+
+    def _learn(self, tracked: Tracked) -> None:
+        if tracked.is_fresh:
+            self._plan.learn(self._clock.monotonic() - tracked.since)
+
+    def _hold(self, job: Job, state: RemoteState) -> None:
+        if job.state is JobState.RUNNING:
+            self._move(job, Step.HOLD)
+        if state is RemoteState.PAUSED and not self._paused_noticed:
+            self._paused_noticed = True
+            self._sink.emit(Noticed("The service's queue is paused: its jobs wait until somebody resumes it."))
+
+    def _move(self, job: Job, step: Step) -> None:
+        job.step(step)
+        self._sink.emit(JobMoved(job.spec.key, job.spec.media.key, job.state))
+
+    def _fail(self, tracked: Tracked, remote: RemoteJob, hand_on: list[Callable[[], None]]) -> None:
+        """End the job, or plan it again if its failure is of the passing kind and attempts are left."""
+        job = tracked.job
+        job.step(Step.FAIL)
+        now = self._clock.now()
+        job.finished_at = remote.ended_at or now
+        job.code, job.message = remote.code, remote.message
+        decision = decide(self._settings, job.attempts, now, self._rng)
+        if decision.again_at is None or not self._is_transient(remote.code):
+            return
+        self._drop(tracked)
+        job.step(Step.RETRY)
+        job.past_job_ids = (*job.past_job_ids, job.job_id)
+        job.job_id = ""
+        job.started_at = job.finished_at = job.submitted_at = None
+        job.not_before = decision.again_at
+        self._sink.emit(JobRetried(job.spec.key, job.spec.media.key, remote.code, job.attempts))
+        hand_on.append(lambda: self._on_returned(job))
+
+    def _miss(self, tracked: Tracked) -> None:
+        """The service does not know the job. Once may be lag; persistently means that it was lost."""
+        now = self._clock.monotonic()
+        if not tracked.missed:
+            tracked.missed_since = now
+        tracked.missed += 1
+        if tracked.missed >= self._settings.lost_after and now - tracked.missed_since >= self._settings.lost_after_s:
+            self._give_up(
+                tracked.job,
+                "LostByService",
+                f"The service accepted the job as {tracked.job.job_id}, and now does not know it ({tracked.missed} queries in "
+                f"{now - tracked.missed_since:.0f} s). Look for it in the service's console before asking again with --retry all.",
+            )
+
+    def _watch_stall(self, tracked: Tracked) -> None:
+        job = tracked.job
+        moved_at = job.started_at if job.state is JobState.RUNNING else job.submitted_at
+        stalled_s = self._clock.now() - moved_at if moved_at is not None and job.job_id in self._jobs else 0.0
+        if job.state in (JobState.SUBMITTED, JobState.RUNNING) and stalled_s > self._settings.stall_s:
+            self._give_up(job, "Stalled", f"The job has been {job.state} for {stalled_s / 3600:.1f} hours; it is no longer waited for.")
+
+    def _give_up(self, job: Job, code: str, message: str) -> None:
+        job.step(Step.GIVE_UP)
+        job.code, job.message = code, message
+        job.finished_at = None
+
+    def _look_again(self, tracked: Tracked) -> None:
+        now = self._clock.monotonic()
+        tracked.looked_at = now
+        tracked.look_at = now + self._plan.next_in_s(now - tracked.since)
+
+    def _drop(self, tracked: Tracked) -> None:
+        self._jobs.pop(tracked.job.job_id, None)

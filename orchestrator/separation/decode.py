@@ -1,0 +1,169 @@
+"""Decodes any audio or video file into blocks of 44.1 kHz stereo, a packet at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import av
+import numpy as np
+
+from orchestrator.separation.engine import SAMPLERATE_HZ
+from orchestrator.separation.failure import RESOURCE_NOT_SUPPORTED, SeparationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+    from orchestrator.separation.engine import Block
+
+SWR_OPTIONS: Final = {"rematrix_maxval": "1"}
+"""libswresample scales a downmix so that it cannot clip; for float samples it does so only when told."""
+_DAMAGE_ALLOWED: Final = 3
+"""Packets that may fail to decode: rubbish before the first or after the last frame of an mp3 is common and harmless."""
+_DAMAGE_ALLOWED_SHARE: Final = 0.01
+_MISSING_ALLOWED_S: Final = 0.5
+_MISSING_ALLOWED_SHARE: Final = 0.01
+"""What may be missing at the end: lengths in headers are rounded, and count encoder delay."""
+_STATE_LENGTH: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "wav", "w64", "flac", "aiff", "caf", "tta", "wv", "ape")
+"""Containers whose header states the length of the sound; for others FFmpeg guesses it from size and bitrate."""
+
+
+class Decoder:
+    """Decodes the main sound track of an open file.
+
+    Attributes:
+        channels: Channels of the track.
+        declared_s: Length that the file states, or an estimate, or None; for progress.
+        samples: Samples (at 44.1 kHz) that were given out so far.
+    """
+
+    def __init__(self, container: InputContainer) -> None:
+        self._container = container
+        self._stream = _main_track(container)
+        self.channels = self._stream.codec_context.channels
+        self.declared_s = _declared(container, self._stream)
+        self.samples = 0
+        self._packets = 0
+        self._damaged = 0
+
+    @property
+    def length_s(self) -> float:
+        """Length of what was given out so far."""
+        return self.samples / SAMPLERATE_HZ
+
+    @property
+    def done_part(self) -> float:
+        """How much of the stated length was given out, 0 to 1; 0 if the file states none."""
+        return min(self.length_s / self.declared_s, 1.0) if self.declared_s else 0.0
+
+    def blocks(self) -> Iterator[Block]:
+        """The sound.
+
+        Yields:
+            Blocks ``(samples, 2)``.
+
+        Raises:
+            SeparationFailed: ``ResourceNotSupported``: nothing could be decoded, too much is damaged, or the end is missing.
+        """
+        resampler: _ToStereo | None = None
+        for frame in self._frames():
+            if resampler is None or not resampler.fits(frame):
+                if resampler is not None:  # some streams change their rate or layout on the way
+                    yield from self._counted(resampler.finish())
+                resampler = _ToStereo(frame)
+            yield from self._counted(resampler.push(frame))
+        if resampler is not None:
+            yield from self._counted(resampler.finish())
+        self._refuse_incomplete()
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        """Decoded frames; a packet that cannot be decoded is counted and passed over."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError:  # the container itself is damaged here; what can be said of it is said at the end
+                self._damaged += 1
+                break
+            if packet is None:
+                break
+            self._packets += 1
+            try:
+                yield from self._stream.decode(packet)
+            except av.FFmpegError:
+                self._damaged += 1
+
+    def _counted(self, blocks: list[Block]) -> Iterator[Block]:
+        for block in blocks:
+            self.samples += len(block)
+            yield block
+
+    def _refuse_incomplete(self) -> None:
+        if not self.samples:
+            what = "no part of it could be decoded: it is damaged" if self._damaged else "it holds no samples (length zero)"
+            raise SeparationFailed(RESOURCE_NOT_SUPPORTED, f"The input has a sound track, but {what}.")
+        if self._damaged > max(_DAMAGE_ALLOWED, _DAMAGE_ALLOWED_SHARE * self._packets):
+            raise SeparationFailed(
+                RESOURCE_NOT_SUPPORTED,
+                f"The input is damaged: {self._damaged} of {self._packets} packets of its sound could not be decoded; upload it again.",
+            )
+        stated_s = self.declared_s if self._container.format.name in _STATE_LENGTH else None
+        if stated_s is not None and stated_s - self.length_s > max(_MISSING_ALLOWED_S, _MISSING_ALLOWED_SHARE * stated_s):
+            raise SeparationFailed(
+                RESOURCE_NOT_SUPPORTED,
+                f"The input is cut off: its header states {stated_s:.1f} s of sound, {self.length_s:.1f} s are there; upload it again.",
+            )
+
+
+class _ToStereo:
+    """Brings frames of one kind to 44.1 kHz stereo."""
+
+    def __init__(self, frame: AudioFrame) -> None:
+        self._kind = _kind(frame)
+        # One channel is doubled here: libswresample would lower it by 3 dB.
+        layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLERATE_HZ, options=SWR_OPTIONS)
+
+    def fits(self, frame: AudioFrame) -> bool:
+        """Whether the frame is of this kind."""
+        return _kind(frame) == self._kind
+
+    def push(self, frame: AudioFrame) -> list[Block]:
+        """Resample one frame."""
+        frame.pts = None  # gaps and overlaps in time stamps are not sound
+        return self._taken(frame)
+
+    def finish(self) -> list[Block]:
+        """What the filter still holds."""
+        return self._taken(None)
+
+    def _taken(self, frame: AudioFrame | None) -> list[Block]:
+        return [_block(out) for out in self._resampler.resample(frame) if out.samples]
+
+
+def _block(frame: AudioFrame) -> Block:
+    planes = frame.to_ndarray()
+    stereo = np.repeat(planes, 2, axis=0) if len(planes) == 1 else planes
+    return np.ascontiguousarray(stereo.T, np.float32)
+
+
+def _kind(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _main_track(container: InputContainer) -> AudioStream:
+    """The track that FFmpeg thinks best (most channels, default flag)."""
+    if not container.streams.audio:
+        has = "pictures only" if container.streams.video else "no sound track"
+        raise SeparationFailed(RESOURCE_NOT_SUPPORTED, f"The input has {has}; there is nothing to separate.")
+    best = container.streams.best("audio")
+    return best if isinstance(best, av.AudioStream) else container.streams.audio[0]
+
+
+def _declared(container: InputContainer, stream: AudioStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration is not None else None

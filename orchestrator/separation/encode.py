@@ -1,0 +1,111 @@
+"""Encodes blocks of 44.1 kHz stereo into one file, a block at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final, cast
+
+import av
+import numpy as np
+
+from orchestrator.separation.decode import SWR_OPTIONS
+from orchestrator.separation.engine import SAMPLERATE_HZ
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+
+    from orchestrator.separation.engine import Block
+    from orchestrator.separation.matrix import OutputFormat
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """FFmpeg's names for one codec: container, encoder, sample format."""
+
+    container: str
+    encoder: str
+    sample_fmt: str
+
+
+_WRITERS: Final[dict[str, _Writer]] = {
+    "aac": _Writer("adts", "aac", "fltp"),
+    "mp3": _Writer("mp3", "libmp3lame", "fltp"),
+    "flac": _Writer("flac", "flac", "s16"),
+    "amr": _Writer("amr", "libopencore_amrnb", "s16"),
+    "wav": _Writer("wav", "pcm_s16le", "s16"),
+}
+_LAYOUTS: Final = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+"""The layouts that a bare AAC stream can name, so that every codec means the same by a channel count."""
+_AMR_KBPS: Final = (4.75, 5.15, 5.9, 6.7, 7.4, 7.95, 10.2, 12.2)
+"""The eight modes of AMR-NB (3GPP TS 26.071); its encoder takes nothing in between."""
+_CHUNK: Final = 65536  # samples that go through the encoder at once: bounds the memory of resampled frames
+
+
+class StemWriter:
+    """One stem's file.
+
+    Attributes:
+        samples: Samples (at 44.1 kHz) that went in.
+    """
+
+    def __init__(self, path: Path, form: OutputFormat) -> None:
+        writer = _WRITERS[form.codec]
+        self.samples = 0
+        self._mono = form.channels == 1
+        self._container = av.open(f"file:{path.absolute()}", "w", format=writer.container)
+        self._stream = cast("AudioStream", self._container.add_stream(writer.encoder, rate=form.samplerate_hz))
+        codec = self._stream.codec_context
+        codec.layout = _LAYOUTS[form.channels]
+        codec.format = av.AudioFormat(writer.sample_fmt)
+        codec.time_base = Fraction(1, form.samplerate_hz)
+        if form.bitrate_kbps:
+            codec.bit_rate = _bitrate_bps(form)
+        codec.open()
+        self._resampler = av.AudioResampler(
+            format=writer.sample_fmt,
+            layout=_LAYOUTS[form.channels],
+            rate=form.samplerate_hz,
+            frame_size=codec.frame_size or None,
+            options=SWR_OPTIONS,
+        )
+
+    def write(self, block: Block) -> None:
+        """Append sound."""
+        for start in range(0, len(block), _CHUNK):
+            self._push(self._frame(block[start : start + _CHUNK]))
+        self.samples += len(block)
+
+    def close(self) -> None:
+        """Write what the encoder still holds, and the file's end."""
+        self._push(None)
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def abandon(self) -> None:
+        """Let go of the file; what was written is of no use."""
+        self._container.close()
+
+    def _push(self, frame: AudioFrame | None) -> None:
+        for ready in self._resampler.resample(frame):
+            if ready.samples:
+                self._container.mux(self._stream.encode(ready))
+
+    def _frame(self, block: Block) -> AudioFrame:
+        # The mean, not libswresample's sum at -3 dB: one channel that was doubled comes back as it was.
+        planes = block.mean(axis=1, dtype=np.float32)[np.newaxis] if self._mono else block.T
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout="mono" if self._mono else "stereo")
+        frame.sample_rate = SAMPLERATE_HZ
+        frame.pts = self.samples
+        frame.time_base = Fraction(1, SAMPLERATE_HZ)
+        return frame
+
+
+def _bitrate_bps(form: OutputFormat) -> int:
+    """The bitrate to ask for; encoders clamp it themselves, but AMR's refuses what is not one of its modes."""
+    if form.codec != "amr":
+        return form.bitrate_kbps * 1000
+    return round(1000 * max((mode for mode in _AMR_KBPS if mode <= form.bitrate_kbps), default=_AMR_KBPS[0]))

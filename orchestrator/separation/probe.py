@@ -1,0 +1,179 @@
+"""What a media file is: the leaves of the vendor's MediaInfo, with units in their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.separation.container import open_media
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+_BARE_STREAMS: Final = ("aac", "amr", "amrnb", "amrwb")
+"""Containers (FFmpeg's names) that state no length: what it reports for them is a guess."""
+
+_PLAIN_LAYOUTS: Final = {"1 channels": "mono", "2 channels": "stereo"}
+"""What is meant by files that give a count and no layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioStreamProbe:
+    """One sound track; what the file does not tell is None or empty."""
+
+    index: int
+    codec_name: str
+    codec_long_name: str = ""
+    codec_tag: str = ""
+    codec_tag_string: str = ""
+    sample_fmt: str = ""
+    sample_rate_hz: int = 0
+    channels: int = 0
+    channel_layout: str = ""
+    timebase: str = ""
+    start_time_s: float | None = None
+    duration_s: float | None = None
+    bitrate_kbps: float | None = None
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoStreamProbe:
+    """One picture track (a cover picture inside a music file counts as one)."""
+
+    index: int
+    codec_name: str
+    width: int = 0
+    height: int = 0
+    fps: float | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubtitleStreamProbe:
+    """One subtitle track."""
+
+    index: int
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaProbe:
+    """One media file, as the vendor's ``MediaInfo`` describes it.
+
+    Attributes:
+        format_name: Container, in FFmpeg's words (the vendor's too): ``mp3``, ``flac``, ``mov,mp4,m4a,3gp,3g2,mj2``.
+        format_long_name: The same for people.
+        duration_s: Length; None if neither the file nor its decoding told.
+        bitrate_kbps: Overall bitrate, file size over length.
+        size_bytes: File size.
+        start_time_s: Time stamp of the first sample (an mp3's encoder delay, for example).
+        num_program: Programs (MPEG-TS); 0 for files that have none.
+        num_stream: Tracks of all kinds.
+        audio: Sound tracks.
+        video: Picture tracks.
+        subtitles: Subtitle tracks.
+    """
+
+    format_name: str
+    format_long_name: str
+    duration_s: float | None
+    bitrate_kbps: float | None
+    size_bytes: int
+    start_time_s: float | None
+    num_program: int
+    num_stream: int
+    audio: tuple[AudioStreamProbe, ...] = field(default=())
+    video: tuple[VideoStreamProbe, ...] = field(default=())
+    subtitles: tuple[SubtitleStreamProbe, ...] = field(default=())
+
+
+def probe_file(path: Path, known_duration_s: float | None = None) -> MediaProbe:
+    """Read what a media file says about itself.
+
+    Args:
+        path: The file.
+        known_duration_s: Length found by decoding or encoding it. It stands in where the container has no length of its own
+            (bare AAC and AMR streams: FFmpeg's guess from the first frames' bitrate can be far off).
+
+    Raises:
+        SeparationFailed: The file cannot be opened.
+    """
+    with open_media(path) as container:
+        return probe_container(container, path.stat().st_size, known_duration_s)
+
+
+def probe_container(container: InputContainer, size_bytes: int, known_duration_s: float | None = None) -> MediaProbe:
+    """The same for a container that is open already."""
+    duration_s = _seconds(container.duration, 1 / 1_000_000)  # FFmpeg counts a container's length in microseconds
+    if known_duration_s is not None and (duration_s is None or container.format.name in _BARE_STREAMS):
+        duration_s = known_duration_s
+    else:
+        known_duration_s = None
+    bitrate_kbps = size_bytes * 8 / duration_s / 1000 if duration_s else None
+    streams = container.streams
+    return MediaProbe(
+        format_name=container.format.name,
+        format_long_name=container.format.long_name,
+        duration_s=duration_s,
+        bitrate_kbps=bitrate_kbps,
+        size_bytes=size_bytes,
+        start_time_s=_seconds(container.start_time, 1 / 1_000_000),
+        num_program=0,
+        num_stream=len(streams),
+        audio=tuple(_audio(stream, known_duration_s, bitrate_kbps if len(streams) == 1 else None) for stream in streams.audio),
+        video=tuple(_video(stream) for stream in streams.video),
+        subtitles=tuple(SubtitleStreamProbe(stream.index, stream.language or "") for stream in streams.subtitles),
+    )
+
+
+def _audio(stream: AudioStream, known_duration_s: float | None, overall_kbps: float | None) -> AudioStreamProbe:
+    """One sound track; alone in its file, it has the file's bitrate when it names none."""
+    codec = stream.codec_context
+    return AudioStreamProbe(
+        index=stream.index,
+        codec_name=codec.codec.canonical_name,
+        codec_long_name=codec.codec.long_name,
+        codec_tag=f"0x{int.from_bytes(_tag(stream), 'little'):04x}",
+        codec_tag_string="".join(chr(byte) if 32 < byte < 127 else f"[{byte}]" for byte in _tag(stream)),
+        sample_fmt=codec.format.name,
+        sample_rate_hz=codec.sample_rate or 0,
+        channels=codec.channels,
+        channel_layout=_PLAIN_LAYOUTS.get(codec.layout.name, codec.layout.name),
+        timebase=str(stream.time_base) if stream.time_base else "",
+        start_time_s=_ticks(stream, stream.start_time),
+        duration_s=known_duration_s if known_duration_s is not None else _ticks(stream, stream.duration),
+        bitrate_kbps=codec.bit_rate / 1000 if codec.bit_rate else overall_kbps,
+        language=stream.language or "",
+    )
+
+
+def _tag(stream: AudioStream) -> bytes:
+    """The codec's four bytes in the container."""
+    return stream.codec_context.codec_tag.encode("latin-1", "replace")
+
+
+def _video(stream: VideoStream) -> VideoStreamProbe:
+    codec = stream.codec_context
+    fps = stream.average_rate
+    return VideoStreamProbe(
+        index=stream.index,
+        codec_name=codec.codec.canonical_name,
+        width=codec.width,
+        height=codec.height,
+        fps=float(fps) if fps else None,
+        duration_s=_ticks(stream, stream.duration),
+    )
+
+
+def _ticks(stream: Stream, value: int | None) -> float | None:
+    return _seconds(value, float(stream.time_base)) if stream.time_base else None
+
+
+def _seconds(value: int | None, unit_s: float) -> float | None:
+    return None if value is None else value * unit_s

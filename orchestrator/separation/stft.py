@@ -1,0 +1,91 @@
+"""Short-time Fourier transform of a stream, forth and back, with the framing that the default engine was trained on.
+
+Frames of 4096 samples every 1024, periodic Hann window, and 2/3 of the same window on the way back: four windows squared
+overlap everywhere, and their sum is 3/2. One whole frame of silence stands before the sound.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from orchestrator.separation.engine import Block
+
+FRAME: Final = 4096
+HOP: Final = 1024
+BINS: Final = FRAME // 2 + 1
+_OVERLAP: Final = FRAME - HOP
+
+Spectrum: TypeAlias = npt.NDArray[np.complex64]
+"""Shape ``(2 channels, frames, 2049 bins)``."""
+
+_WINDOW: Final = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)).astype(np.float32)
+_INVERSE_WINDOW: Final = (_WINDOW * np.float32(2 / 3)).astype(np.float32)
+
+
+class Analysis:
+    """Turns blocks of sound into spectra of a fixed number of frames; the last one may be shorter."""
+
+    def __init__(self, frames: int) -> None:
+        self._frames = frames
+        self._samples = np.zeros((2, FRAME), np.float32)
+
+    def push(self, block: Block) -> list[Spectrum]:
+        """Take more sound; the spectra that it completes."""
+        self._samples = np.concatenate((self._samples, block.T), axis=1)
+        needed = (self._frames - 1) * HOP + FRAME
+        ready = []
+        start = 0
+        while self._samples.shape[1] - start >= needed:
+            ready.append(_forward(self._samples[:, start : start + needed], self._frames))
+            start += self._frames * HOP
+        if start:
+            self._samples = self._samples[:, start:].copy()
+        return ready
+
+    def finish(self) -> Spectrum | None:
+        """The frames that begin in what is left, padded with silence; None if there are none."""
+        frames = -(-self._samples.shape[1] // HOP)
+        if not frames:
+            return None
+        missing = (frames - 1) * HOP + FRAME - self._samples.shape[1]
+        return _forward(np.pad(self._samples, ((0, 0), (0, missing))), frames)
+
+
+class Synthesis:
+    """Turns spectra back into blocks of sound, at the places that they came from."""
+
+    def __init__(self) -> None:
+        self._tail = np.zeros((2, _OVERLAP), np.float32)
+        self._lead = FRAME
+
+    def push(self, spectrum: Spectrum) -> Block:
+        """The samples that no later frame can change."""
+        frames = spectrum.shape[1]
+        pieces = np.fft.irfft(spectrum, n=FRAME, axis=2).astype(np.float32, copy=False)
+        pieces *= _INVERSE_WINDOW
+        sound = np.zeros((2, frames * HOP + _OVERLAP), np.float32)
+        sound[:, :_OVERLAP] = self._tail
+        for part in range(FRAME // HOP):
+            shifted = pieces[:, :, part * HOP : (part + 1) * HOP].reshape(2, frames * HOP)
+            sound[:, part * HOP : part * HOP + frames * HOP] += shifted
+        self._tail = sound[:, frames * HOP :].copy()
+        return self._past_lead(sound[:, : frames * HOP])
+
+    def finish(self) -> Block:
+        """What the last frames left over."""
+        return self._past_lead(self._tail)
+
+    def _past_lead(self, sound: npt.NDArray[np.float32]) -> Block:
+        """Drop the silence that ``Analysis`` put before the sound."""
+        skipped = min(self._lead, sound.shape[1])
+        self._lead -= skipped
+        return np.ascontiguousarray(sound[:, skipped:].T)
+
+
+def _forward(samples: npt.NDArray[np.float32], frames: int) -> Spectrum:
+    windows = np.lib.stride_tricks.sliding_window_view(samples, FRAME, axis=1)[:, ::HOP][:, :frames]
+    return np.fft.rfft(windows * _WINDOW, axis=2).astype(np.complex64, copy=False)

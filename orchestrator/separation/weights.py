@@ -1,0 +1,140 @@
+"""Reads a TensorFlow 2 checkpoint ("tensor bundle") without TensorFlow.
+
+A bundle is an index in the format of a LevelDB table (sorted keys with shared prefixes, in blocks) whose values are small
+protocol buffers (``BundleEntryProto``: type, shape, offset, size), and a data file of raw little-endian tensors.
+Layout: LevelDB ``doc/table_format.md`` and TensorFlow ``core/protobuf/tensor_bundle.proto``.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Tensors: TypeAlias = dict[str, npt.NDArray[np.float32]]
+
+_FOOTER_BYTES: Final = 48
+_MAGIC: Final = 0xDB4775248B80FB57
+_FLOAT32: Final = 1
+"""``DT_FLOAT`` in TensorFlow's ``types.proto``."""
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class BundleError(ValueError):
+    """The checkpoint is damaged or of a kind that is not read here."""
+
+
+def read_bundle(index: bytes, data: bytes) -> Tensors:
+    """Read all float32 tensors of a checkpoint.
+
+    Args:
+        index: Content of ``model.index``.
+        data: Content of ``model.data-00000-of-00001``.
+
+    Returns:
+        Tensors by the name of their variable; other types (step counters) are left out.
+
+    Raises:
+        BundleError: The index is no tensor bundle, is compressed, or points outside of the data.
+    """
+    try:
+        entries = dict(_table(index))
+        return {key.decode(): tensor for key, value in entries.items() if key and (tensor := _tensor(value, data)) is not None}
+    except (IndexError, struct.error, UnicodeDecodeError) as error:
+        message = "the checkpoint's index is damaged"
+        raise BundleError(message) from error
+
+
+def _table(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """All keys and values, through the table's index block."""
+    footer = raw[-_FOOTER_BYTES:]
+    if len(footer) < _FOOTER_BYTES or struct.unpack("<Q", footer[-8:])[0] != _MAGIC:
+        message = "the checkpoint's index is not a LevelDB table"
+        raise BundleError(message)
+    _, _, at = _handle(footer, 0)  # the first handle is of the (empty) block of table properties
+    start, size, _ = _handle(footer, at)
+    for _, handle in _block(raw, start, size):
+        start, size, _ = _handle(handle, 0)
+        yield from _block(raw, start, size)
+
+
+def _block(raw: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of one block; each key repeats the beginning of the one before it."""
+    if raw[start + size]:
+        message = "the checkpoint's index is compressed; only plain ones are read"
+        raise BundleError(message)
+    block = raw[start : start + size]
+    (restarts,) = struct.unpack("<I", block[-4:])
+    end = size - 4 * (restarts + 1)
+    at, key = 0, b""
+    while at < end:
+        shared, at = _varint(block, at)
+        rest, at = _varint(block, at)
+        length, at = _varint(block, at)
+        key = key[:shared] + block[at : at + rest]
+        at += rest
+        yield key, block[at : at + length]
+        at += length
+
+
+def _tensor(entry: bytes, data: bytes) -> npt.NDArray[np.float32] | None:
+    """The tensor of one ``BundleEntryProto``: dtype=1, shape=2, offset=4, size=5."""
+    fields: dict[int, int | bytes] = dict(_fields(entry))
+    if fields.get(1) != _FLOAT32:
+        return None
+    shape_proto, offset, size = fields.get(2, b""), fields.get(4, 0), fields.get(5, 0)
+    if not (isinstance(shape_proto, bytes) and isinstance(offset, int) and isinstance(size, int)) or offset + size > len(data):
+        message = "the checkpoint's index points outside of its data"
+        raise BundleError(message)
+    shape = [_dimension(value) for number, value in _fields(shape_proto) if number == 2]
+    if int(np.prod(shape)) * 4 != size:
+        message = "a tensor of the checkpoint has another size than its shape says"
+        raise BundleError(message)
+    return np.frombuffer(data, "<f4", count=size // 4, offset=offset).reshape(shape)
+
+
+def _dimension(proto: int | bytes) -> int:
+    """``TensorShapeProto.Dim``: size=1."""
+    sizes = [value for number, value in _fields(proto if isinstance(proto, bytes) else b"") if number == 1]
+    return sizes[0] if sizes and isinstance(sizes[0], int) else 0
+
+
+def _fields(proto: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Field numbers and values of a protocol buffer message."""
+    at = 0
+    while at < len(proto):
+        tag, at = _varint(proto, at)
+        kind = tag & 7
+        if kind == _VARINT:
+            value, at = _varint(proto, at)
+            yield tag >> 3, value
+            continue
+        length = {_FIXED64: 8, _FIXED32: 4}.get(kind)
+        if length is None:
+            length, at = _varint(proto, at)
+        yield tag >> 3, proto[at : at + length]
+        at += length
+
+
+def _handle(raw: bytes, at: int) -> tuple[int, int, int]:
+    """A block's offset and size, and where reading goes on."""
+    offset, at = _varint(raw, at)
+    size, at = _varint(raw, at)
+    return offset, size, at
+
+
+def _varint(raw: bytes, at: int) -> tuple[int, int]:
+    """A little-endian base-128 number, and where reading goes on."""
+    value = shift = 0
+    while True:
+        byte = raw[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if not byte & 0x80:
+            return value, at
+        shift += 7

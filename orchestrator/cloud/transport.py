@@ -1,0 +1,218 @@
+"""One request, one answer, over one pool of connections; and what a failure says about whether the request was sent.
+
+What makes ``POST /jobs`` safe here: aiohttp repeats a request on a stale connection only if its method is idempotent, redirects are
+not followed, no middleware is installed, and nothing in this module sends twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Self
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from orchestrator import __version__
+from orchestrator.errors import ConnectFailed, ProtocolError, ReplyTimeout, SendInDoubt, TransportError
+from orchestrator.protocol.xml import MAX_REPLY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from types import TracebackType
+
+    from orchestrator.cloud.endpoint import Timeouts
+    from orchestrator.protocol.request import PreparedRequest
+
+# Shorter than the idle time after which servers and balancers hang up (60 s and more), so that a POST seldom meets a dead connection.
+_KEEP_ALIVE_S = 15.0
+_DNS_CACHE_S = 60
+_PIECE_BYTES = 1 << 18
+# An upload may take this much longer for each byte: slower than 64 KiB/s is no connection to work with.
+_SLOWEST_BYTES_PER_S = 64 << 10
+
+# Raised before the first byte of a request leaves: no address, no connection, no TLS, no tunnel, no free connection in time.
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+)
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; header names are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def is_success(self) -> bool:
+        """2xx."""
+        return 200 <= self.status < 300
+
+
+class Transport:
+    """A pool of connections.
+
+    Args:
+        connections: Most connections at once, over all hosts.
+        timeouts: Bounds of each request.
+    """
+
+    def __init__(self, connections: int, timeouts: Timeouts) -> None:
+        self._connections = connections
+        self._timeouts = timeouts
+        self._timeout = self._bounded(timeouts.total_s)
+        self._proxy = _ProxyTable()
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_CACHE_S)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # objects are wanted as they are stored, and a small answer must not grow into a large one
+            skip_auto_headers=("Content-Type",),  # a request without a body has none
+            headers={"User-Agent": f"voiceseparate-orchestrator/{__version__}", "Accept-Encoding": "identity"},
+        )
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._session.close()
+
+    async def exchange(self, prepared: PreparedRequest, limit_bytes: int = MAX_REPLY_BYTES) -> Answer:
+        """Send once, and read the whole answer.
+
+        Raises:
+            ConnectFailed: Nothing was sent.
+            ReplyTimeout: Sent, or partly; no whole answer came in time.
+            SendInDoubt: Sent, or partly; the connection was lost before the whole answer was there.
+            ProtocolError: The answer is larger than ``limit_bytes``.
+        """
+        try:
+            response = await self._open(prepared, self._timeout_for(prepared))
+        except _FAILURES as error:
+            raise _failure(prepared, error) from _harmless(error)
+        try:
+            body = await _read(response, limit_bytes)
+        except _FAILURES as error:
+            # The status is there, and an error status says all that the caller needs.
+            if response.status < 400:
+                raise _failure(prepared, error) from _harmless(error)
+            body = b""
+        finally:
+            response.release()
+        return Answer(response.status, response.headers, body)
+
+    async def stream(self, prepared: PreparedRequest) -> tuple[Answer, AsyncIterator[bytes]]:
+        """Send once; the answer's head, with its body if it is an error, and the body of a success in pieces.
+
+        Raises:
+            TransportError: As for :meth:`exchange`, also while the pieces are read.
+        """
+        try:
+            response = await self._open(prepared, self._bounded(None))
+        except _FAILURES as error:
+            raise _failure(prepared, error) from _harmless(error)
+        answer = Answer(response.status, response.headers)
+        if not answer.is_success:
+            try:
+                answer = Answer(response.status, response.headers, await _read(response, MAX_REPLY_BYTES))
+            except _FAILURES:
+                pass  # as in exchange()
+            finally:
+                response.release()
+        return answer, _pieces(prepared, response)
+
+    async def _open(self, prepared: PreparedRequest, bounds: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        url = _url(prepared.url)
+        return await self._session.request(
+            prepared.method,
+            url,
+            headers=prepared.headers,
+            data=prepared.body or None,
+            timeout=bounds,
+            allow_redirects=False,
+            proxy=self._proxy.of(url),
+        )
+
+    def _bounded(self, total_s: float | None) -> aiohttp.ClientTimeout:
+        bounds = self._timeouts
+        return aiohttp.ClientTimeout(total=total_s, connect=bounds.connect_s, sock_connect=bounds.connect_s, sock_read=bounds.read_s)
+
+    def _timeout_for(self, prepared: PreparedRequest) -> aiohttp.ClientTimeout:
+        if len(prepared.body) <= _SLOWEST_BYTES_PER_S:
+            return self._timeout
+        return self._bounded(self._timeouts.total_s + len(prepared.body) / _SLOWEST_BYTES_PER_S)
+
+
+class _ProxyTable:
+    """The environment's proxies (``https_proxy``, ``no_proxy`` ...), read once: aiohttp would read them again in a thread per request."""
+
+    def __init__(self) -> None:
+        self._proxies = getproxies()
+        self._known: dict[tuple[str, str], str | None] = {}
+
+    def of(self, url: URL) -> str | None:
+        """The proxy for a URL, or None. This machine's own services are never asked through one."""
+        if not self._proxies:
+            return None
+        name = url.host or ""
+        key = (url.scheme, name)
+        if key not in self._known:
+            local = name in {"localhost", "::1"} or name.startswith("127.")
+            self._known[key] = None if local or proxy_bypass(name) else self._proxies.get(url.scheme)
+        return self._known[key]
+
+
+@lru_cache(maxsize=256)
+def _url(text: str) -> URL:
+    """Parsed once per distinct URL: every POST goes to the same few. It is encoded as it must be, to the letter."""
+    return URL(text, encoded=True)
+
+
+async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    """The body, if it is not larger than allowed."""
+    length = response.content_length
+    if length is not None and length <= limit_bytes:
+        return await response.read()
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > limit_bytes:
+            raise ProtocolError(f"The service's answer is larger than {limit_bytes} bytes.", b"".join(pieces))
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _pieces(prepared: PreparedRequest, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for piece in response.content.iter_chunked(_PIECE_BYTES):
+            yield piece
+    except _FAILURES as error:
+        raise _failure(prepared, error) from _harmless(error)
+    finally:
+        response.release()
+
+
+def _failure(prepared: PreparedRequest, error: BaseException) -> TransportError:
+    """What a failure of aiohttp says about the request."""
+    what = f"{prepared.method} {prepared.url.partition('?')[0]}"
+    why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, _NOT_SENT):
+        return ConnectFailed(f"{what}: no connection, nothing was sent ({why})")
+    if isinstance(error, TimeoutError):
+        return ReplyTimeout(f"{what}: no whole answer in time ({why})")
+    return SendInDoubt(f"{what}: the connection was lost before the whole answer was there ({why})")
+
+
+def _harmless(error: BaseException) -> BaseException | None:
+    """The cause to keep: not one that carries the request's headers, because signature and token are among them."""
+    return None if isinstance(error, aiohttp.ClientResponseError) else error

@@ -209,21 +209,50 @@ class JobSpec:
 
 
 def encode_spec(spec: JobSpec) -> bytes:
-    """The spec as compact JSON, for the ledger; ``decode_spec`` reads it back."""
-    return orjson.dumps(spec)
+    """All of the spec but its key, as compact JSON, for the ledger; ``decode_spec`` reads it back.
+
+    Values stand by position and the output's place only where it is not the input's: a ledger holds millions of these.
+    New fields go to the end of their list.
+    """
+    media, operation, output, callback, origin = spec.media, spec.operation, spec.output, spec.callback, spec.origin
+    audio = operation.audio
+    is_same_place = output.bucket == media.bucket and output.region == media.region
+    return orjson.dumps(
+        (
+            (media.bucket, media.region, media.key, media.etag, media.size_bytes, media.duration_s),
+            (operation.template_id, operation.audio_mode, (audio.codec, audio.samplerate, audio.bitrate, audio.channels)),
+            None if is_same_place else (output.bucket, output.region),
+            (output.voice, output.background, output.bass, output.drums),
+            spec.level,
+            spec.user_data,
+            spec.queue_id,
+            callback and (callback.url, callback.format, callback.type, callback.mq_region, callback.mq_mode, callback.mq_name),
+            spec.group,
+            (origin.file, origin.line, origin.source),
+        )
+    )
 
 
-def decode_spec(raw: bytes | str) -> JobSpec:
+def decode_spec(key: JobKey, raw: bytes | str) -> JobSpec:
     """The spec that ``encode_spec`` wrote."""
-    data: dict[str, Any] = orjson.loads(raw)
-    operation = data["operation"]
-    mode = operation["audio_mode"]
-    data["media"] = MediaObject(**data["media"])
-    data["operation"] = Operation(operation["template_id"], AudioMode(mode) if mode else None, AudioConfig(**operation["audio"]))
-    data["output"] = Output(**data["output"])
-    data["callback"] = Callback(**data["callback"]) if data["callback"] else None
-    data["origin"] = Origin(**data["origin"])
-    return JobSpec(**data)
+    return spec_of(key, orjson.loads(raw))
+
+
+def spec_of(key: JobKey, parsed: list[Any]) -> JobSpec:
+    """The spec that ``encode_spec`` wrote, from its JSON already parsed."""
+    media, (template_id, mode, audio), place, names, level, user_data, queue_id, callback, group, origin = parsed
+    return JobSpec(
+        key,
+        MediaObject(*media),
+        Operation(template_id, AudioMode(mode) if mode else None, AudioConfig(*audio)),
+        Output(*(place or media[:2]), *names),
+        level,
+        user_data,
+        queue_id,
+        Callback(*callback) if callback else None,
+        group,
+        Origin(*origin),
+    )
 
 
 def key_of_user_data(user_data: str) -> str:

@@ -132,6 +132,10 @@ class Ledger(Protocol):
         """Show that the holder lives. ``LedgerLocked`` if the lease was lost."""
         ...
 
+    async def holder(self) -> Holder | None:
+        """Who works on the ledger now, or None; for those who only read it."""
+        ...
+
     async def close(self) -> None:
         """Give the lease back, if held, and close."""
         ...
@@ -146,6 +150,10 @@ class Ledger(Protocol):
 
     async def end_run(self, run: Run, now: float) -> None:
         """Close the run: none of its jobs is open any more. ``LedgerMismatch`` if one is."""
+        ...
+
+    async def last_run(self) -> Run | None:
+        """The open run (then ``resumed``), else the one that ended last, or None; begins nothing, for those who only read."""
         ...
 
     async def add(self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()) -> list[Job]:

@@ -5,6 +5,7 @@ never a test on its text::
 
     OrchestratorError
     |-- ConfigError
+    |   |-- CredentialsMissing
     |   |-- ManifestError
     |   `-- PlanError
     |-- TransportError
@@ -15,6 +16,7 @@ never a test on its text::
     |   |-- Throttled
     |   |-- QueueUnavailable
     |   |-- ServerFault
+    |   |-- RefusedForNow
     |   |-- ClockSkewed
     |   |-- CredentialsExpired
     |   |-- AuthRejected
@@ -54,6 +56,10 @@ class ConfigError(OrchestratorError):
     """The command, its environment or its configuration cannot be used as given."""
 
     fatal = True
+
+
+class CredentialsMissing(ConfigError):
+    """No key pair was found; the text says what to set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,12 @@ class QueueUnavailable(Throttled):
 
 class ServerFault(ApiError):
     """The service failed (5xx): whether it did the work is not known."""
+
+    retryable = True
+
+
+class RefusedForNow(ApiError):
+    """The service refused the request for a passing reason that lies in this one object; no job exists, and it may succeed later."""
 
     retryable = True
 

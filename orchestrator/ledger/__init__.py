@@ -1,0 +1,58 @@
+"""Durable state of the jobs of one manifest: open a ledger here, use it through ``ports.Ledger``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orchestrator.ports import Ledger
+
+_SQLITE = "sqlite:///"
+
+
+def ledger_path(url_or_path: str | Path) -> Path:
+    """The file of a ledger that the user named by path or as ``sqlite:///path`` (four slashes for an absolute one).
+
+    Raises:
+        ConfigError: If another kind of database is named, or none.
+    """
+    text = str(url_or_path)
+    scheme, colon, _ = text.partition("://")
+    if not colon:
+        path = text
+    elif text.startswith(_SQLITE):
+        path = text.removeprefix(_SQLITE)
+    elif scheme in {"postgresql", "postgres"}:
+        raise ConfigError(f"{scheme}:// ledgers are not supported in this version. Name a file, for example --ledger nightly.db.")
+    else:
+        raise ConfigError(f"A ledger cannot be kept at {text}. Name a file, for example --ledger nightly.db.")
+    if not path:
+        raise ConfigError(f"The ledger {text!r} names no file. Name one, for example --ledger nightly.db.")
+    return Path(path).expanduser()
+
+
+def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
+    """Open a ledger, making it when it is missing. Close it with ``await ledger.close()``.
+
+    Args:
+        url_or_path: File name, or ``sqlite:///path``.
+        read_only: Only look, while a run may be working on it; a missing ledger then reads as an empty one, and nothing is made.
+
+    Raises:
+        ConfigError: If the ledger's name cannot be used.
+        LedgerCorrupt: If the file is damaged, of another kind or of another version.
+        LedgerFull: If there is no space to make it.
+        LedgerError: If it cannot be opened for another reason.
+    """
+    path = ledger_path(url_or_path)
+    # SQLAlchemy takes 0.2 s to import: only those who open a ledger pay for it.
+    from orchestrator.ledger.lease import FileLock
+    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ledger.sqlite import SqliteStore
+    from orchestrator.ledger.writer import GroupWriter
+
+    writer = GroupWriter(SqliteStore(path, read_only=read_only))
+    return SqlLedger(writer, FileLock(path.with_name(path.name + ".lock")), str(path))

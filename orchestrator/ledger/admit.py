@@ -1,0 +1,87 @@
+"""What becomes of a job that the ledger knows when a run asks for it again. Pure; every ledger decides with this."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.states import TERMINAL, JobState, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from orchestrator.model import Job, JobSpec, Run
+
+
+class Admission(NamedTuple):
+    """What the ledger has to do for a job that was admitted.
+
+    Attributes:
+        gets_row: It has ended before this run: it gets its row now.
+        is_rewritten: More of it has changed than its place in the run.
+        has_new_spec: Its spec has changed.
+    """
+
+    gets_row: bool = False
+    is_rewritten: bool = False
+    has_new_spec: bool = False
+
+
+def admit(job: Job, offered: JobSpec, run: Run, retry: Collection[JobState]) -> Admission:
+    """Make a known job part of ``run``.
+
+    Args:
+        job: The job as the ledger holds it; changed here.
+        offered: What the manifest asks now, under the same key.
+        run: The run.
+        retry: Ended states that are to be tried again.
+    """
+    is_here = job.run_no == run.number
+    if job.state in TERMINAL and is_here and job.row:
+        return Admission()
+    if not is_here:
+        job.run_no, job.row, job.skipped = run.number, 0, False
+    if job.state is JobState.PLANNED:
+        return Admission(has_new_spec=_take(job, offered))
+    if job.state not in TERMINAL:
+        return Admission()
+    if job.state is JobState.SUCCEEDED:
+        job.skipped = True
+        return Admission(gets_row=True)
+    return _again(job, offered) if job.state in retry else Admission(gets_row=True)
+
+
+def _again(job: Job, offered: JobSpec) -> Admission:
+    """Plan it anew; or, if the service may still have it, look at it again instead of paying for a second one."""
+    job.code = job.message = ""
+    job.finished_at = None
+    job.not_before = 0.0
+    if job.state is JobState.UNFINISHED and job.job_id:
+        job.step(Step.ADOPT)
+        return Admission(is_rewritten=True)
+    job.step(Step.RETRY)
+    if job.job_id:
+        job.past_job_ids = (*job.past_job_ids, job.job_id)
+    job.job_id = job.queue_id = job.request_id = ""
+    job.attempts = 0
+    job.adopted = False
+    job.intent_at = job.submitted_at = job.started_at = job.media_duration_s = None
+    job.files = ()
+    return Admission(is_rewritten=True, has_new_spec=_take(job, offered))
+
+
+def _take(job: Job, offered: JobSpec) -> bool:
+    """Take from the manifest what is not part of the identity; says whether anything differed."""
+    mixed = replace(
+        job.spec,
+        level=offered.level,
+        user_data=offered.user_data,
+        queue_id=offered.queue_id,
+        callback=offered.callback,
+        group=offered.group,
+        origin=offered.origin,
+    )
+    if mixed == job.spec:
+        return False
+    job.spec = mixed
+    return True

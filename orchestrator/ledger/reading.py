@@ -1,0 +1,103 @@
+"""Questions to a ledger. Rows come as one JSON text per question (``statements.py``) and are put in order here."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import case, func, select
+
+from orchestrator.ledger.record import job_of, micros, object_hash
+from orchestrator.ledger.statements import FIND, JOB, SAME_HASH, fetch, in_one
+from orchestrator.ledger.tables import IN_FLIGHT, has_row, is_in_flight, is_planned, jobs
+from orchestrator.model import Counts, Job, JobKey, JobSpec, Run, spec_of
+from orchestrator.states import TERMINAL, JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from sqlalchemy import Select
+
+    from orchestrator.ledger.session import Session
+
+
+def ready(session: Session, run: Run, lane: tuple[int, str], limit: int, without: Collection[int], now: float) -> list[Job]:
+    """Planned jobs of one level and share whose time has come."""
+    level, share = lane
+    # As many more as are to be left out, from the index alone: a list of thousands of ids in the statement would cost more.
+    queue = (
+        select(jobs.c.id, jobs.c.seq)
+        .where(is_planned, jobs.c.visit == run.visit, jobs.c.level == level, jobs.c.share == share, jobs.c.not_before <= micros(now))
+        .order_by(jobs.c.seq)
+        .limit(limit + len(without))
+    )
+    found = sorted(fetch(session.conn.execute(in_one(queue))), key=lambda row: row[1])
+    wanted = [row[0] for row in found if row[0] not in without][:limit]
+    return sorted(_jobs(session, JOB.where(jobs.c.id.in_(wanted))), key=attrgetter("seq"))
+
+
+def next_ready_at(session: Session, run: Run, without: Collection[int]) -> float | None:
+    """The earliest instant at which a planned job is ready."""
+    queue = (
+        select(jobs.c.id, jobs.c.not_before)
+        .where(is_planned, jobs.c.visit == run.visit)
+        .order_by(jobs.c.not_before)
+        .limit(len(without) + 1)
+    )
+    due: list[int] = [row[1] for row in fetch(session.conn.execute(in_one(queue))) if row[0] not in without]
+    return min(due) / 1_000_000 if due else None
+
+
+def in_states(session: Session, states: Collection[JobState], after_id: int, limit: int) -> list[Job]:
+    """Jobs in any of ``states``, by id."""
+    words = [state.value for state in states]
+    query = JOB.where(jobs.c.state.in_(words), jobs.c.id > after_id).order_by(jobs.c.id).limit(limit)
+    if set(words) <= set(IN_FLIGHT):
+        query = query.where(is_in_flight)
+    return sorted(_jobs(session, query), key=attrgetter("id"))
+
+
+def rows(session: Session, run: Run, after_row: int, limit: int) -> list[Job]:
+    """The jobs of the report, in its order."""
+    query = JOB.where(jobs.c.run_no == run.number, has_row, jobs.c.row > after_row).order_by(jobs.c.row).limit(limit)
+    return sorted(_jobs(session, query), key=attrgetter("row"))
+
+
+def find(session: Session, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
+    """The jobs with these keys."""
+    found = [job_of(row) for result in FIND.run(session.conn, [(key,) for key in dict.fromkeys(keys)]) for row in fetch(result)]
+    return {job.spec.key: job for job in found}
+
+
+def same_object(session: Session, specs: Sequence[JobSpec]) -> set[JobKey]:
+    """Of these specs, the keys whose object has a job under another key."""
+    hashes = dict.fromkeys(object_hash(spec.media) for spec in specs)
+    keys: dict[tuple[str, str, str], set[str]] = {}
+    for result in SAME_HASH.run(session.conn, [(number,) for number in hashes]):
+        for key, parsed in fetch(result):
+            media = spec_of(key, parsed).media
+            keys.setdefault((media.bucket, media.region, media.key), set()).add(key)
+    return {spec.key for spec in specs if keys.get((spec.media.bucket, spec.media.region, spec.media.key), set()) - {spec.key}}
+
+
+def counts(session: Session, run: Run) -> Counts:
+    """Jobs of the run by state: three small indexes, not a million rows."""
+    conn = session.conn
+    by_state = dict(_in_flight(session, run))
+    by_state[JobState.PLANNED] = conn.execute(select(func.count()).where(is_planned, jobs.c.run_no == run.number)).scalar_one()
+    ended = sorted(TERMINAL)
+    sums = [func.sum(case((jobs.c.state == state.value, 1), else_=0)) for state in ended]
+    skipped = func.sum(case((jobs.c.state == JobState.SUCCEEDED.value, jobs.c.skipped), else_=0))
+    told = conn.execute(select(skipped, *sums).where(jobs.c.run_no == run.number, has_row)).one()
+    by_state |= {state: number or 0 for state, number in zip(ended, told[1:], strict=True)}
+    by_state[JobState.SUCCEEDED] -= told[0] or 0
+    return Counts({state: number for state, number in by_state.items() if number}, told[0] or 0)
+
+
+def _in_flight(session: Session, run: Run) -> list[tuple[JobState, int]]:
+    query = select(jobs.c.state, func.count()).where(is_in_flight, jobs.c.run_no == run.number).group_by(jobs.c.state)
+    return [(JobState(state), number) for state, number in session.conn.execute(query)]
+
+
+def _jobs(session: Session, query: Select[Any]) -> list[Job]:
+    return [job_of(row) for row in fetch(session.conn.execute(in_one(query)))]

@@ -1,0 +1,99 @@
+"""Runs of a ledger: begin, go on, end, and drop what left the manifest."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, insert, or_, select, update
+
+from orchestrator.errors import LedgerMismatch
+from orchestrator.ledger.record import micros
+from orchestrator.ledger.tables import facts, is_in_flight, is_planned, jobs, runs
+from orchestrator.model import Run
+from orchestrator.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Row
+
+    from orchestrator.ledger.session import Session
+
+LEFT = "It is no longer in the manifest."
+"""Message of a job that was dropped."""
+
+
+def run_id(name: str, now: float, is_taken: Callable[[str], bool]) -> str:
+    """``<name>-<UTC time>``, with ``-2``, ``-3`` ... behind it as long as that is taken."""
+    first = f"{name}-{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
+    return next(known for known in (first if turn == 1 else f"{first}-{turn}" for turn in count(1)) if not is_taken(known))
+
+
+def begin(session: Session, name: str, now: float, report: str) -> Run:
+    """Continue the open run, or begin a new one."""
+    conn = session.conn
+    visit: int = conn.execute(select(facts.c.value).where(facts.c.name == "visit")).scalar_one() + 1
+    conn.execute(update(facts).where(facts.c.name == "visit").values(value=visit))
+    run = _last(conn, visit)
+    if run is None or not run.resumed:
+        run = _new(conn, run, name, now, report, visit)
+    session.follow(run)
+    return run
+
+
+def _new(conn: Connection, before: Run | None, name: str, now: float, report: str, visit: int) -> Run:
+    def is_taken(known: str) -> bool:
+        return conn.execute(select(runs.c.number).where(runs.c.id == known)).first() is not None
+
+    known = run_id(name, now, is_taken)
+    run = Run(known, before.number + 1 if before else 1, round(now, 6), report.replace("{run}", known), visit=visit)
+    conn.execute(insert(runs).values(number=run.number, id=run.id, opened_at=micros(now), report=run.report))
+    return run
+
+
+def last(session: Session) -> Run | None:
+    """The open run, else the one that ended last."""
+    visit = session.conn.execute(select(facts.c.value).where(facts.c.name == "visit")).scalar_one()
+    return _last(session.conn, visit)
+
+
+def _last(conn: Connection, visit: int) -> Run | None:
+    row: Row[Any] | None = conn.execute(select(runs).order_by(runs.c.number.desc()).limit(1)).first()
+    if row is None:
+        return None
+    return Run(row.id, row.number, row.opened_at / 1_000_000, row.report, resumed=row.closed_at is None, visit=visit)
+
+
+def end(session: Session, run: Run, now: float) -> None:
+    """Close the run."""
+    open_jobs = select(jobs.c.key, jobs.c.state).where(jobs.c.run_no == run.number)
+    for is_open in (is_planned, is_in_flight):
+        if found := session.conn.execute(open_jobs.where(is_open).limit(1)).first():
+            raise LedgerMismatch(f"Run {run.id} cannot end: job {found.key} is still {found.state}. Run again to go on.")
+    session.conn.execute(update(runs).where(runs.c.number == run.number).values(closed_at=micros(now)))
+    if session.numbers.run == run.number:
+        session.numbers.run = 0
+
+
+def drop_unseen(session: Session, run: Run, now: float) -> int:
+    """Cancel what is planned and was not seen by this visit; in one statement, for a manifest may lose a million lines."""
+    unseen = (
+        select(jobs.c.id, func.row_number().over(order_by=jobs.c.id).label("turn"))
+        .where(is_planned, or_(jobs.c.visit < run.visit, jobs.c.visit > run.visit))
+        .subquery("unseen")
+    )
+    values = {
+        "state": JobState.CANCELLED.value,
+        "message": LEFT,
+        "finished_at": micros(now),
+        "run_no": run.number,
+        "row": unseen.c.turn + session.numbers.row,
+        "skipped": 0,
+    }
+    before = session.changed()
+    session.conn.execute(update(jobs).values(values).where(jobs.c.id == unseen.c.id))
+    dropped = session.changed() - before
+    session.numbers.row += dropped
+    return dropped

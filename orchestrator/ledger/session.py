@@ -1,0 +1,149 @@
+"""What one group of ledger work shares: the connection, the numbers given out, and the saves that wait to be written as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from orchestrator.errors import LedgerError, LedgerMismatch
+from orchestrator.ledger.record import STATES
+from orchestrator.ledger.statements import SAVE
+from orchestrator.ledger.tables import has_row, jobs
+from orchestrator.states import TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection
+
+    from orchestrator.ledger.record import Snapshot
+    from orchestrator.model import Job, Run
+
+_NEXT = "Nothing was written; run again to go on from the ledger."
+_ENDED = frozenset(state.value for state in TERMINAL)
+
+
+@dataclass(slots=True)
+class Numbers:
+    """Numbers that only the one writer of a ledger gives out.
+
+    Attributes:
+        run: Number of the run that is worked on; 0 before ``begin_run``.
+        visit: The present visit.
+        id: Last id of a job.
+        seq: Last place in the order of this visit.
+        row: Last row of the run's report.
+    """
+
+    run: int = 0
+    visit: int = 0
+    id: int = 0
+    seq: int = 0
+    row: int = 0
+
+
+@dataclass(slots=True)
+class Session:
+    """Works on the ledger, in the writer's thread.
+
+    Attributes:
+        conn: The connection.
+        changed: How many rows this connection has changed so far.
+        numbers: What is given out next.
+    """
+
+    conn: Connection
+    changed: Callable[[], int]
+    numbers: Numbers = field(default_factory=Numbers)
+    _jobs: list[Job] = field(default_factory=list)
+    _snapshots: list[Snapshot] = field(default_factory=list)
+    _ids: set[int] = field(default_factory=set)
+    _written: list[tuple[Job, Snapshot]] = field(default_factory=list)
+    _given_rows: list[Job] = field(default_factory=list)
+    _before: Numbers = field(default_factory=Numbers)
+
+    # --- a group of work
+
+    def begin(self) -> None:
+        """Remember the numbers as they are, for ``undo``."""
+        self._before = replace(self.numbers)
+
+    def finish(self) -> None:
+        """Write what waits; comes before the commit."""
+        self.flush()
+
+    def done(self) -> None:
+        """The group is committed: the jobs are as the ledger has them."""
+        for job, snapshot in self._written:
+            job.saved_state = STATES[snapshot[2]]
+        self._forget()
+
+    def undo(self) -> None:
+        """The group is rolled back: numbers and rows are as before."""
+        self.numbers = self._before
+        for job in self._given_rows:
+            job.row = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._jobs, self._snapshots, self._ids = [], [], set()
+        self._written, self._given_rows = [], []
+
+    # --- numbers
+
+    def follow(self, run: Run) -> None:
+        """Work on ``run``: go on from the last numbers that the ledger holds."""
+        last_row = select(func.max(jobs.c.row)).where(jobs.c.run_no == run.number, has_row)
+        last_id = select(func.max(jobs.c.id))
+        self.numbers = Numbers(
+            run.number, run.visit, self.conn.execute(last_id).scalar() or 0, 0, self.conn.execute(last_row).scalar() or 0
+        )
+
+    def give_row(self, job: Job) -> None:
+        """Give the job the next row of the run's report."""
+        if not self.numbers.run:
+            raise LedgerError("A job cannot end outside a run: begin_run comes first.")
+        self.numbers.row += 1
+        job.run_no, job.row = self.numbers.run, self.numbers.row
+        self._given_rows.append(job)
+
+    # --- saving
+
+    def put(self, saved: Sequence[Job], snapshots: Sequence[Snapshot]) -> None:
+        """Save jobs as they were; written with the next ``flush``, together with others."""
+        for job, snapshot in zip(saved, snapshots, strict=True):
+            if job.id in self._ids:  # twice in one statement would keep one of them, and not say which
+                self.flush()
+            self._ids.add(job.id)
+            self._jobs.append(job)
+            self._snapshots.append(snapshot)
+
+    def flush(self) -> None:
+        """Write the saves that wait."""
+        if not self._jobs:
+            return
+        rows = []
+        for job, snapshot in zip(self._jobs, self._snapshots, strict=True):
+            if snapshot[2] in _ENDED and (not job.row or job.run_no != self.numbers.run):
+                self.give_row(job)
+            rows.append((*snapshot, job.run_no, job.row, 1 if job.skipped else 0))
+        before = self.changed()
+        SAVE.write(self.conn, rows)
+        if self.changed() - before != len(rows):
+            raise self._mismatch()
+        self._written.extend(zip(self._jobs, self._snapshots, strict=True))
+        self._jobs, self._snapshots, self._ids = [], [], set()
+
+    def _mismatch(self) -> LedgerMismatch:
+        """Which job was not as expected; those that were have their new state already."""
+        for job, snapshot in zip(self._jobs, self._snapshots, strict=True):
+            found = self.conn.execute(select(jobs.c.state).where(jobs.c.id == job.id)).scalar()
+            if found != snapshot[2] or found is None:
+                stored = f"is {found}" if found else "does not exist"
+                return LedgerMismatch(
+                    f"Job {job.spec.key} ({job.spec.media.key}) should be {snapshot[1]} in the ledger, but {stored} there: another program "
+                    f"changed the ledger, or this is a defect of orchestrator. {_NEXT}"
+                )
+        return LedgerMismatch(f"A job is not in the ledger as this run knows it. {_NEXT}")

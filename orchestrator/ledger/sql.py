@@ -1,0 +1,170 @@
+"""The ledger over SQL: the port, each method one piece of work for the writer."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select, update
+
+from orchestrator.errors import LedgerError, LedgerLocked
+from orchestrator.ledger import joining, reading, runs
+from orchestrator.ledger.lease import FileLock, locked_message
+from orchestrator.ledger.record import micros, snapshot
+from orchestrator.ledger.tables import lease, memory
+from orchestrator.model import Holder
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.writer import GroupWriter
+    from orchestrator.model import Counts, Job, JobKey, JobSpec, Run
+    from orchestrator.states import JobState
+
+
+class SqlLedger:
+    """Durable state of the jobs of one manifest in a SQL database (``ports.Ledger``).
+
+    Args:
+        writer: Does the work, in its own thread.
+        lock: Keeps other runs out.
+        name: How the user calls this ledger, for messages.
+    """
+
+    def __init__(self, writer: GroupWriter, lock: FileLock, name: str) -> None:
+        self._writer = writer
+        self._lock = lock
+        self._name = name
+        self._token = secrets.token_hex(8)
+
+    # --- the lease
+
+    async def acquire(self, holder: Holder) -> None:
+        """Take the lease. ``LedgerLocked`` names the live holder."""
+
+        def work(session: Session) -> None:
+            if not self._lock.is_held and not self._lock.acquire():
+                raise LedgerLocked(locked_message(self._name, _holder(session)))
+            row = {"token": self._token, "host": holder.host, "pid": holder.pid, "since": micros(holder.since), "command": holder.command}
+            session.conn.execute(delete(lease))
+            session.conn.execute(insert(lease).values(id=1, seen_at=micros(holder.since), **row))
+
+        await self._writer.submit(work, writes=True)
+
+    async def heartbeat(self, now: float) -> None:
+        """Show that the holder lives. ``LedgerLocked`` if the lease was lost."""
+
+        def work(session: Session) -> None:
+            mine = update(lease).where(lease.c.token == self._token).values(seen_at=micros(now))
+            if not self._lock.is_held or session.conn.execute(mine).rowcount != 1:
+                raise LedgerLocked(f"The lease of the ledger {self._name} was lost: its lock file was removed, or another run took it.")
+
+        await self._writer.submit(work, writes=True)
+
+    async def holder(self) -> Holder | None:
+        """Who works on the ledger now, or None."""
+
+        def work(session: Session) -> Holder | None:
+            return None if not self._lock.is_held and self._lock.is_free() else _holder(session)
+
+        return await self._writer.submit(work, writes=False)
+
+    async def close(self) -> None:
+        """Give the lease back, if held, and close."""
+
+        def give_back(session: Session) -> None:
+            session.conn.execute(delete(lease).where(lease.c.token == self._token))
+
+        try:
+            if self._lock.is_held and not self._writer.is_closed:
+                await self._writer.submit(give_back, writes=True)
+        finally:
+            await self._writer.close()
+            self._lock.release()
+
+    # --- runs
+
+    async def begin_run(self, name: str, now: float, report: str) -> Run:
+        """Continue the open run, or begin a new one."""
+        if not self._lock.is_held:
+            raise LedgerError(f"The ledger {self._name} must be acquired before a run begins.")
+        return await self._writer.submit(lambda session: runs.begin(session, name, now, report), writes=True)
+
+    async def end_run(self, run: Run, now: float) -> None:
+        """Close the run. ``LedgerMismatch`` if one of its jobs is open."""
+        await self._writer.submit(lambda session: runs.end(session, run, now), writes=True)
+
+    async def last_run(self) -> Run | None:
+        """The open run, else the one that ended last."""
+        return await self._writer.submit(runs.last, writes=False)
+
+    # --- jobs
+
+    async def add(self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()) -> list[Job]:
+        """Make these specs part of the run, in this order."""
+        return await self._writer.submit(lambda session: joining.add(session, run, specs, retry), writes=True)
+
+    async def ready(self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float) -> list[Job]:
+        """Planned jobs of one level and share whose time has come, by ``seq``."""
+        held = frozenset(without)  # the caller's own set may change while this waits
+        return await self._writer.submit(lambda session: reading.ready(session, run, (level, share), limit, held, now), writes=False)
+
+    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
+        """The earliest ``not_before`` of the planned jobs that this visit has seen."""
+        held = frozenset(without)
+        return await self._writer.submit(lambda session: reading.next_ready_at(session, run, held), writes=False)
+
+    async def in_states(self, states: Collection[JobState], after_id: int = 0, limit: int = 1000) -> list[Job]:
+        """Jobs in any of ``states``, by id, beyond ``after_id``."""
+        wanted = tuple(states)
+        return await self._writer.submit(lambda session: reading.in_states(session, wanted, after_id, limit), writes=False)
+
+    async def drop_unseen(self, run: Run, now: float) -> int:
+        """Cancel the planned jobs that this visit has not seen."""
+        return await self._writer.submit(lambda session: runs.drop_unseen(session, run, now), writes=True)
+
+    async def save(self, jobs: Sequence[Job]) -> None:
+        """Record these jobs as they are now."""
+        if not jobs:
+            return
+        saved = list(jobs)
+        snapshots = [snapshot(job) for job in saved]
+        await self._writer.submit(lambda session: session.put(saved, snapshots), writes=True)
+
+    # --- questions
+
+    async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
+        """The jobs that have a row in the run's report, in the order of rows."""
+        return await self._writer.submit(lambda session: reading.rows(session, run, after_row, limit), writes=False)
+
+    async def counts(self, run: Run) -> Counts:
+        """Jobs of the run by state."""
+        return await self._writer.submit(lambda session: reading.counts(session, run), writes=False)
+
+    async def find(self, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
+        """The jobs with these keys."""
+        return await self._writer.submit(lambda session: reading.find(session, keys), writes=False)
+
+    async def same_object(self, specs: Sequence[JobSpec]) -> set[JobKey]:
+        """Of these specs, the keys whose media object has a job under another key."""
+        return await self._writer.submit(lambda session: reading.same_object(session, specs), writes=False)
+
+    async def remember(self, name: str, value: bytes) -> None:
+        """Keep a small thing between runs."""
+
+        def work(session: Session) -> None:
+            session.conn.execute(delete(memory).where(memory.c.name == name))
+            session.conn.execute(insert(memory).values(name=name, value=value))
+
+        await self._writer.submit(work, writes=True)
+
+    async def recall(self, name: str) -> bytes | None:
+        """What was remembered under ``name``."""
+        query = select(memory.c.value).where(memory.c.name == name)
+        return await self._writer.submit(lambda session: session.conn.execute(query).scalar(), writes=False)
+
+
+def _holder(session: Session) -> Holder | None:
+    row = session.conn.execute(select(lease).limit(1)).first()
+    return Holder(row.host, row.pid, row.since / 1_000_000, row.command) if row else None

@@ -1,0 +1,200 @@
+"""The embedded database: one file in WAL mode, synced at every commit, and errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sqlalchemy import create_engine, insert, inspect, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from orchestrator.errors import LedgerCorrupt, LedgerError, LedgerFull, LedgerMismatch, OrchestratorError
+from orchestrator.ledger.session import Session
+from orchestrator.ledger.tables import FORMAT, facts, metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+_MAGIC = b"SQLite format 3\0"
+_BUSY_MS = 10_000
+"""How long to wait for another program that holds the file, a backup for example."""
+_CACHE_KIB = 65_536
+"""Pages kept in memory: the indexes of a million jobs nearly fit, and memory stays bounded."""
+_CHECKPOINT_PAGES = 8_192
+"""32 MiB of log before it is folded into the file: pages that change again meanwhile are folded once."""
+_LITTLE_BYTES = 1 << 20
+
+
+class SqliteStore:
+    """A ledger file.
+
+    Args:
+        path: The file; its folder is made when missing.
+        read_only: Change nothing. A missing file then reads as an empty ledger.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._is_read_only = read_only
+        self._engine: Engine | None = None
+
+    # --- opening
+
+    def open(self) -> Session:
+        """Open, make or check the file."""
+        try:
+            return self._open()
+        except (DBAPIError, sqlite3.Error, OSError) as error:
+            raise self.explain(error) from error
+
+    def _open(self) -> Session:
+        if not self._is_read_only:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._check_magic()
+        self._engine = create_engine(
+            "sqlite://", creator=self._connect, poolclass=StaticPool, isolation_level="AUTOCOMMIT", hide_parameters=True
+        )
+        conn = self._engine.connect()
+        try:
+            self._prepare(conn)
+        except BaseException:
+            conn.close()
+            self._engine.dispose()
+            raise
+        driver: sqlite3.Connection = conn.connection.driver_connection  # type: ignore[assignment]  # any driver, to SQLAlchemy
+        return Session(conn, lambda: driver.total_changes)
+
+    def _check_magic(self) -> None:
+        """Say clearly that a file is no database, before SQLite says it less clearly."""
+        with suppress(FileNotFoundError), self.path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+            if start and start != _MAGIC:
+                raise LedgerCorrupt(
+                    f"{self.path} is not a ledger: it begins with {start!r}. Name another file with --ledger, or move this one away."
+                )
+
+    def _connect(self) -> sqlite3.Connection:
+        conn = self._connect_reader() if self._is_read_only else sqlite3.connect(self.path, isolation_level=None)
+        conn.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        conn.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        conn.execute("PRAGMA temp_store = MEMORY")
+        return conn
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            return sqlite3.connect(":memory:", isolation_level=None)
+        uri = self.path.absolute().as_uri()
+        conn = sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
+        try:
+            conn.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        except sqlite3.OperationalError:
+            # In a folder where nothing can be written SQLite cannot make the files that go with a log; if there is no log, none is needed.
+            conn.close()
+            if self.path.with_name(self.path.name + "-wal").exists():
+                raise
+            conn = sqlite3.connect(f"{uri}?immutable=1", uri=True, isolation_level=None)
+        return conn
+
+    def _prepare(self, conn: Connection) -> None:
+        names = set(inspect(conn).get_table_names())
+        if names and facts.name not in names:
+            raise LedgerCorrupt(f"{self.path} is a database of another program. Name another file with --ledger.")
+        if not self._is_read_only:
+            conn.exec_driver_sql("PRAGMA journal_mode = WAL")
+            conn.exec_driver_sql("PRAGMA synchronous = FULL")
+            conn.exec_driver_sql(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        if not names:
+            self._make(conn)
+        found = conn.execute(select(facts.c.value).where(facts.c.name == "format")).scalar()
+        if found != FORMAT:
+            raise LedgerCorrupt(
+                f"The ledger {self.path} has format {found}, and this version of orchestrator knows format {FORMAT}. "
+                "Use the version that wrote it, or begin a new ledger with --ledger."
+            )
+        if self._is_read_only:
+            conn.exec_driver_sql("PRAGMA query_only = ON")
+
+    def _make(self, conn: Connection) -> None:
+        """All tables in one transaction: a crash in between leaves an empty file, which is made again."""
+        conn.exec_driver_sql("BEGIN IMMEDIATE")
+        metadata.create_all(conn)
+        conn.execute(insert(facts), [{"name": "format", "value": FORMAT}, {"name": "visit", "value": 0}])
+        conn.exec_driver_sql("COMMIT")
+
+    # --- transactions
+
+    def begin(self, session: Session, *, writes: bool) -> None:
+        """Begin a transaction."""
+        if writes and self._is_read_only:
+            raise LedgerError(f"The ledger {self.path} is opened for reading only.")
+        session.conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def commit(self, session: Session) -> None:
+        """Commit; with ``synchronous = FULL`` the log is on the disk afterwards."""
+        session.conn.exec_driver_sql("COMMIT")
+
+    def rollback(self, session: Session) -> None:
+        """Take the transaction back, if SQLite has not done so itself (it does when the disk is full)."""
+        with suppress(DBAPIError):
+            session.conn.exec_driver_sql("ROLLBACK")
+
+    def close(self, session: Session) -> None:
+        """Close the file; its log is folded in."""
+        session.conn.close()
+        if self._engine is not None:
+            self._engine.dispose()
+
+    # --- errors
+
+    def explain(self, error: Exception) -> OrchestratorError:
+        """What went wrong with the file, and what the user can do."""
+        if isinstance(error, OrchestratorError):
+            return error
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        told = self._told(cause)
+        told.__cause__ = cause
+        return told
+
+    def _told(self, cause: BaseException) -> LedgerError:
+        if isinstance(cause, OSError):
+            kind = LedgerFull if cause.errno in {errno.ENOSPC, errno.EDQUOT} else LedgerError
+            return kind(f"The ledger {self.path} cannot be used: {cause.strerror}. Choose a place that can be written with --ledger.")
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._is_disk_full()):
+            return LedgerFull(f"No space left for the ledger {self.path}. What was recorded is safe: make room, then run again to go on.")
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            return LedgerCorrupt(
+                f"The ledger {self.path} is damaged ({cause}). Restore it from a backup, or save what can be read with "
+                f'`sqlite3 "{self.path}" .recover`; a new ledger would send every job of the manifest again.'
+            )
+        if code == sqlite3.SQLITE_CONSTRAINT:
+            return LedgerMismatch(
+                f"The ledger {self.path} refused what contradicts it ({cause}). "
+                "This is a defect of orchestrator: please report it with the ledger."
+            )
+        return LedgerError(f"The ledger {self.path} {_FAILURES.get(code, _UNKNOWN).format(cause=cause)}")
+
+    def _is_disk_full(self) -> bool:
+        try:
+            return shutil.disk_usage(self.path.parent).free < _LITTLE_BYTES
+        except OSError:
+            return False
+
+
+_UNKNOWN = "cannot be used: {cause!r}."
+_HELD = "is held by another program, a backup perhaps ({cause}). Run again when that is done."
+_FORBIDDEN = "cannot be opened for writing. Make the file and its folder writable, or choose another with --ledger."
+_FAILURES = {
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_READONLY: _FORBIDDEN,
+    sqlite3.SQLITE_CANTOPEN: _FORBIDDEN,
+    sqlite3.SQLITE_PERM: _FORBIDDEN,
+    sqlite3.SQLITE_IOERR: "cannot be read or written ({cause}): a failing disk, or a limit on file size. What was recorded is safe.",
+}

@@ -1,0 +1,181 @@
+"""Statements for many rows at once.
+
+The driver gives up the interpreter's lock at every step of a statement and has to win it back from a busy event loop, which may take
+milliseconds: a thousand rows fetched or written one by one can take a second. So every statement here is one step, whatever the number
+of rows: rows go in as one ``VALUES`` list and come out as one JSON text. (Measured: ``scripts/bench_ledger.py``.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy import BigInteger, Text, bindparam, column, func, insert, select, update, values
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from orchestrator.ledger.record import READ, SAVED
+from orchestrator.ledger.tables import jobs, specs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy import CTE, Connection, CursorResult, Dialect, Select
+    from sqlalchemy.sql.compiler import SQLCompiler
+    from sqlalchemy.sql.dml import UpdateBase
+
+    Statement = UpdateBase | Select[Any]
+
+Rows = list[tuple[Any, ...]]
+
+_SIZES = (256, 64, 16, 4, 1)
+"""A statement is compiled for so many rows; 256 rows of 21 values stay far below the 32766 values that SQLite takes."""
+
+
+class Bulk:
+    """A statement over many rows: built with SQLAlchemy, compiled once per size, then run as text (to build costs more than to run)."""
+
+    def __init__(self, build: Callable[[Rows], Statement], width: int) -> None:
+        self._build = build
+        self._width = width
+        self._texts: dict[int, str] = {}
+
+    def run(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[CursorResult[Any]]:
+        """Execute for all ``rows``, in as few steps as sizes allow; one result per step."""
+        start = 0
+        for size in _SIZES:
+            while len(rows) - start >= size:
+                flat = tuple(value for row in rows[start : start + size] for value in row)
+                yield conn.exec_driver_sql(self._text(size, conn.dialect), flat)
+                start += size
+
+    def write(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Execute for all ``rows``; nothing comes back."""
+        for _ in self.run(conn, rows):
+            pass
+
+    def _text(self, size: int, dialect: Dialect) -> str:
+        if size not in self._texts:
+            names = [[f"v{row}_{place}" for place in range(self._width)] for row in range(size)]
+            compiled = self._build([tuple(bindparam(name) for name in row) for row in names]).compile(dialect=dialect)
+            if compiled.positiontup != [name for row in names for name in row]:
+                raise AssertionError("a bulk statement must take its values in the order of its rows")
+            self._texts[size] = str(compiled)
+        return self._texts[size]
+
+
+_TYPES = {place.name: Text() if isinstance(place.type, Text) else BigInteger() for place in (*jobs.c, *specs.c)} | {"saved": Text()}
+
+
+def _given(names: Sequence[str], rows: Rows) -> CTE:
+    """``rows`` as a table ``given``; the types are those of the columns with the same names."""
+    return values(*(column(name, _TYPES[name]) for name in names), name="given").data(rows).cte("given")
+
+
+def _save(rows: Rows) -> Statement:
+    given = _given(SAVED, rows)
+    changes = {name: given.c[name] for name in SAVED[2:]}
+    return update(jobs).values(changes).where(jobs.c.id == given.c.id, jobs.c.state == given.c.saved)
+
+
+def _place(rows: Rows) -> Statement:
+    given = _given(PLACE, rows)
+    return update(jobs).values({name: given.c[name] for name in PLACE[1:]}).where(jobs.c.id == given.c.id)
+
+
+def _set_lane(rows: Rows) -> Statement:
+    given = _given(("id", "level", "share"), rows)
+    return update(jobs).values(level=given.c.level, share=given.c.share).where(jobs.c.id == given.c.id)
+
+
+def _set_spec(rows: Rows) -> Statement:
+    given = _given(("id", "spec"), rows)
+    return update(specs).values(spec=given.c.spec).where(specs.c.id == given.c.id)
+
+
+def _insert_jobs(rows: Rows) -> Statement:
+    return insert(jobs).values([dict(zip(NEW, row, strict=True)) for row in rows])
+
+
+def _insert_specs(rows: Rows) -> Statement:
+    return insert(specs).values([dict(zip(("id", "object_hash", "spec"), row, strict=True)) for row in rows])
+
+
+PLACE = ("id", "visit", "seq", "run_no", "row", "skipped")
+"""A job's place in a run."""
+NEW = ("id", "key", "level", "share", "seq", "visit", "run_no")
+"""What a new job has; the rest is as the tables say."""
+
+SAVE = Bulk(_save, len(SAVED))
+SET_PLACE = Bulk(_place, len(PLACE))
+SET_LANE = Bulk(_set_lane, 3)
+SET_SPEC = Bulk(_set_spec, 2)
+INSERT_JOBS = Bulk(_insert_jobs, len(NEW))
+INSERT_SPECS = Bulk(_insert_specs, 3)
+
+
+# --- many rows out, as one ---------------------------------------------------------------------------------------------------
+
+
+class _JsonRows(FunctionElement[str]):
+    """All rows of the query as one JSON text, a list per row."""
+
+    inherit_cache: bool | None = True  # nothing but its columns makes a difference to the text
+    name = "json_rows"
+
+
+class _Json(FunctionElement[str]):
+    """JSON text as JSON."""
+
+    inherit_cache: bool | None = True
+    name = "json_value"
+
+
+@compiles(_JsonRows)
+def _json_rows(element: _JsonRows, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_group_array(json_array({compiler.process(element.clauses, **options)}))"
+
+
+@compiles(_Json)
+def _json(element: _Json, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json({compiler.process(element.clauses, **options)})"
+
+
+def in_one(query: Select[Any]) -> Select[Any]:
+    """The query, giving one row of one text; read it with ``fetch``. The order of rows is lost: sort them afterwards."""
+    inner = query.subquery()
+    return select(_JsonRows(*(_Json(place) if place.name == "spec" else place for place in inner.c)))
+
+
+def fetch(result: CursorResult[Any]) -> list[list[Any]]:
+    """The rows of a query made by ``in_one``."""
+    rows: list[list[Any]] = orjson.loads(result.scalar_one())
+    return rows
+
+
+JOB = select(*(jobs.c[name] for name in READ), specs.c.spec).join(specs, specs.c.id == jobs.c.id)
+"""All that makes a job (``record.job_of``)."""
+
+
+def _known(rows: Rows) -> Statement:
+    """The stored jobs with the given keys; their spec only where it differs from the given one (seldom, and it is the big part)."""
+    given = _given(("key", "spec"), rows)
+    changed = func.nullif(specs.c.spec, given.c.spec).label("spec")
+    found = select(*(jobs.c[name] for name in READ), changed, jobs.c.visit).select_from(given)
+    return in_one(found.join(jobs, jobs.c.key == given.c.key).join(specs, specs.c.id == jobs.c.id))
+
+
+def _find(rows: Rows) -> Statement:
+    given = _given(("key",), rows)
+    return in_one(JOB.join(given, given.c.key == jobs.c.key))
+
+
+def _same_hash(rows: Rows) -> Statement:
+    given = _given(("object_hash",), rows)
+    found = select(jobs.c.key, specs.c.spec).select_from(given).join(specs, specs.c.object_hash == given.c.object_hash)
+    return in_one(found.join(jobs, jobs.c.id == specs.c.id))
+
+
+KNOWN = Bulk(_known, 2)
+FIND = Bulk(_find, 1)
+SAME_HASH = Bulk(_same_hash, 1)

@@ -1,0 +1,131 @@
+"""The tables: narrow rows that change often, beside specs that are written once.
+
+Instants and durations are whole microseconds, truth values 0 or 1, words as they stand in the report, lists JSON text: nothing here
+needs more than integers and text, so that every database can hold it and JSON can carry it without loss.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, and_, literal_column
+
+from orchestrator.states import REMOTE, JobState
+
+FORMAT = 1
+"""Version of these tables. A ledger of another version is refused, never guessed at."""
+
+metadata = MetaData()
+
+_INT = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits everywhere; SQLite's row ids must be declared INTEGER."""
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, _INT, nullable=False, server_default="0")
+
+
+def _instant(name: str) -> Column[int | None]:
+    return Column(name, _INT, nullable=True)
+
+
+def _text(name: str, default: str = "") -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _number("value"),
+)
+"""``format`` and ``visit``."""
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("number", _INT, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False, unique=True),
+    _number("opened_at"),
+    _instant("closed_at"),
+    _text("report"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _INT, primary_key=True, autoincrement=False),
+    Column("key", Text, nullable=False, unique=True),
+    _text("state", JobState.PLANNED),
+    # Where it belongs.
+    _number("level"),
+    _text("share"),
+    _number("seq"),
+    _number("visit"),
+    _number("run_no"),
+    _number("row"),
+    _number("skipped"),
+    # What happened to it.
+    _number("attempts"),
+    _text("job_id"),
+    _text("past_job_ids"),
+    _text("queue_id"),
+    _text("request_id"),
+    _number("adopted"),
+    _text("code"),
+    _text("message"),
+    _number("not_before"),
+    _instant("intent_at"),
+    _instant("submitted_at"),
+    _instant("started_at"),
+    _instant("finished_at"),
+    _instant("media_duration"),
+    _text("files"),
+)
+
+specs = Table(
+    "specs",
+    metadata,
+    Column("id", _INT, primary_key=True, autoincrement=False),
+    _number("object_hash"),
+    _text("spec"),
+)
+"""What is asked, apart: a run that only finds everything done rewrites the narrow rows alone."""
+
+memory = Table(
+    "memory",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("id", _INT, primary_key=True, autoincrement=False),
+    _text("token"),
+    _text("host"),
+    _number("pid"),
+    _number("since"),
+    _text("command"),
+    _number("seen_at"),
+)
+"""Who works on the ledger, for those who ask; what keeps others out is the lock (``lease.py``)."""
+
+# The words stand in the text of index and query alike: a partial index is used only where the query says literally the same.
+is_planned = jobs.c.state == literal_column(f"'{JobState.PLANNED}'")
+IN_FLIGHT = tuple(sorted({JobState.SUBMITTING, JobState.IN_DOUBT, *REMOTE}))
+is_in_flight = jobs.c.state.in_([literal_column(f"'{state}'") for state in IN_FLIGHT])
+has_row = jobs.c.row > literal_column("0")
+
+
+def _partial(name: str, *columns: object, where: object) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)  # type: ignore[arg-type]  # columns or expressions
+
+
+ready_index = _partial("jobs_ready", jobs.c.visit, jobs.c.level, jobs.c.share, jobs.c.seq, jobs.c.not_before, where=and_(is_planned))
+"""The ready queue of each level and share, in its order; a job that must wait is passed over without reading its row."""
+due_index = _partial("jobs_due", jobs.c.visit, jobs.c.not_before, jobs.c.run_no, where=and_(is_planned))
+"""When the next one is ready."""
+in_flight_index = _partial("jobs_in_flight", jobs.c.state, jobs.c.run_no, where=and_(is_in_flight))
+row_index = _partial("jobs_by_row", jobs.c.run_no, jobs.c.row, jobs.c.state, jobs.c.skipped, where=and_(has_row))
+"""The report, in its order, and the counts of what has ended."""
+object_index = Index("specs_by_object", specs.c.object_hash)

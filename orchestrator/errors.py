@@ -25,6 +25,7 @@ never a test on its text::
     |-- ProtocolError
     |-- LedgerError
     |   |-- LedgerLocked
+    |   |   `-- LocalRootLocked
     |   |-- LedgerCorrupt
     |   |-- LedgerFull
     |   `-- LedgerMismatch
@@ -227,6 +228,10 @@ class LedgerError(OrchestratorError):
 
 class LedgerLocked(LedgerError):
     """Another run holds this ledger."""
+
+
+class LocalRootLocked(LedgerLocked):
+    """Another local service works on this root."""
 
 
 class LedgerCorrupt(LedgerError):

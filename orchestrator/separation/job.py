@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -127,21 +126,16 @@ def _stream(
 ) -> tuple[MediaProbe, float]:
     """Decode, separate and encode at once; what the source is, and the length of its sound."""
     from orchestrator.separation.decode import Decoder
-    from orchestrator.separation.encode import StemWriter
+    from orchestrator.separation.encode import StemWriters
     from orchestrator.separation.engine import split
 
-    with open_media(task.source) as container, ExitStack() as abandoned:
+    with open_media(task.source) as container:
         decoder = Decoder(container)
-        form = resolve(task.audio, decoder.channels)
-        writers = {stem: StemWriter(path, form) for stem, path in outputs.items()}
-        for writer in writers.values():
-            abandoned.callback(writer.abandon)
-        for voice, background in split(engine, decoder.blocks()):
-            for stem, writer in writers.items():
-                writer.write(voice if stem is Stem.VOICE else background)
-            on_progress(decoder.done_part)
-        for writer in writers.values():
-            writer.close()
+        with StemWriters(outputs, resolve(task.audio, decoder.channels)) as writers:
+            for voice, background in split(engine, decoder.blocks()):
+                writers.write({Stem.VOICE: voice, Stem.BACKGROUND: background})
+                on_progress(decoder.done_part)
+            writers.close()
         return probe_container(container, task.source.stat().st_size, decoder.length_s), decoder.length_s
 
 

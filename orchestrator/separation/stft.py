@@ -31,28 +31,31 @@ class Analysis:
 
     def __init__(self, frames: int) -> None:
         self._frames = frames
-        self._samples = np.zeros((2, FRAME), np.float32)
+        self._needed = (frames - 1) * HOP + FRAME
+        self._waiting: list[npt.NDArray[np.float32]] = [np.zeros((2, FRAME), np.float32)]
+        self._count = FRAME
 
     def push(self, block: Block) -> list[Spectrum]:
         """Take more sound; the spectra that it completes."""
-        self._samples = np.concatenate((self._samples, block.T), axis=1)
-        needed = (self._frames - 1) * HOP + FRAME
-        ready = []
-        start = 0
-        while self._samples.shape[1] - start >= needed:
-            ready.append(_forward(self._samples[:, start : start + needed], self._frames))
-            start += self._frames * HOP
-        if start:
-            self._samples = self._samples[:, start:].copy()
+        self._waiting.append(block.T)
+        self._count += len(block)
+        ready: list[Spectrum] = []
+        if self._count < self._needed:
+            return ready
+        samples = np.concatenate(self._waiting, axis=1)
+        while samples.shape[1] >= self._needed:
+            ready.append(_forward(samples[:, : self._needed], self._frames))
+            samples = samples[:, self._frames * HOP :]
+        self._waiting, self._count = [samples.copy()], samples.shape[1]
         return ready
 
     def finish(self) -> Spectrum | None:
         """The frames that begin in what is left, padded with silence; None if there are none."""
-        frames = -(-self._samples.shape[1] // HOP)
+        frames = -(-self._count // HOP)
         if not frames:
             return None
-        missing = (frames - 1) * HOP + FRAME - self._samples.shape[1]
-        return _forward(np.pad(self._samples, ((0, 0), (0, missing))), frames)
+        missing = (frames - 1) * HOP + FRAME - self._count
+        return _forward(np.concatenate([*self._waiting, np.zeros((2, missing), np.float32)], axis=1), frames)
 
 
 class Synthesis:

@@ -1,12 +1,12 @@
-"""How specs become part of a run: new ones are planned, known ones are admitted (``admit.py``), many per statement."""
+"""How specs become part of a run: new ones are planned, known ones are admitted (``rules.py``), many per statement."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.ledger.admit import admit
 from orchestrator.ledger.record import READ, job_of, object_hash, snapshot
+from orchestrator.ledger.rules import admit
 from orchestrator.ledger.statements import INSERT_JOBS, INSERT_SPECS, KNOWN, SET_LANE, SET_PLACE, SET_SPEC, Rows, fetch
 from orchestrator.model import Job, JobKey, JobSpec, Run, encode_spec
 

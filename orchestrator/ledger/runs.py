@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, or_, select, update
 
 from orchestrator.errors import LedgerMismatch
 from orchestrator.ledger.record import micros
+from orchestrator.ledger.rules import LEFT, run_id
 from orchestrator.ledger.tables import facts, is_in_flight, is_planned, jobs, runs
 from orchestrator.model import Run
 from orchestrator.states import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sqlalchemy import Connection, Row
 
     from orchestrator.ledger.session import Session
-
-LEFT = "It is no longer in the manifest."
-"""Message of a job that was dropped."""
-
-
-def run_id(name: str, now: float, is_taken: Callable[[str], bool]) -> str:
-    """``<name>-<UTC time>``, with ``-2``, ``-3`` ... behind it as long as that is taken."""
-    first = f"{name}-{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
-    return next(known for known in (first if turn == 1 else f"{first}-{turn}" for turn in count(1)) if not is_taken(known))
 
 
 def begin(session: Session, name: str, now: float, report: str) -> Run:

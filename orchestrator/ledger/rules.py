@@ -1,16 +1,28 @@
-"""What becomes of a job that the ledger knows when a run asks for it again. Pure; every ledger decides with this."""
+"""What every ledger decides alike: the name of a run, and what becomes of a known job when a run asks for it again. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.states import TERMINAL, JobState, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from orchestrator.model import Job, JobSpec, Run
+
+
+LEFT = "It is no longer in the manifest."
+"""Message of a planned job that was dropped because its run did not see it again."""
+
+
+def run_id(name: str, now: float, is_taken: Callable[[str], bool]) -> str:
+    """``<name>-<UTC time>``, with ``-2``, ``-3`` ... behind it as long as that is taken."""
+    first = f"{name}-{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
+    return next(known for known in (first if turn == 1 else f"{first}-{turn}" for turn in count(1)) if not is_taken(known))
 
 
 class Admission(NamedTuple):

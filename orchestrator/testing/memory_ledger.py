@@ -1,0 +1,311 @@
+"""A ledger in memory: the same contract as the durable ones, proven by the same tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
+from orchestrator.ledger.lease import locked_message
+from orchestrator.ledger.record import to_microsecond
+from orchestrator.ledger.rules import LEFT, admit, run_id
+from orchestrator.model import Counts, Job, JobKey, JobSpec, Run
+from orchestrator.states import OPEN, TERMINAL, JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+
+    from orchestrator.model import Holder
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """What outlives a ``MemoryLedger``, as a file outlives a process: give it to the next one.
+
+    Attributes:
+        jobs: Jobs by key, as last saved; look, but do not change.
+        visits: The visit that last saw each job, by key.
+        runs: Runs by number; the last one is open if ``is_open``.
+        is_open: Whether the last run is open.
+        visit: The present visit.
+        memory: What was remembered.
+        holder: Who works on it.
+        seen_at: When the holder last showed that it lives.
+        closed_at: When the last run was closed, if it is.
+    """
+
+    jobs: dict[JobKey, Job] = field(default_factory=dict)
+    visits: dict[JobKey, int] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    is_open: bool = False
+    visit: int = 0
+    memory: dict[str, bytes] = field(default_factory=dict)
+    holder: Holder | None = None
+    seen_at: float | None = None
+    closed_at: float | None = None
+    _owner: object = None
+
+    def lose_holder(self) -> None:
+        """The holder's process died: its lease ends with it."""
+        self.holder = self._owner = None
+
+    def take(self, owner: object, holder: Holder) -> bool:
+        """Give the lease to ``owner`` unless someone else holds it."""
+        if self._owner not in {None, owner}:
+            return False
+        self._owner, self.holder = owner, holder
+        return True
+
+    def is_held_by(self, owner: object) -> bool:
+        """Whether ``owner`` holds the lease."""
+        return self._owner is owner
+
+
+async def _no_pause() -> None:
+    """Go straight on."""
+
+
+class MemoryLedger:
+    """A ledger in memory (``ports.Ledger``).
+
+    Args:
+        store: What is there already; kept for whoever opens it next.
+        pause: Awaited before each change takes effect, and again before it is acknowledged: a test lets other tasks run there, or
+            has the process die.
+    """
+
+    def __init__(self, store: MemoryStore | None = None, *, pause: Callable[[], Awaitable[None]] = _no_pause) -> None:
+        self.store = store if store is not None else MemoryStore()
+        self._pause = pause
+        self._run_no = 0
+        self._id = self._seq = self._row = 0
+        self._is_closed = False
+
+    def _open(self) -> MemoryStore:
+        if self._is_closed:
+            raise LedgerError("The ledger is closed.")
+        return self.store
+
+    # --- the lease
+
+    async def acquire(self, holder: Holder) -> None:
+        """Take the lease. ``LedgerLocked`` names the live holder."""
+        store = self._open()
+        if not store.take(self, holder):
+            raise LedgerLocked(locked_message("in memory", store.holder))
+
+    async def heartbeat(self, now: float) -> None:
+        """Show that the holder lives. ``LedgerLocked`` if the lease was lost."""
+        if not self._open().is_held_by(self):
+            raise LedgerLocked("The lease of the ledger in memory was lost.")
+        self.store.seen_at = now
+
+    async def holder(self) -> Holder | None:
+        """Who works on the ledger now, or None."""
+        return self._open().holder
+
+    async def close(self) -> None:
+        """Give the lease back, if held, and close."""
+        if self.store.is_held_by(self):
+            self.store.lose_holder()
+        self._is_closed = True
+
+    # --- runs
+
+    async def begin_run(self, name: str, now: float, report: str) -> Run:
+        """Continue the open run, or begin a new one."""
+        store = self._open()
+        if not store.is_held_by(self):
+            raise LedgerError("The ledger in memory must be acquired before a run begins.")
+        await self._pause()
+        store.visit += 1
+        if store.is_open:
+            run = replace(store.runs[-1], resumed=True, visit=store.visit)
+        else:
+            known = run_id(name, now, {run.id for run in store.runs}.__contains__)
+            run = Run(known, len(store.runs) + 1, round(now, 6), report.replace("{run}", known), visit=store.visit)
+            store.runs.append(run)
+            store.is_open = True
+        self._run_no, self._seq = run.number, 0
+        self._id = max((job.id for job in store.jobs.values()), default=0)
+        self._row = max((job.row for job in store.jobs.values() if job.run_no == run.number), default=0)
+        await self._pause()
+        return run
+
+    async def end_run(self, run: Run, now: float) -> None:
+        """Close the run. ``LedgerMismatch`` if one of its jobs is open."""
+        store = self._open()
+        await self._pause()
+        for job in store.jobs.values():
+            if job.run_no == run.number and job.state in OPEN:
+                raise LedgerMismatch(f"Run {run.id} cannot end: job {job.spec.key} is still {job.state}. Run again to go on.")
+        store.is_open, store.closed_at = False, now
+        self._run_no = 0
+        await self._pause()
+
+    async def last_run(self) -> Run | None:
+        """The open run, else the one that ended last."""
+        store = self._open()
+        return replace(store.runs[-1], resumed=store.is_open, visit=store.visit) if store.runs else None
+
+    # --- jobs
+
+    async def add(self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()) -> list[Job]:
+        """Make these specs part of the run, in this order."""
+        self._open()
+        await self._pause()
+        jobs: dict[JobKey, Job] = {}
+        for spec in specs:
+            if spec.key not in jobs:
+                jobs[spec.key] = self._join(run, spec, retry)
+        await self._pause()
+        return [jobs[spec.key] for spec in specs]
+
+    def _join(self, run: Run, spec: JobSpec, retry: Collection[JobState]) -> Job:
+        store = self.store
+        known = store.jobs.get(spec.key)
+        if known is not None and store.visits[spec.key] == run.visit:
+            return replace(known)
+        self._seq += 1
+        store.visits[spec.key] = run.visit
+        if known is None:
+            self._id += 1
+            job = Job(self._id, spec, seq=self._seq, run_no=run.number)
+        else:
+            job = replace(known, seq=self._seq)
+            if admit(job, spec, run, retry).gets_row:
+                self._give_row(job)
+            job.saved_state = job.state
+        store.jobs[spec.key] = replace(job)
+        return job
+
+    def _give_row(self, job: Job) -> None:
+        if not self._run_no:
+            raise LedgerError("A job cannot end outside a run: begin_run comes first.")
+        self._row += 1
+        job.run_no, job.row = self._run_no, self._row
+
+    def _waiting(self, run: Run, without: Collection[int]) -> Iterable[Job]:
+        store = self._open()
+        for key, job in store.jobs.items():
+            if job.state is JobState.PLANNED and store.visits[key] == run.visit and job.id not in without:
+                yield job
+
+    async def ready(self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float) -> list[Job]:
+        """Planned jobs of one level and share whose time has come, by ``seq``."""
+        found = [
+            job
+            for job in self._waiting(run, without)
+            if job.spec.level == level and job.spec.share == share and job.not_before <= round(now, 6)
+        ]
+        return [replace(job) for job in sorted(found, key=lambda job: job.seq)[:limit]]
+
+    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
+        """The earliest ``not_before`` of the planned jobs that this visit has seen."""
+        return min((job.not_before for job in self._waiting(run, without)), default=None)
+
+    async def in_states(self, states: Collection[JobState], after_id: int = 0, limit: int = 1000) -> list[Job]:
+        """Jobs in any of ``states``, by id, beyond ``after_id``."""
+        found = [job for job in self._open().jobs.values() if job.state in states and job.id > after_id]
+        return [replace(job) for job in sorted(found, key=lambda job: job.id)[:limit]]
+
+    async def drop_unseen(self, run: Run, now: float) -> int:
+        """Cancel the planned jobs that this visit has not seen."""
+        store = self._open()
+        await self._pause()
+        unseen = [job for key, job in store.jobs.items() if job.state is JobState.PLANNED and store.visits[key] != run.visit]
+        for job in unseen:
+            job.state = job.saved_state = JobState.CANCELLED  # a step of the table: planned, cancel
+            job.message, job.finished_at, job.skipped = LEFT, to_microsecond(now), False
+            self._give_row(job)
+        await self._pause()
+        return len(unseen)
+
+    async def save(self, jobs: Sequence[Job]) -> None:
+        """Record these jobs as they are now."""
+        store = self._open()
+        if not jobs:
+            return
+        saved = list(jobs)
+        kept = [_as_stored(job) for job in saved]
+        await self._pause()
+        self._check(store, kept)
+        for job, record in zip(saved, kept, strict=True):
+            if record.state in TERMINAL and (not job.row or job.run_no != self._run_no):
+                self._give_row(job)
+            old = store.jobs[record.spec.key]
+            # What save does not record stays: the spec and the place in the manifest belong to add.
+            store.jobs[record.spec.key] = replace(
+                record, saved_state=record.state, spec=old.spec, seq=old.seq, run_no=job.run_no, row=job.row, skipped=job.skipped
+            )
+        await self._pause()
+        for job, record in zip(saved, kept, strict=True):
+            job.saved_state = record.state
+
+    def _check(self, store: MemoryStore, kept: list[Job]) -> None:
+        """Everything is refused before anything is changed."""
+        states: dict[JobKey, JobState] = {}
+        for record in kept:
+            stored = store.jobs.get(record.spec.key)
+            if stored is None or stored.id != record.id or states.get(record.spec.key, stored.state) != record.saved_state:
+                raise LedgerMismatch(f"Job {record.spec.key} should be {record.saved_state} in the ledger, but is not.")
+            if record.state in TERMINAL and not self._run_no:
+                raise LedgerError("A job cannot end outside a run: begin_run comes first.")
+            states[record.spec.key] = record.state
+
+    # --- questions
+
+    async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
+        """The jobs that have a row in the run's report, in the order of rows."""
+        found = [job for job in self._open().jobs.values() if job.run_no == run.number and job.row > after_row]
+        return [replace(job) for job in sorted(found, key=lambda job: job.row)[:limit]]
+
+    async def counts(self, run: Run) -> Counts:
+        """Jobs of the run by state."""
+        by_state: dict[JobState, int] = {}
+        skipped = 0
+        for job in self._open().jobs.values():
+            if job.run_no != run.number:
+                continue
+            if job.state is JobState.SUCCEEDED and job.skipped:
+                skipped += 1
+            else:
+                by_state[job.state] = by_state.get(job.state, 0) + 1
+        return Counts(by_state, skipped)
+
+    async def find(self, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
+        """The jobs with these keys."""
+        stored = self._open().jobs
+        return {key: replace(stored[key]) for key in keys if key in stored}
+
+    async def same_object(self, specs: Sequence[JobSpec]) -> set[JobKey]:
+        """Of these specs, the keys whose media object has a job under another key."""
+        keys: dict[tuple[str, str, str], set[JobKey]] = {}
+        for job in self._open().jobs.values():
+            keys.setdefault(_object(job.spec), set()).add(job.spec.key)
+        return {spec.key for spec in specs if keys.get(_object(spec), set()) - {spec.key}}
+
+    async def remember(self, name: str, value: bytes) -> None:
+        """Keep a small thing between runs."""
+        self._open().memory[name] = value
+
+    async def recall(self, name: str) -> bytes | None:
+        """What was remembered under ``name``."""
+        return self._open().memory.get(name)
+
+
+def _object(spec: JobSpec) -> tuple[str, str, str]:
+    return spec.media.bucket, spec.media.region, spec.media.key
+
+
+def _as_stored(job: Job) -> Job:
+    """A copy with its instants as a durable ledger keeps them."""
+    return replace(
+        job,
+        not_before=round(job.not_before, 6),
+        intent_at=to_microsecond(job.intent_at),
+        submitted_at=to_microsecond(job.submitted_at),
+        started_at=to_microsecond(job.started_at),
+        finished_at=to_microsecond(job.finished_at),
+        media_duration_s=to_microsecond(job.media_duration_s),
+    )

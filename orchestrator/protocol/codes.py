@@ -19,7 +19,9 @@ from orchestrator.errors import (
     ClockSkewed,
     CredentialsExpired,
     NotFound,
+    ProtocolError,
     QueueUnavailable,
+    RefusedForNow,
     Rejected,
     ServerFault,
     Throttled,
@@ -66,13 +68,18 @@ _CLASSES: dict[str, type[ApiError]] = {
     "NoSuchKey": NotFound,
     "NoSuchUpload": NotFound,
     "NoSuchVersion": NotFound,
-    # Asking again may do: the service could not fetch the input, or the upload was cut or crossed another one. With these, whether the
-    # service did the work is as good as unknown, and a look before the next try costs little.
-    "ResourceDownloadFailed": ServerFault,
-    "RequestTimeout": ServerFault,
-    "UserNetworkTooSlow": ServerFault,
-    "IncompleteBody": ServerFault,
-    "PathConflict": ServerFault,
+    # Refused for this one thing, although the status is one of permissions: archived, or enabled before (two pages, two spellings).
+    "InvalidObjectState": Rejected,
+    "MediaBucketAlreadyBinded": Rejected,
+    "BucketAlreadyBinded": Rejected,
+    # Asking again may do: the service could not fetch the input, or the upload was cut, damaged, or crossed another one.
+    "ResourceDownloadFailed": RefusedForNow,
+    "RequestTimeout": RefusedForNow,
+    "UserNetworkTooSlow": RefusedForNow,
+    "IncompleteBody": RefusedForNow,
+    "BadDigest": RefusedForNow,
+    "PathConflict": RefusedForNow,
+    # The service failed.
     "InternalError": ServerFault,
     "ServiceUnavailable": ServerFault,
 }
@@ -91,13 +98,24 @@ _STATUSES: dict[int, type[ApiError]] = {
     403: AuthRejected,
     404: NotFound,
     407: AuthRejected,
-    408: ServerFault,
+    408: RefusedForNow,
+    425: RefusedForNow,
     429: Throttled,
     501: Rejected,
 }
 
-DONE_ALREADY = frozenset({"MediaBucketAlreadyBinded", "BucketAlreadyBinded"})
-"""Codes of the answer to "enable the service" that mean success: it was enabled before (two pages, two spellings)."""
+# What the user can do about errors that stop the run.
+_KEYS = "check TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or the profile file"
+_ADVICE: dict[str, str] = {
+    "AccessDenied": "give this key the permission (ci:CreateMediaJobs and reading and writing of the buckets), or use another key",
+    "CIRoleNotExist": "create the service role CI_QCSRole by enabling Cloud Infinite in the console once",
+    "InvalidAccessKeyId": _KEYS,
+    "InvalidAuthorization": _KEYS,
+    "MediaBucketUnBinded": "enable media processing (or smart audio) for the bucket in the Cloud Infinite console",
+    "PaymentRequired": "settle the account's balance",
+    "SecretidNotExist": _KEYS,
+    "SignatureDoesNotMatch": _KEYS,
+}
 
 TRANSIENT_JOB_CODES = frozenset({"ResourceDownloadFailed", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"})
 """``Code`` of a failed job for which a new job may succeed. No official list of per-job codes exists: these are the documented names of
@@ -145,7 +163,9 @@ def error_of(api: Api, http_status: int, headers: Mapping[str, str], raw: bytes,
     error = class_of(code, http_status, message, api)
     if issubclass(error, ClockSkewed):
         return error(answer, server_time=server_time or http_date(headers.get("Date", "")))
-    return error(answer, retry_after_s=retry_after(headers.get("Retry-After", ""), now))
+    advice = _ADVICE.get(code, "")
+    text = f"{code}: {answer.message or 'no message'} - {advice}" if advice else None
+    return error(answer, text, retry_after_s=retry_after(headers.get("Retry-After", ""), now))
 
 
 def request_id(headers: Mapping[str, str]) -> str:
@@ -170,8 +190,6 @@ def retry_after(text: str, now: float) -> float | None:
 
 def _body(raw: bytes) -> tuple[str, str, str, str, float | None]:
     """Code, message, request id, trace id and server time of an ``<Error>``; all empty if the body is none."""
-    from orchestrator.errors import ProtocolError
-
     try:
         root = parse(raw)
     except ProtocolError:

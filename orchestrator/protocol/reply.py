@@ -139,4 +139,5 @@ def instant(text: str) -> float | None:
         when = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (when if when.tzinfo else when.replace(tzinfo=_BEIJING)).timestamp()
+    seconds = (when if when.tzinfo else when.replace(tzinfo=_BEIJING)).timestamp()
+    return seconds if seconds > 0 else None  # year 1 is how some languages write "not yet"

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha1
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -93,9 +93,19 @@ def _joined(pairs: Mapping[str, str]) -> tuple[str, str]:
     return "&".join([f"{key}={value}" for key, value in encoded]), ";".join([key for key, _ in encoded])
 
 
-def http_string(method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> str:
-    """The canonical request. ``path`` and the values are the decoded ones."""
-    return f"{method.lower()}\n{path}\n{_joined(params)[0]}\n{_joined(headers)[0]}\n"
+class Canonical(NamedTuple):
+    """A request as it is signed: the vendor's ``HttpString``, ``q-header-list`` and ``q-url-param-list``."""
+
+    text: str
+    header_list: str
+    param_list: str
+
+
+def canonical(method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Canonical:
+    """The canonical request. ``path``, parameters and header values are the decoded ones."""
+    query, query_names = _joined(params)
+    signed, signed_names = _joined(headers)
+    return Canonical(f"{method.lower()}\n{path}\n{query}\n{signed}\n", signed_names, query_names)
 
 
 def authorization(key: SigningKey, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> str:
@@ -108,10 +118,8 @@ def authorization(key: SigningKey, method: str, path: str, params: Mapping[str, 
         params: Decoded query parameters; one without a value has the empty string.
         headers: Decoded headers to sign; ``host`` among them ties the signature to the bucket.
     """
-    query, query_names = _joined(params)
-    signed, signed_names = _joined(headers)
-    canonical = f"{method.lower()}\n{path}\n{query}\n{signed}\n"
-    to_sign = f"sha1\n{key.key_time}\n{sha1(canonical.encode(), usedforsecurity=False).hexdigest()}\n"
+    text, signed_names, query_names = canonical(method, path, params, headers)
+    to_sign = f"sha1\n{key.key_time}\n{sha1(text.encode(), usedforsecurity=False).hexdigest()}\n"
     signature = hmac.digest(key.key, to_sign.encode(), "sha1").hex()
     return (
         f"q-sign-algorithm=sha1&q-ak={key.secret_id}&q-sign-time={key.key_time}&q-key-time={key.key_time}"

@@ -1,0 +1,125 @@
+"""The HTTP face: every request is understood, verified, routed and answered here; nothing a client sends ends in a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from orchestrator.local import wirexml
+from orchestrator.local.call import Call, address, decode_path, decode_query, is_ci
+from orchestrator.local.cicalls import JobCalls
+from orchestrator.local.coscalls import ObjectCalls
+from orchestrator.local.refusal import Refusal
+
+if TYPE_CHECKING:
+    from aiohttp.web_protocol import RequestHandler
+
+    from orchestrator.local.auth import Verifier
+    from orchestrator.local.parts import Parts
+
+log = logging.getLogger(__name__)
+
+
+class App:
+    """One handler for all requests."""
+
+    def __init__(self, parts: Parts, verifier: Verifier) -> None:
+        self._parts = parts
+        self._verifier = verifier
+        self._jobs = JobCalls(parts)
+        self._objects = ObjectCalls(parts)
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        now = self._parts.clock.now()
+        host = request.headers.get("Host", "")
+        call = Call(request, request.method.upper(), "/", [], host, "", "", True, self._parts.ids.request(now), now)
+        try:
+            self._understand(call)
+            call.key = self._verifier.verify(call)
+            response = await self._route(call)
+        except Refusal as refusal:
+            response = self._refuse(call, refusal)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except (OSError, sqlite3.Error) as error:
+            log.exception("storage failed on %s %s", call.method, call.path)
+            reason = getattr(error, "strerror", None) or str(error)
+            response = self._refuse(call, Refusal("InternalError", f"The service's storage failed: {reason}."))
+        except Exception:
+            log.exception("request failed: %s %s", call.method, call.path)
+            response = self._refuse(call, Refusal("InternalError", "The service failed on this request; its log says why."))
+        if not response.prepared:
+            self._parts.dress(response, call)
+        return response
+
+    def _understand(self, call: Call) -> None:
+        raw = call.request.raw_path
+        settings = self._parts.settings
+        call.path = decode_path(raw)
+        call.query = decode_query(raw)
+        found = address(call.host, settings.bucket, settings.region)
+        call.bucket, call.region = found.bucket, found.region
+        call.ci = is_ci(call.method, call.path, call.query, found.service)
+
+    async def _route(self, call: Call) -> web.StreamResponse:
+        if not call.ci:
+            return await self._objects.answer(call)
+        root = call.path[1:].partition("/")[0]
+        if root == "jobs":
+            self._demand_bucket(call)
+            return await self._jobs.answer(call)
+        raise Refusal("InvalidUrl", f"{call.method} {call.path[:80]} is not a call of this service.")
+
+    @staticmethod
+    def _demand_bucket(call: Call) -> None:
+        if not call.bucket:
+            raise Refusal("InvalidHost", "The Host header names no bucket (it is not <bucket>.ci.<region>.myqcloud.com).")
+
+    def _refuse(self, call: Call, refusal: Refusal) -> web.Response:
+        status = refusal.http_status(ci=call.ci)
+        trace = f"{call.request_id}-trace"
+        error = {
+            "Code": refusal.code,
+            "Message": wirexml.clean(refusal.message),
+            "Resource": wirexml.clean(call.path) or "/",
+            "RequestId": call.request_id,
+            "TraceId": trace,
+        }
+        if refusal.server_time:
+            error["ServerTime"] = str(int(self._parts.clock.now()))
+        headers = {**refusal.headers, ("x-ci-trace-id" if call.ci else "x-cos-trace-id"): trace}
+        body = b"" if call.method == "HEAD" else wirexml.document("Error", error)
+        response = web.Response(status=status, body=body, content_type="application/xml", headers=headers)
+        if not call.request.content.at_eof():
+            response.force_close()  # the rest of the body is not worth reading
+        return response
+
+
+class Door(web.Server):
+    """Accepts connections, and closes those that never send a request."""
+
+    def __init__(self, app: App, idle_timeout_s: float) -> None:
+        self._first_request_s = idle_timeout_s
+        super().__init__(
+            app,
+            access_log=None,
+            keepalive_timeout=idle_timeout_s,
+            lingering_time=1.0,
+            auto_decompress=False,  # an object with Content-Encoding is stored as it was sent
+            handler_cancellation=False,
+        )
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Start the clock of a new connection."""
+        super().connection_made(handler, transport)
+        asyncio.get_running_loop().call_later(self._first_request_s, self._close_if_silent, handler, transport)
+
+    @staticmethod
+    def _close_if_silent(handler: RequestHandler, transport: asyncio.Transport) -> None:
+        if not handler._request_count:  # noqa: SLF001 - aiohttp starts no timer before the first request is complete
+            transport.close()

@@ -1,0 +1,49 @@
+"""The parts of one running service, as the handlers see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from aiohttp import web
+
+    from orchestrator.local.call import Call
+    from orchestrator.local.callbacks import Callbacks
+    from orchestrator.local.faults import Faults
+    from orchestrator.local.ids import Ids
+    from orchestrator.local.jobstore import JobStore
+    from orchestrator.local.objects import Objects
+    from orchestrator.local.queues import Queues
+    from orchestrator.local.scheduler import Scheduler
+    from orchestrator.local.settings import LocalSettings
+    from orchestrator.local.templates import Templates
+    from orchestrator.ports import Clock
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything that a handler may need; built once, by ``service``."""
+
+    settings: LocalSettings
+    clock: Clock
+    ids: Ids
+    store: JobStore
+    queues: Queues
+    templates: Templates
+    objects: Objects
+    disk: Executor
+    scheduler: Scheduler
+    callbacks: Callbacks
+    faults: Faults
+
+    def dress(self, response: web.StreamResponse, call: Call) -> None:
+        """Add the headers that every answer has."""
+        headers = response.headers
+        headers["Server"] = "tencent-ci" if call.ci else "tencent-cos"
+        headers["Date"] = formatdate(self.clock.now() + self.faults.date_skew_s(), usegmt=True)
+        headers["x-ci-request-id"] = call.request_id
+        headers["x-cos-request-id"] = call.request_id  # not documented for the job side, but the vendor's PHP client decides retries by it

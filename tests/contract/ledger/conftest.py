@@ -1,0 +1,61 @@
+"""Every implementation of the ledger, behind one fixture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.ledger import open_ledger
+from orchestrator.testing.builders import make_holder
+from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from orchestrator.ports import Ledger
+
+T0 = 1_795_309_200.0
+"""2026-11-22T01:00:00Z."""
+
+
+@dataclass
+class Home:
+    """A place where one ledger lives, and the ledgers opened on it."""
+
+    kind: str
+    folder: Path
+    store: MemoryStore = field(default_factory=MemoryStore)
+    opened: list[Ledger] = field(default_factory=list)
+
+    def open(self) -> Ledger:
+        """The ledger, once more, as another process would open it."""
+        ledger: Ledger = MemoryLedger(self.store) if self.kind == "memory" else open_ledger(self.folder / "ledger.db")
+        self.opened.append(ledger)
+        return ledger
+
+    async def reopen(self, ledger: Ledger) -> Ledger:
+        """Close the ledger and work on it anew."""
+        await ledger.close()
+        again = self.open()
+        await again.acquire(make_holder())
+        return again
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
+    """Where a ledger lives."""
+    home = Home(request.param, tmp_path)
+    yield home
+    for ledger in home.opened:
+        await ledger.close()
+
+
+@pytest.fixture
+async def ledger(home: Home) -> Ledger:
+    """A fresh ledger whose lease is held."""
+    ledger = home.open()
+    await ledger.acquire(make_holder())
+    return ledger

@@ -1,0 +1,295 @@
+"""From a file to a :class:`Manifest`: read, check, fill in params. Everything that is wrong is told at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from orchestrator.clock import SystemClock
+from orchestrator.errors import Fault
+from orchestrator.manifest import complaints
+from orchestrator.manifest.faults import MAX_FAULTS, FaultList, did_you_mean, quoted
+from orchestrator.manifest.files import Files
+from orchestrator.manifest.schema import EndpointService, LocalService, ManifestFile
+from orchestrator.manifest.settings import valid_bucket, valid_region
+from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
+from orchestrator.manifest.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orchestrator.manifest.document import Path as DataPath
+    from orchestrator.manifest.inputs import AnyInput, Rule
+    from orchestrator.manifest.schema import BudgetSettings, LimitSettings, PriceSettings, RetrySettings
+    from orchestrator.manifest.settings import JobSettings
+    from orchestrator.ports import Clock
+
+LOCAL_REGION = "ap-chongqing"
+"""Region when none is given and the service is the local one, where it is only a word. The service of an account has no default."""
+_PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_ID = re.compile(r"\bAKID[A-Za-z0-9]{12,}")
+"""How the vendor's secret ids begin."""
+CALENDAR_NAMES = ("today", "yesterday")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServiceSettings:
+    """The embedded service; ``root`` is the folder of the objects, or None for "objects" beside the ledger."""
+
+    root: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TencentSettings:
+    """Tencent Cloud CI."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """Any other endpoint: addresses of the job API and of the object storage."""
+
+    ci: str
+    cos: str
+
+
+AnyServiceSettings = LocalServiceSettings | TencentSettings | EndpointSettings
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest that has been read and checked.
+
+    Attributes:
+        path: The file, as it was named.
+        name: Names the ledger, the report and the runs.
+        service: Who does the work.
+        bucket: Default bucket, or empty if every source names its own.
+        region: Default region, or empty if every source names its own.
+        timezone: Time zone of the calendar params and the window.
+        params: Values for templates; ``today`` and ``yesterday`` among them.
+        limits: How fast and how much at once.
+        retry: When and how often a job is tried again.
+        budget: When a run stops by itself.
+        price: For estimates.
+        window: The hours in which jobs are submitted, or None for any time.
+        report: Path of the report, absolute; ``{run}`` is left for the ledger.
+        inputs: The sources, in order.
+        rules: The rules, in order.
+        defaults: Settings of every job; the manifest's callback is among them.
+        files: Where everything stands.
+    """
+
+    path: Path
+    name: str
+    service: AnyServiceSettings
+    bucket: str
+    region: str
+    timezone: str
+    params: Mapping[str, str]
+    limits: LimitSettings
+    retry: RetrySettings
+    budget: BudgetSettings
+    price: PriceSettings
+    window: Window | None
+    report: str
+    inputs: tuple[AnyInput, ...] = field(repr=False)
+    rules: tuple[Rule, ...]
+    defaults: JobSettings
+    files: Files = field(repr=False, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """The manifest's folder: what its own relative paths are relative to."""
+        return self.path.absolute().parent
+
+    @cached_property
+    def needs_listing(self) -> bool:
+        """Whether a source lists a bucket."""
+        return any(hasattr(source, "prefix") for source in self.inputs)
+
+    def fault(self, message: str, path: DataPath, hint: str = "") -> Fault:
+        """A fault at a place of the manifest."""
+        return self.files.fault(message, path, hint=hint)
+
+
+def load_manifest(
+    path: Path,
+    sets: Mapping[str, str] | None = None,
+    *,
+    service: str | None = None,
+    max_faults: int = MAX_FAULTS,
+    clock: Clock | None = None,
+) -> Manifest:
+    """Read and check a manifest.
+
+    Args:
+        path: The file.
+        sets: Values that override ``params`` (``--set``).
+        service: ``local`` or ``tencent`` instead of what the manifest says; a ``local`` root of the manifest stays.
+        max_faults: Faults that are told; the others are counted.
+        clock: Gives ``{today}``; the machine's own if left out.
+
+    Raises:
+        ManifestError: With every fault, each with file, line and column.
+    """
+    return _Loading(Path(path), sets or {}, service, FaultList(max_faults), clock or SystemClock()).manifest()
+
+
+class _Loading:
+    """One manifest on its way."""
+
+    def __init__(self, path: Path, sets: Mapping[str, str], service: str | None, faults: FaultList, clock: Clock) -> None:
+        self.path = path
+        self.sets = sets
+        self.service_word = service
+        self.faults = faults
+        self.clock = clock
+        self.files = Files(path)
+        self._look_for_secrets()
+        self.file = self._validated()
+        self.params: dict[str, str] = {}
+
+    def manifest(self) -> Manifest:
+        self._read_params()
+        self.faults.raise_if_any()  # what follows fills templates with params
+        file = self.file
+        name = file.name or self._own_name()
+        service = self._service()
+        bucket = self._filled(file.bucket, ("bucket",), valid_bucket)
+        region = self._filled(file.region, ("region",), valid_region) or (LOCAL_REGION if isinstance(service, LocalServiceSettings) else "")
+        self._check_places(bucket, region)
+        report = self._report(name)
+        self.faults.raise_if_any()
+        defaults = file.defaults if file.callback is None else self._with_callback(file)
+        manifest = Manifest(
+            self.path, name, service, bucket, region, file.timezone, self.params, file.limits, file.retry, file.budget, file.price,
+            Window(file.window, file.timezone) if file.window else None, report, file.inputs, file.rules, defaults, self.files,
+        )  # fmt: skip
+        from orchestrator.manifest.checks import check
+
+        check(manifest, self.faults)
+        self.faults.raise_if_any()
+        return manifest
+
+    # --- the file as it stands
+
+    def _look_for_secrets(self) -> None:
+        for file, text in self.files.texts():
+            for match in _SECRET_ID.finditer(text):
+                line = text.count("\n", 0, match.start()) + 1
+                column = match.start() - text.rfind("\n", 0, match.start())
+                self.faults.add(Fault(f"This looks like a secret id (AKID...). {complaints.NO_SECRETS}", file, line, column))
+
+    def _validated(self) -> ManifestFile:
+        try:
+            return ManifestFile.model_validate(self.files.data)
+        except ValidationError as error:
+            self.faults.extend(complaints.faults_of(error, ManifestFile, self.files))
+            self.faults.raise_if_any()
+            raise
+
+    def _own_name(self) -> str:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.path.stem).strip("-._")[:64]
+        return name or "manifest"
+
+    # --- params
+
+    def _read_params(self) -> None:
+        calendar = self._calendar()
+        given = dict(self.file.params)
+        for name, override in self.sets.items():
+            if name not in given:
+                message = f"--set {name}={override}: the manifest has no param {quoted(name)}. Add it under params, or correct the name."
+                self.faults.add(Fault(message, hint=did_you_mean(name, given)))
+            elif complaints.is_secret_word(name):
+                self.faults.add(Fault(f"--set {name}: {complaints.NO_SECRETS}"))
+        self.params.update(calendar)
+        for name, text in given.items():
+            value = self.sets.get(name)
+            self.params[name] = value if value is not None else self._param(name, text, calendar)
+
+    def _param(self, name: str, text: str | None, calendar: Mapping[str, str]) -> str:
+        path = ("params", name)
+        if complaints.is_secret_word(name):
+            self.faults.add(self.files.fault(complaints.NO_SECRETS, path, key=True))
+        elif not _PARAM_NAME.fullmatch(name):
+            self.faults.add(self.files.fault(f"{quoted(name)} cannot name a param: letters, digits and _ only.", path, key=True))
+        elif name in ITEM_NAMES or name in CALENDAR_NAMES or name == "run":
+            self.faults.add(
+                self.files.fault(f"{{{name}}} has a meaning of its own in templates. Give the param another name.", path, key=True)
+            )
+        elif text is None:
+            self.faults.add(self.files.fault(f"The param {name} has no value. Give it one with --set {name}=VALUE.", path, key=True))
+        else:
+            return self._rendered(text, path, calendar)
+        return ""
+
+    def _calendar(self) -> dict[str, str]:
+        now = datetime.fromtimestamp(self.clock.now(), UTC).astimezone(ZoneInfo(self.file.timezone))
+        return {"today": now.date().isoformat(), "yesterday": (now.date() - timedelta(days=1)).isoformat()}
+
+    def _rendered(self, text: str, path: DataPath, values: Mapping[str, str]) -> str:
+        """A text of the manifest with params filled in; faults are noted at ``path``."""
+        try:
+            template = Template(text)
+            template.check(values)
+            return template.render(values)
+        except TemplateError as error:
+            self.faults.add(self.files.fault(error.message, path, hint=error.hint))
+            return ""
+
+    # --- where and how
+
+    def _service(self) -> AnyServiceSettings:
+        said = self.file.service
+        local = said.local if isinstance(said, LocalService) else None
+        word = self.service_word or (said if isinstance(said, str) else "")
+        if word == "tencent":
+            return TencentSettings()
+        if not word and isinstance(said, EndpointService):
+            return EndpointSettings(said.ci, said.cos)
+        if local is None or local.root is None:
+            return LocalServiceSettings()
+        root = self._rendered(local.root, ("service", "local", "root"), self.params)
+        return LocalServiceSettings(self.files.folder_of(("service", "local", "root")).absolute() / Path(root).expanduser())
+
+    def _filled(self, text: str | None, path: DataPath, valid: Callable[[str], str]) -> str:
+        if not text:
+            return ""
+        value = self._rendered(text, path, self.params)
+        complaint = valid(value) if value else ""
+        if complaint:
+            self.faults.add(self.files.fault(complaint, path))
+        return value
+
+    def _check_places(self, bucket: str, region: str) -> None:
+        """Every source must have a bucket and a region; told once per kind, for a manifest may have 100,000 sources."""
+        from orchestrator.manifest.inputs import ListInput
+
+        for index, source in enumerate(self.file.inputs):
+            own_columns = isinstance(source, ListInput)  # a list may name buckets and regions in columns
+            if not (bucket or source.bucket or own_columns):
+                text = "No bucket: name it once at the top (bucket: media-1250000000), or at this source."
+                self.faults.add(self.files.fault(text, ("inputs", index)))
+                break
+            if not (region or source.region or own_columns):
+                text = "No region: name it once at the top (region: ap-chongqing), or at this source. Only service: local has a default."
+                self.faults.add(self.files.fault(text, ("inputs", index)))
+                break
+
+    def _report(self, name: str) -> str:
+        values = {**self.params, "name": name, "run": "{run}"}
+        rendered = self._rendered(self.file.report, ("report",), values)
+        return str(self.path.absolute().parent / rendered) if rendered else ""
+
+    @staticmethod
+    def _with_callback(file: ManifestFile) -> JobSettings:
+        callback = file.defaults.callback or file.callback
+        return file.defaults.model_copy(update={"callback": callback})

@@ -1,0 +1,203 @@
+"""From media objects to job specs: overrides, output names, keys, collisions. A stream: a batch of objects in, their specs out.
+
+The job key (version 1) is ``v1.`` and the lower-case base32 of the first 20 bytes of the SHA-256 of this JSON array, written without
+spaces, as UTF-8, absent values as null::
+
+    ["v1", bucket, region, object, etag, template_id, audio_mode, codec, samplerate, bitrate, channels,
+     output bucket, output region, voice, background, bass, drums]
+
+Nothing else is part of it: not the level, the callback, the user data or the place in the manifest. Anyone can compute it again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from array import array
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+import orjson
+
+from orchestrator.claims import Claims
+from orchestrator.errors import Fault, PlanError
+from orchestrator.manifest import vendor
+from orchestrator.manifest.faults import FaultList, quoted
+from orchestrator.manifest.template import PART_NAMES, TemplateError, parts_of
+from orchestrator.model import JobKey, JobSpec, Operation, Origin, Output
+from orchestrator.recipe import Recipe, rendered_names
+from orchestrator.recipes import Recipes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.manifest.items import SourceItem
+    from orchestrator.manifest.loading import Manifest
+    from orchestrator.model import MediaObject
+
+KEY_VERSION = "v1"
+_KEY_BYTES = 20
+"""160 bits: two of a billion jobs share a key with a chance of one in 10^30."""
+
+
+def job_key(media: MediaObject, operation: Operation, output: Output) -> JobKey:
+    """The identity of a job: the same object, version, parameters and outputs give the same key everywhere (see the module's head)."""
+    audio = operation.audio
+    identity = [
+        KEY_VERSION, media.bucket, media.region, media.key, media.etag or None,
+        operation.template_id or None, operation.audio_mode, audio.codec, audio.samplerate, audio.bitrate, audio.channels,
+        output.bucket, output.region, output.voice or None, output.background or None, output.bass or None, output.drums or None,
+    ]  # fmt: skip
+    digest = hashlib.sha256(orjson.dumps(identity)).digest()
+    return JobKey(f"{KEY_VERSION}.{base64.b32encode(digest[:_KEY_BYTES]).decode().lower()}")
+
+
+class Planner:
+    """Makes the job specs of one manifest, and watches that they do not contradict each other.
+
+    Feed it all batches of one reading of the sources, in order. What it keeps grows by about 80 bytes per job.
+
+    Args:
+        manifest: The manifest.
+        faults: Takes what is wrong, and planning goes on without those jobs. If left out, :meth:`specs` raises.
+    """
+
+    def __init__(self, manifest: Manifest, faults: FaultList | None = None) -> None:
+        self.manifest = manifest
+        self.faults = FaultList() if faults is None else faults
+        self._collecting = faults is not None
+        self._recipes = Recipes(manifest, self.faults)
+        self._claims = Claims()
+        self._fingerprints = array("Q")
+        self._lines = array("I")
+        self._runs: list[tuple[int, str, str]] = []  # first job number, file, source: where runs of jobs come from
+        self._origins: dict[tuple[str, int], str] = {}
+        self.duplicates = 0
+        """Objects that were asked for twice with the same parameters."""
+
+    def __len__(self) -> int:
+        """Jobs so far."""
+        return len(self._fingerprints)
+
+    def specs(self, items: Sequence[SourceItem]) -> list[JobSpec]:
+        """The jobs of a batch of objects; an object that was asked for before with the same parameters gives no second one.
+
+        Raises:
+            PlanError: With every fault of the batch, unless the planner was given a list for them.
+        """
+        made: list[JobSpec] = []
+        for item in items:
+            recipes = self._recipes.of(item)
+            if not recipes:
+                continue
+            complaint = vendor.key_fault(item.media.key)
+            if complaint:
+                self._fault(item, complaint)
+                continue
+            for recipe in recipes:
+                spec = self._spec(item, recipe)
+                if spec is not None and self._is_new(item, spec, recipe):
+                    made.append(spec)
+        if not self._collecting:
+            self.faults.raise_if_any(PlanError)
+        return made
+
+    # --- one job
+
+    def _spec(self, item: SourceItem, recipe: Recipe) -> JobSpec | None:
+        media = item.media
+        try:
+            values = self._values(item, recipe)
+            names = rendered_names(recipe, values)
+            own = item.user_data
+            if own is None:
+                own = recipe.user_data.render(values) if recipe.user_data is not None else ""
+        except TemplateError as error:
+            self._fault(item, error.message, error.hint)
+            return None
+        for name in names.values():
+            if complaint := vendor.key_fault(name):
+                self._fault(item, f"As an output: {complaint}")
+                return None
+        output = Output(recipe.bucket or media.bucket, recipe.region or media.region, **names)
+        key = job_key(media, recipe.operation, output)
+        if own and (complaint := vendor.user_data_fault(f"{key} {own}", own)):
+            self._fault(item, complaint)
+            return None
+        level = recipe.level if item.level is None else item.level
+        origin = Origin(item.file, item.line, f"inputs[{item.source}]")
+        return JobSpec(key, media, recipe.operation, output, level, own, recipe.queue_id, recipe.callback, recipe.group, origin)
+
+    @staticmethod
+    def _values(item: SourceItem, recipe: Recipe) -> Mapping[str, str]:
+        fields = recipe.fields
+        values: dict[str, str] = {}
+        if not fields:
+            return values
+        if item.columns:
+            values.update(item.columns)
+        if not fields.isdisjoint(PART_NAMES):
+            values.update(parts_of(item.media.key))
+        if not fields.isdisjoint(("bucket", "region", "index", "variant")):
+            values.update(bucket=item.media.bucket, region=item.media.region, index=str(item.number), variant=recipe.variant)
+        return values
+
+    # --- contradictions
+
+    def _is_new(self, item: SourceItem, spec: JobSpec, recipe: Recipe) -> bool:
+        """Claim the job's objects; False if the job is known already, or must not be."""
+        number = len(self._fingerprints)
+        media, output = spec.media, spec.output
+        # The version is left out: the same object from a listing (version known) and from a list (unknown) is one job, the first.
+        fingerprint = hash((media.key, media.bucket, media.region, output, spec.operation)) & (1 << 64) - 1
+        names = _written(spec, recipe.extension)
+        if len(set(names)) < len(names):
+            self._fault(item, f"Two stems would be written to the same object, {quoted(names[0])}. Give them different names.")
+            return False
+        hashes = [hash((output.bucket, name)) for name in names] or [fingerprint]
+        for name, value in zip(names or ("",), hashes, strict=True):
+            taken = self._claims.claim(value, number, is_input=False)
+            if taken is not None:
+                return self._taken(item, fingerprint, name, taken)
+        self._fingerprints.append(fingerprint)
+        self._lines.append(item.line)
+        source = f"inputs[{item.source}]"
+        if not self._runs or self._runs[-1][1:] != (item.file, source):
+            self._runs.append((number, item.file, source))
+        taken = self._claims.claim(hash((media.bucket, media.key)), number, is_input=True)
+        if taken is not None:
+            self._fault(item, self._overwrites(media.key, self._origin(taken[0]), is_output=True))
+            return False
+        return True
+
+    def _taken(self, item: SourceItem, fingerprint: int, name: str, taken: tuple[int, bool]) -> bool:
+        other, reads = taken
+        if other < len(self._fingerprints) and self._fingerprints[other] == fingerprint:
+            self.duplicates += 1
+            return False
+        if reads:
+            self._fault(item, self._overwrites(name, self._origin(other), is_output=False))
+        elif other < len(self._fingerprints):
+            where = self._origin(other)
+            way_out = "Make the names differ, for example with {dir}, {ext} or {variant}."
+            text = f"The output {quoted(name)} is already written by the job of {where}. {way_out}"
+            self._fault(item, text)
+        return False
+
+    @staticmethod
+    def _overwrites(name: str, where: Origin, *, is_output: bool) -> str:
+        told = "is an output of the job of" if is_output else "would be overwritten: it is the input of"
+        return f"{quoted(name)} {told} {where}. Write the outputs under a prefix of their own, and exclude that prefix from the inputs."
+
+    def _origin(self, number: int) -> Origin:
+        run = self._runs[bisect_right(self._runs, number, key=lambda run: run[0]) - 1]
+        return Origin(run[1], self._lines[number], run[2])
+
+    def _fault(self, item: SourceItem, message: str, hint: str = "") -> None:
+        self.faults.add(Fault(message, item.file, item.line, path=f"inputs[{item.source}]", hint=hint))
+
+
+def _written(spec: JobSpec, extension: str) -> list[str]:
+    """The names that the job will write, as far as they are known: one with ``${jobid}`` is nobody else's."""
+    names = [name.replace("${ext}", extension) if extension else name for name in spec.output.names().values()]
+    return [name for name in names if "${jobid}" not in name]

@@ -59,11 +59,6 @@ class _Window(Throttler):
         while len(self._task_logs) > self.rate_limit:
             self._task_logs.popleft()
 
-    def set_rate(self, rate_per_s: float, slices_per_s: int) -> None:
-        """Let this many through per second, in this many portions at most, from now on."""
-        self.rate_limit = max(1, int(rate_per_s / slices_per_s))
-        self.period = self.rate_limit / rate_per_s * _STRETCH
-
 
 class AdaptiveLimiter:
     """:class:`~orchestrator.ports.Limiter` whose rate falls when the service asks to slow down, and slowly recovers.
@@ -84,9 +79,9 @@ class AdaptiveLimiter:
         self._clock = clock
         self._ceiling = rate_per_s
         self._rate = rate_per_s
+        whole = math.ceil(rate_per_s)  # so that the window is never shorter than a second
+        self._second = _Window(whole, whole / rate_per_s * _STRETCH, lag_s=_SECOND_LAG_S)
         self._slice = _Window(1, 1.0, lag_s=0.0)
-        self._second = _Window(1, 1.0, lag_s=_SECOND_LAG_S)
-        self._second.set_rate(rate_per_s, slices_per_s=1)
         self._set_rate(rate_per_s)
         self._silent_until = -math.inf
         self._decreased_at = -math.inf
@@ -159,6 +154,7 @@ class AdaptiveLimiter:
 
     def _set_rate(self, rate_per_s: float) -> None:
         self._rate = min(rate_per_s, self._ceiling)
-        self._slice.set_rate(self._rate, _SLICES_PER_S)
-        # A whole slice may be made up for: what keeps the limit is the second.
+        self._slice.rate_limit = max(1, int(self._rate / _SLICES_PER_S))
+        self._slice.period = self._slice.rate_limit / self._rate * _STRETCH
+        # Half a slice may be made up for: what keeps the limit is the second.
         self._slice.lag_s = self._slice.period / 2

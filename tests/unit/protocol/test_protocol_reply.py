@@ -149,7 +149,8 @@ def test_a_token_that_is_missing_empty_or_a_hyphen_ends_the_listing(token: str) 
 
 
 def test_one_stem_without_md5_is_read_as_one_file() -> None:
-    raw = "<Response><JobsDetail><JobId>j</JobId><State>Success</State><Operation><MediaResult><OutputFile><Md5Info/><ObjectName>v.mp3</ObjectName></OutputFile></MediaResult></Operation></JobsDetail></Response>"
+    output = "<MediaResult><OutputFile><Md5Info/><ObjectName>v.mp3</ObjectName></OutputFile></MediaResult>"
+    raw = f"<Response><JobsDetail><JobId>j</JobId><State>Success</State><Operation>{output}</Operation></JobsDetail></Response>"
 
     assert (RemoteFile("v.mp3"),) == query_reply(raw.encode()).jobs[0].files
 

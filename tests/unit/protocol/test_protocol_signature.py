@@ -278,10 +278,10 @@ def test_whatever_is_signed_cannot_be_changed(params: dict[str, str], headers: d
     }[changed]
 
     assert signature != _signature(*other)
-    assert signature != _signature("GET", "/jobs", params, headers, secret="y")
+    assert signature != _signature("GET", "/jobs", params, headers, key_half="y")
     assert signature != _signature("GET", "/jobs", params, headers, now=60.0)
 
 
-def _signature(method: str, path: str, params: dict[str, str], headers: dict[str, str], secret: str = "x", now: float = 0.0) -> str:
-    key = signing_key(Credentials("id", secret), now)
+def _signature(method: str, path: str, params: dict[str, str], headers: dict[str, str], key_half: str = "x", now: float = 0.0) -> str:
+    key = signing_key(Credentials("id", key_half), now)
     return authorization(key, method, path, params, headers).rpartition("=")[2]

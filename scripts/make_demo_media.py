@@ -207,7 +207,7 @@ def play(piece: Piece, number: int, folder: Path, soundfont: Path) -> Sound:
 def read_wav(path: Path) -> Sound:
     """A wave file as 44.1 kHz stereo."""
     with open_media(path) as container:
-        return np.concatenate(list(Decoder(container).blocks()))
+        return np.concatenate(list(Decoder(path, container).blocks()))
 
 
 def fitted(sound: Sound, length: int) -> Sound:

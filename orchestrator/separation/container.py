@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from av.container import InputContainer
+    from av.stream import Stream
 
 _FORMATS: Final = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp2,mp3,mpc,mpc8,"
@@ -50,6 +51,11 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         ) from error
     with container:
         yield container
+
+
+def has_decoder(stream: Stream) -> bool:
+    """Whether FFmpeg knows the stream's codec; PyAV leaves the context out if not, which its types do not say."""
+    return getattr(stream, "codec_context", None) is not None
 
 
 def refuse_unreadable(path: Path) -> None:

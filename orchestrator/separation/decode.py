@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Final
 import av
 import numpy as np
 
+from orchestrator.separation.completeness import missing_s
+from orchestrator.separation.container import has_decoder
 from orchestrator.separation.engine import SAMPLERATE_HZ
 from orchestrator.separation.failure import RESOURCE_NOT_SUPPORTED, SeparationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
@@ -24,11 +27,6 @@ SWR_OPTIONS: Final = {"rematrix_maxval": "1"}
 _DAMAGE_ALLOWED: Final = 3
 """Packets that may fail to decode: rubbish before the first or after the last frame of an mp3 is common and harmless."""
 _DAMAGE_ALLOWED_SHARE: Final = 0.01
-_MISSING_ALLOWED_S: Final = 0.5
-_MISSING_ALLOWED_SHARE: Final = 0.01
-"""What may be missing at the end: lengths in headers are rounded, and count encoder delay."""
-_STATE_LENGTH: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "wav", "w64", "flac", "aiff", "caf", "tta", "wv", "ape")
-"""Containers whose header states the length of the sound; for others FFmpeg guesses it from size and bitrate."""
 
 
 class Decoder:
@@ -40,7 +38,8 @@ class Decoder:
         samples: Samples (at 44.1 kHz) that were given out so far.
     """
 
-    def __init__(self, container: InputContainer) -> None:
+    def __init__(self, path: Path, container: InputContainer) -> None:
+        self._path = path
         self._container = container
         self._stream = _main_track(container)
         self.channels = self._stream.codec_context.channels
@@ -102,20 +101,21 @@ class Decoder:
             yield block
 
     def _refuse_incomplete(self) -> None:
-        if not self.samples:
-            what = "no part of it could be decoded: it is damaged" if self._damaged else "it holds no samples (length zero)"
-            raise SeparationFailed(RESOURCE_NOT_SUPPORTED, f"The input has a sound track, but {what}.")
         if self._damaged > max(_DAMAGE_ALLOWED, _DAMAGE_ALLOWED_SHARE * self._packets):
             raise SeparationFailed(
                 RESOURCE_NOT_SUPPORTED,
                 f"The input is damaged: {self._damaged} of {self._packets} packets of its sound could not be decoded; upload it again.",
             )
-        stated_s = self.declared_s if self._container.format.name in _STATE_LENGTH else None
-        if stated_s is not None and stated_s - self.length_s > max(_MISSING_ALLOWED_S, _MISSING_ALLOWED_SHARE * stated_s):
+        missing = missing_s(self._path, self._container.format.name, self.declared_s, self.length_s)
+        if missing:
             raise SeparationFailed(
                 RESOURCE_NOT_SUPPORTED,
-                f"The input is cut off: its header states {stated_s:.1f} s of sound, {self.length_s:.1f} s are there; upload it again.",
+                f"The input is cut off: its header states {self.length_s + missing:.1f} s of sound, {self.length_s:.1f} s are there; "
+                "upload it again.",
             )
+        if not self.samples:
+            what = "no part of it could be decoded" if self._damaged else "it holds no samples (length zero)"
+            raise SeparationFailed(RESOURCE_NOT_SUPPORTED, f"The input has a sound track, but {what}; upload it again.")
 
 
 class _ToStereo:
@@ -160,7 +160,12 @@ def _main_track(container: InputContainer) -> AudioStream:
         has = "pictures only" if container.streams.video else "no sound track"
         raise SeparationFailed(RESOURCE_NOT_SUPPORTED, f"The input has {has}; there is nothing to separate.")
     best = container.streams.best("audio")
-    return best if isinstance(best, av.AudioStream) else container.streams.audio[0]
+    track = best if isinstance(best, av.AudioStream) else container.streams.audio[0]
+    if not has_decoder(track):
+        raise SeparationFailed(
+            RESOURCE_NOT_SUPPORTED, "The input's sound is in a codec that cannot be decoded here; convert it, to mp3 for example."
+        )
+    return track
 
 
 def _declared(container: InputContainer, stream: AudioStream) -> float | None:

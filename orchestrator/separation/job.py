@@ -130,7 +130,7 @@ def _stream(
     from orchestrator.separation.engine import split
 
     with open_media(task.source) as container:
-        decoder = Decoder(container)
+        decoder = Decoder(task.source, container)
         with StemWriters(outputs, resolve(task.audio, decoder.channels)) as writers:
             for voice, background in split(engine, decoder.blocks()):
                 writers.write({Stem.VOICE: voice, Stem.BACKGROUND: background})

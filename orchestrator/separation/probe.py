@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.separation.container import open_media
+from orchestrator.separation.container import has_decoder, open_media
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ class MediaProbe:
         start_time_s: Time stamp of the first sample (an mp3's encoder delay, for example).
         num_program: Programs (MPEG-TS); 0 for files that have none.
         num_stream: Tracks of all kinds.
-        audio: Sound tracks.
+        audio: Sound tracks, but those of unknown codecs.
         video: Picture tracks.
         subtitles: Subtitle tracks.
     """
@@ -126,8 +126,10 @@ def probe_container(container: InputContainer, size_bytes: int, known_duration_s
         start_time_s=_seconds(container.start_time, 1 / 1_000_000),
         num_program=0,
         num_stream=len(streams),
-        audio=tuple(_audio(stream, known_duration_s, bitrate_kbps if len(streams) == 1 else None) for stream in streams.audio),
-        video=tuple(_video(stream) for stream in streams.video),
+        audio=tuple(
+            _audio(stream, known_duration_s, bitrate_kbps if len(streams) == 1 else None) for stream in streams.audio if has_decoder(stream)
+        ),
+        video=tuple(_video(stream) for stream in streams.video if has_decoder(stream)),
         subtitles=tuple(SubtitleStreamProbe(stream.index, stream.language or "") for stream in streams.subtitles),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import subprocess
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from http.client import HTTPResponse
     from pathlib import Path
 
 DEFAULT_INDEX: Final = "https://pypi.org/simple"
@@ -73,7 +73,13 @@ def index_urls() -> list[str]:
     """The http(s) indexes that pip is set up for, first to last."""
     settings = _pip_settings()
     urls = [settings.get("index-url") or DEFAULT_INDEX, *settings.get("extra-index-url", "").split()]
-    return [url.rstrip("/") for url in urls if url.startswith(("https://", "http://"))]
+    return [url.rstrip("/") for url in urls if _is_plain(url)]
+
+
+def _is_plain(url: str) -> bool:
+    """Whether it is an http(s) address without a login."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme in {"https", "http"} and "@" not in parts.netloc
 
 
 def _pip_settings() -> dict[str, str]:
@@ -127,7 +133,9 @@ def _link(index: str, wheel: Wheel) -> str:
         base = answer.url
     for link in links:
         if urllib.parse.urlsplit(link).path.endswith(f"/{wheel.file}") or link.partition("#")[0] == wheel.file:
-            return urllib.parse.urljoin(base, link)
+            url = urllib.parse.urljoin(base, link)
+            if _is_plain(url):
+                return url
     raise RegistryError(f"{page_url} has no {wheel.file}")
 
 
@@ -166,11 +174,13 @@ def _transfer(url: str, part: Path, on_progress: Callable[[int, int], None]) -> 
         raise RegistryError(f"the transfer broke off after {have} of {total} bytes; the next try goes on from there")
 
 
-def _copy(answer: HTTPResponse, write: Callable[[bytes], object], have: int, total: int, on_progress: Callable[[int, int], None]) -> int:
+def _copy(
+    answer: http.client.HTTPResponse, write: Callable[[bytes], object], have: int, total: int, on_progress: Callable[[int, int], None]
+) -> int:
     while True:
         try:
             chunk = answer.read(_CHUNK_BYTES)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise RegistryError(f"the transfer broke off after {have} of {total} bytes; the next try goes on from there") from error
         if not chunk:
             return have
@@ -183,16 +193,16 @@ class RangeRefused(Exception):
     """The server has nothing after the asked place (HTTP 416)."""
 
 
-def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
+def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     request = urllib.request.Request(url, headers={"User-Agent": "voiceseparate-orchestrator", **headers})  # noqa: S310 - http(s) only, see index_urls
     host = urllib.parse.urlsplit(url).hostname
     try:
-        answer: HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - the same
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - the same
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
             raise RangeRefused from error
         raise RegistryError(f"{host} answered {error.code} {error.reason}") from error
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         raise RegistryError(f"{host} could not be reached ({getattr(error, 'reason', error)})") from error
     return answer

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from orchestrator.local import wirexml
+from orchestrator.local import misfortune, wirexml
+from orchestrator.local.accountcalls import ActivationCalls, QueueCalls, TemplateCalls
 from orchestrator.local.call import Call, address, decode_path, decode_query, is_ci
 from orchestrator.local.cicalls import JobCalls
+from orchestrator.local.control import Control
 from orchestrator.local.coscalls import ObjectCalls
+from orchestrator.local.faultplayer import route_of
 from orchestrator.local.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -32,6 +35,10 @@ class App:
         self._verifier = verifier
         self._jobs = JobCalls(parts)
         self._objects = ObjectCalls(parts)
+        self._templates = TemplateCalls(parts)
+        self._queues = QueueCalls(parts)
+        self._activation = ActivationCalls(parts)
+        self._control = Control(parts)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -40,8 +47,7 @@ class App:
         call = Call(request, request.method.upper(), "/", [], host, "", "", True, self._parts.ids.request(now), now)
         try:
             self._understand(call)
-            call.key = self._verifier.verify(call)
-            response = await self._route(call)
+            response = await self._serve(call)
         except Refusal as refusal:
             response = self._refuse(call, refusal)
         except (ConnectionError, asyncio.CancelledError):
@@ -55,7 +61,21 @@ class App:
             response = self._refuse(call, Refusal("InternalError", "The service failed on this request; its log says why."))
         if not response.prepared:
             self._parts.dress(response, call)
+            if call.cut and isinstance(response, web.Response):
+                await misfortune.send_half(call, response)
         return response
+
+    async def _serve(self, call: Call) -> web.StreamResponse:
+        """Verify, let go wrong what is scripted to, and answer."""
+        if self._control.wants(call):
+            call.ci = True
+            return await self._control.answer(call)
+        call.key = self._verifier.verify(call)
+        rule = self._parts.player.draw(route_of(call))
+        if rule is None:
+            return await self._route(call)
+        await misfortune.before(rule, call, self._parts.clock)
+        return await misfortune.after(rule, call, await self._route(call), self._parts.clock)
 
     def _understand(self, call: Call) -> None:
         raw = call.request.raw_path
@@ -70,9 +90,17 @@ class App:
         if not call.ci:
             return await self._objects.answer(call)
         root = call.path[1:].partition("/")[0]
+        if root in {"mediabucket", "asrbucket"}:
+            return await self._activation.answer(call)
+        self._demand_bucket(call)
         if root == "jobs":
-            self._demand_bucket(call)
             return await self._jobs.answer(call)
+        if root == "template":
+            return await self._templates.answer(call)
+        if root in {"queue", "asrqueue"}:
+            return await self._queues.answer(call)
+        if call.method == "PUT" and not root:
+            return web.Response()  # binding a bucket to the service (PUT / on its .pic. host): every bucket is bound here
         raise Refusal("InvalidUrl", f"{call.method} {call.path[:80]} is not a call of this service.")
 
     @staticmethod

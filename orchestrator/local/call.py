@@ -43,6 +43,8 @@ class Call:
         request_id: Its id.
         now: When it came.
         key: Key pair that signed it, once verified.
+        skew_s: How far the answer's Date is to be off (a fault).
+        cut: Only half of the answer is to be sent (a fault).
     """
 
     request: web.BaseRequest
@@ -56,6 +58,8 @@ class Call:
     request_id: str
     now: float
     key: KeyPair | None = field(default=None, repr=False)
+    skew_s: float = 0
+    cut: bool = False
 
     def has(self, name: str) -> bool:
         """Whether the parameter is there, with or without a value."""

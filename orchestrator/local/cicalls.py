@@ -124,7 +124,7 @@ class JobCalls:
         token = call.param("nextToken")
         # Nothing is triggered by workflows or inventories here, so a filter by one of them finds nothing.
         tag = "none" if call.param("workflowId") or call.param("inventoryTriggerJobId") else call.param("tag")
-        lag_s = self._parts.faults.listing_lag_s()
+        lag_s = self._parts.player.listing_lag_s()
         return ListQuery(
             bucket=call.bucket,
             queue_id=call.param("queueId"),

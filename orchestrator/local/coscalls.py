@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from orchestrator.local import listing, objectkeys, wirexml
+from orchestrator.local import listing, misfortune, objectkeys, wirexml
 from orchestrator.local.auth import demand
 from orchestrator.local.bodies import pieces, read_body
 from orchestrator.local.objects import CHUNK, Content, Sums
@@ -140,7 +140,10 @@ class ObjectCalls:
             self._parts.dress(response, call)
             await response.prepare(call.request)
             if call.method == "GET" and file is not None:
-                await self._send(response, file, first, last - first + 1)
+                length = last - first + 1
+                await self._send(response, file, first, length // 2 if call.cut else length)
+            if call.cut:
+                misfortune.cut_off(call)
             await response.write_eof()
             return response
         finally:

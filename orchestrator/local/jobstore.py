@@ -160,6 +160,12 @@ class JobStore:
         self.waiting.clear()
         self.running.clear()
 
+    def duplicates(self) -> int:
+        """Jobs beyond the first for the same bucket, input and UserData."""
+        sql = """SELECT SUM(n - 1) FROM (SELECT COUNT(*) AS n FROM jobs
+            GROUP BY bucket, input_object, json_extract(CAST(request AS TEXT), '$.user_data') HAVING COUNT(*) > 1)"""
+        return self._database.read(sql)[0][0] or 0
+
     def counts(self) -> dict[str, int]:
         """Jobs by state."""
         return dict(self._database.read("SELECT state, COUNT(*) FROM jobs GROUP BY state"))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from orchestrator.local.call import Call
     from orchestrator.local.callbacks import Callbacks
-    from orchestrator.local.faults import Faults
+    from orchestrator.local.faultplayer import FaultPlayer
     from orchestrator.local.ids import Ids
     from orchestrator.local.jobstore import JobStore
     from orchestrator.local.objects import Objects
@@ -38,12 +38,12 @@ class Parts:
     disk: Executor
     scheduler: Scheduler
     callbacks: Callbacks
-    faults: Faults
+    player: FaultPlayer
 
     def dress(self, response: web.StreamResponse, call: Call) -> None:
         """Add the headers that every answer has."""
         headers = response.headers
         headers["Server"] = "tencent-ci" if call.ci else "tencent-cos"
-        headers["Date"] = formatdate(self.clock.now() + self.faults.date_skew_s(), usegmt=True)
+        headers["Date"] = formatdate(self.clock.now() + call.skew_s, usegmt=True)
         headers["x-ci-request-id"] = call.request_id
         headers["x-cos-request-id"] = call.request_id  # not documented for the job side, but the vendor's PHP client decides retries by it

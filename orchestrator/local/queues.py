@@ -80,22 +80,24 @@ class Queues:
         """When a service was enabled for the bucket, or None."""
         return self._active.get((bucket, family))
 
-    def activated(self, family: str) -> dict[str, float]:
-        """Buckets for which a service is enabled, and since when."""
-        return {bucket: created for (bucket, kind), created in sorted(self._active.items()) if kind == family}
+    def activated(self, family: str) -> list[tuple[str, str, float]]:
+        """Bucket, region and time of every activation of a service, by bucket."""
+        sql = "SELECT bucket, region, created_at FROM activations WHERE family = ? ORDER BY bucket"
+        return [tuple(row) for row in self._database.read(sql, (family,))]
 
     async def activate(self, bucket: str, region: str, family: str, now: float) -> None:
         """Enable a service for a bucket; that makes its queue."""
         self._active[bucket, family] = now
         await self._database.execute("INSERT OR REPLACE INTO activations VALUES (?, ?, ?, ?)", (bucket, family, region, now))
-        await self._ensure(bucket, region, family, now)
+        await self.ensure(bucket, region, family, now)
 
     async def deactivate(self, bucket: str, family: str) -> None:
         """Disable a service; its queue stays, with the jobs that it holds."""
         del self._active[bucket, family]
         await self._database.execute("DELETE FROM activations WHERE bucket = ? AND family = ?", (bucket, family))
 
-    async def _ensure(self, bucket: str, region: str, family: str, now: float) -> Queue:
+    async def ensure(self, bucket: str, region: str, family: str, now: float) -> Queue:
+        """The bucket's queue of a family, made if there is none."""
         queue = self._default.get((bucket, family))
         if queue is None:
             queue = Queue(
@@ -113,6 +115,12 @@ class Queues:
         )  # fmt: skip
         await self._database.execute("INSERT OR REPLACE INTO queues VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
+    async def clear(self) -> None:
+        """Forget every queue and activation."""
+        await self._database.execute("DELETE FROM queues")
+        await self._database.execute("DELETE FROM activations")
+        self.load()
+
     async def for_job(self, bucket: str, region: str, queue_id: str, now: float) -> Queue:
         """The queue that a new job goes to.
 
@@ -129,4 +137,4 @@ class Queues:
             if queue is None or queue.bucket != bucket:
                 raise Refusal("QueueNotFound", f"The queue {queue_id[:40]!r} does not exist in {bucket}.")
             return queue
-        return await self._ensure(bucket, region, families[0], now)
+        return await self.ensure(bucket, region, families[0], now)

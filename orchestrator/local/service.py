@@ -9,7 +9,7 @@ import logging
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
@@ -17,7 +17,9 @@ from orchestrator.errors import ConfigError, LocalRootLocked
 from orchestrator.local.app import App, Door
 from orchestrator.local.auth import Verifier
 from orchestrator.local.callbacks import Callbacks
+from orchestrator.local.control import state_of
 from orchestrator.local.database import Database
+from orchestrator.local.faultplayer import FaultPlayer
 from orchestrator.local.faults import Faults
 from orchestrator.local.ids import Ids
 from orchestrator.local.jobstore import JobStore
@@ -65,6 +67,10 @@ class LocalService:
             message = "The local service is not open."
             raise ConfigError(message)
         return self._parts
+
+    def state(self) -> dict[str, Any]:
+        """What happened so far: requests by route, faults played, jobs by state, duplicates, callbacks."""
+        return state_of(self.parts)
 
     async def __aenter__(self) -> Self:
         """Open the root and listen.
@@ -117,9 +123,10 @@ class LocalService:
         if interrupted:
             log.info("%d jobs that were running begin again", interrupted)
         queues = Queues(self._database, settings, ids, workers)
-        callbacks = Callbacks()
+        player = FaultPlayer(settings.faults or Faults(), clock, ids)
+        callbacks = Callbacks(settings.callbacks, clock, queues, player)
         scheduler = Scheduler(settings, clock, store, queues, objects, self._pool, self._disk, callbacks.tell, workers)
-        return Parts(settings, clock, ids, store, queues, Templates(self._database), objects, self._disk, scheduler, callbacks, Faults())
+        return Parts(settings, clock, ids, store, queues, Templates(self._database), objects, self._disk, scheduler, callbacks, player)
 
     async def _listen(self) -> None:
         settings = self.settings
@@ -158,6 +165,7 @@ class LocalService:
             await self._runner.cleanup()
         if self._parts is not None:
             await self._parts.scheduler.close()
+            await self._parts.callbacks.close()
         if self._pool is not None:
             await self._pool.close()
         if self._database is not None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.local.faults import Faults
+
 REAL_WORK = "orchestrator.local.separating:separate"
 """The function that separates one file; workers load it by this name."""
 
@@ -157,7 +159,8 @@ class LocalSettings:
         max_skew_s: Largest difference between the client's clock and ours (the vendor: 15 minutes).
         durable: Accepted jobs and stored objects survive a power cut (one sync for many requests).
         drain_s: How long running requests may take when the service stops.
-        seed: Makes ids predictable; None: random ids.
+        seed: Makes ids and the draws of faults predictable; None: random.
+        faults: What is to go wrong; None: nothing.
     """
 
     root: Path
@@ -191,6 +194,7 @@ class LocalSettings:
     durable: bool = True
     drain_s: float = 2.0
     seed: int | None = None
+    faults: Faults | None = None
 
     @property
     def missing_input_rule(self) -> MissingInput:

@@ -1,31 +1,71 @@
-"""Stored voice-separation templates."""
+"""Voice-separation templates: create, update, list, delete, and their use in jobs."""
 
 from __future__ import annotations
 
+import re
+import sqlite3
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.local.jobrequest import Sound, Template
+from orchestrator.local.ids import vendor_time
+from orchestrator.local.jobrequest import TAG, Sound, Template, invalid, read_sound
 from orchestrator.local.refusal import Refusal
 from orchestrator.model import AudioConfig, AudioMode
 
 if TYPE_CHECKING:
     from orchestrator.local.database import Database
+    from orchestrator.local.wirexml import Node, Tree
 
-COLUMNS = "template_id, bucket, name, body, created_at, updated_at"
+_NAME = re.compile(r"[\w*-]{1,64}")  # Chinese, Latin letters, digits, _ - *, at most 64
+_COLUMNS = "template_id, bucket, name, body, created_at, updated_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One stored template."""
+
+    template_id: str
+    bucket: str
+    name: str
+    sound: Sound
+    created_at: float
+    updated_at: float
+
+    def tree(self) -> dict[str, Tree]:
+        """``Template``; the parameters are wrapped in ``VoiceSeparate`` here, while the request has them flat."""
+        return {
+            "Tag": TAG,
+            "TemplateId": self.template_id,
+            "Name": self.name,
+            "BucketId": self.bucket,
+            "Category": "Custom",
+            "VoiceSeparate": self.sound.echo,
+            "CreateTime": vendor_time(self.created_at),
+            "UpdateTime": vendor_time(self.updated_at),
+        }
+
+
+def read(root: Node) -> tuple[str, Sound]:
+    """Name and parameters of a create or update request.
+
+    Raises:
+        Refusal: ``InvalidArgument``.
+    """
+    if root.value("Tag") != TAG:
+        raise invalid(f"Tag is {root.value('Tag')[:40]!r}; this service keeps {TAG} templates only.")
+    name = root.value("Name")
+    if not _NAME.fullmatch(name):
+        raise invalid("Name must have 1 to 64 letters, digits, _, - or *.")
+    return name, read_sound(root, mode_required=True)
 
 
 class Templates:
-    """All templates, by id."""
+    """All templates."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def row(self, template_id: str) -> tuple[Any, ...] | None:
-        """The stored row (``COLUMNS``), or None."""
-        rows = self._database.read(f"SELECT {COLUMNS} FROM templates WHERE template_id = ?", (template_id,))  # noqa: S608 - our own words only
-        return rows[0] if rows else None
 
     def find(self, template_id: str) -> Template:
         """A template that a job names; those of other buckets count too (the vendor does not say otherwise).
@@ -33,8 +73,63 @@ class Templates:
         Raises:
             Refusal: ``TemplateNotFound``.
         """
-        row = self.row(template_id)
-        if row is None:
-            raise Refusal("TemplateNotFound", f"The template {template_id[:40]!r} does not exist.")
-        body = orjson.loads(row[3])
-        return Template(row[0], row[2], Sound(AudioMode(body["mode"]), AudioConfig(**body["audio"]), body["echo"]))
+        stored = self.get(template_id)
+        return Template(stored.template_id, stored.name, stored.sound)
+
+    def get(self, template_id: str, bucket: str = "") -> Stored:
+        """One template, of that bucket if one is named.
+
+        Raises:
+            Refusal: ``TemplateNotFound``.
+        """
+        sql = f"SELECT {_COLUMNS} FROM templates WHERE template_id = ?"  # noqa: S608 - our own words only
+        for row in self._database.read(sql, (template_id,)):
+            stored = _load(row)
+            if not bucket or stored.bucket == bucket:
+                return stored
+        raise Refusal("TemplateNotFound", f"The template {template_id[:40]!r} does not exist.")
+
+    def page(self, bucket: str, prefix: str, page: int, size: int) -> tuple[int, list[Stored]]:
+        """How many templates of a bucket have a name with that prefix, and one page of them, oldest first."""
+        where = "WHERE bucket = ? AND substr(name, 1, ?) = ?"
+        values = (bucket, len(prefix), prefix)
+        total = self._database.read(f"SELECT COUNT(*) FROM templates {where}", values)[0][0]  # noqa: S608 - our own words only
+        sql = f"SELECT {_COLUMNS} FROM templates {where} ORDER BY created_at, template_id LIMIT ? OFFSET ?"  # noqa: S608 - our own words only
+        return total, [_load(row) for row in self._database.read(sql, (*values, size, (page - 1) * size))]
+
+    async def save(self, stored: Stored) -> None:
+        """Create or replace a template.
+
+        Raises:
+            Refusal: ``TemplateNameDuplicate``.
+        """
+        sound = stored.sound
+        audio = {
+            "codec": sound.audio.codec,
+            "samplerate": sound.audio.samplerate,
+            "bitrate": sound.audio.bitrate,
+            "channels": sound.audio.channels,
+        }
+        body = orjson.dumps({"mode": sound.mode.value, "audio": audio, "echo": sound.echo})
+        values = (stored.template_id, stored.bucket, stored.name, body, stored.created_at, stored.updated_at)
+        sql = """INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (template_id) DO UPDATE SET
+            name = excluded.name, body = excluded.body, updated_at = excluded.updated_at"""
+        try:
+            await self._database.execute(sql, values)
+        except sqlite3.IntegrityError:
+            raise Refusal("TemplateNameDuplicate", f"{stored.bucket} has another template named {stored.name!r}.") from None
+
+    async def delete(self, template_id: str) -> None:
+        """Remove a template; jobs that were made with it go on."""
+        await self._database.execute("DELETE FROM templates WHERE template_id = ?", (template_id,))
+
+    async def clear(self) -> None:
+        """Forget every template."""
+        await self._database.execute("DELETE FROM templates")
+
+
+def _load(row: tuple[Any, ...]) -> Stored:
+    template_id, bucket, name, raw, created_at, updated_at = row
+    body = orjson.loads(raw)
+    sound = Sound(AudioMode(body["mode"]), AudioConfig(**body["audio"]), body["echo"])
+    return Stored(template_id, bucket, name, sound, created_at, updated_at)

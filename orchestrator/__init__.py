@@ -1,3 +1,24 @@
-"""Bulk voice / background separation from one YAML manifest."""
+"""Bulk voice / background separation from one YAML manifest.
+
+The command is ``orchestrator``; a program calls :func:`run_manifest`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.session import RunOptions, run_manifest
 
 __version__ = "0.1.0"
+__all__ = ["RunOptions", "__version__", "run_manifest"]
+
+
+def __getattr__(name: str) -> object:
+    """Load the engine when it is asked for: the command must answer ``--help`` at once."""
+    if name in {"RunOptions", "run_manifest"}:
+        from orchestrator import session
+
+        return getattr(session, name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

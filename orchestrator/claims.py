@@ -11,7 +11,6 @@ from array import array
 
 _FREE = 0
 _FIRST_SLOTS = 1 << 10
-_MASK_64 = (1 << 64) - 1
 _INPUT_BIT = 1
 """The lowest bit of an owner says whether the claim is on an input (1) or on an output (0)."""
 
@@ -24,7 +23,7 @@ class Claims:
     def __init__(self) -> None:
         self._index = array("I", bytes(4 * _FIRST_SLOTS))
         self._mask = _FIRST_SLOTS - 1
-        self._hashes = array("Q")
+        self._hashes = array("q")
         self._owners = array("I")
 
     def __len__(self) -> int:
@@ -34,16 +33,15 @@ class Claims:
         """Claim an object for a job.
 
         Args:
-            value: Hash of the object.
+            value: Hash of the object (of ``hash``: its low bits are as good as its high ones).
             owner: Number of the job, from 0.
             is_input: Whether the job reads it; else it writes it.
 
         Returns:
             None if it was free, or is only read by others too; otherwise the job that claimed it first, and whether that one reads it.
         """
-        value &= _MASK_64
         index, mask, hashes = self._index, self._mask, self._hashes
-        slot = (value ^ value >> 32) & mask
+        slot = value & mask
         while (position := index[slot]) != _FREE:
             if hashes[position - 1] == value:
                 first = self._owners[position - 1]
@@ -63,7 +61,7 @@ class Claims:
         self._index = array("I")  # let the old one go before the new one comes
         index = array("I", bytes(4)) * slots
         for position, value in enumerate(self._hashes, 1):
-            slot = (value ^ value >> 32) & mask
+            slot = value & mask
             while index[slot] != _FREE:
                 slot = (slot + 1) & mask
             index[slot] = position

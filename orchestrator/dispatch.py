@@ -8,6 +8,7 @@ that is found late still overtakes everything that waits.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class Dispatcher:
         room: How many more jobs ``send`` takes now.
         send: Takes a job whose intent is durable.
         probe: Asks the service for something harmless; true if it answered.
+        on_quiet: Told when there is nothing to send for the moment.
         may_send: Last word before a job is taken (budgets); false stops the taking.
     """
 
@@ -48,6 +50,7 @@ class Dispatcher:
         send: Callable[[Job], None],
         probe: Callable[[], Awaitable[bool]],
         may_send: Callable[[Job], bool],
+        on_quiet: Callable[[], None],
     ) -> None:
         self._ledger = parts.ledger
         self._run = run
@@ -61,29 +64,38 @@ class Dispatcher:
         self._send = send
         self._probe = probe
         self._may_send = may_send
+        self._on_quiet = on_quiet
 
         self._queue = ReadyQueue(parts.settings.age_after)
         self._delayed: list[tuple[float, int, Job]] = []
         self._held: set[int] = set()  # ids of every job that is in memory, wherever
-        self._spilled: set[LaneKey] = set()  # lanes with jobs that are in the ledger only
+        self._left: set[int] = set()  # ids of jobs that were in memory and left it since expect() was called
+        self._spilled: dict[LaneKey, None] = {}  # lanes with jobs that are in the ledger only; a set that keeps its order
         self._later: dict[LaneKey, float] = {}  # lanes whose next job in the ledger is due at an instant
+        self._is_fetching = False
         self._in_flight = 0
         self._paused_until = 0.0
         self._wake = asyncio.Event()
         self._stopping = False
+        self._handed_on = asyncio.Event()  # no job is between its intent and the submitter
+        self._handed_on.set()
 
     # --- what others tell it
 
+    def expect(self) -> None:
+        """Jobs will be read from the ledger, and brought by :meth:`add` or :meth:`occupy`: what happens to them meanwhile counts."""
+        self._left.clear()
+
     def add(self, jobs: Iterable[Job]) -> None:
-        """Planned jobs that may be sent; those it holds already are passed over."""
+        """Planned jobs that may be sent; those that it has, or had since :meth:`expect`, are passed over."""
         for job in jobs:
-            if job.id not in self._held:
+            if job.id not in self._held and job.id not in self._left:
                 self._place(job)
         self._wake.set()
 
     def occupy(self, job: Job) -> bool:
-        """Count a job that is at the service already; false if it was counted before."""
-        if job.id in self._held:
+        """Count a job that is at the service already; false if it has it, or had it since :meth:`expect`."""
+        if job.id in self._held or job.id in self._left:
             return False
         self._held.add(job.id)
         self._in_flight += 1
@@ -91,15 +103,13 @@ class Dispatcher:
 
     def give_back(self, job: Job) -> None:
         """A job that it sent is planned again; its slot is free."""
-        self._in_flight -= 1
-        self._held.discard(job.id)
+        self._leave(job)
         self._place(job)
         self._wake.set()
 
     def ended(self, job: Job) -> None:
         """A job has ended; its slot is free."""
-        self._in_flight -= 1
-        self._held.discard(job.id)
+        self._leave(job)
         self._wake.set()
 
     def pause(self, delay_s: float, reason: str) -> None:
@@ -114,10 +124,11 @@ class Dispatcher:
         """Something changed elsewhere (room, a budget): look again."""
         self._wake.set()
 
-    def stop(self) -> None:
-        """Take no further job."""
+    async def stop(self) -> None:
+        """Take no further job; returns when those that were taken are handed on."""
         self._stopping = True
         self._wake.set()
+        await self._handed_on.wait()
 
     @property
     def in_flight(self) -> int:
@@ -132,7 +143,7 @@ class Dispatcher:
     @property
     def is_idle(self) -> bool:
         """Nothing waits to be sent, here or in the ledger."""
-        return not (self.waiting or self._spilled or self._later)
+        return not (self.waiting or self._spilled or self._later or self._is_fetching)
 
     # --- the loop
 
@@ -144,12 +155,13 @@ class Dispatcher:
                 return
             await self._limiter.acquire()
             batch = self._take()
-            if not batch:
-                continue
-            await self._record(batch)
-            for job in batch:
-                self._sink.emit(JobSending(job.spec.key, job.spec.media.key, job.spec.level, job.attempts))
-                self._send(job)
+            if batch:
+                self._handed_on.clear()
+                await self._record(batch)
+                for job in batch:
+                    self._sink.emit(JobSending(job.spec.key, job.spec.media.key, job.spec.level, job.attempts))
+                    self._send(job)
+                self._handed_on.set()
 
     def _take(self) -> list[Job]:
         """The best jobs of this moment, as many as have a permit, a slot and a connection."""
@@ -183,16 +195,15 @@ class Dispatcher:
             has_place = self._in_flight < self._settings.in_flight and self._room() > 0
             if self._queue and has_place and pause_s <= 0:
                 return
+            self._on_quiet()
             due_s = pause_s if self._queue and has_place and pause_s > 0 else self._next_due_in_s()
             await self._wait(due_s)
 
     async def _wait(self, delay_s: float | None) -> None:
         """Wait for news, or for ``delay_s`` seconds."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if delay_s is None else max(delay_s, 0.001)):
                 await self._wake.wait()
-        except TimeoutError:
-            pass
 
     async def _wait_for_service(self) -> None:
         """The service is down: ask for something harmless now and then, instead of sending jobs into the dark."""
@@ -208,6 +219,11 @@ class Dispatcher:
 
     # --- what waits
 
+    def _leave(self, job: Job) -> None:
+        self._in_flight -= 1
+        self._held.discard(job.id)
+        self._left.add(job.id)
+
     def _place(self, job: Job) -> None:
         lane = lane_of(job)
         if job.not_before > self._clock.now():
@@ -218,7 +234,7 @@ class Dispatcher:
                 self._later[lane] = min(self._later.get(lane, job.not_before), job.not_before)
         elif lane in self._spilled or self._queue.size_of(lane) >= self._settings.window:
             # What waits in the ledger comes first by seq: once a lane has spilled, it is fed from the ledger only.
-            self._spilled.add(lane)
+            self._spilled[lane] = None
         else:
             self._held.add(job.id)
             self._queue.push(job)
@@ -231,7 +247,7 @@ class Dispatcher:
             self._queue.push(job)
         for lane in [lane for lane, due in self._later.items() if due <= now]:
             del self._later[lane]
-            self._spilled.add(lane)
+            self._spilled[lane] = None
 
     def _next_due_in_s(self) -> float | None:
         due = [*self._later.values(), *([self._delayed[0][0]] if self._delayed else [])]
@@ -242,13 +258,15 @@ class Dispatcher:
         for lane in [lane for lane in self._spilled if self._queue.size_of(lane) <= self._settings.window // 2]:
             now = self._clock.now()
             room = self._settings.window - self._queue.size_of(lane)
-            self._spilled.discard(lane)  # before the await: what is added meanwhile may spill again
+            self._spilled.pop(lane, None)  # before the await: what is added meanwhile may spill again
+            self._is_fetching = True
             jobs = await self._ledger.ready(self._run, lane.level, lane.share, room, self._held, now)
             for job in jobs:
                 if job.id not in self._held:
                     self._held.add(job.id)
                     self._queue.push(job)
             if len(jobs) >= room:
-                self._spilled.add(lane)
+                self._spilled[lane] = None
             elif (due := await self._ledger.next_ready_at(self._run, self._held)) is not None and due > now:
                 self._later[lane] = min(self._later.get(lane, due), due)
+            self._is_fetching = False

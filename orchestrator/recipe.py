@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.manifest import vendor
 from orchestrator.manifest.layers import STEMS, Laid, data_path, lay
 from orchestrator.manifest.settings import valid_bucket, valid_region
-from orchestrator.manifest.template import Template, TemplateError, object_name
+from orchestrator.manifest.template import Template, TemplateError
 from orchestrator.model import AudioConfig, AudioMode, Callback, Operation, Stem
 
 if TYPE_CHECKING:
@@ -37,12 +37,13 @@ class Recipe:
         callback: Callback, if any.
         group: Share, or empty.
         fields: Names that the templates use.
+        seed: Hash of the operation and the output's place: equal for equal jobs of one object, whichever recipe made them.
         laid: The settings with their places, for explanations.
     """
 
     variant: str
     operation: Operation
-    names: tuple[tuple[Stem, Template], ...]
+    names: tuple[tuple[str, Template], ...]
     bucket: str
     region: str
     extension: str
@@ -52,6 +53,7 @@ class Recipe:
     callback: Callback | None
     group: str
     fields: frozenset[str]
+    seed: int
     laid: Laid
 
 
@@ -85,12 +87,14 @@ class RecipeMaker:
             names = [(stem, template) for stem, template in names if stem in mode.stems]
         user_data = self._template("user_data")
         templates = [template for _, template in names] + ([user_data] if user_data else [])
+        bucket = self._constant("output_bucket", valid_bucket)
+        region = self._constant("output_region", valid_region)
         recipe = Recipe(
             variant=variant,
             operation=operation,
-            names=tuple(names),
-            bucket=self._constant("output_bucket", valid_bucket),
-            region=self._constant("output_region", valid_region),
+            names=tuple((stem.value, template) for stem, template in names),
+            bucket=bucket,
+            region=region,
             extension="" if operation.template_id else vendor.extension(operation.audio.codec),
             level=values.get("level", 0),
             user_data=user_data,
@@ -98,6 +102,7 @@ class RecipeMaker:
             callback=_callback(values.get("callback")),
             group=self._constant("group"),
             fields=frozenset().union(*(template.fields for template in templates)),
+            seed=hash((operation, bucket, region, tuple(stem for stem, _ in names))),
             laid=self.laid,
         )
         return None if self.faults else recipe
@@ -194,12 +199,3 @@ def _callback(settings: CallbackSettings | None) -> Callback | None:
         mq_mode=mq.mode if mq else "",
         mq_name=mq.name if mq else "",
     )
-
-
-def rendered_names(recipe: Recipe, values: Mapping[str, str]) -> dict[str, str]:
-    """The names of the stems of one object.
-
-    Raises:
-        TemplateError: If a value is missing.
-    """
-    return {stem.value: object_name(template.render(values)) for stem, template in recipe.names}

@@ -124,8 +124,8 @@ class ReportFile:
             if job.row > self._written:
                 self._early[job.row] = job
         lines: list[bytes] = []
-        while (job := self._early.pop(self._written + 1, None)) is not None:  # type: ignore[assignment]
-            lines.append(line(job, self._run))
+        while (found := self._early.pop(self._written + 1, None)) is not None:
+            lines.append(line(found, self._run))
             self._written += 1
         if lines:
             self._append(b"".join(lines))

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.budget import Bounds, Budget
 from orchestrator.dispatch import Dispatcher
 from orchestrator.errors import Interruption, OrchestratorError
 from orchestrator.events import JobEnded, JobsPlanned, PlanFinished, RunStarted, Stopping
@@ -33,7 +34,7 @@ from orchestrator.settle import Settler
 from orchestrator.states import OPEN, REMOTE, TERMINAL, JobState, Step
 from orchestrator.submit import Submitter
 from orchestrator.track import Tracker
-from orchestrator.verify import Verifier
+from orchestrator.verify import Verifier, lost_stems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
@@ -78,13 +79,29 @@ class Engine:
         name: Name of the manifest, for the run's id.
         report: Path of the report; ``{run}`` in it becomes the run's id.
         retry: States of jobs of earlier runs that are asked for again.
+        verify_done: Look whether the stems of jobs that are done are still there, and make again those that are not.
+        bounds: What this visit may spend.
+        deadline_s: How long this visit may last, or None.
     """
 
-    def __init__(self, parts: Parts, *, name: str, report: str, retry: Collection[JobState] = ()) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        name: str,
+        report: str,
+        retry: Collection[JobState] = (),
+        verify_done: bool = False,
+        bounds: Bounds | None = None,
+        deadline_s: float | None = None,
+    ) -> None:
         self._parts = parts
         self._name = name
         self._report_path = report
         self._retry = retry
+        self._verify_done = verify_done
+        self._budget = Budget(bounds or Bounds())
+        self._deadline_s = deadline_s
         self._stopped: Interruption | None = None
         self._error: OrchestratorError | None = None
         self._stop = asyncio.Event()
@@ -160,7 +177,8 @@ class Engine:
             on_returned=self._returned,
             on_in_doubt=self._settler.put,
             on_ended=self._ended,
-            on_pause=lambda delay_s, reason: self._dispatcher.pause(delay_s, reason),  # noqa: PLW0108 - it is built next
+            on_room=lambda: self._dispatcher.nudge(),  # noqa: PLW0108 - it is built next
+            on_pause=lambda delay_s, reason: self._dispatcher.pause(delay_s, reason),  # noqa: PLW0108 - the same
             on_fatal=self._fatal,
         )
         self._dispatcher = Dispatcher(
@@ -171,32 +189,37 @@ class Engine:
             room=lambda: self._submitter.room,
             send=self._submitter.put,
             probe=self._probe,
-            may_send=lambda _: True,
+            may_send=self._may_send,
+            on_quiet=self._changed.set,
         )
 
     async def _work(self, feed: AsyncGenerator[list[JobSpec]]) -> None:
-        settings = self._parts.settings
-        loops: list[Coroutine[object, object, None]] = [
-            self._dispatcher.run(),
-            self._submitter.record_loop(),
-            self._tracker.run(),
-            self._settler.run(),
-            self._heartbeat(),
-            *(self._submitter.send_loop() for _ in range(settings.connections)),
-            *(self._verifier.run() for _ in range(settings.heads)),
-        ]
         try:
             async with asyncio.TaskGroup() as group:
                 await self._resume()
-                tasks = [group.create_task(loop) for loop in loops]
-                tasks.append(group.create_task(self._plan(feed)))
+                tasks = [group.create_task(loop) for loop in self._loops(feed)]
                 await self._until_over()
-                self._dispatcher.stop()
+                await self._dispatcher.stop()
                 await self._submitter.drain()
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as group_error:
             raise _first(group_error) from group_error
+
+    def _loops(self, feed: AsyncGenerator[list[JobSpec]]) -> list[Coroutine[object, object, None]]:
+        """All that goes on at the same time."""
+        settings = self._parts.settings
+        return [
+            self._plan(feed),
+            self._dispatcher.run(),
+            *(self._submitter.send_loop() for _ in range(settings.connections)),
+            self._submitter.record_loop(),
+            self._settler.run(),
+            self._tracker.run(),
+            *(self._verifier.run() for _ in range(settings.heads)),
+            self._heartbeat(),
+            self._watch_deadline(),
+        ]
 
     async def _until_over(self) -> None:
         """Return when every job has ended, or the run was stopped."""
@@ -234,7 +257,7 @@ class Engine:
         """Take a job that is, or may be, at the service already."""
         if self._dispatcher.occupy(job):
             if job.state is JobState.IN_DOUBT:
-                self._settler.put(job)
+                self._settler.put(job, is_orphan=True)
             else:
                 self._tracker.put(job, at_once=True)
 
@@ -245,7 +268,8 @@ class Engine:
         try:
             async with contextlib.aclosing(feed):
                 async for specs in feed:
-                    jobs = await ledger.add(self._run, specs, self._retry)
+                    self._dispatcher.expect()
+                    jobs = await self._add(specs)
                     total += len(jobs)
                     self._take_planned(jobs)
                     sink.emit(_tally(jobs))
@@ -261,6 +285,16 @@ class Engine:
         self._planned_all = True
         self._changed.set()
 
+    async def _add(self, specs: list[JobSpec]) -> list[Job]:
+        ledger = self._parts.ledger
+        if not self._verify_done:
+            return await ledger.add(self._run, specs, self._retry)
+        gone = await lost_stems(self._parts, specs)
+        again = [spec for spec in specs if spec.key in gone]
+        rest = [spec for spec in specs if spec.key not in gone]
+        jobs = await ledger.add(self._run, again, {JobState.SUCCEEDED, *self._retry}) if again else []
+        return [*jobs, *await ledger.add(self._run, rest, self._retry)]
+
     def _take_planned(self, jobs: Sequence[Job]) -> None:
         self._report.offer(job for job in jobs if job.row)
         self._dispatcher.add(job for job in jobs if job.state is JobState.PLANNED)
@@ -273,6 +307,19 @@ class Engine:
         while True:
             await self._parts.clock.sleep(self._parts.settings.heartbeat_s)
             await self._parts.ledger.heartbeat(self._parts.clock.now())
+
+    async def _watch_deadline(self) -> None:
+        if self._deadline_s is not None:
+            await self._parts.clock.sleep(self._deadline_s)
+            self.stop(Interruption("deadline", f"the deadline of {self._deadline_s:g} s is reached"))
+
+    def _may_send(self, job: Job) -> bool:
+        refusal = self._budget.refusal(job)
+        if refusal is not None:
+            self.stop(Interruption("budget", refusal))
+            return False
+        self._budget.reserve(job)
+        return True
 
     async def _probe(self) -> bool:
         """Ask the service for something that costs nothing. Any answer will do."""
@@ -294,9 +341,11 @@ class Engine:
         self._report.offer(job for job in jobs if job.state in TERMINAL)
 
     def _returned(self, job: Job) -> None:
+        self._budget.release(job)
         self._dispatcher.give_back(job)
 
     def _ended(self, job: Job) -> None:
+        self._budget.ended(job)
         self._dispatcher.ended(job)
         started = job.submitted_at or job.intent_at
         took_s = job.finished_at - started if job.finished_at is not None and started is not None else None

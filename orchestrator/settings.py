@@ -17,6 +17,7 @@ class EngineSettings:
         initial_s: Upper bound of the first backoff; doubles with each attempt.
         cap_s: Upper bound of any backoff.
         settle_s: How long an unanswered POST must stay absent from the List to be proven absent (listing may lag).
+        reply_timeout_s: How long the client waits for an answer to a POST: a request of a process that died may arrive as late.
         poll_min_s: Shortest time between two looks at one job.
         poll_max_s: Longest time between two looks at one job.
         query_size: Ids of one query; the vendor's limit is 10.
@@ -41,6 +42,7 @@ class EngineSettings:
     initial_s: float = 0.5
     cap_s: float = 60.0
     settle_s: float = 30.0
+    reply_timeout_s: float = 60.0
     poll_min_s: float = 1.0
     poll_max_s: float = 60.0
     query_size: int = 10

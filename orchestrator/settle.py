@@ -99,11 +99,19 @@ class Settler:
     def __len__(self) -> int:
         return len(self._doubts)
 
-    def put(self, job: Job) -> None:
-        """Take a job in doubt. Its time runs from now: the lost request cannot reach the service later than its answer was given up."""
+    def put(self, job: Job, *, is_orphan: bool = False) -> None:
+        """Take a job in doubt.
+
+        Args:
+            job: The job.
+            is_orphan: The process that sent it died before it could hear, or give up waiting: the request may arrive as late as that
+                process would have waited, and the time of the job runs from then.
+        """
         now = self._clock.monotonic()
+        late_s = (job.intent_at or 0.0) + self._settings.reply_timeout_s - self._clock.now() if is_orphan else 0.0
+        since = now + min(max(late_s, 0.0), self._settings.reply_timeout_s)
         first_look_s = min(1.0, self._settings.settle_s / 4)
-        self._doubts[job.id] = Doubt(job, now, now + first_look_s)
+        self._doubts[job.id] = Doubt(job, since, now + first_look_s)
         self._empty.clear()
         self._wake.set()
 

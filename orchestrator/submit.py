@@ -21,6 +21,7 @@ from orchestrator.errors import (
     OrchestratorError,
     ProtocolError,
     QueueUnavailable,
+    RefusedForNow,
     Rejected,
     SendInDoubt,
     ServerFault,
@@ -28,7 +29,7 @@ from orchestrator.errors import (
 )
 from orchestrator.events import JobAccepted, JobInDoubt, JobReturned
 from orchestrator.model import SubmitReply
-from orchestrator.retry import backoff_s
+from orchestrator.retry import backoff_s, decide
 from orchestrator.states import Step
 
 if TYPE_CHECKING:
@@ -72,10 +73,14 @@ def conclude(job: Job, answer: Answer, settings: EngineSettings, now: float, rng
             return _return(job, Step.NOT_SENT, answer, backoff_s(settings, 1, rng), now)
         case Throttled():
             return _return(job, Step.REFUSED, answer, backoff_s(settings, 1, rng), now)
+        case RefusedForNow() if (decision := decide(settings, job.attempts, now, rng)).again_at is not None:
+            job.step(Step.REFUSED)
+            job.not_before = decision.again_at
+            return Conclusion(Verdict.RETURNED, str(answer), decision.again_at - now)
         case ClockSkewed() | CredentialsExpired() | AuthRejected():
             # The client has corrected its clock, or fetched fresh credentials, where it could: no reason to wait.
             return _return(job, Step.REFUSED, answer, 0.0, now)
-        case Rejected() | ConfigError():
+        case Rejected() | RefusedForNow() | ConfigError():
             job.step(Step.REJECT)
             job.finished_at = now
             _note(job, answer)
@@ -124,6 +129,7 @@ class Submitter:
         on_returned: Takes jobs that are planned again.
         on_in_doubt: Takes jobs whose answer is not known.
         on_ended: Takes rejected jobs.
+        on_room: Told when a connection is free again.
         on_pause: Asks for silence: seconds, reason.
         on_fatal: Asks for the end of the run: no other job could do better.
     """
@@ -138,6 +144,7 @@ class Submitter:
         on_returned: Callable[[Job], None],
         on_in_doubt: Callable[[Job], None],
         on_ended: Callable[[Job], None],
+        on_room: Callable[[], None],
         on_pause: Callable[[float, str], None],
         on_fatal: Callable[[OrchestratorError], None],
     ) -> None:
@@ -155,11 +162,13 @@ class Submitter:
             Verdict.IN_DOUBT: on_in_doubt,
             Verdict.REJECTED: on_ended,
         }
+        self._on_room = on_room
         self._on_pause = on_pause
         self._on_fatal = on_fatal
         self._outbox: asyncio.Queue[Job] = asyncio.Queue()
         self._answers: list[tuple[Job, Answer]] = []
         self._answered = asyncio.Event()
+        self._unanswered = 0  # jobs taken that have no answer yet
         self._pending = 0  # jobs taken whose answer is not recorded yet
         self._all_recorded = asyncio.Event()
         self._all_recorded.set()
@@ -169,12 +178,17 @@ class Submitter:
 
     @property
     def room(self) -> int:
-        """How many more jobs it takes now: as many again as can be on the wire, so that no connection waits for a commit."""
-        return 2 * self._settings.connections - self._pending
+        """How many more jobs it takes now: one for each free connection, so that a permit is never spent on a job that then waits.
+
+        Answers that are not recorded yet count too, beyond a few rounds of them: the ledger may be slower than the service.
+        """
+        connections = self._settings.connections
+        return min(connections - self._unanswered, 4 * connections - self._pending)
 
     def put(self, job: Job) -> None:
         """Take a job whose intent is durable."""
         self._pending += 1
+        self._unanswered += 1
         self._all_recorded.clear()
         self._outbox.put_nowait(job)
 
@@ -187,8 +201,7 @@ class Submitter:
                 answer: Answer = await self._service.submit(job.spec)
             except OrchestratorError as error:
                 answer = error
-            self._answers.append((job, answer))
-            self._answered.set()
+            self._take_answers([(job, answer)])
 
     async def record_loop(self) -> None:
         """Record answers, all that there are at a time, and pass the jobs on."""
@@ -203,10 +216,14 @@ class Submitter:
         withdrawn: list[tuple[Job, Answer]] = []
         while not self._outbox.empty():
             withdrawn.append((self._outbox.get_nowait(), ConnectFailed("withdrawn before it was sent")))
-        if withdrawn:
-            self._answers.extend(withdrawn)
-            self._answered.set()
+        self._take_answers(withdrawn)
         await self._all_recorded.wait()
+
+    def _take_answers(self, answers: Sequence[tuple[Job, Answer]]) -> None:
+        self._answers.extend(answers)
+        self._unanswered -= len(answers)
+        self._answered.set()
+        self._on_room()
 
     async def _settle_batch(self, batch: list[tuple[Job, Answer]]) -> None:
         now = self._clock.now()

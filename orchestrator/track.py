@@ -185,15 +185,16 @@ class Tracker:
             reply = await self._service.query(batch[0].job.spec.media.place, ids)
         except NotFound:
             # Some services answer so when none of the ids exists.
-            reply = QueryReply(missing=tuple(ids))
+            await self._take(batch, QueryReply(missing=tuple(ids)))
         except OrchestratorError as error:
             self._back_off(batch, error)
-            return
+        else:
+            self._failures = 0
+            await self._take(batch, reply)
         finally:
+            # Only now: two answers about one job at a time would race each other to the ledger.
             self._asked.difference_update(ids)
             self._wake.set()
-        self._failures = 0
-        await self._take(batch, reply)
 
     def _back_off(self, batch: Sequence[Tracked], error: OrchestratorError) -> None:
         """Nothing was learned; ask again later. Only what no waiting can mend stops the run."""

@@ -14,14 +14,14 @@ from tenacity import AsyncRetrying, retry_if_exception, retry_if_result, wait_ex
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.model import ObjectHead, StemFile
-from orchestrator.states import Step
+from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from tenacity import RetryCallState
 
-    from orchestrator.model import Job, JobSpec, Place, RemoteFile, RemoteJob, Stem
+    from orchestrator.model import Job, JobKey, JobSpec, Place, RemoteFile, RemoteJob, Stem
     from orchestrator.ports import Parts
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
@@ -139,6 +139,25 @@ class Verifier:
     async def _head(self, place: Place, key: str) -> ObjectHead | Sight:
         self.heads += 1
         return await self._store.head(place, key) or Sight.ABSENT
+
+
+async def lost_stems(parts: Parts, specs: Sequence[JobSpec]) -> set[JobKey]:
+    """Of these specs, the keys of those that were done once and whose stems are not all in their bucket any more.
+
+    Raises:
+        OrchestratorError: If the storage does not answer, or does not let us look.
+    """
+    known = await parts.ledger.find([spec.key for spec in specs])
+    slots = asyncio.Semaphore(parts.settings.heads)
+
+    async def is_lost(job: Job) -> bool:
+        async with slots:
+            heads = [await parts.store.head(job.spec.output.place, file.object) for file in job.files]
+        return None in heads
+
+    done = [job for job in known.values() if job.state is JobState.SUCCEEDED]
+    lost = await asyncio.gather(*(is_lost(job) for job in done))
+    return {job.spec.key for job, gone in zip(done, lost, strict=True) if gone}
 
 
 _LOOKS = 6  # the waits between them double, and add up to about ``stem_wait_s``

@@ -196,7 +196,7 @@ class MemoryLedger:
         found = [
             job
             for job in self._waiting(run, without)
-            if job.spec.level == level and job.spec.share == share and job.not_before <= round(now, 6)
+            if job.spec.level == level and job.spec.share == share and job.not_before <= (to_microsecond(now) or 0.0)
         ]
         return [replace(job) for job in sorted(found, key=lambda job: job.seq)[:limit]]
 
@@ -302,7 +302,7 @@ def _as_stored(job: Job) -> Job:
     """A copy with its instants as a durable ledger keeps them."""
     return replace(
         job,
-        not_before=round(job.not_before, 6),
+        not_before=to_microsecond(job.not_before) or 0.0,
         intent_at=to_microsecond(job.intent_at),
         submitted_at=to_microsecond(job.submitted_at),
         started_at=to_microsecond(job.started_at),

@@ -1,0 +1,58 @@
+"""Cancel what is not yet running: jobs that were not sent, and jobs that wait at the service. Jobs in doubt are left to be settled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import Rejected
+from orchestrator.states import JobState, Step
+
+if TYPE_CHECKING:
+    from orchestrator.model import Job
+    from orchestrator.ports import Parts
+
+_UNSENT = "Cancelled before it was sent."
+_REMOTE = "Cancelled at the service before it was begun."
+
+
+async def cancel_open_jobs(parts: Parts) -> dict[str, int]:
+    """Cancel the open jobs of the ledger.
+
+    Returns:
+        ``unsent``: cancelled before they were sent; ``remote``: cancelled at the service; ``kept``: running, ended or in doubt.
+
+    Raises:
+        OrchestratorError: If the service cannot be reached, or the ledger cannot be written; what was cancelled stays cancelled.
+    """
+    done = {"unsent": 0, "remote": 0, "kept": 0}
+    wanted = {JobState.PLANNED, JobState.SUBMITTING, JobState.IN_DOUBT, JobState.SUBMITTED, JobState.RUNNING}
+    after_id = 0
+    while jobs := await parts.ledger.in_states(wanted, after_id):
+        after_id = jobs[-1].id
+        changed: list[Job] = []
+        for job in jobs:
+            how = await _cancel(parts, job)
+            done[how] += 1
+            if how != "kept":
+                changed.append(job)
+        await parts.ledger.save(changed)
+    return done
+
+
+async def _cancel(parts: Parts, job: Job) -> str:
+    """Cancel one job, if that can be done; says how."""
+    if job.state is JobState.PLANNED:
+        job.message = _UNSENT
+    elif job.state is JobState.SUBMITTED:
+        try:
+            await parts.service.cancel(job.spec.media.place, job.job_id)
+        except Rejected:
+            return "kept"
+        job.message = _REMOTE
+    else:
+        return "kept"
+    how = "unsent" if job.state is JobState.PLANNED else "remote"
+    job.step(Step.CANCEL)
+    job.code = "Cancelled"
+    job.finished_at = parts.clock.now()
+    return how

@@ -1,0 +1,72 @@
+"""The one table of exit codes, and the one place that resolves an outcome to one."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from orchestrator import errors
+from orchestrator.states import OPEN, JobState
+
+if TYPE_CHECKING:
+    from orchestrator.run import RunResult
+
+
+class ExitCode(IntEnum):
+    """What the command tells the shell, cron and scripts."""
+
+    OK = 0
+    """All succeeded, or nothing to do."""
+    JOBS_FAILED = 1
+    """Some jobs failed, were rejected or cancelled."""
+    USAGE = 2
+    """Usage, manifest or configuration."""
+    CREDENTIALS = 3
+    """Credentials or permission."""
+    LEDGER = 4
+    """Ledger or disk."""
+    LOCKED = 5
+    """Another run holds this ledger."""
+    STOPPED = 6
+    """Stopped by a budget or deadline."""
+    UNFINISHED = 7
+    """Jobs left unfinished or in doubt."""
+    INTERRUPTED = 130
+    """Interrupted; run again to go on."""
+
+
+# The first that fits counts: the special before the general.
+_BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
+    (errors.CredentialsMissing, ExitCode.CREDENTIALS),
+    (errors.AuthRejected, ExitCode.CREDENTIALS),
+    (errors.CredentialsExpired, ExitCode.CREDENTIALS),
+    (errors.ClockSkewed, ExitCode.CREDENTIALS),
+    (errors.LedgerLocked, ExitCode.LOCKED),
+    (errors.LedgerError, ExitCode.LEDGER),
+    (errors.ReportError, ExitCode.LEDGER),
+    (errors.ConfigError, ExitCode.USAGE),
+    (errors.EngineMissing, ExitCode.USAGE),
+    (errors.RunInterrupted, ExitCode.INTERRUPTED),
+    (errors.NotFound, ExitCode.USAGE),
+    (errors.TransportError, ExitCode.UNFINISHED),
+    (errors.OrchestratorError, ExitCode.UNFINISHED),
+    (KeyboardInterrupt, ExitCode.INTERRUPTED),
+)
+
+
+def of_error(error: BaseException) -> ExitCode:
+    """The exit code of an error that ended a command."""
+    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.JOBS_FAILED)
+
+
+def of_result(result: RunResult) -> ExitCode:
+    """The exit code of a run."""
+    if result.error is not None:
+        return of_error(result.error)
+    if result.stopped is not None:
+        return ExitCode.INTERRUPTED if result.stopped.kind == "signal" else ExitCode.STOPPED
+    if result.counts.of(JobState.UNFINISHED, *OPEN):
+        return ExitCode.UNFINISHED
+    if result.counts.of(JobState.FAILED, JobState.REJECTED, JobState.CANCELLED):
+        return ExitCode.JOBS_FAILED
+    return ExitCode.OK

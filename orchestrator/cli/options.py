@@ -1,0 +1,39 @@
+"""The options that several verbs share, each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.errors import ConfigError
+
+ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="The manifest (YAML).", show_default=False)]
+ServiceOption = Annotated[
+    str | None, typer.Option("--service", metavar="local|tencent", help="Use this service instead of the manifest's.", show_default=False)
+]
+LedgerOption = Annotated[
+    str | None,
+    typer.Option("--ledger", metavar="URL", help="Ledger file, instead of .orchestrator/NAME.db beside the manifest.", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="K=V", help="Value of a manifest's parameter; may be repeated.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write the result as JSON to standard output.")]
+VerifyDoneOption = Annotated[bool, typer.Option("--verify-done", help="Look whether the stems of jobs that are done are still there.")]
+
+
+def read_sets(given: list[str] | None) -> dict[str, str]:
+    """The parameters of ``--set k=v``.
+
+    Raises:
+        ConfigError: If one has no ``=``.
+    """
+    sets: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f'--set {text}: write it as name=value, for example --set date="2026-11-22".')
+        sets[name.strip()] = value
+    return sets

@@ -1,0 +1,172 @@
+"""``orchestrator run``: carry out a manifest."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.options import (
+    JsonOption,
+    LedgerOption,
+    ManifestArgument,
+    ServiceOption,
+    SetOption,
+    VerifyDoneOption,
+    read_sets,
+)
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from orchestrator.manifest import Manifest
+    from orchestrator.ports import EventSink
+    from orchestrator.run import RunResult
+    from orchestrator.session import RunOptions
+
+
+def run(
+    manifest: ManifestArgument,
+    *,
+    service: ServiceOption = None,
+    report: Annotated[str | None, typer.Option(metavar="FILE", help="Report file, instead of the manifest's.", show_default=False)] = None,
+    ledger: LedgerOption = None,
+    sets: SetOption = None,
+    retry: Annotated[
+        str | None, typer.Option(metavar="failed|rejected|all", help="Ask again for jobs that ended so before.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done (same as plan).")] = False,
+    verify_done: VerifyDoneOption = False,
+    json: JsonOption = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Write each event as a JSON line to standard error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no events; errors only.")] = False,
+    deadline: Annotated[str | None, typer.Option(metavar="2h", help="Stop sending after this time (exit 6).", show_default=False)] = None,
+    max_failures: Annotated[
+        str | None, typer.Option(metavar="50|5%", help="Stop sending beyond this many failures (exit 6).", show_default=False)
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(metavar="40", help="Stop sending before the estimated cost passes this (exit 6).", show_default=False)
+    ] = None,
+) -> None:
+    """Submit the jobs of MANIFEST, follow them to their end and write the report.
+
+    Run it again to go on: what is done is not done twice.
+    Exit codes: 0 all succeeded or nothing to do, 1 some failed, 2 usage or manifest, 3 credentials, 4 ledger or disk,
+    5 another run holds the ledger, 6 stopped by a budget or deadline, 7 jobs left unfinished or in doubt, 130 interrupted.
+    """
+    from pathlib import Path
+
+    from orchestrator.cli.exit_codes import of_result
+    from orchestrator.cli.readings import read_allowance, read_duration_s, read_retry
+    from orchestrator.manifest import load_manifest
+    from orchestrator.session import RunOptions
+
+    if dry_run:
+        from orchestrator.cli.plan import show_plan
+
+        show_plan(manifest, service=service, ledger=ledger, sets=sets, verify_done=verify_done, json=json)
+        return
+    count, percent = read_allowance(max_failures)
+    options = RunOptions(
+        ledger=ledger,
+        report=report,
+        retry=read_retry(retry),
+        verify_done=verify_done,
+        max_failures=count,
+        max_failure_percent=percent,
+        max_cost=max_cost,
+        deadline_s=read_duration_s("--deadline", deadline),
+    )
+    loaded = load_manifest(Path(manifest), read_sets(sets), service=service)
+    result = _carry_out(loaded, options, quiet=quiet, log_json=log_json)
+    summary = _summarise(result)
+    _show(summary, result, json=json, quiet=quiet)
+    raise typer.Exit(of_result(result))
+
+
+def _carry_out(manifest: Manifest, options: RunOptions, *, quiet: bool, log_json: bool) -> RunResult:
+    """Run in an event loop of its own; SIGINT and SIGTERM stop it in order, a second one at once."""
+    import asyncio
+    from contextlib import ExitStack
+
+    from orchestrator.cli.stopping import stop_on_signals
+    from orchestrator.session import open_session
+
+    async def main() -> RunResult:
+        async with open_session(manifest, options, sink=sink) as session:
+            with stop_on_signals(session.engine.stop):
+                return await session.run()
+
+    with ExitStack() as stack:
+        sink = _sink(stack, quiet=quiet, log_json=log_json)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(main())
+
+
+def _loop_factory() -> Any:
+    """The loop of uvloop where it is installed (the extra ``fast``), else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _sink(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
+    """Who shows what happens: progress on a terminal, lines elsewhere, JSON if asked for, nothing if quiet."""
+    from orchestrator.clock import SystemClock
+    from orchestrator.session import Silent
+    from orchestrator.ui.lines import JsonLogSink, LineSink, Sinks
+
+    if log_json:
+        return Sinks(JsonLogSink(sys.stderr))
+    if quiet:
+        return Silent()
+    if not sys.stderr.isatty():
+        return Sinks(LineSink(sys.stderr))
+    from rich.console import Console
+
+    from orchestrator.ui.progress import ProgressSink
+
+    return Sinks(stack.enter_context(ProgressSink(SystemClock(), Console(stderr=True))))
+
+
+def _summarise(result: RunResult) -> dict[str, Any]:
+    """Make the summary, and write it beside the report."""
+    from pathlib import Path
+
+    from orchestrator.cli.exit_codes import of_result
+    from orchestrator.report import summary, summary_path, write_summary
+
+    report = Path(result.run.report)
+    why = str(result.error) if result.error is not None else result.stopped.reason if result.stopped is not None else ""
+    content = summary(
+        result.run,
+        result.counts,
+        calls=result.calls,
+        exit_code=int(of_result(result)),
+        started_at=result.started_at,
+        now=result.ended_at,
+        stopped=why,
+        report=report,
+    )
+    write_summary(summary_path(report), content)
+    return content
+
+
+def _show(summary: dict[str, Any], result: RunResult, *, json: bool, quiet: bool) -> None:
+    from orchestrator.cli import complain
+
+    if json:
+        import orjson
+
+        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    elif not quiet:
+        from orchestrator.ui.summary import summary_text
+
+        sys.stdout.write(summary_text(summary))
+    if result.error is not None:
+        complain(str(result.error))
+    elif result.stopped is not None and not quiet:
+        complain(f"stopped: {result.stopped.reason}. Run again to go on.")

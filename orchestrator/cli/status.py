@@ -1,0 +1,74 @@
+"""``orchestrator status``: where the jobs of a manifest stand, also while a run is going on."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.options import JsonOption, LedgerOption, ManifestArgument, ServiceOption, SetOption, read_sets
+
+if TYPE_CHECKING:
+    from orchestrator.model import Counts, Holder, Run
+
+
+def status(
+    manifest: ManifestArgument,
+    *,
+    service: ServiceOption = None,
+    ledger: LedgerOption = None,
+    sets: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the counts per state of the present (or last) run of MANIFEST. Reads the ledger only."""
+    import asyncio
+    from pathlib import Path
+
+    from orchestrator.ledger import open_ledger
+    from orchestrator.manifest import load_manifest
+    from orchestrator.session import ledger_path
+
+    async def look() -> tuple[Run | None, Counts | None, Holder | None]:
+        opened = open_ledger(ledger_path(loaded, ledger), read_only=True)
+        try:
+            run = await opened.last_run()
+            return run, await opened.counts(run) if run else None, await opened.holder()
+        finally:
+            await opened.close()
+
+    loaded = load_manifest(Path(manifest), read_sets(sets), service=service)
+    found = _facts(*asyncio.run(look()))
+    if json:
+        import orjson
+
+        sys.stdout.buffer.write(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    else:
+        sys.stdout.write(_text(found))
+
+
+def _facts(run: Run | None, counts: Counts | None, holder: Holder | None) -> dict[str, Any]:
+    from orchestrator.report import instant
+    from orchestrator.states import JobState
+
+    return {
+        "run": run.id if run else None,
+        "open": bool(run and run.resumed),
+        "report": run.report if run else None,
+        "opened_at": instant(run.opened_at) if run else None,
+        "holder": {"host": holder.host, "pid": holder.pid, "since": instant(holder.since)} if holder else None,
+        "jobs": {
+            "total": counts.total if counts else 0,
+            "skipped": counts.skipped if counts else 0,
+            **{state.value: counts.of(state) if counts else 0 for state in JobState},
+        },
+    }
+
+
+def _text(found: dict[str, Any]) -> str:
+    if found["run"] is None:
+        return "nothing was run yet\n"
+    holder = found["holder"]
+    idle = "open, nobody works on it" if found["open"] else "ended"
+    going = f"worked on by process {holder['pid']} on {holder['host']}" if holder else idle
+    lines = [f"run {found['run']}: {going}"]
+    lines += [f"  {state.replace('_', ' '):<11}{number:>9,}" for state, number in found["jobs"].items() if number]
+    return "\n".join([*lines, f"report: {found['report']}"]) + "\n"

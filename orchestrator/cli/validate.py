@@ -1,0 +1,51 @@
+"""``orchestrator validate``: every fault, all at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.options import JsonOption, ManifestArgument, ServiceOption, SetOption, read_sets
+
+
+def validate(
+    manifest: ManifestArgument,
+    *,
+    service: ServiceOption = None,
+    sets: SetOption = None,
+    json: JsonOption = False,
+    max_faults: Annotated[int, typer.Option("--max-faults", min=1, help="Show at most this many faults.")] = 50,
+) -> None:
+    """Check MANIFEST and its list files: every fault with file:line:column. Sends nothing.
+
+    What only the bucket knows (the objects under a prefix) is not checked; plan does that.
+    """
+    import asyncio
+    import sys
+    from pathlib import Path
+
+    from orchestrator.cli.exit_codes import ExitCode
+    from orchestrator.errors import ManifestError
+    from orchestrator.manifest import load_manifest
+    from orchestrator.session import local_only_specs
+
+    async def count() -> int:
+        return sum([len(batch) async for batch in local_only_specs(loaded, max_faults=max_faults)])
+
+    try:
+        loaded = load_manifest(Path(manifest), read_sets(sets), service=service, max_faults=max_faults)
+        jobs = asyncio.run(count())
+    except ManifestError as error:
+        if not json:
+            raise
+        import orjson
+
+        faults = [{name: getattr(fault, name) for name in fault.__slots__} for fault in error.faults]
+        content = {"valid": False, "faults": faults, "omitted": error.omitted}
+        sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))
+        raise typer.Exit(ExitCode.USAGE) from None
+    if json:
+        sys.stdout.write(f'{{"valid":true,"jobs":{jobs}}}\n')
+    else:
+        sys.stdout.write(f"{manifest}: no fault found; {jobs:,} jobs are listed by name, prefixes are read when it runs\n")

@@ -1,0 +1,1 @@
+"""What the terminal and the logs show: subscribers of the run's events, chosen by ``cli``."""

@@ -1,0 +1,130 @@
+"""One plain line per event, for terminals without progress and for log files; or one JSON object per event."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import structlog
+
+from orchestrator import events as ev
+from orchestrator.states import JobState
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from orchestrator.events import Event
+
+
+def sentence(event: Event) -> str | None:
+    """The event in words, or None if a reader of lines need not know it."""
+    match event:
+        case ev.RunStarted():
+            return f"{'continuing' if event.resumed else 'starting'} run {event.run}, report {event.report}"
+        case ev.PlanFinished():
+            dropped = f", {event.dropped} left the manifest" if event.dropped else ""
+            return f"planned {event.total} jobs{dropped}"
+        case ev.JobsPlanned() | ev.JobSending() | ev.RunFinished():
+            return None
+        case ev.JobEnded():
+            took = f" after {event.took_s:.1f} s" if event.took_s is not None else ""
+            why = f": {event.code} {event.message}".rstrip() if event.state is not JobState.SUCCEEDED else ""
+            return f"{event.state:<10} {event.object}{took}{why}"
+        case ev.JobEvent():
+            return _job_sentence(event)
+        case _:
+            return _run_sentence(event)
+
+
+def _job_sentence(event: ev.JobEvent) -> str:
+    match event:
+        case ev.JobAccepted():
+            return f"{'submitted':<10} {event.object} as {event.job_id}"
+        case ev.JobReturned():
+            return f"{'waiting':<10} {event.object}: {event.reason}; again in {event.retry_in_s:.1f} s"
+        case ev.JobInDoubt():
+            return f"{'in doubt':<10} {event.object}: {event.reason}; looking it up"
+        case ev.JobAdopted():
+            return f"{'adopted':<10} {event.object}: found at the service as {event.job_id}"
+        case ev.JobProvenAbsent():
+            return f"{'absent':<10} {event.object}: not at the service after {event.looks} looks; may be sent again"
+        case ev.JobMoved():
+            return f"{event.state:<10} {event.object}"
+        case ev.JobRetried():
+            return f"{'retrying':<10} {event.object}: {event.code}, attempt {event.attempt} failed"
+        case _:
+            return f"{type(event).__name__} {event.object}"
+
+
+def _run_sentence(event: Event) -> str:
+    match event:
+        case ev.SubmitPaused():
+            until = f" for {event.until_s:.0f} s" if event.until_s else ""
+            return f"paused{until}: {event.reason}"
+        case ev.SubmitResumed():
+            return "the service answers again; going on"
+        case ev.RateChanged():
+            return f"rate now {event.rate_per_s:.1f} jobs/s: {event.reason}"
+        case ev.Stopping():
+            return f"stopping: {event.reason}"
+        case ev.Noticed():
+            return event.text
+        case _:
+            return type(event).__name__
+
+
+class LineSink:
+    """Writes each event as a line.
+
+    Args:
+        stream: Where to; standard error, as a rule.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def emit(self, event: Event) -> None:
+        """Write one event."""
+        text = sentence(event)
+        if text is not None:
+            self._stream.write(f"orchestrator: {text}\n")
+            self._stream.flush()
+
+
+class JsonLogSink:
+    """Writes each event as a JSON object with its name, its fields and the time.
+
+    Args:
+        stream: Where to; standard error, as a rule.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._log = structlog.wrap_logger(
+            structlog.PrintLogger(stream),
+            processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()],
+        )
+
+    def emit(self, event: Event) -> None:
+        """Write one event."""
+        self._log.msg(_name(event), **asdict(event))
+
+
+def _name(event: Event) -> str:
+    """``JobEnded`` -> ``job_ended``."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__).lstrip("_")
+
+
+class Sinks:
+    """Passes events to several sinks. One that raises is cut off, and said so on the others: it never hurts the run."""
+
+    def __init__(self, *sinks: object) -> None:
+        self._sinks = list(sinks)
+
+    def emit(self, event: Event) -> None:
+        """Pass one event on."""
+        for sink in tuple(self._sinks):
+            try:
+                sink.emit(event)  # type: ignore[attr-defined]  # any object with emit()
+            except Exception as error:  # noqa: BLE001 - whatever a sink does wrong, the run goes on without it
+                self._sinks.remove(sink)
+                self.emit(ev.Noticed(f"{type(sink).__name__} failed and is switched off: {error!r}"))

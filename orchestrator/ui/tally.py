@@ -1,0 +1,114 @@
+"""Counts of a run as it goes, from its events alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from orchestrator.events import (
+    Event,
+    JobAccepted,
+    JobAdopted,
+    JobEnded,
+    JobInDoubt,
+    JobMoved,
+    JobProvenAbsent,
+    JobRetried,
+    JobReturned,
+    JobSending,
+    JobsPlanned,
+    PlanFinished,
+)
+from orchestrator.states import JobState
+
+if TYPE_CHECKING:
+    from orchestrator.model import JobKey
+    from orchestrator.ports import Clock
+
+_RATE_WINDOW_S = 60.0  # the rate is that of the last minute: long enough to be steady, short enough to be true
+
+
+class Tally:
+    """Where the jobs of a run stand, at what rate they end, and when the last will.
+
+    Args:
+        clock: Time, for the rate.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._where: dict[JobKey, JobState] = {}  # of jobs that are neither waiting nor ended
+        self._ends: deque[float] = deque()
+        self._began_at = clock.monotonic()
+        self.waiting = 0
+        self.ended: dict[JobState, int] = {}
+        self.done_before = 0
+        self.ended_before = 0
+        self.total = 0
+        self.is_planned = False
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        match event:
+            case JobsPlanned():
+                self.total += event.new + event.open + event.done + event.ended
+                self.waiting += event.new
+                self.done_before += event.done
+                self.ended_before += event.ended
+            case PlanFinished():
+                self.is_planned = True
+            case JobSending():
+                self.waiting -= 1
+                self._where[event.key] = JobState.SUBMITTING
+            case JobAccepted() | JobAdopted():
+                self._where[event.key] = JobState.SUBMITTED
+            case JobInDoubt():
+                self._where[event.key] = JobState.IN_DOUBT
+            case JobMoved():
+                self._where[event.key] = event.state
+            case JobReturned() | JobRetried() | JobProvenAbsent():
+                self._where.pop(event.key, None)
+                self.waiting += 1
+            case JobEnded():
+                self._end(event)
+            case _:
+                pass
+
+    def _end(self, event: JobEnded) -> None:
+        self._where.pop(event.key, None)
+        self.ended[event.state] = self.ended.get(event.state, 0) + 1
+        now = self._clock.monotonic()
+        self._ends.append(now)
+        while self._ends[0] < now - _RATE_WINDOW_S:
+            self._ends.popleft()
+
+    def of(self, state: JobState) -> int:
+        """How many jobs are in this state now, ended ones of this visit included."""
+        if state is JobState.PLANNED:
+            return self.waiting
+        return sum(where is state for where in self._where.values()) + self.ended.get(state, 0)
+
+    @property
+    def under_way(self) -> int:
+        """Jobs that are neither waiting nor ended."""
+        return len(self._where)
+
+    @property
+    def ended_total(self) -> int:
+        """Jobs that have ended, in this visit or before."""
+        return sum(self.ended.values()) + self.done_before + self.ended_before
+
+    @property
+    def rate_per_s(self) -> float:
+        """Jobs that ended per second, over the last minute."""
+        now = self._clock.monotonic()
+        span_s = min(now - self._began_at, _RATE_WINDOW_S)
+        recent = sum(at >= now - _RATE_WINDOW_S for at in self._ends)
+        return recent / span_s if span_s > 0 else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the last known job ends at the present rate, or None if that cannot be told."""
+        rate = self.rate_per_s
+        left = self.waiting + self.under_way
+        return left / rate if rate and self.is_planned else None

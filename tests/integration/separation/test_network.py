@@ -103,7 +103,7 @@ def test_the_graph_is_the_published_network(checkpoints: Checkpoints) -> None:
     expected = (voice + 0.5e-10) / (voice + accompaniment + 1e-10)
     mask = _run(build_network(weights, {}), magnitude)
     assert float(np.std(expected)) > 0.05  # a flat mask would prove nothing
-    np.testing.assert_allclose(mask, expected, atol=2e-4)
+    np.testing.assert_allclose(mask, expected, atol=5e-6)
 
 
 def test_silence_belongs_half_to_each(checkpoints: Checkpoints) -> None:

@@ -22,17 +22,17 @@ from orchestrator.claims import Claims
 from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest import vendor
 from orchestrator.manifest.faults import FaultList, quoted
+from orchestrator.manifest.recipes import Recipes
 from orchestrator.manifest.template import PART_NAMES, TemplateError, object_name, parts_of
 from orchestrator.model import JobKey, JobSpec, Origin, Output
-from orchestrator.recipes import Recipes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.manifest.items import SourceItem
     from orchestrator.manifest.loading import Manifest
+    from orchestrator.manifest.recipe import Recipe
     from orchestrator.model import MediaObject, Operation
-    from orchestrator.recipe import Recipe
 
 KEY_VERSION = "v1"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"

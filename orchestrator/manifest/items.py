@@ -29,8 +29,8 @@ class SourceItem(NamedTuple):
         file: Where it was named: the manifest or a list file.
         line: Line there, from 1; 0 for a listed object.
         columns: Its row in a list file, by column.
-        level: Level that its row says, or None.
-        user_data: User data that its row says, or None.
+        level: Level that its row or its own entry says, or None; wins over every other.
+        user_data: User data that its row or its own entry says, or None; wins over every other.
     """
 
     media: MediaObject
@@ -41,6 +41,11 @@ class SourceItem(NamedTuple):
     columns: Mapping[str, str] = NO_COLUMNS
     level: int | None = None
     user_data: str | None = None
+
+
+def is_carried(name: str, value: object) -> bool:
+    """Whether a setting of a single object travels with the item (as a row's level does) instead of being part of its recipe."""
+    return name == "level" or (name == "user_data" and isinstance(value, str) and "{" not in value and "}" not in value)
 
 
 class Source:

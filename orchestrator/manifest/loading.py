@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from orchestrator.clock import SystemClock
 from orchestrator.errors import Fault
 from orchestrator.manifest import complaints
+from orchestrator.manifest.checks import check
 from orchestrator.manifest.faults import MAX_FAULTS, FaultList, did_you_mean, quoted
 from orchestrator.manifest.files import Files
 from orchestrator.manifest.schema import EndpointService, LocalService, ManifestFile
@@ -172,8 +173,6 @@ class _Loading:
             self.path, name, service, bucket, region, file.timezone, self.params, file.limits, file.retry, file.budget, file.price,
             Window(file.window, file.timezone) if file.window else None, report, file.inputs, file.rules, defaults, self.files,
         )  # fmt: skip
-        from orchestrator.manifest.checks import check
-
         check(manifest, self.faults)
         self.faults.raise_if_any()
         return manifest

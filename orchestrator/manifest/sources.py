@@ -10,7 +10,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.faults import FaultList
 from orchestrator.manifest.inputs import ListInput, ObjectInput, PrefixInput
-from orchestrator.manifest.items import Source, SourceItem
+from orchestrator.manifest.items import Source, SourceItem, is_carried
 from orchestrator.manifest.listing import Lister
 from orchestrator.manifest.lists import ListReader
 from orchestrator.manifest.template import TemplateError
@@ -91,7 +91,8 @@ def _add_inline(batch: list[SourceItem], manifest: Manifest, index: int, setting
     etag = (settings.etag or "").strip('"')
     media = MediaObject(source.bucket, source.region, key, etag, settings.size_bytes, settings.duration_s)
     file, line = manifest.files.item("inputs", index)
-    batch.append(SourceItem(media, index, 1, file, line))
+    own = settings.user_data if is_carried("user_data", settings.user_data) else None
+    batch.append(SourceItem(media, index, 1, file, line, level=settings.level, user_data=own))
 
 
 async def _listed(reader: ListReader, size: int) -> AsyncIterator[list[SourceItem]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.manifest import vendor
@@ -95,7 +96,7 @@ class Template:
         TemplateError: If a brace, filter or wildcard is wrong.
     """
 
-    __slots__ = ("_filters", "_names", "_pattern", "fields", "text")
+    __slots__ = ("_filters", "_names", "_pattern", "_pick", "fields", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -103,6 +104,9 @@ class Template:
         self._filters: list[tuple[Callable[[str], str], ...]] = []
         self._pattern = _TOKEN.sub(self._token, text.replace("%", "%%"))
         self.fields = frozenset(self._names)
+        # Without filters, one C call picks all values (or the only one) that the pattern takes.
+        plain = self._names and not any(self._filters)
+        self._pick: Callable[[Mapping[str, str]], object] | None = itemgetter(*self._names) if plain else None
 
     def _token(self, match: re.Match[str]) -> str:
         token = match[0].replace("%%", "%")
@@ -136,17 +140,18 @@ class Template:
         Raises:
             TemplateError: If a value is missing or does not suit a filter.
         """
-        if not self._names:
-            return self._pattern % ()
-        filled = []
-        for name, filters in zip(self._names, self._filters, strict=True):
-            value = values.get(name)
-            if value is None:
-                raise TemplateError(f"{{{name}}} has no value here.", did_you_mean(name, values))
-            for change in filters:
-                value = change(value)
-            filled.append(value)
-        return self._pattern % tuple(filled)
+        try:
+            if self._pick is not None:
+                return self._pattern % self._pick(values)
+            return self._pattern % tuple([self._filtered(values[name], number) for number, name in enumerate(self._names)])
+        except KeyError as error:
+            name = str(error.args[0])
+            raise TemplateError(f"{{{name}}} has no value here.", did_you_mean(name, values)) from error
+
+    def _filtered(self, value: str, number: int) -> str:
+        for change in self._filters[number]:
+            value = change(value)
+        return value
 
     def fill(self, values: Mapping[str, str]) -> Template:
         """The template that is left when the names in ``values`` are filled in and the others stay placeholders."""

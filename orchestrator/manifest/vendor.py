@@ -60,13 +60,14 @@ def key_fault(key: str) -> str:
     """What is wrong with an object key, or nothing: 1 to 850 bytes of UTF-8, no control characters, no slash at either end."""
     if not key:
         return "The object name is empty."
-    if _CONTROL.search(key):
+    # The common case is decided by string methods, which cost a tenth of the regular expression: three names per job, a million jobs.
+    if not (key.isascii() and key.isprintable()) and _CONTROL.search(key):
         return f"The object name {quoted(key)} has a control character, or one that cannot stand in a request. Rename the object."
     if len(key) > MAX_KEY_BYTES // 4 and len(key.encode()) > MAX_KEY_BYTES:
         return f"The object name {quoted(key)} has {len(key.encode())} bytes; at most {MAX_KEY_BYTES} are allowed."
     if key[0] == "/" or key[-1] == "/":
         return f"The object name {quoted(key)} must not begin or end with a slash. Object names have no leading slash: remove it."
-    if "." in key and _DOTS.search(key):
+    if ("/." in key or key[0] == ".") and _DOTS.search(key):
         return f'The object name {quoted(key)} has a part "." or "..", which clients and servers resolve differently. Write it out.'
     return ""
 

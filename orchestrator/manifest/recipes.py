@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.manifest.globs import matcher
 from orchestrator.manifest.inputs import ObjectInput
+from orchestrator.manifest.items import is_carried
 from orchestrator.manifest.layers import Layer, flat
+from orchestrator.manifest.recipe import Recipe, RecipeMaker
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
-from orchestrator.recipe import Recipe, RecipeMaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.manifest.loading import Manifest
     from orchestrator.manifest.settings import JobSettings
 
+_OWN = ("level", "user_data", "queue_id", "callback", "group")
 MAX_RECIPES = 20_000
 """Recipes that are kept; a manifest with more different settings than that plans more slowly, not in more memory."""
 
@@ -79,34 +81,40 @@ class Recipes:
     def of(self, item: SourceItem) -> tuple[Recipe, ...]:
         """The recipes of an object, one per variant; none if its settings have faults (which are told)."""
         matched = tuple(index for index, match in enumerate(self._matches) if match(item)) if self._matches else ()
-        layer, signature = self._source(item.source)
+        _, signature = self._source(item.source)
         key = (signature, matched, tuple(item.columns) if item.columns else ())
         recipes = self._known.get(key)
         if recipes is None:
             if len(self._known) >= MAX_RECIPES:
                 self._known.clear()
-            recipes = self._known[key] = self._make(item, layer, matched)
+            recipes = self._known[key] = self._make(item, matched)
         return recipes
 
     def _source(self, index: int) -> tuple[Layer, Any]:
-        """The source's own layer, and what tells its settings from those of others (single objects mostly say nothing)."""
+        """The source's own layer, and what tells its settings from those of others.
+
+        Single objects with the same settings share a recipe. Their level and plain user data are not part of it: the item carries them.
+        """
         known = self._sources.get(index)
         if known is not None:
             return known
         settings = self.manifest.inputs[index]
-        values = flat(settings)
-        is_single = isinstance(settings, ObjectInput)
-        says = bool(values) or settings.matrix is not None
-        made = (Layer(("inputs", index), values), index if says or not is_single else None)
-        if not is_single:
-            self._sources[index] = made
-        return made
+        if not isinstance(settings, ObjectInput):
+            made = self._sources[index] = (Layer(("inputs", index), flat(settings)), index)
+            return made
+        if settings.operation is None and settings.output is None and settings.matrix is None:
+            values = {name: value for name in _OWN if (value := getattr(settings, name)) is not None}
+        else:
+            values = flat(settings)
+        values = {name: value for name, value in values.items() if not is_carried(name, value)}
+        signature = index if settings.matrix is not None else ("single", *values.items())
+        return Layer(("inputs", index), values), signature
 
-    def layers(self, item: SourceItem, matched: Iterable[int]) -> list[tuple[str, list[Layer]]]:
+    def layers(self, index: int, matched: Iterable[int]) -> list[tuple[str, list[Layer]]]:
         """For each variant its name and its layers, the first at the bottom. A single object is more specific than a rule."""
-        source, _ = self._source(item.source)
+        source, _ = self._source(index)
         rules = [self._rules[index] for index in matched]
-        single = isinstance(self.manifest.inputs[item.source], ObjectInput)
+        single = isinstance(self.manifest.inputs[index], ObjectInput)
         layers = [self._defaults, *rules, source] if single else [self._defaults, source, *rules]
         matrix = self._matrix([layer.path for layer in layers])
         if matrix is None:
@@ -131,19 +139,29 @@ class Recipes:
         index = int(path[1])
         return self.manifest.inputs[index] if path[0] == "inputs" else self.manifest.rules[index]
 
-    def _make(self, item: SourceItem, _source: Layer, matched: tuple[int, ...]) -> tuple[Recipe, ...]:
-        recipes = []
-        for variant, layers in self.layers(item, matched):
-            known = {*ITEM_NAMES, *item.columns}
-            maker = RecipeMaker(self.manifest.params, known, ("inputs", item.source), self.manifest.fault)
-            recipe = maker.make(layers, variant)
-            if recipe is not None:
-                recipes.append(recipe)
-            for fault in maker.faults:
-                if fault not in self._told:
-                    self._told.add(fault)
-                    self.faults.add(fault)
-        return tuple(recipes)
+    def _make(self, item: SourceItem, matched: tuple[int, ...]) -> tuple[Recipe, ...]:
+        known = {*ITEM_NAMES, *item.columns}
+        made = [self._recipe(item.source, variant, layers, known) for variant, layers in self.layers(item.source, matched)]
+        return tuple(recipe for recipe in made if recipe is not None)
+
+    def _recipe(self, source: int, variant: str, layers: list[Layer], known: set[str] | None) -> Recipe | None:
+        maker = RecipeMaker(self.manifest.params, known, ("inputs", source), self.manifest.fault)
+        recipe = maker.make(layers, variant)
+        for fault in maker.faults:
+            if fault not in self._told:
+                self._told.add(fault)
+                self.faults.add(fault)
+        return recipe
+
+    def check(self, source: int, *, any_column: bool) -> None:
+        """Tell what is wrong with the settings of a source, before one of its objects is known.
+
+        Args:
+            source: Number of the source.
+            any_column: The columns are not known yet: take any name in a template for one.
+        """
+        for variant, layers in self.layers(source, ()):
+            self._recipe(source, variant, layers, None if any_column else set(ITEM_NAMES))
 
     def _text(self, text: str) -> str:
         try:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from orchestrator.manifest.layers import Layer
     from orchestrator.manifest.settings import CallbackSettings
 
+    MakeFault = Callable[[str, Path, str], Fault]
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -62,12 +64,14 @@ class RecipeMaker:
 
     Args:
         params: Values that are the same for every object.
-        known: Names that only the object knows (its parts, its columns).
+        known: Names that only the object knows (its parts, its columns); None takes every name for known.
         at: The place to blame if no setting is to blame.
         fault: Makes a fault at a place of the manifest.
     """
 
-    def __init__(self, params: Mapping[str, str], known: Collection[str], at: Path, fault: Callable[[str, Path, str], Fault]) -> None:
+    def __init__(
+        self, params: Mapping[str, str], known: Collection[str] | None, at: Path, fault: Callable[[str, Path, str], Fault]
+    ) -> None:
         self.params = params
         self.known = known
         self.at = at
@@ -139,6 +143,8 @@ class RecipeMaker:
             return None
         try:
             template = Template(text)
+            if self.known is None:
+                return template
             template.check({*self.known, *self.params})
             return template.fill({key: value for key, value in self.params.items() if key not in self.known})
         except TemplateError as error:

@@ -160,13 +160,13 @@ class Objects:
             sums = sums or sums_of(file)
             if self._durable:
                 os.fsync(file.fileno())
+            stat = os.fstat(file.fileno())  # of this very file: after the rename the name may already be another's
         try:
             temporary.replace(path)
         except (IsADirectoryError, NotADirectoryError) as error:
             raise self._conflict(key) from error
         if self._durable:
             _sync_folder(path.parent)
-        stat = path.stat()
         content_type = content_type or guess_type(key)
         content = Content(stat.st_size, stat.st_mtime_ns, stat.st_ino, sums.md5.hex(), sums.crc64, content_type, dict(meta or {}))
         self._index.remember(bucket, key, content, orjson.dumps(content.meta))

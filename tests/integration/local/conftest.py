@@ -96,6 +96,8 @@ class Bench:
     keys: KeyPair = KEYS
     _clients: list[CosS3Client] = field(default_factory=list)
 
+    sign = staticmethod(sign)
+
     def sdk(self, **changes: Any) -> CosS3Client:
         """The vendor's Python client, pointed at this service by IP and port."""
         url = URL(self.service.url)
@@ -193,3 +195,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Benches]:
 async def bench(start: Benches) -> Bench:
     """A service with simulated work that takes no time."""
     return await start()
+
+
+@pytest.fixture(name="job_body")
+def job_body_fixture() -> Callable[..., str]:
+    """Makes the XML of a submit."""
+    return job_body

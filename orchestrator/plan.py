@@ -179,7 +179,8 @@ class Planner:
         self._remember(item, number, fingerprint)
         taken = claim(hash((media.bucket, media.key)), number, is_input=True)
         if taken is not None:
-            self._fault(item, self._overwrites(media.key, self._origin(taken[0]), is_output=True))
+            where = "" if taken[0] == number else str(self._origin(taken[0]))
+            self._fault(item, self._overwrites(media.key, where, is_output=True))
             return False
         return True
 
@@ -195,18 +196,23 @@ class Planner:
             self.duplicates += 1
             return False
         if reads:
-            self._fault(item, self._overwrites(name, self._origin(other), is_output=False))
+            self._fault(item, self._overwrites(name, str(self._origin(other)), is_output=False))
         elif other < len(self._fingerprints):
-            where = self._origin(other)
+            origin = self._origin(other)
+            same = (origin.file, origin.line, origin.source) == (item.file, item.line, self._labels[item.source]) and item.line
+            where = "another variant of this object" if same else f"the job of {origin}"
             way_out = "Make the names differ, for example with {dir}, {ext} or {variant}."
-            text = f"The output {quoted(name)} is already written by the job of {where}. {way_out}"
+            text = f"The output {quoted(name)} is already written by {where}. {way_out}"
             self._fault(item, text)
         return False
 
     @staticmethod
-    def _overwrites(name: str, where: Origin, *, is_output: bool) -> str:
+    def _overwrites(name: str, where: str, *, is_output: bool) -> str:
+        way_out = "Write the outputs under a prefix of their own"
+        if not where:
+            return f"The job would overwrite its own input {quoted(name)}. {way_out}."
         told = "is an output of the job of" if is_output else "would be overwritten: it is the input of"
-        return f"{quoted(name)} {told} {where}. Write the outputs under a prefix of their own, and exclude that prefix from the inputs."
+        return f"{quoted(name)} {told} {where}. {way_out}, and exclude that prefix from the inputs."
 
     def _origin(self, number: int) -> Origin:
         run = self._runs[bisect_right(self._runs, number, key=lambda run: run[0]) - 1]

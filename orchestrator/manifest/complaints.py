@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from orchestrator.manifest.document import Path
     from orchestrator.manifest.files import Files
 
+_KEY = "[key]"
+"""How pydantic says that a key of a mapping is meant, not its value."""
 _SECRET_WORDS = frozenset({
     "secretid", "secretkey", "secret", "password", "passwd", "token", "sessiontoken", "securitytoken", "accesskey", "accesskeyid",
     "accesskeysecret", "apikey", "credential", "credentials", "authorization", "tencentcloudsecretid", "tencentcloudsecretkey",
 })  # fmt: skip
 NO_SECRETS = (
-    "Secrets never stand in a manifest. Remove this key, change the secret if the file was shared, and set TENCENTCLOUD_SECRET_ID and "
+    "Secrets never stand in a manifest. Remove it, change the secret if the file was shared, and set TENCENTCLOUD_SECRET_ID and "
     "TENCENTCLOUD_SECRET_KEY in the environment."
 )
 
@@ -42,8 +44,8 @@ def faults_of(error: ValidationError, model: type[BaseModel], files: Files) -> I
 
 def _tell(detail: ErrorDetails, model: type[BaseModel], files: Files) -> Fault:
     location = detail["loc"]
-    path: Path = tuple(step for step in location if not (isinstance(step, str) and step.startswith(KIND_PREFIX)))
-    is_key = detail["type"] in {"extra_forbidden", "invalid_key"}
+    path: Path = tuple(step for step in location if not (isinstance(step, str) and step.startswith(KIND_PREFIX)) and step != _KEY)
+    is_key = detail["type"] == "extra_forbidden" or _KEY in location
     message, hint = _words(detail, model)
     return files.fault(message, path, hint=hint, key=is_key)
 

@@ -115,7 +115,9 @@ class ListReader:
     def _key(self, row: Mapping[str, str], line: int) -> str | None:
         if self._template is None:
             key = row.get("object")
-            if not key:
+            if key is None:
+                self._fault(line, f"This row has no object, but {listed(row, 'and') or 'nothing'}.", did_you_mean("object", row))
+            elif not key:
                 self._fault(line, "The column object is empty.")
             return key or None
         try:

@@ -18,6 +18,7 @@ from orchestrator.manifest import complaints
 from orchestrator.manifest.checks import check
 from orchestrator.manifest.faults import MAX_FAULTS, FaultList, did_you_mean, quoted
 from orchestrator.manifest.files import Files
+from orchestrator.manifest.inputs import ListInput
 from orchestrator.manifest.schema import EndpointService, LocalService, ManifestFile
 from orchestrator.manifest.settings import valid_bucket, valid_region
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
@@ -185,6 +186,10 @@ class _Loading:
                 line = text.count("\n", 0, match.start()) + 1
                 column = match.start() - text.rfind("\n", 0, match.start())
                 self.faults.add(Fault(f"This looks like a secret id (AKID...). {complaints.NO_SECRETS}", file, line, column))
+        params = self.files.data.get("params")
+        for name in params if isinstance(params, dict) else ():
+            if complaints.is_secret_word(name):
+                self.faults.add(self.files.fault(complaints.NO_SECRETS, ("params", name), key=True))
 
     def _validated(self) -> ManifestFile:
         try:
@@ -216,9 +221,7 @@ class _Loading:
 
     def _param(self, name: str, text: str | None, calendar: Mapping[str, str]) -> str:
         path = ("params", name)
-        if complaints.is_secret_word(name):
-            self.faults.add(self.files.fault(complaints.NO_SECRETS, path, key=True))
-        elif not _PARAM_NAME.fullmatch(name):
+        if not _PARAM_NAME.fullmatch(name):
             self.faults.add(self.files.fault(f"{quoted(name)} cannot name a param: letters, digits and _ only.", path, key=True))
         elif name in ITEM_NAMES or name in CALENDAR_NAMES or name == "run":
             self.faults.add(
@@ -270,18 +273,15 @@ class _Loading:
 
     def _check_places(self, bucket: str, region: str) -> None:
         """Every source must have a bucket and a region; told once per kind, for a manifest may have 100,000 sources."""
-        from orchestrator.manifest.inputs import ListInput
-
-        for index, source in enumerate(self.file.inputs):
-            own_columns = isinstance(source, ListInput)  # a list may name buckets and regions in columns
-            if not (bucket or source.bucket or own_columns):
-                text = "No bucket: name it once at the top (bucket: media-1250000000), or at this source."
-                self.faults.add(self.files.fault(text, ("inputs", index)))
-                break
-            if not (region or source.region or own_columns):
-                text = "No region: name it once at the top (region: ap-chongqing), or at this source. Only service: local has a default."
-                self.faults.add(self.files.fault(text, ("inputs", index)))
-                break
+        wanted = {
+            "bucket": (bucket, "No bucket: name it once at the top (bucket: media-1250000000), or at this source."),
+            "region": (region, "No region: name it once at the top (region: ap-chongqing), or here. Only service: local has a default."),
+        }
+        for key, (default, text) in wanted.items():
+            for index, source in enumerate(self.file.inputs if not default else ()):
+                if not getattr(source, key) and not isinstance(source, ListInput):  # a list may name them in columns
+                    self.faults.add(self.files.fault(text, ("inputs", index)))
+                    break
 
     def _report(self, name: str) -> str:
         values = {**self.params, "name": name, "run": "{run}"}

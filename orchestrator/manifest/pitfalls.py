@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import yaml
@@ -45,6 +46,10 @@ _EXPLAINED = (
 )
 
 
+_UNQUOTED_BRACES = re.compile(r"[:-]\s+\{[^{}:]*\}[^\s,}\]#]")
+"""``voice: {stem}/voice.mp3``"""
+
+
 def tag_message(tag: str) -> str:
     """What to say about ``!!python/object`` and its like."""
     shown = tag.replace("tag:yaml.org,2002:", "!!")
@@ -63,10 +68,17 @@ def syntax_fault(file: str, text: str, error: yaml.YAMLError) -> Fault:
     tab = _tab_near(text, mark.line)
     if tab is not None:
         return Fault("A tab stands in the indentation. YAML allows only spaces there: replace it.", file, tab[0], tab[1])
+    if _UNQUOTED_BRACES.search(_line(text, mark.line)) or _UNQUOTED_BRACES.search(_line(text, mark.line - 1)):
+        return Fault("A text that begins with { needs quotes around it, or YAML takes it for a mapping.", file, line, column)
     for part, advice in _EXPLAINED:
         if part in problem:
             return Fault(advice, file, line, column)
     return Fault(f"This is not YAML: {problem}. Look at this line and the one before it.", file, line, column)
+
+
+def _line(text: str, number: int) -> str:
+    lines = text.splitlines()
+    return lines[number] if 0 <= number < len(lines) else ""
 
 
 def _unreadable(error: yaml.YAMLError) -> str:

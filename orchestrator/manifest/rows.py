@@ -149,7 +149,7 @@ def _jsonl(lines: Iterator[str]) -> Iterator[Row]:
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            yield number, f"This is not JSON: {error}. Each line is an object of its own."
+            yield number, f"This is not JSON: {error.msg} at column {error.colno}. Each line is an object of its own."
             continue
         if isinstance(value, str):
             yield number, {"object": value}

@@ -46,13 +46,17 @@ def _text(value: Any) -> str:
     return _single(value, "A text")
 
 
+def _switch_note(text: str) -> str:
+    """The old trap of YAML, where ``no`` was false: here it is the word that stands there."""
+    return f" (Old YAML reads {text} as true or false; in a manifest it is just this word.)" if text.lower() in _YAML_1_1_SWITCHES else ""
+
+
 def _integer(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     text = _single(value, "A whole number")
     if not _INTEGER.fullmatch(text):
-        colon = " (minutes and hours have no colon form here)" if ":" in text else ""
-        refuse(f"A whole number is expected here, not {quoted(text)}{colon}.")
+        refuse(f"A whole number is expected here, not {quoted(text)}.{_switch_note(text)}")
     return int(text)
 
 
@@ -61,24 +65,11 @@ def _number(value: Any) -> float:
         return float(value)
     text = _single(value, "A number")
     if not _NUMBER.fullmatch(text):
-        refuse(f"A number is expected here, not {quoted(text)}.")
+        refuse(f"A number is expected here, not {quoted(text)}.{_switch_note(text)}")
     number = float(text)
     if number in {float("inf"), float("-inf")}:
         refuse(f"{quoted(text)} is too large.")
     return number
-
-
-def _switch(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = _single(value, "true or false")
-    if text in {"true", "True", "TRUE"}:
-        return True
-    if text in {"false", "False", "FALSE"}:
-        return False
-    if text.lower() in _YAML_1_1_SWITCHES:
-        refuse(f"{quoted(text)} is a word, not a switch: old YAML read it as true or false, and surprised people. Write true or false.")
-    return refuse(f"true or false is expected here, not {quoted(text)}.")
 
 
 def parse_duration_s(text: str) -> float | None:
@@ -153,7 +144,6 @@ Loose = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string"
 """A text for which people also write bare numbers."""
 Integer = Annotated[int, BeforeValidator(_integer)]
 Number = Annotated[float, BeforeValidator(_number)]
-Switch = Annotated[bool, BeforeValidator(_switch)]
 Seconds = Annotated[
     float,
     BeforeValidator(_duration),

@@ -173,6 +173,12 @@ def _name(value: str) -> str:
     return value
 
 
+def _some(value: tuple[AnyInput, ...]) -> tuple[AnyInput, ...]:
+    if not value:
+        refuse("There is nothing to do: inputs is missing or empty. Add for example inputs: [{prefix: incoming/}].")
+    return value
+
+
 class ManifestFile(Part):
     """A manifest of media objects for bulk voice / background separation."""
 
@@ -194,7 +200,7 @@ class ManifestFile(Part):
     """Other files whose settings lie beneath this one's and whose inputs and rules come first; relative to this file."""
     defaults: JobSettings = Field(default_factory=JobSettings)
     """Settings of every job, unless something more specific says otherwise."""
-    inputs: tuple[AnyInput, ...] = ()
+    inputs: Annotated[tuple[AnyInput, ...], AfterValidator(_some), Field(validate_default=True)] = ()
     """What to process: single objects, prefixes of a bucket, list files."""
     rules: tuple[Rule, ...] = ()
     """Settings for the objects that match, applied in order over what the sources say."""
@@ -212,9 +218,3 @@ class ManifestFile(Part):
     """For estimates."""
     report: Annotated[Text, Field(min_length=1)] = "reports/{name}-{run}.jsonl"
     """The report file, relative to the manifest; {run} is the run's id."""
-
-    @model_validator(mode="after")
-    def _has_inputs(self) -> Self:
-        if not self.inputs:
-            refuse("There is nothing to do: inputs is missing or empty. Add for example inputs: [{prefix: incoming/}].")
-        return self

@@ -12,6 +12,7 @@ from orchestrator.manifest.faults import did_you_mean, listed, quoted
 from orchestrator.manifest.scalars import Integer, Text, refuse
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{0,48}-[0-9]{5,12}")
+_VARIANT = re.compile(r"[\w-]{1,64}")
 _REGION = re.compile(r"[a-z]{2,10}(-[a-z0-9]{1,20}){1,3}")
 
 
@@ -191,15 +192,17 @@ class VariantSettings(Part):
     """Jobs of one group share fairly with those of other groups; a source is a group of its own if left out."""
 
 
+def _variant_name(name: str) -> str:
+    if not _VARIANT.fullmatch(name):
+        refuse(f"{quoted(name)} cannot name a variant: it can stand in object names. Letters, digits, - and _ only.")
+    return name
+
+
+VariantName = Annotated[str, AfterValidator(_variant_name)]
+
+
 class JobSettings(VariantSettings):
     """Settings of a job, or of several jobs per object."""
 
-    matrix: Annotated[dict[str, VariantSettings], Field(min_length=1, max_length=32)] | None = None
-    """Several jobs for each object: named variants, each laid over all other settings. {variant} is its name."""
-
-    @model_validator(mode="after")
-    def _variant_names(self) -> Self:
-        for name in self.matrix or ():
-            if not name or len(name) > 64 or not all(char.isalnum() or char in "-_." for char in name):
-                refuse(f"{quoted(name)} cannot name a variant: letters, digits, - and _ (it can stand in object names).")
-        return self
+    matrix: Annotated[dict[VariantName, VariantSettings], Field(min_length=1, max_length=32)] | None = None
+    """Several jobs for each object: named variants, each laid over the other settings. {variant} is the name."""

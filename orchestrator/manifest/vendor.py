@@ -65,8 +65,10 @@ def key_fault(key: str) -> str:
         return f"The object name {quoted(key)} has a control character, or one that cannot stand in a request. Rename the object."
     if len(key) > MAX_KEY_BYTES // 4 and len(key.encode()) > MAX_KEY_BYTES:
         return f"The object name {quoted(key)} has {len(key.encode())} bytes; at most {MAX_KEY_BYTES} are allowed."
-    if key[0] == "/" or key[-1] == "/":
-        return f"The object name {quoted(key)} must not begin or end with a slash. Object names have no leading slash: remove it."
+    if key[0] == "/":
+        return f"The object name {quoted(key)} begins with a slash. Names in a bucket have none in front: remove it."
+    if key[-1] == "/":
+        return f"The object name {quoted(key)} ends with a slash: that is a folder, not a media object. For its content use prefix."
     if ("/." in key or key[0] == ".") and _DOTS.search(key):
         return f'The object name {quoted(key)} has a part "." or "..", which clients and servers resolve differently. Write it out.'
     return ""
@@ -124,11 +126,12 @@ def stem_faults(mode: AudioMode | None, named: Collection[Stem]) -> list[tuple[s
     documented, so every stem of the mode must have one.
     """
     if mode is not None:
-        missing = [stem for stem in mode.stems if stem not in named]
-        makes = listed(mode.stems, "and")
-        return [(stem.value, f"{mode.value} makes {makes}, but no output is named for {stem.value}. {_way_out(named)}") for stem in missing]
-    if Stem.VOICE not in named and Stem.BACKGROUND not in named:
-        return [("", "No output is named: the service wants a name for voice, for background, or for both.")]
+        missing = [stem.value for stem in mode.stems if stem not in named]
+        if missing:
+            makes = listed((stem.value for stem in mode.stems), "and")
+            return [(missing[0], f"{mode.value} makes {makes}, but no output is named for {listed(missing, 'and')}. {_way_out(named)}")]
+    elif Stem.VOICE not in named and Stem.BACKGROUND not in named:
+        return [("", "Neither voice nor background is named under output; the service wants at least one of them.")]
     return []
 
 

@@ -112,7 +112,7 @@ class Control:
         seed = data.get("seed") if isinstance(data, dict) else None
         if not isinstance(seed, int):
             raise Refusal("InvalidArgument", 'The body must be {"seed": <whole number>}.')
-        self._parts.ids.seed(seed)
+        self._parts.ids.seed(seed, self._parts.store.total())
 
     async def _progression(self, data: Any) -> None:
         script = self._script({"progression": data})
@@ -124,7 +124,7 @@ class Control:
         script = self._script(data)
         self._parts.player.set(script)
         if script.seed is not None:
-            self._parts.ids.seed(script.seed)
+            self._parts.ids.seed(script.seed, self._parts.store.total())
         if script.progression is not None:
             self._parts.scheduler.progression = script.progression
         self._parts.scheduler.wake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,6 @@ from orchestrator.local.faults import Faults, Route, Rule
 
 if TYPE_CHECKING:
     from orchestrator.local.call import Call
-    from orchestrator.local.ids import Ids
     from orchestrator.ports import Clock
 
 _CI_ROUTES = {
@@ -41,9 +41,9 @@ def route_of(call: Call) -> Route:
 class FaultPlayer:
     """Says for each call whether something goes wrong with it."""
 
-    def __init__(self, faults: Faults, clock: Clock, ids: Ids) -> None:
+    def __init__(self, faults: Faults, clock: Clock, seed: int | None) -> None:
         self._clock = clock
-        self._ids = ids
+        self._seed = seed
         self.requests: Counter[str] = Counter()
         """Requests by route."""
         self.played: Counter[str] = Counter()
@@ -56,6 +56,14 @@ class FaultPlayer:
         self._began = self._clock.monotonic()
         self._seen: Counter[int] = Counter()
         self._done: Counter[int] = Counter()
+        seed = self._seed if faults.seed is None else faults.seed
+        self._callback_dice = self._dice(seed, -1)
+        # Each rule has its own, so that one rule's draws do not depend on how often the others were asked.
+        self._rule_dice = [self._dice(seed, number) for number in range(len(faults.rules))]
+
+    @staticmethod
+    def _dice(seed: int | None, number: int) -> random.Random:
+        return random.SystemRandom() if seed is None else random.Random(f"{seed}/{number}")  # noqa: S311 - draws of faults, not secrets
 
     def draw(self, route: Route) -> Rule | None:
         """The rule that befalls this call, if any; the call is counted."""
@@ -69,7 +77,7 @@ class FaultPlayer:
             self._seen[number] += 1
             if self._seen[number] <= rule.skip or (rule.times is not None and self._done[number] >= rule.times):
                 continue
-            if rule.share < 1 and self._ids.fraction() >= rule.share:
+            if rule.share < 1 and self._rule_dice[number].random() >= rule.share:
                 continue
             self._done[number] += 1
             self.played[f"{route.value}: {rule.do.value} {rule.code}"] += 1
@@ -83,10 +91,10 @@ class FaultPlayer:
     def callback_copies(self) -> int:
         """How often a callback is to be delivered: 0, 1 or 2."""
         faults = self.faults.callbacks
-        if faults.lose and self._ids.fraction() < faults.lose:
+        if faults.lose and self._callback_dice.random() < faults.lose:
             self.played["callback: lose"] += 1
             return 0
-        if faults.double and self._ids.fraction() < faults.double:
+        if faults.double and self._callback_dice.random() < faults.double:
             self.played["callback: double"] += 1
             return 2
         return 1

@@ -16,12 +16,12 @@ class Ids:
     They name things and guard nothing, so a seeded generator is fine: rehearsals can be repeated with the same ids.
     """
 
-    def __init__(self, seed: int | None = None) -> None:
-        self.seed(seed)
+    def __init__(self, seed: int | None = None, used: int = 0) -> None:
+        self.seed(seed, used)
 
-    def seed(self, seed: int | None) -> None:
-        """Begin again; None: unpredictable."""
-        self._random = random.Random(seed) if seed is not None else random.SystemRandom()  # noqa: S311 - ids are names, not secrets
+    def seed(self, seed: int | None, used: int = 0) -> None:
+        """Begin again; None: unpredictable. ``used`` jobs exist already: the same seed gives others then."""
+        self._random = random.SystemRandom() if seed is None else random.Random(f"{seed}/{used}")  # noqa: S311 - ids are names, not secrets
         self._prefix = f"{self._random.getrandbits(32):08x}"
         self._count = 0
 
@@ -44,10 +44,6 @@ class Ids:
         """Base64 of ``time_random_count``, as the vendor's look."""
         self._count += 1
         return base64.b64encode(f"{int(now):08x}_{self._prefix}_{self._count:x}_1".encode()).decode()
-
-    def fraction(self) -> float:
-        """A number in [0, 1), for faults with a probability."""
-        return self._random.random()
 
 
 def vendor_time(instant: float | None) -> str:

@@ -166,6 +166,11 @@ class JobStore:
             GROUP BY bucket, input_object, json_extract(CAST(request AS TEXT), '$.user_data') HAVING COUNT(*) > 1)"""
         return self._database.read(sql)[0][0] or 0
 
+    def total(self) -> int:
+        """All jobs that are remembered."""
+        count: int = self._database.read("SELECT COUNT(*) FROM jobs")[0][0]
+        return count
+
     def counts(self) -> dict[str, int]:
         """Jobs by state."""
         return dict(self._database.read("SELECT state, COUNT(*) FROM jobs GROUP BY state"))

@@ -109,7 +109,7 @@ class LocalService:
 
     def _build(self, objects: Objects) -> Parts:
         assert self._database is not None  # noqa: S101 - opened just before
-        settings, clock, ids = self.settings, self.clock, Ids(self.settings.seed)
+        settings, clock = self.settings, self.clock
         processors = os.cpu_count() or 1
         workers = settings.max_concurrent or processors
         self._pool = Pool(
@@ -119,11 +119,12 @@ class LocalService:
             threads=max(1, processors // workers),
         )  # fmt: skip
         store = JobStore(self._database)
+        ids = Ids(settings.seed, store.total())
         interrupted = store.recover()
         if interrupted:
             log.info("%d jobs that were running begin again", interrupted)
         queues = Queues(self._database, settings, ids, workers)
-        player = FaultPlayer(settings.faults or Faults(), clock, ids)
+        player = FaultPlayer(settings.faults or Faults(), clock, settings.seed)
         callbacks = Callbacks(settings.callbacks, clock, queues, player)
         scheduler = Scheduler(settings, clock, store, queues, objects, self._pool, self._disk, callbacks.tell, workers)
         return Parts(settings, clock, ids, store, queues, Templates(self._database), objects, self._disk, scheduler, callbacks, player)

@@ -10,7 +10,6 @@ from orchestrator.clock import SystemClock
 from orchestrator.errors import ManifestError
 from orchestrator.local.faultplayer import FaultPlayer
 from orchestrator.local.faults import Do, Faults, Route, Rule
-from orchestrator.local.ids import Ids
 from orchestrator.local.settings import LocalSettings, Pace
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def test_a_missing_script_is_named(tmp_path: Path) -> None:
 
 
 def draws(faults: Faults, count: int, seed: int = 7) -> list[str]:
-    player = FaultPlayer(faults, SystemClock(), Ids(seed))
+    player = FaultPlayer(faults, SystemClock(), seed)
     return [rule.do.value if (rule := player.draw(Route.SUBMIT)) else "" for _ in range(count)]
 
 

@@ -78,7 +78,7 @@ class Planner:
         self.manifest = manifest
         self.faults = FaultList() if faults is None else faults
         self._collecting = faults is not None
-        self._recipes = Recipes(manifest, self.faults)
+        self.recipes = Recipes(manifest, self.faults)
         self._claims = Claims()
         self._fingerprints = array("q")
         self._lines = array("I")
@@ -99,7 +99,7 @@ class Planner:
         """
         made: list[JobSpec] = []
         for item in items:
-            recipes = self._recipes.of(item)
+            recipes = self.recipes.of(item)
             if not recipes:
                 continue
             complaint = vendor.key_fault(item.media.key)
@@ -107,16 +107,14 @@ class Planner:
                 self._fault(item, complaint)
                 continue
             for recipe in recipes:
-                spec = self._spec(item, recipe)
+                spec = self.spec(item, recipe)
                 if spec is not None:
                     made.append(spec)
         if not self._collecting:
             self.faults.raise_if_any(PlanError)
         return made
 
-    # --- one job
-
-    def _spec(self, item: SourceItem, recipe: Recipe) -> JobSpec | None:
+    def spec(self, item: SourceItem, recipe: Recipe) -> JobSpec | None:
         """The job of one object by one recipe; None if it is known already, or must not be."""
         media = item.media
         try:

@@ -147,7 +147,7 @@ def _jsonl(lines: Iterator[str]) -> Iterator[Row]:
         if line.isspace():
             continue
         try:
-            value = orjson.loads(line)
+            value = orjson.loads(line.rstrip())
         except orjson.JSONDecodeError as error:
             yield number, f"This is not JSON: {error.msg} at column {error.colno}. Each line is an object of its own."
             continue

@@ -155,6 +155,15 @@ class CallbackSettings(Part):
     mq: MqSettings | None = None
     """The message queue, for type TDMQ."""
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        """The word no stands for ``url: no``."""
+        made = handler.resolve_ref_schema(handler(schema))
+        whole = dict(made)
+        made.clear()
+        made.update({"description": whole.get("description", ""), "anyOf": [{"const": "no"}, whole]})
+        return dict(made)
+
     @model_validator(mode="before")
     @classmethod
     def _silenced(cls, data: Any) -> Any:

@@ -163,7 +163,7 @@ class Ledger(Protocol):
         this run has not touched gets its row (``skipped``); one that ended otherwise (failed, rejected, cancelled, unfinished) in
         an earlier run gets its row again, unless its state is in ``retry``: then it is planned anew (its remote id moves to
         ``past_job_ids``, its attempts start at 0). An unfinished one in ``retry`` that has a remote id is looked at again instead
-        (``submitted``).
+        (``submitted``). ``retry`` may hold ``succeeded`` too, for specs whose stems were found missing: they are paid for again.
         A known key takes level, callback, queue, group, user data and origin from the new spec while it is still planned.
         A key that this visit has seen already is returned as it is.
         """

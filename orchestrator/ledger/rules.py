@@ -57,7 +57,7 @@ def admit(job: Job, offered: JobSpec, run: Run, retry: Collection[JobState]) -> 
         return Admission(has_new_spec=_take(job, offered))
     if job.state not in TERMINAL:
         return Admission()
-    if job.state is JobState.SUCCEEDED:
+    if job.state is JobState.SUCCEEDED and JobState.SUCCEEDED not in retry:
         job.skipped = True
         return Admission(gets_row=True)
     return _again(job, offered) if job.state in retry else Admission(gets_row=True)

@@ -1,0 +1,23 @@
+"""Jobs that were done, and whose stems were found missing, are made again on request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.states import JobState
+from orchestrator.testing.builders import make_spec
+from tests.contract.ledger.test_add import T0, begin, earlier
+
+if TYPE_CHECKING:
+    from orchestrator.ports import Ledger
+
+
+async def test_what_succeeded_before_is_planned_anew_when_that_is_asked_for_by_name(ledger: Ledger) -> None:
+    done = await earlier(ledger, JobState.SUCCEEDED)
+    run = await begin(ledger, T0 + 60)
+    [job] = await ledger.add(run, [make_spec()], {JobState.SUCCEEDED})
+
+    assert (job.state, job.skipped, job.run_no, job.row) == (JobState.PLANNED, False, 2, 0)
+    assert job.past_job_ids == (done.job_id,)
+    assert (job.job_id, job.attempts, job.files) == ("", 0, ())
+    assert [waiting.id for waiting in await ledger.ready(run, 0, job.spec.share, 9, (), T0 + 60)] == [job.id]

@@ -1,0 +1,167 @@
+"""The real engine against the stub: real ledger on disk, real client, real limiter, generated jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.clock import SystemClock
+from orchestrator.cloud.credentials import Static
+from orchestrator.cloud.endpoint import Endpoint
+from orchestrator.cloud.limiter import AdaptiveLimiter
+from orchestrator.cloud.service import CloudService
+from orchestrator.errors import Interruption
+from orchestrator.events import JobAccepted, JobSending, PlanFinished
+from orchestrator.ledger import open_ledger
+from orchestrator.manifest import load_manifest
+from orchestrator.model import AudioConfig, AudioMode, Holder, JobSpec, MediaObject, Operation, Origin, Output
+from orchestrator.plan import job_key
+from orchestrator.ports import Parts
+from orchestrator.protocol.codes import is_transient_job_code
+from orchestrator.protocol.signature import Credentials
+from orchestrator.run import Engine
+from orchestrator.settings import EngineSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from orchestrator.events import Event
+    from orchestrator.manifest import Manifest
+
+BUCKET, REGION = "media-1250000000", "ap-chongqing"
+KEYS = Credentials("AKIDBENCHMARK", "a-key-that-opens-nothing")
+FAR_ABOVE_PER_S = 100_000.0
+"""A rate limit that never holds anything back: the limiter works, but nobody waits for it."""
+FEED = 500
+"""Specs per batch, as the planner gives them."""
+NEVER_S = 86_400.0
+
+_OPERATION = Operation(audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2))
+
+
+def spec(number: int) -> JobSpec:
+    """A job like those of a real library: a key, an object, two names of stems."""
+    name = f"library/{number % 997:03d}/recording-{number:08d}"
+    media = MediaObject(BUCKET, REGION, f"{name}.mp3", f"{number:032x}", 219_263)
+    output = Output(BUCKET, REGION, voice=f"stems/{name}/voice.mp3", background=f"stems/{name}/background.mp3")
+    key = job_key(media, _OPERATION, output)
+    return JobSpec(key, media, _OPERATION, output, user_data=f"{number}", origin=Origin("library.csv", number, "inputs[0]"))
+
+
+async def feed(specs: Sequence[JobSpec]) -> AsyncGenerator[list[JobSpec]]:
+    """The specs in batches."""
+    for start in range(0, len(specs), FEED):
+        yield list(specs[start : start + FEED])
+
+
+MANIFEST = """\
+version: 1
+name: bench
+service: tencent
+bucket: media-1250000000
+region: ap-chongqing
+defaults:
+  operation: {{audio_mode: AudioAndBackground, audio: {{codec: mp3, samplerate: 44100, bitrate: 192, channels: 2}}}}
+  output: {{voice: "stems/{{dir}}/{{stem}}/voice.mp3", background: "stems/{{dir}}/{{stem}}/background.mp3"}}
+  user_data: "{{stem}}"
+inputs:
+  - list: {name}
+report: reports/{{run}}.jsonl
+"""
+
+
+def write_list(folder: Path, jobs: int, ending: str = "csv") -> Manifest:
+    """A manifest with one list file of ``jobs`` objects, loaded."""
+    file = folder / f"library.{ending}"
+    with file.open("w", encoding="utf-8") as out:
+        if ending == "csv":
+            out.write("object,etag,size_bytes\n")
+            out.writelines(f"library/{number % 997:03d}/recording-{number:08d}.mp3,{number:032x},219263\n" for number in range(jobs))
+        else:
+            out.writelines(f"library/{number % 997:03d}/recording-{number:08d}.mp3\n" for number in range(jobs))
+    manifest = folder / "bench.yaml"
+    manifest.write_text(MANIFEST.format(name=file.name), encoding="utf-8")
+    return load_manifest(manifest, {})
+
+
+@dataclass(slots=True)
+class Count:
+    """A sink that counts what leaves and what is accepted, and calls when so many are.
+
+    Attributes:
+        goal: Accepted jobs after which ``reached`` is called; 0: never.
+        reached: Called then.
+        sent: Jobs whose intent was durable so far.
+        accepted: Accepted so far.
+        planned: Jobs of the manifest, once all are known.
+    """
+
+    goal: int = 0
+    reached: Callable[[], None] | None = None
+    sent: int = 0
+    accepted: int = 0
+    planned: int | None = None
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, JobAccepted):
+            self.accepted += 1
+            if self.accepted == self.goal and self.reached is not None:
+                self.reached()
+        elif isinstance(event, JobSending):
+            self.sent += 1
+        elif isinstance(event, PlanFinished):
+            self.planned = event.total
+
+
+@contextlib.asynccontextmanager
+async def client(url: str, connections: int) -> AsyncIterator[CloudService]:
+    """The real client, pointed at the stub."""
+    async with CloudService(Endpoint(url, url), Static(KEYS), SystemClock(), connections=connections) as service:
+        yield service
+
+
+@contextlib.asynccontextmanager
+async def engine(
+    url: str,
+    ledger_file: Path,
+    sink: Count,
+    settings: EngineSettings,
+    *,
+    rate_per_s: float = FAR_ABOVE_PER_S,
+    deadline_s: float | None = None,
+) -> AsyncIterator[Engine]:
+    """An engine with everything real but the service."""
+    clock = SystemClock()
+    ledger = open_ledger(ledger_file)
+    try:
+        await ledger.acquire(Holder("bench", os.getpid(), clock.now(), "scripts/bench"))
+        async with client(url, settings.connections) as service:
+            parts = Parts(
+                ledger=ledger,
+                service=service,
+                store=service,
+                submit_limiter=AdaptiveLimiter(rate_per_s, clock),
+                query_limiter=AdaptiveLimiter(FAR_ABOVE_PER_S, clock),
+                list_limiter=AdaptiveLimiter(FAR_ABOVE_PER_S, clock),
+                clock=clock,
+                rng=random.Random(1),  # noqa: S311 - jitter, not a secret
+                sink=sink,
+                is_transient=is_transient_job_code,
+                settings=settings,
+            )
+            report = str(ledger_file.with_name("{run}.jsonl"))
+            made = Engine(parts, name="bench", report=report, deadline_s=deadline_s)
+            sink.reached = lambda: made.stop(Interruption("deadline", "the benchmark has seen enough"))
+            yield made
+    finally:
+        await ledger.close()
+
+
+def submit_only(jobs: int, connections: int) -> EngineSettings:
+    """Settings for measuring submits: all jobs may be at the service at once, and none is asked for."""
+    return replace(EngineSettings(), in_flight=jobs + 1, connections=connections, poll_min_s=NEVER_S, poll_max_s=NEVER_S)

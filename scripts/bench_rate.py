@@ -1,0 +1,97 @@
+"""Measure the rate that the service sees against the configured one, with the real engine: mean, and the most POSTs in any second.
+
+The stub notes when each POST is complete. The mean is taken from the first to the last of them, so it leaves the start of the program out;
+the most in one second is looked for in every window that begins with a POST.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # measures this tree, installed or not
+
+import bench_engine
+from bench_stub import pin, running_stub
+from bench_table import show
+
+from orchestrator.cli.run import _loop_factory
+
+if TYPE_CHECKING:
+    from bench_stub import Stub
+
+MIN_SHARE, MAX_SHARE = 0.99, 1.0
+RATES = (10, 100, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the stub saw of one rate."""
+
+    rate: int
+    posts: int
+    mean_per_s: float
+    most_in_1s: int
+
+    @property
+    def holds(self) -> bool:
+        """99 to 100 % of the limit, and never above it in any second."""
+        return MIN_SHARE <= self.mean_per_s / self.rate <= MAX_SHARE and self.most_in_1s <= self.rate
+
+
+async def submit_for(url: str, folder: Path, rate: int, duration_s: float, connections: int) -> None:
+    """Run the engine until its deadline, with more jobs than the rate lets through."""
+    jobs = int(rate * duration_s * 1.5) + 10
+    specs = [bench_engine.spec(number) for number in range(jobs)]
+    settings = bench_engine.submit_only(jobs, connections)
+    sink = bench_engine.Count()
+    async with bench_engine.engine(url, folder / f"{rate}.db", sink, settings, rate_per_s=float(rate), deadline_s=duration_s) as engine:
+        await engine.run(bench_engine.feed(specs))
+
+
+def measure(stub: Stub, folder: Path, rate: int, options: argparse.Namespace) -> Seen:
+    """One rate."""
+    stub.reset()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(submit_for(stub.url, folder, rate, options.seconds, options.connections))
+    stats = stub.stats()
+    return Seen(rate, stats["posts"], (stats["posts"] - 1) / stats["span_s"], stats["most_in_1s"])
+
+
+def main() -> None:
+    """Measure all rates and compare."""
+    options = parsed()
+    pin(0)
+    with running_stub() as stub, tempfile.TemporaryDirectory() as folder:
+        rates = [measure(stub, Path(folder), rate, options) for rate in options.rates]
+    verdict = "holds" if all(one.holds for one in rates) else "DOES NOT HOLD"
+    show(
+        f"rate: the engine for {options.seconds:g} s at each limit, seen at the service",
+        ("limit/s", "POSTs", "mean/s", "of the limit", "most in any 1 s", ""),
+        [
+            (one.rate, one.posts, f"{one.mean_per_s:,.2f}", f"{one.mean_per_s / one.rate:.2%}", one.most_in_1s, "" if one.holds else "!")
+            for one in rates
+        ],
+        [f"budget: mean 99-100 % of the limit, never above it in any second - {verdict}"],
+    )
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scripts/bench rate", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="2 seconds for each rate")
+    parser.add_argument("--seconds", type=float, help="time for each rate (default 12, quick 2)")
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES, metavar="N", help="limits per second (default 10 100 1000)")
+    parser.add_argument("--connections", type=int, default=64, help="connections (default 64)")
+    options = parser.parse_args()
+    options.seconds = options.seconds or (2.0 if options.quick else 12.0)
+    return options
+
+
+if __name__ == "__main__":
+    main()

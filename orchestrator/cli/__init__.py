@@ -25,7 +25,24 @@ def main() -> NoReturn:
         # The reader of our output went away (``| head``): not an error. Nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(ExitCode.OK) from None
+    except Exception as error:  # noqa: BLE001 - the last resort: nobody but us can do anything with a traceback
+        complain(_defect(error))
+        raise SystemExit(ExitCode.UNFINISHED) from None
     raise SystemExit(ExitCode.OK)
+
+
+def _defect(error: Exception) -> str:
+    """The line for an error that should not be; the traceback goes to a file, for the report of the defect."""
+    import tempfile
+    import traceback
+
+    text = f"{type(error).__name__}: {error}. This is a defect of orchestrator; the ledger is as it was, and running again goes on from it."
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="orchestrator-", suffix=".txt", delete=False, encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return text
+    return f"{text} Please report it with {file.name}"
 
 
 def complain(text: str) -> None:

@@ -207,7 +207,7 @@ class Dispatcher:
 
     async def _wait_for_service(self) -> None:
         """The service is down: ask for something harmless now and then, instead of sending jobs into the dark."""
-        self._sink.emit(SubmitPaused("the service does not answer; probing", None))
+        self._sink.emit(SubmitPaused(f"the service does not answer; asking now and then until it does ({self._breaker.reason})", None))
         while self._breaker.is_open and not self._stopping:
             deadline = self._clock.monotonic() + self._breaker.next_probe_in_s()
             while not self._stopping and (left_s := deadline - self._clock.monotonic()) > 0:

@@ -58,15 +58,18 @@ class Breaker:
         self._rng = rng
         self._failures = 0
         self._trips = 0
+        self.reason = ""
+        """What the last request that got no answer ended with."""
 
     @property
     def is_open(self) -> bool:
         """Nothing should be sent but a probe."""
         return self._failures >= self._settings.breaker_after
 
-    def failed(self) -> None:
+    def failed(self, reason: str = "") -> None:
         """One more request got no answer, or a server fault."""
         self._failures += 1
+        self.reason = reason
 
     def succeeded(self) -> None:
         """The service answered."""

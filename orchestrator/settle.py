@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from orchestrator.model import Job, Place, RemoteJob
     from orchestrator.ports import Parts
 
+_TELL_AFTER = 3
+"""Failed looks in a row after which the user is told: one or two of them are weather."""
+
 
 @dataclass(slots=True)
 class Doubt:
@@ -144,13 +147,13 @@ class Settler:
             try:
                 found = match(doubts, await self._list(place, queue_id, doubts))
             except AuthRejected as error:
-                self._later(doubts)
+                self._later(doubts, error)
                 self._on_fatal(error)
             except Rejected as error:
                 self._leave(doubts, error)
-            except OrchestratorError:
+            except OrchestratorError as error:
                 # Nothing was learned. The jobs stay in doubt until the service lets us look.
-                self._later(doubts)
+                self._later(doubts, error)
             else:
                 self._failures = 0
                 await self._conclude(doubts, found, looked_at)
@@ -221,8 +224,10 @@ class Settler:
         job.code = job.message = ""
         return True
 
-    def _later(self, doubts: Sequence[Doubt]) -> None:
+    def _later(self, doubts: Sequence[Doubt], error: OrchestratorError) -> None:
         self._failures += 1
+        if self._failures == _TELL_AFTER:
+            self._sink.emit(Noticed(f"{len(doubts)} jobs in doubt cannot be looked up yet, and are not sent again before: {error}"))
         look_at = self._clock.monotonic() + backoff_s(self._settings, self._failures, self._rng, self._settings.initial_s)
         for doubt in doubts:
             doubt.look_at = look_at

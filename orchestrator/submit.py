@@ -254,7 +254,7 @@ class Submitter:
             case AuthRejected():
                 self._on_fatal(answer)
             case ConnectFailed() | SendInDoubt() | ServerFault():
-                self._breaker.failed()
+                self._breaker.failed(str(answer))
             case SubmitReply():
                 self._breaker.succeeded()
                 self._limiter.accepted()

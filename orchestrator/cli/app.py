@@ -32,10 +32,11 @@ def _main(
     pass
 
 
-app.command("run")(run.run)
-app.command("validate")(validate.validate)
-app.command("status")(status.status)
-app.command("cancel")(cancel.cancel)
-app.command("serve")(serve.serve)
-app.command("schema")(schema.schema)
-app.command("fetch-engine")(fetch_engine.fetch)
+# The list of commands has one line of 80 columns for each.
+app.command("run", short_help="Carry out a manifest; run again to go on.")(run.run)
+app.command("validate", short_help="Check a manifest: every fault, all at once.")(validate.validate)
+app.command("status", short_help="Show where the jobs of a manifest stand.")(status.status)
+app.command("cancel", short_help="Cancel the jobs that are not running yet.")(cancel.cancel)
+app.command("serve", short_help="Serve the local service on its own.")(serve.serve)
+app.command("schema", short_help="Write the JSON Schema of manifest or report.")(schema.schema)
+app.command("fetch-engine", short_help="Get the separation engine, once.")(fetch_engine.fetch)

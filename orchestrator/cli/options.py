@@ -9,9 +9,30 @@ import typer
 
 from orchestrator.errors import ConfigError
 
+
+def _known_service(given: str | None) -> str | None:
+    """The word of ``--service``: a slip of the pen must not choose another service than was meant.
+
+    Raises:
+        ConfigError: If it is no service.
+    """
+    if given not in {None, "local", "tencent"}:
+        raise ConfigError(
+            f"--service {given}: write local or tencent; other endpoints stand in the manifest (service: {{ci: URL, cos: URL}})."
+        )
+    return given
+
+
 ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="The manifest (YAML).", show_default=False)]
 ServiceOption = Annotated[
-    str | None, typer.Option("--service", metavar="local|tencent", help="Use this service instead of the manifest's.", show_default=False)
+    str | None,
+    typer.Option(
+        "--service",
+        metavar="local|tencent",
+        help="Use this service instead of the manifest's.",
+        show_default=False,
+        callback=_known_service,
+    ),
 ]
 LedgerOption = Annotated[
     str | None,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import structlog
-
 from orchestrator import events as ev
 from orchestrator.states import JobState
 
@@ -99,6 +97,8 @@ class JsonLogSink:
     """
 
     def __init__(self, stream: TextIO) -> None:
+        import structlog
+
         self._log = structlog.wrap_logger(
             structlog.PrintLogger(stream),
             processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, NewType
 
 import orjson
@@ -244,7 +245,7 @@ def spec_of(key: JobKey, parsed: list[Any]) -> JobSpec:
     return JobSpec(
         key,
         MediaObject(*media),
-        Operation(template_id, AudioMode(mode) if mode else None, AudioConfig(*audio)),
+        _operation(template_id, mode, *audio),
         Output(*(place or media[:2]), *names),
         level,
         user_data,
@@ -253,6 +254,14 @@ def spec_of(key: JobKey, parsed: list[Any]) -> JobSpec:
         group,
         Origin(*origin),
     )
+
+
+@lru_cache(1024)
+def _operation(
+    template_id: str, mode: str | None, codec: str | None, samplerate: int | None, bitrate: int | None, channels: int | None
+) -> Operation:
+    """The operation of these values; a million jobs share a few."""
+    return Operation(template_id, AudioMode(mode) if mode else None, AudioConfig(codec, samplerate, bitrate, channels))
 
 
 def key_of_user_data(user_data: str) -> str:

@@ -63,6 +63,7 @@ READ = (
 """The columns of ``jobs`` that make a job, in the order that ``job_of`` takes them; the spec comes behind them."""
 
 STATES = {state.value: state for state in JobState}
+_STEMS = {stem.value: stem for stem in Stem}
 
 
 def micros(instant: float | None) -> int | None:
@@ -109,7 +110,7 @@ def _encode_files(files: tuple[StemFile, ...]) -> str:
 
 
 def _decode_files(text: str) -> tuple[StemFile, ...]:
-    return tuple(StemFile(Stem(stem), *rest) for stem, *rest in orjson.loads(text))
+    return tuple([StemFile(_STEMS[stem], name, md5, size, verified) for stem, name, md5, size, verified in orjson.loads(text)])
 
 
 def job_of(row: list[Any], spec: JobSpec | None = None) -> Job:

@@ -7,6 +7,8 @@ of rows: rows go in as one ``VALUES`` list and come out as one JSON text. (Measu
 
 from __future__ import annotations
 
+import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -28,14 +30,16 @@ if TYPE_CHECKING:
 
 Rows = list[tuple[Any, ...]]
 
-_SIZES = (256, 64, 16, 4, 1)
-"""A statement is compiled for so many rows; 256 rows of 21 values stay far below the 32766 values that SQLite takes."""
+_SIZES = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
+"""Rows per statement, few enough to be kept prepared; 256 rows of 21 values stay far below the 32766 values that SQLite takes."""
+
+_VALUES = re.compile(r"VALUES (\([^()]*\))")
 
 
 class Bulk:
-    """A statement over many rows: built with SQLAlchemy, compiled once per size, then run as text (to build costs more than to run)."""
+    """A statement over many rows: built with SQLAlchemy for one, run as text for any number (building costs more than running)."""
 
-    def __init__(self, build: Callable[[Rows], Statement], width: int) -> None:
+    def __init__(self, build: Callable[[tuple[Any, ...]], Statement], width: int) -> None:
         self._build = build
         self._width = width
         self._texts: dict[int, str] = {}
@@ -45,8 +49,8 @@ class Bulk:
         start = 0
         for size in _SIZES:
             while len(rows) - start >= size:
-                flat = tuple(value for row in rows[start : start + size] for value in row)
-                yield conn.exec_driver_sql(self._text(size, conn.dialect), flat)
+                flat = tuple(chain.from_iterable(rows[start : start + size]))
+                yield conn.exec_driver_sql(self._texts.get(size) or self._text(size, conn.dialect), flat)
                 start += size
 
     def write(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -55,50 +59,51 @@ class Bulk:
             pass
 
     def _text(self, size: int, dialect: Dialect) -> str:
-        if size not in self._texts:
-            names = [[f"v{row}_{place}" for place in range(self._width)] for row in range(size)]
-            compiled = self._build([tuple(bindparam(name) for name in row) for row in names]).compile(dialect=dialect)
-            if compiled.positiontup != [name for row in names for name in row]:
-                raise AssertionError("a bulk statement must take its values in the order of its rows")
-            self._texts[size] = str(compiled)
+        names = [f"v{place}" for place in range(self._width)]
+        compiled = self._build(tuple(bindparam(name) for name in names)).compile(dialect=dialect)
+        one = str(compiled)
+        places = _VALUES.findall(one)
+        if compiled.positiontup != names or len(places) != 1:
+            raise AssertionError(f"a bulk statement must take its values once, in the order of its rows: {one}")
+        self._texts[size] = one.replace(places[0], ", ".join([places[0]] * size))
         return self._texts[size]
 
 
 _TYPES = {place.name: Text() if isinstance(place.type, Text) else BigInteger() for place in (*jobs.c, *specs.c)} | {"saved": Text()}
 
 
-def _given(names: Sequence[str], rows: Rows) -> CTE:
-    """``rows`` as a table ``given``; the types are those of the columns with the same names."""
-    return values(*(column(name, _TYPES[name]) for name in names), name="given").data(rows).cte("given")
+def _given(names: Sequence[str], row: tuple[Any, ...]) -> CTE:
+    """The rows as a table ``given``; the types are those of the columns with the same names."""
+    return values(*(column(name, _TYPES[name]) for name in names), name="given").data([row]).cte("given")
 
 
-def _save(rows: Rows) -> Statement:
-    given = _given(SAVED, rows)
+def _save(row: tuple[Any, ...]) -> Statement:
+    given = _given(SAVED, row)
     changes = {name: given.c[name] for name in SAVED[2:]}
     return update(jobs).values(changes).where(jobs.c.id == given.c.id, jobs.c.state == given.c.saved)
 
 
-def _place(rows: Rows) -> Statement:
-    given = _given(PLACE, rows)
+def _place(row: tuple[Any, ...]) -> Statement:
+    given = _given(PLACE, row)
     return update(jobs).values({name: given.c[name] for name in PLACE[1:]}).where(jobs.c.id == given.c.id)
 
 
-def _set_lane(rows: Rows) -> Statement:
-    given = _given(("id", "level", "share"), rows)
+def _set_lane(row: tuple[Any, ...]) -> Statement:
+    given = _given(("id", "level", "share"), row)
     return update(jobs).values(level=given.c.level, share=given.c.share).where(jobs.c.id == given.c.id)
 
 
-def _set_spec(rows: Rows) -> Statement:
-    given = _given(("id", "spec"), rows)
+def _set_spec(row: tuple[Any, ...]) -> Statement:
+    given = _given(("id", "spec"), row)
     return update(specs).values(spec=given.c.spec).where(specs.c.id == given.c.id)
 
 
-def _insert_jobs(rows: Rows) -> Statement:
-    return insert(jobs).values([dict(zip(NEW, row, strict=True)) for row in rows])
+def _insert_jobs(row: tuple[Any, ...]) -> Statement:
+    return insert(jobs).values(dict(zip(NEW, row, strict=True)))
 
 
-def _insert_specs(rows: Rows) -> Statement:
-    return insert(specs).values([dict(zip(("id", "object_hash", "spec"), row, strict=True)) for row in rows])
+def _insert_specs(row: tuple[Any, ...]) -> Statement:
+    return insert(specs).values(dict(zip(("id", "object_hash", "spec"), row, strict=True)))
 
 
 PLACE = ("id", "visit", "seq", "run_no", "row", "skipped")
@@ -157,21 +162,21 @@ JOB = select(*(jobs.c[name] for name in READ), specs.c.spec).join(specs, specs.c
 """All that makes a job (``record.job_of``)."""
 
 
-def _known(rows: Rows) -> Statement:
+def _known(row: tuple[Any, ...]) -> Statement:
     """The stored jobs with the given keys; their spec only where it differs from the given one (seldom, and it is the big part)."""
-    given = _given(("key", "spec"), rows)
+    given = _given(("key", "spec"), row)
     changed = func.nullif(specs.c.spec, given.c.spec).label("spec")
     found = select(*(jobs.c[name] for name in READ), changed, jobs.c.visit).select_from(given)
     return in_one(found.join(jobs, jobs.c.key == given.c.key).join(specs, specs.c.id == jobs.c.id))
 
 
-def _find(rows: Rows) -> Statement:
-    given = _given(("key",), rows)
+def _find(row: tuple[Any, ...]) -> Statement:
+    given = _given(("key",), row)
     return in_one(JOB.join(given, given.c.key == jobs.c.key))
 
 
-def _same_hash(rows: Rows) -> Statement:
-    given = _given(("object_hash",), rows)
+def _same_hash(row: tuple[Any, ...]) -> Statement:
+    given = _given(("object_hash",), row)
     found = select(jobs.c.key, specs.c.spec).select_from(given).join(specs, specs.c.object_hash == given.c.object_hash)
     return in_one(found.join(jobs, jobs.c.id == specs.c.id))
 

@@ -217,7 +217,8 @@ class MemoryLedger:
         for job in unseen:
             job.state = job.saved_state = JobState.CANCELLED  # a step of the table: planned, cancel
             job.message, job.finished_at, job.skipped = LEFT, to_microsecond(now), False
-            self._give_row(job)
+            if not job.row or job.run_no != run.number:
+                self._give_row(job)
         await self._pause()
         return len(unseen)
 

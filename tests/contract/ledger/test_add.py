@@ -59,7 +59,7 @@ async def test_new_specs_become_planned_jobs_in_their_order(ledger: Ledger) -> N
     assert [job.seq for job in jobs] == [1, 2, 3]
     assert len({job.id for job in jobs}) == 3
     assert {(job.run_no, job.row, job.skipped) for job in jobs} == {(run.number, 0, False)}
-    assert list((await ledger.find([specs[2].key])).values())[0].spec == specs[2]
+    assert (await ledger.find([specs[2].key]))[specs[2].key].spec == specs[2]
 
 
 async def test_nothing_added_is_nothing(ledger: Ledger) -> None:

@@ -1,0 +1,241 @@
+"""Whatever is done to them, and in whatever order, the SQLite ledger and the one in memory give the same answers."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import astuple, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.ledger import open_ledger
+from orchestrator.model import Job, JobKey, JobSpec, Origin, Run, Stem, StemFile
+from orchestrator.states import TERMINAL, JobState, Step, is_legal
+from orchestrator.testing.builders import make_holder, make_spec
+from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from orchestrator.ports import Ledger
+
+T0 = 1_795_309_200.0
+KEYS = 12
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+instants = st.integers(0, 4_000_000_000_000_000).map(lambda value: value / 1_000_000)
+levels = st.integers(0, 2)
+shares = st.sampled_from(["", "films"])
+specs = st.builds(
+    lambda number, level, group, line: make_spec(number, level=level, group=group, origin=Origin("l.csv", line, "inputs[0]")),
+    st.integers(1, KEYS),
+    levels,
+    shares,
+    st.integers(1, 3),
+)
+states = st.frozensets(st.sampled_from(JobState), max_size=4)
+numbers = st.integers(1, KEYS)
+held = st.frozensets(numbers, max_size=4)
+changes = st.fixed_dictionaries(
+    {},
+    optional={
+        "attempts": st.integers(0, 9),
+        "job_id": texts,
+        "past_job_ids": st.lists(texts, max_size=2).map(tuple),
+        "queue_id": texts,
+        "request_id": texts,
+        "adopted": st.booleans(),
+        "code": texts,
+        "message": texts,
+        "not_before": st.sampled_from([0.0, T0, T0 + 5]) | instants,
+        "intent_at": st.none() | instants,
+        "submitted_at": st.none() | instants,
+        "started_at": st.none() | instants,
+        "finished_at": st.none() | instants,
+        "media_duration_s": st.none() | instants,
+        "files": st.lists(
+            st.builds(StemFile, st.sampled_from(Stem), texts, texts, st.none() | st.integers(0, 2**53), st.booleans()), max_size=2
+        ).map(tuple),
+    },
+)
+
+
+def plain(answer: Any) -> Any:
+    """An answer as comparable values; jobs have no equality of their own."""
+    if isinstance(answer, OrchestratorError):
+        return type(answer)
+    if isinstance(answer, list):
+        return [plain(entry) for entry in answer]
+    if isinstance(answer, dict):
+        return {key: plain(value) for key, value in answer.items()}
+    return astuple(answer) if is_dataclass(answer) and not isinstance(answer, type) else answer
+
+
+class SameAnswers(RuleBasedStateMachine):
+    """Drives both ledgers with the same calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = MemoryStore()
+        self.pair: list[Ledger] = []
+        self.run: Run | None = None
+        self.open()
+
+    def open(self) -> None:
+        self.pair = [MemoryLedger(self.store), open_ledger(Path(self.folder.name) / "ledger.db")]
+        self.both(lambda ledger: ledger.acquire(make_holder()))
+
+    def both(self, call: Callable[[Ledger], Coroutine[Any, Any, Any]]) -> Any:
+        """The answer that both give, or the error that both raise."""
+
+        async def ask(ledger: Ledger) -> Any:
+            try:
+                return await call(ledger)
+            except OrchestratorError as error:
+                return error
+
+        in_memory, in_sqlite = (self.loop.run_until_complete(ask(ledger)) for ledger in self.pair)
+        assert plain(in_memory) == plain(in_sqlite)
+        return in_sqlite
+
+    @property
+    def here(self) -> Run:
+        assert self.run is not None
+        return self.run
+
+    @initialize()
+    def begin(self) -> None:
+        self.run = self.both(lambda ledger: ledger.begin_run("n", T0, "{run}"))
+
+    @rule(stops=st.booleans())
+    def begin_again(self, stops: bool) -> None:
+        if stops:
+            self.both(lambda ledger: ledger.close())
+            self.open()
+        self.begin()
+
+    @rule(offered=st.lists(specs, max_size=8), retry=states)
+    def add(self, offered: list[JobSpec], retry: frozenset[JobState]) -> None:
+        self.both(lambda ledger: ledger.add(self.here, offered, retry))
+
+    @rule(data=st.data(), wanted=st.lists(numbers, min_size=1, max_size=3, unique=True), stale=st.integers(0, 9))
+    def save(self, data: st.DataObject, wanted: list[int], stale: int) -> None:
+        """Steps that are legal, fields at random; now and then with a wrong idea of the stored state."""
+        keys = [make_spec(number).key for number in wanted]
+        found: dict[JobKey, Job] = self.both(lambda ledger: ledger.find(keys))
+        steps = {
+            key: data.draw(st.sampled_from([step for step in Step if is_legal(job.state, step)])) for key, job in found.items() if job.state
+        }
+        fields = {key: data.draw(changes) for key in found}
+
+        async def save(ledger: Ledger) -> list[Job]:
+            jobs = list((await ledger.find(list(found))).values())
+            for job in jobs:
+                job.step(steps[job.spec.key])
+                for name, value in fields[job.spec.key].items():
+                    setattr(job, name, value)
+            if stale == 0 and jobs:
+                jobs[-1].saved_state = JobState.SUBMITTING if jobs[-1].saved_state is JobState.RUNNING else JobState.RUNNING
+            await ledger.save(jobs)
+            return jobs
+
+        self.both(save)
+
+    @rule(number=numbers, remote=st.sampled_from([Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP]))
+    def finish(self, number: int, remote: Step) -> None:
+        """The usual way of a job that waits, so that random walks reach its end often enough."""
+
+        async def finish(ledger: Ledger) -> list[Job]:
+            jobs = [job for job in (await ledger.find([make_spec(number).key])).values() if job.state is JobState.PLANNED]
+            for job in jobs:
+                for step in (Step.SEND, Step.ACCEPT, remote):
+                    job.step(step)
+                    await ledger.save([job])
+            return jobs
+
+        self.both(finish)
+
+    @rule()
+    def drop_unseen(self) -> None:
+        self.both(lambda ledger: ledger.drop_unseen(self.here, T0 + 50))
+
+    @rule(offered=st.lists(specs, max_size=4))
+    def visit_with_less(self, offered: list[JobSpec]) -> None:
+        """The manifest became shorter."""
+        self.begin()
+        self.both(lambda ledger: ledger.add(self.here, offered))
+        self.drop_unseen()
+
+    @rule()
+    def end(self) -> None:
+        if self.both(lambda ledger: ledger.end_run(self.here, T0 + 60)) is None:
+            self.begin()
+
+    @rule()
+    def end_all(self) -> None:
+        """Finish whatever is open, so that runs do end now and then."""
+
+        async def finish(ledger: Ledger) -> int:
+            jobs = await ledger.in_states(set(JobState) - TERMINAL)
+            ways = {
+                JobState.PLANNED: (Step.CANCEL,),
+                JobState.SUBMITTING: (Step.REJECT,),
+                JobState.IN_DOUBT: (Step.ADOPT, Step.SUCCEED),
+                JobState.SUBMITTED: (Step.SUCCEED,),
+                JobState.RUNNING: (Step.FAIL,),
+            }
+            for job in jobs:
+                for step in ways[job.state]:
+                    job.step(step)
+            await ledger.save(jobs)
+            return len(jobs)
+
+        self.both(finish)
+        self.end()
+
+    @rule(
+        level=levels,
+        share=st.sampled_from(["films", "inputs[0]"]),
+        limit=st.integers(1, 5),
+        without=held,
+        later=st.sampled_from([-1, 0, 5]),
+    )
+    def ready(self, level: int, share: str, limit: int, without: frozenset[int], later: int) -> None:
+        self.both(lambda ledger: ledger.ready(self.here, level, share, limit, without, T0 + later))
+        self.both(lambda ledger: ledger.next_ready_at(self.here, without))
+
+    @rule(wanted=states, after=st.integers(0, KEYS), limit=st.integers(1, 5))
+    def in_states(self, wanted: frozenset[JobState], after: int, limit: int) -> None:
+        self.both(lambda ledger: ledger.in_states(wanted, after, limit))
+
+    @rule(wanted=st.lists(specs, max_size=4), other=st.booleans())
+    def same_object(self, wanted: list[JobSpec], other: bool) -> None:
+        asked = [JobSpec(JobKey(f"{spec.key}-x" if other else spec.key), spec.media, spec.operation, spec.output) for spec in wanted]
+        self.both(lambda ledger: ledger.same_object(asked))
+
+    @precondition(lambda self: self.run is not None)
+    @invariant()
+    def nothing_is_lost_and_rows_are_one_to_a_job(self) -> None:
+        counts = self.both(lambda ledger: ledger.counts(self.here))
+        rows = self.both(lambda ledger: ledger.rows(self.here))
+        assert len({job.id for job in rows}) == len(rows)
+        assert [job.row for job in rows] == list(range(1, len(rows) + 1))
+        assert counts.of(*TERMINAL) + counts.skipped <= len(rows)
+
+    def teardown(self) -> None:
+        self.both(lambda ledger: ledger.close())
+        self.loop.close()
+        self.folder.cleanup()
+
+
+SameAnswers.TestCase.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+TestSameAnswers = SameAnswers.TestCase

@@ -85,7 +85,8 @@ def _is_plain(url: str) -> bool:
 def _pip_settings() -> dict[str, str]:
     """The configuration of pip: its files, then its environment variables, which win."""
     found: dict[str, str] = {}
-    for line in _pip("config", "list", timeout_s=_TIMEOUT_S, quiet=True).splitlines():
+    no_files = os.environ.get("PIP_CONFIG_FILE") == os.devnull  # pip's documented way to ignore its files
+    for line in [] if no_files else _pip("config", "list", timeout_s=_TIMEOUT_S, quiet=True).splitlines():
         name, _, value = line.partition("=")
         found[name.rpartition(".")[2]] = value.strip("'\"").replace("\\n", " ")
     for name in ("index-url", "extra-index-url"):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from orchestrator.events import Event
     from orchestrator.manifest import Manifest
+    from orchestrator.ports import Ledger
 
 BUCKET, REGION = "media-1250000000", "ap-chongqing"
 KEYS = Credentials("AKIDBENCHMARK", "a-key-that-opens-nothing")
@@ -134,15 +135,16 @@ async def engine(
     *,
     rate_per_s: float = FAR_ABOVE_PER_S,
     deadline_s: float | None = None,
+    seen_through: Callable[[Ledger], Ledger] | None = None,
 ) -> AsyncIterator[Engine]:
-    """An engine with everything real but the service."""
+    """An engine with everything real but the service; ``seen_through`` may put something between it and its ledger."""
     clock = SystemClock()
     ledger = open_ledger(ledger_file)
     try:
         await ledger.acquire(Holder("bench", os.getpid(), clock.now(), "scripts/bench"))
         async with client(url, settings.connections) as service:
             parts = Parts(
-                ledger=ledger,
+                ledger=seen_through(ledger) if seen_through else ledger,
                 service=service,
                 store=service,
                 submit_limiter=AdaptiveLimiter(rate_per_s, clock),

@@ -1,0 +1,288 @@
+"""Measure the local service without work: submits and queries per second against a bare aiohttp handler, and memory over many jobs.
+
+Both servers are processes of their own on the last core, asked in turn by the same client, which sends requests that were built and signed
+beforehand over as many connections: so the server is what is measured. The *bare* handler reads the body and answers with as many bytes; the
+service verifies the signature, reads the XML, and has the job on disk before it answers. Jobs are held: nothing is ever started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # measures this tree, installed or not
+
+import bench_engine
+from bench_stub import pin
+from bench_table import memory_mb, show
+
+from orchestrator.cli.run import _loop_factory
+from orchestrator.clock import SystemClock
+from orchestrator.model import Place
+from orchestrator.protocol.request import PreparedRequest, prepare, query_request, submit_request
+from orchestrator.protocol.signature import signing_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+CALLS = ("submit", "query")
+IDS_PER_QUERY = 10
+
+
+# --- the servers, each in a process of its own -------------------------------------------------------------------------------
+
+
+async def serve_bare() -> None:
+    """A handler that does nothing but read and answer."""
+    from aiohttp import web
+
+    answer = b"<Response>" + b"x" * 900 + b"</Response>"
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        return web.Response(body=answer, content_type="application/xml")
+
+    runner = web.ServerRunner(web.Server(handle, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    await _answer_questions(f"http://127.0.0.1:{runner.addresses[0][1]}")
+
+
+async def serve_local(root: Path) -> None:
+    """The local service, holding every job."""
+    from orchestrator.local.service import LocalService
+    from orchestrator.local.settings import KeyPair, LocalSettings, Pace, Progression
+
+    keys = KeyPair(bench_engine.KEYS.secret_id, bench_engine.KEYS.secret_key)
+    settings = LocalSettings(root=root, credentials=(keys,), progression=Progression(Pace.HOLD), queue_max_size=10_000_000)
+    async with LocalService(settings, SystemClock()) as service:
+        await _answer_questions(service.url)
+
+
+async def _answer_questions(url: str) -> None:
+    """Say where the server listens; then, for each line that comes in, what it has used so far. An empty line ends it."""
+    print(url, flush=True)
+    loop = asyncio.get_running_loop()
+    while (await loop.run_in_executor(None, sys.stdin.readline)).strip():
+        print(json.dumps({"cpu_s": process_time(), "mb": memory_mb()}), flush=True)
+
+
+class Server:
+    """A server process, as the benchmark sees it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.url = self._line()
+
+    def used(self) -> dict[str, float]:
+        """Processor seconds and resident MB."""
+        assert self._process.stdin is not None  # noqa: S101 - asked for when it was started
+        self._process.stdin.write("used\n")
+        self._process.stdin.flush()
+        told: dict[str, float] = json.loads(self._line())
+        return told
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None  # noqa: S101 - the same
+        return self._process.stdout.readline().strip()
+
+
+@contextmanager
+def running(kind: str, folder: Path, *, uvloop: bool) -> Iterator[Server]:
+    """Start a server; end it afterwards."""
+    command = [sys.executable, __file__, f"--serve={kind}", f"--folder={folder}", *(["--uvloop"] if uvloop else [])]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield Server(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+# --- the client --------------------------------------------------------------------------------------------------------------
+
+
+class Sender(asyncio.Protocol):
+    """One connection that sends the next request as soon as an answer is whole."""
+
+    def __init__(self, queue: Iterator[bytes], answers: list[bytes]) -> None:
+        self._queue = queue
+        self._answers = answers
+        self._rest = b""
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first."""
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # a stream socket has no other kind
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        """Keep the body of a whole answer, and send the next request."""
+        self._rest += data
+        end = self._rest.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self._rest[:end].lower()
+        start = head.index(b"content-length:") + 15
+        length = int(head[start:].split(b"\r\n", 1)[0])
+        if len(self._rest) < end + 4 + length:
+            return
+        if b" 200 " not in head[:20]:
+            self.done.set_exception(RuntimeError(self._rest.decode(errors="replace")[:2000]))
+            self._transport.close()
+            return
+        self._answers.append(self._rest[end + 4 :])
+        self._rest = b""
+        self._next()
+
+    def _next(self) -> None:
+        request = next(self._queue, None)
+        if request is not None:
+            self._transport.write(request)
+        elif not self.done.done():
+            self.done.set_result(None)
+            self._transport.close()
+
+
+def raw(prepared: PreparedRequest) -> bytes:
+    """A prepared request as it stands on the wire."""
+    target = "/" + prepared.url.split("/", 3)[3]
+    lines = [f"{prepared.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in prepared.headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + prepared.body
+
+
+async def send(url: str, requests: Sequence[bytes], connections: int) -> tuple[float, list[bytes]]:
+    """Send all requests; how long it took, and the bodies of the answers."""
+    host, port = url.removeprefix("http://").split(":")
+    queue, answers = iter(requests), []
+    loop = asyncio.get_running_loop()
+    begun = perf_counter()
+    made = [await loop.create_connection(lambda: Sender(queue, answers), host, int(port)) for _ in range(connections)]
+    await asyncio.gather(*(protocol.done for _, protocol in made))
+    return perf_counter() - begun, answers
+
+
+# --- the run -----------------------------------------------------------------------------------------------------------------
+
+
+class Client:
+    """Builds requests and measures a server with them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._count = 0
+        self.ids: list[str] = []
+
+    def submits(self, count: int) -> list[bytes]:
+        """Requests for new jobs."""
+        key = signing_key(bench_engine.KEYS, SystemClock().now())
+        first, self._count = self._count, self._count + count
+        return [raw(prepare(submit_request(bench_engine.spec(number)), key)) for number in range(first, first + count)]
+
+    def queries(self, count: int) -> list[bytes]:
+        """Requests that ask for ten known jobs each."""
+        key = signing_key(bench_engine.KEYS, SystemClock().now())
+        place, known = Place(bench_engine.BUCKET, bench_engine.REGION), self.ids
+        groups = [[known[(turn * IDS_PER_QUERY + place_) % len(known)] for place_ in range(IDS_PER_QUERY)] for turn in range(count)]
+        return [raw(prepare(query_request(place, ids), key)) for ids in groups]
+
+    def measure(self, server: Server, requests: list[bytes]) -> tuple[float, float, list[bytes]]:
+        """Requests per second, microseconds of the server's processor time per request, and the answers."""
+        before = server.used()
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            took_s, answers = runner.run(send(server.url, requests, self._options.connections))
+        cpu_s = server.used()["cpu_s"] - before["cpu_s"]
+        return len(requests) / took_s, cpu_s / len(requests) * 1e6, answers
+
+
+def rounds(client: Client, servers: dict[str, Server], options: argparse.Namespace) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """Measure both calls on both servers in turn."""
+    seen: dict[tuple[str, str], list[tuple[float, float]]] = {(call, kind): [] for call in CALLS for kind in servers}
+    for _ in range(options.rounds):
+        for call in CALLS:
+            requests = client.submits(options.requests) if call == "submit" else client.queries(options.requests // 4)
+            for kind, server in servers.items():
+                per_s, cpu_us, answers = client.measure(server, requests)
+                seen[call, kind].append((per_s, cpu_us))
+                if call == "submit" and kind == "local":
+                    client.ids = [answer.split(b"<JobId>", 1)[1].split(b"<", 1)[0].decode() for answer in answers]
+    return seen
+
+
+def fill(client: Client, server: Server, jobs: int) -> tuple[float, float]:
+    """Submit until the service holds so many jobs more; MB before and after."""
+    before = server.used()["mb"]
+    for start in range(0, jobs, 10_000):
+        client.measure(server, client.submits(min(10_000, jobs - start)))
+    return before, server.used()["mb"]
+
+
+def main() -> None:
+    """Measure and compare."""
+    options = parsed()
+    if options.serve:
+        pin(-1)
+        work = serve_bare() if options.serve == "bare" else serve_local(options.folder)
+        with asyncio.Runner(loop_factory=_loop_factory() if options.uvloop else None) as runner:
+            runner.run(work)
+        return
+    client = Client(options)
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        with running("bare", folder, uvloop=options.uvloop) as bare, running("local", folder, uvloop=options.uvloop) as local:
+            pin(0)  # after the servers have seen both cores
+            seen = rounds(client, {"bare": bare, "local": local}, options)
+            memory = fill(client, local, options.jobs)
+    report(seen, memory, options)
+
+
+def report(seen: dict[tuple[str, str], list[tuple[float, float]]], memory: tuple[float, float], options: argparse.Namespace) -> None:
+    """Print the table. Ratios are medians of the ratios inside each round."""
+    rows: list[tuple[Any, ...]] = []
+    for call in CALLS:
+        pairs = list(zip(seen[call, "local"], seen[call, "bare"], strict=True))
+        ratio = median(ours / theirs for (ours, _), (theirs, _) in pairs)
+        cpu = median(ours / theirs for (_, ours), (_, theirs) in pairs)
+        for kind in ("bare", "local"):
+            rates = [per_s for per_s, _ in seen[call, kind]]
+            cpu_us = median(us for _, us in seen[call, kind])
+            told = ("100.0%", "1.0 x") if kind == "bare" else (f"{ratio:.1%}", f"{cpu:.1f} x")
+            rows.append((f"{call}, {kind}", f"{median(rates):,.0f}", told[0], f"{cpu_us:.0f}", told[1]))
+    before, after = memory
+    show(
+        f"serve: {options.requests:,} submits, {options.requests // 4:,} queries of {IDS_PER_QUERY} jobs, {options.rounds} rounds in turn",
+        ("call", "requests/s", "of bare", "CPU us/request", "CPU of bare"),
+        rows,
+        [f"memory over {options.jobs:,} jobs: {before:.0f} -> {after:.0f} MB, {(after - before) * 2**20 / options.jobs:.0f} bytes per job"],
+    )
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scripts/bench serve", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a few seconds: fewer requests, rounds and jobs")
+    parser.add_argument("--requests", type=int, help="submits per measurement (default 8000, quick 1500)")
+    parser.add_argument("--rounds", type=int, help="rounds (default 5, quick 2)")
+    parser.add_argument("--jobs", type=int, help="jobs of the memory measurement (default 100000, quick 3000)")
+    parser.add_argument("--connections", type=int, default=64, help="connections (default 64)")
+    parser.add_argument("--uvloop", action="store_true", help="uvloop in both servers; the command serves on asyncio's own loop")
+    parser.add_argument("--folder", type=Path, help="where the service keeps its files (default: the temporary folder)")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.requests = options.requests or (1_500 if options.quick else 8_000)
+    options.rounds = options.rounds or (2 if options.quick else 5)
+    options.jobs = options.jobs or (3_000 if options.quick else 100_000)
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
 """Measure the local service without work: submits and queries per second against a bare aiohttp handler, and memory over many jobs.
 
 Both servers are processes of their own on the last core, asked in turn by the same client, which sends requests that were built and signed
-beforehand over as many connections: so the server is what is measured. The *bare* handler reads the body and answers with as many bytes; the
-service verifies the signature, reads the XML, and has the job on disk before it answers. Jobs are held: nothing is ever started.
+beforehand over as many connections: so the server is what is measured. The *bare* handler reads the body and answers with as many bytes;
+the service verifies the signature, reads the XML, and has the job on disk before it answers. Jobs are held: nothing is ever started.
 """
 
 from __future__ import annotations
@@ -163,7 +163,8 @@ def raw(prepared: PreparedRequest) -> bytes:
 async def send(url: str, requests: Sequence[bytes], connections: int) -> tuple[float, list[bytes]]:
     """Send all requests; how long it took, and the bodies of the answers."""
     host, port = url.removeprefix("http://").split(":")
-    queue, answers = iter(requests), []
+    queue = iter(requests)
+    answers: list[bytes] = []
     loop = asyncio.get_running_loop()
     begun = perf_counter()
     made = [await loop.create_connection(lambda: Sender(queue, answers), host, int(port)) for _ in range(connections)]

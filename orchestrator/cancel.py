@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Rejected
-from orchestrator.states import JobState, Step
+from orchestrator.report import ReportFile
+from orchestrator.states import OPEN, JobState, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.model import Job
     from orchestrator.ports import Parts
 
@@ -16,7 +20,9 @@ _REMOTE = "Cancelled at the service before it was begun."
 
 
 async def cancel_open_jobs(parts: Parts) -> dict[str, int]:
-    """Cancel the open jobs of the ledger.
+    """Cancel the open jobs of the ledger's open run, and write their rows.
+
+    The run stays open: the next ``run`` closes it, or goes on with what could not be cancelled.
 
     Returns:
         ``unsent``: cancelled before they were sent; ``remote``: cancelled at the service; ``kept``: running, ended or in doubt.
@@ -25,18 +31,33 @@ async def cancel_open_jobs(parts: Parts) -> dict[str, int]:
         OrchestratorError: If the service cannot be reached, or the ledger cannot be written; what was cancelled stays cancelled.
     """
     done = {"unsent": 0, "remote": 0, "kept": 0}
-    wanted = {JobState.PLANNED, JobState.SUBMITTING, JobState.IN_DOUBT, JobState.SUBMITTED, JobState.RUNNING}
+    known = await parts.ledger.last_run()
+    if known is None or not known.resumed:
+        return done
+    run = await parts.ledger.begin_run("", parts.clock.now(), known.report)
+    report = ReportFile(Path(run.report), run, parts.ledger)
     after_id = 0
-    while jobs := await parts.ledger.in_states(wanted, after_id):
-        after_id = jobs[-1].id
-        changed: list[Job] = []
+    try:
+        while jobs := await parts.ledger.in_states(OPEN, after_id):
+            after_id = jobs[-1].id
+            await _cancel_some(parts, jobs, done)
+    finally:
+        await report.open()
+        report.close()
+    return done
+
+
+async def _cancel_some(parts: Parts, jobs: Sequence[Job], done: dict[str, int]) -> None:
+    """Cancel these, count how, and record them, also if the service stops answering in the middle."""
+    changed: list[Job] = []
+    try:
         for job in jobs:
             how = await _cancel(parts, job)
             done[how] += 1
             if how != "kept":
                 changed.append(job)
+    finally:
         await parts.ledger.save(changed)
-    return done
 
 
 async def _cancel(parts: Parts, job: Job) -> str:

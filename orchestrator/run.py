@@ -348,7 +348,8 @@ class Engine:
         self._budget.ended(job)
         self._dispatcher.ended(job)
         started = job.submitted_at or job.intent_at
-        took_s = job.finished_at - started if job.finished_at is not None and started is not None else None
+        # The service tells whole seconds: a quick job seems to end before it was accepted.
+        took_s = max(job.finished_at - started, 0.0) if job.finished_at is not None and started is not None else None
         self._parts.sink.emit(JobEnded(job.spec.key, job.spec.media.key, job.state, job.code, job.message, took_s))
         self._changed.set()
 

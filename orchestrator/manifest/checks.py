@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.manifest.faults import FaultList, quoted
+from orchestrator.manifest.faults import FILE_LENGTH, FaultList, quoted
 from orchestrator.manifest.inputs import ListInput, ObjectInput, PrefixInput
 from orchestrator.manifest.items import Source, SourceItem
 from orchestrator.manifest.layers import STEMS, flat
@@ -81,7 +81,7 @@ class Checks:
         name = Source(self.manifest, index).text(source.list)
         kind = source.format or format_of(name)
         if kind is None:
-            self._fault(f"{quoted(name)} does not tell its format by its ending. Add format: txt, csv, tsv, jsonl or parquet.", path)
+            self._fault(f"The ending of {quoted(name, FILE_LENGTH)} tells no format. Add format: txt, csv, tsv, jsonl or parquet.", path)
         elif source.columns and kind not in {"csv", "tsv"}:
             self._fault(
                 f"columns is for csv and tsv files without a header line; this list is {kind}. Remove it.", ("inputs", index, "columns")
@@ -96,9 +96,9 @@ class Checks:
 
         found = FilePath(str(file))
         if not found.exists():
-            self._fault(f"The list file {quoted(found)} does not exist. Its path is relative to the file that names it.", path)
+            self._fault(f"The list file {quoted(found, FILE_LENGTH)} does not exist. Its path is relative to the file that names it.", path)
         elif found.is_dir():
-            self._fault(f"{quoted(found)} is a folder, not a list file.", path)
+            self._fault(f"{quoted(found, FILE_LENGTH)} is a folder, not a list file.", path)
 
     # --- texts
 

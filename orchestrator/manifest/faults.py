@@ -15,6 +15,8 @@ MAX_FAULTS = 50
 
 _QUOTED_LENGTH = 60
 """Characters of an offending value that are shown."""
+FILE_LENGTH = 500
+"""The same for file names, which one wants to copy."""
 
 
 class FaultList:
@@ -51,11 +53,11 @@ class FaultList:
             raise kind(self.kept, omitted=self.omitted)
 
 
-def quoted(value: object) -> str:
-    """A value as a message shows it: in quotes, control characters escaped, long ones cut."""
+def quoted(value: object, length: int = _QUOTED_LENGTH) -> str:
+    """A value as a message shows it: in quotes, control characters escaped, long ones cut (file names are given more room)."""
     text = str(value)
-    if len(text) > _QUOTED_LENGTH:
-        text = f"{text[: _QUOTED_LENGTH - 3]}..."
+    if len(text) > length:
+        text = f"{text[: length - 3]}..."
     escaped = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     return f'"{escaped}"'
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from orchestrator.errors import Fault, ManifestError
 from orchestrator.manifest.document import Document, Mark, Path, decode, render_path
-from orchestrator.manifest.faults import quoted
+from orchestrator.manifest.faults import FILE_LENGTH, quoted
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """A manifest of 100,000 written-out objects has about 10 MB; beyond that a list file is the better place."""
@@ -45,7 +45,7 @@ class Files:
     def _read(self, path: FilePath, shown: str, asked: Fault | None) -> None:
         resolved = path.resolve()
         if resolved in self._open:
-            self._refuse(asked, f"{quoted(shown)} includes itself.")
+            self._refuse(asked, f"{quoted(shown, FILE_LENGTH)} includes itself.")
         if len(self._documents) >= MAX_INCLUDES:
             self._refuse(asked, f"More than {MAX_INCLUDES} files are included.")
         self._open.append(resolved)
@@ -67,11 +67,13 @@ class Files:
             with path.open("rb") as file:
                 raw = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
-            self._refuse(asked, f"The file {quoted(shown)} does not exist.", shown)
+            self._refuse(asked, f"The file {quoted(shown, FILE_LENGTH)} does not exist.", shown)
         except IsADirectoryError:
-            self._refuse(asked, f"{quoted(shown)} is a folder, not a manifest. Name the file in it.", shown)
+            self._refuse(asked, f"{quoted(shown, FILE_LENGTH)} is a folder, not a manifest. Name the file in it.", shown)
         except (OSError, ValueError) as error:
-            self._refuse(asked, f"The file {quoted(shown)} cannot be read: {getattr(error, 'strerror', None) or error}.", shown)
+            self._refuse(
+                asked, f"The file {quoted(shown, FILE_LENGTH)} cannot be read: {getattr(error, 'strerror', None) or error}.", shown
+            )
         if len(raw) > MAX_FILE_BYTES:
             self._refuse(
                 asked,
@@ -83,7 +85,7 @@ class Files:
     @staticmethod
     def _refuse(asked: Fault | None, message: str, shown: str = "") -> NoReturn:
         if asked is None:
-            raise ManifestError([Fault(message, file="" if quoted(shown) in message else shown)])
+            raise ManifestError([Fault(message, file="" if quoted(shown, FILE_LENGTH) in message else shown)])
         raise ManifestError([Fault(message, asked.file, asked.line, asked.column, asked.path)])
 
     # --- joining

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from orchestrator.manifest.faults import did_you_mean, listed
 from orchestrator.manifest.scalars import Bytes, Instant, Integer, Loose, Number, Seconds, Text, refuse
@@ -85,6 +85,10 @@ class PrefixInput(Filters):
         return self
 
 
+_COLUMN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+ColumnName = Annotated[Text, Field(pattern=_COLUMN), WithJsonSchema({"type": "string", "pattern": _COLUMN})]
+
+
 class ListInput(Filters):
     """Objects named in a file: one per line (txt), or with columns (csv, tsv, jsonl, parquet); plain or gzip; - is standard input."""
 
@@ -94,7 +98,7 @@ class ListInput(Filters):
     """How an object's name follows from the columns; the column named object if left out."""
     format: Literal["txt", "csv", "tsv", "jsonl", "parquet"] | None = None
     """Kind of file; its ending tells if left out (for standard input: txt)."""
-    columns: tuple[Annotated[Text, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] | None = None
+    columns: tuple[ColumnName, ...] | None = None
     """Names of the columns of a csv or tsv file that has no header line."""
 
 
@@ -123,6 +127,7 @@ class Rule(JobSettings):
     """Settings for the objects that match; a later rule wins over an earlier one, and over what the source says."""
 
     when: When
+    """Which objects it is for."""
 
 
 def _kinds(data: Any) -> list[str]:

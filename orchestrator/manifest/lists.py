@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Fault
-from orchestrator.manifest.faults import FaultList, did_you_mean, listed, quoted
+from orchestrator.manifest.faults import FILE_LENGTH, FaultList, did_you_mean, listed, quoted
 from orchestrator.manifest.items import Source, SourceItem
 from orchestrator.manifest.rows import STDIN, ListUnreadable, format_of, rows
 from orchestrator.manifest.template import Template, TemplateError
@@ -50,7 +50,7 @@ class ListReader:
     def batches(self, size: int) -> Iterator[list[SourceItem]]:
         """The objects of the list, ``size`` rows at a time."""
         if self.kind is None:
-            text = f"{quoted(self.shown)} does not tell its format by its ending. Add format: txt, csv, tsv, jsonl or parquet."
+            text = f"The ending of {quoted(self.shown, FILE_LENGTH)} tells no format. Add format: txt, csv, tsv, jsonl or parquet."
             self.faults.add(self.manifest.fault(text, (*self.source.path, "list")))
             return
         batch: list[SourceItem] = []
@@ -110,7 +110,7 @@ class ListReader:
         media = self._media(key, row, line)
         if media is None:
             return None
-        return SourceItem(media, self.source.index, index, self.shown, line, row, level, row.get("user_data"))
+        return SourceItem(media, self.source.index, index, self.shown, line, row, level, row.get("user_data") or None)
 
     def _key(self, row: Mapping[str, str], line: int) -> str | None:
         if self._template is None:

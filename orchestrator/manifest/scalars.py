@@ -138,7 +138,7 @@ def parse_share(value: Any) -> tuple[int | None, float | None]:
     return refuse(f'{quoted(text)} is neither a count such as 50 nor a percentage such as "5%" (0 to 100).')
 
 
-Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string"})]
+Text = Annotated[str, BeforeValidator(_text)]
 """A text as written. A number or a date is text, too, where text is meant."""
 Loose = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 """A text for which people also write bare numbers."""

@@ -17,6 +17,7 @@ from orchestrator.manifest.window import WindowSettings, check_zone
 
 DEFAULT_PRICE_PER_MIN = 0.012
 """USD per minute of output, from the vendor's price page for smart audio (2023); an account's own price goes under ``price``."""
+_CURRENCY = r"^[A-Z]{3}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SCHEMA_ID = "https://github.com/voiceseparate/orchestrator/raw/main/docs/manifest.schema.json"
 """Identifies the schema; nothing is fetched from there."""
@@ -96,7 +97,7 @@ class PriceSettings(Part):
 
     per_minute: Annotated[Number, Field(ge=0)] = DEFAULT_PRICE_PER_MIN
     """Price of one minute of output (two stems of a minute are two)."""
-    currency: Annotated[Text, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    currency: Annotated[Text, Field(pattern=_CURRENCY), WithJsonSchema({"type": "string", "pattern": _CURRENCY})] = "USD"
     """Three letters."""
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from orchestrator.manifest import vendor
 from orchestrator.manifest.faults import did_you_mean, listed, quoted
-from orchestrator.manifest.scalars import Integer, Text, refuse
+from orchestrator.manifest.scalars import Integer, Loose, Text, refuse
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{0,48}-[0-9]{5,12}")
 _VARIANT = re.compile(r"[\w-]{1,64}")
@@ -107,6 +107,7 @@ class OperationSettings(Part):
     """Which stems are made: IsAudio voice; IsBackground background; AudioAndBackground both; MusicMode voice, background, bass and drums.
     Left out, it follows from the outputs that are named."""
     audio: AudioSettings | None = None
+    """How the stems are encoded."""
 
     @model_validator(mode="after")
     def _either(self) -> Self:
@@ -189,14 +190,17 @@ class VariantSettings(Part):
     """Settings of a job."""
 
     operation: OperationSettings | None = None
+    """What is asked of the service."""
     output: OutputSettings | None = None
+    """Where the stems go."""
     level: Level | None = None
     """JobLevel: 0, 1 or 2; larger goes first, here and at the service. Default 0."""
-    user_data: Annotated[Text, Field(examples=["{stem}"])] | None = None
+    user_data: Annotated[Loose, Field(examples=["{stem}"])] | None = None
     """Passed through to the service, the callback and the report. A template; printable ASCII."""
     queue_id: Annotated[Text, Field(max_length=128)] | None = None
     """Queue at the service; its default queue if left out."""
     callback: CallbackSettings | None = None
+    """Whom the service tells that the job ended; the word no for nobody."""
     group: Annotated[Text, Field(max_length=128)] | None = None
     """Jobs of one group share fairly with those of other groups; a source is a group of its own if left out."""
 

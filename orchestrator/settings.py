@@ -21,6 +21,13 @@ class EngineSettings:
         poll_min_s: Shortest time between two looks at one job.
         poll_max_s: Longest time between two looks at one job.
         query_size: Ids of one query; the vendor's limit is 10.
+        query_worth: Jobs that have probably ended, of the ids of one query, that make it worth its call. A third of ten means
+            about 0.3 queries per job.
+        has_callbacks: The service tells when a job ends, so that looking without a hint can wait ...
+        callback_patience: ... so many times longer, but not ...
+        callback_max_s: ... longer than this, because callbacks get lost.
+        hinted_worth: The same as ``query_worth`` with callbacks: hints are worth waiting for, to share a query ...
+        hint_gather_s: ... but no hint waits longer than this.
         queries: Queries on the wire at once.
         heads: HEADs of stems on the wire at once.
         lost_after: How many queries in a row must miss an accepted job before it is called lost ...
@@ -46,6 +53,12 @@ class EngineSettings:
     poll_min_s: float = 1.0
     poll_max_s: float = 60.0
     query_size: int = 10
+    query_worth: float = 3.7
+    has_callbacks: bool = False
+    callback_patience: float = 10.0
+    callback_max_s: float = 300.0
+    hinted_worth: float = 6.0
+    hint_gather_s: float = 15.0
     queries: int = 8
     heads: int = 32
     lost_after: int = 4

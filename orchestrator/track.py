@@ -1,4 +1,4 @@
-"""Follow accepted jobs to their end: batched polls, at moments learned from the finish times seen so far.
+"""Follow accepted jobs to their end: batched polls (``poll`` decides when and about what).
 
 Only ``GET /jobs/<ids>`` is believed; a callback is a hint to ask sooner. A query carries up to ten ids, so a look at one job takes along
 the others that are due soon.
@@ -7,12 +7,13 @@ the others that are due soon.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import contextlib
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import AuthRejected, NotFound, OrchestratorError
 from orchestrator.events import JobMoved, JobRetried, Noticed
 from orchestrator.model import QueryReply, RemoteJob, RemoteState
+from orchestrator.poll import PollPlan, Round, Tracked
 from orchestrator.retry import backoff_s, decide
 from orchestrator.states import JobState, Step
 
@@ -21,55 +22,9 @@ if TYPE_CHECKING:
 
     from orchestrator.model import Job
     from orchestrator.ports import Parts
-    from orchestrator.settings import EngineSettings
 
 
-@dataclass(slots=True)
-class Tracked:
-    """A job that is followed. Instants are monotonic.
-
-    Attributes:
-        job: The job.
-        since: When it was taken.
-        is_fresh: It was taken right after it was accepted, so that its time to the end teaches something.
-        look_at: When to look next.
-        looked_at: When it was looked at last.
-        missed: Queries in a row that did not know it.
-        missed_since: Since when.
-    """
-
-    job: Job
-    since: float
-    is_fresh: bool
-    look_at: float
-    looked_at: float = float("-inf")
-    missed: int = 0
-    missed_since: float = 0.0
-
-
-class PollPlan:
-    """When to look at a job: about when jobs like it have ended so far, then at growing intervals. Pure.
-
-    The estimate is a running mean of the time from taking a job to its end; with none seen yet, the first look comes early and the
-    interval doubles, so that a job of unknown length costs a number of looks that grows with the logarithm of its length.
-    """
-
-    def __init__(self, settings: EngineSettings) -> None:
-        self._settings = settings
-        self._mean_s: float | None = None
-
-    def learn(self, took_s: float) -> None:
-        """A job ended ``took_s`` after it was taken."""
-        self._mean_s = took_s if self._mean_s is None else self._mean_s + 0.1 * (took_s - self._mean_s)
-
-    def next_in_s(self, waited_s: float) -> float:
-        """How long to wait until the next look at a job that was taken ``waited_s`` ago."""
-        low, high = self._settings.poll_min_s, self._settings.poll_max_s
-        mean_s = self._mean_s or 0.0
-        if waited_s < mean_s:
-            return min(max(mean_s - waited_s, low), high)
-        # Past the estimate: a quarter of what it has taken so far, or as much again where nothing was learned yet.
-        return min(max(waited_s / 4 if self._mean_s else waited_s, low), high)
+_MAX_EARLY_HINTS = 1000  # more can only be forged: hints about jobs that are not ours
 
 
 class Tracker:
@@ -109,6 +64,7 @@ class Tracker:
         self._plan = PollPlan(parts.settings)
         self._jobs: dict[str, Tracked] = {}  # by remote id
         self._asked: set[str] = set()  # remote ids in a query that is under way
+        self._early_hints: dict[str, float] = {}
         self._failures = 0
         self._silent_until = 0.0
         self._paused_noticed = False
@@ -122,94 +78,84 @@ class Tracker:
     def put(self, job: Job, *, at_once: bool = False) -> None:
         """Follow an accepted job; ``at_once`` if it may have ended long ago (a run that goes on, an adopted job)."""
         now = self._clock.monotonic()
-        delay_s = 0.0 if at_once else self._plan.next_in_s(0.0)
-        self._jobs[job.job_id] = Tracked(job, now, not at_once, now + delay_s)
+        early = self._early_hints.pop(job.job_id, None)
+        self._jobs[job.job_id] = Tracked(job, now, float("-inf") if at_once else now, hinted_at=early)
         self._wake.set()
 
     def hint(self, job_id: str) -> None:
-        """Somebody says that this job has ended: look now. Unknown ids are nobody's business."""
+        """Somebody says that this job has ended: look soon. It may be so early that the answer to the submit is still on its way."""
+        now = self._clock.monotonic()
         tracked = self._jobs.get(job_id)
         if tracked is not None:
-            tracked.look_at = self._clock.monotonic()
+            tracked.hinted_at = tracked.hinted_at or now
             self._wake.set()
+        elif len(self._early_hints) < _MAX_EARLY_HINTS:
+            self._early_hints[job_id] = now
 
     async def run(self) -> None:
         """Poll, for ever. Queries run side by side, up to the bound."""
         slots = asyncio.Semaphore(self._settings.queries)
         async with asyncio.TaskGroup() as queries:
             while True:
-                await self._until_due()
+                await self._until_worth_asking()
                 await slots.acquire()
                 await self._limiter.acquire()
-                batch = self._batch()
+                batch = self._decide().batch
                 if not batch:
                     slots.release()
                     continue
+                self._plan.asked(self._clock.monotonic())
+                self._asked.update(tracked.job.job_id for tracked in batch)
                 task = queries.create_task(self._query(batch))
                 task.add_done_callback(lambda _: slots.release())
 
-    async def _until_due(self) -> None:
+    def _decide(self) -> Round:
+        free = (tracked for key, tracked in self._jobs.items() if key not in self._asked)
+        return self._plan.decide(free, self._clock.monotonic())
+
+    async def _until_worth_asking(self) -> None:
         while True:
             self._wake.clear()
-            now = self._clock.monotonic()
-            look_at = min((tracked.look_at for key, tracked in self._jobs.items() if key not in self._asked), default=None)
-            if look_at is not None:
-                look_at = max(look_at, self._silent_until)
-                if look_at <= now:
-                    return
-            try:
-                async with asyncio.timeout(None if look_at is None else max(look_at - now, 0.001)):
+            silent_s = self._silent_until - self._clock.monotonic()
+            found = Round(again_in_s=silent_s) if silent_s > 0 else self._decide()
+            if found.batch:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if found.again_in_s is None else max(found.again_in_s, 0.001)):
                     await self._wake.wait()
-            except TimeoutError:
-                pass
-
-    def _batch(self) -> list[Tracked]:
-        """The jobs of one query: the one that is due most, and those of its bucket that are due next."""
-        now = self._clock.monotonic()
-        free = [tracked for key, tracked in self._jobs.items() if key not in self._asked]
-        first = min(free, key=lambda tracked: tracked.look_at, default=None)
-        if first is None or first.look_at > now:
-            return []
-        place = first.job.spec.media.place
-        fresh = now - self._settings.poll_min_s
-        same = [one for one in free if one.job.spec.media.place == place and (one is first or one.looked_at <= fresh)]
-        same.sort(key=lambda tracked: tracked.look_at)
-        batch = same[: self._settings.query_size]
-        self._asked.update(tracked.job.job_id for tracked in batch)
-        return batch
 
     async def _query(self, batch: Sequence[Tracked]) -> None:
         ids = [tracked.job.job_id for tracked in batch]
         self.queries += 1
+        asked_at = self._clock.monotonic()
         try:
             reply = await self._service.query(batch[0].job.spec.media.place, ids)
         except NotFound:
             # Some services answer so when none of the ids exists.
-            await self._take(batch, QueryReply(missing=tuple(ids)))
+            await self._take(batch, QueryReply(missing=tuple(ids)), asked_at)
         except OrchestratorError as error:
-            self._back_off(batch, error)
+            self._back_off(error)
         else:
             self._failures = 0
-            await self._take(batch, reply)
+            await self._take(batch, reply, asked_at)
         finally:
             # Only now: two answers about one job at a time would race each other to the ledger.
             self._asked.difference_update(ids)
             self._wake.set()
 
-    def _back_off(self, batch: Sequence[Tracked], error: OrchestratorError) -> None:
+    def _back_off(self, error: OrchestratorError) -> None:
         """Nothing was learned; ask again later. Only what no waiting can mend stops the run."""
         if isinstance(error, AuthRejected):
             self._on_fatal(error)
         self._failures += 1
         self._limiter.throttled(error.retry_after_s)
         delay_s = backoff_s(self._settings, self._failures, self._rng, self._settings.poll_min_s / 2)
-        now = self._clock.monotonic()
-        self._silent_until = max(self._silent_until, now + delay_s)
-        for tracked in batch:
-            tracked.look_at = now + delay_s
+        self._silent_until = max(self._silent_until, self._clock.monotonic() + delay_s)
 
-    async def _take(self, batch: Sequence[Tracked], reply: QueryReply) -> None:
+    async def _take(self, batch: Sequence[Tracked], reply: QueryReply, asked_at: float) -> None:
         """Work one answer into the jobs, save those that changed, hand on those that ended."""
+        now = self._clock.now()
+        self._plan.freed([max(now - job.ended_at, 0.0) for job in reply.jobs if job.ended_at is not None], self._clock.monotonic())
         by_id = {remote.job_id: remote for remote in reply.jobs}
         changed: list[Job] = []
         hand_on: list[Callable[[], None]] = []
@@ -224,7 +170,9 @@ class Tracker:
                 self._see(tracked, remote, hand_on)
             if job.state is not before:
                 changed.append(job)
-            self._look_again(tracked)
+            tracked.looked_at = self._clock.monotonic()
+            if tracked.hinted_at is not None and tracked.hinted_at <= asked_at:
+                tracked.hinted_at = None
             if job.state in (JobState.FAILED, JobState.CANCELLED, JobState.UNFINISHED):
                 self._drop(tracked)
                 hand_on.append(lambda job=job: self._on_ended(job))  # type: ignore[misc]
@@ -246,21 +194,16 @@ class Tracker:
                     self._move(job, Step.START)
             case RemoteState.SUCCEEDED:
                 job.finished_at = remote.ended_at or self._clock.now()
-                self._learn(tracked)
+                self._plan.learn(job)
                 self._drop(tracked)
                 hand_on.append(lambda: self._on_done(job, remote))
             case RemoteState.FAILED:
-                self._learn(tracked)
                 self._fail(tracked, remote, hand_on)
             case RemoteState.CANCELLED:
                 job.step(Step.CANCEL)
                 job.finished_at = remote.ended_at or self._clock.now()
                 job.code, job.message = remote.code, remote.message or "The job was cancelled at the service."
         self._watch_stall(tracked)
-
-    def _learn(self, tracked: Tracked) -> None:
-        if tracked.is_fresh:
-            self._plan.learn(self._clock.monotonic() - tracked.since)
 
     def _hold(self, job: Job, state: RemoteState) -> None:
         if job.state is JobState.RUNNING:
@@ -279,6 +222,7 @@ class Tracker:
         job.step(Step.FAIL)
         now = self._clock.now()
         job.finished_at = remote.ended_at or now
+        self._plan.learn(job)
         job.code, job.message = remote.code, remote.message
         decision = decide(self._settings, job.attempts, now, self._rng)
         if decision.again_at is None or not self._is_transient(remote.code):
@@ -317,11 +261,6 @@ class Tracker:
         job.step(Step.GIVE_UP)
         job.code, job.message = code, message
         job.finished_at = None
-
-    def _look_again(self, tracked: Tracked) -> None:
-        now = self._clock.monotonic()
-        tracked.looked_at = now
-        tracked.look_at = now + self._plan.next_in_s(now - tracked.since)
 
     def _drop(self, tracked: Tracked) -> None:
         self._jobs.pop(tracked.job.job_id, None)

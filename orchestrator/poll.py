@@ -1,0 +1,155 @@
+"""Which jobs to ask about, and when: as few queries as can be, each about jobs that have probably ended. Pure; ``now`` is an argument.
+
+A query carries up to ten ids and costs one call, however many of them have ended. So it is worth its price when some have. The chance
+that a job has ended since it was looked at last follows from how long such jobs run, which the service tells with every job that ends
+(``StartTime``, ``EndTime``). A query goes out when the chances of its ten best candidates add up to ``query_worth`` ended jobs, or when
+nothing was asked for as long as a job takes. Of the jobs that are not known to run only the first few in the service's own order (level,
+then age) can have begun: those behind them wait for the same reason as ever, and asking about them tells nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.model import Job, Place
+    from orchestrator.settings import EngineSettings
+
+_FIRST_GUESS_S = 2.0  # run time of a job before any was seen; grows with the age of the oldest one
+_LEARN = 0.1  # weight of a new observation: the last ten or twenty jobs count
+
+
+@dataclass(slots=True, eq=False)
+class Tracked:
+    """A job that is followed. Instants are monotonic.
+
+    Attributes:
+        job: The job.
+        since: When it was taken.
+        looked_at: When it was looked at last; ``since`` if never; minus infinity if it may have ended long ago.
+        hinted_at: When somebody said that it has ended, or None.
+        missed: Queries in a row that did not know it.
+        missed_since: Since when.
+    """
+
+    job: Job
+    since: float
+    looked_at: float
+    hinted_at: float | None = None
+    missed: int = 0
+    missed_since: float = 0.0
+
+    @property
+    def is_running(self) -> bool:
+        """It was seen running."""
+        return self.job.state is JobState.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What to do now: ask about ``batch`` (jobs of one bucket), or, if that is empty, look again in ``again_in_s``."""
+
+    batch: tuple[Tracked, ...] = ()
+    again_in_s: float | None = None
+
+
+class PollPlan:
+    """Learns how long jobs run, and decides.
+
+    Args:
+        settings: Bounds.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._run_s: float | None = None
+        self._asked_at = -math.inf
+        self._freed_at = -math.inf
+        self._freed = 0
+
+    def freed(self, ended_ago_s: Sequence[float], now: float) -> None:
+        """An answer told of jobs that ended so long ago: as many others may have begun then."""
+        if ended_ago_s:
+            self._freed_at = now - max(ended_ago_s)
+        self._freed = len(ended_ago_s)
+
+    def learn(self, job: Job) -> None:
+        """A job ended: how long did it run?"""
+        if job.started_at is None or job.finished_at is None:
+            return
+        ran_s = max(job.finished_at - job.started_at, 0.5)  # the service tells whole seconds
+        self._run_s = ran_s if self._run_s is None else self._run_s + _LEARN * (ran_s - self._run_s)
+
+    def asked(self, now: float) -> None:
+        """A query goes out."""
+        self._asked_at = now
+
+    def decide(self, jobs: Iterable[Tracked], now: float) -> Round:
+        """Whether to ask now, and about which of ``jobs`` (those that no query is under way for, in the order in which they were taken)."""
+        places: dict[Place, list[Tracked]] = {}
+        for tracked in jobs:
+            places.setdefault(tracked.job.spec.media.place, []).append(tracked)
+        again_in_s: float | None = None
+        for followed in places.values():
+            run_s = self._expected_run_s(followed, now)
+            batch = self._candidates(followed, run_s, now)
+            if self._is_worth(batch, run_s, now):
+                return Round(tuple(tracked for _, tracked in batch))
+            step_s = max(min(run_s / 20, 1.0), self._settings.poll_min_s / 4)
+            again_in_s = step_s if again_in_s is None else min(again_in_s, step_s)
+        return Round(again_in_s=again_in_s)
+
+    def _expected_run_s(self, followed: list[Tracked], now: float) -> float:
+        if self._run_s is not None:
+            return self._run_s
+        # Half of the age of the oldest one: so the looks at a job of unknown length come at growing distances.
+        return max(_FIRST_GUESS_S, (now - min(tracked.since for tracked in followed)) / 2)
+
+    def _candidates(self, followed: list[Tracked], run_s: float, now: float) -> list[tuple[float, Tracked]]:
+        """The ten jobs that have most probably ended, with their chances."""
+        size = self._settings.query_size
+        begun = [one for one in followed if one.is_running or one.hinted_at is not None or one.looked_at == -math.inf]
+        rated = [(self._chance(tracked, run_s, now), tracked) for tracked in begun]
+        # As many waiting jobs can have begun as others have ended: those that the last answer told of, and those that have since.
+        freed = self._freed + math.ceil(sum(chance for chance, _ in rated)) if begun else size
+        known = set(map(id, begun))
+        waiting = [tracked for tracked in followed if id(tracked) not in known]
+        waiting.sort(key=lambda tracked: -tracked.job.spec.level)  # stable: the older first
+        rated += [(self._chance(tracked, run_s, now), tracked) for tracked in waiting[: min(freed, size)]]
+        soonest = now - self._settings.poll_min_s
+        rated = [pair for pair in rated if pair[1].looked_at <= soonest]
+        rated.sort(key=lambda pair: -pair[0])
+        return rated[:size]
+
+    def _chance(self, tracked: Tracked, run_s: float, now: float) -> float:
+        """The chance that the job has ended since it was looked at: run times are taken as exponential, which forgets nothing it needs."""
+        if tracked.hinted_at is not None:
+            return 1.0
+        began_at, scale_s = tracked.looked_at, run_s
+        if not tracked.is_running and began_at != -math.inf:
+            # It had not begun when it was looked at. What lets it begin is the end of another job.
+            began_at = max(began_at, self._freed_at)
+            scale_s = 2 * run_s
+        if self._settings.has_callbacks:
+            scale_s *= self._settings.callback_patience
+        return 1.0 - math.exp(-(now - began_at) / scale_s)
+
+    def _is_worth(self, batch: list[tuple[float, Tracked]], run_s: float, now: float) -> bool:
+        settings = self._settings
+        if not batch:
+            return False
+        if sum(chance for chance, _ in batch) >= (settings.hinted_worth if settings.has_callbacks else settings.query_worth):
+            return True
+        hints = [tracked.hinted_at for _, tracked in batch if tracked.hinted_at is not None]
+        if hints and (len(hints) == len(batch) < settings.query_size or now - min(hints) >= settings.hint_gather_s):
+            return True
+        longest_s = min(max(1.25 * run_s, settings.poll_min_s), max(settings.poll_max_s, run_s / 3))
+        if settings.has_callbacks:
+            longest_s = min(longest_s * settings.callback_patience, settings.callback_max_s)
+        return now - max(self._asked_at, batch[0][1].looked_at) >= longest_s

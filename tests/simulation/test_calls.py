@@ -1,0 +1,105 @@
+"""How many calls a finished job costs: the budget of the design, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.ports import Parts
+from orchestrator.run import Engine
+from orchestrator.settings import EngineSettings
+from orchestrator.testing.builders import make_holder, make_specs
+from orchestrator.testing.loop import LoopClock, run_virtual
+from orchestrator.testing.memory_ledger import MemoryLedger
+from orchestrator.testing.service import FakeService, Weather
+from tests.simulation.world import Recorder, VirtualLimiter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from orchestrator.model import JobSpec
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run cost: calls of the job API per job (HEADs are calls of the storage), and its time against that of the service's work."""
+
+    calls_per_job: float
+    stretch: float
+
+
+async def tick(service: FakeService, clock: LoopClock) -> None:
+    """Let the service call back on time: it acts only when it is touched."""
+    while True:
+        service.catch_up()
+        await clock.sleep(0.25)
+
+
+async def cost_of(folder: Path, jobs: int, weather: Weather, *, rate_per_s: float, callbacks: bool = False) -> Cost:
+    """Carry out that many jobs, and count."""
+    clock = LoopClock(asyncio.get_running_loop())
+    service = FakeService(clock, random.Random(1), weather)
+    ledger = MemoryLedger()
+    await ledger.acquire(make_holder())
+    parts = Parts(
+        ledger=ledger,
+        service=service,
+        store=service,
+        submit_limiter=VirtualLimiter(clock, rate_per_s),
+        query_limiter=VirtualLimiter(clock, 20),
+        list_limiter=VirtualLimiter(clock, 20),
+        clock=clock,
+        rng=random.Random(2),
+        sink=Recorder(),
+        is_transient=lambda _: False,
+        settings=EngineSettings(has_callbacks=callbacks),
+    )
+    engine = Engine(parts, name="calls", report=str(folder / "report.jsonl"))
+    if callbacks:
+        service.on_end = engine.hint
+    ticking = asyncio.create_task(tick(service, clock))
+
+    async def feed() -> AsyncGenerator[list[JobSpec]]:
+        yield make_specs(jobs)
+
+    result = await engine.run(feed())
+    ticking.cancel()
+
+    assert result.is_complete
+    calls = service.calls["submit"] + service.calls["query"] + service.calls["list"]
+    last_end = max(job.ended_at or 0.0 for job in service.jobs.values())
+    return Cost(calls / jobs, clock.monotonic() / last_end)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("jobs", "concurrency", "job_s", "rate_per_s"),
+    [(500, 50, 40.0, 20.0), (500, 10, 40.0, 20.0), (300, 300, 200.0, 5.0), (400, 4, 40.0, 20.0), (60, 10, 40.0, 20.0)],
+)
+def test_polling_costs_at_most_half_a_call_per_job_and_little_time(
+    tmp_path: Path, jobs: int, concurrency: int, job_s: float, rate_per_s: float
+) -> None:
+    weather = Weather(job_s=job_s, concurrency=concurrency)
+
+    cost = run_virtual(cost_of(tmp_path, jobs, weather, rate_per_s=rate_per_s))
+
+    assert cost.calls_per_job <= 1.5
+    assert cost.stretch <= 1.4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("jobs", "concurrency", "job_s"), [(500, 50, 40.0), (500, 10, 40.0), (300, 300, 200.0)])
+def test_with_callbacks_a_job_costs_at_most_a_fifth_of_a_call_more_than_its_post(
+    tmp_path: Path, jobs: int, concurrency: int, job_s: float
+) -> None:
+    weather = Weather(job_s=job_s, concurrency=concurrency)
+
+    cost = run_virtual(cost_of(tmp_path, jobs, weather, rate_per_s=20.0, callbacks=True))
+
+    assert cost.calls_per_job <= 1.2
+    assert cost.stretch <= 1.4

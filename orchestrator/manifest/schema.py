@@ -116,11 +116,16 @@ class LocalService(Part):
 
 
 def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number, a bracket that is not closed
         refuse(f"{quoted(value)} is no address. Write for example http://127.0.0.1:8080.")
     if "@" in parts.netloc:
         refuse("An address must not hold a user name or password. Credentials come from the environment (TENCENTCLOUD_SECRET_ID ...).")
+    # A path would not be part of what is signed.
+    if not whole or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        refuse(f"{quoted(value)} is no address. Write http://host:port or https://host, without a path.")
     return value
 
 

@@ -53,7 +53,7 @@ class EngineSettings:
     poll_min_s: float = 1.0
     poll_max_s: float = 60.0
     query_size: int = 10
-    query_worth: float = 3.7
+    query_worth: float = 3.5
     has_callbacks: bool = False
     callback_patience: float = 10.0
     callback_max_s: float = 300.0

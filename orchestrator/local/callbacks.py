@@ -82,7 +82,7 @@ def collapse(tree: Tree) -> Json:
     """The vendor's JSON form of an element: a repeated one with a single value is that value, and empty ones vanish."""
     if tree is None or isinstance(tree, str):
         return tree
-    if hasattr(tree, "items"):
+    if isinstance(tree, dict):
         inner = {name: collapse(value) for name, value in tree.items()}
         return {name: value for name, value in inner.items() if value not in ("", None, [], {})}
     items = [collapse(item) for item in tree]

@@ -7,6 +7,7 @@ the next one. What a write did is durable when its ``await`` returns. Reads are 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 FORMAT = 1
 
 SCHEMA = """
@@ -76,7 +78,10 @@ class Database:
         self._writer.execute(sql, parameters)
 
     async def write(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``act`` in the writer thread and commit; what it raises undoes it alone and is raised here."""
+        """Run ``act`` in the writer thread and commit; what it raises undoes it alone and is raised here.
+
+        It may be called twice (when a companion in its batch fails), the first time without effect.
+        """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((act, future))
         if self._flusher is None:
@@ -105,13 +110,25 @@ class Database:
 
     def _commit(self, acts: list[Callable[[sqlite3.Connection], Any]]) -> list[tuple[Any, Exception | None]]:
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            results = [self._one(act) for act in acts]
-            self._writer.execute("COMMIT")
+            return self._transaction(acts, lambda act: (act(self._writer), None))
+        except Exception:  # noqa: BLE001 - one of them fails: find out which, each with a way back of its own
+            log.debug("a batch of %d writes is done again one by one", len(acts))
+        try:
+            return self._transaction(acts, self._one)
         except sqlite3.Error as error:  # disk full, I/O error: nothing of the batch is true
+            return [(None, error)] * len(acts)
+
+    def _transaction(
+        self, acts: list[Callable[[sqlite3.Connection], Any]], carry_out: Callable[[Any], tuple[Any, Exception | None]]
+    ) -> list[tuple[Any, Exception | None]]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            results = [carry_out(act) for act in acts]
+            self._writer.execute("COMMIT")
+        except BaseException:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            return [(None, error)] * len(acts)
+            raise
         return results
 
     def _one(self, act: Callable[[sqlite3.Connection], Any]) -> tuple[Any, Exception | None]:

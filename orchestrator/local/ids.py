@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import random
 from datetime import datetime, timedelta, timezone
 
@@ -21,7 +22,7 @@ class Ids:
 
     def seed(self, seed: int | None, used: int = 0) -> None:
         """Begin again; None: unpredictable. ``used`` jobs exist already: the same seed gives others then."""
-        self._random = random.SystemRandom() if seed is None else random.Random(f"{seed}/{used}")  # noqa: S311 - ids are names, not secrets
+        self._random = random.Random(None if seed is None else f"{seed}/{used}")  # noqa: S311 - ids are names, not secrets
         self._prefix = f"{self._random.getrandbits(32):08x}"
         self._count = 0
 
@@ -48,7 +49,12 @@ class Ids:
 
 def vendor_time(instant: float | None) -> str:
     """``2022-06-27T15:23:10+0800``; a hyphen for an instant that has not come."""
-    return "-" if instant is None else datetime.fromtimestamp(instant, _VENDOR_ZONE).strftime(_FORMAT)
+    return "-" if instant is None else _vendor_second(int(instant))
+
+
+@functools.lru_cache(1024)  # thousands of jobs share a second
+def _vendor_second(second: int) -> str:
+    return datetime.fromtimestamp(second, _VENDOR_ZONE).strftime(_FORMAT)
 
 
 def parse_vendor_time(text: str) -> float:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from xml.parsers import expat
 
 from orchestrator.local.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 MAX_DEPTH = 12  # the deepest documented request has 5 levels
 MAX_NODES = 2000  # six operations with every node are below 200
 
-Tree: TypeAlias = "str | Mapping[str, Tree] | Sequence[Tree] | None"
+Tree: TypeAlias = "str | dict[str, Any] | Sequence[Tree] | None"
 """What can be written: text, an empty element, children by name, or a repeated element."""
 
 DECLARATION = "<?xml version='1.0' encoding='utf-8' ?>\n"
@@ -125,11 +125,11 @@ def escape(text: str) -> str:
 
 
 def _write(out: list[str], name: str, value: Tree) -> None:
-    if value is None or value == "":
+    if isinstance(value, str):
+        out.append(f"<{name}>{escape(value)}</{name}>" if value else f"<{name}/>")
+    elif value is None:
         out.append(f"<{name}/>")
-    elif isinstance(value, str):
-        out.append(f"<{name}>{escape(value)}</{name}>")
-    elif hasattr(value, "items"):
+    elif isinstance(value, dict):  # quicker than asking for Mapping, and every tree here is made of dicts
         out.append(f"<{name}>")
         for child, inner in value.items():
             _write(out, child, inner)

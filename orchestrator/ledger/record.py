@@ -116,31 +116,15 @@ def _decode_files(text: str) -> tuple[StemFile, ...]:
 def job_of(row: list[Any], spec: JobSpec | None = None) -> Job:
     """The job of a row of ``READ``; the spec from ``spec``, else from behind the row."""
     state = STATES[row[2]]
-    return Job(
-        row[0],
-        spec or spec_of(row[1], row[22]),
-        state,
-        state,
-        row[3],
-        row[4],
-        row[5],
-        tuple(orjson.loads(row[6])) if row[6] else (),
-        row[7],
-        row[8],
-        bool(row[9]),
-        row[10],
-        row[11],
-        row[12] / 1_000_000,
-        seconds(row[13]),
-        seconds(row[14]),
-        seconds(row[15]),
-        seconds(row[16]),
-        seconds(row[17]),
-        _decode_files(row[18]) if row[18] else (),
-        row[19],
-        row[20],
-        bool(row[21]),
-    )
+    job = Job(row[0], spec or spec_of(row[1], row[22]), state, state, row[3], row[4], row[5])
+    job.past_job_ids = tuple(orjson.loads(row[6])) if row[6] else ()
+    job.queue_id, job.request_id, job.adopted = row[7], row[8], row[9] == 1
+    job.code, job.message, job.not_before = row[10], row[11], row[12] / 1_000_000
+    job.intent_at, job.submitted_at, job.started_at = seconds(row[13]), seconds(row[14]), seconds(row[15])
+    job.finished_at, job.media_duration_s = seconds(row[16]), seconds(row[17])
+    job.files = _decode_files(row[18]) if row[18] else ()
+    job.run_no, job.row, job.skipped = row[19], row[20], row[21] == 1
+    return job
 
 
 def object_hash(media: MediaObject) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select, update
@@ -78,7 +79,9 @@ class SqlLedger:
 
         try:
             if self._lock.is_held and not self._writer.is_closed:
-                await self._writer.submit(give_back, writes=True)
+                # On a full disk this fails, and must not hide why the run ended; what keeps others out is the lock.
+                with suppress(LedgerError):
+                    await self._writer.submit(give_back, writes=True)
         finally:
             await self._writer.close()
             self._lock.release()

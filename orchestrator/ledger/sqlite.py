@@ -145,8 +145,9 @@ class SqliteStore:
             session.conn.exec_driver_sql("ROLLBACK")
 
     def close(self, session: Session) -> None:
-        """Close the file; its log is folded in."""
-        session.conn.close()
+        """Close the file; its log is folded in, if the disk lets it (else the next one does that)."""
+        with suppress(DBAPIError):
+            session.conn.close()
         if self._engine is not None:
             self._engine.dispose()
 

@@ -1,0 +1,100 @@
+"""The lock beside a ledger file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from orchestrator.errors import LedgerError, LedgerLocked
+from orchestrator.ledger import open_ledger
+from orchestrator.ledger.lease import FileLock, locked_message
+from orchestrator.testing.builders import make_holder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.ledger.sql import SqlLedger
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db.lock"
+
+
+def test_a_lock_is_held_by_one(path: Path) -> None:
+    first, second = FileLock(path), FileLock(path)
+    assert first.acquire()
+    assert not second.acquire()
+    assert (first.is_held, second.is_held) == (True, False)
+    assert not second.is_free()
+    first.release()
+    assert second.acquire()
+    second.release()
+
+
+def test_a_released_lock_leaves_no_file(path: Path) -> None:
+    lock = FileLock(path)
+    assert lock.acquire()
+    assert path.exists()
+    lock.release()
+    lock.release()
+    assert not path.exists()
+    assert lock.is_free()
+
+
+def test_a_lock_file_that_nobody_holds_is_no_lock(path: Path) -> None:
+    """A killed process leaves one."""
+    path.touch()
+    assert FileLock(path).is_free()
+    lock = FileLock(path)
+    assert lock.acquire()
+    lock.release()
+
+
+def test_a_lock_whose_file_was_removed_is_lost(path: Path) -> None:
+    first, second = FileLock(path), FileLock(path)
+    assert first.acquire()
+    path.unlink()
+    assert not first.is_held
+    assert second.acquire()
+    first.release()
+    assert path.exists()
+    assert second.is_held
+    second.release()
+
+
+def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LedgerError, match=r"lock file .* cannot be opened"):
+        FileLock(tmp_path / "file" / "x.lock").acquire()
+
+
+async def test_a_lost_lease_is_noticed_by_the_heartbeat(tmp_path: Path) -> None:
+    ledger, other = open_ledger(tmp_path / "l.db"), open_ledger(tmp_path / "l.db")
+    await ledger.acquire(make_holder())
+    (tmp_path / "l.db.lock").unlink()
+    await other.acquire(make_holder(pid=815))
+    with pytest.raises(LedgerLocked, match="lost"):
+        await ledger.heartbeat(1.0)
+    await ledger.close()
+    assert await other.holder() == make_holder(pid=815)
+    await other.close()
+
+
+async def test_a_heartbeat_is_kept_for_those_who_look(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "l.db")
+    await ledger.acquire(make_holder())
+    await ledger.heartbeat(1_700_000_123.5)
+    writer = cast("SqlLedger", ledger)._writer
+    seen = await writer.submit(lambda session: session.conn.exec_driver_sql("SELECT seen_at FROM lease").scalar(), writes=False)
+    assert seen == 1_700_000_123_500_000
+    await ledger.close()
+
+
+def test_the_one_who_came_second_is_told_who_is_first_and_what_to_do() -> None:
+    assert locked_message("n.db", make_holder()) == (
+        "Process 4711 on worker-1 (orchestrator run nightly.yaml) has been working on the ledger n.db since 2023-11-14 22:13:20 UTC. "
+        "Wait until it ends or stop it, then run again; `orchestrator status` shows how far it is."
+    )
+    assert locked_message("n.db", None).startswith("Another process works on the ledger n.db.")

@@ -1,0 +1,290 @@
+"""When the ledger's file or its disk is not as it should be, the user is told what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from orchestrator.errors import ConfigError, LedgerCorrupt, LedgerError, LedgerFull
+from orchestrator.ledger import ledger_path, open_ledger
+from orchestrator.states import JobState, Step
+from orchestrator.testing.builders import make_holder, make_specs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ports import Ledger
+
+T0 = 1_700_000_000.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+async def ledger(path: Path) -> AsyncIterator[Ledger]:
+    ledger = open_ledger(path)
+    await ledger.acquire(make_holder())
+    yield ledger
+    await ledger.close()
+
+
+async def made(path: Path, jobs: int = 0) -> None:
+    """A ledger that was worked on."""
+    ledger = open_ledger(path)
+    await ledger.acquire(make_holder())
+    await ledger.add(await ledger.begin_run("n", T0, "r"), make_specs(jobs))
+    await ledger.close()
+
+
+@pytest.mark.parametrize("found", [b"version: 1\nname: nightly\n", b"\0" * 4096, b"SQL"])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, found: bytes) -> None:
+    path.write_bytes(found)
+    with pytest.raises(LedgerCorrupt, match=r"ledger\.db is not a ledger.*--ledger"):
+        open_ledger(path)
+    assert path.read_bytes() == found
+
+
+def test_a_database_of_another_program_is_refused(path: Path) -> None:
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE songs (name)")
+    other.close()
+    with pytest.raises(LedgerCorrupt, match="another program"):
+        open_ledger(path)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_a_ledger_of_another_format_is_refused(path: Path, read_only: bool) -> None:
+    await made(path)
+    other = sqlite3.connect(path)
+    other.execute("UPDATE facts SET value = 99 WHERE name = 'format'")
+    other.commit()
+    other.close()
+    with pytest.raises(LedgerCorrupt, match=r"has format 99, and this version of orchestrator knows format 1"):
+        open_ledger(path, read_only=read_only)
+
+
+async def test_a_truncated_ledger_is_refused(path: Path) -> None:
+    await made(path, 500)
+    cut(path)
+    with pytest.raises(LedgerCorrupt, match="damaged"):
+        open_ledger(path)
+
+
+async def test_damage_in_the_middle_is_told_when_it_is_met(path: Path) -> None:
+    await made(path, 2000)
+    garble(path)
+    with pytest.raises(LedgerCorrupt, match=r"damaged.*backup"):
+        await met(path)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def garble(path: Path) -> None:
+    """Keep the first pages, which hold the tables' definitions."""
+    content = path.read_bytes()
+    path.write_bytes(content[: 3 * 4096] + b"\xff" * (len(content) - 3 * 4096))
+
+
+def content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.fixture
+def empty(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+async def met(path: Path) -> None:
+    ledger = open_ledger(path)
+    try:
+        await ledger.in_states(set(JobState))
+    finally:
+        await ledger.close()
+
+
+async def test_an_empty_file_becomes_a_ledger(empty: Path) -> None:
+    """A crash while a ledger is made leaves one."""
+    await made(empty, 1)
+    assert content(empty).startswith(b"SQLite")
+
+
+def test_missing_folders_are_made(path: Path) -> None:
+    ledger = open_ledger(path.parent / "a" / "b" / "ledger.db")
+    asyncio.run(ledger.close())
+    assert (path.parent / "a" / "b" / "ledger.db").exists()
+
+
+def test_a_folder_in_the_place_of_the_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match=str(tmp_path)):
+        open_ledger(tmp_path)
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LedgerError, match=r"cannot be used.*--ledger"):
+        open_ledger(tmp_path / "file" / "ledger.db")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(LedgerError, match=r"writable"):
+        open_ledger(tmp_path / "ledger.db")
+    tmp_path.chmod(0o700)
+
+
+async def test_a_file_that_became_unwritable_is_told(ledger: Ledger) -> None:
+    """What SQLite says on a read-only file system, asked for on this one."""
+    await pragma(ledger, "query_only = ON")
+    with pytest.raises(LedgerError, match=r"cannot be opened for writing\. Make the file and its folder writable"):
+        await ledger.remember("x", b"")
+
+
+async def pragma(ledger: Ledger, text: str) -> None:
+    writer = cast("SqlLedger", ledger)._writer
+    await writer.submit(lambda session: session.conn.exec_driver_sql(f"PRAGMA {text}").close(), writes=False)
+
+
+async def test_a_full_disk_undoes_the_whole_group_and_all_who_wait_are_told(ledger: Ledger) -> None:
+    run = await ledger.begin_run("n", T0, "r")
+    jobs = await ledger.add(run, make_specs(200))
+    await pragma(ledger, "max_page_count = 1")  # SQLite takes the present size: no page more
+    for job in jobs:
+        job.step(Step.CANCEL)
+        job.message = "long " * 400
+    told = await asyncio.gather(*(ledger.save([job]) for job in jobs), return_exceptions=True)
+
+    assert {type(error) for error in told} == {LedgerFull}
+    assert len({id(error) for error in told}) == len(jobs)
+    assert "make room" in str(told[0])
+    assert {(job.saved_state, job.row) for job in jobs} == {(JobState.PLANNED, 0)}
+    assert (await ledger.counts(run)).of(JobState.PLANNED) == 200
+
+    await pragma(ledger, "max_page_count = 1000000")
+    await ledger.save(jobs)
+    assert [job.row for job in jobs] == list(range(1, 201))
+
+
+async def test_numbers_are_given_again_after_a_failure(ledger: Ledger) -> None:
+    run = await ledger.begin_run("n", T0, "r")
+    await pragma(ledger, "max_page_count = 1")
+    with pytest.raises(LedgerFull):
+        await ledger.add(run, make_specs(500))
+    await pragma(ledger, "max_page_count = 1000000")
+
+    assert [job.id for job in await ledger.add(run, make_specs(3))] == [1, 2, 3]
+
+
+LIMITED = """
+import asyncio, sys
+from orchestrator.errors import LedgerError
+from orchestrator.ledger import open_ledger
+from orchestrator.testing.builders import make_holder, make_specs
+
+async def main():
+    ledger = open_ledger(sys.argv[1])
+    await ledger.acquire(make_holder())
+    run = await ledger.begin_run("n", 1.0, "r")
+    done = 0
+    try:
+        while True:
+            await ledger.add(run, make_specs(100, done + 1))
+            done += 100
+    except LedgerError as error:
+        print(done, type(error).__name__, error)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_limit_on_file_size_ends_in_an_error_and_what_was_recorded_is_safe(path: Path) -> None:
+    """A file system that really refuses to write, in a process of its own."""
+    process = subprocess.run(  # noqa: ASYNC221  # nothing else runs meanwhile
+        [sys.executable, "-c", LIMITED, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000)),
+    )
+    done, kind, *_ = process.stdout.split()
+    assert int(done) > 0
+    assert kind in {"LedgerFull", "LedgerError"}
+    assert "What was recorded is safe" in process.stdout
+    ledger = open_ledger(path, read_only=True)
+    run = await ledger.last_run()
+    assert run is not None
+    assert (await ledger.counts(run)).total == int(done)
+    await ledger.close()
+
+
+async def test_a_reader_changes_nothing(path: Path) -> None:
+    await made(path, 3)
+    before = content(path)
+    reader = open_ledger(path, read_only=True)
+    assert len(await reader.in_states({JobState.PLANNED})) == 3
+    with pytest.raises(LedgerError, match="for reading only"):
+        await reader.remember("x", b"")
+    with pytest.raises(LedgerError, match="for reading only"):
+        await reader.acquire(make_holder())
+    await reader.close()
+    assert content(path) == before
+
+
+async def test_a_missing_ledger_reads_as_an_empty_one_and_is_not_made(path: Path) -> None:
+    reader = open_ledger(path, read_only=True)
+    assert await reader.last_run() is None
+    assert await reader.holder() is None
+    assert await reader.find([spec.key for spec in make_specs(2)]) == {}
+    await reader.close()
+    assert names(path.parent) == []
+
+
+async def test_a_reader_sees_what_the_writer_committed_meanwhile(path: Path, ledger: Ledger) -> None:
+    reader = open_ledger(path, read_only=True)
+    run = await ledger.begin_run("n", T0, "r")
+    await ledger.add(run, make_specs(3))
+    assert (await reader.counts(run)).total == 3
+    assert await reader.holder() == make_holder()
+    await reader.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("x.db", "x.db"), ("sqlite:///x.db", "x.db"), ("sqlite:////var/x.db", "/var/x.db"), ("a:b.db", "a:b.db")]
+)
+def test_a_ledger_is_named_by_path_or_url(name: str, wanted: str) -> None:
+    assert str(ledger_path(name)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("postgresql://host/db", "not supported in this version"),
+        ("mysql://host/db", "cannot be kept"),
+        ("sqlite:///", "names no file"),
+        ("", "names no file"),
+        ("sqlite://host/x.db", "cannot be kept"),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_told(name: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        open_ledger(name)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator.clock import SystemClock
 from orchestrator.errors import ManifestError
 from orchestrator.local.faultplayer import FaultPlayer
 from orchestrator.local.faults import Do, Faults, Route, Rule
 from orchestrator.local.settings import LocalSettings, Pace
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SCRIPT = """
 seed: 7
@@ -41,6 +40,16 @@ def test_a_script_is_read_and_changes_the_settings(tmp_path: Path) -> None:
     assert settings.faults is faults
     assert (settings.seed, settings.max_concurrent, settings.progression.pace) == (7, 50, Pace.SECONDS)
     assert settings.progression.media_s == 180
+
+
+def test_the_script_of_the_documentation_can_be_read() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "local-service.md").read_text()
+    (example,) = re.findall("```yaml\n(.*?)```", page, re.DOTALL)
+
+    faults = Faults.parse(yaml.safe_load(example))
+
+    assert len(faults.rules) == 3
+    assert faults.progression is not None
 
 
 def test_an_empty_script_has_no_faults(tmp_path: Path) -> None:

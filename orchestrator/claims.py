@@ -29,6 +29,11 @@ class Claims:
     def __len__(self) -> int:
         return len(self._hashes)
 
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the table."""
+        return sum(len(kept) * kept.itemsize for kept in (self._index, self._hashes, self._owners))
+
     def claim(self, value: int, owner: int, *, is_input: bool) -> tuple[int, bool] | None:
         """Claim an object for a job.
 

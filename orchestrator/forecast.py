@@ -47,6 +47,8 @@ class Standing(StrEnum):
     """Ended without a result in an earlier run (failed, rejected, cancelled)."""
     DONE = "done"
     """Succeeded in an earlier run."""
+    LOST = "lost"
+    """Succeeded in an earlier run, and its stems are not there any more (only if that is looked at)."""
 
 
 _ENDED_BADLY = frozenset({JobState.FAILED, JobState.REJECTED, JobState.CANCELLED})
@@ -111,15 +113,16 @@ class Forecast:
         inputs = self.manifest.inputs
         self._single = frozenset(f"inputs[{index}]" for index, each in enumerate(inputs) if isinstance(each, ObjectInput))
 
-    def add(self, spec: JobSpec, job: Job | None = None, *, changed: bool = False) -> Standing:
+    def add(self, spec: JobSpec, job: Job | None = None, *, changed: bool = False, lost: bool = False) -> Standing:
         """Count one job of the manifest.
 
         Args:
             spec: The job.
             job: What the ledger holds under its key (``Ledger.find``).
             changed: Whether the ledger knows its object under another key (``Ledger.same_object``).
+            lost: Whether it was done, and its stems are gone: it is made again.
         """
-        how = standing(job, changed=changed)
+        how = Standing.LOST if lost else standing(job, changed=changed)
         source = SINGLE_OBJECTS if spec.origin.source in self._single else spec.origin.source
         for counts in (
             self.totals,
@@ -127,7 +130,7 @@ class Forecast:
             self.by_source.setdefault(source, empty_counts()),
         ):
             counts[how] += 1
-        if how in {Standing.NEW, Standing.CHANGED, Standing.UNFINISHED} or (job is not None and job.state in self.retry):
+        if how in {Standing.NEW, Standing.CHANGED, Standing.UNFINISHED, Standing.LOST} or (job is not None and job.state in self.retry):
             self._add_work(spec, job)
         return how
 

@@ -91,6 +91,11 @@ class Planner:
         """Jobs so far."""
         return len(self._fingerprints)
 
+    @property
+    def size_bytes(self) -> int:
+        """Memory of what it keeps about the jobs so far."""
+        return self._claims.size_bytes + sum(len(kept) * kept.itemsize for kept in (self._fingerprints, self._lines))
+
     def specs(self, items: Sequence[SourceItem]) -> list[JobSpec]:
         """The jobs of a batch of objects; an object that was asked for before with the same parameters gives no second one.
 

@@ -21,14 +21,14 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.budget import Bounds, Budget
 from orchestrator.dispatch import Dispatcher
 from orchestrator.errors import Interruption, OrchestratorError
 from orchestrator.events import JobEnded, JobsPlanned, PlanFinished, RunStarted, Stopping
 from orchestrator.model import JobFilter
-from orchestrator.report import Calls, ReportFile
+from orchestrator.report import Calls, ReportFile, instant
 from orchestrator.retry import Breaker
 from orchestrator.settle import Settler
 from orchestrator.states import OPEN, REMOTE, TERMINAL, JobState, Step
@@ -71,6 +71,25 @@ class RunResult:
         return not self.counts.of(*OPEN)
 
 
+_UNHURRIED = frozenset({"budget", "deadline", "window"})
+
+
+class OpenHours(Protocol):
+    """When jobs may be sent."""
+
+    def is_open(self, now: float) -> bool:
+        """Whether they may at this instant."""
+        ...
+
+    def next_change(self, now: float) -> float:
+        """The first instant after ``now`` at which that changes."""
+        ...
+
+
+_CLOCK_STEP_S = 60.0  # how late a closing window may be noticed if the clock is set meanwhile
+_SETTLE_GRACE_S = 60.0  # how long beyond the settle delay a run that stops waits for jobs in doubt
+
+
 class Engine:
     """Carries out one visit to a run.
 
@@ -82,6 +101,8 @@ class Engine:
         verify_done: Look whether the stems of jobs that are done are still there, and make again those that are not.
         bounds: What this visit may spend.
         deadline_s: How long this visit may last, or None.
+        window: The hours in which jobs may be sent, or None for any time.
+        is_whole: The feed is the whole manifest: what it does not name has left it.
     """
 
     def __init__(
@@ -94,6 +115,8 @@ class Engine:
         verify_done: bool = False,
         bounds: Bounds | None = None,
         deadline_s: float | None = None,
+        window: OpenHours | None = None,
+        is_whole: bool = True,
     ) -> None:
         self._parts = parts
         self._name = name
@@ -102,6 +125,8 @@ class Engine:
         self._verify_done = verify_done
         self._budget = Budget(bounds or Bounds())
         self._deadline_s = deadline_s
+        self._window = window
+        self._is_whole = is_whole
         self._stopped: Interruption | None = None
         self._error: OrchestratorError | None = None
         self._stop = asyncio.Event()
@@ -201,6 +226,7 @@ class Engine:
                 await self._until_over()
                 await self._dispatcher.stop()
                 await self._submitter.drain()
+                await self._settle_before_leaving()
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as group_error:
@@ -219,6 +245,7 @@ class Engine:
             *(self._verifier.run() for _ in range(settings.heads)),
             self._heartbeat(),
             self._watch_deadline(),
+            self._watch_window(),
         ]
 
     async def _until_over(self) -> None:
@@ -231,6 +258,15 @@ class Engine:
             finally:
                 for waiter in waiters:
                     waiter.cancel()
+
+    async def _settle_before_leaving(self) -> None:
+        """A run that stops by itself brings what is in doubt to an end first; one that is interrupted, or refused, leaves at once."""
+        if self._stopped is None or self._stopped.kind not in _UNHURRIED:
+            return
+        settings = self._parts.settings
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.settle_s + settings.reply_timeout_s + _SETTLE_GRACE_S):
+                await self._settler.drain()
 
     def _is_over(self) -> bool:
         return self._planned_all and self._dispatcher.is_idle and self._dispatcher.in_flight <= self._stuck
@@ -278,7 +314,7 @@ class Engine:
         except OrchestratorError as error:
             self.stop(Interruption("error", str(error)), error)
             return
-        dropped = await ledger.drop_unseen(self._run, self._parts.clock.now())
+        dropped = await ledger.drop_unseen(self._run, self._parts.clock.now()) if self._is_whole else 0
         if dropped:
             await self._report.catch_up()
         sink.emit(PlanFinished(total, dropped))
@@ -289,7 +325,7 @@ class Engine:
         ledger = self._parts.ledger
         if not self._verify_done:
             return await ledger.add(self._run, specs, self._retry)
-        gone = await lost_stems(self._parts, specs)
+        gone = await lost_stems(ledger, self._parts.store, specs, self._parts.settings.heads)
         again = [spec for spec in specs if spec.key in gone]
         rest = [spec for spec in specs if spec.key not in gone]
         jobs = await ledger.add(self._run, again, {JobState.SUCCEEDED, *self._retry}) if again else []
@@ -312,6 +348,15 @@ class Engine:
         if self._deadline_s is not None:
             await self._parts.clock.sleep(self._deadline_s)
             self.stop(Interruption("deadline", f"the deadline of {self._deadline_s:g} s is reached"))
+
+    async def _watch_window(self) -> None:
+        window, clock = self._window, self._parts.clock
+        while window is not None and window.is_open(clock.now()):
+            # In short steps: the machine's clock may be set, and laptops sleep.
+            await clock.sleep(min(max(window.next_change(clock.now()) - clock.now(), 0.0), _CLOCK_STEP_S))
+        if window is not None:
+            opens_at = instant(window.next_change(clock.now()))
+            self.stop(Interruption("window", f"the window {window} is closed; it opens at {opens_at}"))
 
     def _may_send(self, job: Job) -> bool:
         refusal = self._budget.refusal(job)

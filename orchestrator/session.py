@@ -15,26 +15,25 @@ from typing import TYPE_CHECKING
 from orchestrator.budget import Bounds
 from orchestrator.clock import SystemClock
 from orchestrator.errors import ConfigError
+from orchestrator.feed import Feed
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import EndpointSettings, LocalServiceSettings, load_manifest
-from orchestrator.manifest.sources import read
 from orchestrator.model import Holder
-from orchestrator.plan import Planner
 from orchestrator.ports import Parts
 from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.run import Engine
 from orchestrator.settings import EngineSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from orchestrator.cloud.credentials import CredentialSource
     from orchestrator.cloud.service import CloudService
     from orchestrator.events import Event
     from orchestrator.manifest import Manifest
-    from orchestrator.model import JobSpec
-    from orchestrator.ports import Clock, EventSink, Ledger, ObjectStore
+    from orchestrator.ports import Clock, EventSink, Ledger
     from orchestrator.run import RunResult
+    from orchestrator.selection import Selection
     from orchestrator.states import JobState
 
 
@@ -58,16 +57,18 @@ class RunOptions:
         max_failure_percent: Share of failures that stops the run.
         max_cost: Cost that stops the run.
         deadline_s: Longest time of the run.
+        selection: The part of the manifest to carry out; all of it if None.
     """
 
     ledger: str | None = None
     report: str | None = None
-    retry: Collection[JobState] = ()
+    retry: frozenset[JobState] = frozenset()
     verify_done: bool = False
     max_failures: int | None = None
     max_failure_percent: float | None = None
     max_cost: float | None = None
     deadline_s: float | None = None
+    selection: Selection | None = None
 
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
@@ -157,17 +158,6 @@ async def _check_service(ledger: Ledger, location: str, name: str) -> None:
         )
 
 
-async def job_specs(manifest: Manifest, store: ObjectStore | None) -> AsyncGenerator[list[JobSpec]]:
-    """The jobs of a manifest, in batches, as they become known.
-
-    Raises:
-        ManifestError: If a source turns out to be faulty.
-    """
-    planner = Planner(manifest)
-    async for items in read(manifest, store):
-        yield planner.specs(items)
-
-
 def report_path(manifest: Manifest, options: RunOptions) -> str:
     """Where the report goes; ``{run}`` in it becomes the run's id."""
     return str(Path(options.report).resolve()) if options.report else str(manifest.report)
@@ -210,7 +200,7 @@ class Session:
     manifest: Manifest
     parts: Parts
     engine: Engine
-    feed: Callable[[], AsyncGenerator[list[JobSpec]]] = field(repr=False)
+    feed: Feed = field(repr=False)
 
     async def run(self) -> RunResult:
         """Carry out the jobs.
@@ -218,7 +208,7 @@ class Session:
         Raises:
             OrchestratorError: If the ledger or the report cannot be written, or a source is faulty.
         """
-        return await self.engine.run(self.feed())
+        return await self.engine.run(self.feed.specs())
 
 
 @contextlib.asynccontextmanager
@@ -257,8 +247,10 @@ async def open_session(
             verify_done=options.verify_done,
             bounds=bounds(manifest, options),
             deadline_s=options.deadline_s if options.deadline_s is not None else manifest.budget.deadline_s,
+            window=manifest.window,
+            is_whole=options.selection is None or options.selection.is_whole,
         )
-        yield Session(manifest, parts, engine, lambda: job_specs(manifest, service))
+        yield Session(manifest, parts, engine, Feed(manifest, service, options.selection))
 
 
 async def run_manifest(

@@ -80,7 +80,10 @@ class Tracker:
         now = self._clock.monotonic()
         early = self._early_hints.pop(job.job_id, None)
         self._jobs[job.job_id] = Tracked(job, now, float("-inf") if at_once else now, hinted_at=early)
-        self._wake.set()
+        # A job that was accepted just now has not ended: it is seen with the next look. To look at all for each one would cost far more
+        # than sending it.
+        if at_once or early is not None or len(self._jobs) == 1:
+            self._wake.set()
 
     def hint(self, job_id: str) -> None:
         """Somebody says that this job has ended: look soon. It may be so early that the answer to the submit is still on its way."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from orchestrator.model import Job, JobKey, JobSpec, Place, RemoteFile, RemoteJob, Stem
-    from orchestrator.ports import Parts
+    from orchestrator.ports import Ledger, ObjectStore, Parts
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
@@ -141,18 +141,18 @@ class Verifier:
         return await self._store.head(place, key) or Sight.ABSENT
 
 
-async def lost_stems(parts: Parts, specs: Sequence[JobSpec]) -> set[JobKey]:
+async def lost_stems(ledger: Ledger, store: ObjectStore, specs: Sequence[JobSpec], at_once: int) -> set[JobKey]:
     """Of these specs, the keys of those that were done once and whose stems are not all in their bucket any more.
 
     Raises:
         OrchestratorError: If the storage does not answer, or does not let us look.
     """
-    known = await parts.ledger.find([spec.key for spec in specs])
-    slots = asyncio.Semaphore(parts.settings.heads)
+    known = await ledger.find([spec.key for spec in specs])
+    slots = asyncio.Semaphore(at_once)
 
     async def is_lost(job: Job) -> bool:
         async with slots:
-            heads = [await parts.store.head(job.spec.output.place, file.object) for file in job.files]
+            heads = [await store.head(job.spec.output.place, file.object) for file in job.files]
         return None in heads
 
     done = [job for job in known.values() if job.state is JobState.SUCCEEDED]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import orchestrator
-from orchestrator.cli import cancel, fetch_engine, run, schema, serve, status, validate
+from orchestrator.cli import cancel, fetch_engine, plan, run, schema, serve, status, validate
 
 app = typer.Typer(
     help="Bulk voice / background separation from one YAML manifest. Running again is resuming.",
@@ -34,6 +34,7 @@ def _main(
 
 # The list of commands has one line of 80 columns for each.
 app.command("run", short_help="Carry out a manifest; run again to go on.")(run.run)
+app.command("plan", short_help="Show what a run would do, and cost.")(plan.plan)
 app.command("validate", short_help="Check a manifest: every fault, all at once.")(validate.validate)
 app.command("status", short_help="Show where the jobs of a manifest stand.")(status.status)
 app.command("cancel", short_help="Cancel the jobs that are not running yet.")(cancel.cancel)

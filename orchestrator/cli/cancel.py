@@ -20,7 +20,6 @@ def cancel(
     What runs already goes on, and is followed by the next run.
     """
     import asyncio
-    from pathlib import Path
 
     from orchestrator.cancel import cancel_open_jobs
     from orchestrator.manifest import load_manifest
@@ -30,7 +29,7 @@ def cancel(
         async with open_session(loaded, RunOptions(ledger=ledger)) as session:
             return await cancel_open_jobs(session.parts)
 
-    loaded = load_manifest(Path(manifest), read_sets(sets), service=service)
+    loaded = load_manifest(manifest, read_sets(sets), service=service)
     done = asyncio.run(main())
     if json:
         import orjson

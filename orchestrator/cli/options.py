@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orchestrator.selection import Selection
 
 
 def _known_service(given: str | None) -> str | None:
@@ -43,6 +46,28 @@ SetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write the result as JSON to standard output.")]
 VerifyDoneOption = Annotated[bool, typer.Option("--verify-done", help="Look whether the stems of jobs that are done are still there.")]
+
+RetryOption = Annotated[
+    str | None, typer.Option("--retry", metavar="failed|rejected|all", help="Ask again for jobs that ended so before.", show_default=False)
+]
+OnlyOption = Annotated[
+    list[str] | None, typer.Option("--only", metavar="GLOB", help="Only objects whose names match; may be repeated.", show_default=False)
+]
+LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="At most this many objects.", show_default=False)]
+SampleOption = Annotated[str | None, typer.Option("--sample", metavar="1%", help="Only this share of the objects.", show_default=False)]
+
+
+def read_selection(only: list[str] | None, limit: int | None, sample: str | None) -> Selection | None:
+    """The part of the manifest that is meant; None for all of it.
+
+    Raises:
+        ConfigError: If a number is out of range.
+    """
+    if not only and limit is None and sample is None:
+        return None
+    from orchestrator.selection import Selection, parse_share
+
+    return Selection(only, limit, parse_share(sample) if sample is not None else None)
 
 
 def read_sets(given: list[str] | None) -> dict[str, str]:

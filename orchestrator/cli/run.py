@@ -10,10 +10,15 @@ import typer
 from orchestrator.cli.options import (
     JsonOption,
     LedgerOption,
+    LimitOption,
     ManifestArgument,
+    OnlyOption,
+    RetryOption,
+    SampleOption,
     ServiceOption,
     SetOption,
     VerifyDoneOption,
+    read_selection,
     read_sets,
 )
 
@@ -33,9 +38,10 @@ def run(
     report: Annotated[str | None, typer.Option(metavar="FILE", help="Report file, instead of the manifest's.", show_default=False)] = None,
     ledger: LedgerOption = None,
     sets: SetOption = None,
-    retry: Annotated[
-        str | None, typer.Option(metavar="failed|rejected|all", help="Ask again for jobs that ended so before.", show_default=False)
-    ] = None,
+    only: OnlyOption = None,
+    limit: LimitOption = None,
+    sample: SampleOption = None,
+    retry: RetryOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done (same as plan).")] = False,
     verify_done: VerifyDoneOption = False,
     json: JsonOption = False,
@@ -55,18 +61,12 @@ def run(
     Exit codes: 0 all succeeded or nothing to do, 1 some failed, 2 usage or manifest, 3 credentials, 4 ledger or disk,
     5 another run holds the ledger, 6 stopped by a budget or deadline, 7 jobs left unfinished or in doubt, 130 interrupted.
     """
-    from pathlib import Path
-
     from orchestrator.cli.exit_codes import of_result
+    from orchestrator.cli.plan import show_plan
     from orchestrator.cli.readings import read_allowance, read_duration_s, read_retry
     from orchestrator.manifest import load_manifest
     from orchestrator.session import RunOptions
 
-    if dry_run:
-        from orchestrator.cli.plan import show_plan
-
-        show_plan(manifest, service=service, ledger=ledger, sets=sets, verify_done=verify_done, json=json)
-        return
     count, percent = read_allowance(max_failures)
     options = RunOptions(
         ledger=ledger,
@@ -77,11 +77,14 @@ def run(
         max_failure_percent=percent,
         max_cost=max_cost,
         deadline_s=read_duration_s("--deadline", deadline),
+        selection=read_selection(only, limit, sample),
     )
-    loaded = load_manifest(Path(manifest), read_sets(sets), service=service)
+    loaded = load_manifest(manifest, read_sets(sets), service=service)
+    if dry_run:
+        show_plan(loaded, ledger=ledger, selection=options.selection, retry=options.retry, verify_done=verify_done, json=json)
+        return
     result = _carry_out(loaded, options, quiet=quiet, log_json=log_json)
-    summary = _summarise(result)
-    _show(summary, result, json=json, quiet=quiet)
+    _show(_summarise(result), result, json=json, quiet=quiet)
     raise typer.Exit(of_result(result))
 
 

@@ -21,7 +21,6 @@ def status(
 ) -> None:
     """Show the counts per state of the present (or last) run of MANIFEST. Reads the ledger only."""
     import asyncio
-    from pathlib import Path
 
     from orchestrator.ledger import open_ledger
     from orchestrator.manifest import load_manifest
@@ -35,7 +34,7 @@ def status(
         finally:
             await opened.close()
 
-    loaded = load_manifest(Path(manifest), read_sets(sets), service=service)
+    loaded = load_manifest(manifest, read_sets(sets), service=service)
     found = _facts(*asyncio.run(look()))
     if json:
         import orjson

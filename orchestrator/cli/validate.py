@@ -23,19 +23,15 @@ def validate(
     """
     import asyncio
     import sys
-    from pathlib import Path
 
     from orchestrator.cli.exit_codes import ExitCode
     from orchestrator.errors import ManifestError
+    from orchestrator.feed import check
     from orchestrator.manifest import load_manifest
-    from orchestrator.session import local_only_specs
-
-    async def count() -> int:
-        return sum([len(batch) async for batch in local_only_specs(loaded, max_faults=max_faults)])
 
     try:
-        loaded = load_manifest(Path(manifest), read_sets(sets), service=service, max_faults=max_faults)
-        jobs = asyncio.run(count())
+        loaded = load_manifest(manifest, read_sets(sets), service=service, max_faults=max_faults)
+        jobs = asyncio.run(check(loaded, max_faults))
     except ManifestError as error:
         if not json:
             raise

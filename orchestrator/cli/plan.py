@@ -1,0 +1,112 @@
+"""``orchestrator plan``: what a run would do, before anything is sent."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.options import (
+    JsonOption,
+    LedgerOption,
+    LimitOption,
+    ManifestArgument,
+    OnlyOption,
+    RetryOption,
+    SampleOption,
+    ServiceOption,
+    SetOption,
+    VerifyDoneOption,
+    read_selection,
+    read_sets,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.manifest import Manifest
+    from orchestrator.selection import Selection
+    from orchestrator.states import JobState
+
+
+def plan(
+    manifest: ManifestArgument,
+    *,
+    service: ServiceOption = None,
+    ledger: LedgerOption = None,
+    sets: SetOption = None,
+    only: OnlyOption = None,
+    limit: LimitOption = None,
+    sample: SampleOption = None,
+    retry: RetryOption = None,
+    explain: Annotated[
+        str | None,
+        typer.Option("--explain", metavar="OBJECT", help="Show each value of this object's jobs, and who said it.", show_default=False),
+    ] = None,
+    verify_done: VerifyDoneOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Show what a run of MANIFEST would do: jobs, calls, minutes, cost, time. Nothing is sent.
+
+    Exit codes as for run: 0, or 2 to 5 for what keeps the plan from being made.
+    """
+    from orchestrator.cli.readings import read_retry
+    from orchestrator.manifest import load_manifest
+
+    loaded = load_manifest(manifest, read_sets(sets), service=service)
+    if explain is not None:
+        show_explanation(loaded, explain, ledger=ledger, json=json)
+        return
+    selection = read_selection(only, limit, sample)
+    show_plan(loaded, ledger=ledger, selection=selection, retry=read_retry(retry), verify_done=verify_done, json=json)
+
+
+def show_plan(
+    manifest: Manifest,
+    *,
+    ledger: str | None,
+    selection: Selection | None,
+    retry: frozenset[JobState],
+    verify_done: bool,
+    json: bool,
+) -> None:
+    """Make the plan and write it."""
+    import asyncio
+
+    from orchestrator.preview import preview
+    from orchestrator.ui.plan import plan_text
+
+    found = asyncio.run(preview(manifest, ledger=ledger, selection=selection, retry=retry, verify_done=verify_done))
+    if json:
+        import orjson
+
+        content = {**found.forecast.as_dict(), "lost": found.lost}
+        sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    else:
+        sys.stdout.write(plan_text(manifest.name, found))
+
+
+def show_explanation(manifest: Manifest, name: str, *, ledger: str | None, json: bool) -> None:
+    """Write where each value of an object's jobs came from.
+
+    Raises:
+        ConfigError: If no source names the object.
+    """
+    import asyncio
+    from dataclasses import asdict
+
+    from orchestrator.errors import ConfigError
+    from orchestrator.preview import explain_object
+    from orchestrator.ui.plan import explanation_text
+
+    jobs = asyncio.run(explain_object(manifest, name, ledger=ledger))
+    if not jobs:
+        raise ConfigError(
+            f"--explain {name}: no source of {manifest.path} names this object. Write its key as in the bucket, without a slash."
+        )
+    if json:
+        import orjson
+
+        content = [{"key": job.spec.key, "variant": job.variant, "values": [asdict(value) for value in job.values]} for job in jobs]
+        sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    else:
+        sys.stdout.write(explanation_text(jobs))

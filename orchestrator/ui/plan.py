@@ -1,0 +1,81 @@
+"""A plan, and the explanation of a job, as text for people."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from orchestrator.forecast import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.explain import ExplainedJob
+    from orchestrator.preview import Preview
+
+_TITLES = {
+    Standing.NEW: "new",
+    Standing.CHANGED: "changed",
+    Standing.UNFINISHED: "unfinished",
+    Standing.FAILED: "failed",
+    Standing.LOST: "lost",
+    Standing.DONE: "done",
+}
+_MAX_LOST = 10  # names that are told; --json has all
+
+
+def plan_text(name: str, preview: Preview) -> str:
+    """The plan as a table, its price, and what one must know about the numbers."""
+    forecast = preview.forecast
+    facts = forecast.as_dict()
+    shown = [how for how in Standing if forecast.totals[how] or how in (Standing.NEW, Standing.DONE)]
+    lines = [f"plan of {name}: {facts['jobs']['to_do']:,} of {facts['jobs']['total']:,} jobs to do", ""]
+    lines.append(f"{'':<26}" + "".join(f"{_TITLES[how]:>11}" for how in shown))
+    lines.append(_row("all", forecast.totals, shown))
+    lines += [_row(f"level {level}", forecast.by_level[level], shown) for level in sorted(forecast.by_level, reverse=True)]
+    if len(forecast.by_source) > 1:
+        lines += [_row(source, counts, shown) for source, counts in forecast.by_source.items()]
+    calls = facts["calls"]
+    lines += ["", f"calls     {calls['submit']:,} submits, about {calls['query']:,} queries, {calls['head']:,} heads"]
+    lines.append(f"output    {_minutes(forecast.output_minutes)}")
+    lines.append(f"cost      {_cost(preview)}")
+    lines.append(
+        f"time      at least {timedelta(seconds=round(forecast.at_least_s))} under the limits; the service's own work comes on top"
+    )
+    lines += [f"note      {note}" for note in forecast.notes()]
+    lines += [f"lost      {name}: done, and its stems are gone; it would be made again" for name in preview.lost[:_MAX_LOST]]
+    if len(preview.lost) > _MAX_LOST:
+        lines.append(f"lost      ... and {len(preview.lost) - _MAX_LOST:,} more")
+    return "\n".join(lines) + "\n"
+
+
+def _row(title: str, counts: Mapping[str, int], shown: Sequence[Standing]) -> str:
+    return f"{title[:25]:<26}" + "".join(f"{counts[how]:>11,}" for how in shown)
+
+
+def _minutes(minutes: float | None) -> str:
+    return "of unknown length" if minutes is None else f"about {minutes:,.1f} minutes"
+
+
+def _cost(preview: Preview) -> str:
+    forecast = preview.forecast
+    price = forecast.manifest.price
+    if forecast.cost is None:
+        return "unknown"
+    if not forecast.cost:
+        return "nothing"
+    return f"about {forecast.cost:,.2f} {price.currency}, at {price.per_minute:g} per minute of output"
+
+
+def explanation_text(jobs: Sequence[ExplainedJob]) -> str:
+    """Each value of the jobs, and who said it."""
+    blocks: list[str] = []
+    for job in jobs:
+        variant = f" ({job.variant})" if job.variant else ""
+        lines = [f"{job.spec.media.key}{variant}: job {job.spec.key}"]
+        width = max(len(value.name) for value in job.values)
+        for value in job.values:
+            note = f"  {value.note}" if value.note else ""
+            lines.append(f"  {value.name:<{width}}  {value.value or '-'}  [{value.origin}]{note}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"

@@ -14,7 +14,7 @@ def main() -> NoReturn:
     from orchestrator.errors import OrchestratorError
 
     try:
-        app()
+        app(prog_name="orchestrator")  # also as `python -m orchestrator`
     except OrchestratorError as error:
         complain(str(error))
         raise SystemExit(of_error(error)) from None

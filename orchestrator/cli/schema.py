@@ -9,7 +9,7 @@ import typer
 
 
 def schema(
-    what: Annotated[str, typer.Argument(metavar="[manifest|report]", help="The manifest, or one row of the report.")] = "manifest",
+    what: Annotated[str, typer.Argument(metavar="manifest|report", help="The manifest, or one row of the report.")] = "manifest",
 ) -> None:
     """Write the JSON Schema of the manifest (for editors) or of the report's rows."""
     import orjson

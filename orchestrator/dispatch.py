@@ -193,10 +193,10 @@ class Dispatcher:
                 continue
             pause_s = self._paused_until - self._clock.monotonic()
             has_place = self._in_flight < self._settings.in_flight and self._room() > 0
-            if self._queue and has_place and pause_s <= 0:
+            if len(self._queue) and has_place and pause_s <= 0:
                 return
             self._on_quiet()
-            due_s = pause_s if self._queue and has_place and pause_s > 0 else self._next_due_in_s()
+            due_s = pause_s if len(self._queue) and has_place and pause_s > 0 else self._next_due_in_s()
             await self._wait(due_s)
 
     async def _wait(self, delay_s: float | None) -> None:
@@ -205,15 +205,18 @@ class Dispatcher:
             async with asyncio.timeout(None if delay_s is None else max(delay_s, 0.001)):
                 await self._wake.wait()
 
+    def _is_stopped(self) -> bool:
+        return self._stopping
+
     async def _wait_for_service(self) -> None:
         """The service is down: ask for something harmless now and then, instead of sending jobs into the dark."""
         self._sink.emit(SubmitPaused(f"the service does not answer; asking now and then until it does ({self._breaker.reason})", None))
-        while self._breaker.is_open and not self._stopping:
+        while self._breaker.is_open and not self._is_stopped():
             deadline = self._clock.monotonic() + self._breaker.next_probe_in_s()
-            while not self._stopping and (left_s := deadline - self._clock.monotonic()) > 0:
+            while not self._is_stopped() and (left_s := deadline - self._clock.monotonic()) > 0:
                 await self._wait(left_s)
                 self._wake.clear()
-            if not self._stopping and await self._probe():
+            if not self._is_stopped() and await self._probe():
                 self._breaker.succeeded()
                 self._sink.emit(SubmitResumed())
 

@@ -101,7 +101,7 @@ class PollPlan:
             batch = self._candidates(followed, run_s, now)
             if self._is_worth(batch, run_s, now):
                 return Round(tuple(tracked for _, tracked in batch))
-            step_s = max(min(run_s / 20, 1.0), self._settings.poll_min_s / 4)
+            step_s = max(min(run_s / 20, 5.0), self._settings.poll_min_s / 4)
             again_in_s = step_s if again_in_s is None else min(again_in_s, step_s)
         return Round(again_in_s=again_in_s)
 

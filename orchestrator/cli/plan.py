@@ -100,9 +100,7 @@ def show_explanation(manifest: Manifest, name: str, *, ledger: str | None, json:
 
     jobs = asyncio.run(explain_object(manifest, name, ledger=ledger))
     if not jobs:
-        raise ConfigError(
-            f"--explain {name}: no source of {manifest.path} names this object. Write its key as in the bucket, without a slash."
-        )
+        raise ConfigError(f"--explain {name}: no source of {manifest.path} names this object. Write its key as in the bucket.")
     if json:
         import orjson
 

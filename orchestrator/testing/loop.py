@@ -12,7 +12,8 @@ import selectors
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+    from contextvars import Context
 
 _T = TypeVar("_T")
 
@@ -78,7 +79,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._is_dead = True
         self.set_exception_handler(lambda _loop, _context: None)
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]  # the argument types of a callback are asyncio's business
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         """As asyncio's; a dead loop takes it and does nothing."""
         if self._is_dead:
             return asyncio.Handle(callback, args, self, context)
@@ -132,5 +135,5 @@ def kill(loop: VirtualTimeLoop) -> None:
     for task in asyncio.all_tasks(loop):
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to end a task unheard
         with contextlib.suppress(BaseException):
-            task.get_coro().close()  # type: ignore[union-attr]
+            task.get_coro().close()
     loop.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,8 @@ def plan_text(name: str, preview: Preview) -> str:
     lines += ["", f"calls     {calls['submit']:,} submits, about {calls['query']:,} queries, {calls['head']:,} heads"]
     lines.append(f"output    {_minutes(forecast.output_minutes)}")
     lines.append(f"cost      {_cost(preview)}")
-    lines.append(
-        f"time      at least {timedelta(seconds=round(forecast.at_least_s))} under the limits; the service's own work comes on top"
-    )
+    at_least = timedelta(seconds=math.ceil(forecast.at_least_s))
+    lines.append(f"time      at least {at_least} under the limits; the service's own work comes on top")
     lines += [f"note      {note}" for note in forecast.notes()]
     lines += [f"lost      {name}: done, and its stems are gone; it would be made again" for name in preview.lost[:_MAX_LOST]]
     if len(preview.lost) > _MAX_LOST:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import ManifestError, PlanError
+from orchestrator.manifest.sources import read
 from orchestrator.model import AudioConfig, AudioMode, Callback, MediaObject, Operation, Output
-from orchestrator.plan import job_key
+from orchestrator.plan import Planner, job_key
 
 if TYPE_CHECKING:
     from tests.unit.manifest.conftest import Desk
@@ -298,3 +299,13 @@ async def test_origin_names_file_line_and_source(desk: Desk, output: str) -> Non
 async def test_no_outputs_at_all_is_a_fault_when_loading(desk: Desk) -> None:
     with pytest.raises(ManifestError, match="No output is named"):
         await desk.plan("inputs: [{object: a.mp3}]\n")
+
+
+async def test_what_the_planner_keeps_is_small(desk: Desk, output: str) -> None:
+    """A million jobs must fit beside everything else in 200 MB."""
+    desk.write("l.txt", "".join(f"in/{number}.mp3\n" for number in range(30_000)))
+    planner = Planner(desk.load(output + "inputs: [{list: l.txt}]\n"))
+    jobs = sum([len(planner.specs(batch)) async for batch in read(planner.manifest)])
+
+    assert jobs == len(planner) == 30_000
+    assert planner.size_bytes / jobs < 100

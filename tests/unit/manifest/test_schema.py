@@ -104,6 +104,18 @@ def test_the_cookbook_has_its_recipes() -> None:
     assert names >= {"demo", "library", "nightly", "backfill", "two-buckets", "matrix", "from-list", "template-id", "callback"}
 
 
+DOCUMENTS = [ROOT / "docs/manifest.md", ROOT / "docs/cookbook.md"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_example_of_the_documentation_is_accepted_by_editors(path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL)
+
+    assert blocks
+    for block in blocks:
+        assert [error.message for error in VALIDATOR.iter_errors(yaml.load(block, _Core))] == []  # noqa: S506  # derived from SafeLoader
+
+
 @pytest.mark.parametrize("path", [path for path in WRONG if not BEYOND_A_SCHEMA.match(path.name)], ids=lambda path: path.name)
 def test_an_editor_refuses_what_we_refuse(path: Path) -> None:
     assert not _editor_accepts(path)

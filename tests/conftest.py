@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aioresponses import aioresponses
+
+# A developer's shell must not change a result. What chooses tests, or how many, stays.
+OWN_VARIABLES = ("TENCENTCLOUD_", "TCCLI_", "ORCH_", "ORCHESTRATOR_")
+CHOOSING_VARIABLES = ("ORCH_TEST_", "ORCH_SEED", "ORCHESTRATOR_CACHE_DIR")
+for _name in list(os.environ):
+    if _name.startswith(OWN_VARIABLES) and not _name.startswith(CHOOSING_VARIABLES):
+        del os.environ[_name]
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""The whole way with the embedded service: a real file in, two stems out that add up to it."""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import wave
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.separation.cache import CACHE_VARIABLE, cache_dir
+from tests.e2e.playground import BUCKET, Playground
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.engine]
+RATE_HZ = 44_100
+
+
+def write_tone(path: Path, seconds: float = 1.0) -> None:
+    """A short wav file: two tones, one to a side."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(2)
+        out.setsampwidth(2)
+        out.setframerate(RATE_HZ)
+        tones = (math.sin(2 * math.pi * hz * at / RATE_HZ) for at in range(int(seconds * RATE_HZ)) for hz in (220, 330))
+        out.writeframes(b"".join(struct.pack("<h", int(12_000 * tone)) for tone in tones))
+
+
+def samples(path: Path) -> tuple[int, ...]:
+    with wave.open(str(path), "rb") as source:
+        raw = source.readframes(source.getnframes())
+    return struct.unpack(f"<{len(raw) // 2}h", raw)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Playground:
+    """A folder whose manifests use the embedded service, without any credentials."""
+    place = Playground(tmp_path)
+    place.environment = {"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None, CACHE_VARIABLE: str(cache_dir())}
+    return place
+
+
+def test_a_real_file_becomes_two_stems_that_add_up_to_it_and_what_is_broken_or_missing_fails_alone(alone: Playground) -> None:
+    bucket = alone.folder / "media" / BUCKET
+    write_tone(bucket / "in/tone.wav")
+    (bucket / "in/broken.mp3").write_bytes(os.urandom(4000))
+    alone.write(
+        "in/tone.wav", "in/broken.mp3", "in/gone.mp3",
+        service={"local": {"root": "media"}},
+        defaults={
+            "operation": {"audio_mode": "AudioAndBackground", "audio": {"codec": "wav", "samplerate": 44100, "channels": 2}},
+            "output": {"voice": "stems/{stem}/voice.${ext}", "background": "stems/{stem}/background.${ext}"},
+        },
+    )  # fmt: skip
+
+    done = alone.run(limit_s=120)
+
+    assert done.code == 1, done.err
+    rows = {row["input"]["object"]: row for row in alone.rows()}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "in/tone.wav": "succeeded", "in/broken.mp3": "failed", "in/gone.mp3": "failed",
+    }  # fmt: skip
+    assert all(rows[name]["code"] and rows[name]["message"] for name in ("in/broken.mp3", "in/gone.mp3"))
+    assert rows["in/tone.wav"]["media_duration_s"] == pytest.approx(1.0, abs=0.05)
+    mixture, voice, background = (samples(bucket / name) for name in ("in/tone.wav", "stems/tone/voice.wav", "stems/tone/background.wav"))
+    assert len(voice) == len(background) == len(mixture)
+    assert max(abs(one + other - both) for one, other, both in zip(voice, background, mixture, strict=True)) <= 2
+
+
+def test_without_the_engine_a_job_fails_with_the_command_that_mends_it(alone: Playground) -> None:
+    write_tone(alone.folder / "media" / BUCKET / "in/tone.wav", 0.2)
+    alone.write("in/tone.wav", service={"local": {"root": "media"}})
+    alone.environment[CACHE_VARIABLE] = str(alone.folder / "no-engine-here")
+
+    done = alone.run(limit_s=60)
+
+    assert done.code == 1
+    assert "orchestrator fetch-engine" in alone.rows()[0]["message"]

@@ -1,0 +1,324 @@
+"""Every exit code of the table, by the situation that cron meets it in, with one helpful line and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.local.settings import Grant, KeyPair, Pace, Progression
+from tests.e2e.playground import KEYS, Finished, Playground
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.e2e.conftest import Serve
+    from tests.e2e.playground import RunningService
+
+pytestmark = pytest.mark.slow
+
+
+def said(finished: Finished) -> str:
+    """What the command complained about: the last line that it said; a refused command says nothing else."""
+    lines = finished.err.splitlines()
+    assert lines, "nothing was said"
+    assert lines[-1].startswith("orchestrator: "), finished.err
+    return lines[-1]
+
+
+# --- 2: usage, manifest, configuration
+
+
+def test_2_a_faulty_manifest_is_refused_with_every_fault_and_its_place(here: Playground) -> None:
+    here.write({"object": "a.mp3", "levle": 1}, {"object": "b.mp3", "level": 7})
+
+    done = here.run()
+
+    assert done.code == 2
+    assert done.out == ""
+    assert re.search(r"album\.yaml:\d+:\d+: .*levle.*level", done.err), done.err
+    assert re.search(r"album\.yaml:\d+:\d+: .*7", done.err), done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("run", "gone.yaml"), "gone.yaml"),
+        (("run", "album.yaml", "--set", "novalue"), "name=value"),
+        (("run", "album.yaml", "--service", "tencnet"), "local or tencent"),
+        (("run", "album.yaml", "--retry", "everything"), "failed, rejected, all"),
+        (("run", "album.yaml", "--deadline", "soon"), "2h"),
+        (("run", "album.yaml", "--max-failures", "some"), "5%"),
+        (("run", "album.yaml", "--no-such-option"), "--no-such-option"),
+        (("schema", "jobs"), "manifest or report"),
+        (("serve", "--root", "x", "--listen", "here"), "HOST:PORT"),
+    ],
+)
+def test_2_wrong_usage_is_refused_with_the_right_way(here: Playground, arguments: tuple[str, ...], hint: str) -> None:
+    here.write("in/a.mp3")
+
+    done = here.do(*arguments)
+
+    assert done.code == 2
+    assert done.out == ""
+    assert hint in done.err
+
+
+def test_2_a_ledger_of_another_service_is_not_taken_for_this_ones(here: Playground) -> None:
+    here.write("in/a.mp3")
+    assert here.run("-q").code == 0
+
+    done = here.run("--service", "local")
+
+    assert done.code == 2
+    assert "--ledger" in said(done)
+
+
+# --- 3: credentials
+
+
+def test_3_no_credentials_at_all_is_said_with_the_variables_to_set(here: Playground) -> None:
+    here.write("in/a.mp3")
+
+    done = here.run(env={"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None})
+
+    assert done.code == 3
+    assert "TENCENTCLOUD_SECRET_ID" in said(done)
+
+
+def test_3_a_wrong_key_stops_the_run_at_once_without_failing_its_jobs(here: Playground, service: RunningService) -> None:
+    here.write(*(f"in/{number}.mp3" for number in range(30)), limits={"connections": 2, "submit_per_s": 100})
+
+    refused = here.run(env={"TENCENTCLOUD_SECRET_KEY": "wrongSecretKeyExample0123456789"})
+
+    assert refused.code == 3
+    assert "wrongSecret" not in refused.err + refused.out
+    assert "TENCENTCLOUD_SECRET_KEY" in said(refused)
+    assert service.state()["requests"].get("submit", 0) < 30
+    assert here.summary()["jobs"]["planned"] == 30
+    assert here.run().code == 0
+    assert len(service.jobs()) == 30
+
+
+def test_3_a_key_without_the_permission_is_no_key(here: Playground, serve: Serve) -> None:
+    reader = KeyPair(KEYS.secret_id, KEYS.secret_key, grants=(Grant("*", write=False),))
+    there = Playground(here.folder, serve(root=here.folder / "other", credentials=(reader,)))
+    there.write("in/a.mp3")
+
+    done = there.run()
+
+    assert done.code == 3
+    assert "AccessDenied" in said(done)
+
+
+# --- 4: ledger and disk
+
+
+def test_4_a_file_that_is_no_ledger_is_left_alone(here: Playground) -> None:
+    here.write("in/a.mp3")
+    diary = here.folder / "diary.txt"
+    diary.write_text("Dear diary, today I wrote a manifest.\n")
+
+    done = here.run("--ledger", str(diary))
+
+    assert done.code == 4
+    assert "diary.txt" in said(done)
+    assert diary.read_text().startswith("Dear diary")
+
+
+def test_4_a_report_path_that_holds_something_else_is_left_alone(here: Playground) -> None:
+    here.write("in/a.mp3")
+    diary = here.folder / "diary.txt"
+    diary.write_text("Dear diary, today I wrote a manifest.\n")
+
+    done = here.run("--report", str(diary))
+
+    assert done.code == 4
+    assert "diary.txt" in said(done)
+    assert diary.read_text().startswith("Dear diary")
+
+
+def test_4_a_damaged_ledger_is_said_to_be_damaged(here: Playground) -> None:
+    here.write(*(f"in/{number}.mp3" for number in range(40)))
+    assert here.run("-q").code == 0
+    ledger = here.folder / ".orchestrator" / "album.db"
+    content = ledger.read_bytes()
+    ledger.write_bytes(content[:4096] + os.urandom(len(content) - 4096))
+
+    done = here.run()
+
+    assert done.code == 4
+    assert "album.db" in said(done)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of half a megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    made = subprocess.run([mount, "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], check=False, capture_output=True)
+    if made.returncode:
+        pytest.skip(f"no disk can be mounted here: {made.stderr.decode()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_4_a_full_disk_loses_nothing_and_making_room_goes_on(here: Playground, service: RunningService, small_disk: Path) -> None:
+    objects = [f"in/a-rather-long-name-that-fills-the-disk-sooner/{number:05}.mp3" for number in range(1500)]
+    here.write(*objects)
+    ballast = small_disk / "ballast"
+
+    full = here.run("--ledger", str(small_disk / "album.db"))
+
+    assert full.code == 4, full.err[-2000:]
+    assert "o space left" in said(full)
+    sent = len(service.jobs())
+    shutil.copy(small_disk / "album.db", here.folder / "moved.db")
+    assert not ballast.exists()
+    for extra in ("-wal", "-shm"):
+        if (small_disk / f"album.db{extra}").exists():
+            shutil.copy(small_disk / f"album.db{extra}", here.folder / f"moved.db{extra}")
+    again = here.run("--ledger", str(here.folder / "moved.db"), "-q", limit_s=120)
+    assert again.code == 0, again.err
+    assert sent < 1500
+    assert len(service.keys()) == len(set(service.keys())) == 1500
+
+
+def test_4_a_ledger_that_may_not_grow_ends_the_run_with_one_line(here: Playground, service: RunningService) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+    here.write(*(f"in/a-rather-long-name-that-fills-the-disk-sooner/{number:05}.mp3" for number in range(1500)))
+
+    done = here.run(preexec_fn=limit)
+
+    assert done.code == 4, done.err[-2000:]
+    assert "album.db" in said(done)
+
+
+# --- 5: another run
+
+
+def test_5_a_second_run_is_told_who_holds_the_ledger(here: Playground, service: RunningService) -> None:
+    service.pace(Progression(Pace.HOLD))
+    here.write("in/a.mp3")
+    first = here.start("run", here.path.name)
+    first.wait_for("submitted  in/a.mp3")
+
+    second = here.run()
+
+    assert second.code == 5
+    assert f"Process {first.process.pid} on " in said(second)
+    first.kill()
+    service.pace(Progression(Pace.IMMEDIATE))
+    third = here.run()
+    assert third.code == 0, "the lease of a dead holder is taken over"
+    assert len(service.jobs()) == 1
+
+
+# --- 6: budgets and deadlines
+
+
+def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_goes_on(here: Playground, service: RunningService) -> None:
+    service.pace(Progression(Pace.HOLD))
+    here.write("in/a.mp3", "in/b.mp3", limits={"in_flight": 1})
+
+    stopped = here.run("--deadline", "1s")
+
+    assert stopped.code == 6
+    assert "deadline" in said(stopped)
+    assert here.summary()["complete"] is False
+    service.pace(Progression(Pace.IMMEDIATE))
+    assert here.run().code == 0
+    assert len(service.jobs()) == 2
+    assert len(here.reports()) == 1, "it is the same run, and its report goes on"
+    assert len(here.rows()) == 2
+
+
+def test_6_too_many_failures_stop_the_sending(here: Playground, service: RunningService) -> None:
+    service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument"})
+    here.write(*(f"in/{number}.mp3" for number in range(30)), limits={"connections": 1, "submit_per_s": 50})
+
+    done = here.run("--max-failures", "3")
+
+    assert done.code == 6
+    assert "max_failures 3" in said(done)
+    jobs = here.summary()["jobs"]
+    assert 4 <= jobs["rejected"] < 30
+    assert jobs["rejected"] + jobs["planned"] == 30
+
+
+def test_6_the_cost_is_reserved_before_a_job_is_sent(here: Playground, service: RunningService) -> None:
+    """Two stems of four assumed minutes at 0.012: 0.096 for each job, so that ten are allowed."""
+    here.write(*(f"in/{number}.mp3" for number in range(30)))
+    service.pace(Progression(Pace.HOLD))
+
+    done = here.run("--max-cost", "1")
+
+    assert done.code == 6
+    assert "max_cost 1" in said(done)
+    assert len(service.jobs()) == 10
+
+
+# --- 6 and 7: a service that does not answer
+
+
+def test_6_a_service_that_is_down_is_asked_now_and_then_until_the_deadline(here: Playground) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        here.write("in/a.mp3", "in/b.mp3", service={"ci": url, "cos": url})
+
+        done = here.run("--deadline", "4s")
+
+    assert done.code == 6
+    assert f"paused: the service does not answer; asking now and then until it does (POST {url}/jobs: no connection" in done.err
+    assert here.summary()["jobs"]["planned"] == 2
+    assert here.summary()["calls"]["submits"] <= 6, "it is not hammered"
+
+
+def test_6_a_host_that_does_not_exist_is_named(here: Playground) -> None:
+    url = "http://no-such-host.invalid:8080"
+    here.write("in/a.mp3", service={"ci": url, "cos": url})
+
+    done = here.run("--deadline", "4s")
+
+    assert done.code == 6
+    assert "no-such-host.invalid" in done.err
+
+
+def test_7_a_bucket_that_cannot_be_listed_leaves_the_run_to_be_gone_on_with(here: Playground, service: RunningService) -> None:
+    service.spoil({"route": "list_objects", "do": "refuse", "code": "InvalidArgument", "times": 1})
+    service.store("in/a.mp3")
+    here.write({"prefix": "in/"})
+
+    done = here.run()
+
+    assert done.code == 7, done.err
+    assert here.run().code == 0
+
+
+def test_7_a_job_that_the_service_does_not_let_us_look_up_stays_in_doubt(here: Playground, service: RunningService) -> None:
+    service.spoil({"route": "submit", "do": "lose_answer", "times": 1}, {"route": "list", "do": "refuse", "code": "InvalidArgument"})
+    here.write("in/a.mp3", "in/b.mp3", limits={"connections": 1})
+
+    done = here.run()
+
+    assert done.code == 7
+    assert "stay in doubt" in done.err
+    assert "in doubt" in done.out
+    assert service.state()["requests"]["submit"] == 2, "what is in doubt is never sent again unseen"
+    service.spoil()
+    assert here.run().code == 0
+    assert len(service.jobs()) == 2
+    assert sorted(row["adopted"] for row in here.rows()) == [False, True]

@@ -1,0 +1,63 @@
+"""Signals: the first stops in order, the second at once; neither loses or doubles anything."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.local.settings import Pace, Progression
+
+if TYPE_CHECKING:
+    from tests.e2e.playground import Playground, RunningService
+
+pytestmark = pytest.mark.slow
+COUNT = 12
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_leaves_remote_jobs_running_and_the_next_run_continues_the_same_run(
+    here: Playground, service: RunningService, number: signal.Signals
+) -> None:
+    service.pace(Progression(Pace.HOLD))
+    here.write(*(f"in/{index}.mp3" for index in range(COUNT)), limits={"in_flight": 5})
+    going = here.start("run", here.path.name)
+    for _ in range(5):
+        going.wait_for("submitted  in/")
+    going.send(number)
+
+    stopped = going.finish()
+
+    assert stopped.code == 130
+    assert f"interrupted by {number.name}" in stopped.err
+    assert "Run again to go on." in stopped.err.splitlines()[-1]
+    assert Counter(job.state.value for job in service.jobs()) == {"Submitted": 5}
+    first = here.summary()
+    assert (first["exit_code"], first["complete"], first["jobs"]["submitted"], first["jobs"]["planned"]) == (130, False, 5, COUNT - 5)
+
+    service.pace(Progression(Pace.IMMEDIATE))
+    assert here.run().code == 0
+    assert here.summary()["run"] == first["run"]
+    assert len(here.reports()) == 1
+    assert len(here.rows()) == COUNT
+    assert Counter(service.keys()) == Counter(row["key"] for row in here.rows())
+
+
+def test_a_second_signal_stops_at_once_though_an_answer_is_still_awaited(here: Playground, service: RunningService) -> None:
+    service.spoil({"route": "submit", "do": "delay_answer", "delay_s": 25, "times": 1})
+    here.write("in/a.mp3", "in/b.mp3", limits={"connections": 1})
+    going = here.start("run", here.path.name, "--log-json")
+    going.wait_for('"job_sending"')
+    going.send(signal.SIGINT)
+    going.wait_for('"stopping"')
+    going.send(signal.SIGINT)
+
+    stopped = going.finish(15)
+
+    assert stopped.code == 130
+    status = here.do("status", here.path.name, "--json").json()
+    assert status["holder"] is None
+    assert status["jobs"]["submitting"] + status["jobs"]["in_doubt"] + status["jobs"]["planned"] == 2
+    assert len(service.jobs()) <= 1

@@ -1,0 +1,122 @@
+"""Data on standard output, chatter on standard error, progress only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.playground import Playground, RunningService
+
+pytestmark = pytest.mark.slow
+VERBS = ("run", "plan", "validate", "status", "cancel", "serve", "schema", "fetch-engine")
+
+
+def test_a_quiet_run_that_succeeds_says_nothing(here: Playground) -> None:
+    here.write("in/a.mp3")
+
+    done = here.run("--quiet")
+
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert len(here.rows()) == 1
+
+
+def test_json_goes_to_standard_output_alone_and_lines_to_standard_error(here: Playground) -> None:
+    here.write("in/a.mp3")
+
+    done = here.run("--json")
+
+    assert done.json()["jobs"]["succeeded"] == 1
+    assert all(line.startswith("orchestrator: ") for line in done.err.splitlines())
+    assert "\x1b" not in done.err + done.out, "no colours, no cursor movements in a pipe"
+
+
+def test_the_log_is_one_json_object_per_event_in_order(here: Playground, service: RunningService) -> None:
+    service.spoil({"route": "submit", "do": "lose_answer", "times": 1})
+    here.write("in/a.mp3")
+
+    done = here.run("--log-json", "--json")
+
+    events = [json.loads(line) for line in done.err.splitlines()]
+    names = [event["event"] for event in events]
+    assert names[0] == "run_started"
+    wanted = ["job_sending", "job_in_doubt", "job_adopted", "job_ended"]
+    assert [name for name in names if name in wanted] == wanted
+    assert all(event["timestamp"].endswith("Z") for event in events)
+    assert done.json()["jobs"]["succeeded"] == 1
+
+
+def test_a_quiet_run_still_says_what_stops_it(here: Playground) -> None:
+    here.write("in/a.mp3")
+
+    done = here.run("--quiet", env={"TENCENTCLOUD_SECRET_KEY": "wrong"})
+
+    assert done.code == 3
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_reader_who_leaves_early_is_no_error(here: Playground) -> None:
+    shell = ["bash", "-o", "pipefail", "-c", '"$@" | head -1', "sh"]
+
+    done = here.do("schema", "manifest", prefix=shell)
+
+    assert done.code == 0
+    assert done.out == "{\n"
+    assert done.err == ""
+
+
+def test_progress_is_drawn_on_a_terminal_and_taken_away_at_the_end(here: Playground, service: RunningService) -> None:
+    service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 1})
+    here.write(*(f"in/{number}.mp3" for number in range(5)), limits={"connections": 1})
+    main, side = pty.openpty()
+    os.set_blocking(main, False)
+    environment = {**here._environment({}), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    command = [sys.executable, "-m", "orchestrator", "run", here.path.name]
+    process = subprocess.Popen(command, cwd=here.folder, env=environment, stdin=side, stdout=subprocess.PIPE, stderr=side)
+    os.close(side)
+    shown = b""
+    while process.poll() is None:
+        try:
+            shown += os.read(main, 65536)
+        except (BlockingIOError, OSError):
+            process.poll()
+    out = process.communicate()[0].decode()
+    os.close(main)
+
+    text = shown.decode()
+    assert process.returncode == 1
+    assert "jobs/s" in text
+    assert "planned" in text
+    assert "rejected   in/" in text, "what a user should not miss is written above the bars"
+    assert "5 jobs in" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_and_every_option_of_it(here: Playground, verb: str) -> None:
+    done = here.do(verb, "--help")
+
+    assert done.code == 0
+    assert done.err == ""
+    assert done.out.startswith(f"Usage: orchestrator {verb}")
+    options = done.out.partition("Options:")[2].splitlines()
+    named = [index for index, line in enumerate(options) if line.startswith("  -")]
+    for index in named:
+        words = options[index].split("  ", 3)
+        assert len([word for word in words if word.strip()]) > 1 or options[index + 1].startswith("      "), options[index]
+    assert all(len(line) <= 80 for line in done.out.splitlines())
+
+
+def test_the_list_of_verbs_fits_and_none_is_cut_off(here: Playground) -> None:
+    done = here.do("--help")
+
+    assert done.code == 0
+    assert all(f"  {verb} " in done.out for verb in VERBS)
+    assert "..." not in done.out.partition("Commands:")[2]
+    assert here.do("--version").out.startswith("orchestrator 0.")

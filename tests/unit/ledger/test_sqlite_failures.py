@@ -216,6 +216,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_a_limit_on_file_size_ends_in_an_error_and_what_was_recorded_is_safe(path: Path) -> None:
     """A file system that really refuses to write, in a process of its own."""
     process = subprocess.run(  # noqa: ASYNC221  # nothing else runs meanwhile

@@ -70,6 +70,14 @@ class Limiter(Protocol):
         """The rate in force."""
         ...
 
+    def snapshot(self) -> bytes:
+        """What was learned, to be given to :meth:`restore` by a later run."""
+        ...
+
+    def restore(self, raw: bytes | None) -> None:
+        """Go on from a snapshot; None, or one that says nothing any more, changes nothing."""
+        ...
+
 
 class JobService(Protocol):
     """The asynchronous job API of one account.

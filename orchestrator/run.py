@@ -2,7 +2,7 @@
 
 The way of a job, each arrow a call that is made here and nowhere else::
 
-    feed -> ledger.add -> Dispatcher -> Submitter -> Tracker -> Verifier -> report
+    feed -> Intake -> Dispatcher -> Submitter -> Tracker -> Verifier -> report
                               ^             |  |        |          |
                               |   returned  |  |        |          |
                               +-------------+  v        |          |
@@ -21,26 +21,29 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from orchestrator.budget import Bounds, Budget
 from orchestrator.dispatch import Dispatcher
-from orchestrator.errors import Interruption, OrchestratorError
-from orchestrator.events import JobEnded, JobsPlanned, PlanFinished, RunStarted, Stopping
+from orchestrator.errors import Interruption, LedgerError, OrchestratorError
+from orchestrator.events import JobEnded, RunStarted, Stopping
+from orchestrator.intake import Intake
 from orchestrator.model import JobFilter
-from orchestrator.report import Calls, ReportFile, instant
+from orchestrator.report import Calls, ReportFile
 from orchestrator.retry import Breaker
 from orchestrator.settle import Settler
-from orchestrator.states import OPEN, REMOTE, TERMINAL, JobState, Step
+from orchestrator.states import OPEN, REMOTE, TERMINAL, JobState
 from orchestrator.submit import Submitter
 from orchestrator.track import Tracker
-from orchestrator.verify import Verifier, lost_stems
+from orchestrator.verify import Verifier
+from orchestrator.watch import Pulse, watch_deadline, watch_window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
 
     from orchestrator.model import Counts, Job, JobSpec, Place, Run
     from orchestrator.ports import Parts
+    from orchestrator.watch import OpenHours
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +77,6 @@ class RunResult:
 _UNHURRIED = frozenset({"budget", "deadline", "window"})
 
 
-class OpenHours(Protocol):
-    """When jobs may be sent."""
-
-    def is_open(self, now: float) -> bool:
-        """Whether they may at this instant."""
-        ...
-
-    def next_change(self, now: float) -> float:
-        """The first instant after ``now`` at which that changes."""
-        ...
-
-
-_CLOCK_STEP_S = 60.0  # how late a closing window may be noticed if the clock is set meanwhile
 _SETTLE_GRACE_S = 60.0  # how long beyond the settle delay a run that stops waits for jobs in doubt
 
 
@@ -129,8 +119,8 @@ class Engine:
         self._is_whole = is_whole
         self._stopped: Interruption | None = None
         self._error: OrchestratorError | None = None
-        self._stop = asyncio.Event()
         self._planned_all = False
+        self._ended_jobs = 0
         self._stuck = 0  # jobs in doubt that the service does not let us settle
         self._place: Place | None = None  # a bucket to ask about, when probing
         self._changed = asyncio.Event()  # something happened that may have been the last thing
@@ -142,7 +132,7 @@ class Engine:
         if self._stopped is None:
             self._stopped, self._error = why, error
             self._parts.sink.emit(Stopping(why.reason))
-            self._stop.set()
+            self._changed.set()
 
     def hint(self, job_id: str) -> None:
         """Somebody says that a job has ended; it is looked at soon."""
@@ -160,8 +150,10 @@ class Engine:
         parts.sink.emit(RunStarted(run.id, run.report, run.resumed))
         self._build(run)
         await self._report.open()
+        await self._pulse.restore()
         try:
             await self._work(feed)
+            await self._pulse.beat()
             counts = await parts.ledger.counts(run)
             if not counts.of(*OPEN) and self._stopped is None:
                 await parts.ledger.end_run(run, parts.clock.now())
@@ -217,11 +209,24 @@ class Engine:
             may_send=self._may_send,
             on_quiet=self._changed.set,
         )
+        self._intake = Intake(
+            parts,
+            run,
+            retry=self._retry,
+            verify_done=self._verify_done,
+            is_whole=self._is_whole,
+            record=self._record,
+            expect=self._dispatcher.expect,
+            on_jobs=self._sort_in,
+            on_under_way=self._follow,
+            on_dropped=self._report.catch_up,
+        )
+        self._pulse = Pulse(parts, lambda: self._ended_jobs)
 
     async def _work(self, feed: AsyncGenerator[list[JobSpec]]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                await self._resume()
+                await self._intake.resume()
                 tasks = [group.create_task(loop) for loop in self._loops(feed)]
                 await self._until_over()
                 await self._dispatcher.stop()
@@ -236,28 +241,23 @@ class Engine:
         """All that goes on at the same time."""
         settings = self._parts.settings
         return [
-            self._plan(feed),
+            self._take_in(feed),
             self._dispatcher.run(),
             *(self._submitter.send_loop() for _ in range(settings.connections)),
             self._submitter.record_loop(),
             self._settler.run(),
             self._tracker.run(),
             *(self._verifier.run() for _ in range(settings.heads)),
-            self._heartbeat(),
-            self._watch_deadline(),
-            self._watch_window(),
+            self._pulse.run(),
+            watch_deadline(self._parts, self._deadline_s, self.stop),
+            watch_window(self._parts, self._window, self.stop),
         ]
 
     async def _until_over(self) -> None:
         """Return when every job has ended, or the run was stopped."""
-        while not self._stop.is_set() and not self._is_over():
+        while self._stopped is None and not self._is_over():
             self._changed.clear()
-            waiters = [asyncio.ensure_future(event.wait()) for event in (self._changed, self._stop)]
-            try:
-                await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for waiter in waiters:
-                    waiter.cancel()
+            await self._changed.wait()
 
     async def _settle_before_leaving(self) -> None:
         """A run that stops by itself brings what is in doubt to an end first; one that is interrupted, or refused, leaves at once."""
@@ -271,23 +271,27 @@ class Engine:
     def _is_over(self) -> bool:
         return self._planned_all and self._dispatcher.is_idle and self._dispatcher.in_flight <= self._stuck
 
-    # --- stages that are too small for a file
+    # --- edges
 
-    async def _resume(self) -> None:
-        """Take up what was under way when the last visit ended, however it ended."""
-        ledger = self._parts.ledger
-        after_id = 0
-        wanted = {JobState.SUBMITTING, JobState.IN_DOUBT, *REMOTE}
-        while jobs := await ledger.in_states(wanted, after_id):
-            after_id = jobs[-1].id
-            lost = [job for job in jobs if job.state is JobState.SUBMITTING]
-            for job in lost:
-                job.step(Step.LOSE_ANSWER)
-                job.message = "The run ended between the request and the record of its answer."
-            if lost:
-                await self._record(lost)
-            for job in jobs:
+    async def _take_in(self, feed: AsyncGenerator[list[JobSpec]]) -> None:
+        try:
+            await self._intake.take(feed)
+        except LedgerError:
+            raise
+        except OrchestratorError as error:
+            self._fatal(error)
+        else:
+            self._planned_all = True
+            self._changed.set()
+
+    def _sort_in(self, jobs: Sequence[Job]) -> None:
+        """Jobs of the manifest: to the report, to the ready queue, or to be followed, as they stand."""
+        self._report.offer(job for job in jobs if job.row)
+        self._dispatcher.add(job for job in jobs if job.state is JobState.PLANNED)
+        for job in jobs:
+            if job.state in REMOTE:
                 self._follow(job)
+        self._changed.set()
 
     def _follow(self, job: Job) -> None:
         """Take a job that is, or may be, at the service already."""
@@ -296,67 +300,6 @@ class Engine:
                 self._settler.put(job, is_orphan=True)
             else:
                 self._tracker.put(job, at_once=True)
-
-    async def _plan(self, feed: AsyncGenerator[list[JobSpec]]) -> None:
-        """Make the specs of the manifest jobs of the run, as they come."""
-        ledger, sink = self._parts.ledger, self._parts.sink
-        total = 0
-        try:
-            async with contextlib.aclosing(feed):
-                async for specs in feed:
-                    self._dispatcher.expect()
-                    jobs = await self._add(specs)
-                    total += len(jobs)
-                    self._take_planned(jobs)
-                    sink.emit(_tally(jobs))
-                    if self._stop.is_set():
-                        return
-        except OrchestratorError as error:
-            self.stop(Interruption("error", str(error)), error)
-            return
-        dropped = await ledger.drop_unseen(self._run, self._parts.clock.now()) if self._is_whole else 0
-        if dropped:
-            await self._report.catch_up()
-        sink.emit(PlanFinished(total, dropped))
-        self._planned_all = True
-        self._changed.set()
-
-    async def _add(self, specs: list[JobSpec]) -> list[Job]:
-        ledger = self._parts.ledger
-        if not self._verify_done:
-            return await ledger.add(self._run, specs, self._retry)
-        gone = await lost_stems(ledger, self._parts.store, specs, self._parts.settings.heads)
-        again = [spec for spec in specs if spec.key in gone]
-        rest = [spec for spec in specs if spec.key not in gone]
-        jobs = await ledger.add(self._run, again, {JobState.SUCCEEDED, *self._retry}) if again else []
-        return [*jobs, *await ledger.add(self._run, rest, self._retry)]
-
-    def _take_planned(self, jobs: Sequence[Job]) -> None:
-        self._report.offer(job for job in jobs if job.row)
-        self._dispatcher.add(job for job in jobs if job.state is JobState.PLANNED)
-        for job in jobs:
-            if job.state in REMOTE:
-                self._follow(job)
-        self._changed.set()
-
-    async def _heartbeat(self) -> None:
-        while True:
-            await self._parts.clock.sleep(self._parts.settings.heartbeat_s)
-            await self._parts.ledger.heartbeat(self._parts.clock.now())
-
-    async def _watch_deadline(self) -> None:
-        if self._deadline_s is not None:
-            await self._parts.clock.sleep(self._deadline_s)
-            self.stop(Interruption("deadline", f"the deadline of {self._deadline_s:g} s is reached"))
-
-    async def _watch_window(self) -> None:
-        window, clock = self._window, self._parts.clock
-        while window is not None and window.is_open(clock.now()):
-            # In short steps: the machine's clock may be set, and laptops sleep.
-            await clock.sleep(min(max(window.next_change(clock.now()) - clock.now(), 0.0), _CLOCK_STEP_S))
-        if window is not None:
-            opens_at = instant(window.next_change(clock.now()))
-            self.stop(Interruption("window", f"the window {window} is closed; it opens at {opens_at}"))
 
     def _may_send(self, job: Job) -> bool:
         refusal = self._budget.refusal(job)
@@ -376,8 +319,6 @@ class Engine:
             return not error.retryable
         return True
 
-    # --- edges
-
     async def _record(self, jobs: Sequence[Job]) -> None:
         """Save; then write the rows of those that ended."""
         await self._parts.ledger.save(jobs)
@@ -390,6 +331,7 @@ class Engine:
         self._dispatcher.give_back(job)
 
     def _ended(self, job: Job) -> None:
+        self._ended_jobs += 1
         self._budget.ended(job)
         self._dispatcher.ended(job)
         started = job.submitted_at or job.intent_at
@@ -407,13 +349,6 @@ class Engine:
 
     def _calls(self) -> Calls:
         return Calls(self._submitter.sent, self._tracker.queries, self._settler.listings, self._verifier.heads)
-
-
-def _tally(jobs: Sequence[Job]) -> JobsPlanned:
-    new = sum(job.state is JobState.PLANNED for job in jobs)
-    done = sum(job.state is JobState.SUCCEEDED for job in jobs)
-    ended = sum(job.state in TERMINAL for job in jobs) - done
-    return JobsPlanned(new=new, open=len(jobs) - new - done - ended, done=done, ended=ended)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -103,7 +103,7 @@ async def open_service(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIt
         LedgerLocked: If another process serves the same root.
     """
     from orchestrator.cloud.credentials import Discovered, Static
-    from orchestrator.cloud.endpoint import Endpoint
+    from orchestrator.cloud.endpoint import Endpoint, Timeouts
     from orchestrator.cloud.service import CloudService
     from orchestrator.protocol.signature import Credentials
 
@@ -125,7 +125,9 @@ async def open_service(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIt
                 endpoint = Endpoint(ci_url=ci, cos_url=cos)
             case _:
                 pass
-        yield await stack.enter_async_context(CloudService(endpoint, source, clock, connections=manifest.limits.connections))
+        limits = manifest.limits
+        client = CloudService(endpoint, source, clock, connections=limits.connections, timeouts=Timeouts.within(limits.timeout_s))
+        yield await stack.enter_async_context(client)
 
 
 @contextlib.asynccontextmanager
@@ -173,6 +175,7 @@ def engine_settings(manifest: Manifest) -> EngineSettings:
         initial_s=retry.initial_s,
         cap_s=retry.cap_s,
         settle_s=retry.settle_s,
+        reply_timeout_s=limits.timeout_s,
     )
 
 

@@ -62,6 +62,12 @@ class VirtualLimiter:
     def accepted(self) -> None:
         pass
 
+    def snapshot(self) -> bytes:
+        return b""
+
+    def restore(self, raw: bytes | None) -> None:
+        pass
+
 
 @dataclass
 class Recorder:

@@ -109,16 +109,12 @@ class ObjectCalls:
         page = listing.page(self._folders, folder, prefix.encode(), delimiter.encode(), marker.encode(), size)
         contents: list[tuple[str, Content]] = []
         begun = self._parts.clock.monotonic()
-        for raw, _ in page.files:
-            key = raw.decode()
-            if contents and self._parts.clock.monotonic() - begun > HASHING_BUDGET_S:
-                last = contents[-1][0].encode()
+        for described in self._parts.objects.describe(bucket, [(raw.decode(), path) for raw, path in page.files]):
+            contents.append(described)
+            last = described[0].encode()
+            if self._parts.clock.monotonic() - begun > HASHING_BUDGET_S and last != page.last:
                 earlier = [found for found in page.prefixes if found <= last]
-                return listing.Page(page.files[: len(contents)], earlier, truncated=True, last=last), contents
-            try:
-                contents.append((key, self._parts.objects.head(bucket, key)))
-            except Refusal:
-                continue  # it went away between the walk and the look
+                return listing.Page(page.files, earlier, truncated=True, last=last), contents
         return page, contents
 
     # --- objects ---

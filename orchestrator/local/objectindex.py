@@ -16,6 +16,7 @@ from orchestrator.local.objects import Content
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
     from pathlib import Path
 
 SCHEMA = """
@@ -37,19 +38,27 @@ class ObjectIndex:
 
     def recall(self, bucket: str, key: str, stat: os.stat_result) -> Content | None:
         """What is known of a file, if it is still the same one."""
-        sql = "SELECT md5, crc64, content_type, meta FROM objects WHERE bucket = ? AND key = ? AND size = ? AND mtime_ns = ? AND inode = ?"
-        with self._lock:
-            row = self._connection.execute(sql, (bucket, key, stat.st_size, stat.st_mtime_ns, stat.st_ino)).fetchone()
-        if row is None:
-            return None
-        md5, crc, content_type, meta = row
-        return Content(stat.st_size, stat.st_mtime_ns, stat.st_ino, md5, crc, content_type, orjson.loads(meta))
+        known = self.recall_all(bucket, [key]).get(key)
+        return known if known is not None and known.is_of(stat) else None
 
-    def remember(self, bucket: str, key: str, content: Content, meta: bytes) -> None:
-        """Keep what is known of an object."""
-        values = (bucket, key, content.size, content.mtime_ns, content.inode, content.md5, content.crc64, content.content_type, meta)
+    def recall_all(self, bucket: str, keys: Sequence[str]) -> dict[str, Content]:
+        """What was known of these objects; the caller must compare it with their files."""
+        marks = ", ".join("?" * len(keys))
+        sql = f"""SELECT key, size, mtime_ns, inode, md5, crc64, content_type, meta FROM objects
+            WHERE bucket = ? AND key IN ({marks})"""  # noqa: S608 - question marks only
         with self._lock:
-            self._connection.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            rows = self._connection.execute(sql, (bucket, *keys)).fetchall()
+        return {row[0]: Content(row[1], row[2], row[3], row[4], row[5], row[6], orjson.loads(row[7])) for row in rows}
+
+    def remember(self, bucket: str, contents: Sequence[tuple[str, Content]]) -> None:
+        """Keep what is known of objects, ``(key, content)`` each, with one commit."""
+        rows = [
+            (bucket, key, c.size, c.mtime_ns, c.inode, c.md5, c.crc64, c.content_type, orjson.dumps(c.meta or {})) for key, c in contents
+        ]
+        with self._lock:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._connection.execute("COMMIT")
 
     def forget(self, bucket: str, key: str) -> None:
         """Drop what is known of an object."""

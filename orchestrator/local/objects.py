@@ -13,14 +13,12 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-import orjson
-
 from orchestrator.local import objectkeys
 from orchestrator.local.crc import crc64
 from orchestrator.local.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.local.objectindex import ObjectIndex
@@ -49,6 +47,10 @@ class Content:
     crc64: str = ""
     content_type: str = ""
     meta: Mapping[str, str] | None = None
+
+    def is_of(self, stat: os.stat_result) -> bool:
+        """Whether this is still true of a file."""
+        return (self.size, self.mtime_ns, self.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
     @property
     def etag(self) -> str:
@@ -97,6 +99,16 @@ def sums_of(file: BinaryIO) -> Sums:
 def guess_type(key: str) -> str:
     """A media type by the key's extension."""
     return mimetypes.guess_type(key)[0] or "application/octet-stream"
+
+
+def _known_now(key: str, stat: os.stat_result, sums: Sums) -> Content:
+    return Content(stat.st_size, stat.st_mtime_ns, stat.st_ino, sums.md5.hex(), sums.crc64, guess_type(key), {})
+
+
+def _compute(key: str, path: str) -> Content:
+    """Read a listed file through; a link that took its place meanwhile is not followed."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        return _known_now(key, os.fstat(file.fileno()), sums_of(file))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -169,7 +181,7 @@ class Objects:
             _sync_folder(path.parent)
         content_type = content_type or guess_type(key)
         content = Content(stat.st_size, stat.st_mtime_ns, stat.st_ino, sums.md5.hex(), sums.crc64, content_type, dict(meta or {}))
-        self._index.remember(bucket, key, content, orjson.dumps(content.meta))
+        self._index.remember(bucket, [(key, content)])
         return content
 
     def _place_for(self, bucket: str, key: str) -> Path:
@@ -235,8 +247,8 @@ class Objects:
             return known
         sums = sums_of(file)
         file.seek(0)
-        content = Content(stat.st_size, stat.st_mtime_ns, stat.st_ino, sums.md5.hex(), sums.crc64, guess_type(key), {})
-        self._index.remember(bucket, key, content, b"{}")
+        content = _known_now(key, stat, sums)
+        self._index.remember(bucket, [(key, content)])
         return content
 
     def head(self, bucket: str, key: str) -> Content:
@@ -249,6 +261,24 @@ class Objects:
         if file is not None:
             file.close()
         return content
+
+    def describe(self, bucket: str, files: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Content]]:
+        """What is known of listed files, ``(key, path)`` each; those that went away meanwhile are passed over."""
+        known = self._index.recall_all(bucket, [key for key, _ in files])
+        fresh: list[tuple[str, Content]] = []
+        try:
+            for key, path in files:
+                content = known.get(key)
+                try:
+                    if content is None or not content.is_of(os.lstat(path)):
+                        content = _compute(key, path)
+                        fresh.append((key, content))
+                except OSError:
+                    continue  # gone, replaced by a link, or not readable
+                yield key, content
+        finally:
+            if fresh:
+                self._index.remember(bucket, fresh)
 
     def path_of(self, bucket: str, key: str) -> Path | None:
         """The file of an object, or None if there is none."""

@@ -66,6 +66,12 @@ class Timeouts:
     read_s: float = 30.0
     total_s: float = 60.0
 
+    @classmethod
+    def within(cls, total_s: float) -> Timeouts:
+        """The usual bounds, none of them beyond a total."""
+        usual = cls()
+        return cls(min(usual.connect_s, total_s / 2), min(usual.read_s, total_s), total_s)
+
     def __post_init__(self) -> None:
         if min(self.connect_s, self.read_s, self.total_s) <= 0 or self.connect_s >= self.total_s:
             raise ConfigError("Timeouts must be positive, and the one for connecting shorter than the total.")

@@ -34,6 +34,9 @@ class LimitSettings(Part):
     """Jobs that may be at the service, not yet ended, at one time."""
     connections: Annotated[Integer, Field(ge=1, le=10_000)] = 64
     """Connections that are open at one time."""
+    timeout_s: Annotated[Seconds, Field(ge=1, le=600)] = 60
+    """Longest time of one request, its answer included. The last requests of a run that was killed may still arrive that much later, so the
+    next run waits as long before it believes that they did not."""
 
 
 class RetrySettings(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from orchestrator.manifest import Manifest
     from orchestrator.manifest.items import SourceItem
-    from orchestrator.model import JobSpec, ObjectHead, Place
+    from orchestrator.model import Callback, JobSpec, ObjectHead, Place
     from orchestrator.ports import ObjectStore
     from orchestrator.selection import Selection
 
@@ -28,15 +29,22 @@ class Feed:
         store: For prefixes; None if there are none.
         selection: Which objects are wanted; all if None.
         faults: Takes what is wrong, and reading goes on without it. If None, the first faulty batch raises.
+        callback: For jobs whose manifest names no callback of its own.
     """
 
     def __init__(
-        self, manifest: Manifest, store: ObjectStore | None, selection: Selection | None = None, faults: FaultList | None = None
+        self,
+        manifest: Manifest,
+        store: ObjectStore | None,
+        selection: Selection | None = None,
+        faults: FaultList | None = None,
+        callback: Callback | None = None,
     ) -> None:
         self._manifest = manifest
         self._store = store
         self._selection = selection
         self._faults = faults
+        self._callback = callback
         self._planner = Planner(manifest, faults)
 
     @property
@@ -64,7 +72,10 @@ class Feed:
             OrchestratorError: If a bucket cannot be listed.
         """
         async for batch in self.items():
-            yield self._planner.specs(batch)
+            specs = self._planner.specs(batch)
+            if self._callback is not None:
+                specs = [spec if spec.callback else replace(spec, callback=self._callback) for spec in specs]
+            yield specs
 
 
 async def check(manifest: Manifest, max_faults: int) -> int:

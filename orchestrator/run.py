@@ -39,7 +39,7 @@ from orchestrator.verify import Verifier
 from orchestrator.watch import Pulse, watch_deadline, watch_window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 
     from orchestrator.model import Counts, Job, JobSpec, Place, Run
     from orchestrator.ports import Parts
@@ -123,6 +123,7 @@ class Engine:
         self._ended_jobs = 0
         self._stuck = 0  # jobs in doubt that the service does not let us settle
         self._place: Place | None = None  # a bucket to ask about, when probing
+        self._on_hint: Callable[[str], None] = lambda _: None
         self._changed = asyncio.Event()  # something happened that may have been the last thing
 
     # --- from outside
@@ -135,8 +136,8 @@ class Engine:
             self._changed.set()
 
     def hint(self, job_id: str) -> None:
-        """Somebody says that a job has ended; it is looked at soon."""
-        self._tracker.hint(job_id)
+        """Somebody says that a job has ended; it is looked at soon. Before the run is at work, nobody listens."""
+        self._on_hint(job_id)
 
     async def run(self, feed: AsyncGenerator[list[JobSpec]]) -> RunResult:
         """Carry out the jobs of ``feed``, and those that an earlier visit left open.
@@ -177,6 +178,7 @@ class Engine:
             on_ended=self._ended,
             on_fatal=self._fatal,
         )
+        self._on_hint = self._tracker.hint
         self._settler = Settler(
             parts,
             record=self._record,

@@ -8,7 +8,7 @@ import platform
 import random
 import secrets
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.feed import Feed
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import EndpointSettings, LocalServiceSettings, load_manifest
-from orchestrator.model import Holder
+from orchestrator.model import Callback, Holder
 from orchestrator.ports import Parts
 from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.run import Engine
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.cloud.service import CloudService
     from orchestrator.events import Event
     from orchestrator.manifest import Manifest
-    from orchestrator.ports import Clock, EventSink, Ledger
+    from orchestrator.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.run import RunResult
     from orchestrator.selection import Selection
     from orchestrator.states import JobState
@@ -42,6 +42,21 @@ class Silent:
 
     def emit(self, event: Event) -> None:
         """Take one event."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackAddress:
+    """Where a run listens for callbacks.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        url: What the service must call to get there (without the unguessable last part); empty: the address itself.
+    """
+
+    host: str
+    port: int
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,7 @@ class RunOptions:
         max_cost: Cost that stops the run.
         deadline_s: Longest time of the run.
         selection: The part of the manifest to carry out; all of it if None.
+        callbacks: Where to listen for the service's callbacks, or None.
     """
 
     ledger: str | None = None
@@ -69,6 +85,7 @@ class RunOptions:
     max_cost: float | None = None
     deadline_s: float | None = None
     selection: Selection | None = None
+    callbacks: CallbackAddress | None = None
 
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
@@ -131,8 +148,8 @@ async def open_service(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIt
 
 
 @contextlib.asynccontextmanager
-async def hold_ledger(manifest: Manifest, location: str, clock: Clock) -> AsyncIterator[Ledger]:
-    """The ledger of a manifest, with its lease.
+async def hold_ledger(location: str, service: str, clock: Clock) -> AsyncIterator[Ledger]:
+    """The ledger at ``location``, with its lease; it must be about ``service`` (``service_name``), or new.
 
     Raises:
         LedgerLocked: If another run holds it.
@@ -142,7 +159,7 @@ async def hold_ledger(manifest: Manifest, location: str, clock: Clock) -> AsyncI
     ledger = open_ledger(location)
     try:
         await ledger.acquire(Holder(platform.node(), os.getpid(), clock.now(), " ".join(sys.argv[:3])))
-        await _check_service(ledger, location, service_name(manifest, location))
+        await _check_service(ledger, location, service)
         yield ledger
     finally:
         await ledger.close()
@@ -223,37 +240,88 @@ async def open_session(
     Raises:
         OrchestratorError: See ``open_service`` and ``hold_ledger``.
     """
-    from orchestrator.cloud.limiter import AdaptiveLimiter
-
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
+    async with (
+        hold_ledger(location, service_name(manifest, location), clock) as ledger,
+        open_service(manifest, location, clock) as service,
+        make_session(manifest, options, ledger, service, sink=sink or Silent(), clock=clock) as session,
+    ):
+        yield session
+
+
+@contextlib.asynccontextmanager
+async def make_session(
+    manifest: Manifest,
+    options: RunOptions,
+    ledger: Ledger,
+    service: CloudService,
+    *,
+    sink: EventSink,
+    clock: Clock,
+    listed_from: ObjectStore | None = None,
+) -> AsyncIterator[Session]:
+    """Put together what was opened.
+
+    Args:
+        manifest: The manifest.
+        options: What is said beside it.
+        ledger: Its ledger, acquired.
+        service: Who carries out the jobs.
+        sink: Who wants to know.
+        clock: Time.
+        listed_from: Where prefixes are listed, if not at ``service``.
+
+    Raises:
+        ConfigError: If the address for callbacks cannot be listened on.
+    """
+    from orchestrator.cloud.limiter import AdaptiveLimiter
+
     limits = manifest.limits
-    async with hold_ledger(manifest, location, clock) as ledger, open_service(manifest, location, clock) as service:
-        parts = Parts(
-            ledger=ledger,
-            service=service,
-            store=service,
-            submit_limiter=AdaptiveLimiter(limits.submit_per_s, clock),
-            query_limiter=AdaptiveLimiter(limits.query_per_s, clock),
-            list_limiter=AdaptiveLimiter(limits.query_per_s, clock),
-            clock=clock,
-            rng=random.Random(),  # noqa: S311 - jitter, not a secret
-            sink=sink or Silent(),
-            is_transient=is_transient_job_code,
-            settings=engine_settings(manifest),
-        )
-        engine = Engine(
-            parts,
-            name=manifest.name,
-            report=report_path(manifest, options),
-            retry=options.retry,
-            verify_done=options.verify_done,
-            bounds=bounds(manifest, options),
-            deadline_s=options.deadline_s if options.deadline_s is not None else manifest.budget.deadline_s,
-            window=manifest.window,
-            is_whole=options.selection is None or options.selection.is_whole,
-        )
-        yield Session(manifest, parts, engine, Feed(manifest, service, options.selection))
+    parts = Parts(
+        ledger=ledger,
+        service=service,
+        store=service,
+        submit_limiter=AdaptiveLimiter(limits.submit_per_s, clock),
+        query_limiter=AdaptiveLimiter(limits.query_per_s, clock),
+        list_limiter=AdaptiveLimiter(limits.query_per_s, clock),
+        clock=clock,
+        rng=random.Random(),  # noqa: S311 - jitter, not a secret
+        sink=sink,
+        is_transient=is_transient_job_code,
+        settings=replace(engine_settings(manifest), has_callbacks=options.callbacks is not None),
+    )
+    engine = Engine(
+        parts,
+        name=manifest.name,
+        report=report_path(manifest, options),
+        retry=options.retry,
+        verify_done=options.verify_done,
+        bounds=bounds(manifest, options),
+        deadline_s=options.deadline_s if options.deadline_s is not None else manifest.budget.deadline_s,
+        window=manifest.window,
+        is_whole=options.selection is None or options.selection.is_whole,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        callback = None
+        if options.callbacks is not None:
+            callback = await _listen(stack, options.callbacks, ledger, engine)
+        yield Session(manifest, parts, engine, Feed(manifest, listed_from or service, options.selection, callback=callback))
+
+
+async def _listen(stack: contextlib.AsyncExitStack, address: CallbackAddress, ledger: Ledger, engine: Engine) -> Callback:
+    """Listen for callbacks; gives what jobs must carry so that the service calls here.
+
+    The unguessable part stays the same from run to run: jobs that are still at the service call the address that they were sent with.
+    """
+    from orchestrator.cloud.hooks import CallbackListener, new_token
+
+    token = (await ledger.recall("callback.token") or new_token().encode()).decode()
+    await ledger.remember("callback.token", token.encode())
+    listener = await stack.enter_async_context(CallbackListener(address.host, address.port, token, engine.hint))
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    base = address.url or f"http://{host}:{listener.port}"
+    return Callback(url=f"{base.rstrip('/')}/{token}", format="JSON")
 
 
 async def run_manifest(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
 from orchestrator.states import JobState
+
+if TYPE_CHECKING:
+    from orchestrator.session import CallbackAddress
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _RETRY = {
@@ -61,3 +65,33 @@ def read_retry(text: str | None) -> frozenset[JobState]:
         return _RETRY[text]
     except KeyError:
         raise ConfigError(f"--retry {text}: write one of {', '.join(_RETRY)}.") from None
+
+
+def read_address(option: str, text: str) -> tuple[str, int]:
+    """Host and port of ``127.0.0.1:8080`` or ``[::1]:8080``.
+
+    Raises:
+        ConfigError: If it is no such thing.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:  # the largest port there is
+        raise ConfigError(f"{option} {text}: write it as HOST:PORT, for example 127.0.0.1:8080 (port 0 takes a free one).")
+    return host.strip("[]"), int(port)
+
+
+def read_callbacks(listen: str | None, url: str | None) -> CallbackAddress | None:
+    """Where to listen for callbacks, of ``--callback-listen`` and ``--callback-url``.
+
+    Raises:
+        ConfigError: If one of them is no address, or the second stands alone.
+    """
+    if listen is None:
+        if url is not None:
+            raise ConfigError("--callback-url needs --callback-listen HOST:PORT: where callbacks arrive on this machine.")
+        return None
+    if url is not None and not re.match(r"https?://[^/]", url):
+        raise ConfigError(f"--callback-url {url}: write an address that begins with http:// or https://.")
+    from orchestrator.session import CallbackAddress
+
+    host, port = read_address("--callback-listen", listen)
+    return CallbackAddress(host, port, url or "")

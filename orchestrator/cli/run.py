@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,6 +55,16 @@ def run(
     max_cost: Annotated[
         float | None, typer.Option(metavar="40", help="Stop sending before the estimated cost passes this (exit 6).", show_default=False)
     ] = None,
+    callback_listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Listen for the service's callbacks: fewer queries.", show_default=False)
+    ] = None,
+    callback_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="How the service reaches that address from outside.", show_default=False)
+    ] = None,
+    rehearse: Annotated[
+        Path | None,
+        typer.Option(metavar="FAULTS", help="Play this script of faults on simulated work (free).", show_default=False),
+    ] = None,
 ) -> None:
     """Submit the jobs of MANIFEST, follow them to their end and write the report.
 
@@ -63,7 +74,7 @@ def run(
     """
     from orchestrator.cli.exit_codes import of_result
     from orchestrator.cli.plan import show_plan
-    from orchestrator.cli.readings import read_allowance, read_duration_s, read_retry
+    from orchestrator.cli.readings import read_allowance, read_callbacks, read_duration_s, read_retry
     from orchestrator.manifest import load_manifest
     from orchestrator.session import RunOptions
 
@@ -78,14 +89,38 @@ def run(
         max_cost=max_cost,
         deadline_s=read_duration_s("--deadline", deadline),
         selection=read_selection(only, limit, sample),
+        callbacks=read_callbacks(callback_listen, callback_url),
     )
     loaded = load_manifest(manifest, read_sets(sets), service=service)
     if dry_run:
         show_plan(loaded, ledger=ledger, selection=options.selection, retry=options.retry, verify_done=verify_done, json=json)
         return
+    if rehearse is not None:
+        raise typer.Exit(_rehearse(loaded, options, rehearse, quiet=quiet, log_json=log_json, json=json))
     result = _carry_out(loaded, options, quiet=quiet, log_json=log_json)
     _show(_summarise(result), result, json=json, quiet=quiet)
     raise typer.Exit(of_result(result))
+
+
+def _rehearse(manifest: Manifest, options: RunOptions, script: Path, *, quiet: bool, log_json: bool, json: bool) -> int:
+    """Rehearse, and write the verdict; gives the exit code: 7 if anything was doubled or lost, else the run's own."""
+    import asyncio
+    from contextlib import ExitStack
+
+    from orchestrator.cli.exit_codes import ExitCode, of_result
+    from orchestrator.rehearse import rehearse, verdict_text
+
+    with ExitStack() as stack:
+        sink = _sink(stack, quiet=quiet, log_json=log_json)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            result, verdict = runner.run(rehearse(manifest, options, script, sink=sink))
+    if json:
+        import orjson
+
+        sys.stdout.buffer.write(orjson.dumps(verdict.as_dict(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    else:
+        sys.stdout.write(verdict_text(verdict))
+    return of_result(result) if verdict.is_good else ExitCode.UNFINISHED
 
 
 def _carry_out(manifest: Manifest, options: RunOptions, *, quiet: bool, log_json: bool) -> RunResult:

@@ -24,13 +24,14 @@ def serve(
     import asyncio
     import os
 
+    from orchestrator.cli.readings import read_address
     from orchestrator.cli.stopping import stop_on_signals
     from orchestrator.clock import SystemClock
     from orchestrator.local.keys import keys_for
     from orchestrator.local.service import LocalService
     from orchestrator.local.settings import LocalSettings
 
-    host, port = read_address(listen)
+    host, port = read_address("--listen", listen)
     keys = keys_for(root, os.environ)
 
     async def main() -> None:
@@ -43,17 +44,3 @@ def serve(
                 await over.wait()
 
     asyncio.run(main())
-
-
-def read_address(text: str) -> tuple[str, int]:
-    """Host and port of ``127.0.0.1:8080`` or ``[::1]:8080``.
-
-    Raises:
-        ConfigError: If it is no such thing.
-    """
-    from orchestrator.errors import ConfigError
-
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(f"--listen {text}: write it as HOST:PORT, for example 127.0.0.1:8080 (port 0 takes a free one).")
-    return host.strip("[]"), int(port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.options import JsonOption, LedgerOption, ManifestArgument, ServiceOption, SetOption, read_sets
@@ -25,12 +26,13 @@ def status(
     from orchestrator.ledger import open_ledger
     from orchestrator.manifest import load_manifest
     from orchestrator.session import ledger_path
+    from orchestrator.watch import PULSE
 
-    async def look() -> tuple[Run | None, Counts | None, Holder | None]:
+    async def look() -> tuple[Run | None, Counts | None, Holder | None, bytes | None]:
         opened = open_ledger(ledger_path(loaded, ledger), read_only=True)
         try:
             run = await opened.last_run()
-            return run, await opened.counts(run) if run else None, await opened.holder()
+            return run, await opened.counts(run) if run else None, await opened.holder(), await opened.recall(PULSE)
         finally:
             await opened.close()
 
@@ -44,16 +46,24 @@ def status(
         sys.stdout.write(_text(found))
 
 
-def _facts(run: Run | None, counts: Counts | None, holder: Holder | None) -> dict[str, Any]:
-    from orchestrator.report import instant
-    from orchestrator.states import JobState
+def _facts(run: Run | None, counts: Counts | None, holder: Holder | None, pulse: bytes | None) -> dict[str, Any]:
+    import orjson
 
+    from orchestrator.report import instant
+    from orchestrator.states import OPEN, JobState
+
+    beat = orjson.loads(pulse) if pulse and holder else {}
+    rate = beat.get("rate_per_s")
+    left = counts.of(*OPEN) if counts else 0
     return {
         "run": run.id if run else None,
         "open": bool(run and run.resumed),
         "report": run.report if run else None,
         "opened_at": instant(run.opened_at) if run else None,
         "holder": {"host": holder.host, "pid": holder.pid, "since": instant(holder.since)} if holder else None,
+        "ended_per_s": rate,
+        "submit_per_s": beat.get("submit_per_s"),
+        "eta_s": round(left / rate) if rate else None,
         "jobs": {
             "total": counts.total if counts else 0,
             "skipped": counts.skipped if counts else 0,
@@ -70,4 +80,7 @@ def _text(found: dict[str, Any]) -> str:
     going = f"worked on by process {holder['pid']} on {holder['host']}" if holder else idle
     lines = [f"run {found['run']}: {going}"]
     lines += [f"  {state.replace('_', ' '):<11}{number:>9,}" for state, number in found["jobs"].items() if number]
+    if found["ended_per_s"] is not None:
+        eta = f", about {timedelta(seconds=found['eta_s'])} left" if found["eta_s"] is not None else ""
+        lines.append(f"{found['ended_per_s']:g} jobs/s end{eta}; at most {found['submit_per_s']:g} jobs/s are sent")
     return "\n".join([*lines, f"report: {found['report']}"]) + "\n"

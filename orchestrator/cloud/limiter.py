@@ -33,8 +33,8 @@ _HOLD_S = 2.0
 _RECOVER_PER_S = 0.02
 # The rate never falls below this share of the ceiling: something must be sent to notice that the service has recovered.
 _FLOOR_SHARE = 0.01
-# What was learned longer ago says nothing about the service now.
-_FORGET_AFTER_S = 900.0
+# Long enough for the next nightly run to begin where the last one ended; what is older says nothing about the service now.
+_FORGET_AFTER_S = 48 * 3600.0
 
 
 class _Window(Throttler):

@@ -230,7 +230,7 @@ async def test_a_silence_that_begins_while_somebody_waits_holds_for_the_one_who_
     assert clock.time >= start + 60.0
 
 
-async def test_what_was_learned_is_remembered_for_a_short_while() -> None:
+async def test_what_was_learned_is_remembered_until_the_next_night() -> None:
     clock = StepClock()
     limiter = AdaptiveLimiter(100, clock)
     limiter.throttled(20.0)
@@ -239,7 +239,7 @@ async def test_what_was_learned_is_remembered_for_a_short_while() -> None:
     clock.time += 10.0
     soon = AdaptiveLimiter(100, clock)
     soon.restore(kept)
-    clock.time += 3600.0
+    clock.time += 3 * 86400.0
     late = AdaptiveLimiter(100, clock)
     late.restore(kept)
 

@@ -28,12 +28,12 @@ KINDS = ("csv", "txt")
 
 async def _plan(folder: Path) -> tuple[int, float]:
     """Plan everything; how many jobs, and when the first batch was there."""
+    from orchestrator.feed import Feed
     from orchestrator.manifest import load_manifest
-    from orchestrator.session import job_specs
 
     begun = perf_counter()
     jobs, first_s = 0, 0.0
-    async for specs in job_specs(load_manifest(folder / "bench.yaml", {}), None):
+    async for specs in Feed(load_manifest(folder / "bench.yaml", {}), None).specs():
         first_s = first_s or perf_counter() - begun
         jobs += len(specs)
     return jobs, first_s

@@ -46,10 +46,10 @@ async def make(folder: Path, jobs: int, *, leave_open: bool) -> None:
     from bench_engine import write_list
 
     from orchestrator.clock import SystemClock
+    from orchestrator.feed import Feed
     from orchestrator.ledger import open_ledger
     from orchestrator.model import Holder
     from orchestrator.report import ReportFile
-    from orchestrator.session import job_specs
 
     manifest, clock = write_list(folder, jobs), SystemClock()
     ledger = open_ledger(folder / "bench.db")
@@ -57,7 +57,7 @@ async def make(folder: Path, jobs: int, *, leave_open: bool) -> None:
     await ledger.remember("service", b"tencent")
     run = await ledger.begin_run("bench", clock.now(), str(folder / "{run}.jsonl"))
     waiting: list[JobSpec] = []
-    async for specs in job_specs(manifest, None):
+    async for specs in Feed(manifest, None).specs():
         waiting += specs
         if len(waiting) >= BATCH:
             await _finish(ledger, await ledger.add(run, waiting), clock.now())
@@ -145,8 +145,8 @@ async def start_again(url: str, folder: Path, waited: dict[str, float]) -> dict[
     import bench_engine
 
     from orchestrator import report
+    from orchestrator.feed import Feed
     from orchestrator.manifest import load_manifest
-    from orchestrator.session import job_specs
     from orchestrator.settings import EngineSettings
 
     with stopwatch(waited, "load manifest"):
@@ -166,7 +166,7 @@ async def start_again(url: str, folder: Path, waited: dict[str, float]) -> dict[
     sink, settings = bench_engine.Count(), EngineSettings()
     async with bench_engine.engine(url, folder / "bench.db", sink, settings, seen_through=through) as engine:
         waited["open ledger"] = perf_counter() - begun
-        result = await engine.run(timed_feed(job_specs(manifest, None), waited))
+        result = await engine.run(timed_feed(Feed(manifest, None).specs(), waited))
     return {"total": result.counts.total, "skipped": result.counts.skipped, "complete": result.is_complete}
 
 

@@ -93,12 +93,12 @@ async def planned(url: str, jobs: int, connections: int, folder: Path) -> None:
     """The engine, from a list file."""
     import bench_engine
 
-    from orchestrator.session import job_specs
+    from orchestrator.feed import Feed
 
     manifest = bench_engine.write_list(folder, jobs)
     settings = bench_engine.submit_only(jobs, connections)
     async with bench_engine.engine(url, folder / "bench.db", bench_engine.Count(goal=jobs), settings) as engine:
-        await engine.run(job_specs(manifest, None))
+        await engine.run(Feed(manifest, None).specs())
 
 
 def work_of(kind: str, options: argparse.Namespace, folder: Path) -> Callable[[], Coroutine[None, None, None]]:

@@ -25,9 +25,10 @@ def ready(session: Session, run: Run, lane: tuple[int, str], limit: int, without
     """Planned jobs of one level and share whose time has come."""
     level, share = lane
     # As many more as are to be left out, from the index alone: a list of thousands of ids in the statement would cost more.
+    is_due = jobs.c.not_before + 0 <= micros(now)  # "+ 0": else SQLite takes the index by instant, and sorts all that is due
     queue = (
         select(jobs.c.id, jobs.c.seq)
-        .where(is_planned, jobs.c.visit == run.visit, jobs.c.level == level, jobs.c.share == share, jobs.c.not_before <= micros(now))
+        .where(is_planned, jobs.c.visit == run.visit, jobs.c.level == level, jobs.c.share == share, is_due)
         .order_by(jobs.c.seq)
         .limit(limit + len(without))
     )

@@ -121,10 +121,20 @@ def _partial(name: str, *columns: object, where: object) -> Index:
     return Index(name, *columns, sqlite_where=where, postgresql_where=where)  # type: ignore[arg-type]  # columns or expressions
 
 
-ready_index = _partial("jobs_ready", jobs.c.visit, jobs.c.level, jobs.c.share, jobs.c.seq, jobs.c.not_before, where=and_(is_planned))
+# ``state`` stands in them too, although it is always the same: without it SQLite reads every row to see that.
+ready_index = _partial(
+    "jobs_ready",
+    jobs.c.visit,
+    jobs.c.level,
+    jobs.c.share,
+    jobs.c.seq,
+    jobs.c.not_before,
+    jobs.c.state,
+    where=and_(is_planned),
+)
 """The ready queue of each level and share, in its order; a job that must wait is passed over without reading its row."""
-due_index = _partial("jobs_due", jobs.c.visit, jobs.c.not_before, jobs.c.run_no, where=and_(is_planned))
-"""When the next one is ready."""
+due_index = _partial("jobs_due", jobs.c.visit, jobs.c.not_before, jobs.c.run_no, jobs.c.state, where=and_(is_planned))
+"""When the next one is ready, and how many are planned."""
 in_flight_index = _partial("jobs_in_flight", jobs.c.state, jobs.c.run_no, where=and_(is_in_flight))
 row_index = _partial("jobs_by_row", jobs.c.run_no, jobs.c.row, jobs.c.state, jobs.c.skipped, where=and_(has_row))
 """The report, in its order, and the counts of what has ended."""

@@ -1,0 +1,101 @@
+"""No everyday question reads a whole table: a ledger of a million jobs answers like a small one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from sqlalchemy import event
+
+from orchestrator.ledger import open_ledger
+from orchestrator.states import REMOTE, JobState, Step
+from orchestrator.testing.builders import make_holder, make_specs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.model import Run
+
+    Call = Callable[[SqlLedger, Run], Awaitable[object]]
+
+T0 = 1_700_000_000.0
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
+    ledger = cast("SqlLedger", open_ledger(tmp_path / "ledger.db"))
+    await ledger.acquire(make_holder())
+    yield ledger
+    await ledger.close()
+
+
+async def plans(ledger: SqlLedger, run: Run, call: Call) -> list[str]:
+    """How SQLite goes about what ``call`` asks, a line per table that is read."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(conn: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        seen.append((statement, parameters))
+
+    def listen(session: Session) -> None:
+        event.listen(session.conn, "before_cursor_execute", note)
+
+    def explain(session: Session) -> list[str]:
+        event.remove(session.conn, "before_cursor_execute", note)
+        asked = [(text, values) for text, values in seen if text.split()[0] in {"SELECT", "UPDATE", "WITH", "DELETE"}]
+        return [row[3] for text, values in asked for row in session.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)]
+
+    await ledger._writer.submit(listen, writes=False)
+    await call(ledger, run)
+    return await ledger._writer.submit(explain, writes=False)
+
+
+async def save(ledger: SqlLedger, run: Run) -> None:
+    jobs = await ledger.find([spec.key for spec in make_specs(5)])
+    for job in jobs.values():
+        job.step(Step.SEND)
+    await ledger.save(list(jobs.values()))
+
+
+CALLS: dict[str, tuple[Call, set[str]]] = {
+    "ready": (
+        lambda ledger, run: ledger.ready(run, 0, "inputs[0]", 9, {1, 2}, T0),
+        {"COVERING INDEX jobs_ready (visit=? AND level=? AND share=?)"},
+    ),
+    "next_ready_at": (lambda ledger, run: ledger.next_ready_at(run, {1}), {"COVERING INDEX jobs_due (visit=?)"}),
+    "in_flight": (lambda ledger, _: ledger.in_states(REMOTE), {"jobs_in_flight"}),
+    "in_states": (lambda ledger, _: ledger.in_states({JobState.FAILED, JobState.PLANNED}, 3), set()),
+    "rows": (lambda ledger, run: ledger.rows(run, 5), {"jobs_by_row"}),
+    "counts": (
+        lambda ledger, run: ledger.counts(run),
+        {"COVERING INDEX jobs_due", "COVERING INDEX jobs_in_flight", "COVERING INDEX jobs_by_row"},
+    ),
+    "begin_run": (lambda ledger, _: ledger.begin_run("n", T0, "r"), {"jobs_by_row"}),
+    "drop_unseen": (lambda ledger, run: ledger.drop_unseen(run, T0), {"(visit<?)"}),
+    "find": (lambda ledger, _: ledger.find([spec.key for spec in make_specs(5)]), {"sqlite_autoindex_jobs_1"}),
+    "add": (lambda ledger, run: ledger.add(run, make_specs(5, 998)), {"sqlite_autoindex_jobs_1"}),
+    "same_object": (lambda ledger, _: ledger.same_object(make_specs(5)), {"specs_by_object"}),
+    "save": (save, set()),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_every_question_finds_its_rows_by_an_index(ledger: SqlLedger, name: str) -> None:
+    call, indexes = CALLS[name]
+    run = await ledger.begin_run("n", T0, "r")
+    await ledger.add(run, make_specs(1000))
+    told = await plans(ledger, run, call)
+
+    assert told
+    assert [line for line in told if line.startswith(("SCAN jobs", "SCAN specs")) and "INDEX" not in line] == []
+    assert {index for index in indexes if any(index in line for line in told)} == indexes
+
+
+async def test_a_run_is_ended_without_reading_its_jobs(ledger: SqlLedger) -> None:
+    run = await ledger.begin_run("n", T0, "r")
+    told = await plans(ledger, run, lambda ledger, run: ledger.end_run(run, T0))
+
+    assert told
+    assert [line for line in told if line.startswith("SCAN jobs") and "INDEX" not in line] == []

@@ -175,10 +175,10 @@ class Going:
         """Send a signal."""
         self.process.send_signal(number)
 
-    def kill(self) -> None:
+    def kill(self) -> Finished:
         """Kill -9, and wait."""
         self.process.kill()
-        self.finish()
+        return self.finish()
 
     def finish(self, limit_s: float = PATIENCE_S) -> Finished:
         """Wait for the end."""

@@ -59,11 +59,21 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
     data = forecast.as_dict()
 
     assert told == [Standing.NEW, Standing.CHANGED, Standing.DONE, Standing.FAILED, Standing.UNFINISHED]
-    assert data["jobs"] == {"new": 1, "changed": 1, "unfinished": 1, "failed_before": 1, "done": 1, "total": 5, "to_do": 3, "orphaned": 0}
+    assert data["jobs"] == {
+        "new": 1,
+        "changed": 1,
+        "unfinished": 1,
+        "failed_before": 1,
+        "done": 1,
+        "lost": 0,
+        "total": 5,
+        "to_do": 3,
+        "orphaned": 0,
+    }
     assert data["by_level"]["2"]["unfinished"] == data["by_level"]["1"]["failed_before"] == 1
     assert data["by_source"] == {
-        "single objects": {"new": 1, "changed": 1, "unfinished": 0, "failed_before": 0, "done": 1},
-        "inputs[3]": {"new": 0, "changed": 0, "unfinished": 1, "failed_before": 1, "done": 0},
+        "single objects": {"new": 1, "changed": 1, "unfinished": 0, "failed_before": 0, "done": 1, "lost": 0},
+        "inputs[3]": {"new": 0, "changed": 0, "unfinished": 1, "failed_before": 1, "done": 0, "lost": 0},
     }
 
 
@@ -92,6 +102,15 @@ async def test_jobs_already_at_the_service_cost_nothing_again(desk: Desk) -> Non
     forecast.add(a, Job(1, a, JobState.RUNNING))
 
     assert (forecast.cost, forecast.to_do, forecast.as_dict()["calls"]["submit"]) == (0.0, 1, 0)
+
+
+async def test_a_job_whose_stems_are_gone_is_made_again_at_its_measured_length(desk: Desk) -> None:
+    items = await _items(desk)
+    _, _, c, *_ = Planner(desk.load(TEXT)).specs(items)
+    forecast = Forecast(desk.load(TEXT))
+
+    assert forecast.add(c, Job(1, c, JobState.SUCCEEDED, media_duration_s=60), lost=True) is Standing.LOST
+    assert (forecast.to_do, forecast.output_minutes) == (1, 2.0)
 
 
 async def test_cost_is_unknown_when_no_length_is_known_and_nothing_on_this_machine(desk: Desk) -> None:

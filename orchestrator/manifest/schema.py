@@ -225,5 +225,5 @@ class ManifestFile(Part):
     """The hours in which jobs are submitted."""
     price: PriceSettings = Field(default_factory=PriceSettings)
     """For estimates."""
-    report: Annotated[Text, Field(min_length=1)] = "reports/{name}-{run}.jsonl"
+    report: Annotated[Text, Field(min_length=1)] = "reports/{run}.jsonl"
     """The report file, relative to the manifest; {run} is the run's id."""

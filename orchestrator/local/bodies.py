@@ -24,6 +24,7 @@ async def pieces(call: Call, settings: LocalSettings) -> AsyncIterator[bytes]:
         Refusal: ``EntityTooLarge``, ``RequestTimeout``, ``IncompleteBody``.
     """
     taken = 0
+    await _invite(call)
     while data := await _next(call, settings.read_timeout_s):
         taken += len(data)
         if taken > settings.max_object_bytes:
@@ -48,6 +49,7 @@ async def read_body(call: Call, settings: LocalSettings) -> bytes:
     too_large = Refusal("InvalidContent", f"The body may have {settings.max_body_bytes} bytes.", 413)
     if (length or 0) > left:
         raise too_large
+    await _invite(call)
     while data := await _next(call, settings.read_timeout_s):
         left -= len(data)
         if left < 0:
@@ -56,6 +58,13 @@ async def read_body(call: Call, settings: LocalSettings) -> bytes:
     body = b"".join(parts)
     _check_md5(call.header("Content-MD5"), body)
     return body
+
+
+async def _invite(call: Call) -> None:
+    """Tell a client that waits for it that its body is welcome (``Expect: 100-continue``): only now that nothing else is wrong."""
+    if call.header("Expect").lower() == "100-continue":
+        await call.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        call.request.writer.output_size = 0  # what was sent so far is not part of the answer
 
 
 async def _next(call: Call, timeout_s: float) -> bytes:

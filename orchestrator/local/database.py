@@ -135,7 +135,9 @@ class Database:
         self._writer.execute("SAVEPOINT one")
         try:
             value = act(self._writer)
-        except Exception as error:  # noqa: BLE001 - handed to the request that asked for it
+        except Exception as error:
+            if not self._writer.in_transaction:  # a full disk or an I/O error ends the whole transaction, companions included
+                raise
             self._writer.execute("ROLLBACK TO one")
             self._writer.execute("RELEASE one")
             return None, error

@@ -161,8 +161,8 @@ class JobStore:
         self.running.clear()
 
     def duplicates(self) -> int:
-        """Jobs beyond the first for the same bucket, input and UserData; one that failed may be asked for again, and does not count."""
-        sql = """SELECT SUM(n - 1) FROM (SELECT COUNT(*) AS n FROM jobs WHERE state != 'Failed'
+        """Jobs beyond the first for the same bucket, input and UserData; failed and cancelled ones may be asked for again."""
+        sql = """SELECT SUM(n - 1) FROM (SELECT COUNT(*) AS n FROM jobs WHERE state NOT IN ('Failed', 'Cancel')
             GROUP BY bucket, input_object, json_extract(CAST(request AS TEXT), '$.user_data') HAVING COUNT(*) > 1)"""
         return self._database.read(sql)[0][0] or 0
 

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 1 << 20  # a result with every probe is some kilobytes
 LAST_WORDS_BYTES = 2000
 START_TIMEOUT_S = 120  # loading the engine's libraries from a cold disk takes seconds
+ADVICE = "What real separation needs comes with: pip install 'voiceseparate-orchestrator[local]'"
 ENGINE_THREADS = "ORCHESTRATOR_ENGINE_THREADS"
 
 
@@ -45,7 +46,7 @@ class Worker:
         """Start a process that does ``work``.
 
         Raises:
-            WorkFailed: ``InternalError`` if it cannot be started.
+            WorkFailed: ``EngineNotInstalled`` if it cannot be started.
         """
         command = [sys.executable, "-m", "orchestrator.local.worker", work, *([str(memory_bytes)] if memory_bytes else [])]
         # The same modules as here, also where they were found by a path that only this process knows.
@@ -58,13 +59,18 @@ class Worker:
             async with asyncio.timeout(START_TIMEOUT_S):
                 message = await worker._read()
         except TimeoutError:
-            message = {"unusable": f"it did not start within {START_TIMEOUT_S} s"}
+            await worker.stop()
+            raise WorkFailed(
+                "InternalError", f"No worker process could be started within {START_TIMEOUT_S} s; the machine is overloaded."
+            ) from None
         except BaseException:
             await worker.stop()
             raise
         if "ready" not in message:
             await worker.stop()
-            raise WorkFailed("InternalError", f"The separation cannot be loaded on this machine: {message.get('unusable', 'no answer')}.")
+            raise WorkFailed(
+                "EngineNotInstalled", f"The work cannot be loaded on this machine: {message.get('unusable', 'no answer')}. {ADVICE}"
+            )
         return worker
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
+STORAGE_RETRY_S = 1.0  # a full disk is noticed at this pace
 RIPEN_S = 0.05  # how often jobs that must wait some seconds are looked at
 MUSIC_REFUSED = "MusicMode needs an engine that separates bass and drums, which this service does not have; use AudioAndBackground."
 
@@ -98,11 +100,18 @@ class Scheduler:
             self._wake.clear()
             if self.progression.pace in {Pace.HOLD, Pace.POLLS}:
                 continue
-            while row := self._next():
-                if await self._store.start(row, self._clock.now()):
-                    self._launch(row)
+            try:
+                await self._start_all()
+            except sqlite3.Error:  # disk full, for example: nothing was started, and it may pass
+                log.exception("jobs cannot be started; trying again in %g s", STORAGE_RETRY_S)
+                asyncio.get_running_loop().call_later(STORAGE_RETRY_S, self.wake)
             if self.progression.start_after and self._store.queues_with_waiting():
                 asyncio.get_running_loop().call_later(min(self.progression.start_after, RIPEN_S), self.wake)
+
+    async def _start_all(self) -> None:
+        while row := self._next():
+            if await self._store.start(row, self._clock.now()):
+                self._launch(row)
 
     def _next(self) -> JobRow | None:
         """The best job that may start now."""
@@ -150,9 +159,17 @@ class Scheduler:
             await self._finish(row, State.SUCCESS, "Success", "", result)
 
     async def _finish(self, row: JobRow, state: State, code: str, message: str, result: dict[str, object] | None = None) -> None:
-        if await self._store.finish(row, self._clock.now(), state, code, message, result):
+        if await self._record(row, state, code, message, result):
             log.info("job %s ended: %s %s", row.job_id, state.value, code)
             await self._on_end(row)
+
+    async def _record(self, row: JobRow, state: State, code: str, message: str, result: dict[str, object] | None) -> bool:
+        while True:
+            try:
+                return await self._store.finish(row, self._clock.now(), state, code, message, result)
+            except sqlite3.Error:  # its files are stored; only the word of it is missing, and that must not be lost
+                log.exception("the end of job %s cannot be recorded; trying again in %g s", row.job_id, STORAGE_RETRY_S)
+                await self._clock.sleep(STORAGE_RETRY_S)
 
     async def _work(self, row: JobRow) -> dict[str, object]:
         """Do the work and store its files: they are visible before the job is told to have ended."""

@@ -203,6 +203,32 @@ async def test_a_body_without_a_length_is_refused(bench: Bench) -> None:
     assert b"MissingContentLength" in answer
 
 
+@pytest.mark.parametrize(("path", "invited"), [("/a", True), ("/../a", False)])
+async def test_a_client_that_waits_for_leave_to_send_its_body_gets_it_unless_the_request_is_wrong(
+    bench: Bench, path: str, invited: bool
+) -> None:
+    now = int(SystemClock().now())
+    head = bench.sign("PUT", path, {}, {"host": COS}, keys=bench.keys, start=now - 60, end=now + 60)
+    lines = [
+        f"PUT {path} HTTP/1.1",
+        f"Host: {COS}",
+        f"Authorization: {head}",
+        "Content-Length: 3",
+        "Expect: 100-continue",
+        "Connection: close",
+    ]
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(bench.service.url.rpartition(":")[2]))
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    async with asyncio.timeout(10):
+        first = await reader.readline()
+        writer.write(b"abc")
+        rest = await reader.read()
+    writer.close()
+
+    assert first.startswith(b"HTTP/1.1 100" if invited else b"HTTP/1.1 400")
+    assert (b"HTTP/1.1 200 OK" in rest) == invited
+
+
 async def test_no_secret_is_logged(start: Benches, caplog: pytest.LogCaptureFixture, job_body: Callable[..., str]) -> None:
     caplog.set_level(logging.DEBUG)
     keys = KeyPair("AKIDTEMP", "very-secret-key", "very-secret-token")

@@ -296,7 +296,32 @@ async def test_services_must_be_enabled_first_if_so_set(start: Benches, job_body
     assert "MediaBucketUnBinded" in gone.text
 
 
-async def test_a_lost_retention_forgets_ended_jobs(start: Benches) -> None:
+async def test_a_disk_that_is_full_for_a_while_refuses_jobs_and_loses_none(
+    start: Benches, monkeypatch: pytest.MonkeyPatch, job_body: Callable[..., str]
+) -> None:
+    monkeypatch.setattr("orchestrator.local.scheduler.STORAGE_RETRY_S", 0.02)
+    bench = await start(progression=HOLD)
+    job_id = await bench.submit()
+    database = bench.service.parts.store._database
+    writer = database._writer
+    writer.execute("PRAGMA max_page_count = 1")  # SQLite's own "database or disk is full"
+    large = job_body(inside=f"<UserData>{'x' * 1000}</UserData>")
+    refused = await bench.raw("POST", "/jobs", body=large)
+    while refused.status == 200:  # until the pages that are there are used up
+        refused = await bench.raw("POST", "/jobs", body=large)
+    scheduler = bench.service.parts.scheduler
+    scheduler.progression = Progression(Pace.IMMEDIATE)
+    scheduler.wake()
+    writer.execute("PRAGMA max_page_count = 1073741823")
+
+    again = await bench.raw("POST", "/jobs", body=large)
+
+    assert again.status == 200
+    assert (refused.status, "<Code>InternalError</Code>" in refused.text, "full" in refused.text) == (500, True, True)
+    assert "<State>Success</State>" in await bench.ended(job_id)
+
+
+async def test_jobs_that_ended_before_the_retention_are_forgotten(start: Benches) -> None:
     bench = await start()
     job_id = await bench.submit()
     await bench.ended(job_id)

@@ -106,7 +106,9 @@ async def test_work_that_cannot_be_loaded_fails_the_job_with_the_reason(start: B
     bench = await start(work="no_such_module:work", progression=Progression())
     text = await bench.ended(await bench.submit(job_body(order(bench.root, "in/a", "ok"))))
 
+    assert "<Code>EngineNotInstalled</Code>" in text
     assert "cannot be loaded on this machine" in text
+    assert "[local]" in text
     assert "no_such_module" in text
 
 

@@ -52,7 +52,7 @@ def all_pages(folders: Folders, bucket: Path, prefix: bytes, delimiter: bytes, m
         assert marker == entries[-1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     keys=KEYS,
     prefix=st.sampled_from(["", "a", "a/", "a/a", "a.", "é", "a/b/", "b/a-", "zz"]),
@@ -69,7 +69,7 @@ def test_all_pages_together_are_the_whole_listing(keys: list[str], prefix: str, 
         assert seen == expected(stored, prefix.encode(), delimiter.encode(), b"")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(keys=KEYS, prefix=st.sampled_from(["", "a", "a/"]), marker=st.lists(SEGMENT, max_size=4).map("/".join), window=st.integers(1, 4))
 def test_a_listing_goes_on_after_any_marker(keys: list[str], prefix: str, marker: str, window: int) -> None:
     with TemporaryDirectory() as name:

@@ -1,8 +1,9 @@
 """Measure the memory of a run over a list of a million objects, and how soon its first POST leaves.
 
 The run is the installed engine in a process of its own, from the list file to the report; the stub takes every job and calls it done when
-it is first asked for, so that all stages work. Memory is read every second; *per job* is its growth between the first and the last fifth of
-the planning, by jobs planned meanwhile. With ``--seconds`` the run is stopped after that time, else when everything is planned.
+it is first asked for, so that all stages work. Memory is read every second; *growth* is that of the second half of the time, when the
+ledger's cache is full and every stage has its usual load, by jobs planned meanwhile. With ``--seconds`` the run is stopped after that time,
+else when everything is planned.
 """
 
 from __future__ import annotations
@@ -138,9 +139,9 @@ def main() -> None:
 
 
 def _growth(samples: list[list[float]]) -> list[str]:
-    """How memory grows with the jobs that are planned, once the program has warmed up."""
+    """How memory grows with the jobs that are planned, in the second half of the time."""
     planned = [sample for sample in samples if sample[1] > 0]
-    early, late = planned[len(planned) // 5], planned[-1]
+    early, late = planned[len(planned) // 2], planned[-1]
     if late[1] <= early[1]:
         return []
     per_job = (late[4] - early[4]) * 2**20 / (late[1] - early[1])

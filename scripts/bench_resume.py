@@ -214,7 +214,7 @@ def main() -> None:
     times = [
         ("first new POST", "first_s"),
         ("POST of the last line", "last_s"),
-        ("whole process", "whole_s"),
+        ("whole process, the new jobs followed", "whole_s"),
         ("(making the ledger)", "made_s"),
     ]
     rows = [(label, *(f"{told[name]:.2f}" for told in seen.values())) for label, name in times]

@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 
 Rows = list[tuple[Any, ...]]
 
-_SIZES = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
-"""Rows per statement, few enough to be kept prepared; 256 rows of 21 values stay far below the 32766 values that SQLite takes."""
+_SIZES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
+"""Rows per statement, few enough to be kept prepared; 1024 rows of 21 values stay below the 32766 values that SQLite takes."""
+
+
+def _next_size(count: int) -> int:
+    return next(size for size in reversed(_SIZES) if size >= count)
+
 
 _VALUES = re.compile(r"VALUES (\([^()]*\))")
 
@@ -39,19 +44,24 @@ _VALUES = re.compile(r"VALUES (\([^()]*\))")
 class Bulk:
     """A statement over many rows: built with SQLAlchemy for one, run as text for any number (building costs more than running)."""
 
-    def __init__(self, build: Callable[[tuple[Any, ...]], Statement], width: int) -> None:
+    def __init__(self, build: Callable[[tuple[Any, ...]], Statement], width: int, *, ignores_nulls: bool = True) -> None:
         self._build = build
         self._width = width
+        self._nothing = (None,) * width if ignores_nulls else None
         self._texts: dict[int, str] = {}
 
     def run(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[CursorResult[Any]]:
         """Execute for all ``rows``, in as few steps as sizes allow; one result per step."""
         start = 0
-        for size in _SIZES:
-            while len(rows) - start >= size:
-                flat = tuple(chain.from_iterable(rows[start : start + size]))
-                yield conn.exec_driver_sql(self._texts.get(size) or self._text(size, conn.dialect), flat)
-                start += size
+        while start < len(rows):
+            part = list(rows[start : start + _SIZES[0]])
+            if self._nothing is not None:  # a row of nulls matches nothing: one step for all, filled up to the next size
+                part += [self._nothing] * (_next_size(len(part)) - len(part))
+            else:
+                part = part[: next(size for size in _SIZES if size <= len(part))]
+            start += len(part)
+            text = self._texts.get(len(part)) or self._text(len(part), conn.dialect)
+            yield conn.exec_driver_sql(text, tuple(chain.from_iterable(part)))
 
     def write(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Execute for all ``rows``; nothing comes back."""
@@ -115,8 +125,8 @@ SAVE = Bulk(_save, len(SAVED))
 SET_PLACE = Bulk(_place, len(PLACE))
 SET_LANE = Bulk(_set_lane, 3)
 SET_SPEC = Bulk(_set_spec, 2)
-INSERT_JOBS = Bulk(_insert_jobs, len(NEW))
-INSERT_SPECS = Bulk(_insert_specs, 3)
+INSERT_JOBS = Bulk(_insert_jobs, len(NEW), ignores_nulls=False)
+INSERT_SPECS = Bulk(_insert_specs, 3, ignores_nulls=False)
 
 
 # --- many rows out, as one ---------------------------------------------------------------------------------------------------

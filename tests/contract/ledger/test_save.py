@@ -140,6 +140,16 @@ async def test_calls_that_overlap_are_all_kept(ledger: Ledger) -> None:
     assert {job.saved_state for job in jobs} == {JobState.SUBMITTED}
 
 
+async def test_thousands_in_one_call_are_all_kept(ledger: Ledger) -> None:
+    run, jobs = await start(ledger, 2345)
+    for job in jobs:
+        walk(job, Step.CANCEL)
+    await ledger.save(jobs)
+
+    assert [job.row for job in jobs] == list(range(1, 2346))
+    assert await ledger.counts(run) == Counts({JobState.CANCELLED: 2345})
+
+
 async def test_rows_are_given_in_the_order_of_calls_without_a_gap(ledger: Ledger) -> None:
     run, jobs = await start(ledger, 50)
     order = jobs[::2] + jobs[1::2]

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,7 @@ class Engine:
         parts: The ports.
         name: Name of the manifest, for the run's id.
         report: Path of the report; ``{run}`` in it becomes the run's id.
+        moves_report: A run that is continued writes to ``report`` too, all its rows, instead of going on where it began to.
         retry: States of jobs of earlier runs that are asked for again.
         verify_done: Look whether the stems of jobs that are done are still there, and make again those that are not.
         bounds: What this visit may spend.
@@ -101,6 +102,7 @@ class Engine:
         *,
         name: str,
         report: str,
+        moves_report: bool = False,
         retry: Collection[JobState] = (),
         verify_done: bool = False,
         bounds: Bounds | None = None,
@@ -111,6 +113,7 @@ class Engine:
         self._parts = parts
         self._name = name
         self._report_path = report
+        self._moves_report = moves_report
         self._retry = retry
         self._verify_done = verify_done
         self._budget = Budget(bounds or Bounds())
@@ -148,6 +151,8 @@ class Engine:
         parts = self._parts
         started_at = parts.clock.now()
         run = await parts.ledger.begin_run(self._name, started_at, self._report_path)
+        if self._moves_report:
+            run = replace(run, report=self._report_path.replace("{run}", run.id))
         parts.sink.emit(RunStarted(run.id, run.report, run.resumed))
         self._build(run)
         await self._report.open()

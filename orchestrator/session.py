@@ -295,6 +295,7 @@ async def make_session(
         parts,
         name=manifest.name,
         report=report_path(manifest, options),
+        moves_report=options.report is not None,
         retry=options.retry,
         verify_done=options.verify_done,
         bounds=bounds(manifest, options),

@@ -16,7 +16,7 @@ from orchestrator.errors import AuthRejected, OrchestratorError, Rejected
 from orchestrator.events import JobAdopted, JobProvenAbsent, Noticed
 from orchestrator.model import JobFilter, key_of_user_data
 from orchestrator.retry import backoff_s, decide
-from orchestrator.states import Step
+from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -213,6 +213,7 @@ class Settler:
     def _free(self, job: Job) -> bool:
         """The job does not exist: plan it again, or end it if that was its last attempt. True if it is planned."""
         job.step(Step.PROVE_ABSENT)
+        job.adopted = False  # an earlier attempt may have been
         now = self._clock.now()
         decision = decide(self._settings, job.attempts, now, self._rng)
         if decision.again_at is None:
@@ -240,9 +241,9 @@ class Settler:
 
     def _tell(self, doubt: Doubt) -> None:
         job = doubt.job
-        if job.adopted:
+        if job.state is JobState.SUBMITTED:
             self._sink.emit(JobAdopted(job.spec.key, job.spec.media.key, job.job_id))
-        else:
+        elif job.state is JobState.PLANNED:  # else it has ended, and is told as ended
             self._sink.emit(JobProvenAbsent(job.spec.key, job.spec.media.key, doubt.looks))
 
     def _forget(self, doubt: Doubt) -> None:

@@ -10,6 +10,7 @@ from orchestrator.events import (
     JobAccepted,
     JobAdopted,
     JobEnded,
+    JobEvent,
     JobInDoubt,
     JobMoved,
     JobProvenAbsent,
@@ -40,6 +41,7 @@ class Tally:
         self._where: dict[JobKey, JobState] = {}  # of jobs that are neither waiting nor ended
         self._ends: deque[float] = deque()
         self._began_at = clock.monotonic()
+        self._from_before = 0  # jobs that were at the service when the run was continued, and of which nothing was heard since
         self.waiting = 0
         self.ended: dict[JobState, int] = {}
         self.done_before = 0
@@ -49,12 +51,15 @@ class Tally:
 
     def emit(self, event: Event) -> None:
         """Take one event."""
+        if isinstance(event, JobEvent) and not isinstance(event, JobSending) and event.key not in self._where and self._from_before:
+            self._from_before -= 1
         match event:
             case JobsPlanned():
                 self.total += event.new + event.open + event.done + event.ended
                 self.waiting += event.new
                 self.done_before += event.done
                 self.ended_before += event.ended
+                self._from_before += event.open
             case PlanFinished():
                 self.is_planned = True
             case JobSending():
@@ -86,12 +91,13 @@ class Tally:
         """How many jobs are in this state now, ended ones of this visit included."""
         if state is JobState.PLANNED:
             return self.waiting
-        return sum(where is state for where in self._where.values()) + self.ended.get(state, 0)
+        unheard = self._from_before if state is JobState.SUBMITTED else 0
+        return sum(where is state for where in self._where.values()) + self.ended.get(state, 0) + unheard
 
     @property
     def under_way(self) -> int:
         """Jobs that are neither waiting nor ended."""
-        return len(self._where)
+        return len(self._where) + self._from_before
 
     @property
     def ended_total(self) -> int:

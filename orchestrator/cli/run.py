@@ -128,6 +128,7 @@ def _carry_out(manifest: Manifest, options: RunOptions, *, quiet: bool, log_json
     import asyncio
     from contextlib import ExitStack
 
+    from orchestrator.cli.process import tune
     from orchestrator.cli.stopping import stop_on_signals
     from orchestrator.session import open_session
 
@@ -136,6 +137,7 @@ def _carry_out(manifest: Manifest, options: RunOptions, *, quiet: bool, log_json
             with stop_on_signals(session.engine.stop):
                 return await session.run()
 
+    tune()
     with ExitStack() as stack:
         sink = _sink(stack, quiet=quiet, log_json=log_json)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -119,9 +119,11 @@ def measured(kind: str, options: argparse.Namespace) -> None:
     # Everything is imported before the clock runs.
     import orchestrator.ledger.sqlite
     import orchestrator.session  # noqa: F401 - imported for later
+    from orchestrator.cli.process import tune
     from orchestrator.cli.run import _loop_factory
 
     pin(0)
+    tune()  # as the command does, for every kind alike
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         work = work_of(kind, options, Path(folder))
         gc.collect()

@@ -9,8 +9,8 @@ _ENDED = ("succeeded", "skipped", "failed", "rejected", "cancelled", "unfinished
 _OPEN = ("in_doubt", "running", "submitted", "submitting", "planned")
 _NOTES = {
     "skipped": "done in an earlier run",
-    "failed": "see code and message in the report; --retry failed asks again",
-    "rejected": "refused for good; correct the manifest, then --retry rejected",
+    "failed": "the report says why; --retry failed asks again",
+    "rejected": "refused for good; correct them, then --retry rejected",
     "in_doubt": "sent, answer unknown; the next run looks them up",
     "planned": "not sent yet",
     "submitted": "left at the service; the next run follows them",

@@ -23,7 +23,7 @@ def test_defaults_are_those_of_the_documentation(desk: Desk) -> None:
     assert (manifest.name, manifest.service, manifest.window) == ("manifest", LocalServiceSettings(None), None)
     assert manifest.limits.model_dump() == {"submit_per_s": 20, "query_per_s": 20, "in_flight": 500, "connections": 64, "timeout_s": 60}
     assert manifest.retry.model_dump() == {"attempts": 6, "initial_s": 0.5, "cap_s": 60, "settle_s": 30}
-    assert manifest.report == str(desk.folder / "reports/manifest-{run}.jsonl")
+    assert manifest.report == str(desk.folder / "reports/{run}.jsonl")
 
 
 def test_budget_durations_and_shares_are_read(desk: Desk) -> None:

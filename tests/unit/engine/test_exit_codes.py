@@ -1,0 +1,81 @@
+"""The one table of exit codes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from orchestrator import errors
+from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
+from orchestrator.errors import ApiAnswer, Interruption, OrchestratorError
+from orchestrator.model import Counts, Run
+from orchestrator.report import Calls
+from orchestrator.run import RunResult
+from orchestrator.states import OPEN, JobState
+
+CODES = {
+    errors.ConfigError: 2, errors.ManifestError: 2, errors.PlanError: 2, errors.EngineMissing: 2, errors.NotFound: 2,
+    errors.CredentialsMissing: 3, errors.AuthRejected: 3, errors.CredentialsExpired: 3, errors.ClockSkewed: 3,
+    errors.LedgerError: 4, errors.LedgerCorrupt: 4, errors.LedgerFull: 4, errors.LedgerMismatch: 4, errors.ReportError: 4,
+    errors.LedgerLocked: 5, errors.LocalRootLocked: 5,
+    errors.RunInterrupted: 130,
+}  # fmt: skip
+
+
+def every_kind() -> list[type[OrchestratorError]]:
+    return [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, OrchestratorError)]
+
+
+@pytest.mark.parametrize("kind", every_kind(), ids=lambda kind: kind.__name__)
+def test_every_error_of_the_tree_has_the_code_that_the_table_gives_it(kind: type[OrchestratorError]) -> None:
+    """What is not in the table left jobs unfinished: running again may help."""
+    error = kind.__new__(kind)
+
+    assert of_error(error) == CODES.get(kind, 7)
+
+
+def test_the_table_is_the_published_one() -> None:
+    assert sorted(ExitCode) == [0, 1, 2, 3, 4, 5, 6, 7, 130]
+    assert of_error(KeyboardInterrupt()) == 130
+
+
+def result(*, stopped: str = "", error: OrchestratorError | None = None, skipped: int = 0, **counts: Any) -> RunResult:
+    return RunResult(
+        Run("r", 1, 0.0, "r.jsonl"),
+        Counts({JobState(name): number for name, number in counts.items()}, skipped),
+        Calls(),
+        0.0,
+        1.0,
+        Interruption(stopped) if stopped else None,
+        error,
+    )
+
+
+def test_all_succeeded_or_nothing_to_do_is_0() -> None:
+    assert of_result(result()) == 0
+    assert of_result(result(succeeded=3, skipped=2)) == 0
+
+
+@pytest.mark.parametrize("state", ["failed", "rejected", "cancelled"])
+def test_jobs_that_ended_otherwise_are_1(state: str) -> None:
+    counts: dict[str, Any] = {state: 1}
+
+    assert of_result(result(succeeded=3, **counts)) == 1
+
+
+@pytest.mark.parametrize("state", ["unfinished", *sorted(OPEN)])
+def test_jobs_that_are_open_or_given_up_are_7_even_beside_failed_ones(state: str) -> None:
+    counts: dict[str, Any] = {"failed": 1, state: 1}
+
+    assert of_result(result(succeeded=3, **counts)) == 7
+
+
+@pytest.mark.parametrize(("kind", "code"), [("signal", 130), ("budget", 6), ("deadline", 6), ("window", 6)])
+def test_what_stopped_a_run_counts_before_its_jobs(kind: str, code: int) -> None:
+    assert of_result(result(stopped=kind, failed=1, planned=5)) == code
+
+
+def test_an_error_that_stopped_a_run_counts_before_everything() -> None:
+    assert of_result(result(stopped="error", error=errors.AuthRejected(ApiAnswer(403)), planned=5)) == 3

@@ -1,0 +1,81 @@
+"""When to ask about which jobs: seldom, but never too late, and never beyond the vendor's ten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.poll import PollPlan, Tracked
+from orchestrator.settings import EngineSettings
+from orchestrator.states import JobState
+from orchestrator.testing.builders import make_job, make_spec
+
+SETTINGS = EngineSettings()
+
+
+def tracked(number: int, since: float = 0.0, state: JobState = JobState.SUBMITTED, bucket: str = "a-1250000000") -> Tracked:
+    spec = make_spec(number)
+    job = make_job(number, state=state, spec=replace(spec, media=replace(spec.media, bucket=bucket)))
+    return Tracked(job, since, since)
+
+
+def first_look_s(plan: PollPlan, jobs: list[Tracked], limit_s: float = 1e5) -> float:
+    """When the plan asks, if time passes as it says."""
+    now = 0.0
+    while not (found := plan.decide(jobs, now)).batch:
+        assert found.again_in_s is not None
+        assert found.again_in_s > 0, "it would spin"
+        now += found.again_in_s
+        assert now < limit_s, "it never asks"
+    return now
+
+
+def test_nothing_to_follow_is_nothing_to_ask_and_nothing_to_wait_for() -> None:
+    found = PollPlan(SETTINGS).decide([], 0.0)
+
+    assert (found.batch, found.again_in_s) == ((), None)
+
+
+def test_a_job_that_may_have_ended_long_ago_is_asked_about_soon() -> None:
+    one = tracked(1)
+    one.looked_at = float("-inf")
+
+    assert first_look_s(PollPlan(SETTINGS), [one]) <= 3
+
+
+def test_a_hint_is_followed_soon() -> None:
+    one = tracked(1)
+    one.hinted_at = 0.0
+
+    assert first_look_s(PollPlan(SETTINGS), [one]) <= 2
+
+
+def test_a_learned_run_time_moves_the_looks() -> None:
+    plan = PollPlan(SETTINGS)
+    for number in range(30):
+        plan.learn(make_job(number, started_at=1000.0, finished_at=1060.0))
+    quick = PollPlan(SETTINGS)
+    for number in range(30):
+        quick.learn(make_job(number, started_at=1000.0, finished_at=1002.0))
+
+    assert first_look_s(plan, [tracked(1, state=JobState.RUNNING)]) > 5 * first_look_s(quick, [tracked(1, state=JobState.RUNNING)])
+
+
+@given(st.integers(1, 60), st.floats(0.5, 3000), st.booleans(), st.booleans())
+def test_a_query_has_at_most_ten_ids_of_one_bucket_and_comes_within_bounds(count: int, run_s: float, learned: bool, running: bool) -> None:
+    plan = PollPlan(SETTINGS)
+    if learned:
+        plan.learn(make_job(1, started_at=1000.0, finished_at=1000.0 + run_s))
+    state = JobState.RUNNING if running else JobState.SUBMITTED
+    jobs = [tracked(number, state=state, bucket=f"{'ab'[number % 2]}-1250000000") for number in range(count)]
+
+    asked_at = first_look_s(plan, jobs)
+    batch = plan.decide(jobs, asked_at).batch
+
+    assert 1 <= len(batch) <= SETTINGS.query_size
+    assert len({one.job.spec.media.place for one in batch}) == 1
+    assert len({id(one) for one in batch}) == len(batch)
+    assert asked_at >= SETTINGS.poll_min_s, "never sooner than the shortest time between two looks"
+    assert asked_at <= max(SETTINGS.poll_max_s, 2 * run_s) + 5

@@ -1,0 +1,79 @@
+"""The small languages of the command line."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.cli.options import read_sets
+from orchestrator.cli.readings import read_address, read_allowance, read_duration_s, read_retry
+from orchestrator.errors import ConfigError
+from orchestrator.states import JobState
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("1.5h", 5400), ("15m", 900), ("1h30m", 5400), ("1h 30m", 5400), ("1d", 86400), ("2H", 7200), ("0.5", 0.5)],
+)
+def test_a_duration_is_read_in_every_usual_form(text: str, seconds: float) -> None:
+    assert read_duration_s("--deadline", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0", "0s", "-5", "5x", "h", "1h,5m", "1e3", "5 minutes"])
+def test_what_is_no_duration_is_refused_with_the_option_and_examples(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--deadline .*90s, 15m, 2h or 1h30m"):
+        read_duration_s("--deadline", text)
+
+
+@given(st.integers(0, 9), st.integers(0, 99), st.integers(0, 99), st.integers(1, 99))
+def test_the_parts_of_a_duration_add_up(days: int, hours: int, minutes: int, seconds: int) -> None:
+    assert read_duration_s("--x", f"{days}d{hours}h{minutes}m{seconds}s") == days * 86400 + hours * 3600 + minutes * 60 + seconds
+
+
+def test_what_is_not_given_is_not_read() -> None:
+    assert read_duration_s("--deadline", None) is None
+    assert read_allowance(None) == (None, None)
+    assert read_retry(None) == frozenset()
+    assert read_sets(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "read"), [("50", (50, None)), ("0", (0, None)), ("5%", (None, 5.0)), ("0.5 %", (None, 0.5)), ("100%", (None, 100.0))]
+)
+def test_an_allowance_is_a_count_or_a_share(text: str, read: tuple[int | None, float | None]) -> None:
+    assert read_allowance(text) == read
+
+
+@pytest.mark.parametrize("text", ["", "-1", "101%", "5.5", "many", "%", "5%%", "1e2"])
+def test_what_is_no_allowance_is_refused_with_both_forms(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--max-failures .*\(50\).*\(5%\)"):
+        read_allowance(text)
+
+
+def test_retry_knows_its_words_and_never_means_what_succeeded() -> None:
+    assert read_retry("failed") == {JobState.FAILED}
+    assert read_retry("rejected") == {JobState.REJECTED}
+    assert JobState.SUCCEEDED not in read_retry("all")
+    with pytest.raises(ConfigError, match="failed, rejected, all"):
+        read_retry("succeeded")
+
+
+def test_a_set_is_split_at_the_first_equals_sign() -> None:
+    assert read_sets(["a=1", "b=x=y", "c="]) == {"a": "1", "b": "x=y", "c": ""}
+    for wrong in ("a", "=1", ""):
+        with pytest.raises(ConfigError, match="name=value"):
+            read_sets([wrong])
+
+
+@pytest.mark.parametrize(
+    ("text", "read"), [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:8080", ("::1", 8080)), ("localhost:65535", ("localhost", 65535))]
+)
+def test_an_address_is_host_and_port(text: str, read: tuple[str, int]) -> None:
+    assert read_address("--listen", text) == read
+
+
+@pytest.mark.parametrize("text", ["8080", ":8080", "host", "host:", "host:x", "host:65536", "host:-1"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--listen .*HOST:PORT"):
+        read_address("--listen", text)

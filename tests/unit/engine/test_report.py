@@ -1,0 +1,202 @@
+"""The report: one row per job, whatever a crash leaves of its file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+from orchestrator.errors import ReportError
+from orchestrator.model import Counts, Output, Run, Stem, StemFile
+from orchestrator.report import Calls, ReportFile, instant, line, row, summary, summary_path, write_summary
+from orchestrator.report_schema import row_schema
+from orchestrator.states import TERMINAL, JobState, Step
+from orchestrator.testing.builders import make_holder, make_job, make_spec, make_specs
+from orchestrator.testing.memory_ledger import MemoryLedger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.model import Job
+
+T0 = 1_795_309_200.0
+RUN = Run("nightly-20261122T010000Z", 1, T0, "report.jsonl")
+FILES = (StemFile(Stem.BACKGROUND, "s/b.mp3", "0" * 32, 12, verified=True), StemFile(Stem.VOICE, "s/v.mp3"))
+
+
+async def ledger_with_rows(count: int, path: Path) -> tuple[MemoryLedger, Run, list[Job]]:
+    """A ledger whose run has ``count`` jobs that ended, in an order of their own."""
+    ledger = MemoryLedger()
+    await ledger.acquire(make_holder())
+    run = await ledger.begin_run("nightly", T0, str(path))
+    jobs = await ledger.add(run, make_specs(count))
+    for job in reversed(jobs):
+        job.step(Step.SEND)
+        await ledger.save([job])
+        job.step(Step.REJECT)
+        job.finished_at, job.code, job.message = T0 + job.id, "InvalidArgument", f'"{job.id}" is no good: ä\u2028\n'
+        await ledger.save([job])
+    return ledger, run, jobs
+
+
+async def whole(ledger: MemoryLedger, run: Run, path: Path) -> bytes:
+    """What the file must be."""
+    return b"".join(line(job, run) for job in await ledger.rows(run))
+
+
+# --- rows
+
+
+@pytest.mark.parametrize("state", sorted(TERMINAL))
+@pytest.mark.parametrize("skipped", [False, True])
+def test_every_row_is_as_the_schema_says(state: JobState, skipped: bool) -> None:
+    job = make_job(state=state, skipped=skipped, job_id="j1", attempts=2, submitted_at=T0, finished_at=T0 + 5.25, files=FILES)
+
+    found = json.loads(line(job, RUN))
+
+    jsonschema.validate(found, row_schema(), format_checker=jsonschema.FormatChecker())
+    assert found["state"] == ("skipped" if skipped else state.value)
+    assert found["finished_at"] == "2026-11-22T01:00:05.250Z"
+    assert found["user_data"] == "1", "the user's own part alone"
+
+
+def test_the_schema_refuses_a_row_with_anything_missing_unknown_or_of_another_kind() -> None:
+    good = row(make_job(state=JobState.SUCCEEDED, files=FILES), RUN)
+    schema = row_schema()
+    for name in good:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({key: value for key, value in good.items() if key != name}, schema)
+    changes: tuple[dict[str, Any], ...] = ({"extra": 1}, {"state": "planned"}, {"attempts": -1}, {"level": 3}, {"files": [{}]})
+    for change in changes:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**good, **change}, schema)
+
+
+def test_a_row_names_the_stems_as_they_were_made_and_else_as_they_were_asked_for() -> None:
+    output = Output("b-1250000000", "ap-x", voice="s/v.${ext}", background="s/b.${ext}", bass="s/${jobid}.${ext}")
+    job = make_job(spec=make_spec(output=output), state=JobState.SUCCEEDED, files=FILES)
+
+    assert row(job, RUN)["output"] == {
+        "bucket": "b-1250000000", "region": "ap-x", "voice": "s/v.mp3", "background": "s/b.mp3", "bass": "s/${jobid}.${ext}",
+    }  # fmt: skip
+
+
+def test_instants_are_rfc_3339_in_utc_with_milliseconds() -> None:
+    assert instant(None) is None
+    assert instant(0) == "1970-01-01T00:00:00.000Z"
+    assert instant(T0 + 0.1239) == "2026-11-22T01:00:00.123Z"
+
+
+# --- the file
+
+
+async def test_rows_are_written_in_the_order_of_the_ledger_however_they_come(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "report.jsonl"
+    ledger, run, jobs = await ledger_with_rows(6, path)
+    fresh = MemoryLedger()
+    await fresh.acquire(make_holder())
+    report = ReportFile(path, run, fresh)  # a ledger without rows: everything comes through offer()
+    await report.open()
+    for job in (jobs[3], jobs[0], jobs[5], jobs[5], jobs[4]):
+        report.offer([job])
+    assert path.read_bytes().count(b"\n") == 3, "rows 1 to 3; the others wait for those in front of them"
+    report.offer(jobs)
+    report.close()
+
+    assert path.read_bytes() == await whole(ledger, run, path)
+
+
+async def test_a_file_cut_at_any_byte_is_made_whole_again(tmp_path: Path) -> None:
+    path = tmp_path / "report.jsonl"
+    ledger, run, _ = await ledger_with_rows(3, path)
+    expected = await whole(ledger, run, path)
+    for cut in range(len(expected) + 1):
+        path.write_bytes(expected[:cut])
+        report = ReportFile(path, run, ledger)
+        await report.open()
+        report.close()
+        assert path.read_bytes() == expected, f"cut at byte {cut}"
+
+
+@pytest.mark.parametrize("damage", ["doubled line", "torn and appended", "zeros at the end", "a changed byte", "another run"])
+async def test_whatever_else_happened_to_the_file_it_is_made_whole_again(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "report.jsonl"
+    ledger, run, jobs = await ledger_with_rows(4, path)
+    expected = await whole(ledger, run, path)
+    lines = expected.splitlines(keepends=True)
+    path.write_bytes(
+        {
+            "doubled line": lines[0] + lines[1] + lines[1] + lines[2],
+            "torn and appended": lines[0] + lines[1][:20] + lines[2],
+            "zeros at the end": lines[0] + bytes(4096),
+            "a changed byte": lines[0] + lines[1].replace(b"InvalidArgument", b"InvalidArgumenT") + lines[2],
+            "another run": b"".join(line(job, replace(run, id="nightly-20261121T010000Z")) for job in jobs),
+        }[damage]
+    )
+    report = ReportFile(path, run, ledger)
+    await report.open()
+    report.close()
+
+    assert path.read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    "content", [b"Dear diary\n", b'{"schema": "something/1"}\n', b"[1, 2]\n", b"\x00\x01\x02", b'"orchestrator.report/1"\n']
+)
+async def test_a_file_that_is_no_report_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "report.jsonl"
+    path.write_bytes(content)
+    ledger, run, _ = await ledger_with_rows(1, path)
+
+    with pytest.raises(ReportError, match=r"report\.jsonl exists and is not a report.*--report"):
+        await ReportFile(path, run, ledger).open()
+    assert path.read_bytes() == content
+
+
+async def test_a_disk_that_takes_nothing_is_said_with_what_to_do(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    ledger, run, _ = await ledger_with_rows(1, blocked)
+
+    with pytest.raises(ReportError, match="Nothing is lost"):
+        await ReportFile(blocked / "report.jsonl", run, ledger).open()
+
+
+# --- the summary
+
+
+def test_the_summary_lies_beside_the_report(tmp_path: Path) -> None:
+    assert summary_path(tmp_path / "a.jsonl") == tmp_path / "a.summary.json"
+    assert summary_path(tmp_path / "a.b") == tmp_path / "a.b.summary.json"
+
+
+def test_a_summary_that_cannot_be_written_is_said_and_leaves_no_scraps(tmp_path: Path) -> None:
+    path = tmp_path / "a.summary.json"
+    (path / "in the way").mkdir(parents=True)
+
+    with pytest.raises(ReportError, match=r"Cannot write the summary .*a\.summary\.json"):
+        write_summary(path, {"run": "second"})
+    assert [one.name for one in tmp_path.iterdir()] == ["a.summary.json"]
+
+
+def test_a_summary_replaces_the_one_before_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.summary.json"
+    write_summary(path, {"run": "first", "more": "x" * 1000})
+    write_summary(path, {"run": "second"})
+
+    assert json.loads(path.read_bytes()) == {"run": "second"}
+    assert [one.name for one in tmp_path.iterdir()] == ["a.summary.json"]
+
+
+def test_the_summary_counts_every_state_and_says_whether_the_run_is_complete(tmp_path: Path) -> None:
+    counts = Counts({JobState.SUCCEEDED: 2, JobState.FAILED: 1, JobState.IN_DOUBT: 1}, skipped=3)
+    made = summary(RUN, counts, calls=Calls(4, 3, 2, 1), exit_code=7, started_at=T0, now=T0 + 1.5, stopped="", report=tmp_path / "r.jsonl")
+
+    assert made["jobs"]["total"] == sum(number for name, number in made["jobs"].items() if name != "total") == 7
+    assert made["complete"] is False
+    assert made["elapsed_s"] == 1.5
+    assert made["calls"] == {"submits": 4, "queries": 3, "lists": 2, "heads": 1}
+    assert set(made["jobs"]) == {"total", "skipped", *JobState}

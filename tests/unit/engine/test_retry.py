@@ -1,0 +1,90 @@
+"""Backoff, decisions and the breaker."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.retry import Breaker, backoff_s, decide
+from orchestrator.settings import EngineSettings
+
+
+@given(st.integers(1, 10_000), st.floats(0.01, 10), st.floats(10, 600), st.floats(0, 100), st.integers())
+def test_a_backoff_lies_between_its_floor_and_its_cap(tries: int, initial_s: float, cap_s: float, floor_s: float, seed: int) -> None:
+    found = backoff_s(EngineSettings(initial_s=initial_s, cap_s=cap_s), tries, random.Random(seed), floor_s)
+
+    assert floor_s <= found <= floor_s + cap_s
+
+
+def test_the_bound_doubles_with_each_try_until_the_cap() -> None:
+    settings = EngineSettings(initial_s=1, cap_s=20)
+
+    class Highest(random.Random):
+        def uniform(self, a: float, b: float) -> float:
+            return b
+
+    assert [backoff_s(settings, tries, Highest()) for tries in range(1, 8)] == [1, 2, 4, 8, 16, 20, 20]
+
+
+def test_jitter_survives_at_the_cap() -> None:
+    rng = random.Random(7)
+    waits = [backoff_s(EngineSettings(initial_s=1, cap_s=20), 50, rng) for _ in range(200)]
+
+    assert min(waits) < 4
+    assert max(waits) > 16
+
+
+def test_the_last_attempt_is_not_tried_again_and_says_which_setting_bounds_it() -> None:
+    settings, rng = EngineSettings(attempts=3), random.Random(1)
+
+    assert decide(settings, 2, 1000.0, rng).again_at is not None
+    given_up = decide(settings, 3, 1000.0, rng)
+    assert given_up.again_at is None
+    assert "3 attempts (retry.attempts)" in given_up.reason
+
+
+@given(st.integers(0, 5), st.integers())
+def test_a_new_try_is_never_in_the_past(attempts: int, seed: int) -> None:
+    again_at = decide(EngineSettings(attempts=6), attempts, 1000.0, random.Random(seed)).again_at
+
+    assert again_at is not None
+    assert again_at >= 1000.0
+
+
+@pytest.fixture
+def breaker() -> Breaker:
+    return Breaker(EngineSettings(breaker_after=3, initial_s=0.5, cap_s=30), random.Random(3))
+
+
+def test_the_breaker_opens_after_failures_in_a_row_only(breaker: Breaker) -> None:
+    for _ in range(5):
+        breaker.failed("reset")
+        breaker.failed("reset")
+        breaker.succeeded()
+    assert not breaker.is_open
+
+    for reason in ("first", "second", "last"):
+        breaker.failed(reason)
+
+    assert breaker.is_open
+    assert breaker.reason == "last"
+
+
+def test_one_answer_closes_the_breaker(breaker: Breaker) -> None:
+    for _ in range(9):
+        breaker.failed()
+    breaker.succeeded()
+
+    assert not breaker.is_open
+
+
+def test_probes_grow_apart_up_to_the_cap_and_never_come_at_once(breaker: Breaker) -> None:
+    waits = [breaker.next_probe_in_s() for _ in range(40)]
+
+    assert 0.5 <= waits[0] <= 1.0
+    assert all(15 <= wait <= 30 for wait in waits[6:])
+    breaker.succeeded()
+    assert breaker.next_probe_in_s() <= 1.0

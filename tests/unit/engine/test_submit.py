@@ -1,0 +1,164 @@
+"""What an answer proves, and where its job goes."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import (
+    ApiAnswer,
+    AuthRejected,
+    ClockSkewed,
+    ConfigError,
+    ConnectFailed,
+    CredentialsExpired,
+    NotFound,
+    OrchestratorError,
+    ProtocolError,
+    QueueUnavailable,
+    RefusedForNow,
+    Rejected,
+    ReplyTimeout,
+    SendInDoubt,
+    ServerFault,
+    Throttled,
+)
+from orchestrator.model import Job, RemoteJob, RemoteState, SubmitReply
+from orchestrator.settings import EngineSettings
+from orchestrator.states import JobState
+from orchestrator.submit import Conclusion, Verdict, conclude
+from orchestrator.testing.builders import make_job
+
+NOW = 1_795_309_200.0
+SETTINGS = EngineSettings(attempts=3, initial_s=1, cap_s=8)
+ANSWER = ApiAnswer(400, "SomeCode", "some message", "req-1", "trace-1")
+
+
+def sent(attempts: int = 1, **changes: Any) -> Job:
+    return make_job(1, state=JobState.SUBMITTING, attempts=attempts, intent_at=NOW - 1, **changes)
+
+
+def judge(job: Job, answer: SubmitReply | OrchestratorError) -> Conclusion:
+    return conclude(job, answer, SETTINGS, NOW, random.Random(5))
+
+
+def test_an_answer_with_a_job_id_is_an_accepted_job() -> None:
+    job = sent(code="SlowDown", message="from an attempt before")
+
+    found = judge(job, SubmitReply(RemoteJob("j1", RemoteState.SUBMITTED, queue_id="p1"), "req-1"))
+
+    assert found == Conclusion(Verdict.ACCEPTED)
+    assert (job.state, job.job_id, job.queue_id, job.request_id) == (JobState.SUBMITTED, "j1", "p1", "req-1")
+    assert (job.submitted_at, job.attempts, job.code, job.message, job.adopted) == (NOW, 1, "", "", False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectFailed(),
+        Throttled(ANSWER, retry_after_s=2),
+        QueueUnavailable(ANSWER),
+        ClockSkewed(ANSWER),
+        CredentialsExpired(ANSWER),
+        AuthRejected(ANSWER),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_proves_that_no_job_exists_gives_the_attempt_back(error: OrchestratorError) -> None:
+    job = sent(attempts=SETTINGS.attempts)
+
+    found = judge(job, error)
+
+    assert found.verdict is Verdict.RETURNED
+    assert (job.state, job.attempts) == (JobState.PLANNED, SETTINGS.attempts - 1)
+    assert found.reason == str(error)
+
+
+@pytest.mark.parametrize("error", [ConnectFailed(), Throttled(ANSWER), QueueUnavailable(ANSWER)], ids=lambda error: type(error).__name__)
+def test_what_may_pass_is_waited_for_a_little(error: OrchestratorError) -> None:
+    job = sent()
+
+    found = judge(job, error)
+
+    assert 0 < found.delay_s <= SETTINGS.initial_s
+    assert job.not_before == NOW + found.delay_s
+
+
+@pytest.mark.parametrize("error", [ClockSkewed(ANSWER), CredentialsExpired(ANSWER)], ids=lambda error: type(error).__name__)
+def test_after_a_correction_of_clock_or_credentials_there_is_no_reason_to_wait(error: OrchestratorError) -> None:
+    job = sent()
+
+    assert judge(job, error).delay_s == 0
+    assert job.not_before == 0
+
+
+@pytest.mark.parametrize(
+    "error", [Rejected(ANSWER), NotFound(ANSWER), ConfigError("cannot be written as XML")], ids=lambda error: type(error).__name__
+)
+def test_a_refusal_for_good_ends_the_job_with_the_services_words(error: OrchestratorError) -> None:
+    job = sent()
+
+    assert judge(job, error).verdict is Verdict.REJECTED
+    assert (job.state, job.finished_at, job.attempts) == (JobState.REJECTED, NOW, 1)
+    if isinstance(error, Rejected):
+        assert (job.code, job.message, job.request_id) == ("SomeCode", "some message", "req-1")
+    else:
+        assert (job.code, job.message) == ("ConfigError", "cannot be written as XML")
+
+
+def test_a_refusal_for_now_is_tried_again_until_the_attempts_are_spent() -> None:
+    job = sent(attempts=2)
+    found = judge(job, RefusedForNow(ANSWER))
+    assert found.verdict is Verdict.RETURNED
+    assert (job.state, job.attempts) == (JobState.PLANNED, 2)
+    assert job.not_before >= NOW
+
+    last = sent(attempts=3)
+    assert judge(last, RefusedForNow(ANSWER)).verdict is Verdict.REJECTED
+    assert (last.state, last.code) == (JobState.REJECTED, "SomeCode")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SendInDoubt(),
+        ReplyTimeout(),
+        ServerFault(replace(ANSWER, http_status=500)),
+        ProtocolError("half an XML", b"<Resp"),
+        OrchestratorError("new"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_everything_else_is_in_doubt_and_the_attempt_counts(error: OrchestratorError) -> None:
+    job = sent(attempts=2)
+
+    assert judge(job, error).verdict is Verdict.IN_DOUBT
+    assert (job.state, job.attempts, job.finished_at) == (JobState.IN_DOUBT, 2, None)
+    assert job.message
+    assert job.code == ("SomeCode" if isinstance(error, ServerFault) else type(error).__name__)
+
+
+def every_error() -> list[type[OrchestratorError]]:
+    found, front = [], [OrchestratorError]
+    while front:
+        kind = front.pop()
+        found.append(kind)
+        front += kind.__subclasses__()
+    return found
+
+
+@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
+def test_every_error_of_the_tree_leads_somewhere_and_none_to_a_second_post_unproven(kind: type[OrchestratorError]) -> None:
+    """An error that nobody thought of may have been raised after the request was accepted: it must not free the job."""
+    error = kind.__new__(kind)
+    error.answer = ANSWER  # type: ignore[attr-defined]  # only those of the API have one
+    Exception.__init__(error, "text")
+    job = sent()
+
+    found = judge(job, error)
+
+    proves_absence = (ConnectFailed, Throttled, ClockSkewed, CredentialsExpired, AuthRejected, Rejected, RefusedForNow, ConfigError)
+    assert (found.verdict in {Verdict.RETURNED, Verdict.REJECTED}) == issubclass(kind, proves_absence)

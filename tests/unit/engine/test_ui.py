@@ -1,0 +1,177 @@
+"""What people and programs are shown: words for every event, counts that add up, a summary of 80 columns."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import io
+import json
+from typing import Any
+
+import pytest
+
+from orchestrator import events as ev
+from orchestrator.model import JobKey
+from orchestrator.states import JobState
+from orchestrator.ui.lines import JsonLogSink, LineSink, Sinks, sentence
+from orchestrator.ui.summary import summary_text
+from orchestrator.ui.tally import Tally
+
+A, B, C = JobKey("v1.a"), JobKey("v1.b"), JobKey("v1.c")
+
+
+class HandClock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, delay_s: float) -> None:
+        self.at += delay_s
+
+
+KINDS = [kind for _, kind in inspect.getmembers(ev, inspect.isclass) if issubclass(kind, ev.Event) and kind not in {ev.Event, ev.JobEvent}]
+SAMPLES: dict[str, Any] = {
+    "str": "some text", "int": 3, "float": 1.5, "bool": True, "JobKey": A, "JobState": JobState.FAILED, "float | None": 2.5,
+    "dict[str, object]": {"jobs": 1},
+}  # fmt: skip
+
+
+def sample(kind: type[ev.Event]) -> ev.Event:
+    return kind(**{field.name: SAMPLES[str(field.type)] for field in dataclasses.fields(kind)})
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_event_has_words_of_its_own_or_none_on_purpose(kind: type[ev.Event]) -> None:
+    said = sentence(sample(kind))
+
+    if kind in {ev.JobsPlanned, ev.JobSending, ev.RunFinished}:
+        assert said is None
+    else:
+        assert said
+        assert kind.__name__ not in said
+        assert "\n" not in said
+    if issubclass(kind, ev.JobEvent) and said:
+        assert "some text" in said, "it names the object"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_event_is_one_json_object_of_its_name_and_fields(kind: type[ev.Event]) -> None:
+    stream = io.StringIO()
+    JsonLogSink(stream).emit(sample(kind))
+
+    (text,) = stream.getvalue().splitlines()
+    found = json.loads(text)
+    assert found["event"].replace("_", "") == kind.__name__.lower()
+    assert set(found) == {"event", "timestamp", *(field.name for field in dataclasses.fields(kind))}
+
+
+def test_lines_are_prefixed_with_the_name_of_the_command() -> None:
+    stream = io.StringIO()
+    LineSink(stream).emit(ev.JobSending(A, "a.mp3", 0, 1))
+    LineSink(stream).emit(ev.JobEnded(A, "a.mp3", JobState.FAILED, "NoSuchKey", "it is gone", 1.25))
+
+    assert stream.getvalue() == "orchestrator: failed     a.mp3 after 1.2 s: NoSuchKey it is gone\n"
+
+
+def test_a_sink_that_fails_is_cut_off_and_the_others_are_told() -> None:
+    class Broken:
+        calls = 0
+
+        def emit(self, event: ev.Event) -> None:
+            self.calls += 1
+            raise OSError("the pipe is gone")
+
+    broken, stream = Broken(), io.StringIO()
+    sinks = Sinks(broken, LineSink(stream))
+    for _ in range(3):
+        sinks.emit(ev.Noticed("hello"))
+
+    assert broken.calls == 1
+    assert stream.getvalue().count("hello") == 3
+    assert stream.getvalue().count("Broken failed and is switched off") == 1
+
+
+def test_the_tally_follows_jobs_through_every_way() -> None:
+    clock = HandClock()
+    tally = Tally(clock)
+    first: tuple[ev.Event, ...] = (
+        ev.JobsPlanned(new=3, done=2, ended=1),
+        ev.JobSending(A, "a", 0, 1), ev.JobAccepted(A, "a", "j1"), ev.JobMoved(A, "a", JobState.RUNNING),
+        ev.JobSending(B, "b", 0, 1), ev.JobInDoubt(B, "b", "reset"),
+        ev.JobSending(C, "c", 0, 1), ev.JobReturned(C, "c", "SlowDown", 1.0),
+    )  # fmt: skip
+    for event in first:
+        tally.emit(event)
+
+    assert {state: tally.of(state) for state in JobState if tally.of(state)} == {
+        JobState.PLANNED: 1, JobState.RUNNING: 1, JobState.IN_DOUBT: 1,
+    }  # fmt: skip
+    assert (tally.total, tally.under_way, tally.ended_total, tally.eta_s) == (6, 2, 3, None)
+    clock.at += 10
+    then: tuple[ev.Event, ...] = (
+        ev.PlanFinished(6), ev.JobProvenAbsent(B, "b", 3), ev.JobEnded(A, "a", JobState.SUCCEEDED),
+        ev.JobSending(C, "c", 0, 1), ev.JobEnded(C, "c", JobState.REJECTED),
+    )  # fmt: skip
+    for event in then:
+        tally.emit(event)
+
+    assert (tally.waiting, tally.under_way, tally.ended_total) == (1, 0, 5)
+    assert tally.rate_per_s == 0.2
+    assert tally.eta_s == 5.0
+
+
+def test_jobs_that_a_continued_run_finds_at_the_service_are_counted_as_submitted_until_more_is_heard() -> None:
+    tally = Tally(HandClock())
+    tally.emit(ev.JobsPlanned(open=3))
+    assert (tally.of(JobState.SUBMITTED), tally.under_way) == (3, 3)
+
+    tally.emit(ev.JobMoved(A, "a", JobState.RUNNING))
+    tally.emit(ev.JobEnded(B, "b", JobState.SUCCEEDED))
+    tally.emit(ev.JobEnded(A, "a", JobState.SUCCEEDED))
+
+    assert (tally.of(JobState.SUBMITTED), tally.under_way, tally.of(JobState.SUCCEEDED)) == (1, 1, 2)
+
+
+def test_the_rate_is_that_of_the_last_minute() -> None:
+    clock = HandClock()
+    tally = Tally(clock)
+    assert tally.rate_per_s == 0
+    for _ in range(30):
+        clock.at += 1
+        tally.emit(ev.JobEnded(A, "a", JobState.SUCCEEDED))
+    assert tally.rate_per_s == 1
+    clock.at += 45
+
+    assert tally.rate_per_s == pytest.approx(15 / 60, abs=0.02)
+    clock.at += 60
+    assert tally.rate_per_s == 0
+
+
+def test_the_summary_names_what_there_is_with_what_to_do_about_it_in_80_columns() -> None:
+    jobs = dict.fromkeys(("skipped", *JobState), 1_234_567)
+    text = summary_text(
+        {
+            "run": "nightly-20261122T010000Z",
+            "jobs": {"total": 99, **jobs},
+            "calls": {"submits": 1_234_567, "queries": 2, "lists": 3, "heads": 4},
+            "elapsed_s": 3661.4,
+            "report": "reports/nightly.jsonl",
+        }
+    )
+
+    assert "99 jobs in 1:01:01" in text
+    assert all(f"  {state.replace('_', ' '):<11}" in text for state in JobState)
+    assert all(len(line) <= 80 for line in text.splitlines()), max(text.splitlines(), key=len)
+
+
+def test_the_summary_leaves_out_what_there_is_none_of_but_never_the_successes() -> None:
+    text = summary_text({"run": "r", "jobs": {"total": 0}, "calls": {}, "elapsed_s": 0, "report": "r.jsonl"})
+
+    assert [line.split()[0] for line in text.splitlines() if line.startswith("  ")] == ["succeeded"]

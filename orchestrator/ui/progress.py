@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ALWAYS = (JobState.PLANNED, JobState.SUBMITTED, JobState.RUNNING, JobState.SUCCEEDED)
 _IF_ANY = (JobState.SUBMITTING, JobState.IN_DOUBT, JobState.FAILED, JobState.REJECTED, JobState.CANCELLED, JobState.UNFINISHED)
 _COLOURS = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.REJECTED: "red", JobState.IN_DOUBT: "yellow"}
-_WORTH_A_LINE = (ev.JobInDoubt, ev.JobAdopted, ev.SubmitPaused, ev.SubmitResumed, ev.RateChanged, ev.Stopping, ev.Noticed)
+_WORTH_A_LINE = (ev.JobInDoubt, ev.SubmitPaused, ev.SubmitResumed, ev.RateChanged, ev.Stopping, ev.Noticed)
 
 
 class ProgressSink:
@@ -60,7 +60,8 @@ class ProgressSink:
             self._title = event.run
         failed = isinstance(event, ev.JobEnded) and event.state is not JobState.SUCCEEDED
         if failed or isinstance(event, _WORTH_A_LINE):
-            self._live.console.print(Text(sentence(event) or ""))
+            # A job in doubt is a line of its own only once, and a short one: how it goes on, the bars show.
+            self._live.console.print(Text(sentence(event) or ""), no_wrap=isinstance(event, ev.JobInDoubt), overflow="ellipsis")
 
     def _render(self) -> RenderableType:
         tally = self._tally

@@ -53,9 +53,9 @@ class Timeouts:
 
     Attributes:
         connect_s: For a connection: the wait for a free one of the pool, DNS, TCP and TLS together. Beyond it nothing was sent.
-        read_s: Longest silence of the service while an answer is awaited or read. A submit answers within a second or two; half a
-            minute is beyond what any load balancer waits.
-        total_s: Whole request and answer. Downloads have no total, and uploads get more by their size.
+        read_s: Longest silence of the service while an object is downloaded; the download as a whole has no bound.
+        total_s: Any other request with its answer, the wait for a connection included; uploads get more by their size. A submit is
+            answered within a second or two, and no load balancer waits longer than this.
 
     Raises:
         ConfigError: If one is not positive, or ``connect_s`` is not below ``total_s``: a request that ran out of time must be known
@@ -64,7 +64,7 @@ class Timeouts:
 
     connect_s: float = 10.0
     read_s: float = 30.0
-    total_s: float = 60.0
+    total_s: float = 40.0
 
     @classmethod
     def within(cls, total_s: float) -> Timeouts:

@@ -8,6 +8,7 @@ percent, so that jitter between here and the service does not show it more than 
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 import orjson
@@ -78,6 +79,9 @@ class AdaptiveLimiter:
             raise ConfigError(f"A rate limit must be a positive number of requests per second, not {rate_per_s}.")
         self._clock = clock
         self._ceiling = rate_per_s
+        per_period = max(1, int(rate_per_s))
+        self._departures: deque[float] = deque(maxlen=per_period)
+        self._departure_period_s = per_period / rate_per_s * _STRETCH
         self._rate = rate_per_s
         whole = math.ceil(rate_per_s)  # so that the window is never shorter than a second
         self._second = _Window(whole, whole / rate_per_s * _STRETCH, lag_s=_SECOND_LAG_S)
@@ -111,6 +115,18 @@ class AdaptiveLimiter:
         self._slice.take(free_at, now)
         self._second.take(free_at, now)
         return True
+
+    def departure_in_s(self) -> float:
+        """Reserve the moment at which a request that has its permit leaves; gives how long it must still wait.
+
+        Permits are spaced already; this keeps what happens between permit and departure from pushing more requests into one second
+        than the limit allows.
+        """
+        now = self._clock.monotonic()
+        log = self._departures
+        leave_at = max(now, log[0] + self._departure_period_s) if len(log) == log.maxlen else now
+        log.append(leave_at)
+        return leave_at - now
 
     def throttled(self, retry_after_s: float | None = None) -> None:
         """Slow down: once per burst of such answers, and silence for as long as the service asked."""

@@ -24,7 +24,6 @@ from orchestrator.protocol.request import (
     list_request,
     put_request,
     query_request,
-    submit_request,
 )
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class CloudService:
             SendInDoubt: No answer, or none that names the job: it may exist.
             ApiError: By the service's code; a ``ServerFault`` leaves it in doubt as well, every other proves that no job exists.
         """
-        signed = self._signer.sign(submit_request(spec))
+        signed = self._signer.sign_submit(spec)
         try:
             answer = await self._transport.exchange(signed.prepared)
             if answer.is_success:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestrator.errors import ApiAnswer, ApiError, AuthRejected, ClockSkewed, CredentialsExpired, Rejected
 from orchestrator.protocol.request import PreparedRequest, Request, prepare
 from orchestrator.protocol.signature import Credentials, SigningKey, signing_key
+from orchestrator.protocol.submitform import SubmitForm
 
 if TYPE_CHECKING:
     from orchestrator.cloud.credentials import CredentialSource
     from orchestrator.cloud.endpoint import Endpoint
+    from orchestrator.model import JobSpec, Place
     from orchestrator.ports import Clock
 
 # Clocks that differ by less are not what the service complains about (the vendor's Node SDK corrects from here on, too).
@@ -43,6 +45,7 @@ class Signer:
         self._clock = clock
         self._credentials = source.load()
         self._key: SigningKey | None = None
+        self._forms: dict[Place, SubmitForm] = {}
         self.offset_s = 0.0
         """What is added to our clock when signing; 0 until the service complained."""
 
@@ -52,15 +55,33 @@ class Signer:
         Raises:
             Rejected: If its path cannot be expressed on the wire; nothing was sent.
         """
+        try:
+            prepared = prepare(request, self._present_key(), self._endpoint.base_url(request.api))
+        except UnicodeEncodeError as error:
+            raise Rejected(ApiAnswer(code="NotSendable", message=f"{request.path!r} is not Unicode text; nothing was sent")) from error
+        return Signed(prepared, self.offset_s, self._credentials)
+
+    def sign_submit(self, spec: JobSpec) -> Signed:
+        """The ``POST /jobs`` of one job, ready for the wire.
+
+        Raises:
+            Rejected: If the spec cannot be expressed; nothing was sent.
+            ConfigError: If the bucket or region of its input cannot be part of a host name.
+        """
+        key = self._present_key()
+        place = spec.media.place
+        form = self._forms.get(place)
+        if form is None:
+            form = self._forms[place] = SubmitForm(place, key, self._endpoint.ci_url)
+        return Signed(form.prepare(spec), self.offset_s, self._credentials)
+
+    def _present_key(self) -> SigningKey:
         now = self._clock.now() + self.offset_s
         key = self._key
         if key is None or not key.starts_at < now < key.renew_at:  # the start matters when our clock was set back
             key = self._key = signing_key(self._credentials, now)
-        try:
-            prepared = prepare(request, key, self._endpoint.base_url(request.api))
-        except UnicodeEncodeError as error:
-            raise Rejected(ApiAnswer(code="NotSendable", message=f"{request.path!r} is not Unicode text; nothing was sent")) from error
-        return Signed(prepared, self.offset_s, self._credentials)
+            self._forms.clear()
+        return key
 
     def learn(self, error: ApiError, signed: Signed) -> ApiError:
         """The exception to raise for a refusal: the same, after correcting what can be corrected; or a fatal one, if that did not help.

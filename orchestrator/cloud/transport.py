@@ -6,9 +6,8 @@ not followed, no middleware is installed, and nothing in this module sends twice
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -43,13 +42,12 @@ _NOT_SENT = (
 _FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole answer; header names are looked up without regard to case."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = b""
 
     @property
     def is_success(self) -> bool:
@@ -68,14 +66,15 @@ class Transport:
     def __init__(self, connections: int, timeouts: Timeouts) -> None:
         self._connections = connections
         self._timeouts = timeouts
-        self._timeout = self._bounded(timeouts.total_s)
+        # One timer per request: a second one, for silence, would cost a seventh of a small request.
+        self._whole = aiohttp.ClientTimeout(total=timeouts.total_s, connect=timeouts.connect_s)
+        self._streamed = aiohttp.ClientTimeout(connect=timeouts.connect_s, sock_read=timeouts.read_s)
         self._proxy = _ProxyTable()
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_CACHE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # objects are wanted as they are stored, and a small answer must not grow into a large one
             skip_auto_headers=("Content-Type",),  # a request without a body has none
@@ -117,7 +116,7 @@ class Transport:
             TransportError: As for :meth:`exchange`, also while the pieces are read.
         """
         try:
-            response = await self._open(prepared, self._bounded(None))
+            response = await self._open(prepared, self._streamed)
         except _FAILURES as error:
             raise _failure(prepared, error) from _harmless(error)
         answer = Answer(response.status, response.headers)
@@ -142,14 +141,11 @@ class Transport:
             proxy=self._proxy.of(url),
         )
 
-    def _bounded(self, total_s: float | None) -> aiohttp.ClientTimeout:
-        bounds = self._timeouts
-        return aiohttp.ClientTimeout(total=total_s, connect=bounds.connect_s, sock_connect=bounds.connect_s, sock_read=bounds.read_s)
-
     def _timeout_for(self, prepared: PreparedRequest) -> aiohttp.ClientTimeout:
-        if len(prepared.body) <= _SLOWEST_BYTES_PER_S:
-            return self._timeout
-        return self._bounded(self._timeouts.total_s + len(prepared.body) / _SLOWEST_BYTES_PER_S)
+        size = len(prepared.body)
+        if size <= _SLOWEST_BYTES_PER_S:
+            return self._whole
+        return aiohttp.ClientTimeout(total=self._timeouts.total_s + size / _SLOWEST_BYTES_PER_S, connect=self._timeouts.connect_s)
 
 
 class _ProxyTable:

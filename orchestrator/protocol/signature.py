@@ -43,33 +43,31 @@ class SigningKey:
     Attributes:
         key: The vendor's SignKey: the hex text of HMAC-SHA1(secret key, key time), as bytes.
         key_time: ``<start>;<end>`` in seconds since the epoch.
-        renew_at: From this instant on a fresh one should be made.
+        starts_at: Before this instant it cannot be used ...
+        renew_at: ... and from this one on a fresh one should be made.
         secret_id: Public half of the key pair.
         token: Token of a temporary key, or empty.
     """
 
     key: bytes = field(repr=False)
     key_time: str
+    starts_at: float
     renew_at: float
     secret_id: str
     token: str = field(default="", repr=False)
-
-    @property
-    def starts_at(self) -> int:
-        """Start of the window."""
-        return int(self.key_time.partition(";")[0])
 
 
 def signing_key(credentials: Credentials, now: float) -> SigningKey:
     """The key for requests that are sent in the minute of ``now``."""
     minute = int(now // _SHARED_S) * _SHARED_S
-    return signing_key_for(credentials, f"{minute - _EARLY_S};{minute + _LATE_S}", renew_at=minute + _SHARED_S)
+    return signing_key_for(credentials, minute - _EARLY_S, minute + _LATE_S, renew_at=minute + _SHARED_S)
 
 
-def signing_key_for(credentials: Credentials, key_time: str, renew_at: float = 0.0) -> SigningKey:
-    """The key for an explicit window, ``<start>;<end>``."""
+def signing_key_for(credentials: Credentials, start: int, end: int, renew_at: float) -> SigningKey:
+    """The key for an explicit window of time, in seconds since the epoch."""
+    key_time = f"{start};{end}"
     key = hmac.digest(credentials.secret_key.encode(), key_time.encode(), "sha1").hex().encode()
-    return SigningKey(key, key_time, renew_at, credentials.secret_id, credentials.token)
+    return SigningKey(key, key_time, start, renew_at, credentials.secret_id, credentials.token)
 
 
 def url_encode(text: str) -> str:

@@ -36,8 +36,9 @@ ACCEPTED = (
     b"<CreationTime>2024-05-01T10:00:00+0800</CreationTime><StartTime>-</StartTime><EndTime>-</EndTime><QueueId>p1</QueueId>"
     b"<Operation><UserData>v1.key</UserData></Operation></JobsDetail></Response>"
 )
-# Quick enough for a test, long enough for a busy machine.
-QUICK = Timeouts(connect_s=1.0, read_s=0.25, total_s=5.0)
+# Silence in a download is noticed quickly enough for a test; the rest is long enough for a busy machine.
+PATIENT = Timeouts(connect_s=2.0, read_s=0.25, total_s=5.0)
+HASTY = Timeouts(connect_s=0.35, read_s=0.25, total_s=0.4)
 
 
 @dataclass
@@ -126,7 +127,7 @@ async def wire() -> AsyncIterator[Wire]:
 
 
 @asynccontextmanager
-async def client(url: str, connections: int = 4, timeouts: Timeouts = QUICK) -> AsyncIterator[CloudService]:
+async def client(url: str, connections: int = 4, timeouts: Timeouts = PATIENT) -> AsyncIterator[CloudService]:
     """A client with a temporary key for everything at ``url``."""
     credentials = Static(Credentials("AKIDEXAMPLE", SECRET, TOKEN))
     async with CloudService(Endpoint(url, url), credentials, SystemClock(), connections=connections, timeouts=timeouts) as service:
@@ -137,6 +138,13 @@ async def client(url: str, connections: int = 4, timeouts: Timeouts = QUICK) -> 
 async def service(wire: Wire) -> AsyncIterator[CloudService]:
     """A client of the server."""
     async with client(wire.url) as ours:
+        yield ours
+
+
+@pytest.fixture
+async def hasty(wire: Wire) -> AsyncIterator[CloudService]:
+    """A client of the server that waits less than half a second."""
+    async with client(wire.url, timeouts=HASTY) as ours:
         yield ours
 
 

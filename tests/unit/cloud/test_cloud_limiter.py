@@ -18,7 +18,7 @@ class StepClock:
     def __init__(self, oversleep_s: float = 0.0, seed: int = 0) -> None:
         self.time = 1000.0
         self.oversleep_s = oversleep_s
-        self.rng = random.Random(seed)  # noqa: S311 - jitter of a test clock
+        self.rng = random.Random(seed)
         self.sleeps = 0
 
     def now(self) -> float:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import ProtocolError
 from orchestrator.model import RemoteFile, RemoteJob, RemoteState
-from orchestrator.protocol.reply import instant, job_page, query_reply, submit_reply
+from orchestrator.protocol.reply import _plain_job, instant, job_page, jobs_of, query_reply, submit_reply
+from orchestrator.protocol.xml import parse
 
 SUBMITTED = """<Response>
   <JobsDetail>
@@ -205,3 +206,48 @@ def test_no_bytes_at_all_raise_anything_else(raw: bytes) -> None:
 def test_an_answer_cut_anywhere_is_never_taken_for_a_whole_one(length: int) -> None:
     with pytest.raises(ProtocolError):
         submit_reply(SUBMITTED.encode()[:length])
+
+
+LEAVES = {
+    "Code": "Success",
+    "Message": "",
+    "JobId": "j1",
+    "State": "Submitted",
+    "CreationTime": "2024-05-01T10:00:00+0800",
+    "StartTime": "-",
+    "EndTime": "-",
+    "QueueId": "p1",
+    "Tag": "VoiceSeparate",
+}
+# What an answer may hold in the place of plain text, and what stands around it.
+TEXTS = st.sampled_from(["x", "", " x ", "音", "a &amp; b", "a&#13;b", "<![CDATA[a<b]]>", "<!-- c -->", "-", "<b/>", "a\r\nb"])
+AROUND = st.sampled_from(["", "<?xml version='1.0' encoding='utf-8' ?>\n", "\ufeff", "<!-- c -->", " "])
+
+
+@given(data=st.data())
+def test_the_quick_reading_of_a_submit_answer_says_what_the_full_reading_says(data: st.DataObject) -> None:
+    """Whatever the order, the white space, the missing and the special nodes of the answer."""
+    texts = {
+        **LEAVES,
+        **data.draw(st.dictionaries(st.sampled_from(["JobId", "QueueId", "CreationTime", "Message", "State"]), TEXTS, max_size=2)),
+    }
+    gap = data.draw(st.sampled_from(["", "\n  ", "\r\n"]))
+    nodes = [f"<{name}>{text}</{name}>" for name, text in texts.items() if data.draw(st.integers(0, 20))]
+    key, pattern, user_data = data.draw(TEXTS), data.draw(TEXTS), data.draw(TEXTS)
+    nodes.append(data.draw(st.sampled_from([f"<Input><Object>{key}</Object></Input>", "<Input/>", "", "<Input><Region/></Input>"])))
+    nodes.append(f"<Operation><Output><Object>{pattern}</Object></Output><UserData>{user_data}</UserData></Operation>")
+    detail = gap.join(["<JobsDetail>", *data.draw(st.permutations(nodes)), "</JobsDetail>"])
+    text = f"{data.draw(AROUND)}<Response>{gap}{detail * data.draw(st.sampled_from([1, 1, 1, 0, 2]))}{gap}</Response>{data.draw(AROUND)}"
+
+    quick = _plain_job(text.encode())
+
+    if quick is not None:
+        assert jobs_of(parse(text.encode())) == [quick]
+
+
+def test_the_quick_reading_is_taken_for_the_answers_of_the_vendors_shape() -> None:
+    """Otherwise it would save nothing."""
+    declared = "<?xml version='1.0' encoding='utf-8' ?>\n" + SUBMITTED.replace("in &amp; out", "in")
+
+    assert _plain_job(declared.encode()) is not None
+    assert _plain_job((declared + "\n").encode()) is not None

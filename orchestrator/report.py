@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ROW_SCHEMA = "orchestrator.report/1"
 SUMMARY_SCHEMA = "orchestrator.summary/1"
+_CHECKPOINT = "report"  # under which name the ledger remembers how far a report was synced
 
 
 def instant(seconds: float | None) -> str | None:
@@ -98,6 +99,7 @@ class ReportFile:
         self._ledger = ledger
         self._file: BinaryIO | None = None
         self._written = 0  # rows in the file
+        self._bytes = 0
         self._early: dict[int, Job] = {}  # rows that came before the ones in front of them
 
     async def open(self) -> None:
@@ -108,7 +110,7 @@ class ReportFile:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._written = await self._keep_sound_rows()
+            self._written, self._bytes = await self._keep_sound_rows()
             self._file = self.path.open("ab", buffering=0)
             await self.catch_up()
         except OSError as error:
@@ -148,6 +150,7 @@ class ReportFile:
             view = memoryview(data)
             while view:
                 view = view[self._file.write(view) or 0 :]
+            self._bytes += len(data)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -159,15 +162,35 @@ class ReportFile:
             if self._written == before:
                 return
 
-    async def _keep_sound_rows(self) -> int:
-        """How many rows of the file are sound; what follows them is cut off, another run's report is begun anew."""
+    async def checkpoint(self) -> None:
+        """Sync the file, and remember how far: so much of it needs no second look when the run is continued."""
+        if self._file is None:
+            return
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
+        mark = {"run": self._run.id, "path": str(self.path), "rows": self._written, "bytes": self._bytes}
+        await self._ledger.remember(_CHECKPOINT, orjson.dumps(mark))
+
+    async def _checked_before(self, file: BinaryIO) -> tuple[int, int]:
+        """Rows and bytes that were synced before, if the file still holds them: then its last synced row is where it was."""
+        mark = orjson.loads(await self._ledger.recall(_CHECKPOINT) or b"{}")
+        if mark.get("run") != self._run.id or mark.get("path") != str(self.path) or not mark["rows"]:
+            return 0, 0
+        last = await self._ledger.rows(self._run, mark["rows"] - 1, 1)
+        expected = line(last[0], self._run) if last else b""
+        file.seek(max(mark["bytes"] - len(expected), 0))
+        return (mark["rows"], mark["bytes"]) if expected and file.read(len(expected)) == expected else (0, 0)
+
+    async def _keep_sound_rows(self) -> tuple[int, int]:
+        """How many rows and bytes of the file are sound; what follows is cut off, another run's report is begun anew."""
         if not self.path.exists() or self.path.stat().st_size == 0:
-            return 0
-        sound, end = 0, 0
+            return 0, 0
         with self.path.open("rb") as file:
-            first = file.readline(1_000_000)
-            self._check_is_report(first)
-            file.seek(0)
+            self._check_is_report(file.readline(1_000_000))
+            sound, end = await self._checked_before(file)
+            file.seek(end)
             while rows := await self._ledger.rows(self._run, sound, 1000):
                 before = sound
                 for job in rows:
@@ -178,7 +201,7 @@ class ReportFile:
                 if sound - before < len(rows):
                     break
         os.truncate(self.path, end)
-        return sound
+        return sound, end
 
     def _check_is_report(self, first: bytes) -> None:
         """Refuse to write over a file that is not a report. A torn only line counts as one if it begins like one."""

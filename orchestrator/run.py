@@ -228,7 +228,7 @@ class Engine:
             on_under_way=self._follow,
             on_dropped=self._report.catch_up,
         )
-        self._pulse = Pulse(parts, lambda: self._ended_jobs)
+        self._pulse = Pulse(parts, lambda: self._ended_jobs, self._report.checkpoint)
 
     async def _work(self, feed: AsyncGenerator[list[JobSpec]]) -> None:
         try:

@@ -18,6 +18,7 @@ from orchestrator.errors import (
     ConfigError,
     ConnectFailed,
     CredentialsExpired,
+    CredentialsMissing,
     OrchestratorError,
     ProtocolError,
     QueueUnavailable,
@@ -77,8 +78,9 @@ def conclude(job: Job, answer: Answer, settings: EngineSettings, now: float, rng
             job.step(Step.REFUSED)
             job.not_before = decision.again_at
             return Conclusion(Verdict.RETURNED, str(answer), decision.again_at - now)
-        case ClockSkewed() | CredentialsExpired() | AuthRejected():
-            # The client has corrected its clock, or fetched fresh credentials, where it could: no reason to wait.
+        case ClockSkewed() | CredentialsExpired() | AuthRejected() | CredentialsMissing():
+            # The client has corrected its clock, or fetched fresh credentials, where it could: no reason to wait. Where it could not,
+            # the run stops: it is no fault of the job.
             return _return(job, Step.REFUSED, answer, 0.0, now)
         case Rejected() | RefusedForNow() | ConfigError():
             job.step(Step.REJECT)
@@ -196,6 +198,8 @@ class Submitter:
         """Send one job after the other; run as many of these as there may be connections."""
         while True:
             job = await self._outbox.get()
+            if (delay_s := self._limiter.departure_in_s()) > 0:
+                await self._clock.sleep(delay_s)
             self.sent += 1
             try:
                 answer: Answer = await self._service.submit(job.spec)
@@ -251,7 +255,7 @@ class Submitter:
                 if job.id in self._repaired:
                     self._on_fatal(answer)
                 self._repaired.add(job.id)
-            case AuthRejected():
+            case AuthRejected() | CredentialsMissing():
                 self._on_fatal(answer)
             case ConnectFailed() | SendInDoubt() | ServerFault():
                 self._breaker.failed(str(answer))

@@ -12,7 +12,7 @@ from orchestrator.events import RateChanged
 from orchestrator.report import instant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from orchestrator.ports import Limiter, Parts
 
@@ -41,11 +41,13 @@ class Pulse:
     Args:
         parts: The ports.
         ended: How many jobs have ended in this visit.
+        checkpoint: Syncs the report.
     """
 
-    def __init__(self, parts: Parts, ended: Callable[[], int]) -> None:
+    def __init__(self, parts: Parts, ended: Callable[[], int], checkpoint: Callable[[], Awaitable[None]]) -> None:
         self._parts = parts
         self._ended = ended
+        self._checkpoint = checkpoint
         self._ends: deque[tuple[float, int]] = deque()
         self._told_rate = parts.submit_limiter.rate_per_s
         self._remembered: dict[str, bytes] = {}
@@ -70,6 +72,7 @@ class Pulse:
         """One sign of life."""
         now = self._parts.clock.now()
         await self._parts.ledger.heartbeat(now)
+        await self._checkpoint()
         await self._remember(PULSE, orjson.dumps({"at": now, "rate_per_s": self._rate_per_s(), "submit_per_s": self._tell_rate()}))
         for name, limiter in self._limiters().items():
             await self._remember(name, limiter.snapshot())

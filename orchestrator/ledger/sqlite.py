@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MAGIC = b"SQLite format 3\0"
 _BUSY_MS = 10_000
 """How long to wait for another program that holds the file, a backup for example."""
-_CACHE_KIB = 32_768
+_CACHE_KIB = 16_384
 """Pages kept in memory: a share of the memory that a run may use, whatever the size of the file."""
 _CHECKPOINT_PAGES = 8_192
 """32 MiB of log before it is folded into the file: pages that change again meanwhile are folded once."""

@@ -79,6 +79,19 @@ def read_address(option: str, text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def read_bucket(option: str, text: str) -> str:
+    """A bucket's name, or nothing.
+
+    Raises:
+        ConfigError: If it cannot be one.
+    """
+    from orchestrator.local.call import BUCKET
+
+    if text and not BUCKET.fullmatch(text):
+        raise ConfigError(f"{option} {text}: this is no bucket name. It is written with the account number, for example media-1250000000.")
+    return text
+
+
 def read_callbacks(listen: str | None, url: str | None) -> CallbackAddress | None:
     """Where to listen for callbacks, of ``--callback-listen`` and ``--callback-url``.
 

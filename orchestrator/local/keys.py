@@ -33,8 +33,10 @@ def keys_for(root: Path, environment: Mapping[str, str]) -> KeyPair:
     """The pair that ``serve`` accepts: the environment's, else the root's own, which is made (mode 0600) the first time.
 
     Raises:
-        ConfigError: One variable without the other, or a file that cannot be read.
+        ConfigError: A root that is no folder, one variable without the other, or a file that cannot be read.
     """
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"{root} is not a folder. The root of the local service is one, with a folder for each bucket.")
     secret_id, secret_key = environment.get(ID_VARIABLE, ""), environment.get(KEY_VARIABLE, "")
     if bool(secret_id) != bool(secret_key):
         raise ConfigError(f"Set both {ID_VARIABLE} and {KEY_VARIABLE}, or neither (then the service makes its own pair).")

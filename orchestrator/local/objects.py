@@ -140,7 +140,7 @@ class Objects:
         """
         folder = objectkeys.bucket_folder(self.root, bucket)
         if must_exist and not folder.is_dir():
-            raise Refusal("NoSuchBucket", f"The bucket {bucket} does not exist here: store an object in it, or make the folder.")
+            raise Refusal("NoSuchBucket", f"The bucket {bucket} does not exist here: store an object in it, or make the folder {folder}.")
         return folder
 
     def temporary(self, bucket: str, suffix: str = "") -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import ipaddress
 import logging
@@ -145,7 +146,8 @@ class LocalService:
         try:
             await site.start()
         except OSError as error:
-            raise ConfigError(f"The local service cannot listen on {settings.host}:{settings.port}: {error.strerror or error}.") from error
+            why = "the address is in use. Choose another port, or 0 for a free one" if error.errno == errno.EADDRINUSE else str(error)
+            raise ConfigError(f"The local service cannot listen on {settings.host}:{settings.port}: {why}.") from error
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self.parts.scheduler.open()

@@ -1,0 +1,171 @@
+"""``orchestrator serve``, as somebody uses it who points other clients at it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from qcloud_cos import CosConfig, CosS3Client
+
+from tests.e2e.playground import BUCKET, KEYS, REGION, Going, Playground, until
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+QUICK_WORK = "progression: {pace: immediate}\n"
+
+
+@dataclass
+class Serving:
+    """A service that runs as a command of its own, and what it said when it began."""
+
+    going: Going
+    said: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self.said["serving"].rpartition(" ")[2]
+
+
+@contextmanager
+def serving(place: Playground, *options: str, lines: int = 3, **environment: str | None) -> Iterator[Serving]:
+    """``orchestrator serve`` on a free port, until the block ends; it must then end well."""
+    going = place.start("serve", "--root", "root", "--listen", "127.0.0.1:0", *options, env=environment)
+    process: subprocess.Popen[str] = going.process
+    try:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(lines)]
+        assert all(said), process.communicate()
+        yield Serving(going, {line.split()[0].rstrip(":"): line.rstrip("\n") for line in said})
+    finally:
+        process.terminate()
+        done = going.finish()
+    assert (done.code, done.out) == (0, "")
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Playground:
+    """A folder in which no service runs yet."""
+    return Playground(tmp_path)
+
+
+def asked(url: str, token: str) -> Any:
+    request = urllib.request.Request(url, headers={"x-control-token": token})  # noqa: S310 - loopback
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
+        return json.load(answer)
+
+
+def test_a_client_without_a_bucket_in_its_host_meets_the_default_bucket(alone: Playground) -> None:
+    with serving(alone, "--bucket", BUCKET, "--region", REGION, lines=4) as service:
+        domain = service.url.removeprefix("http://")
+        config = CosConfig(Domain=domain, Scheme="http", Region=REGION, SecretId=KEYS.secret_id, SecretKey=KEYS.secret_key)
+        CosS3Client(config).put_object(BUCKET, b"RIFF", "in/a.wav")
+
+    assert (alone.folder / "root" / BUCKET / "in/a.wav").read_bytes() == b"RIFF"
+    assert BUCKET in service.said["bucket"]
+
+
+def test_the_control_plane_opens_with_the_token_of_the_environment_only(alone: Playground) -> None:
+    with serving(alone, lines=4, ORCHESTRATOR_CONTROL_TOKEN="open sesame") as service:
+        plane = service.said["control"].split()[1]
+        state = asked(plane + "state", "open sesame")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            asked(plane + "state", "guess")
+        refused.value.close()
+
+    assert state["jobs"] == {}
+    assert refused.value.code == 403
+    assert "open sesame" not in str(service.said), "secrets are not printed"
+
+
+def test_a_script_of_faults_is_played_from_the_start(alone: Playground) -> None:
+    rules = "faults:\n  - {route: submit, do: refuse, code: SlowDown, times: 1}\n"
+    (alone.folder / "faults.yaml").write_text(QUICK_WORK + rules)
+
+    with serving(alone, "--faults", "faults.yaml", lines=5, ORCHESTRATOR_CONTROL_TOKEN="token") as service:
+        alone.write("in/a.mp3", service={"ci": service.url, "cos": service.url})
+        done = alone.run()
+        played = asked(service.said["control"].split()[1] + "state", "token")
+
+    assert done.code == 0, done.err
+    assert "SlowDown" in done.err
+    assert sum(played["faults"].values()) == 1
+    assert "faults.yaml" in service.said["faults"]
+
+
+def test_callbacks_are_tried_again_if_asked_for(alone: Playground) -> None:
+    called: list[str] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        """Fails the first time."""
+
+        def do_POST(self) -> None:
+            called.append(self.path)
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(500 if len(called) == 1 else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    hooks = HTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=hooks.serve_forever)
+    thread.start()
+    try:
+        (alone.folder / "faults.yaml").write_text(QUICK_WORK)
+        with serving(alone, "--faults", "faults.yaml", "--callback-retries", "2", "--callback-timeout", "5s", lines=4) as service:
+            url = f"http://127.0.0.1:{hooks.server_port}/told"
+            alone.write("in/a.mp3", service={"ci": service.url, "cos": service.url}, callback={"url": url, "format": "JSON"})
+            assert alone.run().code == 0
+            until(lambda: len(called) == 2, "the callback to be tried again")
+    finally:
+        hooks.shutdown()
+        thread.join()
+        hooks.server_close()
+
+    assert called == ["/told", "/told"]
+
+
+def test_a_pair_of_the_environment_is_not_repeated_and_one_that_was_made_is_shown(alone: Playground) -> None:
+    with serving(alone) as given:
+        pass
+    with serving(alone, TENCENTCLOUD_SECRET_ID=None, TENCENTCLOUD_SECRET_KEY=None) as made:
+        stored = json.loads((alone.folder / "root/.service/credentials.json").read_bytes())
+
+    assert KEYS.secret_key not in str(given.said)
+    assert "TENCENTCLOUD_SECRET_KEY" in given.said["secret"]
+    assert stored["secret_key"] in made.said["secret"]
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (("--root", "file"), "file is not a folder"),
+        (("--root", "root", "--bucket", "Media"), "media-1250000000"),
+        (("--root", "root", "--faults", "gone.yaml"), "gone.yaml"),
+        (("--root", "root", "--callback-timeout", "soon"), "90s"),
+        (("--root", "root", "--listen", "127.0.0.1:{taken}"), "in use. Choose another port"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(alone: Playground, options: tuple[str, ...], hint: str) -> None:
+    (alone.folder / "file").touch()
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        done = alone.do("serve", *(option.format(taken=holder.getsockname()[1]) for option in options))
+
+    assert (done.code, done.out) == (2, "")
+    assert len(done.err.splitlines()) == 1
+    assert hint in done.err

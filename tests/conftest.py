@@ -22,6 +22,11 @@ for _name in list(os.environ):
         del os.environ[_name]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of this project's tests."""
+    parser.addoption("--soak", action="store_true", default=False, help="run the tests that load the local service for minutes")
+
+
 @pytest.fixture
 def fake_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
     """aioresponses, mended.

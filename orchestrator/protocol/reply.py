@@ -68,7 +68,8 @@ def _plain_job(raw: bytes) -> RemoteJob | None:
             return None
         found.append(text[start:end])
     job_id, queue_id, created, user_data, key = found
-    if not job_id or not asked < end < text.find("</Input>", asked):
+    job_id, queue_id = job_id.strip(), queue_id.strip()
+    if not job_id or not asked < end < text.find("</Input>", asked) or not "".join(found).isprintable():
         return None
     return RemoteJob(job_id, RemoteState.SUBMITTED, "", "", queue_id, instant(created), None, None, key, user_data)
 

@@ -219,25 +219,29 @@ LEAVES = {
     "QueueId": "p1",
     "Tag": "VoiceSeparate",
 }
-# What an answer may hold in the place of plain text, and what stands around it.
-TEXTS = st.sampled_from(["x", "", " x ", "音", "a &amp; b", "a&#13;b", "<![CDATA[a<b]]>", "<!-- c -->", "-", "<b/>", "a\r\nb"])
-AROUND = st.sampled_from(["", "<?xml version='1.0' encoding='utf-8' ?>\n", "\ufeff", "<!-- c -->", " "])
+# What an answer may hold in the place of a text, and what stands around it.
+PLAIN = st.sampled_from(["x", " x ", "音", "-", "a/b.mp3", ">"])
+SPECIAL = PLAIN | st.sampled_from(["", "a &amp; b", "a&#13;b", "<![CDATA[a<b]]>", "<!-- c -->", "<b/>", "a\r\nb", "a\nb"])
+AROUND = st.sampled_from(["", "<?xml version='1.0' encoding='utf-8' ?>\n", " ", "\ufeff", "<!-- c -->"])
+OFTEN = st.sampled_from([True] * 30 + [False])
 
 
 @given(data=st.data())
 def test_the_quick_reading_of_a_submit_answer_says_what_the_full_reading_says(data: st.DataObject) -> None:
     """Whatever the order, the white space, the missing and the special nodes of the answer."""
-    texts = {
-        **LEAVES,
-        **data.draw(st.dictionaries(st.sampled_from(["JobId", "QueueId", "CreationTime", "Message", "State"]), TEXTS, max_size=2)),
-    }
-    gap = data.draw(st.sampled_from(["", "\n  ", "\r\n"]))
-    nodes = [f"<{name}>{text}</{name}>" for name, text in texts.items() if data.draw(st.integers(0, 20))]
-    key, pattern, user_data = data.draw(TEXTS), data.draw(TEXTS), data.draw(TEXTS)
-    nodes.append(data.draw(st.sampled_from([f"<Input><Object>{key}</Object></Input>", "<Input/>", "", "<Input><Region/></Input>"])))
-    nodes.append(f"<Operation><Output><Object>{pattern}</Object></Output><UserData>{user_data}</UserData></Operation>")
+    words = data.draw(st.sampled_from([PLAIN, SPECIAL]))
+    varied = st.sampled_from(
+        ["JobId", "QueueId", "CreationTime", "Message", "State"] if words is SPECIAL else ["JobId", "QueueId", "Message"]
+    )
+    texts = {**LEAVES, **data.draw(st.dictionaries(varied, words, max_size=2))}
+    nodes = [f"<{name}>{text}</{name}>" for name, text in texts.items() if data.draw(OFTEN)]
+    input_node = f"<Input><Object>{data.draw(words)}</Object></Input>"
+    nodes.append(input_node if data.draw(OFTEN) else data.draw(st.sampled_from(["<Input/>", "", "<Input><Region/></Input>"])))
+    nodes.append(f"<Operation><Output><Object>{data.draw(words)}</Object></Output><UserData>{data.draw(words)}</UserData></Operation>")
+    gap = data.draw(st.sampled_from(["", "\n  "] if words is PLAIN else ["", "\r\n"]))
     detail = gap.join(["<JobsDetail>", *data.draw(st.permutations(nodes)), "</JobsDetail>"])
-    text = f"{data.draw(AROUND)}<Response>{gap}{detail * data.draw(st.sampled_from([1, 1, 1, 0, 2]))}{gap}</Response>{data.draw(AROUND)}"
+    count = 1 if data.draw(OFTEN) else data.draw(st.sampled_from([0, 2]))
+    text = f"{data.draw(AROUND)}<Response>{gap}{detail * count}{gap}</Response>{data.draw(st.sampled_from(['', ' ', '<!-- c -->']))}"
 
     quick = _plain_job(text.encode())
 

@@ -57,13 +57,6 @@ class Limiter(Protocol):
         """Take a permit if one is free right now."""
         ...
 
-    def departure_in_s(self) -> float:
-        """Reserve the moment at which a request that has its permit leaves; gives how long it must still wait.
-
-        Between permit and departure lies the sync of an intent, which takes now longer, now shorter: without this, requests bunch.
-        """
-        ...
-
     def throttled(self, retry_after_s: float | None = None) -> None:
         """The service asked to slow down, and, if it said so, for how long to be silent."""
         ...

@@ -278,11 +278,13 @@ async def make_session(
     from orchestrator.cloud.limiter import AdaptiveLimiter
 
     limits = manifest.limits
+    submit_limiter = AdaptiveLimiter(limits.submit_per_s, clock)
+    service.space_submits(submit_limiter.departure_in_s)
     parts = Parts(
         ledger=ledger,
         service=service,
         store=service,
-        submit_limiter=AdaptiveLimiter(limits.submit_per_s, clock),
+        submit_limiter=submit_limiter,
         query_limiter=AdaptiveLimiter(limits.query_per_s, clock),
         list_limiter=AdaptiveLimiter(limits.query_per_s, clock),
         clock=clock,

@@ -198,8 +198,6 @@ class Submitter:
         """Send one job after the other; run as many of these as there may be connections."""
         while True:
             job = await self._outbox.get()
-            if (delay_s := self._limiter.departure_in_s()) > 0:
-                await self._clock.sleep(delay_s)
             self.sent += 1
             try:
                 answer: Answer = await self._service.submit(job.spec)

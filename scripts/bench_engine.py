@@ -143,11 +143,13 @@ async def engine(
     try:
         await ledger.acquire(Holder("bench", os.getpid(), clock.now(), "scripts/bench"))
         async with client(url, settings.connections) as service:
+            submit_limiter = AdaptiveLimiter(rate_per_s, clock)
+            service.space_submits(submit_limiter.departure_in_s)
             parts = Parts(
                 ledger=seen_through(ledger) if seen_through else ledger,
                 service=service,
                 store=service,
-                submit_limiter=AdaptiveLimiter(rate_per_s, clock),
+                submit_limiter=submit_limiter,
                 query_limiter=AdaptiveLimiter(FAR_ABOVE_PER_S, clock),
                 list_limiter=AdaptiveLimiter(FAR_ABOVE_PER_S, clock),
                 clock=clock,

@@ -119,8 +119,8 @@ class AdaptiveLimiter:
     def departure_in_s(self) -> float:
         """Reserve the moment at which a request that has its permit leaves; gives how long it must still wait.
 
-        Permits are spaced already; this keeps what happens between permit and departure from pushing more requests into one second
-        than the limit allows.
+        Permits are spaced already. But between permit and departure lie the sync of an intent and, now and then, a new connection;
+        without this they would push more requests into one second than the limit allows.
         """
         now = self._clock.monotonic()
         log = self._departures

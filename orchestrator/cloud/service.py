@@ -27,7 +27,7 @@ from orchestrator.protocol.request import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -92,6 +92,16 @@ class CloudService:
         """What is added to our clock when signing, learned from the service; 0 until it complained."""
         return self._signer.offset_s
 
+    def space_submits(self, departure_in_s: Callable[[], float]) -> None:
+        """Let each submit leave when ``departure_in_s`` says, counted from the moment at which its connection is there."""
+
+        async def depart() -> None:
+            delay_s = departure_in_s()
+            if delay_s > 0:
+                await self._clock.sleep(delay_s)
+
+        self._transport.depart = depart
+
     # --- jobs ------------------------------------------------------------------------------------------------------------------
 
     async def submit(self, spec: JobSpec) -> SubmitReply:
@@ -104,7 +114,7 @@ class CloudService:
         """
         signed = self._signer.sign_submit(spec)
         try:
-            answer = await self._transport.exchange(signed.prepared)
+            answer = await self._transport.exchange_spaced(signed.prepared)
             if answer.is_success:
                 return submit_reply(answer.body, request_id(answer.headers))
         except ProtocolError as error:

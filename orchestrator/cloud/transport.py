@@ -6,6 +6,7 @@ not followed, no middleware is installed, and nothing in this module sends twice
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.request import getproxies, proxy_bypass
@@ -18,11 +19,17 @@ from orchestrator.errors import ConnectFailed, ProtocolError, ReplyTimeout, Send
 from orchestrator.protocol.xml import MAX_REPLY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from types import TracebackType
+
+    from aiohttp import ClientRequest
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
     from orchestrator.cloud.endpoint import Timeouts
     from orchestrator.protocol.request import PreparedRequest
+
+    Depart = Callable[[], Awaitable[None]]
 
 # Shorter than the idle time after which servers and balancers hang up (60 s and more), so that a POST seldom meets a dead connection.
 _KEEP_ALIVE_S = 15.0
@@ -64,6 +71,8 @@ class Transport:
     """
 
     def __init__(self, connections: int, timeouts: Timeouts) -> None:
+        self.depart: Depart | None = None
+        """Waits for the moment at which a request that was told to may leave; asked when its connection is there."""
         self._connections = connections
         self._timeouts = timeouts
         # One timer per request: a second one, for silence, would cost a seventh of a small request.
@@ -72,7 +81,7 @@ class Transport:
         self._proxy = _ProxyTable()
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_CACHE_S)
+        connector = _SpacingConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_CACHE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -84,6 +93,14 @@ class Transport:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._session.close()
+
+    async def exchange_spaced(self, prepared: PreparedRequest) -> Answer:
+        """As :meth:`exchange`, at a moment that ``depart`` allows."""
+        token = _DEPART.set(self.depart)
+        try:
+            return await self.exchange(prepared)
+        finally:
+            _DEPART.reset(token)
 
     async def exchange(self, prepared: PreparedRequest, limit_bytes: int = MAX_REPLY_BYTES) -> Answer:
         """Send once, and read the whole answer.
@@ -146,6 +163,29 @@ class Transport:
         if size <= _SLOWEST_BYTES_PER_S:
             return self._whole
         return aiohttp.ClientTimeout(total=self._timeouts.total_s + size / _SLOWEST_BYTES_PER_S, connect=self._timeouts.connect_s)
+
+
+_DEPART: ContextVar[Depart | None] = ContextVar("depart", default=None)
+
+
+class _SpacingConnector(aiohttp.TCPConnector):
+    """Lets requests leave when they may, not when they were ready: making a connection takes now longer, now shorter."""
+
+    async def connect(  # the signature is aiohttp's
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the same
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        depart = _DEPART.get()
+        if depart is not None:
+            try:
+                await depart()
+            except BaseException:
+                connection.release()
+                raise
+        return connection
 
 
 class _ProxyTable:

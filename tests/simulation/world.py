@@ -59,9 +59,6 @@ class VirtualLimiter:
     def throttled(self, retry_after_s: float | None = None) -> None:
         self._next_at = max(self._next_at, self._clock.monotonic() + (retry_after_s or 0.5))
 
-    def departure_in_s(self) -> float:
-        return 0.0
-
     def accepted(self) -> None:
         pass
 

@@ -69,6 +69,7 @@ class Dispatcher:
         self._queue = ReadyQueue(parts.settings.age_after)
         self._delayed: list[tuple[float, int, Job]] = []
         self._held: set[int] = set()  # ids of every job that is in memory, wherever
+        self._is_expecting = False
         self._left: set[int] = set()  # ids of jobs that were in memory and left it since expect() was called
         self._spilled: dict[LaneKey, None] = {}  # lanes with jobs that are in the ledger only; a set that keeps its order
         self._later: dict[LaneKey, float] = {}  # lanes whose next job in the ledger is due at an instant
@@ -85,6 +86,12 @@ class Dispatcher:
     def expect(self) -> None:
         """Jobs will be read from the ledger, and brought by :meth:`add` or :meth:`occupy`: what happens to them meanwhile counts."""
         self._left.clear()
+        self._is_expecting = True
+
+    def has_arrived(self) -> None:
+        """What was expected has been brought: nothing need be remembered any more."""
+        self._left.clear()
+        self._is_expecting = False
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Planned jobs that may be sent; those that it has, or had since :meth:`expect`, are passed over."""
@@ -225,7 +232,8 @@ class Dispatcher:
     def _leave(self, job: Job) -> None:
         self._in_flight -= 1
         self._held.discard(job.id)
-        self._left.add(job.id)
+        if self._is_expecting:
+            self._left.add(job.id)
 
     def _place(self, job: Job) -> None:
         lane = lane_of(job)

@@ -298,6 +298,7 @@ class Engine:
         for job in jobs:
             if job.state in REMOTE:
                 self._follow(job)
+        self._dispatcher.has_arrived()
         self._changed.set()
 
     def _follow(self, job: Job) -> None:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import AuthRejected, OrchestratorError, Rejected
+from orchestrator.errors import OrchestratorError, Rejected, Throttled
 from orchestrator.events import JobAdopted, JobProvenAbsent, Noticed
 from orchestrator.model import JobFilter, key_of_user_data
 from orchestrator.retry import backoff_s, decide
@@ -146,14 +146,13 @@ class Settler:
             looked_at = self._clock.monotonic()
             try:
                 found = match(doubts, await self._list(place, queue_id, doubts))
-            except AuthRejected as error:
-                self._later(doubts, error)
-                self._on_fatal(error)
             except Rejected as error:
                 self._leave(doubts, error)
             except OrchestratorError as error:
                 # Nothing was learned. The jobs stay in doubt until the service lets us look.
                 self._later(doubts, error)
+                if error.fatal:
+                    self._on_fatal(error)
             else:
                 self._failures = 0
                 await self._conclude(doubts, found, looked_at)
@@ -175,6 +174,7 @@ class Settler:
             await self._limiter.acquire()
             self.listings += 1
             page = await self._service.list_jobs(place, wanted, token)
+            self._limiter.accepted()
             listed += [remote for remote in page.jobs if key_of_user_data(remote.user_data) in keys]
             if not page.next_token or (not page.jobs and page.next_token == token):
                 return listed
@@ -227,6 +227,8 @@ class Settler:
 
     def _later(self, doubts: Sequence[Doubt], error: OrchestratorError) -> None:
         self._failures += 1
+        if isinstance(error, Throttled):
+            self._limiter.throttled(error.retry_after_s)
         if self._failures == _TELL_AFTER:
             self._sink.emit(Noticed(f"{len(doubts)} jobs in doubt cannot be looked up yet, and are not sent again before: {error}"))
         look_at = self._clock.monotonic() + backoff_s(self._settings, self._failures, self._rng, self._settings.initial_s)

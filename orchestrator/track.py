@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import AuthRejected, NotFound, OrchestratorError
+from orchestrator.errors import NotFound, OrchestratorError, Throttled
 from orchestrator.events import JobMoved, JobRetried, Noticed
 from orchestrator.model import QueryReply, RemoteJob, RemoteState
 from orchestrator.poll import PollPlan, Round, Tracked
@@ -140,6 +140,7 @@ class Tracker:
             self._back_off(error)
         else:
             self._failures = 0
+            self._limiter.accepted()
             await self._take(batch, reply, asked_at)
         finally:
             # Only now: two answers about one job at a time would race each other to the ledger.
@@ -148,10 +149,11 @@ class Tracker:
 
     def _back_off(self, error: OrchestratorError) -> None:
         """Nothing was learned; ask again later. Only what no waiting can mend stops the run."""
-        if isinstance(error, AuthRejected):
+        if error.fatal:
             self._on_fatal(error)
         self._failures += 1
-        self._limiter.throttled(error.retry_after_s)
+        if isinstance(error, Throttled):
+            self._limiter.throttled(error.retry_after_s)
         delay_s = backoff_s(self._settings, self._failures, self._rng, self._settings.poll_min_s / 2)
         self._silent_until = max(self._silent_until, self._clock.monotonic() + delay_s)
 

@@ -1,0 +1,96 @@
+"""One visit of the real engine in virtual time, with every part at hand: for tests that arrange one misfortune by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.ports import Parts
+from orchestrator.run import Engine
+from orchestrator.settings import EngineSettings
+from orchestrator.testing.builders import make_holder
+from orchestrator.testing.loop import LoopClock
+from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
+from orchestrator.testing.service import FakeService, Weather
+from tests.simulation.world import Recorder, VirtualLimiter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+
+    from orchestrator.model import JobSpec
+    from orchestrator.run import RunResult
+
+
+class Rig:
+    """Everything that a visit needs; change what a test is about, then :meth:`run`. Made inside the loop.
+
+    Args:
+        folder: Where the report goes.
+        settings: Bounds.
+        weather: How bad it is at the service.
+        store: A ledger's content from an earlier visit.
+        service: A service from an earlier visit.
+        rate_per_s: Submits per second.
+        parts: Other fields of ``Parts``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settings: EngineSettings | None = None,
+        weather: Weather | None = None,
+        store: MemoryStore | None = None,
+        service: FakeService | None = None,
+        rate_per_s: float = 50.0,
+        **parts: Any,
+    ) -> None:
+        self.clock = LoopClock(asyncio.get_running_loop())
+        self.service = service or FakeService(self.clock, random.Random(1), weather)
+        self.service.clock = self.clock
+        self.store = store or MemoryStore()
+        self.ledger = MemoryLedger(self.store)
+        self.recorder = Recorder()
+        self.report = folder / "report.jsonl"
+        self.engine: Engine | None = None
+        fields: dict[str, Any] = {
+            "ledger": self.ledger,
+            "service": self.service,
+            "store": self.service,
+            "submit_limiter": VirtualLimiter(self.clock, rate_per_s),
+            "query_limiter": VirtualLimiter(self.clock, 20),
+            "list_limiter": VirtualLimiter(self.clock, 20),
+            "clock": self.clock,
+            "rng": random.Random(2),
+            "sink": self.recorder,
+            "is_transient": lambda code: code == "InternalError",
+            "settings": settings or EngineSettings(),
+        }
+        self.parts = Parts(**(fields | parts))
+
+    async def run(self, *batches: list[JobSpec], pause_s: float = 0.0, **engine: Any) -> RunResult:
+        """Carry out these specs, a batch at a time, with a pause between them; ``engine`` are arguments of ``Engine``."""
+
+        async def feed() -> AsyncGenerator[list[JobSpec]]:
+            for number, batch in enumerate(batches):
+                if number:
+                    await self.clock.sleep(pause_s)
+                yield batch
+
+        await self.ledger.acquire(make_holder())
+        self.engine = Engine(self.parts, name="rig", report=str(self.report), **engine)
+        try:
+            return await self.engine.run(feed())
+        finally:
+            await self.ledger.close()
+
+    def after(self, delay_s: float, act: Callable[[], object]) -> None:
+        """Do something so many seconds from now."""
+        asyncio.get_running_loop().call_later(delay_s, act)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The report."""
+        return [json.loads(line) for line in self.report.read_bytes().splitlines()]

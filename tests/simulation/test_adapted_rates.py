@@ -1,0 +1,51 @@
+"""What an outage does to the rates of queries and lists is over when the outage is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from orchestrator.cloud.limiter import AdaptiveLimiter
+from orchestrator.errors import ApiAnswer, ConnectFailed, OrchestratorError, Throttled
+from orchestrator.testing.builders import make_specs
+from orchestrator.testing.loop import LoopClock, run_virtual
+from orchestrator.testing.service import Fault, Weather
+from tests.simulation.rig import Rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def rates_after(folder: Path, outage: OrchestratorError, outage_s: float) -> tuple[float, float, float]:
+    """The lowest rate while every read ended with ``outage``, and the rates of queries and lists at the end of the run."""
+    clock = LoopClock(asyncio.get_running_loop())
+    queries, lists = AdaptiveLimiter(20.0, clock), AdaptiveLimiter(20.0, clock)
+    weather = Weather(faults={Fault.NONE: 2.0, Fault.DROP: 1.0}, job_s=30, concurrency=20)
+    rig = Rig(folder, weather=weather, rate_per_s=2.0, query_limiter=queries, list_limiter=lists)
+    trip = rig.service._trip
+    lowest = [20.0]
+
+    async def cut_trip() -> None:
+        if 10 < clock.monotonic() < 10 + outage_s:
+            lowest[0] = min(lowest[0], queries.rate_per_s, lists.rate_per_s)
+            raise outage
+        await trip()
+
+    rig.service._trip = cut_trip  # type: ignore[method-assign]  # every read goes through it
+    async with asyncio.timeout(86400):
+        await rig.run(make_specs(200))
+    return lowest[0], queries.rate_per_s, lists.rate_per_s
+
+
+def test_an_hour_without_network_does_not_slow_the_reads_that_follow(tmp_path: Path) -> None:
+    lowest, queries, lists = run_virtual(rates_after(tmp_path, ConnectFailed(), 3600))
+
+    assert (lowest, queries, lists) == (20.0, 20.0, 20.0)
+
+
+def test_reads_that_were_throttled_and_are_answered_again_get_their_rate_back(tmp_path: Path) -> None:
+    lowest, queries, lists = run_virtual(rates_after(tmp_path, Throttled(ApiAnswer(429, "SlowDown", "too fast")), 60))
+
+    assert lowest < 10.0
+    assert queries > 1.5 * lowest
+    assert lists > 1.5 * lowest

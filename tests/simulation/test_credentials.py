@@ -1,0 +1,41 @@
+"""Credentials that go away in the middle of a run stop the run, and cost no job its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.errors import CredentialsMissing
+from orchestrator.states import JobState
+from orchestrator.testing.builders import make_specs
+from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.service import Weather
+from tests.simulation.rig import Rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.run import RunResult
+
+
+@pytest.mark.parametrize("call", ["submit", "query"])
+def test_a_profile_file_that_cannot_be_read_any_more_stops_the_run_and_rejects_no_job(tmp_path: Path, call: str) -> None:
+    async def main() -> RunResult:
+        rig = Rig(tmp_path, weather=Weather(job_s=20, concurrency=50))
+        ask = getattr(rig.service, call)
+
+        async def ask_with_keys(*args: object) -> object:
+            if rig.clock.monotonic() > 0.1:
+                raise CredentialsMissing("the profile file is being written just now")
+            return await ask(*args)
+
+        setattr(rig.service, call, ask_with_keys)
+        return await rig.run(make_specs(20))
+
+    result = run_virtual(main())
+
+    assert of_result(result) is ExitCode.CREDENTIALS
+    assert result.counts.of(JobState.REJECTED, JobState.FAILED, JobState.IN_DOUBT) == 0
+    assert result.counts.of(JobState.PLANNED, JobState.SUBMITTED, JobState.RUNNING) == 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from orchestrator.model import JobFilter, ListedObject, ObjectHead, Place, Remot
 from orchestrator.protocol.signature import Credentials
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator
 
     from tests.integration.cloud.conftest import Connect, Wire
@@ -130,6 +130,33 @@ async def test_a_download_that_is_cut_or_stalls_is_an_error_of_the_iteration(wir
         await whole(await service.get(PLACE, "a"))
     with pytest.raises(ReplyTimeout):
         await whole(await service.get(PLACE, "a"))
+
+
+async def test_a_download_that_is_refused_is_understood_by_its_status_even_if_the_body_is_lost(wire: Wire, service: CloudService) -> None:
+    async def cut(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 500\r\n\r\n<Error>")
+        await writer.drain()
+        writer.close()
+
+    wire.answers = [cut]
+
+    with pytest.raises(NotFound):
+        await service.get(PLACE, "a")
+
+
+async def test_a_large_object_gets_time_by_its_size(wire: Wire, connect: Connect) -> None:
+    """A total of 0.2 s would not do for a server that takes half a second; 128 KiB at the slowest speed are two more."""
+    content = b"x" * (128 << 10)
+
+    async def slow(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.5)  # noqa: TID251 - a slow server is what is tested
+        writer.write(wire.http("200 OK"))
+
+    wire.answers = [slow]
+    async with connect(wire.url, timeouts=Timeouts(connect_s=0.15, read_s=0.2, total_s=0.2)) as service:
+        await service.put(PLACE, "a", content)
+
+    assert wire.received[0].body == content
 
 
 async def test_a_download_that_is_left_halfway_gives_its_connection_back(wire: Wire, connect: Connect) -> None:

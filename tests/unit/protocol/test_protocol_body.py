@@ -58,6 +58,13 @@ def test_a_template_job_with_queue_and_callback_is_written_as_the_submit_page_sh
     )
 
 
+def test_a_queue_is_named_without_any_callback() -> None:
+    root = fromstring(submit_body(replace(SPEC, queue_id="p1")))
+
+    assert [node.tag for node in root] == ["Tag", "Input", "Operation", "QueueId"]
+    assert root.findtext("QueueId") == "p1"
+
+
 def test_four_stems_and_a_message_queue_are_written_with_their_nodes() -> None:
     spec = replace(
         SPEC,

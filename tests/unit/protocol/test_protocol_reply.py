@@ -193,6 +193,11 @@ def test_anything_else_is_a_protocol_error(raw: bytes) -> None:
         assert raw[:2000] == caught.value.raw
 
 
+def test_an_answer_in_another_encoding_is_a_protocol_error() -> None:
+    with pytest.raises(ProtocolError):
+        submit_reply(SUBMITTED.replace("my data", "donn\xe9es").encode("latin-1"))
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_at_all_raise_anything_else(raw: bytes) -> None:
     for read in (submit_reply, query_reply, job_page):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 from typing import NoReturn
 
@@ -21,10 +21,6 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         complain("interrupted")
         raise SystemExit(ExitCode.INTERRUPTED) from None
-    except BrokenPipeError:
-        # The reader of our output went away (``| head``): not an error. Nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(ExitCode.OK) from None
     except Exception as error:  # noqa: BLE001 - the last resort: nobody but us can do anything with a traceback
         complain(_defect(error))
         raise SystemExit(ExitCode.UNFINISHED) from None
@@ -46,5 +42,6 @@ def _defect(error: Exception) -> str:
 
 
 def complain(text: str) -> None:
-    """Say what went wrong, on standard error."""
-    sys.stderr.write(f"orchestrator: {text}\n")
+    """Say what went wrong, on standard error; if nobody reads that any more, the exit code must do."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"orchestrator: {text}\n")

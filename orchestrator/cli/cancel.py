@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from orchestrator.cli.options import JsonOption, LedgerOption, ManifestArgument, ServiceOption, SetOption, read_sets
+from orchestrator.cli.output import show, show_json
 
 
 def cancel(
@@ -32,11 +31,9 @@ def cancel(
     loaded = load_manifest(manifest, read_sets(sets), service=service)
     done = asyncio.run(main())
     if json:
-        import orjson
-
-        sys.stdout.buffer.write(orjson.dumps(done, option=orjson.OPT_APPEND_NEWLINE))
+        show_json(done, indent=False)
         return
-    sys.stdout.write(
+    show(
         f"cancelled before they were sent: {done['unsent']:,}\ncancelled at the service: {done['remote']:,}\n"
         f"could not be cancelled (running, ended or in doubt): {done['kept']:,}\n"
     )

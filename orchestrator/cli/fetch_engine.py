@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.output import show
+
 
 def fetch(
     *,
@@ -31,7 +33,7 @@ def fetch(
 
     path = fetch_engine(cache_dir, source, tell)
     if not quiet:
-        sys.stdout.write(f"{path}\n")
+        show(f"{path}\n")
 
 
 # What takes long enough to be worth a line.

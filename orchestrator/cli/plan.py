@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +20,7 @@ from orchestrator.cli.options import (
     read_selection,
     read_sets,
 )
+from orchestrator.cli.output import show, show_json
 
 if TYPE_CHECKING:
     from orchestrator.manifest import Manifest
@@ -77,12 +77,10 @@ def show_plan(
 
     found = asyncio.run(preview(manifest, ledger=ledger, selection=selection, retry=retry, verify_done=verify_done))
     if json:
-        import orjson
-
         content = {**found.forecast.as_dict(), "lost": found.lost}
-        sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        show_json(content)
     else:
-        sys.stdout.write(plan_text(manifest.name, found))
+        show(plan_text(manifest.name, found))
 
 
 def show_explanation(manifest: Manifest, name: str, *, ledger: str | None, json: bool) -> None:
@@ -102,9 +100,7 @@ def show_explanation(manifest: Manifest, name: str, *, ledger: str | None, json:
     if not jobs:
         raise ConfigError(f"--explain {name}: no source of {manifest.path} names this object. Write its key as in the bucket.")
     if json:
-        import orjson
-
         content = [{"key": job.spec.key, "variant": job.variant, "values": [asdict(value) for value in job.values]} for job in jobs]
-        sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        show_json(content)
     else:
-        sys.stdout.write(explanation_text(jobs))
+        show(explanation_text(jobs))

@@ -22,6 +22,7 @@ from orchestrator.cli.options import (
     read_selection,
     read_sets,
 )
+from orchestrator.cli.output import show, show_json
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -115,11 +116,9 @@ def _rehearse(manifest: Manifest, options: RunOptions, script: Path, *, quiet: b
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             result, verdict = runner.run(rehearse(manifest, options, script, sink=sink))
     if json:
-        import orjson
-
-        sys.stdout.buffer.write(orjson.dumps(verdict.as_dict(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        show_json(verdict.as_dict())
     else:
-        sys.stdout.write(verdict_text(verdict))
+        show(verdict_text(verdict))
     return of_result(result) if verdict.is_good else ExitCode.UNFINISHED
 
 
@@ -199,13 +198,11 @@ def _show(summary: dict[str, Any], result: RunResult, *, json: bool, quiet: bool
     from orchestrator.cli import complain
 
     if json:
-        import orjson
-
-        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        show_json(summary)
     elif not quiet:
         from orchestrator.ui.summary import summary_text
 
-        sys.stdout.write(summary_text(summary))
+        show(summary_text(summary))
     if result.error is not None:
         complain(str(result.error))
     elif result.stopped is not None and not quiet:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
+
+from orchestrator.cli.output import show_json
 
 
 def schema(
     what: Annotated[str, typer.Argument(metavar="manifest|report", help="The manifest, or one row of the report.")] = "manifest",
 ) -> None:
     """Write the JSON Schema of the manifest (for editors) or of the report's rows."""
-    import orjson
-
     from orchestrator.errors import ConfigError
 
     if what == "manifest":
@@ -26,4 +25,4 @@ def schema(
         content = row_schema()
     else:
         raise ConfigError(f"schema {what}: write manifest or report.")
-    sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    show_json(content)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from orchestrator.cli.output import show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,8 +77,7 @@ def serve(
         over = asyncio.Event()
         with stop_on_signals(lambda _: over.set()):  # before anybody can read that it runs, and stop it
             async with LocalService(settings, SystemClock()) as service:
-                sys.stdout.write(greeting(root, service.url, keys, settings, os.environ, faults))
-                sys.stdout.flush()
+                show(greeting(root, service.url, keys, settings, os.environ, faults))
                 await over.wait()
 
     asyncio.run(main())

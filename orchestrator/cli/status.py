@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.options import JsonOption, LedgerOption, ManifestArgument, ServiceOption, SetOption, read_sets
+from orchestrator.cli.output import show, show_json
 
 if TYPE_CHECKING:
     from orchestrator.model import Counts, Holder, Run
@@ -39,11 +39,9 @@ def status(
     loaded = load_manifest(manifest, read_sets(sets), service=service)
     found = _facts(*asyncio.run(look()))
     if json:
-        import orjson
-
-        sys.stdout.buffer.write(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        show_json(found)
     else:
-        sys.stdout.write(_text(found))
+        show(_text(found))
 
 
 def _facts(run: Run | None, counts: Counts | None, holder: Holder | None, pulse: bytes | None) -> dict[str, Any]:

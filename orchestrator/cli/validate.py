@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.options import JsonOption, ManifestArgument, ServiceOption, SetOption, read_sets
+from orchestrator.cli.output import show, show_json
 
 
 def validate(
@@ -22,7 +23,6 @@ def validate(
     What only the bucket knows (the objects under a prefix) is not checked; plan does that.
     """
     import asyncio
-    import sys
 
     from orchestrator.cli.exit_codes import ExitCode
     from orchestrator.errors import ManifestError
@@ -35,13 +35,11 @@ def validate(
     except ManifestError as error:
         if not json:
             raise
-        import orjson
-
         faults = [{name: getattr(fault, name) for name in fault.__slots__} for fault in error.faults]
         content = {"valid": False, "faults": faults, "omitted": error.omitted}
-        sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))
+        show_json(content, indent=False)
         raise typer.Exit(ExitCode.USAGE) from None
     if json:
-        sys.stdout.write(f'{{"valid":true,"jobs":{jobs}}}\n')
+        show(f'{{"valid":true,"jobs":{jobs}}}\n')
     else:
-        sys.stdout.write(f"{manifest}: no fault found; {jobs:,} jobs are listed by name, prefixes are read when it runs\n")
+        show(f"{manifest}: no fault found; {jobs:,} jobs are listed by name, prefixes are read when it runs\n")

@@ -50,11 +50,13 @@ class App:
             response = await self._serve(call)
         except Refusal as refusal:
             response = self._refuse(call, refusal)
-        except (ConnectionError, asyncio.CancelledError):
+        except asyncio.CancelledError:
             raise
+        except ConnectionError:
+            return _to_nobody(request)
         except (OSError, sqlite3.Error) as error:
-            log.exception("storage failed on %s %s", call.method, call.path)
             reason = getattr(error, "strerror", None) or str(error)
+            log.error("storage failed on %s %s: %s", call.method, call.path, reason)  # noqa: TRY400 - the disk is at fault, not the code
             response = self._refuse(call, Refusal("InternalError", f"The service's storage failed: {reason}."))
         except Exception:
             log.exception("request failed: %s %s", call.method, call.path)
@@ -62,7 +64,10 @@ class App:
         if not response.prepared:
             self._parts.dress(response, call)
             if call.cut and isinstance(response, web.Response):
-                await misfortune.send_half(call, response)
+                try:
+                    await misfortune.send_half(call, response)
+                except ConnectionError:
+                    return _to_nobody(request)
         return response
 
     async def _serve(self, call: Call) -> web.StreamResponse:
@@ -126,6 +131,13 @@ class App:
         if not call.request.content.at_eof():
             response.force_close()  # the rest of the body is not worth reading
         return response
+
+
+def _to_nobody(request: web.BaseRequest) -> web.Response:
+    """An answer that is never sent: the client is gone, or a script cut it off. Raised on, it would be logged with a traceback."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=499)  # what proxies write into their logs for it
 
 
 class Door(web.Server):

@@ -102,8 +102,8 @@ class Scheduler:
                 continue
             try:
                 await self._start_all()
-            except sqlite3.Error:  # disk full, for example: nothing was started, and it may pass
-                log.exception("jobs cannot be started; trying again in %g s", STORAGE_RETRY_S)
+            except sqlite3.Error as error:  # disk full, for example: nothing was started, and it may pass
+                log.warning("jobs cannot be started (%s); trying again in %g s", error, STORAGE_RETRY_S)
                 asyncio.get_running_loop().call_later(STORAGE_RETRY_S, self.wake)
             if self.progression.start_after and self._store.queues_with_waiting():
                 asyncio.get_running_loop().call_later(min(self.progression.start_after, RIPEN_S), self.wake)
@@ -150,7 +150,7 @@ class Scheduler:
         except Refusal as error:
             await self._finish(row, State.FAILED, error.code, error.message)
         except OSError as error:
-            log.exception("job %s failed inside the service", row.job_id)
+            log.warning("the stems of job %s cannot be stored: %s", row.job_id, error)
             await self._finish(row, State.FAILED, "InternalError", f"The stems could not be stored: {error.strerror or error}.")
         except Exception:
             log.exception("job %s failed inside the service", row.job_id)
@@ -167,8 +167,8 @@ class Scheduler:
         while True:
             try:
                 return await self._store.finish(row, self._clock.now(), state, code, message, result)
-            except sqlite3.Error:  # its files are stored; only the word of it is missing, and that must not be lost
-                log.exception("the end of job %s cannot be recorded; trying again in %g s", row.job_id, STORAGE_RETRY_S)
+            except sqlite3.Error as error:  # its files are stored; only the word of it is missing, and that must not be lost
+                log.warning("the end of job %s cannot be recorded (%s); trying again in %g s", row.job_id, error, STORAGE_RETRY_S)
                 await self._clock.sleep(STORAGE_RETRY_S)
 
     async def _work(self, row: JobRow) -> dict[str, object]:

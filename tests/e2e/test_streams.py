@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,14 +62,49 @@ def test_a_quiet_run_still_says_what_stops_it(here: Playground) -> None:
     assert len(done.err.splitlines()) == 1
 
 
-def test_a_reader_who_leaves_early_is_no_error(here: Playground) -> None:
-    shell = ["bash", "-o", "pipefail", "-c", '"$@" | head -1', "sh"]
+@pytest.mark.parametrize("arguments", [("schema", "manifest"), ("plan", "album.yaml"), ("plan", "album.yaml", "--json")])
+def test_a_reader_who_leaves_early_is_no_error(here: Playground, arguments: tuple[str, ...]) -> None:
+    here.write("in/a.mp3")
 
-    done = here.do("schema", "manifest", prefix=shell)
+    done = here.do(*arguments, prefix=["bash", "-o", "pipefail", "-c", '"$@" | true', "sh"])
 
-    assert done.code == 0
-    assert done.out == "{\n"
-    assert done.err == ""
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_a_reader_who_leaves_early_does_not_change_the_exit_code_of_a_run(here: Playground, service: RunningService) -> None:
+    here.write("in/a.mp3", "in/b.mp3")
+    service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 1})
+    shell = ["bash", "-o", "pipefail", "-c", '"$@" 2>&1 | true', "sh"]
+
+    done = here.run(prefix=shell)
+    again = here.run("--retry", "all", prefix=shell)
+
+    assert (done.code, again.code) == (1, 0)
+    assert here.summary()["jobs"]["succeeded"] == 1
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(here: Playground) -> None:
+    here.write("in/a.mp3")
+
+    with Path("/dev/full").open("w") as full:
+        done = here.do("plan", here.path.name, stdout=full)
+
+    assert done.code == 4
+    assert done.err == "orchestrator: Standard output cannot be written: No space left on device.\n"
+
+
+def test_a_rehearsal_of_lost_answers_says_what_happens_and_nothing_of_the_services_inside(here: Playground) -> None:
+    script = "progression: {pace: immediate}\nfaults:\n" + "".join(
+        f"  - {{route: submit, do: {do}, times: 1}}\n" for do in ("lose_answer", "drop", "truncate", "garble", "fail_after")
+    )
+    (here.folder / "faults.yaml").write_text(script)
+    here.write(*(f"in/{number}.mp3" for number in range(6)))
+
+    done = here.run("--rehearse", "faults.yaml")
+
+    assert done.code == 0, done.err
+    assert "5 played" in done.out
+    assert [line for line in done.err.splitlines() if not line.startswith("orchestrator: ")] == []
 
 
 def test_progress_is_drawn_on_a_terminal_and_taken_away_at_the_end(here: Playground, service: RunningService) -> None:

@@ -308,3 +308,17 @@ async def test_a_clock_that_was_set_back_does_not_make_a_remembered_silence_long
 def test_a_rate_that_is_none_is_refused(rate: float) -> None:
     with pytest.raises(ConfigError, match="positive"):
         AdaptiveLimiter(rate, StepClock())
+
+
+@pytest.mark.parametrize("rate_per_s", [0.5, 10, 100, 1000])
+async def test_departures_that_come_in_bunches_are_spaced_to_the_limit_of_every_second(rate_per_s: float) -> None:
+    clock = StepClock()
+    limiter = AdaptiveLimiter(rate_per_s, clock)
+    left: list[float] = []
+    for _ in range(5):
+        left += [clock.time + limiter.departure_in_s() for _ in range(max(1, int(rate_per_s * 0.7)))]
+        clock.time += max(0.5, 0.7 / rate_per_s)
+
+    most = max(sum(first <= at < first + 1.0 for at in left) for first in left)
+    assert most <= max(1, rate_per_s)
+    assert left == sorted(left)

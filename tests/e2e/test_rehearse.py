@@ -1,0 +1,69 @@
+"""A rehearsal costs nothing, touches nothing, and tells what the faults of its script did; callbacks save queries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.playground import Playground, RunningService
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+seed: 7
+max_concurrent: 20
+progression: {pace: seconds, finish_after: 0.2, media_s: 120}
+callbacks: {lose: 0.1, double: 0.2}
+faults:
+  - {route: submit, do: refuse, code: SlowDown, times: 2}
+  - {route: submit, do: lose_answer, times: 3}
+  - {route: query, do: drop, times: 1}
+"""
+
+
+def test_a_rehearsal_plays_its_script_and_finds_nothing_doubled_or_lost(here: Playground) -> None:
+    here.write(*(f"in/{number}.mp3" for number in range(20)), service="tencent")
+    (here.folder / "faults.yaml").write_text(SCRIPT)
+
+    done = here.run("--rehearse", str(here.folder / "faults.yaml"), "--json")
+
+    assert done.code == 0, done.err
+    verdict = done.json()
+    assert verdict["is_good"]
+    assert verdict["jobs"] == 20
+    assert verdict["duplicates"] == verdict["losses"] == 0
+    assert verdict["faults_played"] == 6
+    assert not (here.folder / ".orchestrator" / "album.db").exists(), "the real ledger is not touched"
+
+
+def test_a_mistake_in_the_script_is_told_before_anything_is_done(here: Playground) -> None:
+    here.write("in/a.mp3", service="tencent")
+    (here.folder / "faults.yaml").write_text("faults: [{route: submitt, do: refuse}]")
+
+    done = here.run("--rehearse", str(here.folder / "faults.yaml"))
+
+    assert done.code == 2
+    assert "submit" in done.err
+
+
+def test_a_run_that_listens_for_callbacks_hears_of_its_jobs(here: Playground, service: RunningService) -> None:
+    here.write(*(f"in/{number}.mp3" for number in range(12)))
+
+    done = here.run("--callback-listen", "127.0.0.1:0")
+
+    assert done.code == 0, done.err
+    assert service.state()["callbacks"]["delivered"] == 12
+    assert {row["state"] for row in here.rows()} == {"succeeded"}
+
+
+def test_a_callback_address_that_is_none_is_refused(here: Playground) -> None:
+    here.write("in/a.mp3")
+
+    alone = here.run("--callback-url", "https://hooks.example.com")
+    wrong = here.run("--callback-listen", "here")
+
+    assert (alone.code, wrong.code) == (2, 2)
+    assert "--callback-listen" in alone.err
+    assert "HOST:PORT" in wrong.err

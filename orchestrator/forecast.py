@@ -73,6 +73,11 @@ def empty_counts() -> dict[str, int]:
     return {standing.value: 0 for standing in Standing}
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 object``, ``2 objects``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 @dataclass(slots=True)
 class Basis:
     """Where durations came from: given in a list or the manifest, measured in an earlier run, guessed from the size, or unknown."""
@@ -216,15 +221,17 @@ class Forecast:
     def notes(self) -> list[str]:
         """What a reader of the numbers must know, in sentences."""
         basis, notes = self._basis, []
+        if not sum(self.totals.values()):
+            notes.append("There is no object: the sources are empty, or --only, --limit or --sample left none.")
         if basis.from_size:
-            notes.append(f"The length of {basis.from_size:,} objects is guessed from their size.")
+            notes.append(f"The length of {counted(basis.from_size, 'object')} is guessed from the size.")
         if basis.unknown:
-            counted = "counted as the average of the others" if basis.unknown < self._submits else "so minutes and cost are unknown"
-            notes.append(f"The length of {basis.unknown:,} objects is unknown: {counted}. A list column duration_s helps.")
+            meaning = "counted as the average of the others" if basis.unknown < self._submits else "so minutes and cost are unknown"
+            notes.append(f"The length of {counted(basis.unknown, 'object')} is unknown: {meaning}. A list column duration_s helps.")
         if self.totals[Standing.FAILED] and not self.retry:
-            notes.append(f"{self.totals[Standing.FAILED]:,} jobs ended without a result before; --retry failed asks for them again.")
+            notes.append(f"{counted(self.totals[Standing.FAILED], 'job')} ended without a result before; --retry failed asks again.")
         if self.orphaned:
-            notes.append(f"{self.orphaned:,} open jobs of the ledger are no longer in the manifest.")
+            notes.append(f"{counted(self.orphaned, 'open job')} of the ledger left the manifest.")
         if self.duplicates:
-            notes.append(f"{self.duplicates:,} objects are named twice with the same settings; each is one job.")
+            notes.append(f"Named more than once with the same settings, and one job each: {counted(self.duplicates, 'object')}.")
         return notes

@@ -47,7 +47,7 @@ def plan(
 ) -> None:
     """Show what a run of MANIFEST would do: jobs, calls, minutes, cost, time. Nothing is sent.
 
-    Exit codes as for run: 0, or 2 to 5 for what keeps the plan from being made.
+    Exit codes as for run: 0, or 2 to 5 for what keeps the plan from being made, 7 if the bucket cannot be reached.
     """
     from orchestrator.cli.readings import read_retry
     from orchestrator.manifest import load_manifest

@@ -53,6 +53,17 @@ def read_allowance(text: str | None) -> tuple[int | None, float | None]:
     raise ConfigError(f"--max-failures {text}: write a number (50) or a percentage (5%).")
 
 
+def read_cost(text: float | None) -> float | None:
+    """``--max-cost``, which must leave room for something.
+
+    Raises:
+        ConfigError: If it is not above 0.
+    """
+    if text is not None and not text > 0:
+        raise ConfigError(f"--max-cost {text:g}: it must be more than 0, in the currency of the manifest's price.")
+    return text
+
+
 def read_retry(text: str | None) -> frozenset[JobState]:
     """The states that ``--retry`` means.
 

@@ -75,7 +75,7 @@ def run(
     """
     from orchestrator.cli.exit_codes import of_result
     from orchestrator.cli.plan import show_plan
-    from orchestrator.cli.readings import read_allowance, read_callbacks, read_duration_s, read_retry
+    from orchestrator.cli.readings import read_allowance, read_callbacks, read_cost, read_duration_s, read_retry
     from orchestrator.manifest import load_manifest
     from orchestrator.session import RunOptions
 
@@ -87,7 +87,7 @@ def run(
         verify_done=verify_done,
         max_failures=count,
         max_failure_percent=percent,
-        max_cost=max_cost,
+        max_cost=read_cost(max_cost),
         deadline_s=read_duration_s("--deadline", deadline),
         selection=read_selection(only, limit, sample),
         callbacks=read_callbacks(callback_listen, callback_url),

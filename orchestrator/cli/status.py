@@ -80,5 +80,6 @@ def _text(found: dict[str, Any]) -> str:
     lines += [f"  {state.replace('_', ' '):<11}{number:>9,}" for state, number in found["jobs"].items() if number]
     if found["ended_per_s"] is not None:
         eta = f", about {timedelta(seconds=found['eta_s'])} left" if found["eta_s"] is not None else ""
-        lines.append(f"{found['ended_per_s']:g} jobs/s end{eta}; at most {found['submit_per_s']:g} jobs/s are sent")
+        ending = f"{found['ended_per_s']:g} jobs/s end{eta}" if found["ended_per_s"] else "none ended in the last minute"
+        lines.append(f"{ending}; at most {found['submit_per_s']:g} jobs/s are sent")
     return "\n".join([*lines, f"report: {found['report']}"]) + "\n"

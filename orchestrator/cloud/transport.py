@@ -6,6 +6,7 @@ not followed, no middleware is installed, and nothing in this module sends twice
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -238,10 +239,18 @@ async def _pieces(prepared: PreparedRequest, response: aiohttp.ClientResponse) -
         response.release()
 
 
+def _why(error: BaseException) -> str:
+    """The reason in a few words: of a connection that was not made, the system's own; the address stands before it anyway."""
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError) and error.os_error.errno:
+        number = error.os_error.errno
+        return os.strerror(number) if number > 0 else str(error.os_error.strerror)  # below 0: of the name's resolution
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def _failure(prepared: PreparedRequest, error: BaseException) -> TransportError:
     """What a failure of aiohttp says about the request."""
     what = f"{prepared.method} {prepared.url.partition('?')[0]}"
-    why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    why = _why(error)
     if isinstance(error, _NOT_SENT):
         return ConnectFailed(f"{what}: no connection, nothing was sent ({why})")
     if isinstance(error, TimeoutError):

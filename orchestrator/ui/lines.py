@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from orchestrator.events import Event
 
+_SOON_S = 0.05  # what would be written as 0.0 s
+
 
 def sentence(event: Event) -> str | None:
     """The event in words, or None if a reader of lines need not know it."""
@@ -26,7 +28,7 @@ def sentence(event: Event) -> str | None:
             return None
         case ev.JobEnded():
             took = f" after {event.took_s:.1f} s" if event.took_s is not None else ""
-            why = f": {event.code} {event.message}".rstrip() if event.state is not JobState.SUCCEEDED else ""
+            why = f": {event.code}: {event.message}".rstrip(": ") if event.state is not JobState.SUCCEEDED else ""
             return f"{event.state:<10} {event.object}{took}{why}"
         case ev.JobEvent():
             return _job_sentence(event)
@@ -39,7 +41,8 @@ def _job_sentence(event: ev.JobEvent) -> str:
         case ev.JobAccepted():
             return f"{'submitted':<10} {event.object} as {event.job_id}"
         case ev.JobReturned():
-            return f"{'waiting':<10} {event.object}: {event.reason}; again in {event.retry_in_s:.1f} s"
+            when = f"in {event.retry_in_s:.1f} s" if event.retry_in_s >= _SOON_S else "soon"
+            return f"{'waiting':<10} {event.object}: {event.reason.removesuffix('.')}; again {when}"
         case ev.JobInDoubt():
             return f"{'in doubt':<10} {event.object}: {event.reason}; looking it up"
         case ev.JobAdopted():

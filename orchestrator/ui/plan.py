@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from orchestrator.forecast import Standing
+from orchestrator.forecast import Standing, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ _TITLES = {
     Standing.LOST: "lost",
     Standing.DONE: "done",
 }
+_COLUMNS = 80
 _MAX_LOST = 10  # names that are told; --json has all
 
 
@@ -37,12 +39,13 @@ def plan_text(name: str, preview: Preview) -> str:
     if len(forecast.by_source) > 1:
         lines += [_row(source, counts, shown) for source, counts in forecast.by_source.items()]
     calls = facts["calls"]
-    lines += ["", f"calls     {calls['submit']:,} submits, about {calls['query']:,} queries, {calls['head']:,} heads"]
+    about = f"about {counted(calls['query'], 'query', 'queries')}"
+    lines += ["", f"calls     {counted(calls['submit'], 'submit')}, {about}, {counted(calls['head'], 'head')}"]
     lines.append(f"output    {_minutes(forecast.output_minutes)}")
     lines.append(f"cost      {_cost(preview)}")
     at_least = timedelta(seconds=math.ceil(forecast.at_least_s))
     lines.append(f"time      at least {at_least} under the limits; the service's own work comes on top")
-    lines += [f"note      {note}" for note in forecast.notes()]
+    lines += [textwrap.fill(note, _COLUMNS, initial_indent="note      ", subsequent_indent=" " * 10) for note in forecast.notes()]
     lines += [f"lost      {name}: done, and its stems are gone; it would be made again" for name in preview.lost[:_MAX_LOST]]
     if len(preview.lost) > _MAX_LOST:
         lines.append(f"lost      ... and {len(preview.lost) - _MAX_LOST:,} more")

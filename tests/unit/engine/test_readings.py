@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.options import read_sets
-from orchestrator.cli.readings import read_address, read_allowance, read_duration_s, read_retry
+from orchestrator.cli.readings import read_address, read_allowance, read_cost, read_duration_s, read_retry
 from orchestrator.errors import ConfigError
 from orchestrator.states import JobState
 
@@ -77,3 +77,10 @@ def test_an_address_is_host_and_port(text: str, read: tuple[str, int]) -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--listen .*HOST:PORT"):
         read_address("--listen", text)
+
+
+def test_a_cost_leaves_room_for_something() -> None:
+    assert [read_cost(given) for given in (None, 0.5, 40)] == [None, 0.5, 40]
+    for wrong in (0, -3, float("nan")):
+        with pytest.raises(ConfigError, match="more than 0"):
+            read_cost(wrong)

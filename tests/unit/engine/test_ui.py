@@ -77,7 +77,7 @@ def test_lines_are_prefixed_with_the_name_of_the_command() -> None:
     LineSink(stream).emit(ev.JobSending(A, "a.mp3", 0, 1))
     LineSink(stream).emit(ev.JobEnded(A, "a.mp3", JobState.FAILED, "NoSuchKey", "it is gone", 1.25))
 
-    assert stream.getvalue() == "orchestrator: failed     a.mp3 after 1.2 s: NoSuchKey it is gone\n"
+    assert stream.getvalue() == "orchestrator: failed     a.mp3 after 1.2 s: NoSuchKey: it is gone\n"
 
 
 def test_a_sink_that_fails_is_cut_off_and_the_others_are_told() -> None:
@@ -172,6 +172,21 @@ def test_the_summary_names_what_there_is_with_what_to_do_about_it_in_80_columns(
 
 
 def test_the_summary_leaves_out_what_there_is_none_of_but_never_the_successes() -> None:
-    text = summary_text({"run": "r", "jobs": {"total": 0}, "calls": {}, "elapsed_s": 0, "report": "r.jsonl"})
+    text = summary_text({"run": "r", "jobs": {"total": 3, "skipped": 0}, "calls": {}, "elapsed_s": 0, "report": "r.jsonl"})
 
     assert [line.split()[0] for line in text.splitlines() if line.startswith("  ")] == ["succeeded"]
+
+
+def test_a_run_that_found_nothing_says_so() -> None:
+    jobs = {"total": 0, **{state.value: 0 for state in JobState}}
+
+    text = summary_text({"run": "r", "jobs": jobs, "calls": {"submits": 0}, "elapsed_s": 0, "report": "r.jsonl"})
+
+    assert "nothing to do" in text
+
+
+def test_a_job_that_waits_for_no_time_worth_telling_waits_until_soon() -> None:
+    key = JobKey("v1." + "a" * 32)
+
+    assert sentence(ev.JobReturned(key, "in/a.mp3", "SlowDown: Wait.", 0.01)) == "waiting    in/a.mp3: SlowDown: Wait; again soon"
+    assert sentence(ev.JobReturned(key, "in/a.mp3", "SlowDown: Wait.", 1.25)) == "waiting    in/a.mp3: SlowDown: Wait; again in 1.2 s"

@@ -8,12 +8,14 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.explain import explain
-from orchestrator.forecast import Forecast, Standing
+from orchestrator.forecast import Forecast, Standing, counted
 from orchestrator.manifest.sources import read
 from orchestrator.model import Job
 from orchestrator.plan import Planner
+from orchestrator.preview import Preview
 from orchestrator.selection import Selection, parse_share
 from orchestrator.states import JobState
+from orchestrator.ui.plan import plan_text
 
 if TYPE_CHECKING:
     from orchestrator.manifest.items import SourceItem
@@ -92,7 +94,7 @@ async def test_minutes_and_cost_say_what_they_are_made_of(desk: Desk) -> None:
     assert forecast.as_dict()["estimate"]["durations"] == {"given": 1, "measured": 0, "from_size": 1, "unknown": 1}
     assert forecast.as_dict()["calls"] == {"submit": 3, "query": 2, "head": 6}
     assert forecast.at_least_s == 1.5
-    assert any("guessed from their size" in note for note in forecast.notes())
+    assert any("1 object is guessed from the size" in note for note in forecast.notes())
 
 
 async def test_jobs_already_at_the_service_cost_nothing_again(desk: Desk) -> None:
@@ -188,3 +190,19 @@ def test_a_share_is_a_percentage() -> None:
     assert parse_share("1.5%") == 1.5
     with pytest.raises(ConfigError, match="percentage"):
         parse_share("half")
+
+
+def test_numbers_and_their_nouns_agree() -> None:
+    assert [counted(number, "object") for number in (0, 1, 2, 1000)] == ["0 objects", "1 object", "2 objects", "1,000 objects"]
+    assert counted(2, "query", "queries") == "2 queries"
+
+
+async def test_a_plan_without_any_object_says_why_that_may_be(desk: Desk) -> None:
+    await _items(desk)
+    forecast = Forecast(desk.load(TEXT))
+
+    text = plan_text("empty", Preview(forecast))
+
+    assert "0 of 0 jobs" in text
+    assert "There is no object" in text
+    assert all(len(line) <= 80 for line in text.splitlines())

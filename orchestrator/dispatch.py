@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from orchestrator.retry import Breaker
 
 
+_LANES_IN_FULL = 10  # so many full windows are kept in memory; with more lanes than that each keeps less ...
+_LEAST_PER_LANE = 8  # ... but never less than this: the shares are fair only among jobs that are at hand
+_ANY_TIME_S = 10 * 366 * 86400.0  # beyond any instant that a job waits for
+
+
 class Dispatcher:
     """Decides which job is sent next, and when; records the intent; hands the job on.
 
@@ -67,15 +72,16 @@ class Dispatcher:
         self._on_quiet = on_quiet
 
         self._queue = ReadyQueue(parts.settings.age_after)
-        self._delayed: list[tuple[float, int, Job]] = []
+        self._delayed: list[tuple[float, int, Job]] = []  # by the monotonic instant at which they are due
         self._held: set[int] = set()  # ids of every job that is in memory, wherever
         self._is_expecting = False
         self._left: set[int] = set()  # ids of jobs that were in memory and left it since expect() was called
         self._spilled: dict[LaneKey, None] = {}  # lanes with jobs that are in the ledger only; a set that keeps its order
-        self._later: dict[LaneKey, float] = {}  # lanes whose next job in the ledger is due at an instant
+        self._later: dict[LaneKey, float] = {}  # lanes whose next job in the ledger is due at a monotonic instant
         self._is_fetching = False
         self._in_flight = 0
         self._paused_until = 0.0
+        self._is_down = False  # the service does not answer, and that was told
         self._wake = asyncio.Event()
         self._stopping = False
         self._handed_on = asyncio.Event()  # no job is between its intent and the submitter
@@ -112,6 +118,12 @@ class Dispatcher:
         """A job that it sent is planned again; its slot is free."""
         self._leave(job)
         self._place(job)
+        self._wake.set()
+
+    def release(self, job: Job) -> None:
+        """A job that it sent is planned again, and must not be sent unless it is brought anew; its slot is free."""
+        self._in_flight -= 1
+        self._held.discard(job.id)
         self._wake.set()
 
     def ended(self, job: Job) -> None:
@@ -163,6 +175,7 @@ class Dispatcher:
             await self._limiter.acquire()
             batch = self._take()
             if batch:
+                self._breaker.sent()
                 self._handed_on.clear()
                 await self._record(batch)
                 for job in batch:
@@ -173,7 +186,7 @@ class Dispatcher:
     def _take(self) -> list[Job]:
         """The best jobs of this moment, as many as have a permit, a slot and a connection."""
         batch: list[Job] = []
-        limit = min(self._room(), self._settings.in_flight - self._in_flight)
+        limit = min(self._room(), self._settings.in_flight - self._in_flight, self._breaker.at_most)
         now = self._clock.now()
         while len(batch) < limit and self._queue and not self._stopping:
             if batch and not self._limiter.try_acquire():
@@ -198,8 +211,9 @@ class Dispatcher:
             if self._breaker.is_open:
                 await self._wait_for_service()
                 continue
+            self._tell_if_up()
             pause_s = self._paused_until - self._clock.monotonic()
-            has_place = self._in_flight < self._settings.in_flight and self._room() > 0
+            has_place = self._in_flight < self._settings.in_flight and self._room() > 0 and self._breaker.at_most > 0
             if len(self._queue) and has_place and pause_s <= 0:
                 return
             self._on_quiet()
@@ -217,15 +231,22 @@ class Dispatcher:
 
     async def _wait_for_service(self) -> None:
         """The service is down: ask for something harmless now and then, instead of sending jobs into the dark."""
-        self._sink.emit(SubmitPaused(f"the service does not answer; asking now and then until it does ({self._breaker.reason})", None))
+        if not self._is_down:
+            self._is_down = True
+            reason = f"the service does not answer; asking now and then until it does ({self._breaker.reason})"
+            self._sink.emit(SubmitPaused(reason, None))
         while self._breaker.is_open and not self._is_stopped():
             deadline = self._clock.monotonic() + self._breaker.next_probe_in_s()
             while not self._is_stopped() and (left_s := deadline - self._clock.monotonic()) > 0:
                 await self._wait(left_s)
                 self._wake.clear()
             if not self._is_stopped() and await self._probe():
-                self._breaker.succeeded()
-                self._sink.emit(SubmitResumed())
+                self._breaker.probed()
+
+    def _tell_if_up(self) -> None:
+        if self._is_down and self._breaker.is_closed:
+            self._is_down = False
+            self._sink.emit(SubmitResumed())
 
     # --- what waits
 
@@ -237,21 +258,32 @@ class Dispatcher:
 
     def _place(self, job: Job) -> None:
         lane = lane_of(job)
-        if job.not_before > self._clock.now():
-            if len(self._delayed) < self._settings.window * 4:
-                self._held.add(job.id)
-                heappush(self._delayed, (job.not_before, job.id, job))
-            else:
-                self._later[lane] = min(self._later.get(lane, job.not_before), job.not_before)
-        elif lane in self._spilled or self._queue.size_of(lane) >= self._settings.window:
+        # No backoff is longer than the cap: an instant beyond it was told by a clock that was set back since.
+        wait_s = min(job.not_before - self._clock.now(), self._settings.cap_s)
+        if wait_s > 0:
+            self._delay(job, lane, self._clock.monotonic() + wait_s)
+        elif lane in self._spilled or not self._room_in(lane):
             # What waits in the ledger comes first by seq: once a lane has spilled, it is fed from the ledger only.
             self._spilled[lane] = None
         else:
             self._held.add(job.id)
             self._queue.push(job)
 
+    def _delay(self, job: Job, lane: LaneKey, due: float) -> None:
+        if len(self._delayed) < self._settings.window * 4:
+            self._held.add(job.id)
+            heappush(self._delayed, (due, job.id, job))
+        else:
+            self._later[lane] = min(self._later.get(lane, due), due)
+
+    def _room_in(self, lane: LaneKey) -> int:
+        """How many more jobs of a lane are kept in memory."""
+        size = self._queue.size_of(lane)
+        free = self._settings.window * _LANES_IN_FULL - len(self._queue)
+        return max(min(self._settings.window - size, max(free, _LEAST_PER_LANE - size)), 0)
+
     def _release_due(self) -> None:
-        now = self._clock.now()
+        now = self._clock.monotonic()
         while self._delayed and self._delayed[0][0] <= now:
             job = heappop(self._delayed)[2]
             # It was counted against memory already: it goes straight to the queue.
@@ -262,22 +294,31 @@ class Dispatcher:
 
     def _next_due_in_s(self) -> float | None:
         due = [*self._later.values(), *([self._delayed[0][0]] if self._delayed else [])]
-        return min(due) - self._clock.now() if due else None
+        return min(due) - self._clock.monotonic() if due else None
 
     async def _refill(self) -> None:
-        """Fetch more of the lanes that ran low."""
-        for lane in [lane for lane in self._spilled if self._queue.size_of(lane) <= self._settings.window // 2]:
-            now = self._clock.now()
-            room = self._settings.window - self._queue.size_of(lane)
+        """Fetch more of the lanes that ran low: half of what they may hold is used up."""
+        for lane in [lane for lane in self._spilled if self._room_in(lane) >= max(self._queue.size_of(lane), 1)]:
             self._spilled.pop(lane, None)  # before the await: what is added meanwhile may spill again
             self._is_fetching = True
-            jobs = await self._ledger.ready(self._run, lane.level, lane.share, room, self._held, now)
-            for job in jobs:
-                if job.id not in self._held:
-                    self._held.add(job.id)
-                    self._queue.push(job)
-            if len(jobs) >= room:
-                self._spilled[lane] = None
-            elif (due := await self._ledger.next_ready_at(self._run, self._held)) is not None and due > now:
-                self._later[lane] = min(self._later.get(lane, due), due)
+            await self._fetch(lane, self._room_in(lane))
             self._is_fetching = False
+
+    async def _fetch(self, lane: LaneKey, room: int) -> None:
+        ready = await self._ledger.ready(self._run, lane.level, lane.share, room, self._held, self._clock.now())
+        for job in ready:
+            if job.id not in self._held:
+                self._held.add(job.id)
+                self._queue.push(job)
+        if len(ready) >= room:
+            self._spilled[lane] = None
+        elif await self._ledger.next_ready_at(self._run, self._held) is not None:
+            await self._fetch_waiting(lane)
+
+    async def _fetch_waiting(self, lane: LaneKey) -> None:
+        """What is left of a lane in the ledger is not due yet: take it into memory, as far as there is room for what waits."""
+        room = max(self._settings.window * 4 - len(self._delayed), 0) + 1  # one more, to know whether there are more
+        any_time = self._clock.now() + _ANY_TIME_S
+        for job in await self._ledger.ready(self._run, lane.level, lane.share, room, self._held, any_time):
+            if job.id not in self._held:
+                self._place(job)

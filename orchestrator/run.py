@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.budget import Bounds, Budget
 from orchestrator.dispatch import Dispatcher
-from orchestrator.errors import Interruption, LedgerError, OrchestratorError
+from orchestrator.errors import Interruption, LedgerError, OrchestratorError, ProtocolError
 from orchestrator.events import JobEnded, RunStarted, Stopping
 from orchestrator.intake import Intake
 from orchestrator.model import JobFilter
@@ -141,6 +141,11 @@ class Engine:
     def hint(self, job_id: str) -> None:
         """Somebody says that a job has ended; it is looked at soon. Before the run is at work, nobody listens."""
         self._on_hint(job_id)
+
+    @property
+    def in_memory(self) -> int:
+        """Jobs that are held in memory now; the others wait in the ledger."""
+        return self._dispatcher.waiting + self._dispatcher.in_flight
 
     async def run(self, feed: AsyncGenerator[list[JobSpec]]) -> RunResult:
         """Carry out the jobs of ``feed``, and those that an earlier visit left open.
@@ -324,7 +329,7 @@ class Engine:
         try:
             await self._parts.service.list_jobs(self._place, JobFilter(size=1))
         except OrchestratorError as error:
-            return not error.retryable
+            return not (error.retryable or isinstance(error, ProtocolError))  # a page of somebody in between is no answer
         return True
 
     async def _record(self, jobs: Sequence[Job]) -> None:

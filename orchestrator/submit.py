@@ -238,6 +238,7 @@ class Submitter:
             self._feed_back(job, answer)
             self._tell(job, conclusion)
             self._route[conclusion.verdict](job)
+        self._on_room()  # what waited for the ledger, or for this answer
 
     def _feed_back(self, job: Job, answer: Answer) -> None:
         """Tell limiter, breaker and run what the answer says about the service."""
@@ -250,6 +251,7 @@ class Submitter:
                 self._breaker.succeeded()
                 self._limiter.throttled(answer.retry_after_s)
             case ClockSkewed() | CredentialsExpired():
+                self._breaker.succeeded()
                 if job.id in self._repaired:
                     self._on_fatal(answer)
                 self._repaired.add(job.id)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
+    from orchestrator.errors import Interruption
     from orchestrator.model import JobSpec
     from orchestrator.run import RunResult
 
@@ -86,6 +87,11 @@ class Rig:
             return await self.engine.run(feed())
         finally:
             await self.ledger.close()
+
+    def stop(self, why: Interruption) -> None:
+        """Stop the run, as a signal does."""
+        assert self.engine is not None
+        self.engine.stop(why)
 
     def after(self, delay_s: float, act: Callable[[], object]) -> None:
         """Do something so many seconds from now."""

@@ -88,3 +88,34 @@ def test_probes_grow_apart_up_to_the_cap_and_never_come_at_once(breaker: Breaker
     assert all(15 <= wait <= 30 for wait in waits[6:])
     breaker.succeeded()
     assert breaker.next_probe_in_s() <= 1.0
+
+
+def test_after_a_probe_one_job_goes_and_its_answer_decides_about_the_others(breaker: Breaker) -> None:
+    for _ in range(3):
+        breaker.failed()
+    assert breaker.at_most == 0
+
+    breaker.probed()
+    assert (breaker.is_open, breaker.at_most) == (False, 1)
+    breaker.sent()
+    assert (breaker.is_open, breaker.at_most) == (False, 0)
+    breaker.failed()
+    assert breaker.is_open
+
+    breaker.probed()
+    breaker.sent()
+    breaker.succeeded()
+    assert breaker.is_closed
+    assert breaker.at_most > 1_000_000
+
+
+def test_a_trial_that_fails_lets_the_probes_grow_further_apart(breaker: Breaker) -> None:
+    for _ in range(3):
+        breaker.failed()
+    for _ in range(9):
+        breaker.next_probe_in_s()
+        breaker.probed()
+        breaker.sent()
+        breaker.failed()
+
+    assert breaker.next_probe_in_s() >= 15

@@ -11,6 +11,7 @@ _NOTES = {
     "skipped": "done in an earlier run",
     "failed": "the report says why; --retry failed asks again",
     "rejected": "refused for good; correct them, then --retry rejected",
+    "cancelled": "--retry all asks again",
     "in_doubt": "sent, answer unknown; the next run looks them up",
     "planned": "not sent yet",
     "submitted": "left at the service; the next run follows them",

@@ -229,7 +229,8 @@ class Forecast:
             meaning = "counted as the average of the others" if basis.unknown < self._submits else "so minutes and cost are unknown"
             notes.append(f"The length of {counted(basis.unknown, 'object')} is unknown: {meaning}. A list column duration_s helps.")
         if self.totals[Standing.FAILED] and not self.retry:
-            notes.append(f"{counted(self.totals[Standing.FAILED], 'job')} ended without a result before; --retry failed (or all, if cancelled) asks again.")
+            jobs = counted(self.totals[Standing.FAILED], "job")
+            notes.append(f"{jobs} ended without a result before; --retry failed (or all, if cancelled) asks again.")
         if self.orphaned:
             notes.append(f"{counted(self.orphaned, 'open job')} of the ledger left the manifest.")
         if self.duplicates:

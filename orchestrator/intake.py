@@ -85,10 +85,14 @@ class Intake:
                 total += len(jobs)
                 self._on_jobs(jobs)
                 self._parts.sink.emit(_tally(jobs))
+        self._parts.sink.emit(PlanFinished(total, await self.drop()))
+
+    async def drop(self) -> int:
+        """Cancel the planned jobs that the manifest does not name any more, if all of it was read; says how many."""
         dropped = await self._parts.ledger.drop_unseen(self._run, self._parts.clock.now()) if self._is_whole else 0
         if dropped:
             await self._on_dropped()
-        self._parts.sink.emit(PlanFinished(total, dropped))
+        return dropped
 
     async def _add(self, specs: list[JobSpec]) -> list[Job]:
         ledger = self._parts.ledger

@@ -125,6 +125,8 @@ class Engine:
         self._planned_all = False
         self._ended_jobs = 0
         self._stuck = 0  # jobs in doubt that the service does not let us settle
+        self._unseen: set[int] = set()  # jobs that an earlier visit left under way, and that the feed has not named so far
+        self._aside: dict[int, Job] = {}  # those of them that are planned again: they are sent only if the feed names them
         self._place: Place | None = None  # a bucket to ask about, when probing
         self._on_hint: Callable[[str], None] = lambda _: None
         self._changed = asyncio.Event()  # something happened that may have been the last thing
@@ -230,7 +232,7 @@ class Engine:
             record=self._record,
             expect=self._dispatcher.expect,
             on_jobs=self._sort_in,
-            on_under_way=self._follow,
+            on_under_way=self._take_up,
             on_dropped=self._report.catch_up,
         )
         self._pulse = Pulse(parts, lambda: self._ended_jobs, self._report.checkpoint)
@@ -267,9 +269,15 @@ class Engine:
 
     async def _until_over(self) -> None:
         """Return when every job has ended, or the run was stopped."""
-        while self._stopped is None and not self._is_over():
-            self._changed.clear()
-            await self._changed.wait()
+        while self._stopped is None:
+            if self._planned_all and self._aside:
+                self._aside.clear()
+                await self._intake.drop()
+            elif self._is_over():
+                return
+            else:
+                self._changed.clear()
+                await self._changed.wait()
 
     async def _settle_before_leaving(self) -> None:
         """A run that stops by itself brings what is in doubt to an end first; one that is interrupted, or refused, leaves at once."""
@@ -298,6 +306,7 @@ class Engine:
 
     def _sort_in(self, jobs: Sequence[Job]) -> None:
         """Jobs of the manifest: to the report, to the ready queue, or to be followed, as they stand."""
+        jobs = [self._seen(job) for job in jobs]
         self._report.offer(job for job in jobs if job.row)
         self._dispatcher.add(job for job in jobs if job.state is JobState.PLANNED)
         for job in jobs:
@@ -305,6 +314,17 @@ class Engine:
                 self._follow(job)
         self._dispatcher.has_arrived()
         self._changed.set()
+
+    def _seen(self, job: Job) -> Job:
+        """The feed names this job. If it was put aside while the ledger was read, what we have is newer."""
+        self._unseen.discard(job.id)
+        aside = self._aside.pop(job.id, None)
+        return job if aside is None or job.state is JobState.PLANNED else aside
+
+    def _take_up(self, job: Job) -> None:
+        """Take a job that an earlier visit left under way, whether or not the feed will name it."""
+        self._unseen.add(job.id)
+        self._follow(job)
 
     def _follow(self, job: Job) -> None:
         """Take a job that is, or may be, at the service already."""
@@ -341,10 +361,17 @@ class Engine:
 
     def _returned(self, job: Job) -> None:
         self._budget.release(job)
-        self._dispatcher.give_back(job)
+        if job.id not in self._unseen:
+            self._dispatcher.give_back(job)
+            return
+        # Perhaps it has left the manifest: then it must not be paid for.
+        self._aside[job.id] = job
+        self._dispatcher.release(job)
+        self._changed.set()
 
     def _ended(self, job: Job) -> None:
         self._ended_jobs += 1
+        self._unseen.discard(job.id)
         self._budget.ended(job)
         self._dispatcher.ended(job)
         started = job.submitted_at or job.intent_at

@@ -17,7 +17,7 @@ from orchestrator.states import OPEN, JobState
 from orchestrator.verify import lost_stems
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
 
     from orchestrator.explain import ExplainedJob
     from orchestrator.manifest import Manifest
@@ -61,6 +61,7 @@ async def preview(
     selection: Selection | None = None,
     retry: Collection[JobState] = (),
     verify_done: bool = False,
+    told: Callable[[int], None] = lambda _: None,
 ) -> Preview:
     """Compare a manifest with its ledger; nothing is sent and nothing is written.
 
@@ -70,6 +71,7 @@ async def preview(
         selection: The part of it to look at.
         retry: States that would be asked for again.
         verify_done: Look whether the stems of done jobs are still there.
+        told: Called now and then with the number of jobs that were read so far.
 
     Raises:
         OrchestratorError: If a source is faulty, or the ledger or a bucket cannot be read.
@@ -77,8 +79,10 @@ async def preview(
     found = Preview(Forecast(manifest, retry))
     async with _opened(manifest, ledger, with_store=manifest.needs_listing or verify_done) as (opened, store):
         feed = Feed(manifest, store, selection)
-        still_open = 0
+        still_open = seen = 0
         async for specs in feed.specs():
+            seen += len(specs)
+            told(seen)
             lost: Collection[JobKey] = await lost_stems(opened, store, specs, EngineSettings().heads) if verify_done and store else ()
             still_open += await _add(found, opened, specs, lost)
         found.forecast.duplicates = feed.duplicates

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 def show(content: str) -> None:
@@ -40,6 +45,24 @@ def show_json(content: object, *, indent: bool = True) -> None:
 
     option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)
     _write(orjson.dumps(content, option=option))
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A number that grows on the terminal while something long is read; it is taken away at the end. Elsewhere nothing is shown."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+
+    def told(number: int) -> None:
+        sys.stderr.write(f"\r{number:,} {what} ...")
+        sys.stderr.flush()
+
+    try:
+        yield told
+    finally:
+        sys.stderr.write("\r\x1b[K")  # back to the margin, and clear the line
+        sys.stderr.flush()
 
 
 def _mute() -> None:

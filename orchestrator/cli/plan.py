@@ -20,7 +20,7 @@ from orchestrator.cli.options import (
     read_selection,
     read_sets,
 )
-from orchestrator.cli.output import show, show_json
+from orchestrator.cli.output import counting, show, show_json
 
 if TYPE_CHECKING:
     from orchestrator.manifest import Manifest
@@ -75,7 +75,8 @@ def show_plan(
     from orchestrator.preview import preview
     from orchestrator.ui.plan import plan_text
 
-    found = asyncio.run(preview(manifest, ledger=ledger, selection=selection, retry=retry, verify_done=verify_done))
+    with counting("jobs read") as told:
+        found = asyncio.run(preview(manifest, ledger=ledger, selection=selection, retry=retry, verify_done=verify_done, told=told))
     if json:
         content = {**found.forecast.as_dict(), "lost": found.lost}
         show_json(content)

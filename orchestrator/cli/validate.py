@@ -27,6 +27,7 @@ def validate(
     from orchestrator.cli.exit_codes import ExitCode
     from orchestrator.errors import ManifestError
     from orchestrator.feed import check
+    from orchestrator.forecast import counted
     from orchestrator.manifest import load_manifest
 
     try:
@@ -42,4 +43,4 @@ def validate(
     if json:
         show(f'{{"valid":true,"jobs":{jobs}}}\n')
     else:
-        show(f"{manifest}: no fault found; {jobs:,} jobs are listed by name, prefixes are read when it runs\n")
+        show(f"{manifest}: no fault found; {counted(jobs, 'job')} named in it, prefixes are read when it runs\n")

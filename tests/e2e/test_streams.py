@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,13 +108,12 @@ def test_a_rehearsal_of_lost_answers_says_what_happens_and_nothing_of_the_servic
     assert [line for line in done.err.splitlines() if not line.startswith("orchestrator: ")] == []
 
 
-def test_progress_is_drawn_on_a_terminal_and_taken_away_at_the_end(here: Playground, service: RunningService) -> None:
-    service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 1})
-    here.write(*(f"in/{number}.mp3" for number in range(5)), limits={"connections": 1})
+def on_terminal(here: Playground, *arguments: str) -> tuple[int, str, str]:
+    """Run the command with a terminal behind standard error; gives its exit code, its output and what the terminal got."""
     main, side = pty.openpty()
     os.set_blocking(main, False)
     environment = {**here._environment({}), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-    command = [sys.executable, "-m", "orchestrator", "run", here.path.name]
+    command = [sys.executable, "-m", "orchestrator", *arguments]
     process = subprocess.Popen(command, cwd=here.folder, env=environment, stdin=side, stdout=subprocess.PIPE, stderr=side)
     os.close(side)
     shown = b""
@@ -122,15 +122,36 @@ def test_progress_is_drawn_on_a_terminal_and_taken_away_at_the_end(here: Playgro
             shown += os.read(main, 65536)
         except (BlockingIOError, OSError):
             process.poll()
+    with suppress(OSError):  # what came between the last look and the end
+        shown += os.read(main, 65536)
     out = process.communicate()[0].decode()
     os.close(main)
+    return process.returncode, out, shown.decode()
 
-    text = shown.decode()
-    assert process.returncode == 1
+
+def test_progress_is_drawn_on_a_terminal_and_taken_away_at_the_end(here: Playground, service: RunningService) -> None:
+    service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 1})
+    here.write(*(f"in/{number}.mp3" for number in range(5)), limits={"connections": 1})
+
+    code, out, text = on_terminal(here, "run", here.path.name)
+
+    assert code == 1
     assert "jobs/s" in text
     assert "planned" in text
     assert "rejected   in/" in text, "what a user should not miss is written above the bars"
     assert "5 jobs in" in out
+    assert "\x1b" not in out
+
+
+def test_a_plan_counts_on_a_terminal_while_it_reads(here: Playground) -> None:
+    (here.folder / "names.txt").write_text("".join(f"in/{number}.mp3\n" for number in range(3000)))
+    here.write({"list": "names.txt"})
+
+    code, out, text = on_terminal(here, "plan", here.path.name)
+
+    assert code == 0
+    assert "3,000 jobs read" in text
+    assert text.endswith("\r\x1b[K"), "it is taken away at the end"
     assert "\x1b" not in out
 
 

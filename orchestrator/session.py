@@ -276,6 +276,7 @@ async def make_session(
         ConfigError: If the address for callbacks cannot be listened on.
     """
     from orchestrator.cloud.limiter import AdaptiveLimiter
+    from orchestrator.cloud.serviceclock import ServiceClock
 
     limits = manifest.limits
     submit_limiter = AdaptiveLimiter(limits.submit_per_s, clock)
@@ -287,7 +288,7 @@ async def make_session(
         submit_limiter=submit_limiter,
         query_limiter=AdaptiveLimiter(limits.query_per_s, clock),
         list_limiter=AdaptiveLimiter(limits.query_per_s, clock),
-        clock=clock,
+        clock=ServiceClock(clock, service),
         rng=random.Random(),  # noqa: S311 - jitter, not a secret
         sink=sink,
         is_transient=is_transient_job_code,

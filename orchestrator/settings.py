@@ -39,8 +39,8 @@ class EngineSettings:
         age_after: Jobs of higher levels that may pass a waiting lower level before it moves up by one.
         breaker_after: Transport failures in a row that stop sending until a probe succeeds.
         heartbeat_s: Time between two signs of life in the ledger.
-        adopt_margin_s: How far the service's clock may be behind ours when a lost job is looked for; the vendor refuses
-            requests beyond 15 minutes.
+        adopt_margin_s: How far the service's clock may be behind ours when a lost job is looked for. The vendor refuses requests
+            beyond 15 minutes; a signature's time begins up to two minutes before it is used, which may be all that is looked at.
     """
 
     in_flight: int = 500
@@ -69,4 +69,4 @@ class EngineSettings:
     age_after: int = 50
     breaker_after: int = 5
     heartbeat_s: float = 5.0
-    adopt_margin_s: float = 900.0
+    adopt_margin_s: float = 1200.0

@@ -36,6 +36,7 @@ class Tracked:
         hinted_at: When somebody said that it has ended, or None.
         missed: Queries in a row that did not know it.
         missed_since: Since when.
+        is_from_before: It was at the service before it was taken, nobody knows for how long.
     """
 
     job: Job
@@ -44,6 +45,7 @@ class Tracked:
     hinted_at: float | None = None
     missed: int = 0
     missed_since: float = 0.0
+    is_from_before: bool = False
 
     @property
     def is_running(self) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.ports import Parts
 
 
-_MAX_EARLY_HINTS = 1000  # more can only be forged: hints about jobs that are not ours
+_MAX_EARLY_HINTS = 1000  # the latest ones: the others are about jobs that have ended, or were never ours
 
 
 class Tracker:
@@ -79,7 +79,8 @@ class Tracker:
         """Follow an accepted job; ``at_once`` if it may have ended long ago (a run that goes on, an adopted job)."""
         now = self._clock.monotonic()
         early = self._early_hints.pop(job.job_id, None)
-        self._jobs[job.job_id] = Tracked(job, now, float("-inf") if at_once else now, hinted_at=early)
+        looked_at = float("-inf") if at_once else now
+        self._jobs[job.job_id] = Tracked(job, now, looked_at, hinted_at=early, is_from_before=at_once)
         # A job that was accepted just now has not ended: it is seen with the next look. To look at all for each one would cost far more
         # than sending it.
         if at_once or early is not None or len(self._jobs) == 1:
@@ -92,8 +93,10 @@ class Tracker:
         if tracked is not None:
             tracked.hinted_at = tracked.hinted_at or now
             self._wake.set()
-        elif len(self._early_hints) < _MAX_EARLY_HINTS:
+        else:
             self._early_hints[job_id] = now
+            if len(self._early_hints) > _MAX_EARLY_HINTS:
+                self._early_hints.pop(next(iter(self._early_hints)))
 
     async def run(self) -> None:
         """Poll, for ever. Queries run side by side, up to the bound."""
@@ -259,6 +262,8 @@ class Tracker:
         job = tracked.job
         moved_at = job.started_at if job.state is JobState.RUNNING else job.submitted_at
         stalled_s = self._clock.now() - moved_at if moved_at is not None and job.job_id in self._jobs else 0.0
+        if not tracked.is_from_before:
+            stalled_s = min(stalled_s, self._clock.monotonic() - tracked.since)  # the wall clock may have been set
         if job.state in (JobState.SUBMITTED, JobState.RUNNING) and stalled_s > self._settings.stall_s:
             self._give_up(job, "Stalled", f"The job has been {job.state} for {stalled_s / 3600:.1f} hours; it is no longer waited for.")
 

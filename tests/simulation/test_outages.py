@@ -128,3 +128,26 @@ def test_memory_does_not_grow_with_the_number_of_groups_times_the_window(tmp_pat
         return most
 
     assert 400 < run_virtual(main()) <= 50 * 10 + 60 * 8 + 5
+
+
+def test_a_wall_clock_that_jumps_ahead_by_days_does_not_make_jobs_look_as_if_they_stood_still(tmp_path: Path) -> None:
+    async def main() -> RunResult:
+        rig = Rig(tmp_path, weather=Weather(job_s=60, concurrency=4))
+        rig.after(5, lambda: setattr(rig.clock, "epoch", rig.clock.epoch + 90 * HOUR_S))
+        view = rig.service._view
+        started = rig.clock.epoch
+        rig.service._view = lambda job: view(job)._replace(started_at=job.started_at and started + job.started_at)  # type: ignore[method-assign]  # its clock stays
+        return await rig.run(make_specs(12))
+
+    assert run_virtual(main()).counts.of(JobState.SUCCEEDED) == 12
+
+
+def test_a_job_that_stands_still_for_more_than_a_day_is_reported_and_no_longer_waited_for(tmp_path: Path) -> None:
+    async def main() -> tuple[RunResult, float]:
+        rig = Rig(tmp_path, weather=Weather(job_s=1, concurrency=0))
+        return await rig.run(make_specs(3)), rig.clock.monotonic()
+
+    result, took_s = run_virtual(main())
+
+    assert result.counts.of(JobState.UNFINISHED) == 3
+    assert 24 * HOUR_S < took_s < 36 * HOUR_S

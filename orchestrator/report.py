@@ -7,6 +7,7 @@ or torn row.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from orchestrator.model import Stem
 from orchestrator.states import OPEN, JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
     from orchestrator.model import Counts, Job, Run
@@ -91,15 +92,20 @@ class ReportFile:
         path: The file; its folder is made if it is missing.
         run: The run.
         ledger: Where the rows are that the file lacks.
+        off_loop: Syncs the file without holding up the event loop.
     """
 
-    def __init__(self, path: Path, run: Run, ledger: Ledger) -> None:
+    def __init__(
+        self, path: Path, run: Run, ledger: Ledger, off_loop: Callable[[Callable[[], None]], Awaitable[None]] = asyncio.to_thread
+    ) -> None:
         self.path = path
+        self._off_loop = off_loop
         self._run = run
         self._ledger = ledger
         self._file: BinaryIO | None = None
         self._written = 0  # rows in the file
         self._bytes = 0
+        self._is_broken = False  # it could not be written: what follows would leave a hole
         self._early: dict[int, Job] = {}  # rows that came before the ones in front of them
 
     async def open(self) -> None:
@@ -122,6 +128,8 @@ class ReportFile:
         Raises:
             ReportError: If the disk does not take them; the ledger has them, and running again writes them.
         """
+        if self._is_broken:
+            return
         for job in jobs:
             if job.row > self._written:
                 self._early[job.row] = job
@@ -152,6 +160,7 @@ class ReportFile:
                 view = view[self._file.write(view) or 0 :]
             self._bytes += len(data)
         except OSError as error:
+            self._is_broken = True
             raise self._unwritable(error) from error
 
     async def catch_up(self) -> None:
@@ -164,7 +173,7 @@ class ReportFile:
 
     async def checkpoint(self) -> None:
         """Sync the file, and remember how far: so much of it needs no second look when the run is continued."""
-        if self._file is None:
+        if self._file is None or self._is_broken:
             return
         try:
             os.fsync(self._file.fileno())

@@ -18,14 +18,13 @@ remote jobs running: the ledger is the truth, and running again goes on from it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.budget import Bounds, Budget
 from orchestrator.dispatch import Dispatcher
-from orchestrator.errors import Interruption, LedgerError, OrchestratorError, ProtocolError
+from orchestrator.errors import Interruption, LedgerError, OrchestratorError, ProtocolError, ReportError
 from orchestrator.events import JobEnded, RunStarted, Stopping
 from orchestrator.intake import Intake
 from orchestrator.model import JobFilter
@@ -129,12 +128,18 @@ class Engine:
         self._aside: dict[int, Job] = {}  # those of them that are planned again: they are sent only if the feed names them
         self._place: Place | None = None  # a bucket to ask about, when probing
         self._on_hint: Callable[[str], None] = lambda _: None
+        self._hurried = asyncio.Event()  # nobody wants to wait for what is in doubt
         self._changed = asyncio.Event()  # something happened that may have been the last thing
 
     # --- from outside
 
     def stop(self, why: Interruption, error: OrchestratorError | None = None) -> None:
-        """Stop in order: send nothing more, record what is on the wire, leave remote jobs running. The first reason counts."""
+        """Stop in order: send nothing more, record what is on the wire, leave remote jobs running. The first reason counts.
+
+        A run that stops by itself, and waits for what is in doubt, stops waiting when it is interrupted.
+        """
+        if why.kind not in _UNHURRIED:
+            self._hurried.set()
         if self._stopped is None:
             self._stopped, self._error = why, error
             self._parts.sink.emit(Stopping(why.reason))
@@ -166,6 +171,7 @@ class Engine:
         await self._pulse.restore()
         try:
             await self._work(feed)
+            await self._catch_up()  # rows of jobs that were being recorded when the run was told to stop
             await self._pulse.beat()
             counts = await parts.ledger.counts(run)
             if not counts.of(*OPEN) and self._stopped is None:
@@ -179,7 +185,7 @@ class Engine:
     def _build(self, run: Run) -> None:
         parts = self._parts
         self._run = run
-        self._report = ReportFile(Path(run.report), run, parts.ledger)
+        self._report = ReportFile(Path(run.report), run, parts.ledger, parts.off_loop)
         breaker = Breaker(parts.settings, parts.rng)
         self._verifier = Verifier(parts, record=self._record, on_ended=self._ended)
         self._tracker = Tracker(
@@ -233,7 +239,7 @@ class Engine:
             expect=self._dispatcher.expect,
             on_jobs=self._sort_in,
             on_under_way=self._take_up,
-            on_dropped=self._report.catch_up,
+            on_dropped=self._catch_up,
         )
         self._pulse = Pulse(parts, lambda: self._ended_jobs, self._report.checkpoint)
 
@@ -281,12 +287,16 @@ class Engine:
 
     async def _settle_before_leaving(self) -> None:
         """A run that stops by itself brings what is in doubt to an end first; one that is interrupted, or refused, leaves at once."""
-        if self._stopped is None or self._stopped.kind not in _UNHURRIED:
+        if self._stopped is None or self._hurried.is_set():
             return
         settings = self._parts.settings
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(settings.settle_s + settings.reply_timeout_s + _SETTLE_GRACE_S):
-                await self._settler.drain()
+        ends = [asyncio.ensure_future(self._settler.drain()), asyncio.ensure_future(self._hurried.wait())]
+        try:
+            longest_s = settings.settle_s + settings.reply_timeout_s + _SETTLE_GRACE_S
+            await asyncio.wait(ends, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
 
     def _is_over(self) -> bool:
         return self._planned_all and self._dispatcher.is_idle and self._dispatcher.in_flight <= self._stuck
@@ -307,7 +317,7 @@ class Engine:
     def _sort_in(self, jobs: Sequence[Job]) -> None:
         """Jobs of the manifest: to the report, to the ready queue, or to be followed, as they stand."""
         jobs = [self._seen(job) for job in jobs]
-        self._report.offer(job for job in jobs if job.row)
+        self._write_rows([job for job in jobs if job.row])
         self._dispatcher.add(job for job in jobs if job.state is JobState.PLANNED)
         for job in jobs:
             if job.state in REMOTE:
@@ -357,7 +367,22 @@ class Engine:
         await self._parts.ledger.save(jobs)
         if jobs:
             self._place = jobs[-1].spec.media.place
-        self._report.offer(job for job in jobs if job.state in TERMINAL)
+        self._write_rows([job for job in jobs if job.state in TERMINAL])
+
+    def _write_rows(self, jobs: Sequence[Job]) -> None:
+        """Write the rows of these jobs. A report that cannot be written stops the run in order: the ledger has the rows, and answers that
+        are on their way are still heard."""
+        try:
+            self._report.offer(jobs)
+        except ReportError as error:
+            self._fatal(error)
+
+    async def _catch_up(self) -> None:
+        """Write the rows that the ledger has and the report lacks."""
+        try:
+            await self._report.catch_up()
+        except ReportError as error:
+            self._fatal(error)
 
     def _returned(self, job: Job) -> None:
         self._budget.release(job)

@@ -1,0 +1,115 @@
+"""However a run is stopped, what was sent is heard and recorded, and the report says what the ledger says."""
+
+from __future__ import annotations
+
+import errno
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.errors import Interruption
+from orchestrator.report import ReportFile
+from orchestrator.settings import EngineSettings
+from orchestrator.states import OPEN, JobState
+from orchestrator.testing.builders import make_specs
+from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.service import Fault, Weather
+from tests.simulation.rig import Rig
+from tests.simulation.world import draw_weather
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.run import RunResult
+
+
+class FullDisk:
+    """Stands for the report's file: takes so many bytes, the last write in part, and then none."""
+
+    def __init__(self, file: object, left: int) -> None:
+        self._file = file
+        self._left = left
+
+    def write(self, data: bytes) -> int:
+        if not self._left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        part = bytes(data[: self._left])
+        self._left -= len(part)
+        return int(self._file.write(part))  # type: ignore[attr-defined]  # a file
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+
+def test_a_full_disk_under_the_report_loses_no_answer_that_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_for_good = ReportFile.open
+
+    async def open_on_a_small_disk(report: ReportFile) -> None:
+        await open_for_good(report)
+        report._file = FullDisk(report._file, 2500)  # type: ignore[assignment]  # as good as a file
+
+    async def main() -> tuple[RunResult, RunResult, int]:
+        weather = Weather(job_s=10, latency_s=4, concurrency=10, reply_timeout_s=60)
+        rig = Rig(tmp_path, settings=EngineSettings(connections=8), weather=weather)
+        with monkeypatch.context() as patch:
+            patch.setattr(ReportFile, "open", open_on_a_small_disk)
+            stopped = await rig.run(make_specs(60))
+        torn = rig.report.read_bytes().count(b"\n")
+        again = Rig(tmp_path, store=rig.store, service=rig.service)
+        return stopped, await again.run(make_specs(60)), torn
+
+    stopped, finished, whole_rows = run_virtual(main())
+
+    assert of_result(stopped) is ExitCode.LEDGER
+    assert stopped.counts.of(JobState.SUBMITTING, JobState.IN_DOUBT) == 0, "an answer was lost"
+    assert whole_rows < stopped.counts.of(JobState.SUCCEEDED)
+    assert finished.counts.of(JobState.SUCCEEDED) == 60
+    assert len((tmp_path / "report.jsonl").read_bytes().splitlines()) == 60
+
+
+def test_an_interrupt_ends_the_wait_for_what_is_in_doubt(tmp_path: Path) -> None:
+    async def main(*, is_interrupted: bool) -> tuple[RunResult, float]:
+        weather = Weather(faults={Fault.HANG_LOST: 1.0}, query_fails=1.0, reply_timeout_s=5)
+        rig = Rig(tmp_path / str(is_interrupted), weather=weather)
+        if is_interrupted:
+            rig.after(45, lambda: rig.stop(Interruption("signal")))
+        return await rig.run(make_specs(3), deadline_s=30.0), rig.clock.monotonic()
+
+    patient, patient_s = run_virtual(main(is_interrupted=False))
+    hurried, hurried_s = run_virtual(main(is_interrupted=True))
+
+    assert patient_s > 100
+    assert hurried_s < 50
+    assert of_result(patient) is of_result(hurried) is ExitCode.STOPPED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["signal", "budget", "error"])
+def test_a_run_that_is_stopped_at_any_instant_has_recorded_all_that_was_sent_and_can_be_finished(tmp_path: Path, kind: str) -> None:
+    async def main(seed: int) -> None:
+        chance = random.Random(seed)
+        weather = draw_weather(chance)
+        settings = EngineSettings(
+            in_flight=chance.choice([2, 50]), connections=chance.choice([1, 8]), settle_s=20, cap_s=10,
+            attempts=20, reply_timeout_s=weather.reply_timeout_s, window=chance.choice([3, 100]),
+        )  # fmt: skip
+        rig = Rig(tmp_path / str(seed), settings=settings, weather=weather)
+        rig.after(10 ** chance.uniform(-2, 2.5), lambda: rig.stop(Interruption(kind)))
+        specs = make_specs(30)
+        stopped = await rig.run(specs[:20], specs[20:], pause_s=chance.choice([0.0, 1.0]))
+
+        assert stopped.counts.of(JobState.SUBMITTING) == 0, "a request was not waited for"
+        assert len(rig.rows()) == stopped.counts.total - stopped.counts.of(*OPEN), "the report lacks a row that the ledger has"
+        weather.faults, weather.query_fails, weather.job_falters = {Fault.NONE: 1.0}, 0.0, 0.0
+        again = Rig(tmp_path / str(seed), settings=settings, store=rig.store, service=rig.service)
+        finished = await again.run(specs)
+
+        assert finished.is_complete
+        made = [job.spec.key for job in rig.service.jobs.values() if not job.code]
+        assert len(made) == len(set(made)), "a job was charged twice"
+        assert sorted(row["key"] for row in again.rows()) == sorted(spec.key for spec in specs)
+
+    for seed in range(40):
+        run_virtual(main(seed))

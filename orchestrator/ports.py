@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,7 +10,7 @@ from orchestrator.settings import EngineSettings
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
     from orchestrator.events import Event
     from orchestrator.model import (
@@ -253,6 +254,7 @@ class Parts:
         sink: Who wants to know.
         is_transient: Whether a job that failed with this code may succeed as a new job.
         settings: Bounds.
+        off_loop: Does something that blocks (a sync of a file) where it does not hold up the event loop.
     """
 
     ledger: Ledger
@@ -266,3 +268,4 @@ class Parts:
     sink: EventSink
     is_transient: Callable[[str], bool]
     settings: EngineSettings = field(default_factory=EngineSettings)
+    off_loop: Callable[[Callable[[], None]], Awaitable[None]] = asyncio.to_thread

@@ -175,11 +175,12 @@ class ReportFile:
         """Sync the file, and remember how far: so much of it needs no second look when the run is continued."""
         if self._file is None or self._is_broken:
             return
+        file = self._file
+        mark = {"run": self._run.id, "path": str(self.path), "rows": self._written, "bytes": self._bytes}
         try:
-            os.fsync(self._file.fileno())
+            await self._off_loop(lambda: os.fsync(file.fileno()))
         except OSError as error:
             raise self._unwritable(error) from error
-        mark = {"run": self._run.id, "path": str(self.path), "rows": self._written, "bytes": self._bytes}
         await self._ledger.remember(_CHECKPOINT, orjson.dumps(mark))
 
     async def _checked_before(self, file: BinaryIO) -> tuple[int, int]:

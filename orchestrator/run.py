@@ -370,8 +370,10 @@ class Engine:
         self._write_rows([job for job in jobs if job.state in TERMINAL])
 
     def _write_rows(self, jobs: Sequence[Job]) -> None:
-        """Write the rows of these jobs. A report that cannot be written stops the run in order: the ledger has the rows, and answers that
-        are on their way are still heard."""
+        """Write the rows of these jobs.
+
+        A report that cannot be written stops the run in order: the ledger has the rows, and answers that are on their way are still heard.
+        """
         try:
             self._report.offer(jobs)
         except ReportError as error:

@@ -24,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # measures this
 from bench_stub import pin, running_stub
 from bench_table import memory_mb, show, within
 
+from orchestrator.cli.process import tune
+
 if TYPE_CHECKING:
     from orchestrator.events import Event
     from orchestrator.ports import Clock
@@ -91,6 +93,7 @@ def measured(options: argparse.Namespace) -> None:
     from orchestrator.cli.run import _loop_factory
 
     pin(0)
+    tune()  # as the command does
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         samples = runner.run(_run(options.url, options.folder, options.seconds))
     rows = [(at_s, watch.planned, watch.accepted, watch.ended, mb) for at_s, watch, mb in samples]

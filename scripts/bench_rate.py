@@ -20,6 +20,7 @@ import bench_engine
 from bench_stub import pin, running_stub
 from bench_table import show
 
+from orchestrator.cli.process import tune
 from orchestrator.cli.run import _loop_factory
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def main() -> None:
     """Measure all rates and compare."""
     options = parsed()
     pin(0)
+    tune()  # as the command does
     with running_stub() as stub, tempfile.TemporaryDirectory() as folder:
         rates = [measure(stub, Path(folder), rate, options) for rate in options.rates]
     verdict = "holds" if all(one.holds for one in rates) else "DOES NOT HOLD"

@@ -27,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # measures this
 from bench_stub import pin, running_stub
 from bench_table import memory_mb, show, within
 
+from orchestrator.cli.process import tune
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
@@ -179,6 +181,7 @@ def measured(url: str, folder: Path) -> None:
         from orchestrator.cli.run import _loop_factory
 
     pin(0)
+    tune()  # as the command does
     with stopwatch(waited, "the run"), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         told = runner.run(start_again(url, folder, waited))
     print(json.dumps({"pieces": waited, "peak_mb": memory_mb("VmHWM"), **told}))

@@ -11,7 +11,7 @@ from orchestrator.ports import Parts
 from orchestrator.run import Engine
 from orchestrator.settings import EngineSettings
 from orchestrator.testing.builders import make_holder
-from orchestrator.testing.loop import LoopClock
+from orchestrator.testing.loop import LoopClock, on_loop
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from orchestrator.testing.service import FakeService, Weather
 from tests.simulation.world import Recorder, VirtualLimiter
@@ -69,6 +69,7 @@ class Rig:
             "sink": self.recorder,
             "is_transient": lambda code: code == "InternalError",
             "settings": settings or EngineSettings(),
+            "off_loop": on_loop,
         }
         self.parts = Parts(**(fields | parts))
 

@@ -13,7 +13,7 @@ from orchestrator.ports import Parts
 from orchestrator.run import Engine
 from orchestrator.settings import EngineSettings
 from orchestrator.testing.builders import make_holder, make_specs
-from orchestrator.testing.loop import LoopClock, run_virtual
+from orchestrator.testing.loop import LoopClock, on_loop, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger
 from orchestrator.testing.service import FakeService, Weather
 from tests.simulation.world import Recorder, VirtualLimiter
@@ -58,6 +58,7 @@ async def cost_of(folder: Path, jobs: int, weather: Weather, *, rate_per_s: floa
         sink=Recorder(),
         is_transient=lambda _: False,
         settings=EngineSettings(has_callbacks=callbacks),
+        off_loop=on_loop,
     )
     engine = Engine(parts, name="calls", report=str(folder / "report.jsonl"))
     if callbacks:

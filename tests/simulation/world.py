@@ -20,7 +20,7 @@ from orchestrator.run import Engine
 from orchestrator.settings import EngineSettings
 from orchestrator.states import OPEN, JobState
 from orchestrator.testing.builders import make_holder, make_spec
-from orchestrator.testing.loop import CrashError, LoopClock, VirtualTimeLoop, kill
+from orchestrator.testing.loop import CrashError, LoopClock, VirtualTimeLoop, kill, on_loop
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from orchestrator.testing.service import FakeService, Fault, Weather
 
@@ -185,6 +185,7 @@ class World:
             sink=sink,
             is_transient=is_transient_job_code,
             settings=self.settings,
+            off_loop=on_loop,
         )
         engine = Engine(parts, name="sim", report=str(self.folder / "report.jsonl"))
         hints = self.rng.random() < 0.5

@@ -19,6 +19,7 @@ from orchestrator.feed import Feed
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import EndpointSettings, LocalServiceSettings, load_manifest
 from orchestrator.model import Callback, Holder
+from orchestrator.patience import PatientStore
 from orchestrator.ports import Parts
 from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.run import Engine
@@ -277,22 +278,27 @@ async def make_session(
     """
     from orchestrator.cloud.limiter import AdaptiveLimiter
     from orchestrator.cloud.serviceclock import ServiceClock
+    from orchestrator.ui.lines import Sinks
 
     limits = manifest.limits
+    sink = Sinks(sink)  # whoever it is, it must not hurt the run
+    time = ServiceClock(clock, service)
+    rng = random.Random()  # noqa: S311 - jitter, not a secret
+    settings = replace(engine_settings(manifest), has_callbacks=options.callbacks is not None)
     submit_limiter = AdaptiveLimiter(limits.submit_per_s, clock)
-    service.space_submits(submit_limiter.departure_in_s)
+    service.space_submits(submit_limiter)
     parts = Parts(
         ledger=ledger,
         service=service,
-        store=service,
+        store=PatientStore(service, time, rng, sink, settings),
         submit_limiter=submit_limiter,
         query_limiter=AdaptiveLimiter(limits.query_per_s, clock),
         list_limiter=AdaptiveLimiter(limits.query_per_s, clock),
-        clock=ServiceClock(clock, service),
-        rng=random.Random(),  # noqa: S311 - jitter, not a secret
+        clock=time,
+        rng=rng,
         sink=sink,
         is_transient=is_transient_job_code,
-        settings=replace(engine_settings(manifest), has_callbacks=options.callbacks is not None),
+        settings=settings,
     )
     engine = Engine(
         parts,
@@ -310,7 +316,8 @@ async def make_session(
         callback = None
         if options.callbacks is not None:
             callback = await _listen(stack, options.callbacks, ledger, engine)
-        yield Session(manifest, parts, engine, Feed(manifest, listed_from or service, options.selection, callback=callback))
+        lists = PatientStore(listed_from, time, rng, sink, settings) if listed_from else parts.store
+        yield Session(manifest, parts, engine, Feed(manifest, lists, options.selection, callback=callback))
 
 
 async def _listen(stack: contextlib.AsyncExitStack, address: CallbackAddress, ledger: Ledger, engine: Engine) -> Callback:

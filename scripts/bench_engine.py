@@ -144,7 +144,7 @@ async def engine(
         await ledger.acquire(Holder("bench", os.getpid(), clock.now(), "scripts/bench"))
         async with client(url, settings.connections) as service:
             submit_limiter = AdaptiveLimiter(rate_per_s, clock)
-            service.space_submits(submit_limiter.departure_in_s)
+            service.space_submits(submit_limiter)
             parts = Parts(
                 ledger=seen_through(ledger) if seen_through else ledger,
                 service=service,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _STRETCH = 1.005
 _SLICES_PER_S = 10
+# Between two requests that are a full second's worth apart lies at least this much of that second: jitter of the way to the service.
+_MARGIN = 1.002
 # A permit may count from this long before it was taken, so that a late wake-up of the event loop does not slow the whole second down.
 # Half of what the stretch of a second gives; the other half is left for the jitter of the way to the service.
 _SECOND_LAG_S = 0.0025
@@ -81,6 +83,8 @@ class AdaptiveLimiter:
         self._ceiling = rate_per_s
         per_period = max(1, int(rate_per_s))
         self._departures: deque[float] = deque(maxlen=per_period)
+        self._left: deque[float] = deque(maxlen=per_period)
+        self._left_period_s = per_period / rate_per_s * _MARGIN
         self._departure_period_s = per_period / rate_per_s * _STRETCH
         self._rate = rate_per_s
         whole = math.ceil(rate_per_s)  # so that the window is never shorter than a second
@@ -127,6 +131,18 @@ class AdaptiveLimiter:
         leave_at = max(now, log[0] + self._departure_period_s) if len(log) == log.maxlen else now
         log.append(leave_at)
         return leave_at - now
+
+    def leaves_in_s(self) -> float:
+        """0, and the request leaves at this very moment; or how long to wait before asking again.
+
+        Reserved moments are spaced, but a process that was held up wakes late, and what was due meanwhile would leave at once.
+        """
+        now = self._clock.monotonic()
+        log = self._left
+        if len(log) == log.maxlen and log[0] + self._left_period_s > now + _EPSILON_S:
+            return log[0] + self._left_period_s - now
+        log.append(now)
+        return 0.0
 
     def throttled(self, retry_after_s: float | None = None) -> None:
         """Slow down: once per burst of such answers, and silence for as long as the service asked."""

@@ -27,12 +27,13 @@ from orchestrator.protocol.request import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
     from typing import Self
 
     from orchestrator.cloud.credentials import CredentialSource
     from orchestrator.cloud.endpoint import Endpoint
+    from orchestrator.cloud.limiter import AdaptiveLimiter
     from orchestrator.cloud.signer import Signed
     from orchestrator.cloud.transport import Answer
     from orchestrator.errors import ApiError
@@ -92,12 +93,14 @@ class CloudService:
         """What is added to our clock when signing, learned from the service; 0 until it complained."""
         return self._signer.offset_s
 
-    def space_submits(self, departure_in_s: Callable[[], float]) -> None:
-        """Let each submit leave when ``departure_in_s`` says, counted from the moment at which its connection is there."""
+    def space_submits(self, limiter: AdaptiveLimiter) -> None:
+        """Let each submit leave when the limiter says, counted from the moment at which its connection is there."""
 
         async def depart() -> None:
-            delay_s = departure_in_s()
+            delay_s = limiter.departure_in_s()
             if delay_s > 0:
+                await self._clock.sleep(delay_s)
+            while (delay_s := limiter.leaves_in_s()) > 0:
                 await self._clock.sleep(delay_s)
 
         self._transport.depart = depart

@@ -322,3 +322,16 @@ async def test_departures_that_come_in_bunches_are_spaced_to_the_limit_of_every_
     most = max(sum(first <= at < first + 1.0 for at in left) for first in left)
     assert most <= max(1, rate_per_s)
     assert left == sorted(left)
+
+
+async def test_what_was_held_up_does_not_leave_at_once_beyond_the_limit() -> None:
+    clock = StepClock()
+    limiter = AdaptiveLimiter(100, clock)
+    left: list[float] = []
+    for number in range(400):
+        clock.time += 0.3 if number == 150 else 0.002  # the process was held up once, and comes back with much to send
+        while (delay_s := limiter.leaves_in_s()) > 0:
+            await clock.sleep(delay_s)
+        left.append(clock.time)
+
+    assert max(sum(first <= at < first + 1.0 for at in left) for first in left) <= 100

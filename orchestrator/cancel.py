@@ -65,6 +65,7 @@ async def _cancel(parts: Parts, job: Job) -> str:
     if job.state is JobState.PLANNED:
         job.message = _UNSENT
     elif job.state is JobState.SUBMITTED:
+        await parts.query_limiter.acquire()
         try:
             await parts.service.cancel(job.spec.media.place, job.job_id)
         except Rejected:

@@ -1,0 +1,44 @@
+"""What a program that uses the engine hands in must not hurt the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.clock import SystemClock
+from orchestrator.events import JobAccepted
+from orchestrator.local.service import LocalService
+from orchestrator.local.settings import LocalSettings, Pace, Progression
+from orchestrator.manifest import load_manifest
+from orchestrator.session import RunOptions, open_session
+from orchestrator.states import JobState
+from tests.integration.run.test_run_clocks import KEYS, MANIFEST
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from orchestrator.events import Event
+
+
+class Failing:
+    """A sink that does not know what to do with accepted jobs."""
+
+    def emit(self, event: Event) -> None:
+        """Fail."""
+        if isinstance(event, JobAccepted):
+            raise TypeError("what is this?")
+
+
+async def test_a_sink_that_raises_does_not_hurt_a_run_that_a_program_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENCENTCLOUD_SECRET_ID", KEYS.secret_id)
+    monkeypatch.setenv("TENCENTCLOUD_SECRET_KEY", KEYS.secret_key)
+    settings = LocalSettings(root=tmp_path / "objects", credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE))
+    async with LocalService(settings, SystemClock()) as service:
+        (tmp_path / "m.yaml").write_text(
+            MANIFEST.format(url=service.url, objects="{object: in/1.mp3}, {object: in/2.mp3}"), encoding="utf-8"
+        )
+        async with open_session(load_manifest(tmp_path / "m.yaml", {}), RunOptions(), sink=Failing()) as session:
+            result = await session.run()
+
+    assert result.counts.of(JobState.SUCCEEDED) == 2

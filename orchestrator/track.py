@@ -255,7 +255,8 @@ class Tracker:
                 tracked.job,
                 "LostByService",
                 f"The service accepted the job as {tracked.job.job_id}, and now does not know it ({tracked.missed} queries in "
-                f"{now - tracked.missed_since:.0f} s). Look for it in the service's console before asking again with --retry all.",
+                f"{now - tracked.missed_since:.0f} s). With --retry all it is looked for again; it is not sent again, because it may "
+                "have been paid for.",
             )
 
     def _watch_stall(self, tracked: Tracked) -> None:

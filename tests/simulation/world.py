@@ -9,6 +9,7 @@ import random
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,6 @@ class World:
         self.now = 0.0
         self.visits = 0
         self.events: list[Event] = []
-        self.most_in_flight = 0
 
     async def feed(self) -> AsyncGenerator[list[JobSpec]]:
         """The manifest, in batches of any size."""
@@ -168,8 +168,9 @@ class World:
         return result
 
     async def _main(self, loop: VirtualTimeLoop) -> RunResult:
+        self.service.clock = LoopClock(loop)
         clock = LoopClock(loop)
-        self.service.clock = clock
+        self._set_the_clock_now_and_then(loop, clock)
         ledger = MemoryLedger(self.store, pause=lambda: clock.sleep(self.rng.choice([0, 0, 0.003, 0.2])))
         await ledger.acquire(make_holder())
         sink = Recorder(self.events)
@@ -202,6 +203,13 @@ class World:
         await ledger.close()
         return result
 
+    def _set_the_clock_now_and_then(self, loop: VirtualTimeLoop, clock: LoopClock) -> None:
+        """This machine's wall clock is wrong by minutes, or is set in the middle; the service's goes as it should."""
+        clock.epoch += self.rng.choice([0.0, 0.0, 0.0, -600.0, 600.0])
+        if self.rng.random() < 0.3:
+            step_s = self.rng.choice([-600.0, 600.0]) if clock.epoch == LoopClock(loop).epoch else LoopClock(loop).epoch - clock.epoch
+            loop.call_later(self.rng.uniform(0, 60), lambda: setattr(clock, "epoch", clock.epoch + step_s))
+
     # --- what must be true afterwards
 
     def check(self, result: RunResult) -> None:
@@ -211,6 +219,7 @@ class World:
         self._check_charged_once()
         self._check_report()
         self._check_speed()
+        self._check_depth()
 
     def _check_charged_once(self) -> None:
         for spec in self.specs:
@@ -245,6 +254,12 @@ class World:
             while end < len(arrivals) and arrivals[end] < first + 1.0:
                 end += 1
             assert end - at <= self.rate_per_s * (1 + slack) + self.visits, "the rate limit was passed"
+
+    def _check_depth(self) -> None:
+        """Never more jobs at the service than ``in_flight``: what waits there keeps no order."""
+        jobs = self.service.jobs.values()
+        changes = sorted([(job.accepted_at, 1) for job in jobs] + [(job.ended_at or self.now, -1) for job in jobs])
+        assert max(accumulate(change for _, change in changes), default=0) <= self.settings.in_flight
 
 
 def simulate(seed: int) -> World:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -253,8 +252,8 @@ class Parts:
         rng: Jitter.
         sink: Who wants to know.
         is_transient: Whether a job that failed with this code may succeed as a new job.
-        settings: Bounds.
         off_loop: Does something that blocks (a sync of a file) where it does not hold up the event loop.
+        settings: Bounds.
     """
 
     ledger: Ledger
@@ -267,5 +266,5 @@ class Parts:
     rng: random.Random
     sink: EventSink
     is_transient: Callable[[str], bool]
+    off_loop: Callable[[Callable[[], None]], Awaitable[None]]
     settings: EngineSettings = field(default_factory=EngineSettings)
-    off_loop: Callable[[Callable[[], None]], Awaitable[None]] = asyncio.to_thread

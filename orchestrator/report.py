@@ -1,8 +1,9 @@
 """One row per job of a run, as JSON lines, and the summary.
 
 The ledger numbers the rows in the order in which jobs end; the file is that sequence, written down: line *n* is row *n*. So whatever a
-crash leaves behind - a missing end, half a line, a damaged middle - the file can be made right from the ledger, without a lost, doubled
-or torn row.
+crash leaves behind - a missing end, half a line, blocks that never reached the disk - is made right from the ledger, without a lost,
+doubled or torn row. With each sign of life the file is synced, and what was synced is not read again: a library of a million rows goes on
+at once. (Damage that somebody else does to that part is not mended; without the file, it is written anew.)
 """
 
 from __future__ import annotations
@@ -183,10 +184,9 @@ class ReportFile:
             raise self._unwritable(error) from error
         await self._ledger.remember(_CHECKPOINT, orjson.dumps(mark))
 
-    async def _checked_before(self, file: BinaryIO) -> tuple[int, int]:
+    async def _checked_before(self, file: BinaryIO, mark: dict[str, Any]) -> tuple[int, int]:
         """Rows and bytes that were synced before, if the file still holds them: then its last synced row is where it was."""
-        mark = orjson.loads(await self._ledger.recall(_CHECKPOINT) or b"{}")
-        if mark.get("run") != self._run.id or mark.get("path") != str(self.path) or not mark["rows"]:
+        if not mark["rows"]:
             return 0, 0
         last = await self._ledger.rows(self._run, mark["rows"] - 1, 1)
         expected = line(last[0], self._run) if last else b""
@@ -197,9 +197,12 @@ class ReportFile:
         """How many rows and bytes of the file are sound; what follows is cut off, another run's report is begun anew."""
         if not self.path.exists() or self.path.stat().st_size == 0:
             return 0, 0
+        mark = orjson.loads(await self._ledger.recall(_CHECKPOINT) or b"{}")
+        is_ours = mark.get("run") == self._run.id and mark.get("path") == str(self.path)
         with self.path.open("rb") as file:
-            self._check_is_report(file.readline(1_000_000))
-            sound, end = await self._checked_before(file)
+            if not is_ours:  # what the ledger knows as this run's report is that, whatever a power cut made of it
+                self._check_is_report(file.readline(1_000_000))
+            sound, end = await self._checked_before(file, mark) if is_ours else (0, 0)
             file.seek(end)
             while rows := await self._ledger.rows(self._run, sound, 1000):
                 before = sound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import platform
@@ -298,6 +299,7 @@ async def make_session(
         rng=rng,
         sink=sink,
         is_transient=is_transient_job_code,
+        off_loop=asyncio.to_thread,
         settings=settings,
     )
     engine = Engine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -156,6 +157,7 @@ async def engine(
                 rng=random.Random(1),  # noqa: S311 - jitter, not a secret
                 sink=sink,
                 is_transient=is_transient_job_code,
+                off_loop=asyncio.to_thread,
                 settings=settings,
             )
             report = str(ledger_file.with_name("{run}.jsonl"))

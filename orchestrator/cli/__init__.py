@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Entry point of the ``orchestrator`` command."""
+    try:
+        _main()
+    finally:
+        _let_go_of_streams()
+
+
+def _let_go_of_streams() -> None:
+    """Flush standard output and error. What nobody reads any more goes nowhere: the interpreter would try again, fail, and exit with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _main() -> NoReturn:
     from orchestrator.cli.app import app
     from orchestrator.cli.exit_codes import ExitCode, of_error
     from orchestrator.errors import OrchestratorError

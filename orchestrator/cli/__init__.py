@@ -17,7 +17,7 @@ def main() -> NoReturn:
 
 
 def _let_go_of_streams() -> None:
-    """Flush standard output and error. What nobody reads any more goes nowhere: the interpreter would try again, fail, and exit with 120."""
+    """Flush standard output and error. What nobody reads goes nowhere: the interpreter would try again, fail, and exit with 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.faults import FaultList
 from orchestrator.manifest.sources import read
-from orchestrator.model import ObjectPage
 from orchestrator.plan import Planner
+from orchestrator.remote import ObjectPage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from orchestrator.manifest import Manifest
     from orchestrator.manifest.items import SourceItem
-    from orchestrator.model import Callback, JobSpec, ObjectHead, Place
+    from orchestrator.model import Callback, JobSpec, Place
     from orchestrator.ports import ObjectStore
+    from orchestrator.remote import ObjectHead
     from orchestrator.selection import Selection
 
 

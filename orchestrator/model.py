@@ -1,4 +1,4 @@
-"""The words that every part shares: media objects, job specs, jobs, and what the service says about them.
+"""The words that every part shares: media objects, job specs, jobs and runs. What the service says about them is in ``remote``.
 
 Values in, values out: nothing here does I/O or asks for the time. Instants are seconds since the epoch (UTC); ``_s`` are seconds.
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any, NamedTuple, NewType
-
-import orjson
+from typing import NamedTuple, NewType
 
 from orchestrator.states import JobState, Step, after
 
@@ -209,195 +206,9 @@ class JobSpec:
         return f"{self.key} {self.user_data}" if self.user_data else self.key
 
 
-def encode_spec(spec: JobSpec) -> bytes:
-    """All of the spec but its key, as compact JSON, for the ledger; ``decode_spec`` reads it back.
-
-    Values stand by position and the output's place only where it is not the input's: a ledger holds millions of these.
-    New fields go to the end of their list.
-    """
-    media, operation, output, callback, origin = spec.media, spec.operation, spec.output, spec.callback, spec.origin
-    audio = operation.audio
-    is_same_place = output.bucket == media.bucket and output.region == media.region
-    return orjson.dumps(
-        (
-            (media.bucket, media.region, media.key, media.etag, media.size_bytes, media.duration_s),
-            (operation.template_id, operation.audio_mode, (audio.codec, audio.samplerate, audio.bitrate, audio.channels)),
-            None if is_same_place else (output.bucket, output.region),
-            (output.voice, output.background, output.bass, output.drums),
-            spec.level,
-            spec.user_data,
-            spec.queue_id,
-            callback and (callback.url, callback.format, callback.type, callback.mq_region, callback.mq_mode, callback.mq_name),
-            spec.group,
-            (origin.file, origin.line, origin.source),
-        )
-    )
-
-
-def decode_spec(key: JobKey, raw: bytes | str) -> JobSpec:
-    """The spec that ``encode_spec`` wrote."""
-    return spec_of(key, orjson.loads(raw))
-
-
-def spec_of(key: JobKey, parsed: list[Any]) -> JobSpec:
-    """The spec that ``encode_spec`` wrote, from its JSON already parsed."""
-    media, (template_id, mode, audio), place, names, level, user_data, queue_id, callback, group, origin = parsed
-    return JobSpec(
-        key,
-        MediaObject(*media),
-        _operation(template_id, mode, *audio),
-        Output(*(place or media[:2]), *names),
-        level,
-        user_data,
-        queue_id,
-        Callback(*callback) if callback else None,
-        group,
-        Origin(*origin),
-    )
-
-
-@lru_cache(1024)
-def _operation(
-    template_id: str, mode: str | None, codec: str | None, samplerate: int | None, bitrate: int | None, channels: int | None
-) -> Operation:
-    """The operation of these values; a million jobs share a few."""
-    return Operation(template_id, AudioMode(mode) if mode else None, AudioConfig(codec, samplerate, bitrate, channels))
-
-
 def key_of_user_data(user_data: str) -> str:
     """The first word of an echoed ``UserData``: our job key, if the job is ours."""
     return user_data.split(" ", 1)[0]
-
-
-# --- what the service says ---------------------------------------------------------------------------------------------------
-# RemoteJob and SubmitReply are named tuples, because one of each is made per request: a frozen dataclass takes five times as long.
-
-
-class RemoteState(StrEnum):
-    """The vendor's ``State``, in our words."""
-
-    SUBMITTED = "submitted"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    PAUSED = "paused"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """One file that a finished job wrote; ``md5`` is lowercase hex, or empty if the service gave none."""
-
-    object: str
-    md5: str = ""
-
-
-class RemoteJob(NamedTuple):
-    """One ``JobsDetail``: the service's view of one job.
-
-    Attributes:
-        job_id: Remote job id, opaque.
-        state: Its state.
-        code: Error code; empty unless the job failed.
-        message: Error text; empty unless the job failed.
-        queue_id: Remote queue id.
-        created_at: When the service accepted it, or None.
-        started_at: When it began to run, or None.
-        ended_at: When it ended, or None.
-        input_object: Key of the input.
-        user_data: ``UserData`` as echoed.
-        files: What it wrote, in the service's order (which names no stems).
-        media_duration_s: Duration of the result as probed by the service, or None.
-    """
-
-    job_id: str
-    state: RemoteState
-    code: str = ""
-    message: str = ""
-    queue_id: str = ""
-    created_at: float | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    input_object: str = ""
-    user_data: str = ""
-    files: tuple[RemoteFile, ...] = ()
-    media_duration_s: float | None = None
-
-
-class SubmitReply(NamedTuple):
-    """An accepted job and the id of the request that made it."""
-
-    job: RemoteJob
-    request_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryReply:
-    """Answer to a query: the jobs that exist and the ids that do not."""
-
-    jobs: tuple[RemoteJob, ...] = ()
-    missing: tuple[str, ...] = ()
-    request_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs to list; what is empty or None does not filter.
-
-    Attributes:
-        queue_id: Remote queue to read.
-        input_object: Exact input key.
-        states: States wanted.
-        created_from: Earliest creation time.
-        created_to: Latest creation time.
-        oldest_first: Order by creation time.
-        size: Page size, 1 to 100.
-    """
-
-    queue_id: str = ""
-    input_object: str = ""
-    states: tuple[RemoteState, ...] = ()
-    created_from: float | None = None
-    created_to: float | None = None
-    oldest_first: bool = False
-    size: int = 100
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """One page of listed jobs; ``next_token`` is empty on the last page."""
-
-    jobs: tuple[RemoteJob, ...] = ()
-    next_token: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectHead:
-    """What a HEAD tells: size, ETag without quotes, type, modification time, CRC-64/ECMA as decimal text (empty if none)."""
-
-    size_bytes: int
-    etag: str = ""
-    content_type: str = ""
-    modified_at: float | None = None
-    crc64: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ListedObject:
-    """One object of a listing; ETag without quotes."""
-
-    key: str
-    size_bytes: int = 0
-    etag: str = ""
-    modified_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectPage:
-    """One page of a bucket listing; ``next_marker`` is empty on the last page."""
-
-    objects: tuple[ListedObject, ...] = ()
-    next_marker: str = ""
 
 
 # --- a job being carried out -------------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from orchestrator.model import ObjectHead, ObjectPage, Place
+    from orchestrator.model import Place
     from orchestrator.ports import Clock, EventSink, ObjectStore
+    from orchestrator.remote import ObjectHead, ObjectPage
     from orchestrator.settings import EngineSettings
 
 _T = TypeVar("_T")

@@ -12,21 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
     from orchestrator.events import Event
-    from orchestrator.model import (
-        Counts,
-        Holder,
-        Job,
-        JobFilter,
-        JobKey,
-        JobPage,
-        JobSpec,
-        ObjectHead,
-        ObjectPage,
-        Place,
-        QueryReply,
-        Run,
-        SubmitReply,
-    )
+    from orchestrator.model import Counts, Holder, Job, JobKey, JobSpec, Place, Run
+    from orchestrator.remote import JobFilter, JobPage, ObjectHead, ObjectPage, QueryReply, SubmitReply
     from orchestrator.states import JobState
 
 

@@ -27,7 +27,7 @@ from orchestrator.dispatch import Dispatcher
 from orchestrator.errors import Interruption, LedgerError, OrchestratorError, ProtocolError, ReportError
 from orchestrator.events import JobEnded, RunStarted, Stopping
 from orchestrator.intake import Intake
-from orchestrator.model import JobFilter
+from orchestrator.remote import JobFilter
 from orchestrator.report import Calls, ReportFile
 from orchestrator.retry import Breaker
 from orchestrator.settle import Settler

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError, Rejected, Throttled
 from orchestrator.events import JobAdopted, JobProvenAbsent, Noticed
-from orchestrator.model import JobFilter, key_of_user_data
+from orchestrator.model import key_of_user_data
+from orchestrator.remote import JobFilter
 from orchestrator.retry import backoff_s, decide
 from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from orchestrator.model import Job, Place, RemoteJob
+    from orchestrator.model import Job, Place
     from orchestrator.ports import Parts
+    from orchestrator.remote import RemoteJob
 
 _TELL_AFTER = 3
 """Failed looks in a row after which the user is told: one or two of them are weather."""

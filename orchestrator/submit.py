@@ -29,7 +29,7 @@ from orchestrator.errors import (
     Throttled,
 )
 from orchestrator.events import JobAccepted, JobInDoubt, JobReturned
-from orchestrator.model import SubmitReply
+from orchestrator.remote import SubmitReply
 from orchestrator.retry import backoff_s, decide
 from orchestrator.states import Step
 

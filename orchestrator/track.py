@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import NotFound, OrchestratorError, Throttled
 from orchestrator.events import JobMoved, JobRetried, Noticed
-from orchestrator.model import QueryReply, RemoteJob, RemoteState
 from orchestrator.poll import PollPlan, Round, Tracked
+from orchestrator.remote import QueryReply, RemoteJob, RemoteState
 from orchestrator.retry import backoff_s, decide
 from orchestrator.states import JobState, Step
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from tenacity import AsyncRetrying, retry_if_exception, retry_if_result, wait_exponential
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.model import ObjectHead, StemFile
+from orchestrator.model import StemFile
+from orchestrator.remote import ObjectHead
 from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from orchestrator.model import Job, JobKey, JobSpec, Place, RemoteFile, RemoteJob, Stem
+    from orchestrator.model import Job, JobKey, JobSpec, Place, Stem
     from orchestrator.ports import Ledger, ObjectStore, Parts
+    from orchestrator.remote import RemoteFile, RemoteJob
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 

@@ -11,7 +11,6 @@ from orchestrator.cloud.endpoint import Timeouts
 from orchestrator.cloud.signer import Signer
 from orchestrator.cloud.transport import Transport
 from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, SendInDoubt
-from orchestrator.model import ObjectHead
 from orchestrator.protocol.codes import error_of, request_id
 from orchestrator.protocol.hosts import Api
 from orchestrator.protocol.objects import object_head, object_page
@@ -25,6 +24,7 @@ from orchestrator.protocol.request import (
     put_request,
     query_request,
 )
+from orchestrator.remote import ObjectHead
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from orchestrator.cloud.signer import Signed
     from orchestrator.cloud.transport import Answer
     from orchestrator.errors import ApiError
-    from orchestrator.model import JobFilter, JobPage, JobSpec, ObjectPage, Place, QueryReply, SubmitReply
+    from orchestrator.model import JobSpec, Place
     from orchestrator.ports import Clock
     from orchestrator.protocol.request import Request
+    from orchestrator.remote import JobFilter, JobPage, ObjectPage, QueryReply, SubmitReply
 
 # A read is tried this often if no connection could be made: nothing was sent, so nothing is repeated.
 _CONNECT_ATTEMPTS = 3

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger.record import READ, job_of, object_hash, snapshot
 from orchestrator.ledger.rules import admit
+from orchestrator.ledger.spec import encode_spec
 from orchestrator.ledger.statements import INSERT_JOBS, INSERT_SPECS, KNOWN, SET_LANE, SET_PLACE, SET_SPEC, Rows, fetch
-from orchestrator.model import Job, JobKey, JobSpec, Run, encode_spec
+from orchestrator.model import Job, JobKey, JobSpec, Run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case, func, select
 
 from orchestrator.ledger.record import job_of, micros, object_hash
+from orchestrator.ledger.spec import spec_of
 from orchestrator.ledger.statements import FIND, JOB, SAME_HASH, fetch, in_one
 from orchestrator.ledger.tables import IN_FLIGHT, has_row, is_in_flight, is_planned, jobs
-from orchestrator.model import Counts, Job, JobKey, JobSpec, Run, spec_of
+from orchestrator.model import Counts, Job, JobKey, JobSpec, Run
 from orchestrator.states import TERMINAL, JobState
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from zlib import crc32
 
 import orjson
 
-from orchestrator.model import Job, JobSpec, MediaObject, Stem, StemFile, spec_of
+from orchestrator.ledger.spec import spec_of
+from orchestrator.model import Job, JobSpec, MediaObject, Stem, StemFile
 from orchestrator.states import JobState
 
 Snapshot = tuple[Any, ...]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from orchestrator.manifest.inputs import PrefixInput
     from orchestrator.manifest.loading import Manifest
-    from orchestrator.model import ListedObject, ObjectPage
     from orchestrator.ports import Clock, ObjectStore
+    from orchestrator.remote import ListedObject, ObjectPage
 
 PAGE_SIZE = 1000
 """Largest page of the vendor's listing."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from orchestrator.errors import ProtocolError
-from orchestrator.model import ListedObject, ObjectHead, ObjectPage
 from orchestrator.protocol.reply import instant
 from orchestrator.protocol.xml import parse, text_of
+from orchestrator.remote import ListedObject, ObjectHead, ObjectPage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

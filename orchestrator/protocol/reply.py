@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ProtocolError
-from orchestrator.model import JobPage, QueryReply, RemoteFile, RemoteJob, RemoteState, SubmitReply
 from orchestrator.protocol.xml import parse, text_of
+from orchestrator.remote import JobPage, QueryReply, RemoteFile, RemoteJob, RemoteState, SubmitReply
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

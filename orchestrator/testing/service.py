@@ -25,7 +25,7 @@ from orchestrator.errors import (
     ServerFault,
     Throttled,
 )
-from orchestrator.model import (
+from orchestrator.remote import (
     JobFilter,
     JobPage,
     ListedObject,

@@ -10,8 +10,9 @@ import pytest
 
 from orchestrator.errors import ApiAnswer, ConnectFailed, Rejected
 from orchestrator.events import Noticed
-from orchestrator.model import ListedObject, ObjectPage, Place
+from orchestrator.model import Place
 from orchestrator.patience import PatientStore
+from orchestrator.remote import ListedObject, ObjectPage
 from orchestrator.settings import EngineSettings
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.service import FakeService

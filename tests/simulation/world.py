@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.clock import SystemClock
-from orchestrator.model import RemoteState
 from orchestrator.ports import Parts
 from orchestrator.protocol.codes import is_transient_job_code
+from orchestrator.remote import RemoteState
 from orchestrator.run import Engine
 from orchestrator.settings import EngineSettings
 from orchestrator.states import OPEN, JobState

@@ -13,8 +13,9 @@ from orchestrator.cloud.credentials import Static
 from orchestrator.cloud.endpoint import Endpoint, Timeouts
 from orchestrator.cloud.service import CloudService
 from orchestrator.errors import AuthRejected, ConnectFailed, NotFound, ProtocolError, Rejected, ReplyTimeout, SendInDoubt, Throttled
-from orchestrator.model import JobFilter, ListedObject, ObjectHead, Place, RemoteState
+from orchestrator.model import Place
 from orchestrator.protocol.signature import Credentials
+from orchestrator.remote import JobFilter, ListedObject, ObjectHead, RemoteState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -28,7 +28,7 @@ from orchestrator.errors import (
     ServerFault,
     Throttled,
 )
-from orchestrator.model import RemoteState
+from orchestrator.remote import RemoteState
 
 if TYPE_CHECKING:
     from orchestrator.cloud.service import CloudService

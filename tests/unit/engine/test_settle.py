@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.model import RemoteJob, RemoteState
+from orchestrator.remote import RemoteJob, RemoteState
 from orchestrator.settle import Doubt, match
 from orchestrator.states import JobState
 from orchestrator.testing.builders import make_job

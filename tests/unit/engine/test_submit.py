@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,11 +26,14 @@ from orchestrator.errors import (
     ServerFault,
     Throttled,
 )
-from orchestrator.model import Job, RemoteJob, RemoteState, SubmitReply
+from orchestrator.remote import RemoteJob, RemoteState, SubmitReply
 from orchestrator.settings import EngineSettings
 from orchestrator.states import JobState
 from orchestrator.submit import Conclusion, Verdict, conclude
 from orchestrator.testing.builders import make_job
+
+if TYPE_CHECKING:
+    from orchestrator.model import Job
 
 NOW = 1_795_309_200.0
 SETTINGS = EngineSettings(attempts=3, initial_s=1, cap_s=8)

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.errors import ApiAnswer, AuthRejected, ConfigError, ConnectFailed, ProtocolError
 from orchestrator.manifest.sources import read
-from orchestrator.model import ListedObject, ObjectPage, Place
+from orchestrator.model import Place
+from orchestrator.remote import ListedObject, ObjectPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

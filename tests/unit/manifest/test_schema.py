@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
@@ -14,8 +14,11 @@ import yaml
 from orchestrator.errors import ManifestError
 from orchestrator.manifest import json_schema, load_manifest
 from orchestrator.manifest.sources import read
-from orchestrator.model import ListedObject, ObjectPage, Place
 from orchestrator.plan import Planner
+from orchestrator.remote import ListedObject, ObjectPage
+
+if TYPE_CHECKING:
+    from orchestrator.model import Place
 
 ROOT = Path(__file__).parents[3]
 COOKBOOK = sorted((ROOT / "manifests").glob("*.yaml"))

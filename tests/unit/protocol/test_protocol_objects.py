@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ProtocolError
-from orchestrator.model import ListedObject, ObjectHead
 from orchestrator.protocol.objects import http_date, object_head, object_page
+from orchestrator.remote import ListedObject, ObjectHead
 
 PAGE = """<?xml version='1.0' encoding='utf-8' ?>
 <ListBucketResult>

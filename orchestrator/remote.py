@@ -1,0 +1,138 @@
+"""What the service says, translated once: jobs as it sees them, its answers, and the objects of a bucket.
+
+Instants are seconds since the epoch (UTC). ``RemoteJob`` and ``SubmitReply`` are named tuples, because one of each is made per request:
+a frozen dataclass takes five times as long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class RemoteState(StrEnum):
+    """The vendor's ``State``, in our words."""
+
+    SUBMITTED = "submitted"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file that a finished job wrote; ``md5`` is lowercase hex, or empty if the service gave none."""
+
+    object: str
+    md5: str = ""
+
+
+class RemoteJob(NamedTuple):
+    """One ``JobsDetail``: the service's view of one job.
+
+    Attributes:
+        job_id: Remote job id, opaque.
+        state: Its state.
+        code: Error code; empty unless the job failed.
+        message: Error text; empty unless the job failed.
+        queue_id: Remote queue id.
+        created_at: When the service accepted it, or None.
+        started_at: When it began to run, or None.
+        ended_at: When it ended, or None.
+        input_object: Key of the input.
+        user_data: ``UserData`` as echoed.
+        files: What it wrote, in the service's order (which names no stems).
+        media_duration_s: Duration of the result as probed by the service, or None.
+    """
+
+    job_id: str
+    state: RemoteState
+    code: str = ""
+    message: str = ""
+    queue_id: str = ""
+    created_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    input_object: str = ""
+    user_data: str = ""
+    files: tuple[RemoteFile, ...] = ()
+    media_duration_s: float | None = None
+
+
+class SubmitReply(NamedTuple):
+    """An accepted job and the id of the request that made it."""
+
+    job: RemoteJob
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryReply:
+    """Answer to a query: the jobs that exist and the ids that do not."""
+
+    jobs: tuple[RemoteJob, ...] = ()
+    missing: tuple[str, ...] = ()
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs to list; what is empty or None does not filter.
+
+    Attributes:
+        queue_id: Remote queue to read.
+        input_object: Exact input key.
+        states: States wanted.
+        created_from: Earliest creation time.
+        created_to: Latest creation time.
+        oldest_first: Order by creation time.
+        size: Page size, 1 to 100.
+    """
+
+    queue_id: str = ""
+    input_object: str = ""
+    states: tuple[RemoteState, ...] = ()
+    created_from: float | None = None
+    created_to: float | None = None
+    oldest_first: bool = False
+    size: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """One page of listed jobs; ``next_token`` is empty on the last page."""
+
+    jobs: tuple[RemoteJob, ...] = ()
+    next_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHead:
+    """What a HEAD tells: size, ETag without quotes, type, modification time, CRC-64/ECMA as decimal text (empty if none)."""
+
+    size_bytes: int
+    etag: str = ""
+    content_type: str = ""
+    modified_at: float | None = None
+    crc64: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """One object of a listing; ETag without quotes."""
+
+    key: str
+    size_bytes: int = 0
+    etag: str = ""
+    modified_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPage:
+    """One page of a bucket listing; ``next_marker`` is empty on the last page."""
+
+    objects: tuple[ListedObject, ...] = ()
+    next_marker: str = ""

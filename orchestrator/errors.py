@@ -30,8 +30,7 @@ never a test on its text::
     |   |-- LedgerFull
     |   `-- LedgerMismatch
     |-- ReportError
-    |-- EngineMissing
-    `-- RunInterrupted
+    `-- EngineMissing
 """
 
 from __future__ import annotations
@@ -262,11 +261,3 @@ class Interruption:
 
     kind: str
     reason: str = field(default="")
-
-
-class RunInterrupted(OrchestratorError):
-    """The run was stopped before all of its jobs had ended; run again to go on."""
-
-    def __init__(self, why: Interruption) -> None:
-        super().__init__(why.reason or None)
-        self.why = why

@@ -17,6 +17,7 @@ from orchestrator.budget import Bounds
 from orchestrator.clock import SystemClock
 from orchestrator.errors import ConfigError
 from orchestrator.feed import Feed
+from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import EndpointSettings, LocalServiceSettings, load_manifest
 from orchestrator.model import Callback, Holder
@@ -109,8 +110,7 @@ def service_name(manifest: Manifest, ledger: str) -> str:
 def local_root(manifest: Manifest, ledger: str) -> Path:
     """Folder of the local service's objects: as the manifest says, or ``objects`` beside the ledger."""
     root = manifest.service.root if isinstance(manifest.service, LocalServiceSettings) else None
-    beside = Path(ledger.removeprefix("sqlite:///")).parent / "objects"
-    return (root or beside).resolve()
+    return (root or ledger_file(ledger).parent / "objects").resolve()
 
 
 @contextlib.asynccontextmanager

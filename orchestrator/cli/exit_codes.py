@@ -46,7 +46,6 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.ReportError, ExitCode.LEDGER),
     (errors.ConfigError, ExitCode.USAGE),
     (errors.EngineMissing, ExitCode.USAGE),
-    (errors.RunInterrupted, ExitCode.INTERRUPTED),
     (errors.NotFound, ExitCode.USAGE),
     (errors.TransportError, ExitCode.UNFINISHED),
     (errors.OrchestratorError, ExitCode.UNFINISHED),

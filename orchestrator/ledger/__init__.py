@@ -48,11 +48,24 @@ def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
         LedgerError: If it cannot be opened for another reason.
     """
     path = ledger_path(url_or_path)
+    file = _behind_links(path)
     # SQLAlchemy takes 0.2 s to import: only those who open a ledger pay for it.
     from orchestrator.ledger.lease import FileLock
     from orchestrator.ledger.sql import SqlLedger
     from orchestrator.ledger.sqlite import SqliteStore
     from orchestrator.ledger.writer import GroupWriter
 
-    writer = GroupWriter(SqliteStore(path, read_only=read_only))
-    return SqlLedger(writer, FileLock(path.with_name(path.name + ".lock")), str(path))
+    writer = GroupWriter(SqliteStore(file, read_only=read_only))
+    return SqlLedger(writer, FileLock(file.with_name(file.name + ".lock")), str(path))
+
+
+def _behind_links(path: Path) -> Path:
+    """The file that a path leads to: one ledger has one lock, by whatever name it is opened.
+
+    Raises:
+        ConfigError: If its symbolic links lead nowhere.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 tell a loop of links by the second
+        raise ConfigError(f"The ledger {path} cannot be found: {error}. Mend its symbolic links, or name another file.") from error

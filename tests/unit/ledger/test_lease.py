@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from orchestrator.errors import LedgerError, LedgerLocked
+from orchestrator.errors import ConfigError, LedgerError, LedgerLocked
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.lease import FileLock, locked_message
 from orchestrator.testing.builders import make_holder
@@ -98,3 +98,24 @@ def test_the_one_who_came_second_is_told_who_is_first_and_what_to_do() -> None:
         "Wait until it ends or stop it, then run again; `orchestrator status` shows how far it is."
     )
     assert locked_message("n.db", None).startswith("Another process works on the ledger n.db.")
+
+
+async def test_a_ledger_has_one_lock_by_whatever_name_it_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "elsewhere" / "ledger.db")
+    first, second = open_ledger(tmp_path / "elsewhere" / "ledger.db"), open_ledger(tmp_path / "link.db")
+    try:
+        await first.acquire(make_holder())
+        with pytest.raises(LedgerLocked, match=r"link\.db"):
+            await second.acquire(make_holder())
+    finally:
+        await first.close()
+        await second.close()
+
+
+def test_a_ledger_behind_links_in_a_circle_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.db").symlink_to(tmp_path / "b.db")
+    (tmp_path / "b.db").symlink_to(tmp_path / "a.db")
+
+    with pytest.raises(ConfigError, match=r"a\.db cannot be found"):
+        open_ledger(tmp_path / "a.db")

@@ -10,6 +10,7 @@ from orchestrator.manifest.faults import FaultList
 from orchestrator.manifest.sources import read
 from orchestrator.plan import Planner
 from orchestrator.remote import ObjectPage
+from orchestrator.scratch import FileScratch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -46,7 +47,7 @@ class Feed:
         self._selection = selection
         self._faults = faults
         self._callback = callback
-        self._planner = Planner(manifest, faults)
+        self._planner = Planner(manifest, faults, FileScratch)
 
     @property
     def duplicates(self) -> int:

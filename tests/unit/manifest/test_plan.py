@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import ManifestError, PlanError
+from orchestrator.manifest.faults import FaultList
 from orchestrator.manifest.sources import read
 from orchestrator.model import AudioConfig, AudioMode, Callback, MediaObject, Operation, Output
 from orchestrator.plan import Planner, job_key
@@ -301,11 +302,12 @@ async def test_no_outputs_at_all_is_a_fault_when_loading(desk: Desk) -> None:
         await desk.plan("inputs: [{object: a.mp3}]\n")
 
 
-async def test_what_the_planner_keeps_is_small(desk: Desk, output: str) -> None:
-    """A million jobs must fit beside everything else in 200 MB."""
-    desk.write("l.txt", "".join(f"in/{number}.mp3\n" for number in range(30_000)))
-    planner = Planner(desk.load(output + "inputs: [{list: l.txt}]\n"))
+async def test_a_collision_names_a_line_far_back(desk: Desk, output: str) -> None:
+    """What is known of early jobs is read back from where it was put away."""
+    desk.write("l.txt", "".join(f"in/{number}.mp3\n" for number in range(9_000)) + "other/7.mp3\n")
+    planner = Planner(desk.load(output.replace("{dir}/", "") + "inputs: [{list: l.txt}]\n"), FaultList())
     jobs = sum([len(planner.specs(batch)) async for batch in read(planner.manifest)])
 
-    assert jobs == len(planner) == 30_000
-    assert planner.size_bytes / jobs < 100
+    assert jobs == len(planner) == 9_000
+    assert [fault.line for fault in planner.faults.kept] == [9_001]
+    assert "l.txt:8 " in planner.faults.kept[0].message

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2] / "orchestrator"
 WORDS = {"errors", "states", "model", "remote", "settings", "ports", "events", "__version__"}
 PURE = {"schedule", "retry", "budget", "claims", "poll", "plan", "forecast", "explain", "selection", "report_schema"}
 STAGES = {"feed", "intake", "dispatch", "submit", "settle", "track", "verify", "report", "watch", "cancel", "patience"}
-EDGES = {"clock", "manifest", "ledger", "protocol", "cloud", "local", "separation", "ui", "testing"}
+EDGES = {"clock", "scratch", "manifest", "ledger", "protocol", "cloud", "local", "separation", "ui", "testing"}
 WIRING = {"run", "session", "preview", "rehearse"}
 TOP = {"cli", "__main__", "__init__"}
 PARTS = WORDS | PURE | STAGES | EDGES | WIRING | TOP
@@ -39,6 +39,7 @@ BESIDES: dict[tuple[str, str], str] = {
     ("local", "separation"): "the work itself",
     ("testing", "ledger"): "the ledger in memory decides by the same rules as the others",
     ("feed", "manifest"): "turns sources into specs",
+    ("feed", "scratch"): "what a large plan need not keep in memory goes to a file",
     ("intake", "verify"): "asks whether stems are still there before a done job is passed over",
     ("watch", "report"): "writes what watches see",
     ("cancel", "report"): "writes the rows of what it cancelled",

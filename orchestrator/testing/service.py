@@ -6,89 +6,22 @@ on its own time line, worked off whenever somebody asks.
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import (
-    ApiAnswer,
-    ConnectFailed,
-    NotFound,
-    ProtocolError,
-    QueueUnavailable,
-    Rejected,
-    ReplyTimeout,
-    SendInDoubt,
-    ServerFault,
-    Throttled,
-)
-from orchestrator.remote import (
-    JobFilter,
-    JobPage,
-    ListedObject,
-    ObjectHead,
-    ObjectPage,
-    QueryReply,
-    RemoteFile,
-    RemoteJob,
-    RemoteState,
-    SubmitReply,
-)
+from orchestrator.errors import ApiAnswer, NotFound, Rejected, ReplyTimeout
+from orchestrator.remote import JobFilter, JobPage, QueryReply, RemoteFile, RemoteJob, RemoteState, SubmitReply
+from orchestrator.testing.storage import FakeStorage
+from orchestrator.testing.weather import ACCEPTING, Fault, Weather, error_of
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from orchestrator.model import JobKey, JobSpec, Place
     from orchestrator.ports import Clock
-
-
-class Fault(Enum):
-    """What can go wrong with one POST."""
-
-    NONE = "none"
-    NO_CONNECTION = "no connection"
-    ACCEPT_THEN_DROP = "accepted, then the connection drops"
-    ACCEPT_THEN_500 = "accepted, then answered 500"
-    ACCEPT_THEN_GARBAGE = "accepted, then answered with half an XML"
-    DROP = "dropped before it was accepted"
-    REFUSE_500 = "answered 500, not accepted"
-    THROTTLE = "answered 429"
-    QUEUE_FULL = "answered QueueSaturated"
-    HANG = "accepted, and no answer ever"
-    HANG_LOST = "not accepted, and no answer ever"
-    LATE = "accepted after the client gave up waiting"
-    REJECT = "answered 400 InvalidArgument"
-
-
-@dataclass(slots=True)
-class Weather:
-    """How bad it is.
-
-    Attributes:
-        faults: Weights of the faults of a POST.
-        query_fails: Share of queries and lists that fail.
-        job_fails: Share of jobs that fail for good.
-        job_falters: Share of jobs that fail for a passing reason.
-        latency_s: Longest time from sending to arrival, and back.
-        reply_timeout_s: When the client gives up waiting.
-        listing_lag_s: Longest time until an accepted job is listed.
-        job_s: Longest time of one job.
-        concurrency: Jobs that run at once.
-    """
-
-    faults: dict[Fault, float] = field(default_factory=lambda: {Fault.NONE: 1.0})
-    query_fails: float = 0.0
-    job_fails: float = 0.0
-    job_falters: float = 0.0
-    latency_s: float = 0.05
-    reply_timeout_s: float = 10.0
-    listing_lag_s: float = 0.0
-    job_s: float = 20.0
-    concurrency: int = 4
 
 
 @dataclass(slots=True)
@@ -105,7 +38,7 @@ class FakeJob:
     ended_at: float | None = None
 
 
-class FakeService:
+class FakeService(FakeStorage):
     """``JobService`` and ``ObjectStore`` in memory.
 
     Args:
@@ -115,18 +48,25 @@ class FakeService:
     """
 
     def __init__(self, clock: Clock, rng: random.Random, weather: Weather | None = None) -> None:
+        super().__init__(lambda: self._trip())  # noqa: PLW0108 - a test may put another one in its place
         self.clock = clock
         self.weather = weather or Weather()
         self.jobs: dict[str, FakeJob] = {}
         self.rejected: list[JobKey] = []
         self.arrivals: list[float] = []
         self.starts: list[FakeJob] = []
-        self.objects: dict[tuple[Place, str], int] = {}
-        self.calls = {"submit": 0, "query": 0, "list": 0, "head": 0, "cancel": 0}
+        self.calls = {"submit": 0, "query": 0, "list": 0, "cancel": 0}
         self.on_end: Callable[[str], None] | None = None
+        self.at_once = 0
+        """Jobs that have not ended, and POSTs on their way that are, or may become, one."""
+        self.most_at_once = 0
+        """The highest that ``at_once`` ever was."""
         self._rng = rng
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
+        self._waiting: list[tuple[int, float, str]] = []  # heap: level, then age
+        self._running = 0
+        self._resumes_at = float("-inf")
 
     # --- the service's own time line
 
@@ -146,22 +86,38 @@ class FakeService:
     def _accept(self, spec: JobSpec, when: float) -> FakeJob:
         job = FakeJob(f"j{len(self.jobs):032x}", spec, when, when + self._rng.uniform(0, self.weather.listing_lag_s))
         self.jobs[job.job_id] = job
+        heappush(self._waiting, (-spec.level, when, job.job_id))
         self._start_next(when)
         return job
 
     def _start_next(self, when: float) -> None:
-        running = sum(job.state is RemoteState.RUNNING for job in self.jobs.values())
-        waiting = [job for job in self.jobs.values() if job.state is RemoteState.SUBMITTED]
-        waiting.sort(key=lambda job: (-job.spec.level, job.accepted_at, job.job_id))
-        for job in waiting[: max(self.weather.concurrency - running, 0)]:
-            job.state, job.started_at = RemoteState.RUNNING, when
-            self.starts.append(job)
-            end = when + self._rng.uniform(self.weather.job_s / 4, self.weather.job_s)
-            self._at(end, lambda job=job, end=end: self._end(job, end))  # type: ignore[misc]
+        if self.weather.is_held(when):
+            self._resume_later(when)
+            return
+        while self._waiting and self._running < self.weather.concurrency:
+            job = self.jobs.get(heappop(self._waiting)[2])
+            if job is not None and job.state is RemoteState.SUBMITTED:  # else it was cancelled, or lost
+                self._start(job, when)
+
+    def _start(self, job: FakeJob, when: float) -> None:
+        self._running += 1
+        job.state, job.started_at = RemoteState.RUNNING, when
+        self.starts.append(job)
+        end = when + self._rng.uniform(self.weather.job_s / 4, self.weather.job_s)
+        self._at(end, lambda: self._end(job, end))
+
+    def _resume_later(self, when: float) -> None:
+        """Begin with what waits when the queue is no longer paused."""
+        resumes_at = max(spell.ends_at for spell in self.weather.spells if spell.is_on(when))
+        if resumes_at > self._resumes_at:
+            self._resumes_at = resumes_at
+            self._at(resumes_at, lambda: self._start_next(resumes_at))
 
     def _end(self, job: FakeJob, when: float) -> None:
         dice = self._rng.random()
         job.ended_at = when
+        self._running -= 1
+        self.at_once -= 1
         if dice < self.weather.job_falters:
             job.state, job.code = RemoteState.FAILED, "InternalError"
         elif dice < self.weather.job_falters + self.weather.job_fails:
@@ -182,43 +138,43 @@ class FakeService:
     async def submit(self, spec: JobSpec) -> SubmitReply:
         """See ``ports.JobService``."""
         self.calls["submit"] += 1
+        number = self.calls["submit"]
         self.catch_up()
         kinds = list(self.weather.faults)
         fault = self._rng.choices(kinds, [self.weather.faults[kind] for kind in kinds])[0]
         arrival = self.clock.monotonic() + self._rng.uniform(0, self.weather.latency_s)
         self.arrivals.append(arrival)
-        accepted: list[FakeJob] = []
-        if fault in _ACCEPTING:
-            late = self.weather.reply_timeout_s if fault is Fault.LATE else 0.0
-            self._at(arrival + late, lambda: accepted.append(self._accept(spec, arrival + late)))
-        await self.clock.sleep(arrival - self.clock.monotonic())
-        await self.clock.sleep(self._rng.uniform(0, self.weather.latency_s))
-        self.catch_up()
-        if fault in (Fault.HANG, Fault.HANG_LOST, Fault.LATE):
-            await self.clock.sleep(self.weather.reply_timeout_s)
-            raise ReplyTimeout
-        self._fail(fault, spec)
-        return SubmitReply(self._view(accepted[0]), request_id=f"r{self.calls['submit']}")
+        refusal = self.weather.refusal(arrival, is_submit=True)
+        is_accepted = refusal is None and fault in ACCEPTING
+        made: list[FakeJob] = []
+        self._comes()
+        if is_accepted:
+            late_s = self.weather.reply_timeout_s if fault is Fault.LATE else 0.0
+            self._at(arrival + late_s, lambda: made.append(self._accept(spec, arrival + late_s)))
+        try:
+            await self._answer(fault, arrival)
+            if refusal is not None or (refusal := error_of(fault, self._rng)) is not None:
+                if fault is Fault.REJECT:
+                    self.rejected.append(spec.key)
+                raise refusal
+            if fault in (Fault.HANG, Fault.HANG_LOST, Fault.LATE):
+                await self.clock.sleep(self.weather.reply_timeout_s)
+                raise ReplyTimeout
+        finally:
+            if not is_accepted:
+                self.at_once -= 1
+        return SubmitReply(self._view(made[0]), request_id=f"r{number}")
 
-    def _fail(self, fault: Fault, spec: JobSpec) -> None:
-        match fault:
-            case Fault.NO_CONNECTION:
-                raise ConnectFailed
-            case Fault.ACCEPT_THEN_DROP | Fault.DROP:
-                raise SendInDoubt
-            case Fault.ACCEPT_THEN_500 | Fault.REFUSE_500:
-                raise ServerFault(ApiAnswer(500, "InternalError", "we are sorry"))
-            case Fault.ACCEPT_THEN_GARBAGE:
-                raise ProtocolError("not XML", b"<Respon")
-            case Fault.THROTTLE:
-                raise Throttled(ApiAnswer(429, "SlowDown", "too fast"), retry_after_s=self._rng.choice([None, 1.0]))
-            case Fault.QUEUE_FULL:
-                raise QueueUnavailable(ApiAnswer(403, "QueueSaturated", "full"))
-            case Fault.REJECT:
-                self.rejected.append(spec.key)
-                raise Rejected(ApiAnswer(400, "InvalidArgument", "no"))
-            case _:
-                return
+    def _comes(self) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+
+    async def _answer(self, fault: Fault, arrival: float) -> None:
+        """The way there, the service's time, and the way back."""
+        await self.clock.sleep(arrival - self.clock.monotonic())
+        slow_s = 0.9 * self.weather.reply_timeout_s if fault is Fault.SLOW else 0.0
+        await self.clock.sleep(slow_s + self._rng.uniform(0, self.weather.latency_s))
+        self.catch_up()
 
     async def query(self, place: Place, job_ids: Sequence[str]) -> QueryReply:
         """See ``ports.JobService``."""
@@ -242,11 +198,10 @@ class FakeService:
         return JobPage(tuple(map(self._view, page)), token)
 
     def _is_wanted(self, job: FakeJob, place: Place, wanted: JobFilter) -> bool:
-        created_at = self._view(job).created_at or 0.0
         return (
             job.spec.media.place == place
             and wanted.input_object in ("", job.spec.media.key)
-            and (wanted.created_from is None or created_at >= wanted.created_from)
+            and (wanted.created_from is None or self._epoch() + job.accepted_at >= wanted.created_from)
         )
 
     async def cancel(self, place: Place, job_id: str) -> None:
@@ -259,20 +214,29 @@ class FakeService:
         if job.state is not RemoteState.SUBMITTED:
             raise Rejected(ApiAnswer(400, "InvalidArgument", "The job provided can not be modified"))
         job.state, job.ended_at = RemoteState.CANCELLED, self.clock.monotonic()
+        self.at_once -= 1
 
     async def _trip(self) -> None:
         """There and back."""
         await self.clock.sleep(self._rng.uniform(0, 2 * self.weather.latency_s))
         self.catch_up()
+        if (refusal := self.weather.refusal(self.clock.monotonic(), is_submit=False)) is not None:
+            raise refusal
         if self._rng.random() < self.weather.query_fails:
-            self._fail(self._rng.choice([Fault.NO_CONNECTION, Fault.DROP, Fault.REFUSE_500, Fault.THROTTLE]), None)  # type: ignore[arg-type]
+            fault = self._rng.choice([Fault.NO_CONNECTION, Fault.DROP, Fault.REFUSE_500, Fault.REFUSE_503, Fault.THROTTLE])
+            if (error := error_of(fault, self._rng)) is not None:
+                raise error
+
+    def _epoch(self) -> float:
+        return self.clock.now() - self.clock.monotonic()
 
     def _view(self, job: FakeJob) -> RemoteJob:
-        epoch = self.clock.now() - self.clock.monotonic()
+        epoch = self._epoch()
         done = job.state is RemoteState.SUCCEEDED
+        is_held = job.state is RemoteState.SUBMITTED and self.weather.is_held(self.clock.monotonic())
         return RemoteJob(
             job_id=job.job_id,
-            state=job.state,
+            state=RemoteState.PAUSED if is_held else job.state,
             code=job.code,
             message="it broke" if job.code else "",
             queue_id="p0",
@@ -284,38 +248,3 @@ class FakeService:
             files=tuple(RemoteFile(name, "0" * 32) for name in self._names(job)) if done else (),
             media_duration_s=12.5 if done else None,
         )
-
-    # --- ObjectStore
-
-    async def head(self, place: Place, key: str) -> ObjectHead | None:
-        """See ``ports.ObjectStore``."""
-        self.calls["head"] += 1
-        await self._trip()
-        size = self.objects.get((place, key))
-        return None if size is None else ObjectHead(size, etag="0" * 32)
-
-    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
-        """See ``ports.ObjectStore``."""
-        await self._trip()
-        keys = sorted(key for at, key in self.objects if at == place and key.startswith(prefix) and key > marker)
-        page = keys[:max_keys]
-        return ObjectPage(tuple(ListedObject(key, self.objects[place, key]) for key in page), page[-1] if len(keys) > max_keys else "")
-
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """See ``ports.ObjectStore``."""
-        if (place, key) not in self.objects:
-            raise NotFound(ApiAnswer(404, "NoSuchKey", key))
-        return _pieces(b"\0" * self.objects[place, key])
-
-    async def put(self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream") -> ObjectHead:
-        """See ``ports.ObjectStore``."""
-        self.objects[place, key] = len(content)
-        return ObjectHead(len(content), content_type=content_type)
-
-
-_ACCEPTING = frozenset({Fault.NONE, Fault.ACCEPT_THEN_DROP, Fault.ACCEPT_THEN_500, Fault.ACCEPT_THEN_GARBAGE, Fault.HANG, Fault.LATE})
-
-
-async def _pieces(content: bytes) -> AsyncIterator[bytes]:
-    await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop, not time
-    yield content

@@ -13,7 +13,7 @@ from orchestrator.settings import EngineSettings
 from orchestrator.testing.builders import make_holder
 from orchestrator.testing.loop import LoopClock, on_loop
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
-from orchestrator.testing.service import FakeService, Weather
+from orchestrator.testing.service import FakeService
 from tests.simulation.world import Recorder, VirtualLimiter
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import Interruption
     from orchestrator.model import JobSpec
     from orchestrator.run import RunResult
+    from orchestrator.testing.weather import Weather
 
 
 class Rig:

@@ -9,7 +9,7 @@ from orchestrator.cloud.limiter import AdaptiveLimiter
 from orchestrator.errors import ApiAnswer, ConnectFailed, OrchestratorError, Throttled
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
-from orchestrator.testing.service import Fault, Weather
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from orchestrator.settings import EngineSettings
 from orchestrator.testing.builders import make_holder, make_specs
 from orchestrator.testing.loop import LoopClock, on_loop, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger
-from orchestrator.testing.service import FakeService, Weather
+from orchestrator.testing.service import FakeService
+from orchestrator.testing.weather import Weather
 from tests.simulation.world import Recorder, VirtualLimiter
 
 if TYPE_CHECKING:

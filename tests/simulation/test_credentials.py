@@ -11,7 +11,7 @@ from orchestrator.errors import CredentialsMissing
 from orchestrator.states import JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
-from orchestrator.testing.service import Weather
+from orchestrator.testing.weather import Weather
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:

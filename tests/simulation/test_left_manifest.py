@@ -12,7 +12,7 @@ from orchestrator.settings import EngineSettings
 from orchestrator.states import JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
-from orchestrator.testing.service import Fault, Weather
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:

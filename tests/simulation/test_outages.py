@@ -12,7 +12,7 @@ from orchestrator.states import JobState
 from orchestrator.testing.builders import make_holder, make_spec, make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
-from orchestrator.testing.service import Fault, Weather
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:

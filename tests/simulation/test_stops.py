@@ -15,7 +15,7 @@ from orchestrator.settings import EngineSettings
 from orchestrator.states import OPEN, JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
-from orchestrator.testing.service import Fault, Weather
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.rig import Rig
 from tests.simulation.world import draw_weather
 

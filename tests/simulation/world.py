@@ -23,7 +23,8 @@ from orchestrator.states import OPEN, JobState
 from orchestrator.testing.builders import make_holder, make_spec
 from orchestrator.testing.loop import CrashError, LoopClock, VirtualTimeLoop, kill, on_loop
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
-from orchestrator.testing.service import FakeService, Fault, Weather
+from orchestrator.testing.service import FakeService
+from orchestrator.testing.weather import Fault, Weather
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

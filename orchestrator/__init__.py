@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.session import RunOptions, run_manifest
+    from orchestrator.options import RunOptions
+    from orchestrator.session import run_manifest
 
 __version__ = "0.1.0"
 __all__ = ["RunOptions", "__version__", "run_manifest"]
@@ -16,9 +17,13 @@ __all__ = ["RunOptions", "__version__", "run_manifest"]
 
 def __getattr__(name: str) -> object:
     """Load the engine when it is asked for: the command must answer ``--help`` at once."""
-    if name in {"RunOptions", "run_manifest"}:
-        from orchestrator import session
+    if name == "RunOptions":
+        from orchestrator.options import RunOptions
 
-        return getattr(session, name)
+        return RunOptions
+    if name == "run_manifest":
+        from orchestrator.session import run_manifest
+
+        return run_manifest
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from orchestrator.events import JobsPlanned, PlanFinished
+from orchestrator.events import JobsPlanned, Noticed, PlanFinished
 from orchestrator.states import REMOTE, TERMINAL, JobState, Step
 from orchestrator.verify import lost_stems
 
@@ -56,6 +56,8 @@ class Intake:
         self._on_jobs = on_jobs
         self._on_under_way = on_under_way
         self._on_dropped = on_dropped
+        self.kept_back = 0
+        """Jobs that should be asked for again, but ended in this run, before or just now: their row is written."""
 
     async def resume(self) -> None:
         """Take up what was under way when the last visit ended, however it ended."""
@@ -86,6 +88,9 @@ class Intake:
                 self._on_jobs(jobs)
                 self._parts.sink.emit(_tally(jobs))
         self._parts.sink.emit(PlanFinished(total, await self.drop()))
+        if self.kept_back:
+            text = f"{self.kept_back} jobs that ended in run {self._run.id} are asked for again in a run of their own, once it has ended"
+            self._parts.sink.emit(Noticed(text))
 
     async def drop(self) -> int:
         """Cancel the planned jobs that the manifest does not name any more, if all of it was read; says how many."""
@@ -95,14 +100,18 @@ class Intake:
         return dropped
 
     async def _add(self, specs: list[JobSpec]) -> list[Job]:
-        ledger = self._parts.ledger
         if not self._verify_done:
-            return await ledger.add(self._run, specs, self._retry)
-        gone = await lost_stems(ledger, self._parts.store, specs, self._parts.settings.heads)
+            return await self._join(specs, self._retry)
+        gone = await lost_stems(self._parts.ledger, self._parts.store, specs, self._parts.settings.heads)
         again = [spec for spec in specs if spec.key in gone]
         rest = [spec for spec in specs if spec.key not in gone]
-        jobs = await ledger.add(self._run, again, {JobState.SUCCEEDED, *self._retry}) if again else []
-        return [*jobs, *await ledger.add(self._run, rest, self._retry)]
+        jobs = await self._join(again, {JobState.SUCCEEDED, *self._retry}) if again else []
+        return [*jobs, *await self._join(rest, self._retry)]
+
+    async def _join(self, specs: list[JobSpec], retry: Collection[JobState]) -> list[Job]:
+        jobs = await self._parts.ledger.add(self._run, specs, retry)
+        self.kept_back += sum(job.state in retry for job in jobs)
+        return jobs
 
 
 def _tally(jobs: Sequence[Job]) -> JobsPlanned:

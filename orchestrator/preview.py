@@ -11,7 +11,7 @@ from orchestrator.explain import explain
 from orchestrator.feed import Feed
 from orchestrator.forecast import Forecast
 from orchestrator.ledger import open_ledger
-from orchestrator.session import ledger_path, open_service
+from orchestrator.opening import ledger_path, open_service
 from orchestrator.settings import EngineSettings
 from orchestrator.states import OPEN, JobState
 from orchestrator.verify import lost_stems

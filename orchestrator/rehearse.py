@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.clock import SystemClock
 from orchestrator.forecast import Forecast
-from orchestrator.session import hold_ledger, ledger_path, make_session, open_service
+from orchestrator.opening import hold_ledger, ledger_path, open_service
+from orchestrator.session import make_session
 from orchestrator.states import JobState
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from orchestrator.local.service import LocalService
     from orchestrator.manifest import Manifest
     from orchestrator.model import JobSpec
+    from orchestrator.options import RunOptions
     from orchestrator.ports import Clock, EventSink, ObjectStore
     from orchestrator.run import RunResult
-    from orchestrator.session import RunOptions
 
 _JOB_S = 5.0  # run time of a simulated job, unless the script says otherwise
 _CONCURRENT = 10  # jobs at once: the vendor's sample of MaxConcurrent

@@ -18,7 +18,7 @@ import orjson
 
 from orchestrator.errors import ReportError
 from orchestrator.model import Stem
-from orchestrator.states import OPEN, JobState
+from orchestrator.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -242,19 +242,33 @@ class Calls:
     lists: int = 0
     heads: int = 0
 
+    def __add__(self, other: Calls) -> Calls:
+        """Those of two visits."""
+        return Calls(self.submits + other.submits, self.queries + other.queries, self.lists + other.lists, self.heads + other.heads)
+
 
 def summary(
-    run: Run, counts: Counts, *, calls: Calls, exit_code: int, started_at: float, now: float, stopped: str, report: Path
+    run: Run,
+    counts: Counts,
+    *,
+    is_complete: bool,
+    calls: Calls,
+    exit_code: int,
+    started_at: float,
+    now: float,
+    stopped: str,
+    report: Path,
 ) -> dict[str, Any]:
     """The totals of a run, for the terminal and for ``.summary.json``.
 
     ``jobs`` counts by report state, open jobs by ledger state. ``calls``, ``started_at`` and ``elapsed_s`` are those of this visit.
+    ``complete`` says that every job of the manifest is known and has ended.
     """
     by_state = {state.value: counts.by_state.get(state, 0) for state in JobState}
     return {
         "schema": SUMMARY_SCHEMA,
         "run": run.id,
-        "complete": not counts.of(*OPEN),
+        "complete": is_complete,
         "exit_code": exit_code,
         "stopped": stopped,
         "jobs": {"total": counts.total, "skipped": counts.skipped, **by_state},

@@ -57,6 +57,9 @@ class RunResult:
         ended_at: When it ended.
         stopped: Why it stopped before all jobs had ended, or None.
         error: What stopped it, if that was an error.
+        is_planned: The manifest was read to its end: every job of the run is known.
+        kept_back: Jobs that should be asked for again, but ended in this very run, and have their row in its report.
+        before: How the open run ended that was finished first, if there was one.
     """
 
     run: Run
@@ -66,11 +69,24 @@ class RunResult:
     ended_at: float
     stopped: Interruption | None = None
     error: OrchestratorError | None = None
+    is_planned: bool = True
+    kept_back: int = 0
+    before: RunResult | None = None
 
     @property
     def is_complete(self) -> bool:
-        """Every job of the run has ended."""
-        return not self.counts.of(*OPEN)
+        """Every job of the run is known, and has ended."""
+        return self.is_planned and not self.counts.of(*OPEN)
+
+    @property
+    def is_over(self) -> bool:
+        """The run is closed: it is complete, and no error stands in the way of its report."""
+        return self.is_complete and self.error is None
+
+    @property
+    def cut_short(self) -> Interruption | None:
+        """What stopped it before all was done, or None: a stop that came when nothing was left to do has stopped nothing."""
+        return None if self.is_complete and not self.kept_back else self.stopped
 
 
 _UNHURRIED = frozenset({"budget", "deadline", "window"})
@@ -89,7 +105,7 @@ class Engine:
         moves_report: A run that is continued writes to ``report`` too, all its rows, instead of going on where it began to.
         retry: States of jobs of earlier runs that are asked for again.
         verify_done: Look whether the stems of jobs that are done are still there, and make again those that are not.
-        bounds: What this visit may spend.
+        budget: What this visit may spend; without one, as much as it takes.
         deadline_s: How long this visit may last, or None.
         window: The hours in which jobs may be sent, or None for any time.
         is_whole: The feed is the whole manifest: what it does not name has left it.
@@ -104,7 +120,7 @@ class Engine:
         moves_report: bool = False,
         retry: Collection[JobState] = (),
         verify_done: bool = False,
-        bounds: Bounds | None = None,
+        budget: Budget | None = None,
         deadline_s: float | None = None,
         window: OpenHours | None = None,
         is_whole: bool = True,
@@ -115,7 +131,7 @@ class Engine:
         self._moves_report = moves_report
         self._retry = retry
         self._verify_done = verify_done
-        self._budget = Budget(bounds or Bounds())
+        self._budget = budget or Budget(Bounds())
         self._deadline_s = deadline_s
         self._window = window
         self._is_whole = is_whole
@@ -173,12 +189,26 @@ class Engine:
             await self._work(feed)
             await self._catch_up()  # rows of jobs that were being recorded when the run was told to stop
             await self._pulse.beat()
-            counts = await parts.ledger.counts(run)
-            if not counts.of(*OPEN) and self._stopped is None:
+            result = self._result(run, await parts.ledger.counts(run), started_at)
+            if result.is_over:
                 await parts.ledger.end_run(run, parts.clock.now())
         finally:
             self._report.close()
-        return RunResult(run, counts, self._calls(), started_at, parts.clock.now(), self._stopped, self._error)
+        return result
+
+    def _result(self, run: Run, counts: Counts, started_at: float) -> RunResult:
+        calls = Calls(self._submitter.sent, self._tracker.queries, self._settler.listings, self._verifier.heads)
+        return RunResult(
+            run,
+            counts,
+            calls,
+            started_at,
+            self._parts.clock.now(),
+            self._stopped,
+            self._error,
+            self._planned_all and not self._aside,
+            self._intake.kept_back,
+        )
 
     # --- wiring
 
@@ -413,9 +443,6 @@ class Engine:
 
     def _fatal(self, error: OrchestratorError) -> None:
         self.stop(Interruption("error", str(error)), error)
-
-    def _calls(self) -> Calls:
-        return Calls(self._submitter.sent, self._tracker.queries, self._settler.listings, self._verifier.heads)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,43 +1,37 @@
-"""Opens everything that a manifest needs - ledger, service, limiters - and runs it. What the command does, a program can do too."""
+"""Puts together what a manifest needs - ledger, service, limiters - and runs it. What the command does, a program can do too."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import platform
 import random
-import secrets
-import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.budget import Bounds
+from orchestrator.budget import Budget
 from orchestrator.clock import SystemClock
-from orchestrator.errors import ConfigError
+from orchestrator.events import Noticed
 from orchestrator.feed import Feed
-from orchestrator.ledger import ledger_path as ledger_file
-from orchestrator.ledger import open_ledger
-from orchestrator.manifest import EndpointSettings, LocalServiceSettings, load_manifest
-from orchestrator.model import Callback, Holder
+from orchestrator.manifest import load_manifest
+from orchestrator.model import Callback
+from orchestrator.opening import hold_ledger, ledger_path, open_service, service_name
+from orchestrator.options import RunOptions, bounds, engine_settings, report_path
 from orchestrator.patience import PatientStore
 from orchestrator.ports import Parts
 from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.run import Engine
-from orchestrator.settings import EngineSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
-    from orchestrator.cloud.credentials import CredentialSource
     from orchestrator.cloud.service import CloudService
+    from orchestrator.errors import Interruption
     from orchestrator.events import Event
     from orchestrator.manifest import Manifest
+    from orchestrator.options import CallbackAddress
     from orchestrator.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.run import RunResult
-    from orchestrator.selection import Selection
-    from orchestrator.states import JobState
 
 
 class Silent:
@@ -47,190 +41,83 @@ class Silent:
         """Take one event."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackAddress:
-    """Where a run listens for callbacks.
-
-    Attributes:
-        host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        url: What the service must call to get there (without the unguessable last part); empty: the address itself.
-    """
-
-    host: str
-    port: int
-    url: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What is said for one run beside its manifest; what is None is taken from the manifest.
-
-    Attributes:
-        ledger: Path or URL of the ledger.
-        report: Path of the report.
-        retry: States of jobs of earlier runs that are asked for again.
-        verify_done: Make done jobs again whose stems are gone.
-        max_failures: Count of failures that stops the run.
-        max_failure_percent: Share of failures that stops the run.
-        max_cost: Cost that stops the run.
-        deadline_s: Longest time of the run.
-        selection: The part of the manifest to carry out; all of it if None.
-        callbacks: Where to listen for the service's callbacks, or None.
-    """
-
-    ledger: str | None = None
-    report: str | None = None
-    retry: frozenset[JobState] = frozenset()
-    verify_done: bool = False
-    max_failures: int | None = None
-    max_failure_percent: float | None = None
-    max_cost: float | None = None
-    deadline_s: float | None = None
-    selection: Selection | None = None
-    callbacks: CallbackAddress | None = None
-
-
-def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
-    """Where the ledger of a manifest lies: ``.orchestrator/<name>.db`` beside it, unless said otherwise."""
-    return ledger or str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
-
-
-def service_name(manifest: Manifest, ledger: str) -> str:
-    """What the ledger remembers the service by: a job id of one means nothing to another."""
-    match manifest.service:
-        case LocalServiceSettings():
-            return f"local:{local_root(manifest, ledger)}"
-        case EndpointSettings(ci=ci):
-            return f"endpoint:{ci}"
-        case _:
-            return "tencent"
-
-
-def local_root(manifest: Manifest, ledger: str) -> Path:
-    """Folder of the local service's objects: as the manifest says, or ``objects`` beside the ledger."""
-    root = manifest.service.root if isinstance(manifest.service, LocalServiceSettings) else None
-    return (root or ledger_file(ledger).parent / "objects").resolve()
-
-
-@contextlib.asynccontextmanager
-async def open_service(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIterator[CloudService]:
-    """The client of the manifest's service; an embedded service is started, and stopped at the end.
-
-    Raises:
-        CredentialsMissing: If there is no key pair for a remote service.
-        LedgerLocked: If another process serves the same root.
-    """
-    from orchestrator.cloud.credentials import Discovered, Static
-    from orchestrator.cloud.endpoint import Endpoint, Timeouts
-    from orchestrator.cloud.service import CloudService
-    from orchestrator.protocol.signature import Credentials
-
-    async with contextlib.AsyncExitStack() as stack:
-        source: CredentialSource = Discovered()
-        endpoint = Endpoint()
-        match manifest.service:
-            case LocalServiceSettings():
-                from orchestrator.local.service import LocalService
-                from orchestrator.local.settings import KeyPair, LocalSettings
-
-                # Random for each run: nobody else on this machine may talk to the embedded service.
-                keys = KeyPair(f"local-{secrets.token_hex(8)}", secrets.token_hex(32))
-                settings = LocalSettings(root=local_root(manifest, ledger), credentials=(keys,))
-                local = await stack.enter_async_context(LocalService(settings, clock))
-                endpoint = Endpoint(ci_url=local.url, cos_url=local.url)
-                source = Static(Credentials(keys.secret_id, keys.secret_key))
-            case EndpointSettings(ci=ci, cos=cos):
-                endpoint = Endpoint(ci_url=ci, cos_url=cos)
-            case _:
-                pass
-        limits = manifest.limits
-        client = CloudService(endpoint, source, clock, connections=limits.connections, timeouts=Timeouts.within(limits.timeout_s))
-        yield await stack.enter_async_context(client)
-
-
-@contextlib.asynccontextmanager
-async def hold_ledger(location: str, service: str, clock: Clock) -> AsyncIterator[Ledger]:
-    """The ledger at ``location``, with its lease; it must be about ``service`` (``service_name``), or new.
-
-    Raises:
-        LedgerLocked: If another run holds it.
-        LedgerError: If it cannot be opened.
-        ConfigError: If it belongs to another service.
-    """
-    ledger = open_ledger(location)
-    try:
-        await ledger.acquire(Holder(platform.node(), os.getpid(), clock.now(), " ".join(sys.argv[:3])))
-        await _check_service(ledger, location, service)
-        yield ledger
-    finally:
-        await ledger.close()
-
-
-async def _check_service(ledger: Ledger, location: str, name: str) -> None:
-    """A ledger is about the jobs of one service: what was done on another one is not done here."""
-    known = await ledger.recall("service")
-    if known is None:
-        await ledger.remember("service", name.encode())
-    elif known.decode() != name:
-        raise ConfigError(
-            f"The ledger {location} is about the service {known.decode()}, and this run is for {name}. "
-            "Give this run a ledger of its own with --ledger FILE (a rehearsal proves nothing about what another service has done)."
-        )
-
-
-def report_path(manifest: Manifest, options: RunOptions) -> str:
-    """Where the report goes; ``{run}`` in it becomes the run's id."""
-    return str(Path(options.report).resolve()) if options.report else str(manifest.report)
-
-
-def engine_settings(manifest: Manifest) -> EngineSettings:
-    """The engine's bounds, as the manifest sets them."""
-    limits, retry = manifest.limits, manifest.retry
-    return EngineSettings(
-        in_flight=limits.in_flight,
-        connections=limits.connections,
-        attempts=retry.attempts,
-        initial_s=retry.initial_s,
-        cap_s=retry.cap_s,
-        settle_s=retry.settle_s,
-        reply_timeout_s=limits.timeout_s,
-    )
-
-
-def bounds(manifest: Manifest, options: RunOptions) -> Bounds:
-    """What the run may spend: the options, and where they say nothing the manifest."""
-    allowed = manifest.budget.max_failures
-    count, percent = options.max_failures, options.max_failure_percent
-    if count is None and percent is None and allowed is not None:
-        count, percent = allowed.count, allowed.percent
-    cost = options.max_cost if options.max_cost is not None else manifest.budget.max_cost
-    return Bounds(count, percent, cost, manifest.price.per_minute)
-
-
-@dataclass(frozen=True, slots=True)
 class Session:
     """An opened manifest, ready to run.
+
+    Args:
+        manifest: The manifest.
+        options: What is said beside it.
+        parts: The ports.
+        lists: Where prefixes are listed.
+        callback: What jobs carry whose manifest names no callback of its own.
 
     Attributes:
         manifest: The manifest.
         parts: The ports.
-        engine: One visit to its run.
-        feed: Its jobs.
+        engine: The present visit to its run.
     """
 
-    manifest: Manifest
-    parts: Parts
-    engine: Engine
-    feed: Feed = field(repr=False)
+    def __init__(
+        self, manifest: Manifest, options: RunOptions, parts: Parts, lists: ObjectStore, *, callback: Callback | None = None
+    ) -> None:
+        self.manifest = manifest
+        self.parts = parts
+        self._options = options
+        self._lists = lists
+        self._callback = callback
+        self._budget = Budget(bounds(manifest, options))
+        self._began_at = parts.clock.monotonic()
+        self.engine = self._visit(0.0)
+
+    @property
+    def feed(self) -> Feed:
+        """The jobs of the manifest, to be read once."""
+        return Feed(self.manifest, self._lists, self._options.selection, callback=self._callback)
+
+    def stop(self, why: Interruption) -> None:
+        """Stop in order (``Engine.stop``)."""
+        self.engine.stop(why)
+
+    def hint(self, job_id: str) -> None:
+        """Somebody says that a job has ended (``Engine.hint``)."""
+        self.engine.hint(job_id)
 
     async def run(self) -> RunResult:
         """Carry out the jobs.
 
+        A report has one row for each job of its run. So jobs that are to be asked for again, and have their row in the run that is
+        continued, come in a run of their own, as soon as that one has ended.
+
         Raises:
             OrchestratorError: If the ledger or the report cannot be written, or a source is faulty.
         """
-        return await self.engine.run(self.feed.specs())
+        first = await self.engine.run(self.feed.specs())
+        if not first.kept_back or not first.is_over or first.stopped is not None:
+            return first
+        if self.manifest.is_read_once:
+            text = f"{first.kept_back} ended jobs were not asked for again, because a source cannot be read twice; run again with --retry."
+            self.parts.sink.emit(Noticed(text))
+            return first
+        self.engine = self._visit(self.parts.clock.monotonic() - self._began_at)
+        second = await self.engine.run(self.feed.specs())
+        return replace(second, calls=first.calls + second.calls, started_at=first.started_at, before=first)
+
+    def _visit(self, used_s: float) -> Engine:
+        """One visit to the run; what the whole session may spend counts on, and so does the time that it has used."""
+        manifest, options = self.manifest, self._options
+        deadline_s = options.deadline_s if options.deadline_s is not None else manifest.budget.deadline_s
+        return Engine(
+            self.parts,
+            name=manifest.name,
+            report=report_path(manifest, options),
+            moves_report=options.report is not None,
+            retry=options.retry,
+            verify_done=options.verify_done,
+            budget=self._budget,
+            deadline_s=None if deadline_s is None else round(max(deadline_s - used_s, 0.0), 3),
+            window=manifest.window,
+            is_whole=options.selection is None or options.selection.is_whole,
+        )
 
 
 @contextlib.asynccontextmanager
@@ -277,6 +164,17 @@ async def make_session(
     Raises:
         ConfigError: If the address for callbacks cannot be listened on.
     """
+    parts = _parts(manifest, options, ledger, service, sink, clock)
+    lists = PatientStore(listed_from, parts.clock, parts.rng, parts.sink, parts.settings) if listed_from else parts.store
+    async with contextlib.AsyncExitStack() as stack:
+        callback = None
+        if options.callbacks is not None:
+            callback = await _listen(stack, options.callbacks, ledger, lambda job_id: session.hint(job_id))  # noqa: PLW0108 - it is made next
+        session = Session(manifest, options, parts, lists, callback=callback)
+        yield session
+
+
+def _parts(manifest: Manifest, options: RunOptions, ledger: Ledger, service: CloudService, sink: EventSink, clock: Clock) -> Parts:
     from orchestrator.cloud.limiter import AdaptiveLimiter
     from orchestrator.cloud.serviceclock import ServiceClock
     from orchestrator.ui.lines import Sinks
@@ -288,7 +186,7 @@ async def make_session(
     settings = replace(engine_settings(manifest), has_callbacks=options.callbacks is not None)
     submit_limiter = AdaptiveLimiter(limits.submit_per_s, clock)
     service.space_submits(submit_limiter)
-    parts = Parts(
+    return Parts(
         ledger=ledger,
         service=service,
         store=PatientStore(service, time, rng, sink, settings),
@@ -302,27 +200,9 @@ async def make_session(
         off_loop=asyncio.to_thread,
         settings=settings,
     )
-    engine = Engine(
-        parts,
-        name=manifest.name,
-        report=report_path(manifest, options),
-        moves_report=options.report is not None,
-        retry=options.retry,
-        verify_done=options.verify_done,
-        bounds=bounds(manifest, options),
-        deadline_s=options.deadline_s if options.deadline_s is not None else manifest.budget.deadline_s,
-        window=manifest.window,
-        is_whole=options.selection is None or options.selection.is_whole,
-    )
-    async with contextlib.AsyncExitStack() as stack:
-        callback = None
-        if options.callbacks is not None:
-            callback = await _listen(stack, options.callbacks, ledger, engine)
-        lists = PatientStore(listed_from, time, rng, sink, settings) if listed_from else parts.store
-        yield Session(manifest, parts, engine, Feed(manifest, lists, options.selection, callback=callback))
 
 
-async def _listen(stack: contextlib.AsyncExitStack, address: CallbackAddress, ledger: Ledger, engine: Engine) -> Callback:
+async def _listen(stack: contextlib.AsyncExitStack, address: CallbackAddress, ledger: Ledger, hint: Callable[[str], None]) -> Callback:
     """Listen for callbacks; gives what jobs must carry so that the service calls here.
 
     The unguessable part stays the same from run to run: jobs that are still at the service call the address that they were sent with.
@@ -331,7 +211,7 @@ async def _listen(stack: contextlib.AsyncExitStack, address: CallbackAddress, le
 
     token = (await ledger.recall("callback.token") or new_token().encode()).decode()
     await ledger.remember("callback.token", token.encode())
-    listener = await stack.enter_async_context(CallbackListener(address.host, address.port, token, engine.hint))
+    listener = await stack.enter_async_context(CallbackListener(address.host, address.port, token, hint))
     host = f"[{address.host}]" if ":" in address.host else address.host
     base = address.url or f"http://{host}:{listener.port}"
     return Callback(url=f"{base.rstrip('/')}/{token}", format="JSON")

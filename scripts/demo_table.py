@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.manifest import load_manifest
-from orchestrator.session import ledger_path, local_root
+from orchestrator.opening import ledger_path, local_root
 
 
 def newest_report(folder: Path, name: str) -> Path | None:

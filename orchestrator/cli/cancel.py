@@ -22,7 +22,8 @@ def cancel(
 
     from orchestrator.cancel import cancel_open_jobs
     from orchestrator.manifest import load_manifest
-    from orchestrator.session import RunOptions, open_session
+    from orchestrator.options import RunOptions
+    from orchestrator.session import open_session
 
     async def main() -> dict[str, int]:
         async with open_session(loaded, RunOptions(ledger=ledger)) as session:

@@ -62,8 +62,8 @@ def of_result(result: RunResult) -> ExitCode:
     """The exit code of a run."""
     if result.error is not None:
         return of_error(result.error)
-    if result.stopped is not None:
-        return ExitCode.INTERRUPTED if result.stopped.kind == "signal" else ExitCode.STOPPED
+    if result.cut_short is not None:
+        return ExitCode.INTERRUPTED if result.cut_short.kind == "signal" else ExitCode.STOPPED
     if result.counts.of(JobState.UNFINISHED, *OPEN):
         return ExitCode.UNFINISHED
     if result.counts.of(JobState.FAILED, JobState.REJECTED, JobState.CANCELLED):

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from orchestrator.manifest import Manifest
+    from orchestrator.options import RunOptions
     from orchestrator.ports import EventSink
     from orchestrator.run import RunResult
-    from orchestrator.session import RunOptions
 
 
 def run(
@@ -77,7 +77,7 @@ def run(
     from orchestrator.cli.plan import show_plan
     from orchestrator.cli.readings import read_allowance, read_callbacks, read_cost, read_duration_s, read_retry
     from orchestrator.manifest import load_manifest
-    from orchestrator.session import RunOptions
+    from orchestrator.options import RunOptions
 
     count, percent = read_allowance(max_failures)
     options = RunOptions(
@@ -99,6 +99,8 @@ def run(
     if rehearse is not None:
         raise typer.Exit(_rehearse(loaded, options, rehearse, quiet=quiet, log_json=log_json, json=json))
     result = _carry_out(loaded, options, quiet=quiet, log_json=log_json)
+    if result.before is not None:
+        _summarise(result.before)
     _show(_summarise(result), result, json=json, quiet=quiet)
     raise typer.Exit(of_result(result))
 
@@ -133,7 +135,7 @@ def _carry_out(manifest: Manifest, options: RunOptions, *, quiet: bool, log_json
 
     async def main() -> RunResult:
         async with open_session(manifest, options, sink=sink) as session:
-            with stop_on_signals(session.engine.stop):
+            with stop_on_signals(session.stop):
                 return await session.run()
 
     tune()
@@ -179,10 +181,11 @@ def _summarise(result: RunResult) -> dict[str, Any]:
     from orchestrator.report import summary, summary_path, write_summary
 
     report = Path(result.run.report)
-    why = str(result.error) if result.error is not None else result.stopped.reason if result.stopped is not None else ""
+    why = str(result.error) if result.error is not None else result.cut_short.reason if result.cut_short is not None else ""
     content = summary(
         result.run,
         result.counts,
+        is_complete=result.is_complete,
         calls=result.calls,
         exit_code=int(of_result(result)),
         started_at=result.started_at,
@@ -205,5 +208,5 @@ def _show(summary: dict[str, Any], result: RunResult, *, json: bool, quiet: bool
         show(summary_text(summary))
     if result.error is not None:
         complain(str(result.error))
-    elif result.stopped is not None and not quiet:
-        complain(f"stopped: {result.stopped.reason}. Run again to go on.")
+    elif result.cut_short is not None and not quiet:
+        complain(f"stopped: {result.cut_short.reason}. Run again to go on.")

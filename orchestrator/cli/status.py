@@ -25,7 +25,7 @@ def status(
 
     from orchestrator.ledger import open_ledger
     from orchestrator.manifest import load_manifest
-    from orchestrator.session import ledger_path
+    from orchestrator.opening import ledger_path
     from orchestrator.watch import PULSE
 
     async def look() -> tuple[Run | None, Counts | None, Holder | None, bytes | None]:

@@ -19,6 +19,7 @@ from orchestrator.manifest.checks import check
 from orchestrator.manifest.faults import MAX_FAULTS, FaultList, did_you_mean, quoted
 from orchestrator.manifest.files import Files
 from orchestrator.manifest.inputs import ListInput
+from orchestrator.manifest.rows import STDIN
 from orchestrator.manifest.schema import EndpointService, LocalService, ManifestFile
 from orchestrator.manifest.settings import valid_bucket, valid_region
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
@@ -115,6 +116,12 @@ class Manifest:
     def needs_listing(self) -> bool:
         """Whether a source lists a bucket."""
         return any(hasattr(source, "prefix") for source in self.inputs)
+
+    @property
+    def is_read_once(self) -> bool:
+        """Whether a source is gone when it has been read: standard input, or a pipe."""
+        named = [(index, source.list) for index, source in enumerate(self.inputs) if isinstance(source, ListInput)]
+        return any(name == STDIN or (self.files.folder_of(("inputs", index)) / name).is_fifo() for index, name in named)
 
     def fault(self, message: str, path: DataPath, hint: str = "") -> Fault:
         """A fault at a place of the manifest."""

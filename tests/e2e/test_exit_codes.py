@@ -226,6 +226,17 @@ def test_5_a_second_run_is_told_who_holds_the_ledger(here: Playground, service: 
     assert len(service.jobs()) == 1
 
 
+def test_2_jobs_that_contradict_each_other_in_a_list_leave_a_run_that_does_not_call_itself_complete(here: Playground) -> None:
+    (here.folder / "objects.txt").write_text("in/a.mp3\nsub/a.mp3\n")
+    here.write({"list": "objects.txt"})
+
+    done = here.run("--json")
+
+    assert done.code == 2
+    assert "objects.txt:2" in done.err
+    assert (done.json()["complete"], here.summary()["complete"]) == (False, False)
+
+
 # --- 6: budgets and deadlines
 
 

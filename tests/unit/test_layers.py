@@ -19,7 +19,7 @@ WORDS = {"errors", "states", "model", "remote", "settings", "ports", "events", "
 PURE = {"schedule", "retry", "budget", "claims", "poll", "plan", "forecast", "explain", "selection", "report_schema"}
 STAGES = {"feed", "intake", "dispatch", "submit", "settle", "track", "verify", "report", "watch", "cancel", "patience"}
 EDGES = {"clock", "scratch", "manifest", "ledger", "protocol", "cloud", "local", "separation", "ui", "testing"}
-WIRING = {"run", "session", "preview", "rehearse"}
+WIRING = {"run", "options", "opening", "session", "preview", "rehearse"}
 TOP = {"cli", "__main__", "__init__"}
 PARTS = WORDS | PURE | STAGES | EDGES | WIRING | TOP
 

@@ -8,8 +8,8 @@ from orchestrator.clock import SystemClock
 from orchestrator.manifest import load_manifest
 from orchestrator.manifest.sources import read
 from orchestrator.model import Place
+from orchestrator.opening import open_service
 from orchestrator.plan import Planner
-from orchestrator.session import open_service
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ from orchestrator.local.faults import Faults
 from orchestrator.local.service import LocalService
 from orchestrator.local.settings import KeyPair, LocalSettings, Pace, Progression
 from orchestrator.manifest import load_manifest
-from orchestrator.session import RunOptions, open_session
+from orchestrator.options import RunOptions
+from orchestrator.session import open_session
 from orchestrator.states import JobState
 
 if TYPE_CHECKING:

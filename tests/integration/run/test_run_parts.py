@@ -9,7 +9,8 @@ from orchestrator.events import JobAccepted
 from orchestrator.local.service import LocalService
 from orchestrator.local.settings import LocalSettings, Pace, Progression
 from orchestrator.manifest import load_manifest
-from orchestrator.session import RunOptions, open_session
+from orchestrator.options import RunOptions
+from orchestrator.session import open_session
 from orchestrator.states import JobState
 from tests.integration.run.test_run_clocks import KEYS, MANIFEST
 

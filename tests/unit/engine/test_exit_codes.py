@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,6 +75,20 @@ def test_jobs_that_are_open_or_given_up_are_7_even_beside_failed_ones(state: str
 @pytest.mark.parametrize(("kind", "code"), [("signal", 130), ("budget", 6), ("deadline", 6), ("window", 6)])
 def test_what_stopped_a_run_counts_before_its_jobs(kind: str, code: int) -> None:
     assert of_result(result(stopped=kind, failed=1, planned=5)) == code
+
+
+@pytest.mark.parametrize("kind", ["signal", "budget", "deadline", "window"])
+def test_a_stop_that_came_when_all_had_ended_has_stopped_nothing(kind: str) -> None:
+    assert of_result(result(stopped=kind, succeeded=2)) == 0
+    assert of_result(result(stopped=kind, failed=1)) == 1
+    assert of_result(replace(result(stopped=kind, failed=1), kept_back=1)) in {6, 130}, "it was to be asked for again"
+
+
+def test_a_run_whose_manifest_was_not_read_to_its_end_is_not_complete() -> None:
+    half = replace(result(succeeded=2), is_planned=False)
+
+    assert (half.is_complete, half.is_over) == (False, False)
+    assert of_result(replace(half, stopped=Interruption("signal"))) == 130
 
 
 def test_an_error_that_stopped_a_run_counts_before_everything() -> None:

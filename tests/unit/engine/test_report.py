@@ -193,7 +193,17 @@ def test_a_summary_replaces_the_one_before_whole(tmp_path: Path) -> None:
 
 def test_the_summary_counts_every_state_and_says_whether_the_run_is_complete(tmp_path: Path) -> None:
     counts = Counts({JobState.SUCCEEDED: 2, JobState.FAILED: 1, JobState.IN_DOUBT: 1}, skipped=3)
-    made = summary(RUN, counts, calls=Calls(4, 3, 2, 1), exit_code=7, started_at=T0, now=T0 + 1.5, stopped="", report=tmp_path / "r.jsonl")
+    made = summary(
+        RUN,
+        counts,
+        is_complete=False,
+        calls=Calls(4, 3, 2, 1),
+        exit_code=7,
+        started_at=T0,
+        now=T0 + 1.5,
+        stopped="",
+        report=tmp_path / "r.jsonl",
+    )
 
     assert made["jobs"]["total"] == sum(number for name, number in made["jobs"].items() if name != "total") == 7
     assert made["complete"] is False

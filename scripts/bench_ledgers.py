@@ -1,0 +1,162 @@
+"""A ledger of many finished jobs, with the report of its run: written through the product's own tables, rows and report, not by a run.
+
+A million jobs take about a minute this way; a run of them would take hours at a vendor's rate. What a run over the same list then makes
+of it tells whether it is right: it must find every job done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench_engine import BUCKET, MANIFEST, REGION
+
+from orchestrator.clock import SystemClock
+from orchestrator.ledger import open_ledger
+from orchestrator.ledger.record import SAVED, object_hash, snapshot
+from orchestrator.ledger.spec import encode_spec
+from orchestrator.ledger.sqlite import SqliteStore
+from orchestrator.ledger.tables import jobs as jobs_table
+from orchestrator.ledger.tables import specs as specs_table
+from orchestrator.model import AudioConfig, AudioMode, Holder, Job, JobSpec, MediaObject, Operation, Origin, Output, StemFile
+from orchestrator.plan import job_key
+from orchestrator.report import ReportFile
+from orchestrator.states import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Table
+
+    from orchestrator.model import Run
+    from orchestrator.ports import Ledger
+
+FIRST, LIBRARY, LAST = "first.txt", "library.csv", "last.txt"
+"""The lists of the manifest: a short one in front, the large one, and a short one behind."""
+KILLED, DONE = "killed", "done"
+"""Folders of the two ledgers; the manifest and its lists lie above them."""
+LEDGER = "bench.db"
+_BATCH = 20_000
+_OPERATION = Operation(audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2))
+_MORE = ("key", "level", "share", "seq", "visit", "run_no", "row", "skipped")
+_COLUMNS = (*(name for name in SAVED if name != "saved" and name not in _MORE), *_MORE)
+
+
+def write_lists(folder: Path, jobs: int) -> None:
+    """The manifest and its lists; the short ones have one object each, beside the ``jobs`` of the large one."""
+    with (folder / LIBRARY).open("w", encoding="utf-8") as out:
+        out.write("object,etag,size_bytes\n")
+        out.writelines(f"{_name(number)}.mp3,{number:032x},219263\n" for number in range(jobs))
+    for name in (FIRST, LAST):
+        (folder / name).write_text(f"{name.removesuffix('.txt')}/known.mp3\n", encoding="utf-8")
+    lists = f"{FIRST}\n  - list: {LIBRARY}\n  - list: {LAST}"
+    (folder / "bench.yaml").write_text(MANIFEST.format(name=lists), encoding="utf-8")
+
+
+def _name(number: int) -> str:
+    return f"library/{number % 997:03d}/recording-{number:08d}"
+
+
+def _specs(folder: Path, jobs: int) -> Iterator[JobSpec]:
+    """The jobs of these lists, as the planner makes them."""
+    yield _spec("first/known", Origin(str(folder / FIRST), 1, "inputs[0]"))
+    file = str(folder / LIBRARY)
+    for number in range(jobs):
+        yield _spec(_name(number), Origin(file, number + 2, "inputs[1]"), f"{number:032x}", 219_263)
+    yield _spec("last/known", Origin(str(folder / LAST), 1, "inputs[2]"))
+
+
+def _spec(name: str, origin: Origin, etag: str = "", size_bytes: int | None = None) -> JobSpec:
+    media = MediaObject(BUCKET, REGION, f"{name}.mp3", etag, size_bytes)
+    output = Output(BUCKET, REGION, voice=f"stems/{name}/voice.mp3", background=f"stems/{name}/background.mp3")
+    key = job_key(media, _OPERATION, output)
+    return JobSpec(key, media, _OPERATION, output, user_data=name.rpartition("/")[2], origin=origin)
+
+
+def _finished(number: int, spec: JobSpec, run: Run, now: float) -> Job:
+    """A job with all that a job has that is done; the last of its row's numbers are those of ``run``."""
+    job = Job(number, spec, seq=number, run_no=run.number, row=number)
+    for step in (Step.SEND, Step.ACCEPT, Step.START, Step.SUCCEED):
+        job.step(step)
+    job.attempts, job.job_id, job.queue_id, job.request_id = 1, f"j{number:032x}", "p" + "0" * 32, "NjJmMzI5MmRfOTBm"
+    job.intent_at = job.submitted_at = job.started_at = job.finished_at = now
+    job.media_duration_s = 13.688163
+    job.files = tuple(StemFile(stem, name, f"{number:032x}", 219_263, verified=True) for stem, name in spec.output.names().items())
+    return job
+
+
+def _insert(conn: Connection, table: Table, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    places = ", ".join("?" * len(names))
+    conn.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})", rows)  # noqa: S608 - our own names
+
+
+def _row(job: Job, run: Run) -> tuple[Any, ...]:
+    """The values of ``_COLUMNS``."""
+    saved = dict(zip(SAVED, (*snapshot(job), run.number, job.row, 0), strict=True))
+    saved |= {"key": job.spec.key, "level": job.spec.level, "share": job.spec.share, "seq": job.seq, "visit": run.visit}
+    return tuple([saved[name] for name in _COLUMNS])
+
+
+async def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) -> None:
+    """Write the jobs into the ledger, which is open elsewhere, and their rows into the report."""
+    now = run.opened_at
+    store = SqliteStore(ledger)
+    session = store.open()
+    session.conn.exec_driver_sql("PRAGMA cache_size = -1000000")
+    planned = enumerate(specs, 1)
+    while batch := [_finished(number, spec, run, now) for number, spec in islice(planned, _BATCH)]:
+        store.begin(session, writes=True)
+        _insert(session.conn, jobs_table, _COLUMNS, [_row(job, run) for job in batch])
+        asked = [(job.id, object_hash(job.spec.media), encode_spec(job.spec).decode()) for job in batch]
+        _insert(session.conn, specs_table, ("id", "object_hash", "spec"), asked)
+        store.commit(session)
+        report.offer(batch)
+    session.conn.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.close(session)
+
+
+async def _open(folder: Path) -> Ledger:
+    clock = SystemClock()
+    ledger = open_ledger(folder / LEDGER)
+    await ledger.acquire(Holder("bench", os.getpid(), clock.now()))
+    return ledger
+
+
+async def make(folder: Path, jobs: int) -> None:
+    """Below ``folder``, what a run leaves that has done every job: ``done``, ended well, and ``killed``, as if by a power cut."""
+    clock, killed, done = SystemClock(), folder / KILLED, folder / DONE
+    killed.mkdir()
+    write_lists(folder, jobs)
+    ledger = await _open(killed)
+    await ledger.remember("service", b"tencent")
+    run = await ledger.begin_run("bench", clock.now(), str(killed / "{run}.jsonl"))
+    report = ReportFile(Path(run.report), run, ledger)
+    await report.open()
+    await _fill(killed / LEDGER, _specs(folder, jobs), run, report)
+    done.mkdir()
+    shutil.copy2(killed / LEDGER, done / LEDGER)
+    await report.checkpoint()
+    other = await _open(done)
+    await other.end_run(await other.begin_run("bench", clock.now(), "-"), clock.now())
+    await other.close()
+
+
+def make_and_die(folder: Path, jobs: int) -> None:
+    """Make both, and end without closing anything."""
+    asyncio.run(make(folder, jobs))
+    os._exit(0)
+
+
+def add_new_objects(folder: Path) -> None:
+    """One new object in front of the large list, and one behind it."""
+    for name in (FIRST, LAST):
+        with (folder / name).open("a", encoding="utf-8") as out:
+            out.write(f"{name.removesuffix('.txt')}/new.mp3\n")
+
+
+if set(_COLUMNS) != {place.name for place in jobs_table.c}:
+    raise AssertionError("the table of jobs has other columns than those that are filled here")

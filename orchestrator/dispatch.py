@@ -173,6 +173,9 @@ class Dispatcher:
             if self._stopping:
                 return
             await self._limiter.acquire()
+            # What came due while it waited for the permit has its turn too.
+            self._release_due()
+            await self._refill()
             batch = self._take()
             if batch:
                 self._breaker.sent()
@@ -199,6 +202,8 @@ class Dispatcher:
             job.attempts += 1
             job.intent_at = now
             batch.append(job)
+            if self._has_run_dry(lane_of(job)):
+                break
         self._in_flight += len(batch)
         return batch
 
@@ -275,6 +280,10 @@ class Dispatcher:
             heappush(self._delayed, (due, job.id, job))
         else:
             self._later[lane] = min(self._later.get(lane, due), due)
+
+    def _has_run_dry(self, lane: LaneKey) -> bool:
+        """The next jobs of this lane must be fetched first: without them the batch would go on with those of a lower level."""
+        return lane in self._spilled and not self._queue.size_of(lane)
 
     def _room_in(self, lane: LaneKey) -> int:
         """How many more jobs of a lane are kept in memory."""

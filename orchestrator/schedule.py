@@ -40,6 +40,7 @@ class _Lane:
 class _Level:
     lanes: dict[str, _Lane] = field(default_factory=dict)
     order: list[tuple[int, str]] = field(default_factory=list)  # heap of (times served, group) of the lanes that hold jobs
+    turn: int = 0  # times served, of the lane that was served last, before it was
     passed: int = 0  # pops that went to a higher level while this one waited
 
 
@@ -64,8 +65,9 @@ class ReadyQueue:
         level = self._levels.setdefault(key.level, _Level())
         lane = level.lanes.setdefault(key.share, _Lane(key))
         if not lane.heap:
-            # A lane that comes (back) to life starts level with the others: it must not make up for the time that it was empty.
-            lane.served = max(lane.served, level.order[0][0] if level.order else lane.served)
+            # A lane that comes (back) to life starts level with the others: it must not make up for the time that it was empty,
+            # nor pay for what it was served while it was alone.
+            lane.served = max(lane.served, level.turn)
             heappush(level.order, (lane.served, key.share))
         heappush(lane.heap, (job.seq, job.id, job))
         self._size += 1
@@ -82,6 +84,7 @@ class ReadyQueue:
         lane = level.lanes[group]
         job = heappop(lane.heap)[2]
         lane.served = served + 1
+        level.turn = served
         if lane.heap:
             heappush(level.order, (lane.served, group))
         self._note_passed(number)

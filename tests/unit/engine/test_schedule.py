@@ -63,6 +63,18 @@ def test_a_group_that_comes_back_to_life_does_not_make_up_for_the_time_it_was_em
     assert shares == {"a": 10, "b": 10}
 
 
+def test_a_group_that_was_alone_does_not_pay_for_it_when_another_one_comes() -> None:
+    queue = queue_of(*(job(number, group="a") for number in range(1, 51)))
+    drain(queue)
+    for number in range(100, 120):
+        queue.push(job(number, group="b"))
+    for number in range(200, 220):
+        queue.push(job(number, group="a"))
+
+    shares = Counter("a" if number >= 200 else "b" for number in (queue.pop().id for _ in range(20)))
+    assert shares == {"a": 10, "b": 10}
+
+
 def test_a_level_that_was_passed_over_often_moves_up_by_one() -> None:
     queue = queue_of(job(1), *(job(number, level=1) for number in range(2, 100)), age_after=10)
 

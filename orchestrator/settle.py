@@ -113,12 +113,16 @@ class Settler:
                 process would have waited, and the time of the job runs from then.
         """
         now = self._clock.monotonic()
-        late_s = (job.intent_at or 0.0) + self._settings.reply_timeout_s - self._clock.now() if is_orphan else 0.0
-        since = now + min(max(late_s, 0.0), self._settings.reply_timeout_s)
+        since = now + self._settings.reply_timeout_s if is_orphan and self._may_be_on_its_way(job) else now
         first_look_s = min(1.0, self._settings.settle_s / 4)
         self._doubts[job.id] = Doubt(job, since, now + first_look_s)
         self._empty.clear()
         self._wake.set()
+
+    def _may_be_on_its_way(self, job: Job) -> bool:
+        """Whether a request of a process that died may still arrive; its clock and ours may differ, as long as the service took both."""
+        sent_ago_s = self._clock.now() - (job.intent_at or 0.0)
+        return sent_ago_s < self._settings.reply_timeout_s + self._settings.adopt_margin_s
 
     async def drain(self) -> None:
         """Return when no job is in doubt."""

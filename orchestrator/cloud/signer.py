@@ -25,6 +25,8 @@ class Signed(NamedTuple):
     prepared: PreparedRequest
     offset_s: float
     credentials: Credentials
+    signed_at: float
+    """The service's time, as we took it to be."""
 
 
 class Signer:
@@ -55,11 +57,12 @@ class Signer:
         Raises:
             Rejected: If its path cannot be expressed on the wire; nothing was sent.
         """
+        now = self._clock.now() + self.offset_s
         try:
-            prepared = prepare(request, self._present_key(), self._endpoint.base_url(request.api))
+            prepared = prepare(request, self._present_key(now), self._endpoint.base_url(request.api))
         except UnicodeEncodeError as error:
             raise Rejected(ApiAnswer(code="NotSendable", message=f"{request.path!r} is not Unicode text; nothing was sent")) from error
-        return Signed(prepared, self.offset_s, self._credentials)
+        return Signed(prepared, self.offset_s, self._credentials, now)
 
     def sign_submit(self, spec: JobSpec) -> Signed:
         """The ``POST /jobs`` of one job, ready for the wire.
@@ -68,15 +71,15 @@ class Signer:
             Rejected: If the spec cannot be expressed; nothing was sent.
             ConfigError: If the bucket or region of its input cannot be part of a host name.
         """
-        key = self._present_key()
+        now = self._clock.now() + self.offset_s
+        key = self._present_key(now)
         place = spec.media.place
         form = self._forms.get(place)
         if form is None:
             form = self._forms[place] = SubmitForm(place, key, self._endpoint.ci_url)
-        return Signed(form.prepare(spec), self.offset_s, self._credentials)
+        return Signed(form.prepare(spec), self.offset_s, self._credentials, now)
 
-    def _present_key(self) -> SigningKey:
-        now = self._clock.now() + self.offset_s
+    def _present_key(self, now: float) -> SigningKey:
         key = self._key
         if key is None or not key.starts_at < now < key.renew_at:  # the start matters when our clock was set back
             key = self._key = signing_key(self._credentials, now)
@@ -99,10 +102,9 @@ class Signer:
             return error
         if error.server_time is None:
             return AuthRejected(error.answer, f"{error} - the service does not tell its time: set the clock of this machine")
-        offset_s = error.server_time - self._clock.now()
-        if abs(offset_s - self.offset_s) < _SKEW_THAT_MATTERS_S:
+        if abs(error.server_time - signed.signed_at) < _SKEW_THAT_MATTERS_S:
             return AuthRejected(error.answer, f"{error} - although our clocks agree: check the key and the clock of this machine")
-        self.offset_s = offset_s
+        self.offset_s = error.server_time - self._clock.now()  # nothing to correct if our clock was set right meanwhile
         self._key = None
         return error
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.errors import ReportError
 from orchestrator.model import Counts, Output, Run, Stem, StemFile
@@ -48,6 +51,13 @@ async def whole(ledger: MemoryLedger, run: Run, path: Path) -> bytes:
 
 
 # --- rows
+
+
+@given(st.floats(-1e9, 4e9) | st.integers(-10, 2_000_000_000).map(float) | st.integers(0, 4_000_000_000_000_000).map(lambda us: us / 1e6))
+def test_an_instant_is_told_to_the_millisecond_as_datetime_tells_it(seconds: float) -> None:
+    expected = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    assert instant(seconds) == expected
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))

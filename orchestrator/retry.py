@@ -97,6 +97,11 @@ class Breaker:
         if self._circuit is _Circuit.TRIAL_DUE:
             self._circuit = _Circuit.TRIAL_OUT
 
+    def withdrawn(self) -> None:
+        """A job that was to leave was called back: if it was the trial, another one may go."""
+        if self._circuit is _Circuit.TRIAL_OUT:
+            self._circuit = _Circuit.TRIAL_DUE
+
     def failed(self, reason: str = "") -> None:
         """One more request got no answer, or a server fault."""
         self._failures += 1

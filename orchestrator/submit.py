@@ -43,6 +43,15 @@ if TYPE_CHECKING:
     from orchestrator.settings import EngineSettings
 
 
+_STALE_INTENT_S = 60.0
+"""A job leaves within seconds of its record. If the wall clock says otherwise it was set, or corrected, in between: then the record names
+a wrong time, and a job whose answer is lost would be looked for in the wrong hours, not found, and paid for twice."""
+
+
+class _Withdrawn(ConnectFailed):
+    """It was called back before it was sent."""
+
+
 class Verdict(Enum):
     """Where a job goes after an attempt."""
 
@@ -174,7 +183,7 @@ class Submitter:
         self._pending = 0  # jobs taken whose answer is not recorded yet
         self._all_recorded = asyncio.Event()
         self._all_recorded.set()
-        self._repaired: set[int] = set()  # jobs whose refusal by clock or credentials was followed by a correction
+        self._repaired: dict[int, type[OrchestratorError]] = {}  # by job id, the refusal that was followed by a correction
         self.sent = 0
         """POSTs that left, or may have."""
 
@@ -198,12 +207,16 @@ class Submitter:
         """Send one job after the other; run as many of these as there may be connections."""
         while True:
             job = await self._outbox.get()
-            self.sent += 1
-            try:
-                answer: Answer = await self._service.submit(job.spec)
-            except OrchestratorError as error:
-                answer = error
-            self._take_answers([(job, answer)])
+            self._take_answers([(job, await self._send(job))])
+
+    async def _send(self, job: Job) -> Answer:
+        if abs(self._clock.now() - (job.intent_at or 0.0)) > _STALE_INTENT_S:
+            return _Withdrawn("called back, because the clock was set just before it was sent")
+        self.sent += 1
+        try:
+            return await self._service.submit(job.spec)
+        except OrchestratorError as error:
+            return error
 
     async def record_loop(self) -> None:
         """Record answers, all that there are at a time, and pass the jobs on."""
@@ -217,7 +230,7 @@ class Submitter:
         """Call back what has not left, wait for what has, and return when everything is recorded."""
         withdrawn: list[tuple[Job, Answer]] = []
         while not self._outbox.empty():
-            withdrawn.append((self._outbox.get_nowait(), ConnectFailed("withdrawn before it was sent")))
+            withdrawn.append((self._outbox.get_nowait(), _Withdrawn()))
         self._take_answers(withdrawn)
         await self._all_recorded.wait()
 
@@ -242,7 +255,10 @@ class Submitter:
 
     def _feed_back(self, job: Job, answer: Answer) -> None:
         """Tell limiter, breaker and run what the answer says about the service."""
+        refused_before = self._repaired.pop(job.id, None)
         match answer:
+            case _Withdrawn():
+                self._breaker.withdrawn()
             case QueueUnavailable():
                 self._breaker.succeeded()
                 delay_s = answer.retry_after_s or backoff_s(self._settings, 8, self._rng, self._settings.initial_s)
@@ -252,9 +268,9 @@ class Submitter:
                 self._limiter.throttled(answer.retry_after_s)
             case ClockSkewed() | CredentialsExpired():
                 self._breaker.succeeded()
-                if job.id in self._repaired:
-                    self._on_fatal(answer)
-                self._repaired.add(job.id)
+                if refused_before is type(answer):
+                    self._on_fatal(answer)  # the correction did not help
+                self._repaired[job.id] = type(answer)
             case AuthRejected() | CredentialsMissing():
                 self._on_fatal(answer)
             case ConnectFailed() | SendInDoubt() | ServerFault():
@@ -262,7 +278,6 @@ class Submitter:
             case SubmitReply():
                 self._breaker.succeeded()
                 self._limiter.accepted()
-                self._repaired.discard(job.id)
             case _:
                 self._breaker.succeeded()
 

@@ -81,6 +81,7 @@ class Dispatcher:
         self._is_fetching = False
         self._in_flight = 0
         self._paused_until = 0.0
+        self._is_paused = False  # somebody asked for silence, and that was told
         self._is_down = False  # the service does not answer, and that was told
         self._wake = asyncio.Event()
         self._stopping = False
@@ -136,6 +137,7 @@ class Dispatcher:
         until = self._clock.monotonic() + delay_s
         if until > self._paused_until:
             self._paused_until = until
+            self._is_paused = True
             self._sink.emit(SubmitPaused(reason, delay_s))
             self._wake.set()
 
@@ -217,13 +219,21 @@ class Dispatcher:
                 await self._wait_for_service()
                 continue
             self._tell_if_up()
-            pause_s = self._paused_until - self._clock.monotonic()
+            pause_s = self._pause_left_s()
             has_place = self._in_flight < self._settings.in_flight and self._room() > 0 and self._breaker.at_most > 0
             if len(self._queue) and has_place and pause_s <= 0:
                 return
             self._on_quiet()
-            due_s = pause_s if len(self._queue) and has_place and pause_s > 0 else self._next_due_in_s()
-            await self._wait(due_s)
+            waits = [wait_s for wait_s in (pause_s or None, self._next_due_in_s()) if wait_s is not None]
+            await self._wait(min(waits, default=None))
+
+    def _pause_left_s(self) -> float:
+        """How much longer somebody wants silence; tells when that is over."""
+        left_s = max(self._paused_until - self._clock.monotonic(), 0.0)
+        if self._is_paused and not left_s:
+            self._is_paused = False
+            self._sink.emit(SubmitResumed("the pause is over"))
+        return left_s
 
     async def _wait(self, delay_s: float | None) -> None:
         """Wait for news, or for ``delay_s`` seconds."""
@@ -251,7 +261,7 @@ class Dispatcher:
     def _tell_if_up(self) -> None:
         if self._is_down and self._breaker.is_closed:
             self._is_down = False
-            self._sink.emit(SubmitResumed())
+            self._sink.emit(SubmitResumed("the service answers again"))
 
     # --- what waits
 

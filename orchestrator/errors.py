@@ -23,6 +23,7 @@ never a test on its text::
     |   |-- Rejected
     |   `-- NotFound
     |-- ProtocolError
+    |   `-- EndlessListing
     |-- LedgerError
     |   |-- LedgerLocked
     |   |   `-- LocalRootLocked
@@ -30,7 +31,8 @@ never a test on its text::
     |   |-- LedgerFull
     |   `-- LedgerMismatch
     |-- ReportError
-    `-- EngineMissing
+    |-- EngineMissing
+    `-- InternalDefect
 """
 
 from __future__ import annotations
@@ -219,6 +221,10 @@ class ProtocolError(OrchestratorError):
         self.raw = raw[:2000]
 
 
+class EndlessListing(ProtocolError):
+    """The service's listing does not get on: it names a page again that it has given."""
+
+
 class LedgerError(OrchestratorError):
     """The ledger cannot be read or written."""
 
@@ -253,6 +259,19 @@ class ReportError(OrchestratorError):
 
 class EngineMissing(OrchestratorError):
     """The separation engine or its weights are not installed on this machine."""
+
+
+class InternalDefect(OrchestratorError):
+    """A defect of orchestrator: something happened that its code does not expect. Its cause is the error as it was raised."""
+
+    fatal = True
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(
+            f"{type(cause).__name__}: {cause}. This is a defect of orchestrator; the ledger holds all that is known, "
+            "and running again goes on from it."
+        )
+        self.__cause__ = cause
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,9 @@ class SubmitPaused(Event):
 
 @dataclass(frozen=True, slots=True)
 class SubmitResumed(Event):
-    """Sending goes on."""
+    """Sending goes on, and why."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

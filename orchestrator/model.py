@@ -206,6 +206,11 @@ class JobSpec:
         return f"{self.key} {self.user_data}" if self.user_data else self.key
 
 
+LOST_BY_SERVICE = "LostByService"
+"""Code of a job that the service had accepted and does not know any more. It stays on a job that is looked at again on request:
+missed once more, such a job is looked for by its key, and made anew if it does not exist."""
+
+
 def key_of_user_data(user_data: str) -> str:
     """The first word of an echoed ``UserData``: our job key, if the job is ours."""
     return user_data.split(" ", 1)[0]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.budget import Bounds, Budget
 from orchestrator.dispatch import Dispatcher
-from orchestrator.errors import Interruption, LedgerError, OrchestratorError, ProtocolError, ReportError
+from orchestrator.errors import InternalDefect, Interruption, LedgerError, OrchestratorError, ProtocolError, ReportError
 from orchestrator.events import JobEnded, RunStarted, Stopping
 from orchestrator.intake import Intake
 from orchestrator.remote import JobFilter
@@ -38,7 +38,7 @@ from orchestrator.verify import Verifier
 from orchestrator.watch import Pulse, watch_deadline, watch_window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Sequence
 
     from orchestrator.model import Counts, Job, JobSpec, Place, Run
     from orchestrator.ports import Parts
@@ -224,6 +224,7 @@ class Engine:
             on_done=self._verifier.put,
             on_returned=self._returned,
             on_ended=self._ended,
+            on_lost=lambda job: self._settler.put(job),  # noqa: PLW0108 - it is built next
             on_fatal=self._fatal,
         )
         self._on_hint = self._tracker.hint
@@ -288,20 +289,30 @@ class Engine:
             raise _first(group_error) from group_error
 
     def _loops(self, feed: AsyncGenerator[list[JobSpec]]) -> list[Coroutine[object, object, None]]:
-        """All that goes on at the same time."""
+        """All that goes on at the same time. Without what is not guarded a run cannot even end in order."""
         settings = self._parts.settings
         return [
             self._take_in(feed),
             self._dispatcher.run(),
             *(self._submitter.send_loop() for _ in range(settings.connections)),
             self._submitter.record_loop(),
-            self._settler.run(),
-            self._tracker.run(),
-            *(self._verifier.run() for _ in range(settings.heads)),
-            self._pulse.run(),
+            self._guarded(self._settler.run),
+            self._guarded(self._tracker.run),
+            *(self._guarded(self._verifier.run) for _ in range(settings.heads)),
+            self._guarded(self._pulse.run),
             watch_deadline(self._parts, self._deadline_s, self.stop),
             watch_window(self._parts, self._window, self.stop),
         ]
+
+    async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """A defect in this loop ends the run in order: answers that are on their way are still heard and recorded."""
+        try:
+            await loop()
+        except Exception as error:
+            first = _first(error)
+            if not isinstance(first, Exception) or isinstance(first, OrchestratorError):
+                raise
+            self._fatal(InternalDefect(first))
 
     async def _until_over(self) -> None:
         """Return when every job has ended, or the run was stopped."""
@@ -340,6 +351,8 @@ class Engine:
             raise
         except OrchestratorError as error:
             self._fatal(error)
+        except Exception as error:  # noqa: BLE001 - whatever a source did: the jobs that are under way must not suffer from it
+            self._fatal(InternalDefect(error))
         else:
             self._planned_all = True
             self._changed.set()
@@ -445,9 +458,8 @@ class Engine:
         self.stop(Interruption("error", str(error)), error)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first(error: BaseException) -> BaseException:
     """The error that began it all: the first that is not a group."""
-    error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import OrchestratorError, Rejected, Throttled
+from orchestrator.errors import EndlessListing, OrchestratorError, Rejected, Throttled
 from orchestrator.events import JobAdopted, JobProvenAbsent, Noticed
 from orchestrator.model import key_of_user_data
 from orchestrator.remote import JobFilter
@@ -152,7 +152,7 @@ class Settler:
             looked_at = self._clock.monotonic()
             try:
                 found = match(doubts, await self._list(place, queue_id, doubts))
-            except Rejected as error:
+            except (Rejected, EndlessListing) as error:
                 self._leave(doubts, error)
             except OrchestratorError as error:
                 # Nothing was learned. The jobs stay in doubt until the service lets us look.
@@ -176,6 +176,7 @@ class Settler:
         listed: list[RemoteJob] = []
         keys = {doubt.job.spec.key for doubt in doubts}
         token = ""
+        seen: set[str] = set()
         while True:
             await self._limiter.acquire()
             self.listings += 1
@@ -184,7 +185,11 @@ class Settler:
             listed += [remote for remote in page.jobs if key_of_user_data(remote.user_data) in keys]
             if not page.next_token or (not page.jobs and page.next_token == token):
                 return listed
+            if page.next_token in seen:
+                text = f"The list of the jobs of {place.bucket} names the page {page.next_token[:80]!r} again: it would never end."
+                raise EndlessListing(text)
             token = page.next_token
+            seen.add(token)
 
     async def _conclude(self, doubts: Sequence[Doubt], found: dict[int, RemoteJob], looked_at: float) -> None:
         """Adopt what was found; free what stayed absent long enough; look again for the rest."""
@@ -220,6 +225,9 @@ class Settler:
         """The job does not exist: plan it again, or end it if that was its last attempt. True if it is planned."""
         job.step(Step.PROVE_ABSENT)
         job.adopted = False  # an earlier attempt may have been
+        if job.job_id:  # the service had accepted it, and lost it
+            job.past_job_ids, job.job_id = (*job.past_job_ids, job.job_id), ""
+            job.submitted_at = job.started_at = None
         now = self._clock.now()
         decision = decide(self._settings, job.attempts, now, self._rng)
         if decision.again_at is None:
@@ -242,7 +250,7 @@ class Settler:
             doubt.look_at = look_at
 
     def _leave(self, doubts: Sequence[Doubt], error: OrchestratorError) -> None:
-        self._sink.emit(Noticed(f"{len(doubts)} jobs stay in doubt, because the service refuses to list jobs: {error}"))
+        self._sink.emit(Noticed(f"{len(doubts)} jobs stay in doubt, because the service does not let us look: {error}"))
         for doubt in doubts:
             self._forget(doubt)
             self._on_stuck(doubt.job)

@@ -44,6 +44,8 @@ class Step(StrEnum):
     """The service answered with a job id."""
     ADOPT = "adopt"
     """The job was found at the service by its key."""
+    LOSE = "lose"
+    """The service does not know a job that it had accepted: it is looked for by its key, because the user wants it."""
     PROVE_ABSENT = "prove_absent"
     """The job was looked for, long enough, and does not exist."""
     START = "start"
@@ -81,6 +83,7 @@ _TABLE: dict[tuple[JobState, Step], JobState] = {
     (_S.IN_DOUBT, _T.ADOPT): _S.SUBMITTED,
     (_S.IN_DOUBT, _T.PROVE_ABSENT): _S.PLANNED,
     (_S.SUBMITTED, _T.START): _S.RUNNING,
+    (_S.SUBMITTED, _T.LOSE): _S.IN_DOUBT,
     (_S.SUBMITTED, _T.SUCCEED): _S.SUCCEEDED,
     (_S.SUBMITTED, _T.FAIL): _S.FAILED,
     (_S.SUBMITTED, _T.CANCEL): _S.CANCELLED,
@@ -96,7 +99,7 @@ _TABLE: dict[tuple[JobState, Step], JobState] = {
     (_S.CANCELLED, _T.RETRY): _S.PLANNED,
     # ... and for what succeeded, when its outputs were found missing.
     (_S.SUCCEEDED, _T.RETRY): _S.PLANNED,
-    # A job that was given up still has an id: it is looked at again, never sent again unseen.
+    # A job that was given up still has an id: it is looked at again, and if it is lost looked for; never sent again unseen.
     (_S.UNFINISHED, _T.ADOPT): _S.SUBMITTED,
     (_S.UNFINISHED, _T.RETRY): _S.PLANNED,
 }

@@ -19,6 +19,7 @@ from orchestrator.errors import (
     ConnectFailed,
     CredentialsExpired,
     CredentialsMissing,
+    InternalDefect,
     OrchestratorError,
     ProtocolError,
     QueueUnavailable,
@@ -217,6 +218,8 @@ class Submitter:
             return await self._service.submit(job.spec)
         except OrchestratorError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - nobody knows what has left: the job is in doubt, and the run ends in order
+            return InternalDefect(error)
 
     async def record_loop(self) -> None:
         """Record answers, all that there are at a time, and pass the jobs on."""
@@ -261,6 +264,7 @@ class Submitter:
                 self._breaker.withdrawn()
             case QueueUnavailable():
                 self._breaker.succeeded()
+                self._limiter.throttled()  # once per burst; the silence is the dispatcher's
                 delay_s = answer.retry_after_s or backoff_s(self._settings, 8, self._rng, self._settings.initial_s)
                 self._on_pause(delay_s, str(answer))
             case Throttled():
@@ -271,7 +275,7 @@ class Submitter:
                 if refused_before is type(answer):
                     self._on_fatal(answer)  # the correction did not help
                 self._repaired[job.id] = type(answer)
-            case AuthRejected() | CredentialsMissing():
+            case AuthRejected() | CredentialsMissing() | InternalDefect():
                 self._on_fatal(answer)
             case ConnectFailed() | SendInDoubt() | ServerFault():
                 self._breaker.failed(str(answer))

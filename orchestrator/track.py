@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import NotFound, OrchestratorError, Throttled
 from orchestrator.events import JobMoved, JobRetried, Noticed
+from orchestrator.model import LOST_BY_SERVICE
 from orchestrator.poll import PollPlan, Round, Tracked
 from orchestrator.remote import QueryReply, RemoteJob, RemoteState
 from orchestrator.retry import backoff_s, decide
@@ -36,6 +37,7 @@ class Tracker:
         on_done: Takes jobs that the service calls done, with its answer, to be verified.
         on_returned: Takes jobs that are planned again.
         on_ended: Takes jobs that ended otherwise.
+        on_lost: Takes jobs that the service lost, and that the user wants nevertheless: they must be looked for.
         on_fatal: Asks for the end of the run.
     """
 
@@ -47,6 +49,7 @@ class Tracker:
         on_done: Callable[[Job, RemoteJob], None],
         on_returned: Callable[[Job], None],
         on_ended: Callable[[Job], None],
+        on_lost: Callable[[Job], None],
         on_fatal: Callable[[OrchestratorError], None],
     ) -> None:
         self._service = parts.service
@@ -60,6 +63,7 @@ class Tracker:
         self._on_done = on_done
         self._on_returned = on_returned
         self._on_ended = on_ended
+        self._on_lost = on_lost
         self._on_fatal = on_fatal
         self._plan = PollPlan(parts.settings)
         self._jobs: dict[str, Tracked] = {}  # by remote id
@@ -184,6 +188,9 @@ class Tracker:
             if job.state in (JobState.FAILED, JobState.CANCELLED, JobState.UNFINISHED):
                 self._drop(tracked)
                 hand_on.append(lambda job=job: self._on_ended(job))  # type: ignore[misc]
+            elif job.state is JobState.IN_DOUBT:
+                self._drop(tracked)
+                hand_on.append(lambda job=job: self._on_lost(job))  # type: ignore[misc]
         if changed:
             await self._record(changed)
         for act in hand_on:
@@ -192,6 +199,8 @@ class Tracker:
     def _see(self, tracked: Tracked, remote: RemoteJob, hand_on: list[Callable[[], None]]) -> None:
         """Take the step that the service's word means."""
         job = tracked.job
+        if job.code == LOST_BY_SERVICE:  # an earlier visit said so
+            job.code = job.message = ""
         job.started_at = remote.started_at or job.started_at
         job.media_duration_s = remote.media_duration_s or job.media_duration_s
         match remote.state:
@@ -250,14 +259,19 @@ class Tracker:
         if not tracked.missed:
             tracked.missed_since = now
         tracked.missed += 1
-        if tracked.missed >= self._settings.lost_after and now - tracked.missed_since >= self._settings.lost_after_s:
-            self._give_up(
-                tracked.job,
-                "LostByService",
-                f"The service accepted the job as {tracked.job.job_id}, and now does not know it ({tracked.missed} queries in "
-                f"{now - tracked.missed_since:.0f} s). With --retry all it is looked for again; it is not sent again, because it may "
-                "have been paid for.",
-            )
+        if tracked.missed < self._settings.lost_after or now - tracked.missed_since < self._settings.lost_after_s:
+            return
+        job = tracked.job
+        if job.code == LOST_BY_SERVICE and job.state is JobState.SUBMITTED:
+            job.step(Step.LOSE)
+            return
+        self._give_up(
+            job,
+            LOST_BY_SERVICE,
+            f"The service accepted the job as {job.job_id}, and now does not know it ({tracked.missed} queries in "
+            f"{now - tracked.missed_since:.0f} s). It may have been paid for, so it is not sent again by itself; with --retry all it is "
+            "looked for once more, and made anew if it does not exist.",
+        )
 
     def _watch_stall(self, tracked: Tracked) -> None:
         job = tracked.job

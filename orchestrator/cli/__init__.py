@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from orchestrator.errors import OrchestratorError
 
 
 def main() -> NoReturn:
@@ -28,31 +31,35 @@ def _let_go_of_streams() -> None:
 def _main() -> NoReturn:
     from orchestrator.cli.app import app
     from orchestrator.cli.exit_codes import ExitCode, of_error
-    from orchestrator.errors import OrchestratorError
+    from orchestrator.errors import InternalDefect, OrchestratorError
 
     try:
         app(prog_name="orchestrator")  # also as `python -m orchestrator`
     except OrchestratorError as error:
-        complain(str(error))
+        complain(told(error))
         raise SystemExit(of_error(error)) from None
     except KeyboardInterrupt:
         complain("interrupted")
         raise SystemExit(ExitCode.INTERRUPTED) from None
     except Exception as error:  # noqa: BLE001 - the last resort: nobody but us can do anything with a traceback
-        complain(_defect(error))
+        complain(told(InternalDefect(error)))
         raise SystemExit(ExitCode.UNFINISHED) from None
     raise SystemExit(ExitCode.OK)
 
 
-def _defect(error: Exception) -> str:
-    """The line for an error that should not be; the traceback goes to a file, for the report of the defect."""
+def told(error: OrchestratorError) -> str:
+    """The line for an error. The traceback of one that should not be goes to a file, for the report of the defect."""
     import tempfile
     import traceback
 
-    text = f"{type(error).__name__}: {error}. This is a defect of orchestrator; the ledger is as it was, and running again goes on from it."
+    from orchestrator.errors import InternalDefect
+
+    text = str(error)
+    if not isinstance(error, InternalDefect):
+        return text
     try:
         with tempfile.NamedTemporaryFile("w", prefix="orchestrator-", suffix=".txt", delete=False, encoding="utf-8") as file:
-            traceback.print_exception(error, file=file)
+            traceback.print_exception(error.__cause__, file=file)
     except OSError:
         return text
     return f"{text} Please report it with {file.name}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _RETRY = {
-    "failed": frozenset({JobState.FAILED}),
+    "failed": frozenset({JobState.FAILED, JobState.UNFINISHED}),
     "rejected": frozenset({JobState.REJECTED}),
     "all": frozenset({JobState.FAILED, JobState.REJECTED, JobState.CANCELLED, JobState.UNFINISHED}),
 }

@@ -198,7 +198,7 @@ def _summarise(result: RunResult) -> dict[str, Any]:
 
 
 def _show(summary: dict[str, Any], result: RunResult, *, json: bool, quiet: bool) -> None:
-    from orchestrator.cli import complain
+    from orchestrator.cli import complain, told
 
     if json:
         show_json(summary)
@@ -207,6 +207,6 @@ def _show(summary: dict[str, Any], result: RunResult, *, json: bool, quiet: bool
 
         show(summary_text(summary))
     if result.error is not None:
-        complain(str(result.error))
+        complain(told(result.error))
     elif result.cut_short is not None and not quiet:
         complain(f"stopped: {result.cut_short.reason}. Run again to go on.")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.model import LOST_BY_SERVICE
 from orchestrator.states import TERMINAL, JobState, Step
 
 if TYPE_CHECKING:
@@ -65,13 +66,15 @@ def admit(job: Job, offered: JobSpec, run: Run, retry: Collection[JobState]) -> 
 
 def _again(job: Job, offered: JobSpec) -> Admission:
     """Plan it anew; or, if the service may still have it, look at it again instead of paying for a second one."""
-    job.code = job.message = ""
+    if job.code != LOST_BY_SERVICE:
+        job.code = job.message = ""
     job.finished_at = None
     job.not_before = 0.0
     if job.state is JobState.UNFINISHED and job.job_id:
         job.step(Step.ADOPT)
         return Admission(is_rewritten=True)
     job.step(Step.RETRY)
+    job.code = job.message = ""
     if job.job_id:
         job.past_job_ids = (*job.past_job_ids, job.job_id)
     job.job_id = job.queue_id = job.request_id = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import OrchestratorError, ProtocolError
+from orchestrator.errors import EndlessListing, OrchestratorError
 from orchestrator.manifest.items import Source, SourceItem
 from orchestrator.model import MediaObject, Place
 
@@ -69,7 +69,7 @@ class Lister:
             if not page.next_marker:
                 return
             if page.next_marker <= marker:
-                raise ProtocolError(
+                raise EndlessListing(
                     f"The listing of {self.place.bucket}/{self.prefix} does not get on: {page.next_marker} came after {marker}."
                 )
             marker = page.next_marker

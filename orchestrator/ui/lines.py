@@ -63,7 +63,7 @@ def _run_sentence(event: Event) -> str:
             until = f" for {event.until_s:.0f} s" if event.until_s else ""
             return f"paused{until}: {event.reason}"
         case ev.SubmitResumed():
-            return "the service answers again; going on"
+            return f"{event.reason}; going on"
         case ev.RateChanged():
             return f"rate now {event.rate_per_s:.1f} jobs/s: {event.reason}"
         case ev.Stopping():

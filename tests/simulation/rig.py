@@ -83,10 +83,14 @@ class Rig:
                     await self.clock.sleep(pause_s)
                 yield batch
 
+        return await self.run_feed(feed(), **engine)
+
+    async def run_feed(self, feed: AsyncGenerator[list[JobSpec]], **engine: Any) -> RunResult:
+        """Carry out what this gives."""
         await self.ledger.acquire(make_holder())
         self.engine = Engine(self.parts, name="rig", report=str(self.report), **engine)
         try:
-            return await self.engine.run(feed())
+            return await self.engine.run(feed)
         finally:
             await self.ledger.close()
 

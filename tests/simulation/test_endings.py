@@ -10,9 +10,8 @@ from orchestrator.cli.exit_codes import ExitCode, of_result
 from orchestrator.errors import Fault as ManifestFault
 from orchestrator.errors import Interruption, PlanError
 from orchestrator.events import Stopping
-from orchestrator.run import Engine
 from orchestrator.states import JobState
-from orchestrator.testing.builders import make_holder, make_specs
+from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.rig import Rig
@@ -49,8 +48,7 @@ def test_a_run_whose_manifest_contradicts_itself_is_neither_complete_nor_closed(
             await rig.clock.sleep(300)
             raise PlanError([ManifestFault("two jobs write one object")])
 
-        await rig.ledger.acquire(make_holder())
-        return await Engine(rig.parts, name="rig", report=str(rig.report)).run(feed()), rig
+        return await rig.run_feed(feed()), rig
 
     result, rig = run_virtual(main())
 

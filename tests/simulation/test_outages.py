@@ -153,13 +153,13 @@ def test_a_job_that_stands_still_for_more_than_a_day_is_reported_and_no_longer_w
     assert 24 * HOUR_S < took_s < 36 * HOUR_S
 
 
-def test_a_job_that_the_service_lost_is_reported_soon_and_never_paid_for_again_unseen(tmp_path: Path) -> None:
+def test_a_job_that_the_service_lost_is_reported_soon_and_never_paid_for_again_unasked(tmp_path: Path) -> None:
     async def main() -> tuple[RunResult, RunResult, Rig]:
         rig = Rig(tmp_path / "first", weather=Weather(job_s=30, concurrency=2))
         rig.after(20, lambda: rig.service.jobs.pop(next(reversed(rig.service.jobs))))
         lost = await rig.run(make_specs(6))
         again = Rig(tmp_path / "second", store=rig.store, service=rig.service)
-        return lost, await again.run(make_specs(6), retry={JobState.UNFINISHED}), again
+        return lost, await again.run(make_specs(6)), again
 
     lost, again, rig = run_virtual(main())
 

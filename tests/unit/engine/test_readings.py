@@ -52,7 +52,7 @@ def test_what_is_no_allowance_is_refused_with_both_forms(text: str) -> None:
 
 
 def test_retry_knows_its_words_and_never_means_what_succeeded() -> None:
-    assert read_retry("failed") == {JobState.FAILED}
+    assert read_retry("failed") == {JobState.FAILED, JobState.UNFINISHED}
     assert read_retry("rejected") == {JobState.REJECTED}
     assert JobState.SUCCEEDED not in read_retry("all")
     with pytest.raises(ConfigError, match="failed, rejected, all"):

@@ -1,0 +1,44 @@
+"""A listing that gives the same page again and again is given up with a sentence, not read for ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.events import Noticed
+from orchestrator.remote import JobPage
+from orchestrator.states import JobState
+from orchestrator.testing.builders import make_specs
+from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.weather import Fault, Weather
+from tests.simulation.rig import Rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.model import Place
+    from orchestrator.remote import JobFilter
+    from orchestrator.run import RunResult
+
+
+def test_a_list_of_jobs_that_repeats_its_page_leaves_the_jobs_in_doubt_and_says_why(tmp_path: Path) -> None:
+    async def main() -> tuple[RunResult, Rig]:
+        rig = Rig(tmp_path, weather=Weather(faults={Fault.DROP: 1.0}))
+        right = rig.service.list_jobs
+
+        async def circle(place: Place, wanted: JobFilter, next_token: str = "") -> JobPage:
+            page = await right(place, wanted)
+            return JobPage(page.jobs, "b" if next_token == "a" else "a")
+
+        rig.service.list_jobs = circle  # type: ignore[method-assign]  # a broken service
+        return await rig.run(make_specs(1)), rig
+
+    result, rig = run_virtual(main())
+
+    assert result.counts.of(JobState.IN_DOUBT) == 1
+    assert of_result(result) is ExitCode.UNFINISHED
+    assert rig.service.calls["submit"] == 1
+    assert rig.service.calls["list"] == 3
+    (said,) = [event.text for event in rig.recorder.events if isinstance(event, Noticed)]
+    assert "names the page 'a' again" in said
+    assert said.startswith("1 jobs stay in doubt")

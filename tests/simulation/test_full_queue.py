@@ -1,0 +1,58 @@
+"""A service whose queue is full is left alone for a while, and then asked more slowly; both are told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from orchestrator.cloud.limiter import AdaptiveLimiter
+from orchestrator.errors import ApiAnswer, QueueUnavailable
+from orchestrator.events import SubmitPaused, SubmitResumed
+from orchestrator.states import JobState
+from orchestrator.testing.builders import make_specs
+from orchestrator.testing.loop import LoopClock, run_virtual
+from tests.simulation.rig import Rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.events import Event
+    from orchestrator.model import JobSpec
+    from orchestrator.remote import SubmitReply
+    from orchestrator.run import RunResult
+
+
+def test_a_full_queue_lowers_the_rate_once_per_burst_and_the_end_of_the_pause_is_told(tmp_path: Path) -> None:
+    """Eight requests at once meet the full queue: that is one burst, not eight."""
+    sent_at: list[float] = []
+    told_at: list[tuple[float, Event]] = []
+
+    async def main() -> tuple[RunResult, list[float]]:
+        clock = LoopClock(asyncio.get_running_loop())
+        limiter = AdaptiveLimiter(100.0, clock)
+        rig = Rig(tmp_path, submit_limiter=limiter)
+        submit = rig.service.submit
+        rates: list[float] = []
+
+        async def full(spec: JobSpec) -> SubmitReply:
+            sent_at.append(clock.monotonic())
+            if clock.monotonic() < 0.5:
+                await clock.sleep(0.3)
+                raise QueueUnavailable(ApiAnswer(403, "QueueSaturated", "full"))
+            rates.append(limiter.rate_per_s)
+            return await submit(spec)
+
+        rig.service.submit = full  # type: ignore[method-assign]  # its queue is full for a while
+        rig.recorder.emit = lambda event: told_at.append((clock.monotonic(), event))  # type: ignore[method-assign]  # with the time
+        return await rig.run(make_specs(60)), rates
+
+    result, rates = run_virtual(main())
+
+    assert result.counts.of(JobState.SUCCEEDED) == 60
+    assert 69 < min(rates) < 75, "one decrease, to 70 %"
+    paused_at = max(at for at, event in told_at if isinstance(event, SubmitPaused))
+    ((resumed_at, resumed),) = [(at, event) for at, event in told_at if isinstance(event, SubmitResumed)]
+    assert resumed == SubmitResumed("the pause is over")
+    assert resumed_at - paused_at > 0.5
+    assert not [at for at in sent_at if paused_at + 0.05 < at < resumed_at], "what was taken before had left by then"
+    assert [at for at in sent_at if at >= resumed_at]

@@ -56,6 +56,7 @@ class Intake:
         self._on_jobs = on_jobs
         self._on_under_way = on_under_way
         self._on_dropped = on_dropped
+        self._told: set[int] = set()  # jobs that were under way, and are counted
         self.kept_back = 0
         """Jobs that should be asked for again, but ended in this run, before or just now: their row is written."""
 
@@ -70,6 +71,8 @@ class Intake:
                 job.message = "The run ended between the request and the record of its answer."
             if lost:
                 await self._record(lost)
+            self._told.update(job.id for job in jobs)
+            self._parts.sink.emit(JobsPlanned(open=len(jobs)))
             for job in jobs:
                 self._on_under_way(job)
 
@@ -86,7 +89,8 @@ class Intake:
                 jobs = await self._add(specs)
                 total += len(jobs)
                 self._on_jobs(jobs)
-                self._parts.sink.emit(_tally(jobs))
+                # What was under way may have ended by now: it was counted as it stood.
+                self._parts.sink.emit(_tally([job for job in jobs if job.id not in self._told]))
         self._parts.sink.emit(PlanFinished(total, await self.drop()))
         if self.kept_back:
             text = f"{self.kept_back} jobs that ended in run {self._run.id} are asked for again in a run of their own, once it has ended"

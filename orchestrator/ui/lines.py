@@ -83,9 +83,14 @@ class LineSink:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._is_stopping = False
 
     def emit(self, event: Event) -> None:
         """Write one event."""
+        if isinstance(event, ev.RunStarted | ev.Stopping):
+            self._is_stopping = isinstance(event, ev.Stopping)
+        if self._is_stopping and isinstance(event, ev.JobReturned):
+            return  # nothing waits for its next try any more: the summary counts it as planned
         text = sentence(event)
         if text is not None:
             self._stream.write(f"orchestrator: {text}\n")

@@ -19,6 +19,7 @@ from orchestrator.events import (
     JobSending,
     JobsPlanned,
     PlanFinished,
+    RunStarted,
 )
 from orchestrator.states import JobState
 
@@ -38,9 +39,13 @@ class Tally:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        """Count from nothing: a new run begins."""
         self._where: dict[JobKey, JobState] = {}  # of jobs that are neither waiting nor ended
         self._ends: deque[float] = deque()
-        self._began_at = clock.monotonic()
+        self._began_at = self._clock.monotonic()
         self._from_before = 0  # jobs that were at the service when the run was continued, and of which nothing was heard since
         self.waiting = 0
         self.ended: dict[JobState, int] = {}
@@ -51,9 +56,10 @@ class Tally:
 
     def emit(self, event: Event) -> None:
         """Take one event."""
-        if isinstance(event, JobEvent) and not isinstance(event, JobSending) and event.key not in self._where and self._from_before:
-            self._from_before -= 1
+        self._hear(event)
         match event:
+            case RunStarted():
+                self._begin()
             case JobsPlanned():
                 self.total += event.new + event.open + event.done + event.ended
                 self.waiting += event.new
@@ -78,6 +84,11 @@ class Tally:
                 self._end(event)
             case _:
                 pass
+
+    def _hear(self, event: Event) -> None:
+        """What is heard of a job for the first time, and not sent by this visit, was at the service before."""
+        if isinstance(event, JobEvent) and not isinstance(event, JobSending) and event.key not in self._where and self._from_before:
+            self._from_before -= 1
 
     def _end(self, event: JobEnded) -> None:
         self._where.pop(event.key, None)

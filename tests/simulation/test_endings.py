@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.clock import SystemClock
 from orchestrator.errors import Fault as ManifestFault
 from orchestrator.errors import Interruption, PlanError
-from orchestrator.events import Stopping
+from orchestrator.events import JobsPlanned, PlanFinished, RunStarted, Stopping
 from orchestrator.states import JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
+from orchestrator.ui.tally import Tally
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from orchestrator.events import Event
     from orchestrator.model import JobSpec
     from orchestrator.run import RunResult
 
@@ -56,3 +59,40 @@ def test_a_run_whose_manifest_contradicts_itself_is_neither_complete_nor_closed(
     assert not result.is_complete
     assert rig.store.is_open
     assert of_result(result) is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 5.0, 60.0])
+def test_the_progress_of_a_continued_run_never_counts_a_job_twice(tmp_path: Path, pause_s: float) -> None:
+    """Jobs that were left at the service end before the manifest names them, or after, or have left it."""
+
+    async def main() -> tuple[Tally, list[tuple[int, int]]]:
+        first = Rig(tmp_path, weather=Weather(job_s=20, concurrency=10))
+        first.after(5, lambda: first.stop(Interruption("signal")))
+        await first.run(make_specs(10))
+        rig = Rig(tmp_path, store=first.store, service=first.service)
+        tally, seen = Tally(rig.clock), []
+
+        def emit(event: Event) -> None:
+            tally.emit(event)
+            seen.append((tally.ended_total, tally.total))
+
+        rig.recorder.emit = emit  # type: ignore[method-assign]  # a sink
+        result = await rig.run(make_specs(2, first=50), make_specs(6), pause_s=pause_s)
+        assert result.is_complete
+        return tally, seen
+
+    tally, seen = run_virtual(main())
+
+    assert all(ended <= total for ended, total in seen)
+    assert seen[-1] == (12, 12)
+    assert tally.under_way == tally.waiting == 0
+
+
+def test_a_second_run_in_one_visit_is_counted_from_nothing() -> None:
+    tally = Tally(SystemClock())
+    for event in (RunStarted("a", "a.jsonl", resumed=True), JobsPlanned(new=2, done=3), PlanFinished(5)):
+        tally.emit(event)
+
+    tally.emit(RunStarted("b", "b.jsonl", resumed=False))
+
+    assert (tally.total, tally.waiting, tally.ended_total, tally.is_planned) == (0, 0, 0, False)

@@ -80,6 +80,23 @@ def test_lines_are_prefixed_with_the_name_of_the_command() -> None:
     assert stream.getvalue() == "orchestrator: failed     a.mp3 after 1.2 s: NoSuchKey: it is gone\n"
 
 
+def test_after_a_stop_no_line_promises_another_try() -> None:
+    stream = io.StringIO()
+    sink = LineSink(stream)
+    returned = ev.JobReturned(JobKey("k"), "in/a.mp3", "refused", 0.0)
+    sink.emit(returned)
+    before = stream.getvalue()
+    sink.emit(ev.Stopping("the key was refused"))
+    sink.emit(returned)
+
+    assert "again soon" in before
+    assert stream.getvalue() == before + "orchestrator: stopping: the key was refused\n"
+
+    sink.emit(ev.RunStarted("r", "r.jsonl", resumed=True))
+    sink.emit(returned)
+    assert stream.getvalue().endswith("again soon\n"), "the next run tries again"
+
+
 def test_a_sink_that_fails_is_cut_off_and_the_others_are_told() -> None:
     class Broken:
         calls = 0

@@ -1,28 +1,29 @@
 """The rate limit of one account and one kind of request: a ceiling that is never passed, and a rate below it that adapts.
 
-Two windows of asyncio-throttle work together. The *slice* lets a tenth of the rate through in a tenth of a second, so that requests
-flow instead of coming in bursts. The *second* lets at most the configured rate through in any second. Both are stretched by half a
-percent, so that jitter between here and the service does not show it more than the limit.
+Two windows of asyncio-throttle work together. The *slice* lets a twentieth of the rate through in a twentieth of a second, so that
+requests flow instead of coming in bursts. The *second* lets at most the configured rate through in any second. Both are stretched by half
+a percent, so that jitter between here and the service does not show it more than the limit.
+
+Between a permit and the moment at which its request leaves lies work that takes now longer, now shorter. Where that matters, for submits,
+:mod:`orchestrator.cloud.departures` keeps the limit at the very end of the way, and the permits only have to be there in time.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING
 
 import orjson
 from asyncio_throttle.throttler import Throttler
 
+from orchestrator.cloud.departures import Departures
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock
 
 _STRETCH = 1.005
-_SLICES_PER_S = 10
-# Between two requests that are a full second's worth apart lies at least this much of that second: jitter of the way to the service.
-_MARGIN = 1.002
+_SLICES_PER_S = 20
 # A permit may count from this long before it was taken, so that a late wake-up of the event loop does not slow the whole second down.
 # Half of what the stretch of a second gives; the other half is left for the jitter of the way to the service.
 _SECOND_LAG_S = 0.0025
@@ -81,11 +82,7 @@ class AdaptiveLimiter:
             raise ConfigError(f"A rate limit must be a positive number of requests per second, not {rate_per_s}.")
         self._clock = clock
         self._ceiling = rate_per_s
-        per_period = max(1, int(rate_per_s))
-        self._departures: deque[float] = deque(maxlen=per_period)
-        self._left: deque[float] = deque(maxlen=per_period)
-        self._left_period_s = per_period / rate_per_s * _MARGIN
-        self._departure_period_s = per_period / rate_per_s * _STRETCH
+        self._departures: Departures | None = None
         self._rate = rate_per_s
         whole = math.ceil(rate_per_s)  # so that the window is never shorter than a second
         self._second = _Window(whole, whole / rate_per_s * _STRETCH, lag_s=_SECOND_LAG_S)
@@ -108,41 +105,25 @@ class AdaptiveLimiter:
     async def acquire(self) -> None:
         """Wait until one more request may leave."""
         while not self.try_acquire():
-            await self._clock.sleep(self._free_at() - self._clock.monotonic())
+            await self._clock.sleep(max(self._free_at() - self._clock.monotonic(), self._held_s(), _EPSILON_S))
 
     def try_acquire(self) -> bool:
         """Take a permit if one is free right now."""
         now = self._clock.monotonic()
         free_at = self._free_at()
-        if free_at > now + _EPSILON_S:
+        if free_at > now + _EPSILON_S or self._held_s() > 0:
             return False
         self._slice.take(free_at, now)
         self._second.take(free_at, now)
         return True
 
-    def departure_in_s(self) -> float:
-        """Reserve the moment at which a request that has its permit leaves; gives how long it must still wait.
-
-        Permits are spaced already. But between permit and departure lie the sync of an intent and, now and then, a new connection;
-        without this they would push more requests into one second than the limit allows.
-        """
-        now = self._clock.monotonic()
-        log = self._departures
-        leave_at = max(now, log[0] + self._departure_period_s) if len(log) == log.maxlen else now
-        log.append(leave_at)
-        return leave_at - now
-
-    def leaves_in_s(self) -> float:
-        """0, and the request leaves at this very moment; or how long to wait before asking again.
-
-        Reserved moments are spaced, but a process that was held up wakes late, and what was due meanwhile would leave at once.
-        """
-        now = self._clock.monotonic()
-        log = self._left
-        if len(log) == log.maxlen and log[0] + self._left_period_s > now + _EPSILON_S:
-            return log[0] + self._left_period_s - now
-        log.append(now)
-        return 0.0
+    def space(self) -> Departures:
+        """What keeps the limit from now on, by when requests leave; who writes them must ask it."""
+        if self._departures is None:
+            self._departures = Departures(self._ceiling, self._clock)
+            self._second.lag_s = self._departures.lag_s
+            self._set_rate(self._rate)
+        return self._departures
 
     def throttled(self, retry_after_s: float | None = None) -> None:
         """Slow down: once per burst of such answers, and silence for as long as the service asked."""
@@ -184,9 +165,12 @@ class AdaptiveLimiter:
     def _free_at(self) -> float:
         return max(self._slice.free_at(), self._second.free_at(), self._silent_until)
 
+    def _held_s(self) -> float:
+        return self._departures.enough_for_s() if self._departures is not None else 0.0
+
     def _set_rate(self, rate_per_s: float) -> None:
         self._rate = min(rate_per_s, self._ceiling)
         self._slice.rate_limit = max(1, int(self._rate / _SLICES_PER_S))
         self._slice.period = self._slice.rate_limit / self._rate * _STRETCH
-        # Half a slice may be made up for: what keeps the limit is the second.
-        self._slice.lag_s = self._slice.period / 2
+        # Half a slice may be made up for: what keeps the limit is the second; or, where departures keep it, all that they make up for.
+        self._slice.lag_s = self._slice.period / 2 if self._departures is None else self._departures.lag_s

@@ -95,16 +95,8 @@ class CloudService:
         return self._signer.offset_s
 
     def space_submits(self, limiter: AdaptiveLimiter) -> None:
-        """Let each submit leave when the limiter says, counted from the moment at which its connection is there."""
-
-        async def depart() -> None:
-            delay_s = limiter.departure_in_s()
-            if delay_s > 0:
-                await self._clock.sleep(delay_s)
-            while (delay_s := limiter.leaves_in_s()) > 0:
-                await self._clock.sleep(delay_s)
-
-        self._transport.depart = depart
+        """Let each submit leave when the limiter says, counted from when it is written to its connection."""
+        self._transport.departures = limiter.space()
 
     # --- jobs ------------------------------------------------------------------------------------------------------------------
 

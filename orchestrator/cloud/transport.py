@@ -7,7 +7,6 @@ not followed, no middleware is installed, and nothing in this module sends twice
 from __future__ import annotations
 
 import os
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.request import getproxies, proxy_bypass
@@ -20,17 +19,14 @@ from orchestrator.errors import ConnectFailed, ProtocolError, ReplyTimeout, Send
 from orchestrator.protocol.xml import MAX_REPLY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
-    from aiohttp import ClientRequest
-    from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
+    from aiohttp.abc import AbstractStreamWriter
 
+    from orchestrator.cloud.departures import Departures
     from orchestrator.cloud.endpoint import Timeouts
     from orchestrator.protocol.request import PreparedRequest
-
-    Depart = Callable[[], Awaitable[None]]
 
 # Shorter than the idle time after which servers and balancers hang up (60 s and more), so that a POST seldom meets a dead connection.
 _KEEP_ALIVE_S = 15.0
@@ -72,8 +68,8 @@ class Transport:
     """
 
     def __init__(self, connections: int, timeouts: Timeouts) -> None:
-        self.depart: Depart | None = None
-        """Waits for the moment at which a request that was told to may leave; asked when its connection is there."""
+        self.departures: Departures | None = None
+        """Says when the requests of :meth:`exchange_spaced` may leave; None: at any time."""
         self._connections = connections
         self._timeouts = timeouts
         # One timer per request: a second one, for silence, would cost a seventh of a small request.
@@ -82,7 +78,7 @@ class Transport:
         self._proxy = _ProxyTable()
 
     async def __aenter__(self) -> Self:
-        connector = _SpacingConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_CACHE_S)
+        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_CACHE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -96,12 +92,25 @@ class Transport:
         await self._session.close()
 
     async def exchange_spaced(self, prepared: PreparedRequest) -> Answer:
-        """As :meth:`exchange`, at a moment that ``depart`` allows."""
-        token = _DEPART.set(self.depart)
-        try:
+        """As :meth:`exchange`, at a moment that ``departures`` gives.
+
+        Raises:
+            ConnectFailed: Also if anything went wrong, or an answer came, before that moment: not a byte of the request has left.
+        """
+        if self.departures is None:
             return await self.exchange(prepared)
+        body = _SpacedBody(prepared.body, self.departures)
+        try:
+            answer = await self._exchange(prepared, MAX_REPLY_BYTES, body)
+        except (TransportError, ProtocolError) as error:
+            if body.has_left:
+                raise
+            raise ConnectFailed(f"{error}; it had not left yet, nothing was sent") from error
         finally:
-            _DEPART.reset(token)
+            body.withdraw()
+        if not body.has_left:
+            raise ConnectFailed(f"{_what(prepared)}: the service answered {answer.status} to a connection on which nothing was sent yet")
+        return answer
 
     async def exchange(self, prepared: PreparedRequest, limit_bytes: int = MAX_REPLY_BYTES) -> Answer:
         """Send once, and read the whole answer.
@@ -112,8 +121,11 @@ class Transport:
             SendInDoubt: Sent, or partly; the connection was lost before the whole answer was there.
             ProtocolError: The answer is larger than ``limit_bytes``.
         """
+        return await self._exchange(prepared, limit_bytes, prepared.body or None)
+
+    async def _exchange(self, prepared: PreparedRequest, limit_bytes: int, body_out: bytes | _SpacedBody | None) -> Answer:
         try:
-            response = await self._open(prepared, self._timeout_for(prepared))
+            response = await self._open(prepared, self._timeout_for(prepared), body_out)
         except _FAILURES as error:
             raise _failure(prepared, error) from _harmless(error)
         try:
@@ -134,7 +146,7 @@ class Transport:
             TransportError: As for :meth:`exchange`, also while the pieces are read.
         """
         try:
-            response = await self._open(prepared, self._streamed)
+            response = await self._open(prepared, self._streamed, prepared.body or None)
         except _FAILURES as error:
             raise _failure(prepared, error) from _harmless(error)
         answer = Answer(response.status, response.headers)
@@ -147,13 +159,15 @@ class Transport:
                 response.release()
         return answer, _pieces(prepared, response)
 
-    async def _open(self, prepared: PreparedRequest, bounds: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+    async def _open(
+        self, prepared: PreparedRequest, bounds: aiohttp.ClientTimeout, body: bytes | _SpacedBody | None
+    ) -> aiohttp.ClientResponse:
         url = _url(prepared.url)
         return await self._session.request(
             prepared.method,
             url,
             headers=prepared.headers,
-            data=prepared.body or None,
+            data=body,
             timeout=bounds,
             allow_redirects=False,
             proxy=self._proxy.of(url),
@@ -166,27 +180,33 @@ class Transport:
         return aiohttp.ClientTimeout(total=self._timeouts.total_s + size / _SLOWEST_BYTES_PER_S, connect=self._timeouts.connect_s)
 
 
-_DEPART: ContextVar[Depart | None] = ContextVar("depart", default=None)
+class _SpacedBody(aiohttp.payload.BytesPayload):
+    """A body that leaves when its turn has come, and its request's head with it.
 
+    aiohttp keeps the head back until the first piece of a body is written, and writes the two at once; so nothing lies between the turn
+    and the system's call but the write itself, and nothing of the request has left before.
+    """
 
-class _SpacingConnector(aiohttp.TCPConnector):
-    """Lets requests leave when they may, not when they were ready: making a connection takes now longer, now shorter."""
+    def __init__(self, content: bytes, departures: Departures) -> None:
+        super().__init__(content)
+        self._departures = departures
+        self._is_withdrawn = False
+        self.has_left = False
 
-    async def connect(  # the signature is aiohttp's
-        self,
-        req: ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the same
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        depart = _DEPART.get()
-        if depart is not None:
-            try:
-                await depart()
-            except BaseException:
-                connection.release()
-                raise
-        return connection
+    def withdraw(self) -> None:
+        """Nobody waits for the answer any more: what has not left stays."""
+        self._is_withdrawn = True
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Called by aiohttp when the connection is there."""
+        seat = await self._departures.turn()
+        if self._is_withdrawn:
+            raise ConnectionAbortedError("the request was withdrawn before it left")
+        self.has_left = True
+        try:
+            await super().write_with_length(writer, content_length)
+        finally:
+            self._departures.left(seat)
 
 
 class _ProxyTable:
@@ -247,9 +267,13 @@ def _why(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+def _what(prepared: PreparedRequest) -> str:
+    return f"{prepared.method} {prepared.url.partition('?')[0]}"
+
+
 def _failure(prepared: PreparedRequest, error: BaseException) -> TransportError:
     """What a failure of aiohttp says about the request."""
-    what = f"{prepared.method} {prepared.url.partition('?')[0]}"
+    what = _what(prepared)
     why = _why(error)
     if isinstance(error, _NOT_SENT):
         return ConnectFailed(f"{what}: no connection, nothing was sent ({why})")

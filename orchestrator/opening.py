@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.cloud.credentials import CredentialSource
     from orchestrator.cloud.service import CloudService
     from orchestrator.manifest import Manifest
-    from orchestrator.ports import Clock, Ledger
+    from orchestrator.ports import Clock, Ledger, ObjectStore
 
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
@@ -81,6 +81,23 @@ async def open_service(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIt
         limits = manifest.limits
         client = CloudService(endpoint, source, clock, connections=limits.connections, timeouts=Timeouts.within(limits.timeout_s))
         yield await stack.enter_async_context(client)
+
+
+@contextlib.asynccontextmanager
+async def open_store(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIterator[ObjectStore]:
+    """Where the manifest's objects lie, to look at them only: also while a run works on the same local root.
+
+    Raises:
+        CredentialsMissing: If there is no key pair for a remote service.
+    """
+    if isinstance(manifest.service, LocalServiceSettings):
+        from orchestrator.local.folderstore import FolderStore
+
+        async with FolderStore(local_root(manifest, ledger)) as store:
+            yield store
+        return
+    async with open_service(manifest, ledger, clock) as service:
+        yield service
 
 
 @contextlib.asynccontextmanager

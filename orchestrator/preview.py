@@ -11,7 +11,7 @@ from orchestrator.explain import explain
 from orchestrator.feed import Feed
 from orchestrator.forecast import Forecast
 from orchestrator.ledger import open_ledger
-from orchestrator.opening import ledger_path, open_service
+from orchestrator.opening import ledger_path, open_store
 from orchestrator.settings import EngineSettings
 from orchestrator.states import OPEN, JobState
 from orchestrator.verify import lost_stems
@@ -48,8 +48,8 @@ async def _opened(manifest: Manifest, location: str | None, *, with_store: bool)
         if not with_store:
             yield ledger, None
             return
-        async with open_service(manifest, location, SystemClock()) as service:
-            yield ledger, service
+        async with open_store(manifest, location, SystemClock()) as store:
+            yield ledger, store
     finally:
         await ledger.close()
 

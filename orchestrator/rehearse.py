@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.clock import SystemClock
 from orchestrator.forecast import Forecast
-from orchestrator.opening import hold_ledger, ledger_path, open_service
+from orchestrator.opening import hold_ledger, ledger_path, open_store
 from orchestrator.session import make_session
 from orchestrator.states import JobState
 
@@ -107,8 +107,8 @@ async def _listing(manifest: Manifest, options: RunOptions, clock: Clock) -> Asy
     if not manifest.needs_listing:
         yield None
         return
-    async with open_service(manifest, ledger_path(manifest, options.ledger), clock) as service:
-        yield service
+    async with open_store(manifest, ledger_path(manifest, options.ledger), clock) as store:
+        yield store
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from aiohttp import web
 from orchestrator.local import listing, misfortune, objectkeys, wirexml
 from orchestrator.local.auth import demand
 from orchestrator.local.bodies import pieces, read_body
-from orchestrator.local.objects import CHUNK, Content, Sums
+from orchestrator.local.content import CHUNK, Content, Sums
 from orchestrator.local.refusal import Refusal
 
 if TYPE_CHECKING:

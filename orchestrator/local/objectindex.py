@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from orchestrator.local.objects import Content
+from orchestrator.local.content import Content
 
 if TYPE_CHECKING:
     import os

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from orchestrator.clock import SystemClock
+from orchestrator.errors import NotFound
+from orchestrator.forecast import Standing
 from orchestrator.manifest import load_manifest
 from orchestrator.manifest.sources import read
 from orchestrator.model import Place
-from orchestrator.opening import open_service
+from orchestrator.opening import open_service, open_store
 from orchestrator.plan import Planner
+from orchestrator.preview import preview
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orchestrator.ports import ObjectStore
+    from orchestrator.remote import ListedObject
 
 MANIFEST = """\
 version: 1
@@ -31,6 +40,52 @@ def _fill(root: Path, names: list[str]) -> None:
         path = root / "media-1250000000" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def listed(store: ObjectStore, size: int) -> list[ListedObject]:
+    """The whole bucket, in pages of this size; times to the second, as the vendor tells them."""
+    found: list[ListedObject] = []
+    marker = ""
+    while True:
+        page = await store.list_objects(Place("media-1250000000", "ap-chongqing"), "in/", marker, size)
+        found += [replace(one, modified_at=one.modified_at and int(one.modified_at)) for one in page.objects]
+        marker = page.next_marker
+        if not marker:
+            return found
+
+
+async def test_a_root_is_listed_while_a_service_works_on_it_and_as_that_service_lists_it(tmp_path: Path) -> None:
+    _fill(tmp_path / "media", [*ODD, "in/1.mp3", "in/2.mp3", "in/deep/er/3.mp3", "out/no.mp3"])
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    manifest = load_manifest(tmp_path / "m.yaml")
+    place = Place("media-1250000000", "ap-chongqing")
+    async with open_service(manifest, str(tmp_path / "ledger.db"), SystemClock()) as service:
+        async with open_store(manifest, str(tmp_path / "ledger.db"), SystemClock()) as store:
+            by_service, by_folder = await listed(service, 3), await listed(store, 3)
+            assert await store.head(place, "in/none.mp3") is None
+            seen, told = await store.head(place, "in/1.mp3"), await service.head(place, "in/1.mp3")
+            assert seen is not None
+            assert told is not None
+            assert (seen.size_bytes, seen.etag, seen.crc64) == (told.size_bytes, told.etag, told.crc64)
+        found = await preview(manifest, ledger=str(tmp_path / "ledger.db"))
+
+    assert by_folder == by_service
+    assert len(by_folder) == len(ODD) + 3
+    assert found.forecast.totals[Standing.NEW] == len(ODD) + 3
+
+
+async def test_to_look_at_a_root_makes_nothing_and_a_bucket_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    manifest = load_manifest(tmp_path / "m.yaml")
+
+    with pytest.raises(NotFound, match="media-1250000000 does not exist here"):
+        await preview(manifest, ledger=str(tmp_path / "ledger.db"))
+
+    assert _names(tmp_path) == ["m.yaml"]
 
 
 async def test_a_prefix_of_the_local_service_is_listed_whole_while_others_write(tmp_path: Path) -> None:

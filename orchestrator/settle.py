@@ -32,12 +32,13 @@ _TELL_AFTER = 3
 
 @dataclass(slots=True)
 class Doubt:
-    """A job in doubt: since when it is known to be unanswered, how often it was looked for, and when to look next."""
+    """A job in doubt: since when it is known to be unanswered, when to look next, how often it was looked for, and whose it was."""
 
     job: Job
     since: float
     look_at: float
     looks: int = 0
+    is_orphan: bool = False
 
 
 def match(doubts: Sequence[Doubt], listed: Sequence[RemoteJob]) -> dict[int, RemoteJob]:
@@ -113,16 +114,11 @@ class Settler:
                 process would have waited, and the time of the job runs from then.
         """
         now = self._clock.monotonic()
-        since = now + self._settings.reply_timeout_s if is_orphan and self._may_be_on_its_way(job) else now
+        since = now + self._settings.reply_timeout_s if is_orphan else now
         first_look_s = min(1.0, self._settings.settle_s / 4)
-        self._doubts[job.id] = Doubt(job, since, now + first_look_s)
+        self._doubts[job.id] = Doubt(job, since, now + first_look_s, is_orphan=is_orphan)
         self._empty.clear()
         self._wake.set()
-
-    def _may_be_on_its_way(self, job: Job) -> bool:
-        """Whether a request of a process that died may still arrive; its clock and ours may differ, as long as the service took both."""
-        sent_ago_s = self._clock.now() - (job.intent_at or 0.0)
-        return sent_ago_s < self._settings.reply_timeout_s + self._settings.adopt_margin_s
 
     async def drain(self) -> None:
         """Return when no job is in doubt."""
@@ -195,6 +191,8 @@ class Settler:
         """Adopt what was found; free what stayed absent long enough; look again for the rest."""
         changed: list[tuple[Doubt, Callable[[Job], None]]] = []
         for doubt in doubts:
+            if doubt.is_orphan and not doubt.looks and self._has_arrived_long_ago(doubt.job):
+                doubt.since -= self._settings.reply_timeout_s
             doubt.looks += 1
             remote = found.get(doubt.job.id)
             if remote is not None:
@@ -211,6 +209,14 @@ class Settler:
             self._tell(doubt)
             self._forget(doubt)
             hand_on(doubt.job)
+
+    def _has_arrived_long_ago(self, job: Job) -> bool:
+        """Whether the request of a process that died cannot be on its way any more.
+
+        That process's clock and ours may differ; but not by more than the margin, for the service took requests of both: ours just now.
+        """
+        sent_ago_s = self._clock.now() - (job.intent_at or 0.0)
+        return sent_ago_s >= self._settings.reply_timeout_s + self._settings.adopt_margin_s
 
     def _adopt(self, job: Job, remote: RemoteJob) -> None:
         job.step(Step.ADOPT)

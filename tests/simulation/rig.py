@@ -14,7 +14,7 @@ from orchestrator.testing.builders import make_holder
 from orchestrator.testing.loop import LoopClock, on_loop
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from orchestrator.testing.service import FakeService
-from tests.simulation.world import Recorder, VirtualLimiter
+from tests.simulation.doubles import Recorder, VirtualLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

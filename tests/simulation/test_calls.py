@@ -17,7 +17,7 @@ from orchestrator.testing.loop import LoopClock, on_loop, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger
 from orchestrator.testing.service import FakeService
 from orchestrator.testing.weather import Weather
-from tests.simulation.world import Recorder, VirtualLimiter
+from tests.simulation.doubles import Recorder, VirtualLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -16,7 +16,7 @@ from orchestrator.remote import ListedObject, ObjectPage
 from orchestrator.settings import EngineSettings
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.service import FakeService
-from tests.simulation.world import Recorder
+from tests.simulation.doubles import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,8 @@ from orchestrator.states import OPEN, JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
+from tests.simulation.drawing import draw_weather
 from tests.simulation.rig import Rig
-from tests.simulation.world import draw_weather
 
 if TYPE_CHECKING:
     from pathlib import Path

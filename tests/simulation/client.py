@@ -1,0 +1,145 @@
+"""What stands between engine and service in one process: a key that may be over, a clock that may be wrong, requests that are spaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from orchestrator.cloud.endpoint import Endpoint
+from orchestrator.cloud.signer import Signed, Signer
+from orchestrator.errors import ApiAnswer, ApiError, ClockSkewed, CredentialsExpired
+from orchestrator.protocol.signature import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from orchestrator.cloud.departures import Departures
+    from orchestrator.model import JobSpec, Place
+    from orchestrator.ports import Clock
+    from orchestrator.protocol.request import PreparedRequest
+    from orchestrator.remote import JobFilter, JobPage, ObjectHead, ObjectPage, QueryReply, SubmitReply
+    from orchestrator.testing.service import FakeService
+    from tests.simulation.watch import Watch
+
+_TOLERANCE_S = 900.0  # the vendor refuses requests whose clock is off by more than a quarter of an hour
+
+
+class Keys:
+    """A temporary key that is over at some instant, and a fresh one behind it, or not.
+
+    Args:
+        clock: Time.
+        over_at: Monotonic instant, or None for never.
+        is_renewed: A fresh one is there from then on.
+    """
+
+    def __init__(self, clock: Clock, over_at: float | None, *, is_renewed: bool) -> None:
+        self._clock = clock
+        self._over_at = over_at
+        self._is_renewed = is_renewed
+        self.in_use = self.load()
+
+    def load(self) -> Credentials:
+        """See ``cloud.credentials.CredentialSource``."""
+        self.in_use = Credentials("fresh" if self._is_renewed and self._is_past() else "first", "secret", "token")
+        return self.in_use
+
+    def are_over(self, keys: Credentials) -> bool:
+        """Whether the service refuses them now."""
+        return keys.secret_id == "first" and self._is_past()
+
+    def _is_past(self) -> bool:
+        return self._over_at is not None and self._clock.monotonic() >= self._over_at
+
+
+class Client:
+    """``JobService`` and ``ObjectStore`` as ``cloud.CloudService`` is: the same signer learns from refusals, the same limiter spaces.
+
+    Args:
+        service: The service.
+        own: This machine's clock, right or wrong.
+        keys: The key pair.
+        tells_time: The service says what time it is when it refuses a request for its time.
+    """
+
+    watch: Watch
+    departures: Departures
+
+    def __init__(self, service: FakeService, own: Clock, keys: Keys, *, tells_time: bool) -> None:
+        self._service = service
+        self._own = own
+        self._keys = keys
+        self._tells_time = tells_time
+        self._signer = Signer(Endpoint(), keys, own)
+
+    @property
+    def clock_offset_s(self) -> float:
+        """See ``CloudService``."""
+        return self._signer.offset_s
+
+    async def submit(self, spec: JobSpec) -> SubmitReply:
+        """See ``ports.JobService``."""
+        self.watch.choose(spec)
+        with self.watch.on_the_wire("submit"):
+            signed = self._sign()
+            await self.departures.turn()
+            await self._enter("submit", signed)
+            return await self._service.submit(spec)
+
+    async def query(self, place: Place, job_ids: Sequence[str]) -> QueryReply:
+        """See ``ports.JobService``."""
+        assert 1 <= len(job_ids) <= 10
+        with self.watch.on_the_wire("query"):
+            await self._enter("query", self._sign())
+            return await self._service.query(place, job_ids)
+
+    async def list_jobs(self, place: Place, wanted: JobFilter, next_token: str = "") -> JobPage:
+        """See ``ports.JobService``."""
+        with self.watch.on_the_wire("list"):
+            await self._enter("list", self._sign())
+            return await self._service.list_jobs(place, wanted, next_token)
+
+    async def head(self, place: Place, key: str) -> ObjectHead | None:
+        """See ``ports.ObjectStore``."""
+        with self.watch.on_the_wire("head"):
+            await self._enter("head", self._sign())
+            return await self._service.head(place, key)
+
+    # What a run does not use goes straight through.
+
+    async def cancel(self, place: Place, job_id: str) -> None:
+        """See ``ports.JobService``."""
+        await self._service.cancel(place, job_id)
+
+    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+        """See ``ports.ObjectStore``."""
+        return await self._service.list_objects(place, prefix, marker, max_keys)
+
+    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
+        """See ``ports.ObjectStore``."""
+        return await self._service.get(place, key)
+
+    async def put(self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream") -> ObjectHead:
+        """See ``ports.ObjectStore``."""
+        return await self._service.put(place, key, content, content_type)
+
+    def _sign(self) -> Signed:
+        nothing = cast("PreparedRequest", None)  # nothing goes on a wire here
+        offset_s = self._signer.offset_s
+        return Signed(nothing, offset_s, self._keys.in_use, self._own.now() + offset_s)
+
+    async def _enter(self, kind: str, signed: Signed) -> None:
+        """The request leaves; the service looks at its signature first."""
+        self.watch.depart(kind)
+        refusal = self._refusal(signed)
+        if refusal is not None:
+            await self._own.sleep(self._service.weather.latency_s)
+            raise self._signer.learn(refusal, signed)
+
+    def _refusal(self, signed: Signed) -> ApiError | None:
+        true_time = self._service.clock.now()
+        if abs(signed.signed_at - true_time) > _TOLERANCE_S:
+            answer = ApiAnswer(403, "RequestTimeTooSkewed", "the difference of the clocks is too large")
+            return ClockSkewed(answer, server_time=true_time if self._tells_time else None)
+        if self._keys.are_over(signed.credentials):
+            return CredentialsExpired(ApiAnswer(403, "ExpiredToken", "the token is over"))
+        return None

@@ -1,0 +1,173 @@
+"""What a seed decides: the weather, the bounds, the manifest and how it changes, and what befalls each visit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from orchestrator.settings import EngineSettings
+from orchestrator.states import JobState
+from orchestrator.testing.builders import make_spec
+from orchestrator.testing.weather import Fault, Spell, Trouble, Weather
+
+if TYPE_CHECKING:
+    import random
+
+    from orchestrator.model import JobKey, JobSpec
+
+RETRIES: list[frozenset[JobState]] = [
+    frozenset(),
+    frozenset({JobState.FAILED}),
+    frozenset({JobState.FAILED, JobState.REJECTED, JobState.CANCELLED, JobState.UNFINISHED}),
+]
+"""What ``--retry`` may say."""
+
+
+def draw_weather(rng: random.Random) -> Weather:
+    """Some faults, each with a weight; now and then none, now and then a storm."""
+    weights = {fault: rng.choice([0, 0, 0.2, 1.0]) for fault in Fault}
+    weights[Fault.NONE] = rng.choice([2.0, 4.0, 10.0])
+    return Weather(
+        faults=weights,
+        query_fails=rng.choice([0, 0.1, 0.4]),
+        job_fails=rng.choice([0, 0.1]),
+        job_falters=rng.choice([0, 0.1, 0.3]),
+        latency_s=rng.choice([0.001, 0.05, 1.0]),
+        reply_timeout_s=rng.choice([2.0, 10.0]),
+        listing_lag_s=rng.choice([0.0, 5.0, 15.0]),
+        job_s=rng.choice([0.5, 20.0, 90.0]),
+        concurrency=rng.choice([1, 3, 50]),
+        spells=tuple(_draw_spell(rng) for _ in range(rng.choice([0, 0, 1, 2]))),
+    )
+
+
+def _draw_spell(rng: random.Random) -> Spell:
+    begins_at = rng.uniform(0, 60)
+    return Spell(rng.choice(list(Trouble)), begins_at, begins_at + rng.choice([3.0, 30.0, 120.0]))
+
+
+def draw_settings(rng: random.Random, weather: Weather) -> EngineSettings:
+    """Bounds, from one connection to more than are needed."""
+    return EngineSettings(
+        in_flight=rng.choice([1, 4, 50]),
+        connections=rng.choice([1, 3, 16]),
+        attempts=4,
+        initial_s=0.5,
+        cap_s=10,
+        settle_s=20,
+        reply_timeout_s=weather.reply_timeout_s,
+        window=rng.choice([2, 5, 100]),
+        age_after=rng.choice([2, 5, 50]),
+        queries=rng.choice([1, 4]),
+        heads=rng.choice([1, 4]),
+        stem_wait_s=2,
+    )
+
+
+class Manifest:
+    """The jobs that the user asks for; between two visits the user may change his mind.
+
+    Args:
+        rng: Source of all chance.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._last = rng.choice([2, 8, 25, 25, 50])
+        self.specs = [self._new(number) for number in range(1, self._last + 1)]
+
+    @property
+    def keys(self) -> set[JobKey]:
+        """Whom it names."""
+        return {spec.key for spec in self.specs}
+
+    def _new(self, number: int) -> JobSpec:
+        return make_spec(number, level=self._rng.choice([0, 0, 1, 2]), group=self._rng.choice(["", "a", "b"]))
+
+    def change(self) -> None:
+        """Add, remove, shuffle, and give other levels and groups."""
+        rng = self._rng
+        for _ in range(rng.choice([0, 1, 3])):
+            self.specs.pop(rng.randrange(len(self.specs)))
+            self._last += 1
+            self.specs.append(self._new(self._last))
+        if len(self.specs) > 1 and rng.random() < 0.5:
+            self.specs.pop(rng.randrange(len(self.specs)))
+        if rng.random() < 0.5:
+            rng.shuffle(self.specs)
+        for at in rng.sample(range(len(self.specs)), min(rng.choice([0, 2]), len(self.specs))):
+            self.specs[at] = replace(self.specs[at], level=rng.choice([0, 1, 2]), group=rng.choice(["", "a", "b"]))
+
+
+class Ending(Enum):
+    """How a visit ends, if its jobs do not end first."""
+
+    WELL = "when its jobs have ended"
+    CRASH = "killed"
+    POWER_CUT = "killed, and the report loses what was not synced"
+    SIGNAL = "interrupted"
+    ABORT = "interrupted twice"
+    LEDGER_FULL = "the ledger's disk is full"
+    DEADLINE = "deadline"
+    WINDOW = "the window closes"
+    FAILURES = "max_failures"
+    COST = "max_cost"
+    KEYS = "the temporary key is over, and there is no fresh one"
+    CLOCK = "the clock is wrong, and the service does not tell its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What befalls one visit.
+
+    Attributes:
+        ending: How it ends.
+        at_s: When, in seconds from its begin.
+        after: The same as a count: turns of the loop, changes of the ledger, failures, cost.
+        within: Place of the crash among the steps of that turn; whether what the full disk refused is on it nevertheless.
+        clock_error_s: By how much this machine's clock is wrong.
+        clock_set: When it is set in the middle, and by how much it is wrong then; or None.
+        renewed_at_s: When the temporary key is over and a fresh one is there, or None.
+        rival_at_s: When a second run tries to work on the same ledger, or None.
+        is_called_back: The service calls back, sometimes twice or not at all.
+    """
+
+    ending: Ending
+    at_s: float
+    after: int
+    within: float
+    clock_error_s: float
+    clock_set: tuple[float, float] | None
+    renewed_at_s: float | None
+    rival_at_s: float | None
+    is_called_back: bool
+
+    @property
+    def has_steady_clock(self) -> bool:
+        """The clock that the engine sees is never set, nor corrected."""
+        return self.clock_set is None and abs(self.clock_error_s) < 900
+
+
+_CLOCK_ERRORS_S = [0.0, 0.0, 0.0, -600.0, 600.0, -3600.0, 3600.0]  # the service tolerates 900
+
+
+def draw_fate(rng: random.Random, *, ends_well: bool) -> Fate:
+    """What befalls the next visit; crashes are nearly half of it."""
+    bad = [ending for ending in Ending if ending is not Ending.WELL]
+    ending = Ending.WELL if ends_well else rng.choice(bad + [Ending.CRASH] * 6)
+    error_s = rng.choice(_CLOCK_ERRORS_S)
+    is_set = rng.random() < 0.3
+    if ending is Ending.CLOCK:
+        error_s, is_set = rng.choice([-3600.0, 3600.0]), False
+    return Fate(
+        ending=ending,
+        at_s=10 ** rng.uniform(-1.5, 2),
+        after=int(10 ** rng.uniform(0.5, 3.2)),
+        within=rng.random(),
+        clock_error_s=error_s,
+        clock_set=(rng.uniform(0, 60), rng.choice(_CLOCK_ERRORS_S)) if is_set else None,
+        renewed_at_s=rng.uniform(0, 60) if rng.random() < 0.2 else None,
+        rival_at_s=rng.uniform(0, 30) if rng.random() < 0.2 else None,
+        is_called_back=rng.random() < 0.5,
+    )

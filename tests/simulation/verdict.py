@@ -1,0 +1,99 @@
+"""What must be true when all visits are over: each job once at the service, each row once in the report, nothing left open."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from orchestrator.remote import RemoteState
+from orchestrator.states import OPEN, JobState
+
+if TYPE_CHECKING:
+    from orchestrator.model import Job, JobKey
+    from orchestrator.run import RunResult
+    from orchestrator.testing.service import FakeJob
+    from tests.simulation.world import World
+
+
+def check(world: World, result: RunResult) -> None:
+    """All that must hold at the end of a run."""
+    assert result.is_complete, result.counts
+    assert not any(job.state in OPEN for job in world.store.jobs.values())
+    assert not world.store.is_open
+    _check_charged_once(world)
+    _check_report(world, result)
+    _check_arrivals(world)
+    _check_depth(world)
+
+
+def _check_charged_once(world: World) -> None:
+    made: dict[JobKey, list[FakeJob]] = defaultdict(list)
+    for job in world.service.jobs.values():
+        made[job.spec.key].append(job)
+    assert made.keys() <= world.store.jobs.keys(), "a job was made that the ledger does not know"
+    for key, record in world.store.jobs.items():
+        _check_job(world, record, made[key])
+
+
+def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
+    key, state = record.spec.key, record.state
+    known = {record.job_id, *record.past_job_ids}
+    assert {job.job_id for job in made} <= known, f"{key} has a job at the service that nobody knows"
+    assert len(made) <= world.settings.attempts * world.nights
+    ended_well = [job for job in made if job.state is not RemoteState.FAILED]
+    assert len(ended_well) <= 1, f"{key} was charged {len(ended_well)} times"
+    if ended_well:
+        assert ended_well[0].state is RemoteState.SUCCEEDED, f"{key} is left {ended_well[0].state} at the service"
+        assert (state, record.job_id) == (JobState.SUCCEEDED, ended_well[0].job_id), f"{key} is {state}"
+        return
+    may_be = {JobState.FAILED, JobState.REJECTED}
+    if key in world.removed:
+        may_be.add(JobState.CANCELLED)
+    assert state in may_be, f"{key} is {state}, and the service has {[job.code for job in made]}"
+    if world.nights == 1:
+        # Each new job at the service followed a passing failure of the one before.
+        assert all(job.code == "InternalError" for job in sorted(made, key=lambda job: job.accepted_at)[:-1])
+    if state is JobState.REJECTED:
+        assert key in world.service.rejected
+
+
+def _check_report(world: World, result: RunResult) -> None:
+    lines = world.report.read_bytes().splitlines(keepends=True)
+    assert all(line.endswith(b"\n") for line in lines)
+    rows = [json.loads(line) for line in lines]
+    named = world.named[result.run.number]
+    assert Counter(row["key"] for row in rows) == Counter(named), "a row is lost or doubled"
+    assert {row["run"] for row in rows} <= {result.run.id}
+    for row in rows:
+        record = world.store.jobs[row["key"]]
+        assert row["state"] == ("skipped" if record.skipped else record.state.value)
+        assert row["attempts"] <= world.settings.attempts
+        if row["state"] in ("succeeded", "skipped"):
+            is_earlier = world.run_of_send[row["key"]] != result.run.number
+            assert is_earlier is (row["state"] == "skipped"), f"{row['key']} is reported as {row['state']}"
+    told = {state.value: number for state, number in result.counts.by_state.items() if number}
+    if result.counts.skipped:
+        told["skipped"] = result.counts.skipped
+    assert told == Counter(row["state"] for row in rows), "the counts are not those of the report"
+
+
+def _check_arrivals(world: World) -> None:
+    """What left evenly may arrive a little closer together: requests travel for different times. Each visit begins anew."""
+    arrivals = sorted(world.service.arrivals)
+    most = world.rate_per_s * (1 + world.weather.latency_s) + 1 + len(world.visits)
+    end = 0
+    for at, first in enumerate(arrivals):
+        while end < len(arrivals) and arrivals[end] < first + 1.0:
+            end += 1
+        assert end - at <= most, "the rate limit was passed"
+
+
+def _check_depth(world: World) -> None:
+    """Never more jobs at the service than ``in_flight``: what waits there keeps no order. Counted once more, from its jobs alone."""
+    jobs = world.service.jobs.values()
+    changes = sorted([(job.accepted_at, 1) for job in jobs] + [(job.ended_at or world.now, -1) for job in jobs])
+    assert max(accumulate(change for _, change in changes), default=0) <= world.settings.in_flight
+    assert world.service.most_at_once <= world.settings.in_flight
+    assert world.service.at_once == 0, "something is left at the service"

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from orchestrator.cloud.answers import Answer
     from orchestrator.cloud.credentials import CredentialSource
     from orchestrator.cloud.endpoint import Endpoint
     from orchestrator.cloud.limiter import AdaptiveLimiter
     from orchestrator.cloud.signer import Signed
-    from orchestrator.cloud.transport import Answer
     from orchestrator.errors import ApiError
     from orchestrator.model import JobSpec, Place
     from orchestrator.ports import Clock
@@ -110,7 +110,7 @@ class CloudService:
         """
         signed = self._signer.sign_submit(spec)
         try:
-            answer = await self._transport.exchange_spaced(signed.prepared)
+            answer = await self._transport.post(signed.prepared)
             if answer.is_success:
                 return submit_reply(answer.body, request_id(answer.headers))
         except ProtocolError as error:

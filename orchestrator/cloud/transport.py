@@ -1,25 +1,26 @@
-"""One request, one answer, over one pool of connections; and what a failure says about whether the request was sent.
+"""One request, one answer, over one pool of connections.
 
 What makes ``POST /jobs`` safe here: aiohttp repeats a request on a stale connection only if its method is idempotent, redirects are
-not followed, no middleware is installed, and nothing in this module sends twice.
+not followed, no middleware is installed, and nothing in this module sends twice. Submits go the short way (``direct``) where they can.
 """
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from orchestrator import __version__
-from orchestrator.errors import ConnectFailed, ProtocolError, ReplyTimeout, SendInDoubt, TransportError
+from orchestrator.cloud.answers import FAILURES, Answer, failure, harmless, not_sent
+from orchestrator.cloud.direct import DirectPost, is_open
+from orchestrator.errors import ConnectFailed, ProtocolError, TransportError
 from orchestrator.protocol.xml import MAX_REPLY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
     from types import TracebackType
 
     from aiohttp.abc import AbstractStreamWriter
@@ -32,31 +33,9 @@ if TYPE_CHECKING:
 _KEEP_ALIVE_S = 15.0
 _DNS_CACHE_S = 60
 _PIECE_BYTES = 1 << 18
+_HEADERS = {"User-Agent": f"voiceseparate-orchestrator/{__version__}", "Accept-Encoding": "identity"}
 # An upload may take this much longer for each byte: slower than 64 KiB/s is no connection to work with.
 _SLOWEST_BYTES_PER_S = 64 << 10
-
-# Raised before the first byte of a request leaves: no address, no connection, no TLS, no tunnel, no free connection in time.
-_NOT_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ServerFingerprintMismatch,
-    aiohttp.InvalidURL,
-)
-_FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
-
-
-class Answer(NamedTuple):
-    """A whole answer; header names are looked up without regard to case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-
-    @property
-    def is_success(self) -> bool:
-        """2xx."""
-        return 200 <= self.status < 300
 
 
 class Transport:
@@ -69,13 +48,14 @@ class Transport:
 
     def __init__(self, connections: int, timeouts: Timeouts) -> None:
         self.departures: Departures | None = None
-        """Says when the requests of :meth:`exchange_spaced` may leave; None: at any time."""
+        """Says when the requests of :meth:`post` may leave; None: at any time."""
         self._connections = connections
         self._timeouts = timeouts
         # One timer per request: a second one, for silence, would cost a seventh of a small request.
         self._whole = aiohttp.ClientTimeout(total=timeouts.total_s, connect=timeouts.connect_s)
         self._streamed = aiohttp.ClientTimeout(connect=timeouts.connect_s, sock_read=timeouts.read_s)
         self._proxy = _ProxyTable()
+        self._direct: dict[str, DirectPost] = {}
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_CACHE_S)
@@ -84,19 +64,28 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # objects are wanted as they are stored, and a small answer must not grow into a large one
             skip_auto_headers=("Content-Type",),  # a request without a body has none
-            headers={"User-Agent": f"voiceseparate-orchestrator/{__version__}", "Accept-Encoding": "identity"},
+            headers=_HEADERS,
         )
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._session.close()
 
-    async def exchange_spaced(self, prepared: PreparedRequest) -> Answer:
-        """As :meth:`exchange`, at a moment that ``departures`` gives.
+    async def post(self, prepared: PreparedRequest) -> Answer:
+        """As :meth:`exchange`, for a small POST that must leave at a moment that ``departures`` gives.
 
         Raises:
             ConnectFailed: Also if anything went wrong, or an answer came, before that moment: not a byte of the request has left.
         """
+        known = self._direct.get(prepared.url)
+        if known is None:
+            url = _url(prepared.url)
+            if self._proxy.of(url) is not None:
+                return await self._post_the_long_way(prepared)
+            known = self._direct[prepared.url] = DirectPost(self._session, url, _HEADERS, self._whole)
+        return await (known.exchange(prepared, self.departures) if is_open() else self._post_the_long_way(prepared))
+
+    async def _post_the_long_way(self, prepared: PreparedRequest) -> Answer:
         if self.departures is None:
             return await self.exchange(prepared)
         body = _SpacedBody(prepared.body, self.departures)
@@ -109,7 +98,7 @@ class Transport:
         finally:
             body.withdraw()
         if not body.has_left:
-            raise ConnectFailed(f"{_what(prepared)}: the service answered {answer.status} to a connection on which nothing was sent yet")
+            raise not_sent(prepared, f"the service answered {answer.status} to a connection on which nothing was sent yet")
         return answer
 
     async def exchange(self, prepared: PreparedRequest, limit_bytes: int = MAX_REPLY_BYTES) -> Answer:
@@ -126,14 +115,14 @@ class Transport:
     async def _exchange(self, prepared: PreparedRequest, limit_bytes: int, body_out: bytes | _SpacedBody | None) -> Answer:
         try:
             response = await self._open(prepared, self._timeout_for(prepared), body_out)
-        except _FAILURES as error:
-            raise _failure(prepared, error) from _harmless(error)
+        except FAILURES as error:
+            raise failure(prepared, error) from harmless(error)
         try:
             body = await _read(response, limit_bytes)
-        except _FAILURES as error:
+        except FAILURES as error:
             # The status is there, and an error status says all that the caller needs.
             if response.status < 400:
-                raise _failure(prepared, error) from _harmless(error)
+                raise failure(prepared, error) from harmless(error)
             body = b""
         finally:
             response.release()
@@ -147,13 +136,13 @@ class Transport:
         """
         try:
             response = await self._open(prepared, self._streamed, prepared.body or None)
-        except _FAILURES as error:
-            raise _failure(prepared, error) from _harmless(error)
+        except FAILURES as error:
+            raise failure(prepared, error) from harmless(error)
         answer = Answer(response.status, response.headers)
         if not answer.is_success:
             try:
                 answer = Answer(response.status, response.headers, await _read(response, MAX_REPLY_BYTES))
-            except _FAILURES:
+            except FAILURES:
                 pass  # as in exchange()
             finally:
                 response.release()
@@ -253,35 +242,7 @@ async def _pieces(prepared: PreparedRequest, response: aiohttp.ClientResponse) -
     try:
         async for piece in response.content.iter_chunked(_PIECE_BYTES):
             yield piece
-    except _FAILURES as error:
-        raise _failure(prepared, error) from _harmless(error)
+    except FAILURES as error:
+        raise failure(prepared, error) from harmless(error)
     finally:
         response.release()
-
-
-def _why(error: BaseException) -> str:
-    """The reason in a few words: of a connection that was not made, the system's own; the address stands before it anyway."""
-    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError) and error.os_error.errno:
-        number = error.os_error.errno
-        return os.strerror(number) if number > 0 else str(error.os_error.strerror)  # below 0: of the name's resolution
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _what(prepared: PreparedRequest) -> str:
-    return f"{prepared.method} {prepared.url.partition('?')[0]}"
-
-
-def _failure(prepared: PreparedRequest, error: BaseException) -> TransportError:
-    """What a failure of aiohttp says about the request."""
-    what = _what(prepared)
-    why = _why(error)
-    if isinstance(error, _NOT_SENT):
-        return ConnectFailed(f"{what}: no connection, nothing was sent ({why})")
-    if isinstance(error, TimeoutError):
-        return ReplyTimeout(f"{what}: no whole answer in time ({why})")
-    return SendInDoubt(f"{what}: the connection was lost before the whole answer was there ({why})")
-
-
-def _harmless(error: BaseException) -> BaseException | None:
-    """The cause to keep: not one that carries the request's headers, because signature and token are among them."""
-    return None if isinstance(error, aiohttp.ClientResponseError) else error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from orchestrator.cloud import direct
 from orchestrator.cloud.endpoint import Timeouts
 from orchestrator.errors import (
     ApiError,
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     from orchestrator.cloud.service import CloudService
     from orchestrator.model import JobSpec
     from tests.integration.cloud.conftest import Connect, Wire
+
+
+@pytest.fixture(autouse=True, params=["short", "long"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every one of these tests goes both ways: over aiohttp's connections alone, and through its whole client."""
+    monkeypatch.setattr(direct, "_IS_KNOWN", request.param == "short")
+    return str(request.param)
 
 
 async def hang(writer: asyncio.StreamWriter) -> None:

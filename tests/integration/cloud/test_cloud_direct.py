@@ -1,0 +1,150 @@
+"""The short way of a submit: what it looks at before it writes, and when it is not taken."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from orchestrator.clock import SystemClock
+from orchestrator.cloud import direct
+from orchestrator.cloud.departures import Departures
+from orchestrator.cloud.endpoint import Timeouts
+from orchestrator.cloud.transport import Transport
+from orchestrator.errors import ConfigError, ConnectFailed, ReplyTimeout
+from orchestrator.protocol.request import PreparedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.integration.cloud.conftest import Wire
+
+BODY = b"<Request/>"
+
+
+class _Held(Departures):
+    """Departures that let nobody go before they are told."""
+
+    def __init__(self) -> None:
+        super().__init__(1000.0, SystemClock())
+        self.is_waited_for = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def turn(self) -> int:
+        self.is_waited_for.set()
+        await self.go.wait()
+        return await super().turn()
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    async with Transport(4, Timeouts(connect_s=2.0, read_s=1.0, total_s=5.0)) as made:
+        yield made
+
+
+def _post(wire: Wire, **headers: str) -> PreparedRequest:
+    return PreparedRequest("POST", f"{wire.url}/jobs", {"host": "a.example", "content-length": str(len(BODY)), **headers}, BODY)
+
+
+def test_the_release_of_aiohttp_that_is_installed_is_one_that_the_short_way_knows() -> None:
+    """When this fails, run the tests of submits with the new release, look at what ``direct`` uses of it, and then change ``KNOWN``."""
+    assert direct.is_open()
+
+
+async def test_a_mock_or_tracer_of_the_client_sees_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", lambda *_: None)
+    assert not direct.is_open()
+
+
+async def test_what_leaves_is_the_request_and_nothing_else(wire: Wire, transport: Transport) -> None:
+    wire.answers = [wire.accepted]
+
+    answer = await transport.post(_post(wire))
+
+    (request,) = wire.received
+    assert (answer.status, answer.headers["X-CI-Request-Id"]) == (200, "req-1")
+    assert (request.method, request.target, request.body) == ("POST", "/jobs", BODY)
+    assert set(request.headers) == {"host", "content-length", "user-agent", "accept-encoding"}
+
+
+async def test_nothing_is_written_before_its_turn(wire: Wire, transport: Transport) -> None:
+    wire.answers = [wire.accepted]
+    transport.departures = held = _Held()
+
+    posted = asyncio.ensure_future(transport.post(_post(wire)))
+    await held.is_waited_for.wait()
+    assert wire.received == []
+
+    held.go.set()
+    assert (await posted).status == 200
+
+
+@pytest.mark.parametrize("farewell", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"], ids=["closes", "speaks"])
+async def test_a_service_that_ends_a_connection_before_the_turn_was_sent_nothing(wire: Wire, transport: Transport, farewell: bytes) -> None:
+    """Such an answer belongs to no request: it must not be taken for that of the job."""
+    leave, left = asyncio.Event(), asyncio.Event()
+
+    async def end_soon(writer: asyncio.StreamWriter) -> None:
+        writer.write(wire.accepted)
+        await leave.wait()
+        writer.write(farewell)
+        writer.close()
+        await writer.wait_closed()
+        left.set()
+
+    wire.answers = [end_soon]
+    await transport.post(_post(wire))
+    transport.departures = held = _Held()
+    posted = asyncio.ensure_future(transport.post(_post(wire)))
+    await held.is_waited_for.wait()
+    leave.set()
+    await left.wait()
+    held.go.set()
+
+    with pytest.raises(ConnectFailed, match="nothing was sent"):
+        await posted
+    assert len(wire.received) == 1
+
+
+async def test_answers_on_the_way_are_not_the_answer(wire: Wire, transport: Transport) -> None:
+    wire.answers = [b"HTTP/1.1 102 Processing\r\n\r\n" + wire.accepted]
+    assert (await transport.post(_post(wire))).status == 200
+
+
+async def test_a_body_in_chunks_is_read_whole(wire: Wire, transport: Transport) -> None:
+    wire.answers = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"]
+    assert (await transport.post(_post(wire))).body == b"abcde"
+    assert (await transport.post(_post(wire))).body == b"abcde"
+    assert wire.connections == 1
+
+
+async def test_an_error_whose_text_is_cut_off_is_still_that_error(wire: Wire, transport: Transport) -> None:
+    async def cut(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\nContent-Length: 1000\r\n\r\n<Err")
+        await writer.drain()
+        writer.close()
+
+    wire.answers = [cut]
+    answer = await transport.post(_post(wire))
+    assert (answer.status, answer.headers["Retry-After"], answer.body) == (429, "3", b"")
+
+
+async def test_a_silent_service_is_given_up_in_time_and_its_connection_not_used_again(wire: Wire) -> None:
+    async def hang(writer: asyncio.StreamWriter) -> None:
+        await writer.wait_closed()
+
+    wire.answers = [hang, wire.accepted]
+    async with Transport(1, Timeouts(connect_s=0.1, read_s=0.1, total_s=0.2)) as hasty:
+        with pytest.raises(ReplyTimeout, match="in time"):
+            await hasty.post(_post(wire))
+        assert (await hasty.post(_post(wire))).status == 200
+    assert wire.connections == 2
+
+
+async def test_a_header_of_two_lines_is_refused(wire: Wire, transport: Transport) -> None:
+    """A token with a line break in it would be a header of its own."""
+    with pytest.raises(ConfigError, match="more than one line"):
+        await transport.post(_post(wire, **{"x-ci-security-token": "a\r\nx-evil: b"}))
+    assert wire.received == []

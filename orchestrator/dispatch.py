@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _LANES_IN_FULL = 10  # so many full windows are kept in memory; with more lanes than that each keeps less ...
 _LEAST_PER_LANE = 8  # ... but never less than this: the shares are fair only among jobs that are at hand
+_GATHER_S = 0.005  # how long free connections wait for company: intents that are recorded together share one sync
+_PACE_S = 0.01
+_PRESSED_S = 0.1  # so long after half of all connections were filled at once it is this machine that bounds the sending
 _ANY_TIME_S = 10 * 366 * 86400.0  # beyond any instant that a job waits for
 
 
@@ -80,6 +83,8 @@ class Dispatcher:
         self._later: dict[LaneKey, float] = {}  # lanes whose next job in the ledger is due at a monotonic instant
         self._is_fetching = False
         self._in_flight = 0
+        self._gather_until: float | None = None
+        self._pressed_until = 0.0
         self._paused_until = 0.0
         self._is_paused = False  # somebody asked for silence, and that was told
         self._is_down = False  # the service does not answer, and that was told
@@ -141,6 +146,11 @@ class Dispatcher:
             self._sink.emit(SubmitPaused(reason, delay_s))
             self._wake.set()
 
+    async def until_wanted(self) -> None:
+        """Wait while jobs are sent as fast as this machine can and enough are at hand: to read on would only slow the sending down."""
+        while self._clock.monotonic() < self._pressed_until and (len(self._queue) > self._settings.window // 2 or self._spilled):
+            await self._clock.sleep(_PACE_S)
+
     def nudge(self) -> None:
         """Something changed elsewhere (room, a budget): look again."""
         self._wake.set()
@@ -191,7 +201,8 @@ class Dispatcher:
     def _take(self) -> list[Job]:
         """The best jobs of this moment, as many as have a permit, a slot and a connection."""
         batch: list[Job] = []
-        limit = min(self._room(), self._settings.in_flight - self._in_flight, self._breaker.at_most)
+        room = self._room()
+        limit = min(room, self._settings.in_flight - self._in_flight, self._breaker.at_most)
         now = self._clock.now()
         while len(batch) < limit and self._queue and not self._stopping:
             if batch and not self._limiter.try_acquire():
@@ -207,6 +218,8 @@ class Dispatcher:
             if self._has_run_dry(lane_of(job)):
                 break
         self._in_flight += len(batch)
+        if len(batch) == room and room >= self._settings.connections // 2:
+            self._pressed_until = self._clock.monotonic() + _PRESSED_S
         return batch
 
     async def _until_sendable(self) -> None:
@@ -220,9 +233,12 @@ class Dispatcher:
                 continue
             self._tell_if_up()
             pause_s = self._pause_left_s()
-            has_place = self._in_flight < self._settings.in_flight and self._room() > 0 and self._breaker.at_most > 0
+            room = self._room()
+            has_place = self._in_flight < self._settings.in_flight and room > 0 and self._breaker.at_most > 0
             if len(self._queue) and has_place and pause_s <= 0:
-                return
+                if await self._has_gathered(room):
+                    return
+                continue
             self._on_quiet()
             waits = [wait_s for wait_s in (pause_s or None, self._next_due_in_s()) if wait_s is not None]
             await self._wait(min(waits, default=None))
@@ -234,6 +250,17 @@ class Dispatcher:
             self._is_paused = False
             self._sink.emit(SubmitResumed("the pause is over"))
         return left_s
+
+    async def _has_gathered(self, room: int) -> bool:
+        """Whether enough connections are free to send the next jobs together, or those that are have waited long enough."""
+        now = self._clock.monotonic()
+        until = self._gather_until or now + _GATHER_S
+        if room >= min(self._settings.connections // 2, len(self._queue)) or now >= until:
+            self._gather_until = None
+            return True
+        self._gather_until = until
+        await self._wait(until - now)
+        return False
 
     async def _wait(self, delay_s: float | None) -> None:
         """Wait for news, or for ``delay_s`` seconds."""

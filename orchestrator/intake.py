@@ -27,6 +27,7 @@ class Intake:
         is_whole: The feed is the whole manifest: what it does not name has left it.
         record: Saves jobs; returns when they are durable.
         expect: Told before jobs are read from the ledger.
+        until_wanted: Returns when more jobs are wanted.
         on_jobs: Takes jobs of the manifest, whatever their state.
         on_under_way: Takes jobs that are, or may be, at the service already.
         on_dropped: Told when jobs that left the manifest were cancelled.
@@ -42,6 +43,7 @@ class Intake:
         is_whole: bool,
         record: Callable[[Sequence[Job]], Awaitable[None]],
         expect: Callable[[], None],
+        until_wanted: Callable[[], Awaitable[None]],
         on_jobs: Callable[[Sequence[Job]], None],
         on_under_way: Callable[[Job], None],
         on_dropped: Callable[[], Awaitable[None]],
@@ -53,6 +55,7 @@ class Intake:
         self._is_whole = is_whole
         self._record = record
         self._expect = expect
+        self._until_wanted = until_wanted
         self._on_jobs = on_jobs
         self._on_under_way = on_under_way
         self._on_dropped = on_dropped
@@ -85,6 +88,7 @@ class Intake:
         total = 0
         async with contextlib.aclosing(feed):
             async for specs in feed:
+                await self._until_wanted()
                 self._expect()
                 jobs = await self._add(specs)
                 total += len(jobs)

@@ -268,6 +268,7 @@ class Engine:
             is_whole=self._is_whole,
             record=self._record,
             expect=self._dispatcher.expect,
+            until_wanted=self._dispatcher.until_wanted,
             on_jobs=self._sort_in,
             on_under_way=self._take_up,
             on_dropped=self._catch_up,

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from orchestrator.settings import EngineSettings
 
 
+_GATHER_S = 0.003  # how long an answer waits for others that are due, to be recorded with them
 _STALE_INTENT_S = 60.0
 """A job leaves within seconds of its record. If the wall clock says otherwise it was set, or corrected, in between: then the record names
 a wrong time, and a job whose answer is lost would be looked for in the wrong hours, not found, and paid for twice."""
@@ -225,6 +226,8 @@ class Submitter:
         """Record answers, all that there are at a time, and pass the jobs on."""
         while True:
             await self._answered.wait()
+            if self._unanswered and len(self._answers) < self._settings.connections // 2:
+                await self._clock.sleep(_GATHER_S)
             self._answered.clear()
             batch, self._answers = self._answers, []
             await self._settle_batch(batch)
@@ -241,7 +244,10 @@ class Submitter:
         self._answers.extend(answers)
         self._unanswered -= len(answers)
         self._answered.set()
-        self._on_room()
+        # Not for each one: who waits for the first free connection gathers others for a while, and half of them are enough.
+        busy, half = self._unanswered, self._settings.connections // 2
+        if busy <= half or busy >= self._settings.connections - 1:
+            self._on_room()
 
     async def _settle_batch(self, batch: list[tuple[Job, Answer]]) -> None:
         now = self._clock.now()

@@ -133,7 +133,7 @@ class SqlLedger:
             return
         saved = list(jobs)
         snapshots = [snapshot(job) for job in saved]
-        await self._writer.submit(lambda session: session.put(saved, snapshots), writes=True)
+        await self._writer.submit(lambda session: session.put(saved, snapshots), writes=True, rows=len(saved))
 
     # --- questions
 

@@ -11,46 +11,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from orchestrator.states import JobState
+from orchestrator.followed import Followed, Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.model import Job, Place
+    from orchestrator.followed import AtPlace
+    from orchestrator.model import Job
     from orchestrator.settings import EngineSettings
+
+__all__ = ["Followed", "PollPlan", "Round", "Tracked"]
 
 _FIRST_GUESS_S = 2.0  # run time of a job before any was seen; grows with the age of the oldest one
 _LEARN = 0.1  # weight of a new observation: the last ten or twenty jobs count
-
-
-@dataclass(slots=True, eq=False)
-class Tracked:
-    """A job that is followed. Instants are monotonic.
-
-    Attributes:
-        job: The job.
-        since: When it was taken.
-        looked_at: When it was looked at last; ``since`` if never; minus infinity if it may have ended long ago.
-        hinted_at: When somebody said that it has ended, or None.
-        missed: Queries in a row that did not know it.
-        missed_since: Since when.
-        is_from_before: It was at the service before it was taken, nobody knows for how long.
-    """
-
-    job: Job
-    since: float
-    looked_at: float
-    hinted_at: float | None = None
-    missed: int = 0
-    missed_since: float = 0.0
-    is_from_before: bool = False
-
-    @property
-    def is_running(self) -> bool:
-        """It was seen running."""
-        return self.job.state is JobState.RUNNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,42 +69,54 @@ class PollPlan:
         """A query goes out."""
         self._asked_at = now
 
-    def decide(self, jobs: Iterable[Tracked], now: float) -> Round:
-        """Whether to ask now, and about which of ``jobs`` (those that no query is under way for, in the order in which they were taken)."""
-        places: dict[Place, list[Tracked]] = {}
-        for tracked in jobs:
-            places.setdefault(tracked.job.spec.media.place, []).append(tracked)
+    def decide(self, jobs: Followed | Iterable[Tracked], now: float) -> Round:
+        """Whether to ask now, and about which of ``jobs`` (but for those that a query is under way for)."""
+        followed = jobs if isinstance(jobs, Followed) else Followed(jobs)
         again_in_s: float | None = None
-        for followed in places.values():
-            run_s = self._expected_run_s(followed, now)
-            batch = self._candidates(followed, run_s, now)
+        for place in followed.places():
+            run_s = self._expected_run_s(place, now)
+            batch = self._candidates(place, run_s, now)
             if self._is_worth(batch, run_s, now):
                 return Round(tuple(tracked for _, tracked in batch))
             step_s = max(min(run_s / 20, 5.0), self._settings.poll_min_s / 4)
             again_in_s = step_s if again_in_s is None else min(again_in_s, step_s)
         return Round(again_in_s=again_in_s)
 
-    def _expected_run_s(self, followed: list[Tracked], now: float) -> float:
+    def _expected_run_s(self, place: AtPlace, now: float) -> float:
         if self._run_s is not None:
             return self._run_s
         # Half of the age of the oldest one: so the looks at a job of unknown length come at growing distances.
-        return max(_FIRST_GUESS_S, (now - min(tracked.since for tracked in followed)) / 2)
+        oldest = place.first()
+        return max(_FIRST_GUESS_S, (now - oldest.since) / 2 if oldest is not None else 0.0)
 
-    def _candidates(self, followed: list[Tracked], run_s: float, now: float) -> list[tuple[float, Tracked]]:
+    def _candidates(self, place: AtPlace, run_s: float, now: float) -> list[tuple[float, Tracked]]:
         """The ten jobs that have most probably ended, with their chances."""
         size = self._settings.query_size
-        begun = [one for one in followed if one.is_running or one.hinted_at is not None or one.looked_at == -math.inf]
-        rated = [(self._chance(tracked, run_s, now), tracked) for tracked in begun]
-        # As many waiting jobs can have begun as others have ended: those that the last answer told of, and those that have since.
-        freed = self._freed + math.ceil(sum(chance for chance, _ in rated)) if begun else size
-        known = set(map(id, begun))
-        waiting = [tracked for tracked in followed if id(tracked) not in known]
-        waiting.sort(key=lambda tracked: -tracked.job.spec.level)  # stable: the older first
-        rated += [(self._chance(tracked, run_s, now), tracked) for tracked in waiting[: min(freed, size)]]
         soonest = now - self._settings.poll_min_s
-        rated = [pair for pair in rated if pair[1].looked_at <= soonest]
-        rated.sort(key=lambda pair: -pair[0])
+        begun = list(islice((tracked for tracked in place.ended.free() if tracked.looked_at <= soonest), size))
+        begun += _longest_unseen(place, soonest, size)
+        begun.sort(key=attrgetter("number"))
+        waiting = islice(place.waiting(), self._may_have_begun(place, run_s, now))
+        asked = [*begun, *(tracked for tracked in waiting if tracked.looked_at <= soonest)]
+        rated = [(self._chance(tracked, run_s, now), tracked) for tracked in asked]
+        rated.sort(key=lambda pair: -pair[0])  # stable: of those with the same chance the older first
         return rated[:size]
+
+    def _may_have_begun(self, place: AtPlace, run_s: float, now: float) -> int:
+        """How many waiting jobs can have begun, up to those of a query.
+
+        As many as others have ended: those that the last answer told of, and those that probably have since.
+        """
+        size = self._settings.query_size
+        if next(place.waiting(), None) is None:
+            return 0
+        ended, is_any = 0.0, False
+        for tracked in chain(place.ended.free(), place.running.free()):
+            is_any = True
+            ended += self._chance(tracked, run_s, now)
+            if self._freed + math.ceil(ended) >= size:  # soon reached: the best chances come first
+                return size
+        return min(self._freed + math.ceil(ended), size) if is_any else size
 
     def _chance(self, tracked: Tracked, run_s: float, now: float) -> float:
         """The chance that the job has ended since it was looked at: run times are taken as exponential, which forgets nothing it needs."""
@@ -155,3 +144,13 @@ class PollPlan:
         if settings.has_callbacks:
             longest_s = min(longest_s * settings.callback_patience, settings.callback_max_s)
         return now - max(self._asked_at, batch[0][1].looked_at) >= longest_s
+
+
+def _longest_unseen(place: AtPlace, soonest: float, size: int) -> list[Tracked]:
+    """Of the running jobs those that were not looked at for longest, and not since ``soonest``: ``size``, and those just like the last."""
+    found: list[Tracked] = []
+    for tracked in place.running.free():
+        if tracked.looked_at > soonest or (len(found) >= size and tracked.looked_at > found[-1].looked_at):
+            break
+        found.append(tracked)
+    return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import NotFound, OrchestratorError, Throttled
 from orchestrator.events import JobMoved, JobRetried, Noticed
 from orchestrator.model import LOST_BY_SERVICE
-from orchestrator.poll import PollPlan, Round, Tracked
+from orchestrator.poll import Followed, PollPlan, Round, Tracked
 from orchestrator.remote import QueryReply, RemoteJob, RemoteState
 from orchestrator.retry import backoff_s, decide
 from orchestrator.states import JobState, Step
@@ -67,7 +67,7 @@ class Tracker:
         self._on_fatal = on_fatal
         self._plan = PollPlan(parts.settings)
         self._jobs: dict[str, Tracked] = {}  # by remote id
-        self._asked: set[str] = set()  # remote ids in a query that is under way
+        self._followed = Followed()  # the same, in the orders that decide
         self._early_hints: dict[str, float] = {}
         self._failures = 0
         self._silent_until = 0.0
@@ -84,7 +84,10 @@ class Tracker:
         now = self._clock.monotonic()
         early = self._early_hints.pop(job.job_id, None)
         looked_at = float("-inf") if at_once else now
-        self._jobs[job.job_id] = Tracked(job, now, looked_at, hinted_at=early, is_from_before=at_once)
+        if (before := self._jobs.get(job.job_id)) is not None:
+            self._drop(before)
+        tracked = self._jobs[job.job_id] = Tracked(job, now, looked_at, hinted_at=early, is_from_before=at_once)
+        self._followed.add(tracked)
         # A job that was accepted just now has not ended: it is seen with the next look. To look at all for each one would cost far more
         # than sending it.
         if at_once or early is not None or len(self._jobs) == 1:
@@ -95,7 +98,9 @@ class Tracker:
         now = self._clock.monotonic()
         tracked = self._jobs.get(job_id)
         if tracked is not None:
-            tracked.hinted_at = tracked.hinted_at or now
+            if tracked.hinted_at is None:
+                tracked.hinted_at = now
+                self._followed.refile(tracked)
             self._wake.set()
         else:
             self._early_hints[job_id] = now
@@ -115,13 +120,13 @@ class Tracker:
                     slots.release()
                     continue
                 self._plan.asked(self._clock.monotonic())
-                self._asked.update(tracked.job.job_id for tracked in batch)
+                for tracked in batch:
+                    tracked.is_asked = True
                 task = queries.create_task(self._query(batch))
                 task.add_done_callback(lambda _: slots.release())
 
     def _decide(self) -> Round:
-        free = (tracked for key, tracked in self._jobs.items() if key not in self._asked)
-        return self._plan.decide(free, self._clock.monotonic())
+        return self._plan.decide(self._followed, self._clock.monotonic())
 
     async def _until_worth_asking(self) -> None:
         while True:
@@ -151,7 +156,8 @@ class Tracker:
             await self._take(batch, reply, asked_at)
         finally:
             # Only now: two answers about one job at a time would race each other to the ledger.
-            self._asked.difference_update(ids)
+            for tracked in batch:
+                tracked.is_asked = False
             self._wake.set()
 
     def _back_off(self, error: OrchestratorError) -> None:
@@ -185,6 +191,7 @@ class Tracker:
             tracked.looked_at = self._clock.monotonic()
             if tracked.hinted_at is not None and tracked.hinted_at <= asked_at:
                 tracked.hinted_at = None
+            self._followed.refile(tracked)
             if job.state in (JobState.FAILED, JobState.CANCELLED, JobState.UNFINISHED):
                 self._drop(tracked)
                 hand_on.append(lambda job=job: self._on_ended(job))  # type: ignore[misc]
@@ -288,4 +295,4 @@ class Tracker:
         job.finished_at = None
 
     def _drop(self, tracked: Tracked) -> None:
-        self._jobs.pop(tracked.job.job_id, None)
+        self._followed.remove(self._jobs.pop(tracked.job.job_id, tracked))

@@ -1,0 +1,145 @@
+"""Jobs that are followed are kept so that a decision needs to look at a few of them only; it is the same as if it looked at all."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+from timeit import repeat
+
+import pytest
+
+from orchestrator.poll import Followed, PollPlan, Round, Tracked
+from orchestrator.settings import EngineSettings
+from orchestrator.states import JobState
+from orchestrator.testing.builders import make_job, make_spec
+
+
+class Searching(PollPlan):
+    """The same decision by looking at every job, sorting all of them: slow, and easy to believe."""
+
+    def search(self, jobs: list[Tracked], now: float) -> Round:
+        """See ``PollPlan.decide``."""
+        places: dict[object, list[Tracked]] = {}
+        for tracked in jobs:
+            places.setdefault(tracked.job.spec.media.place, []).append(tracked)
+        steps = []
+        for there in places.values():
+            run_s = self._run_s if self._run_s is not None else max(2.0, (now - min(one.since for one in there)) / 2)
+            batch = self._best(there, run_s, now)
+            if self._is_worth(batch, run_s, now):
+                return Round(tuple(one for _, one in batch))
+            steps.append(max(min(run_s / 20, 5.0), self._settings.poll_min_s / 4))
+        return Round(again_in_s=min(steps, default=None))
+
+    def _best(self, there: list[Tracked], run_s: float, now: float) -> list[tuple[float, Tracked]]:
+        size = self._settings.query_size
+        begun = [one for one in there if one.is_running or one.hinted_at is not None or one.looked_at == -math.inf]
+        rated = [(self._chance(one, run_s, now), one) for one in begun]
+        freed = self._freed + math.ceil(sum(chance for chance, _ in rated)) if begun else size
+        waiting = [one for one in there if one not in begun]
+        waiting.sort(key=lambda one: -one.job.spec.level)
+        rated += [(self._chance(one, run_s, now), one) for one in waiting[: min(freed, size)]]
+        rated = [pair for pair in rated if pair[1].looked_at <= now - self._settings.poll_min_s]
+        rated.sort(key=lambda pair: -pair[0])
+        return rated[:size]
+
+
+class Story:
+    """A tracker's day, played at random: the same things happen to a plan that searches and to jobs that are kept in order."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.plan = Searching(EngineSettings(has_callbacks=self.random.random() < 0.3))
+        self.followed = Followed()
+        self.jobs: list[Tracked] = []
+        self.now = 1000.0
+
+    def put(self) -> None:
+        """A job is accepted, or comes from an earlier visit."""
+        number = len(self.jobs)
+        spec = make_spec(self.random.randrange(10_000), level=self.random.choice((0, 0, 1, 2)))
+        spec = replace(spec, media=replace(spec.media, bucket=self.random.choice(("a-1250000000", "a-1250000000", "b-1250000000"))))
+        looked_at = self.random.choice((self.now, self.now, -math.inf))
+        tracked = Tracked(make_job(number, state=JobState.SUBMITTED, spec=spec), self.now, looked_at)
+        self.jobs.append(tracked)
+        self.followed.add(tracked)
+
+    def look(self) -> None:
+        """What was decided is asked about, and answered; or one of those that were asked about comes back as it was."""
+        free = [one for one in self.jobs if not one.is_asked]
+        batch = self.plan.decide(self.followed, self.now).batch or tuple(self.random.sample(free, min(3, len(free))))
+        self.plan.asked(self.now)
+        ended = [self.random.uniform(0, 5) for _ in range(self.random.randrange(3))]
+        self.plan.freed(ended, self.now)
+        for tracked in batch:
+            state = self.random.choice((JobState.SUBMITTED, JobState.RUNNING, JobState.RUNNING, None))
+            if state is None:
+                self.drop(tracked)
+                continue
+            tracked.job = make_job(tracked.job.id, state=state, spec=tracked.job.spec)
+            tracked.looked_at, tracked.hinted_at = self.now, None
+            self.followed.refile(tracked)
+
+    def drop(self, tracked: Tracked) -> None:
+        """A job ended; sometimes it told how long it took."""
+        self.jobs.remove(tracked)
+        self.followed.remove(tracked)
+        if self.random.random() < 0.5:
+            self.plan.learn(make_job(1, started_at=1000.0, finished_at=1000.0 + self.random.uniform(1, 100)))
+
+    def hint(self) -> None:
+        """Somebody says that a job has ended."""
+        if self.jobs:
+            tracked = self.random.choice(self.jobs)
+            tracked.hinted_at = self.now
+            self.followed.refile(tracked)
+
+    def ask(self) -> None:
+        """A query goes out, or fails."""
+        for tracked in self.random.sample(self.jobs, min(4, len(self.jobs))):
+            tracked.is_asked = not tracked.is_asked
+
+    def go_on(self) -> None:
+        """Something happens."""
+        self.random.choice((self.put, self.put, self.put, self.look, self.hint, self.ask))()
+        self.now += self.random.choice((0.0, 0.01, 0.5, 1.0, 3.0))
+
+    def check(self) -> None:
+        """Both decide the same."""
+        found = self.plan.decide(self.followed, self.now)
+        expected = self.plan.search([one for one in self.jobs if not one.is_asked], self.now)
+
+        assert (found.batch, found.again_in_s) == (expected.batch, expected.again_in_s)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_decision_is_that_of_looking_at_every_job(seed: int) -> None:
+    story = Story(seed)
+    for _ in range(250):
+        story.go_on()
+        story.check()
+
+
+def test_a_job_that_was_let_go_stays_away_even_if_something_is_heard_of_it() -> None:
+    followed = Followed()
+    tracked = Tracked(make_job(1, state=JobState.RUNNING), 0.0, 0.0)
+    followed.add(tracked)
+    followed.remove(tracked)
+
+    followed.refile(tracked)
+    followed.remove(tracked)
+
+    assert followed.places() == []
+
+
+def test_a_decision_about_thousands_of_jobs_costs_about_as_much_as_one_about_a_hundred() -> None:
+    plan = PollPlan(EngineSettings())
+    plan.learn(make_job(1, started_at=1000.0, finished_at=1040.0))
+
+    def cost_of(count: int) -> float:
+        jobs = [Tracked(make_job(n, state=JobState.RUNNING if n % 2 else JobState.SUBMITTED), 0.0, n * 10.0 / count) for n in range(count)]
+        followed = Followed(jobs)
+        return min(repeat(lambda: plan.decide(followed, 12.0), number=20, repeat=5))
+
+    assert cost_of(10_000) < 20 * cost_of(100), "a hundred times the jobs"

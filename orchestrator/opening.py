@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
     """Where the ledger of a manifest lies: ``.orchestrator/<name>.db`` beside it, unless said otherwise."""
-    return ledger or str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
+    return ledger if ledger is not None else str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
 
 
 def service_name(manifest: Manifest, ledger: str) -> str:

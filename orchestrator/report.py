@@ -135,6 +135,10 @@ class ReportFile:
             ReportError: If the path holds something that is not a report, or cannot be written.
         """
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise ReportError(
+                    f"{self.path} is a folder, a device or a pipe. Name a file with --report, for example --report run.jsonl."
+                )
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._written, self._bytes = await self._keep_sound_rows()
             self._file = self.path.open("ab", buffering=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -13,10 +14,22 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Entry point of the ``orchestrator`` command."""
+    _fill_closed_streams()
     try:
         _main()
     finally:
         _let_go_of_streams()
+
+
+def _fill_closed_streams() -> None:
+    """Open nothing in place of standard streams that the caller closed: else the next file or socket would become one of them."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the process lives
 
 
 def _let_go_of_streams() -> None:
@@ -38,6 +51,12 @@ def _main() -> NoReturn:
     except OrchestratorError as error:
         complain(told(error))
         raise SystemExit(of_error(error)) from None
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            complain(told(InternalDefect(error)))
+            raise SystemExit(ExitCode.UNFINISHED) from None
+        complain(f"Nothing more can be written: {error.strerror}. Make room, and run again.")
+        raise SystemExit(ExitCode.LEDGER) from None
     except KeyboardInterrupt:
         complain("interrupted")
         raise SystemExit(ExitCode.INTERRUPTED) from None

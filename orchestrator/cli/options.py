@@ -26,6 +26,17 @@ def _known_service(given: str | None) -> str | None:
     return given
 
 
+def _named(parameter: typer.CallbackParam, given: str | None) -> str | None:
+    """A file name of the command line: an empty one comes from a variable that is not set, and must not mean something else.
+
+    Raises:
+        ConfigError: If it is empty.
+    """
+    if given == "":
+        raise ConfigError(f"--{parameter.name}: it names no file. Write its name, or leave the option away.")
+    return given
+
+
 ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="The manifest (YAML).", show_default=False)]
 ServiceOption = Annotated[
     str | None,
@@ -39,7 +50,17 @@ ServiceOption = Annotated[
 ]
 LedgerOption = Annotated[
     str | None,
-    typer.Option("--ledger", metavar="URL", help="Ledger file, instead of .orchestrator/NAME.db beside the manifest.", show_default=False),
+    typer.Option(
+        "--ledger",
+        metavar="URL",
+        help="Ledger file, instead of .orchestrator/NAME.db beside the manifest.",
+        show_default=False,
+        callback=_named,
+    ),
+]
+ReportOption = Annotated[
+    str | None,
+    typer.Option("--report", metavar="FILE", help="Report file, instead of the manifest's.", show_default=False, callback=_named),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="K=V", help="Value of a manifest's parameter; may be repeated.", show_default=False)

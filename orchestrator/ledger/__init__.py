@@ -63,9 +63,13 @@ def _behind_links(path: Path) -> Path:
     """The file that a path leads to: one ledger has one lock, by whatever name it is opened.
 
     Raises:
-        ConfigError: If its symbolic links lead nowhere.
+        ConfigError: If its symbolic links lead nowhere, or to something that cannot hold a ledger.
     """
     try:
-        return path.resolve()
+        file = path.resolve()
+        is_odd = file.exists() and not file.is_file() and not file.is_dir()
     except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 tell a loop of links by the second
         raise ConfigError(f"The ledger {path} cannot be found: {error}. Mend its symbolic links, or name another file.") from error
+    if is_odd:
+        raise ConfigError(f"The ledger {path} is a device or a pipe. Name a file, for example --ledger nightly.db.")
+    return file

@@ -237,6 +237,33 @@ def test_2_jobs_that_contradict_each_other_in_a_list_leave_a_run_that_does_not_c
     assert (done.json()["complete"], here.summary()["complete"]) == (False, False)
 
 
+@pytest.mark.parametrize("option", ["--ledger", "--report"])
+def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(here: Playground, option: str) -> None:
+    here.write("in/a.mp3")
+
+    done = here.run(option, "")
+
+    assert done.code == 2
+    assert f"{option}: it names no file" in done.err
+    assert not (here.folder / ".orchestrator").exists()
+
+
+def test_a_ledger_or_report_that_is_no_file_is_refused_before_anything_is_sent(here: Playground, service: RunningService) -> None:
+    os.mkfifo(here.folder / "pipe")
+    here.write("in/a.mp3")
+
+    for option, name, code in (
+        ("--ledger", "pipe", 2),
+        ("--ledger", "/dev/null", 2),
+        ("--report", "pipe", 4),
+        ("--report", "/dev/null", 4),
+    ):
+        done = here.run(option, name)
+        assert done.code == code, (option, name)
+        assert "a pipe" in done.err
+    assert service.jobs() == []
+
+
 # --- 6: budgets and deadlines
 
 

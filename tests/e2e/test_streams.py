@@ -63,6 +63,31 @@ def test_a_quiet_run_still_says_what_stops_it(here: Playground) -> None:
     assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_closed_change_nothing_but_what_is_seen(here: Playground, service: RunningService, closed: str) -> None:
+    """A daemon may start it so; the next socket would take the place of a closed stream."""
+    here.write("in/a.mp3")
+    prefix = ["bash", "-c", f'"$@" {closed}', "sh"]
+
+    assert here.run(prefix=prefix).code == 0
+    assert here.summary()["jobs"]["succeeded"] == 1
+    for arguments in (("plan", "album.yaml"), ("status", "album.yaml", "--json"), ("--help",)):
+        done = here.do(*arguments, prefix=prefix)
+        assert (done.code, done.err) == (0, ""), arguments
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("schema", "report"), ("plan", "album.yaml")])
+def test_help_and_data_that_no_disk_takes_are_one_line_of_complaint(here: Playground, arguments: tuple[str, ...]) -> None:
+    here.write("in/a.mp3")
+
+    done = here.do(*arguments, prefix=["bash", "-c", '"$@" > /dev/full', "sh"])
+
+    assert done.code == 4
+    assert len(done.err.splitlines()) == 1
+    assert "No space left on device" in done.err
+
+
 @pytest.mark.parametrize("arguments", [("schema", "manifest"), ("plan", "album.yaml"), ("plan", "album.yaml", "--json")])
 def test_a_reader_who_leaves_early_is_no_error(here: Playground, arguments: tuple[str, ...]) -> None:
     here.write("in/a.mp3")

@@ -33,6 +33,8 @@ class _JumpingSelector(selectors.DefaultSelector):
     loop: VirtualTimeLoop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout == 0 and len(self.get_map()) <= 1:
+            return []  # only the loop's own wake-up pipe, and that is looked at when nothing else is to be done
         ready = super().select(0)
         if ready or timeout == 0:
             return ready

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from orchestrator.cloud.endpoint import Endpoint
 from orchestrator.cloud.signer import Signed, Signer
-from orchestrator.errors import ApiAnswer, ApiError, ClockSkewed, CredentialsExpired
+from orchestrator.errors import ApiAnswer, ApiError, AuthRejected, ClockSkewed, ConnectFailed, CredentialsExpired, Throttled
 from orchestrator.protocol.signature import Credentials
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tests.simulation.watch import Watch
 
 _TOLERANCE_S = 900.0  # the vendor refuses requests whose clock is off by more than a quarter of an hour
+
+_PROOFS_OF_ABSENCE = (ConnectFailed, Throttled, ClockSkewed, CredentialsExpired, AuthRejected)
+"""Answers that are no attempt: they say that no job was made, and that it may be sent again."""
 
 
 class Keys:
@@ -81,9 +84,17 @@ class Client:
         self.watch.choose(spec)
         with self.watch.on_the_wire("submit"):
             signed = self._sign()
-            await self.departures.turn()
-            await self._enter("submit", signed)
-            return await self._service.submit(spec)
+            try:
+                await self.departures.turn()
+                await self._enter("submit", signed)
+                reply = await self._service.submit(spec)
+            except _PROOFS_OF_ABSENCE:
+                raise
+            except BaseException:  # also a process that dies now
+                self.watch.reached[spec.key] += 1
+                raise
+            self.watch.reached[spec.key] += 1
+            return reply
 
     async def query(self, place: Place, job_ids: Sequence[str]) -> QueryReply:
         """See ``ports.JobService``."""

@@ -47,6 +47,9 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
     if ended_well:
         assert ended_well[0].state is RemoteState.SUCCEEDED, f"{key} is left {ended_well[0].state} at the service"
         assert (state, record.job_id) == (JobState.SUCCEEDED, ended_well[0].job_id), f"{key} is {state}"
+    if world.nights == 1:
+        _check_attempts(world, record, made)
+    if ended_well:
         return
     may_be = {JobState.FAILED, JobState.REJECTED}
     if key in world.removed:
@@ -57,6 +60,15 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
         assert all(job.code == "InternalError" for job in sorted(made, key=lambda job: job.accepted_at)[:-1])
     if state is JobState.REJECTED:
         assert key in world.service.rejected
+
+
+def _check_attempts(world: World, record: Job, made: list[FakeJob]) -> None:
+    """An attempt is a POST that may have reached the service; who gives up has made all that are allowed."""
+    key, reached = record.spec.key, world.reached[record.spec.key]
+    assert reached <= record.attempts <= reached + world.deaths, f"{key} counts {record.attempts} attempts, and made {reached}"
+    has_failed_for_good = bool(made) and made[-1].code not in ("", "InternalError")
+    if record.state is JobState.FAILED and not has_failed_for_good:
+        assert record.attempts == world.settings.attempts, f"{key} was given up after {record.attempts} attempts"
 
 
 def _check_report(world: World, result: RunResult) -> None:

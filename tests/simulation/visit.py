@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.run import RunResult
     from tests.simulation.world import World
 
+_TIMED = (Ending.SIGNAL, Ending.ABORT, Ending.DEADLINE, Ending.WINDOW)
 _DEAD = (Ending.CRASH, Ending.POWER_CUT)
 _EXIT = {
     Ending.SIGNAL: ("signal", ExitCode.INTERRUPTED),
@@ -276,8 +277,9 @@ class Visit:
         else:
             assert result.stopped is not None
             assert (result.stopped.kind, of_result(result)) == _EXIT[self.fate.ending], (result.stopped, result.error)
-        if self.fate.ending is Ending.DEADLINE:
-            self._check_deadline()
+        is_told_by_wall_clock = self.fate.ending is Ending.WINDOW
+        if self.fate.ending in _TIMED and (self.fate.has_steady_clock or not is_told_by_wall_clock):
+            self._check_end()
         if self.fate.ending is Ending.COST:
             self._check_cost()
 
@@ -287,8 +289,8 @@ class Visit:
         assert not is_twice or not self.fate.has_steady_clock
         return is_twice
 
-    def _check_deadline(self) -> None:
-        """It may wait for what is in doubt, no longer."""
+    def _check_end(self) -> None:
+        """It waits for answers, and for what is in doubt, no longer."""
         settings, weather = self.world.settings, self.world.weather
         grace_s = settings.settle_s + 2 * (settings.reply_timeout_s + 2 * weather.latency_s) + 60.0 + 2.0
         assert self._loop.time() - self._began_at <= self.fate.at_s + grace_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,8 @@ class Watch:
         self.stopped_at: float | None = None
         self.named: set[JobKey] = set()
         """Keys that the feed has named so far, in this visit, and that the engine knows to be in the ledger."""
+        self.reached: Counter[JobKey] = Counter()
+        """POSTs that may have reached the service, by key."""
         self.sent: set[JobKey] = set()
         """Keys that were sent in this visit."""
 

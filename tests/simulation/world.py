@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,10 @@ class World:
         """By number of a run, the keys that its visits named."""
         self.removed: set[JobKey] = set()
         """Keys that were not in the manifest of some visit that knew of them."""
+        self.reached: Counter[JobKey] = Counter()
+        """POSTs that may have reached the service, by key."""
+        self.deaths = 0
+        """Visits that did not end in order: what they had recorded as about to be sent counts as sent."""
         self.run_of_send: dict[JobKey, int] = {}
         """Number of the run that sent a key last."""
 
@@ -78,6 +82,8 @@ class World:
         self.visits.append(Visit(self, len(self.visits) + 1, fate, retry))
         before = self.store.visit
         result = self.visits[-1].carry_out()
+        self.deaths += result is None
+        self.reached += self.visits[-1].watch.reached
         if self.store.visit > before:
             self._note_what_was_named()
         return result

@@ -87,7 +87,7 @@ class SqliteStore:
         return conn
 
     def _connect_reader(self) -> sqlite3.Connection:
-        if not self.path.exists():
+        if not self.path.exists() or not self.path.stat().st_size:  # a full disk, or a crash, left it before there was anything in it
             return sqlite3.connect(":memory:", isolation_level=None)
         uri = self.path.absolute().as_uri()
         conn = sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)

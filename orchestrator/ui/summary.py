@@ -28,7 +28,7 @@ def summary_text(summary: dict[str, Any]) -> str:
         if jobs.get(state) or state == "succeeded":
             note = _NOTES.get(state, "")
             lines.append(f"  {state.replace('_', ' '):<11}{jobs.get(state, 0):>9,}  {note}".rstrip())
-    if not jobs["total"]:
+    if not jobs["total"] and summary["complete"]:
         lines.append("  nothing to do: the sources are empty, or no object was selected")
     made = ", ".join(f"{number:,} {name}" for name, number in calls.items())
     lines.append(f"calls: {made}")

@@ -197,9 +197,10 @@ def test_the_summary_leaves_out_what_there_is_none_of_but_never_the_successes() 
 def test_a_run_that_found_nothing_says_so() -> None:
     jobs = {"total": 0, **{state.value: 0 for state in JobState}}
 
-    text = summary_text({"run": "r", "jobs": jobs, "calls": {"submits": 0}, "elapsed_s": 0, "report": "r.jsonl"})
+    summary = {"run": "r", "jobs": jobs, "calls": {"submits": 0}, "elapsed_s": 0, "report": "r.jsonl"}
 
-    assert "nothing to do" in text
+    assert "nothing to do" in summary_text({**summary, "complete": True})
+    assert "nothing to do" not in summary_text({**summary, "complete": False}), "an error kept it from being read"
 
 
 def test_a_job_that_waits_for_no_time_worth_telling_waits_until_soon() -> None:

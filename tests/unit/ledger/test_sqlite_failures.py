@@ -260,6 +260,17 @@ async def test_a_missing_ledger_reads_as_an_empty_one_and_is_not_made(path: Path
     assert names(path.parent) == []
 
 
+async def test_a_file_with_nothing_in_it_reads_as_an_empty_ledger_and_stays_as_it_is(empty: Path) -> None:
+    """A full disk leaves one."""
+    reader = open_ledger(empty, read_only=True)
+    try:
+        assert await reader.last_run() is None
+    finally:
+        await reader.close()
+
+    assert empty.stat().st_size == 0
+
+
 async def test_a_reader_sees_what_the_writer_committed_meanwhile(path: Path, ledger: Ledger) -> None:
     reader = open_ledger(path, read_only=True)
     run = await ledger.begin_run("n", T0, "r")

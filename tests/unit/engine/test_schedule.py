@@ -6,14 +6,16 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from orchestrator.schedule import LaneKey, ReadyQueue, lane_of
 from orchestrator.testing.builders import make_job, make_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.model import Job
 
 NEVER = 10**9  # pops until a level ages: not in these tests
@@ -109,6 +111,9 @@ class Queue(RuleBasedStateMachine):
         self.is_strict = age_after == NEVER
         self.held: dict[int, Job] = {}
         self.number = 0
+        self.ahead: Counter[tuple[LaneKey, str]] = Counter()  # pops of each other group of its level while a lane waited
+        self.passed: Counter[int] = Counter()  # pops of higher levels while one waited
+        self.most_passed = 4 * age_after + 2  # level 0 waits for level 2 (3 lifts), or for a level 1 that has itself aged (4)
 
     @rule(level=st.integers(0, 2), group=st.sampled_from(["a", "b", "c"]), seq=st.integers(0, 50))
     def push(self, level: int, group: str, seq: int) -> None:
@@ -125,6 +130,22 @@ class Queue(RuleBasedStateMachine):
         assert all((popped.seq, popped.id) < (one.seq, one.id) for one in same_lane)
         if self.is_strict:
             assert all(one.spec.level <= popped.spec.level for one in self.held.values())
+        self.note_who_waits(lane_of(popped))
+
+    def note_who_waits(self, popped: LaneKey) -> None:
+        waiting = {lane_of(one) for one in self.held.values()} - {popped}
+        for lane in {lane for lane, _ in self.ahead} - waiting:
+            self.ahead = Counter({pair: count for pair, count in self.ahead.items() if pair[0] != lane})
+        self.ahead.update((lane, popped.share) for lane in waiting if lane.level == popped.level)
+        levels = {lane.level for lane in waiting} - {popped.level}
+        self.passed = Counter({level: self.passed[level] + (level < popped.level) for level in levels})
+
+    @invariant()
+    def nobody_starves(self) -> None:
+        if hasattr(self, "queue"):
+            # Of groups that take turns one is ahead by one, and by one more if it came first by its name.
+            assert max(self.ahead.values(), default=0) <= 2, f"a group is shut out: {self.ahead}"
+            assert max(self.passed.values(), default=0) <= self.most_passed, f"a level starves: {self.passed}"
 
     @invariant()
     def it_holds_what_was_pushed_and_not_popped(self) -> None:
@@ -142,6 +163,37 @@ class Queue(RuleBasedStateMachine):
 
 TestQueue = Queue.TestCase
 TestQueue.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def _pop_lowest(queue: ReadyQueue) -> int:
+    return min(number for number, level in queue._levels.items() if level.order)
+
+
+def _pop_highest(queue: ReadyQueue) -> int:
+    return max(number for number, level in queue._levels.items() if level.order)
+
+
+def _forget_turns(queue: ReadyQueue, served: int) -> None:
+    for level in queue._levels.values():
+        level.turn = 0
+        for lane in level.lanes.values():
+            lane.served = 0
+        level.order = sorted((0, share) for _, share in level.order)
+        level.passed = 0 if served else level.passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "broken"), [("_best_level", _pop_lowest), ("_best_level", _pop_highest), ("_note_passed", _forget_turns)]
+)
+def test_a_queue_that_ignores_levels_ageing_or_shares_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, method: str, broken: Callable[..., object]
+) -> None:
+    """What can never fail proves nothing."""
+    monkeypatch.setattr(ReadyQueue, method, broken)
+    thorough = settings(max_examples=300, stateful_step_count=60, deadline=None, derandomize=True, phases=[Phase.generate])
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Queue, settings=thorough)
 
 
 @given(st.data())

@@ -1,0 +1,182 @@
+"""The life of one job against what the service may have of it: every event that can happen is a legal step, and no other step is."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from orchestrator import states
+from orchestrator.errors import LedgerMismatch
+from orchestrator.states import OPEN, TERMINAL, JobState, Step
+from orchestrator.testing.builders import make_job
+
+
+class Known(Enum):
+    """What orchestrator knows of the job at the service."""
+
+    NONE = "there is none"
+    SENT = "it was asked for, and the answer is not there yet"
+    UNCLEAR = "there may be one"
+    WAITS = "it waits"
+    RUNS = "it runs"
+    OVER = "it has ended, or is given up"
+
+
+class Life(RuleBasedStateMachine):
+    """One job. ``exists`` is the truth at the service, which orchestrator does not see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.job = make_job(1)
+        self.known = Known.NONE
+        self.exists = False
+        self.has_ended = False  # for this run, without a job at the service
+        self.has_id = False
+
+    def may(self) -> set[Step]:
+        """The events that can happen now; written from the design, without the table."""
+        if self.has_ended:
+            return {Step.RETRY} | ({Step.ADOPT} if self.job.state is JobState.UNFINISHED else set())
+        return {
+            Known.NONE: {Step.SEND, Step.CANCEL, Step.FAIL},
+            Known.SENT: {Step.NOT_SENT, Step.REFUSED, Step.REJECT, Step.LOSE_ANSWER, Step.ACCEPT},
+            Known.UNCLEAR: {Step.ADOPT, Step.PROVE_ABSENT},
+            Known.WAITS: {Step.START, Step.LOSE, Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP},
+            Known.RUNS: {Step.HOLD, Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP},
+            Known.OVER: set(),
+        }[self.known]
+
+    def go(self, step: Step, known: Known, *, has_ended: bool = False) -> None:
+        assert step in self.may()
+        self.job.step(step)
+        self.known, self.has_ended = known, has_ended
+
+    # --- sending
+
+    @precondition(lambda self: self.known is Known.NONE and not self.has_ended)
+    @rule(reaches=st.booleans())
+    def send(self, reaches: bool) -> None:
+        assert not self.exists, "it is sent although the service has it"
+        self.go(Step.SEND, Known.SENT)
+        self.exists = reaches
+
+    @precondition(lambda self: self.known is Known.SENT)
+    @rule(step=st.sampled_from([Step.NOT_SENT, Step.REFUSED, Step.REJECT]), is_heard=st.booleans())
+    def hear(self, step: Step, is_heard: bool) -> None:
+        if not is_heard:
+            self.go(Step.LOSE_ANSWER, Known.UNCLEAR)
+        elif self.exists:
+            self.go(Step.ACCEPT, Known.WAITS)
+            self.has_id = True
+        else:
+            self.go(step, Known.NONE, has_ended=step is Step.REJECT)
+
+    @precondition(lambda self: self.known is Known.UNCLEAR)
+    @rule()
+    def look(self) -> None:
+        if self.exists:
+            self.go(Step.ADOPT, Known.WAITS)
+            self.has_id = True
+        else:
+            self.go(Step.PROVE_ABSENT, Known.NONE)
+
+    # --- not sending
+
+    @precondition(lambda self: self.known is Known.NONE and not self.has_ended)
+    @rule(step=st.sampled_from([Step.CANCEL, Step.FAIL]))
+    def drop(self, step: Step) -> None:
+        self.go(step, Known.NONE, has_ended=True)
+
+    # --- following
+
+    @precondition(lambda self: self.known is Known.WAITS)
+    @rule()
+    def start(self) -> None:
+        self.go(Step.START, Known.RUNS)
+
+    @precondition(lambda self: self.known is Known.RUNS)
+    @rule()
+    def hold(self) -> None:
+        self.go(Step.HOLD, Known.WAITS)
+
+    @precondition(lambda self: self.known in (Known.WAITS, Known.RUNS))
+    @rule(step=st.sampled_from([Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP]))
+    def end(self, step: Step) -> None:
+        self.go(step, Known.OVER, has_ended=True)
+        if step is not Step.GIVE_UP:
+            self.exists = False
+
+    @precondition(lambda self: self.known is Known.WAITS)
+    @rule()
+    def find_it_lost(self) -> None:
+        self.go(Step.LOSE, Known.UNCLEAR)
+        self.has_id = False
+
+    # --- another run
+
+    @precondition(lambda self: self.has_ended)
+    @rule()
+    def ask_again(self) -> None:
+        if self.job.state is JobState.UNFINISHED:
+            self.go(Step.ADOPT, Known.WAITS)  # it has an id: it is looked at, never sent unseen
+        else:
+            self.go(Step.RETRY, Known.NONE)
+            self.has_id = False
+
+    # --- what must never be
+
+    @rule(step=st.sampled_from(sorted(Step)))
+    def try_what_cannot_happen(self, step: Step) -> None:
+        if step in self.may():
+            return
+        before = self.job.state
+        with pytest.raises(LedgerMismatch):
+            self.job.step(step)
+        assert self.job.state is before
+
+    @invariant()
+    def it_is_open_until_it_has_ended(self) -> None:
+        assert (self.job.state in TERMINAL) is self.has_ended
+        assert (self.job.state in OPEN) is not self.has_ended
+
+    @invariant()
+    def its_state_says_what_is_known(self) -> None:
+        expected = {
+            Known.NONE: {JobState.PLANNED},
+            Known.SENT: {JobState.SUBMITTING},
+            Known.UNCLEAR: {JobState.IN_DOUBT},
+            Known.WAITS: {JobState.SUBMITTED},
+            Known.RUNS: {JobState.RUNNING},
+        }
+        if not self.has_ended:
+            assert self.job.state in expected[self.known]
+            assert self.has_id is (self.known in (Known.WAITS, Known.RUNS))
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+BROKEN: list[tuple[JobState, Step, JobState | None]] = [
+    (JobState.IN_DOUBT, Step.SEND, JobState.SUBMITTING),
+    (JobState.IN_DOUBT, Step.FAIL, JobState.FAILED),
+    (JobState.SUBMITTING, Step.RETRY, JobState.PLANNED),
+    (JobState.REJECTED, Step.SEND, JobState.SUBMITTING),
+    (JobState.IN_DOUBT, Step.ADOPT, JobState.RUNNING),
+    (JobState.RUNNING, Step.HOLD, None),
+]
+
+
+@pytest.mark.parametrize(("before", "step", "then"), BROKEN)
+def test_a_table_with_one_wrong_line_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, before: JobState, step: Step, then: JobState | None
+) -> None:
+    """What can never fail proves nothing."""
+    table = {pair: after for pair, after in states._TABLE.items() if pair != (before, step)}
+    monkeypatch.setattr(states, "_TABLE", table if then is None else table | {(before, step): then})
+    thorough = settings(max_examples=400, stateful_step_count=50, deadline=None, derandomize=True, phases=[Phase.generate])
+    with pytest.raises((AssertionError, LedgerMismatch, pytest.fail.Exception)):
+        run_state_machine_as_test(Life, settings=thorough)

@@ -276,7 +276,7 @@ class Visit:
             assert of_result(result) is (ExitCode.JOBS_FAILED if failed else ExitCode.OK)
         else:
             assert result.stopped is not None
-            assert (result.stopped.kind, of_result(result)) == _EXIT[self.fate.ending], (result.stopped, result.error)
+            assert (result.stopped.kind, of_result(result)) == _EXIT.get(self.fate.ending), f"{result.stopped} {result.error!r}"
         is_told_by_wall_clock = self.fate.ending is Ending.WINDOW
         if self.fate.ending in _TIMED and (self.fate.has_steady_clock or not is_told_by_wall_clock):
             self._check_end()
@@ -293,7 +293,7 @@ class Visit:
         """It waits for answers, and for what is in doubt, no longer."""
         settings, weather = self.world.settings, self.world.weather
         grace_s = settings.settle_s + 2 * (settings.reply_timeout_s + 2 * weather.latency_s) + 60.0 + 2.0
-        assert self._loop.time() - self._began_at <= self.fate.at_s + grace_s
+        assert self._loop.time() - self._began_at <= self.fate.at_s + grace_s, "it went on after it was told to stop"
 
     def _check_cost(self) -> None:
         """What this visit sent, and did not fail, costs no more than it may."""

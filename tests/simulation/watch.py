@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec
 
 from orchestrator.remote import RemoteState
 from orchestrator.states import JobState
@@ -25,16 +26,34 @@ COMMIT_S = 0.2
 SLACK_S = 2 * COMMIT_S + 0.05
 """Longest time from the choice of a job to its departure."""
 
+_P = ParamSpec("_P")
 _S = JobState
 _REMOTE_ENDS = {_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.UNFINISHED, _S.PLANNED}
 _MAY_FOLLOW: dict[JobState, set[JobState]] = {
     _S.PLANNED: {_S.SUBMITTING, _S.CANCELLED},
     _S.SUBMITTING: {_S.SUBMITTED, _S.PLANNED, _S.REJECTED, _S.IN_DOUBT},
     _S.IN_DOUBT: {_S.SUBMITTED, _S.PLANNED, _S.FAILED},
-    _S.SUBMITTED: {_S.RUNNING} | _REMOTE_ENDS,
+    _S.SUBMITTED: {_S.RUNNING, _S.IN_DOUBT} | _REMOTE_ENDS,
     _S.RUNNING: {_S.SUBMITTED} | _REMOTE_ENDS,
 }
 """From one record of a job to the next; written from the design's text, not from the table in ``states``."""
+
+
+class BrokenError(BaseException):
+    """What must hold at every moment does not. The engine takes any other exception for an accident that it must survive."""
+
+
+def _unmistakable(check: Callable[_P, None]) -> Callable[_P, None]:
+    """Let a failed assertion pass through the engine unheard."""
+
+    @wraps(check)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            check(*args, **kwargs)
+        except AssertionError as error:
+            raise BrokenError(*error.args) from error
+
+    return checked
 
 
 class Watch:
@@ -88,6 +107,7 @@ class Watch:
         for job in jobs:
             self._note(self._store.jobs[job.spec.key])
 
+    @_unmistakable
     def saving(self, jobs: Sequence[Job]) -> None:
         """The engine asks the ledger to record these jobs."""
         for job in jobs:
@@ -127,6 +147,7 @@ class Watch:
 
     # --- the wire
 
+    @_unmistakable
     def choose(self, spec: JobSpec) -> None:
         """The engine hands a job to the client: it must be planned, recorded, asked for, and the best one."""
         key = spec.key
@@ -143,6 +164,7 @@ class Watch:
         self._turns.send(spec, now)
         self.sent.add(key)
 
+    @_unmistakable
     def depart(self, kind: str) -> None:
         """A request leaves: no more than the limit of its kind in any second."""
         if kind in self._left:
@@ -154,12 +176,16 @@ class Watch:
     def on_the_wire(self, kind: str) -> Iterator[None]:
         """A request is under way: no more at once than there may be, and never more jobs at the service."""
         self._open[kind] = self._open.get(kind, 0) + 1
-        assert self._open[kind] <= self._at_once.get(kind, math.inf), f"too many calls ({kind}) at once"
-        assert self._service.most_at_once <= self._settings.in_flight, "in_flight was passed"
+        self._check_bounds(kind)
         try:
             yield
         finally:
             self._open[kind] -= 1
+
+    @_unmistakable
+    def _check_bounds(self, kind: str) -> None:
+        assert self._open[kind] <= self._at_once.get(kind, math.inf), f"too many calls ({kind}) at once"
+        assert self._service.most_at_once <= self._settings.in_flight, "in_flight was passed"
 
 
 class WatchedLedger(MemoryLedger):

@@ -18,78 +18,33 @@ remote jobs running: the ledger is the truth, and running again goes on from it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.budget import Bounds, Budget
 from orchestrator.dispatch import Dispatcher
+from orchestrator.ending import Ending, first_of
 from orchestrator.errors import InternalDefect, Interruption, LedgerError, OrchestratorError, ProtocolError, ReportError
-from orchestrator.events import JobEnded, RunStarted, Stopping
+from orchestrator.events import JobEnded, RunStarted
 from orchestrator.intake import Intake
 from orchestrator.remote import JobFilter
 from orchestrator.report import Calls, ReportFile
+from orchestrator.result import RunResult
 from orchestrator.retry import Breaker
 from orchestrator.settle import Settler
-from orchestrator.states import OPEN, REMOTE, TERMINAL, JobState
+from orchestrator.states import REMOTE, TERMINAL, JobState
 from orchestrator.submit import Submitter
 from orchestrator.track import Tracker
 from orchestrator.verify import Verifier
 from orchestrator.watch import Pulse, watch_deadline, watch_window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 
     from orchestrator.model import Counts, Job, JobSpec, Place, Run
     from orchestrator.ports import Parts
     from orchestrator.watch import OpenHours
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a visit to a run ended.
-
-    Attributes:
-        run: The run.
-        counts: Its jobs by state.
-        calls: Requests made by this visit.
-        started_at: When this visit began.
-        ended_at: When it ended.
-        stopped: Why it stopped before all jobs had ended, or None.
-        error: What stopped it, if that was an error.
-        is_planned: The manifest was read to its end: every job of the run is known.
-        kept_back: Jobs that should be asked for again, but ended in this very run, and have their row in its report.
-        before: How the open run ended that was finished first, if there was one.
-    """
-
-    run: Run
-    counts: Counts
-    calls: Calls
-    started_at: float
-    ended_at: float
-    stopped: Interruption | None = None
-    error: OrchestratorError | None = None
-    is_planned: bool = True
-    kept_back: int = 0
-    before: RunResult | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        """Every job of the run is known, and has ended."""
-        return self.is_planned and not self.counts.of(*OPEN)
-
-    @property
-    def is_over(self) -> bool:
-        """The run is closed: it is complete, and no error stands in the way of its report."""
-        return self.is_complete and self.error is None
-
-    @property
-    def cut_short(self) -> Interruption | None:
-        """What stopped it before all was done, or None: a stop that came when nothing was left to do has stopped nothing."""
-        return None if self.is_complete and not self.kept_back else self.stopped
-
-
-_UNHURRIED = frozenset({"budget", "deadline", "window"})
 
 
 _SETTLE_GRACE_S = 60.0  # how long beyond the settle delay a run that stops waits for jobs in doubt
@@ -135,8 +90,6 @@ class Engine:
         self._deadline_s = deadline_s
         self._window = window
         self._is_whole = is_whole
-        self._stopped: Interruption | None = None
-        self._error: OrchestratorError | None = None
         self._planned_all = False
         self._ended_jobs = 0
         self._stuck = 0  # jobs in doubt that the service does not let us settle
@@ -144,22 +97,17 @@ class Engine:
         self._aside: dict[int, Job] = {}  # those of them that are planned again: they are sent only if the feed names them
         self._place: Place | None = None  # a bucket to ask about, when probing
         self._on_hint: Callable[[str], None] = lambda _: None
-        self._hurried = asyncio.Event()  # nobody wants to wait for what is in doubt
         self._changed = asyncio.Event()  # something happened that may have been the last thing
+        self._ending = Ending(parts.sink, self._changed.set)
 
     # --- from outside
 
-    def stop(self, why: Interruption, error: OrchestratorError | None = None) -> None:
+    def stop(self, why: Interruption) -> None:
         """Stop in order: send nothing more, record what is on the wire, leave remote jobs running. The first reason counts.
 
         A run that stops by itself, and waits for what is in doubt, stops waiting when it is interrupted.
         """
-        if why.kind not in _UNHURRIED:
-            self._hurried.set()
-        if self._stopped is None:
-            self._stopped, self._error = why, error
-            self._parts.sink.emit(Stopping(why.reason))
-            self._changed.set()
+        self._ending.stop(why)
 
     def hint(self, job_id: str) -> None:
         """Somebody says that a job has ended; it is looked at soon. Before the run is at work, nobody listens."""
@@ -204,8 +152,8 @@ class Engine:
             calls,
             started_at,
             self._parts.clock.now(),
-            self._stopped,
-            self._error,
+            self._ending.why,
+            self._ending.error,
             self._planned_all and not self._aside,
             self._intake.kept_back,
         )
@@ -225,7 +173,7 @@ class Engine:
             on_returned=self._returned,
             on_ended=self._ended,
             on_lost=lambda job: self._settler.put(job),  # noqa: PLW0108 - it is built next
-            on_fatal=self._fatal,
+            on_fatal=self._ending.fatal,
         )
         self._on_hint = self._tracker.hint
         self._settler = Settler(
@@ -235,7 +183,7 @@ class Engine:
             on_absent=self._returned,
             on_ended=self._ended,
             on_stuck=self._leave_in_doubt,
-            on_fatal=self._fatal,
+            on_fatal=self._ending.fatal,
         )
         self._submitter = Submitter(
             parts,
@@ -247,7 +195,7 @@ class Engine:
             on_ended=self._ended,
             on_room=lambda: self._dispatcher.nudge(),  # noqa: PLW0108 - it is built next
             on_pause=lambda delay_s, reason: self._dispatcher.pause(delay_s, reason),  # noqa: PLW0108 - the same
-            on_fatal=self._fatal,
+            on_fatal=self._ending.fatal,
         )
         self._dispatcher = Dispatcher(
             parts,
@@ -287,7 +235,7 @@ class Engine:
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as group_error:
-            raise _first(group_error) from group_error
+            raise first_of(group_error) from group_error
 
     def _loops(self, feed: AsyncGenerator[list[JobSpec]]) -> list[Coroutine[object, object, None]]:
         """All that goes on at the same time. Without what is not guarded a run cannot even end in order."""
@@ -297,27 +245,17 @@ class Engine:
             self._dispatcher.run(),
             *(self._submitter.send_loop() for _ in range(settings.connections)),
             self._submitter.record_loop(),
-            self._guarded(self._settler.run),
-            self._guarded(self._tracker.run),
-            *(self._guarded(self._verifier.run) for _ in range(settings.heads)),
-            self._guarded(self._pulse.run),
+            self._ending.guard(self._settler.run),
+            self._ending.guard(self._tracker.run),
+            *(self._ending.guard(self._verifier.run) for _ in range(settings.heads)),
+            self._ending.guard(self._pulse.run),
             watch_deadline(self._parts, self._deadline_s, self.stop),
             watch_window(self._parts, self._window, self.stop),
         ]
 
-    async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
-        """A defect in this loop ends the run in order: answers that are on their way are still heard and recorded."""
-        try:
-            await loop()
-        except Exception as error:
-            first = _first(error)
-            if not isinstance(first, Exception) or isinstance(first, OrchestratorError):
-                raise
-            self._fatal(InternalDefect(first))
-
     async def _until_over(self) -> None:
         """Return when every job has ended, or the run was stopped."""
-        while self._stopped is None:
+        while self._ending.why is None:
             if self._planned_all and self._aside:
                 self._aside.clear()
                 await self._intake.drop()
@@ -329,10 +267,10 @@ class Engine:
 
     async def _settle_before_leaving(self) -> None:
         """A run that stops by itself brings what is in doubt to an end first; one that is interrupted, or refused, leaves at once."""
-        if self._stopped is None or self._hurried.is_set():
+        if self._ending.why is None or self._ending.hurried.is_set():
             return
         settings = self._parts.settings
-        ends = [asyncio.ensure_future(self._settler.drain()), asyncio.ensure_future(self._hurried.wait())]
+        ends = [asyncio.ensure_future(self._settler.drain()), asyncio.ensure_future(self._ending.hurried.wait())]
         try:
             longest_s = settings.settle_s + settings.reply_timeout_s + _SETTLE_GRACE_S
             await asyncio.wait(ends, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
@@ -351,9 +289,9 @@ class Engine:
         except LedgerError:
             raise
         except OrchestratorError as error:
-            self._fatal(error)
+            self._ending.fatal(error)
         except Exception as error:  # noqa: BLE001 - whatever a source did: the jobs that are under way must not suffer from it
-            self._fatal(InternalDefect(error))
+            self._ending.fatal(InternalDefect(error))
         else:
             self._planned_all = True
             self._changed.set()
@@ -421,14 +359,14 @@ class Engine:
         try:
             self._report.offer(jobs)
         except ReportError as error:
-            self._fatal(error)
+            self._ending.fatal(error)
 
     async def _catch_up(self) -> None:
         """Write the rows that the ledger has and the report lacks."""
         try:
             await self._report.catch_up()
         except ReportError as error:
-            self._fatal(error)
+            self._ending.fatal(error)
 
     def _returned(self, job: Job) -> None:
         self._budget.release(job)
@@ -454,13 +392,3 @@ class Engine:
     def _leave_in_doubt(self, _job: Job) -> None:
         self._stuck += 1
         self._changed.set()
-
-    def _fatal(self, error: OrchestratorError) -> None:
-        self.stop(Interruption("error", str(error)), error)
-
-
-def _first(error: BaseException) -> BaseException:
-    """The error that began it all: the first that is not a group."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.manifest import Manifest
     from orchestrator.options import CallbackAddress
     from orchestrator.ports import Clock, EventSink, Ledger, ObjectStore
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 
 class Silent:

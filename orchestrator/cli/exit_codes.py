@@ -9,7 +9,7 @@ from orchestrator import errors
 from orchestrator.states import OPEN, JobState
 
 if TYPE_CHECKING:
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 
 class ExitCode(IntEnum):

@@ -78,6 +78,38 @@ LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="A
 SampleOption = Annotated[str | None, typer.Option("--sample", metavar="1%", help="Only this share of the objects.", show_default=False)]
 
 
+ExplainOption = Annotated[
+    str | None,
+    typer.Option("--explain", metavar="OBJECT", help="Show each value of this object's jobs, and who said it.", show_default=False),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done (same as plan).")]
+LogJsonOption = Annotated[bool, typer.Option("--log-json", help="Write each event as a JSON line to standard error.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no events; errors only.")]
+DeadlineOption = Annotated[
+    str | None, typer.Option("--deadline", metavar="2h", help="Stop sending after this time (exit 6).", show_default=False)
+]
+MaxFailuresOption = Annotated[
+    str | None,
+    typer.Option("--max-failures", metavar="50|5%", help="Stop sending beyond this many failures (exit 6).", show_default=False),
+]
+MaxCostOption = Annotated[
+    float | None,
+    typer.Option("--max-cost", metavar="40", help="Stop sending before the estimated cost passes this (exit 6).", show_default=False),
+]
+CallbackListenOption = Annotated[
+    str | None,
+    typer.Option("--callback-listen", metavar="HOST:PORT", help="Listen for the service's callbacks: fewer queries.", show_default=False),
+]
+CallbackUrlOption = Annotated[
+    str | None,
+    typer.Option("--callback-url", metavar="URL", help="How the service reaches that address from outside.", show_default=False),
+]
+RehearseOption = Annotated[
+    Path | None,
+    typer.Option("--rehearse", metavar="FAULTS", help="Play this script of faults on simulated work (free).", show_default=False),
+]
+
+
 def read_selection(only: list[str] | None, limit: int | None, sample: str | None) -> Selection | None:
     """The part of the manifest that is meant; None for all of it.
 

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from orchestrator.cli.options import (
-    JsonOption,
-    LedgerOption,
-    LimitOption,
-    ManifestArgument,
-    OnlyOption,
-    RetryOption,
-    SampleOption,
-    ServiceOption,
-    SetOption,
-    VerifyDoneOption,
-    read_selection,
-    read_sets,
-)
+from orchestrator.cli import options as opt
 from orchestrator.cli.output import counting, show, show_json
 
 if TYPE_CHECKING:
@@ -29,21 +14,18 @@ if TYPE_CHECKING:
 
 
 def plan(
-    manifest: ManifestArgument,
+    manifest: opt.ManifestArgument,
     *,
-    service: ServiceOption = None,
-    ledger: LedgerOption = None,
-    sets: SetOption = None,
-    only: OnlyOption = None,
-    limit: LimitOption = None,
-    sample: SampleOption = None,
-    retry: RetryOption = None,
-    explain: Annotated[
-        str | None,
-        typer.Option("--explain", metavar="OBJECT", help="Show each value of this object's jobs, and who said it.", show_default=False),
-    ] = None,
-    verify_done: VerifyDoneOption = False,
-    json: JsonOption = False,
+    service: opt.ServiceOption = None,
+    ledger: opt.LedgerOption = None,
+    sets: opt.SetOption = None,
+    only: opt.OnlyOption = None,
+    limit: opt.LimitOption = None,
+    sample: opt.SampleOption = None,
+    retry: opt.RetryOption = None,
+    explain: opt.ExplainOption = None,
+    verify_done: opt.VerifyDoneOption = False,
+    json: opt.JsonOption = False,
 ) -> None:
     """Show what a run of MANIFEST would do: jobs, calls, minutes, cost, time. Nothing is sent.
 
@@ -52,11 +34,11 @@ def plan(
     from orchestrator.cli.readings import read_retry
     from orchestrator.manifest import load_manifest
 
-    loaded = load_manifest(manifest, read_sets(sets), service=service)
+    loaded = load_manifest(manifest, opt.read_sets(sets), service=service)
     if explain is not None:
         show_explanation(loaded, explain, ledger=ledger, json=json)
         return
-    selection = read_selection(only, limit, sample)
+    selection = opt.read_selection(only, limit, sample)
     show_plan(loaded, ledger=ledger, selection=selection, retry=read_retry(retry), verify_done=verify_done, json=json)
 
 

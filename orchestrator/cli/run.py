@@ -3,70 +3,45 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from orchestrator.cli.options import (
-    JsonOption,
-    LedgerOption,
-    LimitOption,
-    ManifestArgument,
-    OnlyOption,
-    ReportOption,
-    RetryOption,
-    SampleOption,
-    ServiceOption,
-    SetOption,
-    VerifyDoneOption,
-    read_selection,
-    read_sets,
-)
+from orchestrator.cli import options as opt
 from orchestrator.cli.output import show, show_json
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+    from pathlib import Path
 
     from orchestrator.manifest import Manifest
     from orchestrator.options import RunOptions
     from orchestrator.ports import EventSink
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 
 def run(
-    manifest: ManifestArgument,
+    manifest: opt.ManifestArgument,
     *,
-    service: ServiceOption = None,
-    report: ReportOption = None,
-    ledger: LedgerOption = None,
-    sets: SetOption = None,
-    only: OnlyOption = None,
-    limit: LimitOption = None,
-    sample: SampleOption = None,
-    retry: RetryOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done (same as plan).")] = False,
-    verify_done: VerifyDoneOption = False,
-    json: JsonOption = False,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Write each event as a JSON line to standard error.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no events; errors only.")] = False,
-    deadline: Annotated[str | None, typer.Option(metavar="2h", help="Stop sending after this time (exit 6).", show_default=False)] = None,
-    max_failures: Annotated[
-        str | None, typer.Option(metavar="50|5%", help="Stop sending beyond this many failures (exit 6).", show_default=False)
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(metavar="40", help="Stop sending before the estimated cost passes this (exit 6).", show_default=False)
-    ] = None,
-    callback_listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Listen for the service's callbacks: fewer queries.", show_default=False)
-    ] = None,
-    callback_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="How the service reaches that address from outside.", show_default=False)
-    ] = None,
-    rehearse: Annotated[
-        Path | None,
-        typer.Option(metavar="FAULTS", help="Play this script of faults on simulated work (free).", show_default=False),
-    ] = None,
+    service: opt.ServiceOption = None,
+    report: opt.ReportOption = None,
+    ledger: opt.LedgerOption = None,
+    sets: opt.SetOption = None,
+    only: opt.OnlyOption = None,
+    limit: opt.LimitOption = None,
+    sample: opt.SampleOption = None,
+    retry: opt.RetryOption = None,
+    dry_run: opt.DryRunOption = False,
+    verify_done: opt.VerifyDoneOption = False,
+    json: opt.JsonOption = False,
+    log_json: opt.LogJsonOption = False,
+    quiet: opt.QuietOption = False,
+    deadline: opt.DeadlineOption = None,
+    max_failures: opt.MaxFailuresOption = None,
+    max_cost: opt.MaxCostOption = None,
+    callback_listen: opt.CallbackListenOption = None,
+    callback_url: opt.CallbackUrlOption = None,
+    rehearse: opt.RehearseOption = None,
 ) -> None:
     """Submit the jobs of MANIFEST, follow them to their end and write the report.
 
@@ -74,7 +49,6 @@ def run(
     Exit codes: 0 all succeeded or nothing to do, 1 some failed, 2 usage or manifest, 3 credentials, 4 ledger or disk,
     5 another run holds the ledger, 6 stopped by a budget or deadline, 7 jobs left unfinished or in doubt, 130 interrupted.
     """
-    from orchestrator.cli.exit_codes import of_result
     from orchestrator.cli.plan import show_plan
     from orchestrator.cli.readings import read_allowance, read_callbacks, read_cost, read_duration_s, read_retry
     from orchestrator.manifest import load_manifest
@@ -90,20 +64,27 @@ def run(
         max_failure_percent=percent,
         max_cost=read_cost(max_cost),
         deadline_s=read_duration_s("--deadline", deadline),
-        selection=read_selection(only, limit, sample),
+        selection=opt.read_selection(only, limit, sample),
         callbacks=read_callbacks(callback_listen, callback_url),
     )
-    loaded = load_manifest(manifest, read_sets(sets), service=service)
+    loaded = load_manifest(manifest, opt.read_sets(sets), service=service)
     if dry_run:
         show_plan(loaded, ledger=ledger, selection=options.selection, retry=options.retry, verify_done=verify_done, json=json)
-        return
-    if rehearse is not None:
+    elif rehearse is not None:
         raise typer.Exit(_rehearse(loaded, options, rehearse, quiet=quiet, log_json=log_json, json=json))
-    result = _carry_out(loaded, options, quiet=quiet, log_json=log_json)
+    else:
+        raise typer.Exit(_run(loaded, options, quiet=quiet, log_json=log_json, json=json))
+
+
+def _run(manifest: Manifest, options: RunOptions, *, quiet: bool, log_json: bool, json: bool) -> int:
+    """Run, and show how it ended; gives the exit code."""
+    from orchestrator.cli.exit_codes import of_result
+
+    result = _carry_out(manifest, options, quiet=quiet, log_json=log_json)
     if result.before is not None:
         _summarise(result.before)
     _show(_summarise(result), result, json=json, quiet=quiet)
-    raise typer.Exit(of_result(result))
+    return of_result(result)
 
 
 def _rehearse(manifest: Manifest, options: RunOptions, script: Path, *, quiet: bool, log_json: bool, json: bool) -> int:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[Interruption], None]) -> Iterator[None]:
-    """While this is open, SIGINT and SIGTERM call ``stop``; a second one cancels the present task.
+    """While this is open, SIGINT, SIGTERM and SIGHUP (the terminal is gone) call ``stop``; a second one cancels the present task.
+
+    Under ``nohup`` SIGHUP is ignored, and stays so.
 
     Nothing is lost by the second one: what was not recorded is in doubt, and looked up by the next run.
     """
@@ -31,7 +33,8 @@ def stop_on_signals(stop: Callable[[Interruption], None]) -> Iterator[None]:
         elif task is not None:
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else [])]
+    for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:
         yield
@@ -40,5 +43,5 @@ def stop_on_signals(stop: Callable[[Interruption], None]) -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 COUNT = 12
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_leaves_remote_jobs_running_and_the_next_run_continues_the_same_run(
     here: Playground, service: RunningService, number: signal.Signals
 ) -> None:
@@ -43,6 +43,17 @@ def test_one_signal_leaves_remote_jobs_running_and_the_next_run_continues_the_sa
     assert len(here.reports()) == 1
     assert len(here.rows()) == COUNT
     assert Counter(service.keys()) == Counter(row["key"] for row in here.rows())
+
+
+def test_a_run_under_nohup_outlives_its_terminal(here: Playground, service: RunningService) -> None:
+    service.pace(Progression(Pace.HOLD))
+    here.write("in/a.mp3")
+    going = here.start("run", here.path.name, prefix=["bash", "-c", 'trap "" HUP; exec "$@"', "sh"])
+    going.wait_for("submitted  in/")
+    going.send(signal.SIGHUP)
+    service.pace(Progression(Pace.IMMEDIATE))
+
+    assert going.finish().code == 0
 
 
 def test_a_second_signal_stops_at_once_though_an_answer_is_still_awaited(here: Playground, service: RunningService) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from orchestrator.errors import Interruption
     from orchestrator.model import JobSpec
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
     from orchestrator.testing.weather import Weather
 
 

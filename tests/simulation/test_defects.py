@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.model import JobSpec
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 
 def spoil(rig: Rig, name: str, after: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from orchestrator.events import Event
     from orchestrator.model import JobSpec
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 
 @pytest.mark.parametrize("kind", ["signal", "deadline"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.model import Place
     from orchestrator.remote import JobFilter
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 
 def test_a_list_of_jobs_that_repeats_its_page_leaves_the_jobs_in_doubt_and_says_why(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.events import Event
     from orchestrator.model import JobSpec
     from orchestrator.remote import SubmitReply
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 
 def test_a_full_queue_lowers_the_rate_once_per_burst_and_the_end_of_the_pause_is_told(tmp_path: Path) -> None:

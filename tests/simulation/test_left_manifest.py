@@ -18,7 +18,7 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 SETTINGS = EngineSettings(reply_timeout_s=10.0)
 

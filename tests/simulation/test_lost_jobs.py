@@ -14,7 +14,7 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 RETRY = {JobState.UNFINISHED}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.model import JobSpec
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 HOUR_S = 3600.0
 

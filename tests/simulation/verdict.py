@@ -12,7 +12,7 @@ from orchestrator.states import OPEN, JobState
 
 if TYPE_CHECKING:
     from orchestrator.model import Job, JobKey
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
     from orchestrator.testing.service import FakeJob
     from tests.simulation.world import World
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from orchestrator.events import Event
     from orchestrator.model import JobSpec
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
     from tests.simulation.world import World
 
 _TIMED = (Ending.SIGNAL, Ending.ABORT, Ending.DEADLINE, Ending.WINDOW)

@@ -21,7 +21,7 @@ from tests.simulation.visit import Visit
 
 if TYPE_CHECKING:
     from orchestrator.model import JobKey
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
     from orchestrator.states import JobState
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - syncs cost nothing there

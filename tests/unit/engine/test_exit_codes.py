@@ -13,7 +13,7 @@ from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
 from orchestrator.errors import ApiAnswer, Interruption, OrchestratorError
 from orchestrator.model import Counts, Run
 from orchestrator.report import Calls
-from orchestrator.run import RunResult
+from orchestrator.result import RunResult
 from orchestrator.states import OPEN, JobState
 
 CODES = {

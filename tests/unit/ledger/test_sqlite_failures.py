@@ -268,7 +268,7 @@ async def test_a_file_with_nothing_in_it_reads_as_an_empty_ledger_and_stays_as_i
     finally:
         await reader.close()
 
-    assert empty.stat().st_size == 0
+    assert content(empty) == b""
 
 
 async def test_a_reader_sees_what_the_writer_committed_meanwhile(path: Path, ledger: Ledger) -> None:

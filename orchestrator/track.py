@@ -276,7 +276,7 @@ class Tracker:
             job,
             LOST_BY_SERVICE,
             f"The service accepted the job as {job.job_id}, and now does not know it ({tracked.missed} queries in "
-            f"{now - tracked.missed_since:.0f} s). It may have been paid for, so it is not sent again by itself; with --retry all it is "
+            f"{now - tracked.missed_since:.0f} s). It may have been paid for, so it is not sent again by itself; with --retry failed it is "
             "looked for once more, and made anew if it does not exist.",
         )
 

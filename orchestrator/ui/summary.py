@@ -12,6 +12,7 @@ _NOTES = {
     "failed": "the report says why; --retry failed asks again",
     "rejected": "refused for good; correct them, then --retry rejected",
     "cancelled": "--retry all asks again",
+    "unfinished": "lost or stuck; --retry failed looks for them again",
     "in_doubt": "sent, answer unknown; the next run looks them up",
     "planned": "not sent yet",
     "submitted": "left at the service; the next run follows them",

@@ -60,6 +60,12 @@ class Departures:
         self._last_due = self._last_slot = -math.inf
         self._waiting = 0
 
+    def is_free(self) -> bool:
+        """Whether :meth:`turn` would give a seat without any wait."""
+        now = self._clock.monotonic()
+        seat_free_at = self._free_at[self._next_seat] if self._next_seat < len(self._free_at) else -math.inf
+        return max(self._last_due + self._gap_s, self._last_slot + self._gap_s / _HASTE, seat_free_at) <= now
+
     async def turn(self) -> int:
         """Wait for the moment to leave; gives the seat. The caller writes before anything else, and then tells :meth:`left`."""
         seat, slot = self._take_seat(), self._take_slot()

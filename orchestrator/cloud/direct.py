@@ -11,6 +11,7 @@ one, through a proxy, or where a mock or a tracer stands in the client's way, re
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -59,6 +60,7 @@ class DirectPost:
         self._address = aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop(), session=session)
         self._head = f"POST {url.raw_path_qs} HTTP/1.1\r\n{_lines(headers)}"
         self._bounds = bounds
+        self._total_s = bounds.total or math.inf
 
     async def exchange(self, prepared: PreparedRequest, departures: Departures | None) -> Answer:
         """Send once, at a moment that ``departures`` gives, and read the whole answer.
@@ -69,16 +71,16 @@ class DirectPost:
             SendInDoubt: Sent, or partly; the connection was lost before the whole answer was there, or it is no answer.
             ProtocolError: The answer is larger than an answer can be.
         """
-        sending = _Sending(f"{self._head}{_lines(prepared.headers)}\r\n".encode() + prepared.body)
+        data = f"{self._head}{_lines(prepared.headers)}\r\n".encode() + prepared.body
+        sending = _Sending(data, self._address.loop, self._address.loop.time() + self._total_s)
         try:
-            async with asyncio.timeout(self._bounds.total):
-                return await self._exchange(sending, departures)
+            return await self._exchange(sending, departures)
         except (*FAILURES, HttpProcessingError) as error:
             if not sending.has_left:
                 raise not_sent(prepared, f"nothing was sent ({failure(prepared, error)})") from harmless(error)
             if sending.refusal is not None:  # the status is there, and an error status says all that the caller needs
                 return sending.refusal
-            raise failure(prepared, error) from harmless(error)
+            raise failure(prepared, TimeoutError() if sending.is_late else error) from harmless(error)
 
     async def _exchange(self, sending: _Sending, departures: Departures | None) -> Answer:
         connector = self._session.connector
@@ -97,16 +99,25 @@ class DirectPost:
 class _Sending:
     """One request on its way.
 
+    Args:
+        data: All of it.
+        loop: The event loop.
+        until: When its time is over: what has not left by then stays, and no answer is waited for any more.
+
     Attributes:
         has_left: It was written, at least in part.
+        is_late: Its time was over before the answer was there.
         refusal: The head of an answer that is an error.
     """
 
-    __slots__ = ("_data", "has_left", "refusal")
+    __slots__ = ("_data", "_loop", "_until", "has_left", "is_late", "refusal")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, loop: asyncio.AbstractEventLoop, until: float) -> None:
         self._data = data
+        self._loop = loop
+        self._until = until
         self.has_left = False
+        self.is_late = False
         self.refusal: Answer | None = None
 
     async def over(self, protocol: ResponseHandler | None, departures: Departures | None) -> Answer:
@@ -115,22 +126,42 @@ class _Sending:
             raise aiohttp.ClientConnectionError("the pool gave a closed connection")
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         if departures is None:
-            self._leave(protocol)
+            transport = self._leave(protocol)
         else:
-            seat = await departures.turn()
+            seat = await self._turn(departures)
             try:
-                self._leave(protocol)
+                transport = self._leave(protocol)
             finally:
                 departures.left(seat)
-        return await self._answer(protocol)
+        # A timer of its own: asyncio.timeout would cost a tenth of the whole exchange.
+        timer = self._loop.call_at(self._until, self._give_up, transport)
+        try:
+            return await self._answer(protocol)
+        finally:
+            timer.cancel()
 
-    def _leave(self, protocol: ResponseHandler) -> None:
+    async def _turn(self, departures: Departures) -> int:
+        """The seat, when the moment has come. Mostly that is now, and then there is nothing to bound."""
+        if departures.is_free():
+            return await departures.turn()
+        async with asyncio.timeout_at(self._until):
+            return await departures.turn()
+
+    def _leave(self, protocol: ResponseHandler) -> asyncio.Transport:
         """Write it, if the connection is there and silent: an answer that comes before its question belongs to another."""
         transport = protocol.transport
         if transport is None or transport.is_closing() or len(protocol) or protocol.is_eof():
             raise aiohttp.ClientConnectionError("the service closed the connection, or spoke, before the request left")
+        if self._loop.time() >= self._until:
+            raise TimeoutError("its time was over before it could leave")
         self.has_left = True
         transport.write(self._data)
+        return transport
+
+    def _give_up(self, transport: asyncio.Transport) -> None:
+        """Lose the connection: whoever reads from it is told at once."""
+        self.is_late = True
+        transport.abort()
 
     async def _answer(self, protocol: ResponseHandler) -> Answer:
         """Read the answer."""

@@ -32,6 +32,9 @@ class _Held(Departures):
         self.is_waited_for = asyncio.Event()
         self.go = asyncio.Event()
 
+    def is_free(self) -> bool:
+        return False
+
     async def turn(self) -> int:
         self.is_waited_for.set()
         await self.go.wait()

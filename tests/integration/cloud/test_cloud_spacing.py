@@ -29,6 +29,9 @@ class Gate:
         self.opened = asyncio.Event()
         self.seats_left: list[int] = []
 
+    def is_free(self) -> bool:
+        return False
+
     async def turn(self) -> int:
         self.asked.set()
         await self.opened.wait()

@@ -10,7 +10,7 @@ from sqlalchemy import case, func, select
 from orchestrator.ledger.record import job_of, micros, object_hash
 from orchestrator.ledger.spec import spec_of
 from orchestrator.ledger.statements import FIND, JOB, SAME_HASH, fetch, in_one
-from orchestrator.ledger.tables import IN_FLIGHT, has_row, is_in_flight, is_planned, jobs
+from orchestrator.ledger.tables import IN_FLIGHT, has_row, is_in_flight, is_planned, jobs, must_wait
 from orchestrator.model import Counts, Job, JobKey, JobSpec, Run
 from orchestrator.states import TERMINAL, JobState
 
@@ -40,14 +40,13 @@ def ready(session: Session, run: Run, lane: tuple[int, str], limit: int, without
 
 def next_ready_at(session: Session, run: Run, without: Collection[int]) -> float | None:
     """The earliest instant at which a planned job is ready."""
-    queue = (
-        select(jobs.c.id, jobs.c.not_before)
-        .where(is_planned, jobs.c.visit == run.visit)
-        .order_by(jobs.c.not_before)
-        .limit(len(without) + 1)
-    )
-    due: list[int] = [row[1] for row in fetch(session.conn.execute(in_one(queue))) if row[0] not in without]
-    return min(due) / 1_000_000 if due else None
+    mine = select(jobs.c.id, jobs.c.not_before).where(is_planned, jobs.c.visit == run.visit)
+    # First those that need not wait, then those that must: each has an index.
+    for queue in (mine.where(~must_wait), mine.where(must_wait).order_by(jobs.c.not_before)):
+        found = fetch(session.conn.execute(in_one(queue.limit(len(without) + 1))))
+        if due := [row[1] for row in found if row[0] not in without]:
+            return min(due) / 1_000_000
+    return None
 
 
 def in_states(session: Session, states: Collection[JobState], after_id: int, limit: int) -> list[Job]:

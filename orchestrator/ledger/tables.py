@@ -115,6 +115,7 @@ is_planned = jobs.c.state == literal_column(f"'{JobState.PLANNED}'")
 IN_FLIGHT = tuple(sorted({JobState.SUBMITTING, JobState.IN_DOUBT, *REMOTE}))
 is_in_flight = jobs.c.state.in_([literal_column(f"'{state}'") for state in IN_FLIGHT])
 has_row = jobs.c.row > literal_column("0")
+must_wait = jobs.c.not_before > literal_column("0")
 
 
 def _partial(name: str, *columns: object, where: object) -> Index:
@@ -129,12 +130,13 @@ ready_index = _partial(
     jobs.c.share,
     jobs.c.seq,
     jobs.c.not_before,
+    jobs.c.run_no,
     jobs.c.state,
     where=and_(is_planned),
 )
-"""The ready queue of each level and share, in its order; a job that must wait is passed over without reading its row."""
-due_index = _partial("jobs_due", jobs.c.visit, jobs.c.not_before, jobs.c.run_no, jobs.c.state, where=and_(is_planned))
-"""When the next one is ready, and how many are planned."""
+"""The ready queue of each level and share, in its order; a job that must wait is passed over, and all are counted, without reading rows."""
+due_index = _partial("jobs_due", jobs.c.visit, jobs.c.not_before, jobs.c.state, where=and_(is_planned, must_wait))
+"""When the next of those that must wait is ready: few, so that most jobs never come into this index."""
 in_flight_index = _partial("jobs_in_flight", jobs.c.state, jobs.c.run_no, where=and_(is_in_flight))
 row_index = _partial("jobs_by_row", jobs.c.run_no, jobs.c.row, jobs.c.state, jobs.c.skipped, where=and_(has_row))
 """The report, in its order, and the counts of what has ended."""

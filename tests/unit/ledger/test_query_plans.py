@@ -64,13 +64,16 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
         lambda ledger, run: ledger.ready(run, 0, "inputs[0]", 9, {1, 2}, T0),
         {"COVERING INDEX jobs_ready (visit=? AND level=? AND share=?)"},
     ),
-    "next_ready_at": (lambda ledger, run: ledger.next_ready_at(run, {1}), {"COVERING INDEX jobs_due (visit=?)"}),
+    "next_ready_at": (
+        lambda ledger, run: ledger.next_ready_at(run, set(range(1001))),
+        {"COVERING INDEX jobs_ready (visit=?)", "COVERING INDEX jobs_due (visit=? AND not_before>?)"},
+    ),
     "in_flight": (lambda ledger, _: ledger.in_states(REMOTE), {"jobs_in_flight"}),
     "in_states": (lambda ledger, _: ledger.in_states({JobState.FAILED, JobState.PLANNED}, 3), set()),
     "rows": (lambda ledger, run: ledger.rows(run, 5), {"jobs_by_row"}),
     "counts": (
         lambda ledger, run: ledger.counts(run),
-        {"COVERING INDEX jobs_due", "COVERING INDEX jobs_in_flight", "COVERING INDEX jobs_by_row"},
+        {"COVERING INDEX jobs_ready", "COVERING INDEX jobs_in_flight", "COVERING INDEX jobs_by_row"},
     ),
     "begin_run": (lambda ledger, _: ledger.begin_run("n", T0, "r"), {"jobs_by_row"}),
     "drop_unseen": (lambda ledger, run: ledger.drop_unseen(run, T0), {"(visit<?)"}),

@@ -87,6 +87,7 @@ class Client:
             try:
                 await self.departures.turn()
                 await self._enter("submit", signed)
+                self.watch.enter(spec)
                 reply = await self._service.submit(spec)
             except _PROOFS_OF_ABSENCE:
                 raise

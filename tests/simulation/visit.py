@@ -15,7 +15,7 @@ from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
 from orchestrator.cloud.limiter import AdaptiveLimiter
 from orchestrator.cloud.serviceclock import ServiceClock
 from orchestrator.errors import ClockSkewed, Interruption, LedgerError, LedgerFull, LedgerLocked
-from orchestrator.events import Stopping
+from orchestrator.events import JobEnded, Stopping
 from orchestrator.ports import Parts
 from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.run import Engine
@@ -110,6 +110,8 @@ class Visit:
         self.events.append((now, event))
         if isinstance(event, Stopping):
             self.watch.stopped_at = now
+        if isinstance(event, JobEnded) and event.state in (JobState.FAILED, JobState.REJECTED):
+            self.watch.failed_at.append(now)
 
     def _lose_what_was_not_synced(self) -> None:
         report = self.world.report
@@ -138,6 +140,8 @@ class Visit:
             allowed=world.manifest.keys,
             has_steady_clock=self.fate.has_steady_clock,
         )
+        if (most := self._bounds().max_failures) is not None:
+            self.watch.max_failures = most
         self._limiter = AdaptiveLimiter(world.rate_per_s, self._clock)
         client.departures = self._limiter.space()
         ledger = WatchedLedger(world.store, self.watch, self._commit)

@@ -92,6 +92,10 @@ class Watch:
         self._at_once = {"submit": settings.connections, "query": settings.queries, "head": settings.heads}
         self._open: dict[str, int] = {}
         self.stopped_at: float | None = None
+        self.max_failures = math.inf
+        """So many jobs may fail, and one more stops the sending."""
+        self.failed_at: list[float] = []
+        """When jobs failed, or were rejected."""
         self.named: set[JobKey] = set()
         """Keys that the feed has named so far, in this visit, and that the engine knows to be in the ledger."""
         self.reached: Counter[JobKey] = Counter()
@@ -161,8 +165,16 @@ class Watch:
         assert not alive, f"{key} is sent although {alive} exists"
         now = self._clock.monotonic()
         assert self.stopped_at is None or now <= self.stopped_at + SLACK_S, f"{key} is sent after the run was stopped"
+        failed = sum(at + SLACK_S < now for at in self.failed_at)
+        assert failed <= self.max_failures, f"{key} is sent after {failed} failures"
         self._turns.send(spec, now)
         self.sent.add(key)
+
+    @_unmistakable
+    def enter(self, spec: JobSpec) -> None:
+        """The service takes a request: should its answer be lost, the job will be looked for around the time of its intent."""
+        error_s = abs((self._store.jobs[spec.key].intent_at or 0.0) - self._service.clock.now())
+        assert error_s <= self._settings.adopt_margin_s, f"the intent of {spec.key} is dated wrong by {error_s:.0f} s"
 
     @_unmistakable
     def depart(self, kind: str) -> None:

@@ -40,7 +40,7 @@ FIRST, LIBRARY, LAST = "first.txt", "library.csv", "last.txt"
 KILLED, DONE = "killed", "done"
 """Folders of the two ledgers; the manifest and its lists lie above them."""
 LEDGER = "bench.db"
-_BATCH = 20_000
+_BATCH = 5_000
 _OPERATION = Operation(audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2))
 _MORE = ("key", "level", "share", "seq", "visit", "run_no", "row", "skipped")
 _COLUMNS = (*(name for name in SAVED if name != "saved" and name not in _MORE), *_MORE)
@@ -101,21 +101,21 @@ def _row(job: Job, run: Run) -> tuple[Any, ...]:
     return tuple([saved[name] for name in _COLUMNS])
 
 
-async def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) -> None:
-    """Write the jobs into the ledger, which is open elsewhere, and their rows into the report."""
-    now = run.opened_at
+def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) -> None:
+    """Write the jobs into the ledger, which nobody has open, and their rows into the report."""
     store = SqliteStore(ledger)
     session = store.open()
-    session.conn.exec_driver_sql("PRAGMA cache_size = -1000000")
+    for setting in ("journal_mode = DELETE", "journal_mode = OFF", "synchronous = OFF", "cache_size = -400000"):
+        session.conn.exec_driver_sql(f"PRAGMA {setting}")  # what is lost here is made again
+    store.begin(session, writes=True)
     planned = enumerate(specs, 1)
-    while batch := [_finished(number, spec, run, now) for number, spec in islice(planned, _BATCH)]:
-        store.begin(session, writes=True)
+    while batch := [_finished(number, spec, run, run.opened_at) for number, spec in islice(planned, _BATCH)]:
         _insert(session.conn, jobs_table, _COLUMNS, [_row(job, run) for job in batch])
         asked = [(job.id, object_hash(job.spec.media), encode_spec(job.spec).decode()) for job in batch]
         _insert(session.conn, specs_table, ("id", "object_hash", "spec"), asked)
-        store.commit(session)
         report.offer(batch)
-    session.conn.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.commit(session)
+    session.conn.exec_driver_sql("PRAGMA journal_mode = WAL")
     store.close(session)
 
 
@@ -126,22 +126,36 @@ async def _open(folder: Path) -> Ledger:
     return ledger
 
 
+class _Lent:
+    """The ledger that is open now: a report is written while its ledger is closed, and open again at the end."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.ledger, name)
+
+
 async def make(folder: Path, jobs: int) -> None:
     """Below ``folder``, what a run leaves that has done every job: ``done``, ended well, and ``killed``, as if by a power cut."""
-    clock, killed, done = SystemClock(), folder / KILLED, folder / DONE
+    now, killed, done = SystemClock().now(), folder / KILLED, folder / DONE
     killed.mkdir()
     write_lists(folder, jobs)
     ledger = await _open(killed)
     await ledger.remember("service", b"tencent")
-    run = await ledger.begin_run("bench", clock.now(), str(killed / "{run}.jsonl"))
-    report = ReportFile(Path(run.report), run, ledger)
+    run = await ledger.begin_run("bench", now, str(killed / "{run}.jsonl"))
+    lent: Any = _Lent(ledger)
+    report = ReportFile(Path(run.report), run, lent)
     await report.open()
-    await _fill(killed / LEDGER, _specs(folder, jobs), run, report)
+    await ledger.close()
+    _fill(killed / LEDGER, _specs(folder, jobs), run, report)
     done.mkdir()
     shutil.copy2(killed / LEDGER, done / LEDGER)
+    lent.ledger = await _open(killed)
+    await lent.ledger.begin_run("bench", now, "-")
     await report.checkpoint()
     other = await _open(done)
-    await other.end_run(await other.begin_run("bench", clock.now(), "-"), clock.now())
+    await other.end_run(await other.begin_run("bench", now, "-"), now)
     await other.close()
 
 

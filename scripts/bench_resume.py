@@ -2,9 +2,9 @@
 
 The ledger is written with the report of its run (``bench_ledgers``). Then the same manifest is run again, twice over: *done*, when the run
 had ended, so that a new one begins and finds everything done; and *killed*, when the process was gone before that, so that the run goes
-on, with its report. Both times there is one new object in front of the list (the run is at work when its POST is at the stub) and one
-behind it (all that is done was passed over). Pieces are the times that the run waited for each part; they overlap where it does several
-things at once.
+on, with its report. Both times there is one new object in front of the list: the run is at work when its POST is at the stub. That is all
+that is wanted of *killed*; *done* goes on to the one new object behind the list, when all that was done is passed over and reported.
+Pieces are the times that the run waited for each part; they overlap where it does several things at once.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ async def timed_feed(feed: AsyncGenerator[list[JobSpec]], waited: dict[str, floa
         yield specs
 
 
-async def start_again(url: str, ledger: Path, waited: dict[str, float]) -> dict[str, Any]:
-    """Run the manifest, which lies above the ledger's folder."""
+async def start_again(url: str, ledger: Path, waited: dict[str, float], stop_after: int = 0) -> dict[str, Any]:
+    """Run the manifest, which lies above the ledger's folder; stop after so many accepted jobs, if that is not 0."""
     import bench_engine
 
     from orchestrator import report
@@ -106,7 +106,7 @@ async def start_again(url: str, ledger: Path, waited: dict[str, float]) -> dict[
     def through(ledger: Ledger) -> Any:
         return Timed(ledger, waited)
 
-    sink, settings = bench_engine.Count(), EngineSettings()
+    sink, settings = bench_engine.Count(stop_after), EngineSettings()
     async with bench_engine.engine(url, ledger, sink, settings, seen_through=through) as engine:
         waited["open ledger"] = perf_counter() - begun
         result = await engine.run(timed_feed(Feed(manifest, None).specs(), waited))
@@ -114,7 +114,7 @@ async def start_again(url: str, ledger: Path, waited: dict[str, float]) -> dict[
     return {"skipped": counts.skipped, "done": counts.skipped + counts.of(JobState.SUCCEEDED), "complete": result.is_complete}
 
 
-def measured(url: str, ledger: Path) -> None:
+def measured(url: str, ledger: Path, stop_after: int) -> None:
     """Start again, in this process; prints the pieces."""
     waited: dict[str, float] = defaultdict(float)
     with stopwatch(waited, "imports"):
@@ -124,21 +124,20 @@ def measured(url: str, ledger: Path) -> None:
 
     tune()  # as the command does
     with stopwatch(waited, "the run"), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        told = runner.run(start_again(url, ledger, waited))
+        told = runner.run(start_again(url, ledger, waited, stop_after))
     print(json.dumps({"pieces": waited, "peak_mb": memory_mb("VmHWM"), **told}))
 
 
-def measure(ledger: Path, jobs: int) -> dict[str, Any]:
-    """Start again on a ledger in a process of its own, and say what was seen."""
+def measure(ledger: Path, posts: int, *, is_whole: bool) -> dict[str, Any]:
+    """Start again on a ledger in a process of its own, until so many new jobs were sent, and say what was seen."""
     with running_stub() as stub:
         stub.reset(finish=True)
         begun = perf_counter()  # CLOCK_MONOTONIC: the stub's readings are on the same scale
-        command = [sys.executable, __file__, f"--url={stub.url}", f"--ledger={ledger}"]
+        command = [sys.executable, __file__, f"--url={stub.url}", f"--ledger={ledger}", f"--stop-after={0 if is_whole else posts}"]
         told: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        told["whole_s"] = perf_counter() - begun
         stats = stub.stats()
-    if stats["posts"] != 2 or not told["complete"] or told["done"] != jobs + 4:
-        raise SystemExit(f"the run sent {stats['posts']} jobs instead of 2: {told}")
+    if stats["posts"] != posts or told["complete"] != is_whole:
+        raise SystemExit(f"the run sent {stats['posts']} jobs instead of {posts}: {told}")
     return told | {"first_s": stats["first_at"] - begun, "last_s": stats["first_at"] + stats["span_s"] - begun}
 
 
@@ -149,8 +148,11 @@ def measure_both(options: argparse.Namespace) -> tuple[dict[str, dict[str, Any]]
         subprocess.run([sys.executable, __file__, f"--make={folder}", f"--jobs={options.jobs}"], check=True)
         made_s = perf_counter() - begun
         bench_ledgers.add_new_objects(folder)
-        kinds = (bench_ledgers.DONE, bench_ledgers.KILLED)
-        return {kind: measure(folder / kind / bench_ledgers.LEDGER, options.jobs) for kind in kinds}, made_s
+        done, killed = (folder / kind / bench_ledgers.LEDGER for kind in (bench_ledgers.DONE, bench_ledgers.KILLED))
+        seen = {"killed": measure(killed, 1, is_whole=False), "done": measure(done, 2, is_whole=True)}
+    if seen["done"]["done"] != options.jobs + 4:  # and the known and the new one in front and behind
+        raise SystemExit(f"the run did not find every job done: {seen['done']}")
+    return seen, made_s
 
 
 def main() -> None:
@@ -159,24 +161,21 @@ def main() -> None:
     if options.make:
         bench_ledgers.make_and_die(options.make, options.jobs)
     if options.url:
-        measured(options.url, options.ledger)
+        measured(options.url, options.ledger, options.stop_after)
         return
     seen, made_s = measure_both(options)
     pieces = sorted({name for told in seen.values() for name in told["pieces"]}, key=lambda name: -seen["done"]["pieces"].get(name, 0.0))
-    times = [
-        ("first new POST", "first_s"),
-        ("POST of the last line", "last_s"),
-        ("whole process, all jobs ended", "whole_s"),
-    ]
-    rows = [(label, *(f"{told[name]:.2f}" for told in seen.values())) for label, name in times]
+    rows = [("first new POST", *(f"{told['first_s']:.2f}" for told in seen.values()))]
+    rows += [("POST behind all that is done", "-", f"{seen['done']['last_s']:.1f}")]
     rows += [(f"- {name}", *(f"{told['pieces'].get(name, 0.0):.2f}" for told in seen.values())) for name in pieces]
     rows += [("peak MB", *(f"{told['peak_mb']:.0f}" for told in seen.values()))]
     show(
         f"resume: start again on a ledger of {options.jobs:,} finished jobs (seconds)",
-        ("", "done", "killed"),
+        ("", *seen),
         rows,
         [
             *(within(f"at work again, {kind}", told["first_s"], MAX_S, "s") for kind, told in seen.items()),
+            f"passed over: {options.jobs / seen['done']['last_s']:,.0f} done jobs per second, each with its row in the new report",
             f"(the ledgers were made in {made_s:.0f} s)",
         ],
     )
@@ -191,6 +190,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--ledger", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("--stop-after", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.jobs = options.jobs or (20_000 if options.quick else 1_000_000)
     return options

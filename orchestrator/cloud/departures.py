@@ -31,8 +31,8 @@ _SLACK = 0.0025
 _TICK_S = 0.001
 # Pauses up to this length, or up to so many requests, are made up for. A longer one is not, and neither is a time in which there was
 # nothing to send: nothing is saved up.
-_LAG_S = 0.1
-_LAG_REQUESTS = 3
+_LAG_S = 0.25
+_LAG_REQUESTS = 10
 # How much faster than the rate a pause is made up for.
 _HASTE = 2.0
 # Those who wait hold a connection each: when they fill this time, no more are needed.

@@ -116,7 +116,7 @@ class Engine:
     @property
     def in_memory(self) -> int:
         """Jobs that are held in memory now; the others wait in the ledger."""
-        return self._dispatcher.waiting + self._dispatcher.in_flight
+        return self._dispatcher.backlog.in_memory + self._dispatcher.in_flight
 
     async def run(self, feed: AsyncGenerator[list[JobSpec]]) -> RunResult:
         """Carry out the jobs of ``feed``, and those that an earlier visit left open.
@@ -215,7 +215,7 @@ class Engine:
             verify_done=self._verify_done,
             is_whole=self._is_whole,
             record=self._record,
-            expect=self._dispatcher.expect,
+            expect=self._dispatcher.backlog.expect,
             until_wanted=self._dispatcher.until_wanted,
             on_jobs=self._sort_in,
             on_under_way=self._take_up,
@@ -279,7 +279,7 @@ class Engine:
                 end.cancel()
 
     def _is_over(self) -> bool:
-        return self._planned_all and self._dispatcher.is_idle and self._dispatcher.in_flight <= self._stuck
+        return self._planned_all and self._dispatcher.backlog.is_empty and self._dispatcher.in_flight <= self._stuck
 
     # --- edges
 
@@ -304,7 +304,7 @@ class Engine:
         for job in jobs:
             if job.state in REMOTE:
                 self._follow(job)
-        self._dispatcher.has_arrived()
+        self._dispatcher.backlog.has_arrived()
         self._changed.set()
 
     def _seen(self, job: Job) -> Job:

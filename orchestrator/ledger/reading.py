@@ -44,7 +44,8 @@ def next_ready_at(session: Session, run: Run, without: Collection[int]) -> float
     # First those that need not wait, then those that must: each has an index.
     for queue in (mine.where(~must_wait), mine.where(must_wait).order_by(jobs.c.not_before)):
         found = fetch(session.conn.execute(in_one(queue.limit(len(without) + 1))))
-        if due := [row[1] for row in found if row[0] not in without]:
+        due: list[int] = [row[1] for row in found if row[0] not in without]
+        if due:
             return min(due) / 1_000_000
     return None
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2] / "orchestrator"
 # Each part of the package has one place. A new part is given one here, on purpose.
 WORDS = {"errors", "states", "model", "remote", "settings", "ports", "events", "__version__"}
 PURE = {"schedule", "retry", "budget", "claims", "followed", "poll", "plan", "forecast", "explain", "selection", "report_schema"}
-STAGES = {"ending", "feed", "intake", "dispatch", "submit", "settle", "track", "verify", "report", "watch", "cancel", "patience"}
+STAGES = {"ending", "feed", "intake", "backlog", "dispatch", "submit", "settle", "track", "verify", "report", "watch", "cancel", "patience"}
 EDGES = {"clock", "scratch", "manifest", "ledger", "protocol", "cloud", "local", "separation", "ui", "testing"}
 WIRING = {"run", "result", "options", "opening", "session", "preview", "rehearse"}
 TOP = {"cli", "__main__", "__init__"}
@@ -41,6 +41,7 @@ BESIDES: dict[tuple[str, str], str] = {
     ("feed", "manifest"): "turns sources into specs",
     ("feed", "scratch"): "what a large plan need not keep in memory goes to a file",
     ("intake", "verify"): "asks whether stems are still there before a done job is passed over",
+    ("dispatch", "backlog"): "what waits is the other half of what decides",
     ("watch", "report"): "writes what watches see",
     ("cancel", "report"): "writes the rows of what it cancelled",
     ("report_schema", "report"): "describes its rows",

@@ -1,0 +1,132 @@
+"""Sending and recording go in groups where they are many, at once where they are few, and reading ahead does not hold up the sending."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import Interruption
+from orchestrator.settings import EngineSettings
+from orchestrator.states import JobState
+from orchestrator.testing.builders import make_specs
+from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.weather import Weather
+from tests.simulation.rig import Rig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from pathlib import Path
+
+    import pytest
+
+    from orchestrator.model import Job, JobSpec
+
+UNLIMITED = 1e9
+SETTINGS = replace(EngineSettings(), in_flight=10_000, connections=64)
+
+
+class _Unlimited:
+    """A limiter that nobody waits for."""
+
+    rate_per_s = UNLIMITED
+
+    async def acquire(self) -> None:
+        pass
+
+    def try_acquire(self) -> bool:
+        return True
+
+    def throttled(self, retry_after_s: float | None = None) -> None:
+        pass
+
+    def accepted(self) -> None:
+        pass
+
+    def snapshot(self) -> bytes:
+        return b""
+
+    def restore(self, raw: bytes | None) -> None:
+        pass
+
+
+def _saves(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> dict[JobState, list[int]]:
+    """How many jobs each save held, by their state; filled while the rig runs."""
+    held: dict[JobState, list[int]] = {state: [] for state in JobState}
+    save = rig.ledger.save
+
+    async def noted(jobs: Sequence[Job]) -> None:
+        if jobs:
+            held[jobs[0].state].append(len(jobs))
+        await save(jobs)
+
+    monkeypatch.setattr(rig.ledger, "save", noted)
+    return held
+
+
+def test_where_many_are_sent_intents_and_answers_are_recorded_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> dict[JobState, list[int]]:
+        rig = Rig(tmp_path, settings=SETTINGS, submit_limiter=_Unlimited(), weather=Weather(latency_s=0.002, job_s=1.0, concurrency=1000))
+        held = _saves(rig, monkeypatch)
+        await rig.run(make_specs(960))
+        return held
+
+    held = run_virtual(scene())
+    assert sum(held[JobState.SUBMITTING]) == 960
+    assert len(held[JobState.SUBMITTING]) <= 960 / 32
+    assert len(held[JobState.SUBMITTED]) <= 960 / 24
+
+
+def test_one_free_connection_is_not_kept_waiting_by_those_that_hang(tmp_path: Path) -> None:
+    """Sixty-three answers never come: the jobs that are left go one by one, none of them later than the gathering takes."""
+
+    async def scene() -> float:
+        rig = Rig(tmp_path, settings=SETTINGS, submit_limiter=_Unlimited(), weather=Weather(latency_s=0.001, job_s=1.0, concurrency=1000))
+        slow = rig.service.submit
+        sent = 0
+
+        async def submit(spec: JobSpec) -> object:
+            nonlocal sent
+            sent += 1
+            if sent <= 63:
+                await rig.clock.sleep(50.0)
+            return await slow(spec)
+
+        rig.service.submit = submit  # type: ignore[method-assign, assignment]  # it answers as before, only later
+        arrived: list[float] = []
+        rig.after(20.0, lambda: arrived.append(sent))
+        await rig.run(make_specs(63 + 200))
+        return arrived[0]
+
+    assert run_virtual(scene()) == 63 + 200
+
+
+def test_reading_ahead_waits_while_the_machine_itself_bounds_the_sending_and_only_then(tmp_path: Path) -> None:
+    """What is read while enough is at hand would only be written to the ledger, and read from there again."""
+
+    async def read_ahead(folder: Path, **parts: Any) -> int:
+        rig = Rig(
+            folder,
+            settings=SETTINGS,
+            weather=Weather(latency_s=0.01, job_s=1.0, concurrency=10_000),
+            **parts,
+        )
+        most = read = 0
+
+        async def feed() -> AsyncGenerator[list[JobSpec]]:
+            nonlocal most, read
+            specs = make_specs(4000)
+            for start in range(0, len(specs), 500):
+                read += 500
+                most = max(most, read - len(rig.service.arrivals))
+                yield specs[start : start + 500]
+                await rig.clock.sleep(0.02)
+            rig.stop(Interruption("deadline", "enough was seen"))
+
+        await rig.run_feed(feed())
+        return most
+
+    fast, bounded = tmp_path / "fast", tmp_path / "bounded"
+    for folder in (fast, bounded):
+        folder.mkdir()
+    assert run_virtual(read_ahead(fast, submit_limiter=_Unlimited())) <= 2000
+    assert run_virtual(read_ahead(bounded)) >= 3500

@@ -23,8 +23,6 @@ from bench_stub import Connection, Seen, most_in_1s, pin
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
 _PIECE_BYTES = 1 << 18
-# Ahead of the programs that share the core, where the system allows it: a service has its own machine.
-_NICENESS = -10
 
 
 @dataclass
@@ -128,8 +126,9 @@ async def _serve() -> None:
 def main() -> None:
     """Serve until killed."""
     pin(-1)
-    with contextlib.suppress(OSError):
-        os.nice(_NICENESS)
+    if hasattr(os, "sched_setscheduler"):
+        with contextlib.suppress(PermissionError):  # ahead of the programs that share the core: a service has a machine of its own
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     gc.disable()  # there are no cycles here, and a collection would be taken for a rush of requests
     asyncio.run(_serve())
 

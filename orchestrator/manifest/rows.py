@@ -62,8 +62,8 @@ def rows(file: Path | None, kind: str, columns: Sequence[str] | None = None) -> 
         yield from _parquet(file)
         return
     with ExitStack() as stack:
-        lines = _lines(_opened(file, stack))
         try:
+            lines = _lines(_opened(file, stack))
             if kind == "txt":
                 yield from _txt(lines)
             elif kind == "jsonl":

@@ -248,6 +248,17 @@ def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(here: Playgr
     assert not (here.folder / ".orchestrator").exists()
 
 
+def test_2_a_list_on_a_closed_standard_input_is_not_taken_for_an_empty_one(here: Playground) -> None:
+    """Else the jobs that it named before would be taken for gone, and be cancelled."""
+    here.write({"list": "-", "format": "txt"})
+
+    done = here.run(prefix=["bash", "-c", '"$@" <&-', "sh"])
+
+    assert done.code == 2
+    assert "standard input: Reading failed" in said(done)
+    assert here.summary()["complete"] is False
+
+
 def test_a_ledger_or_report_that_is_no_file_is_refused_before_anything_is_sent(here: Playground, service: RunningService) -> None:
     os.mkfifo(here.folder / "pipe")
     here.write("in/a.mp3")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+import trustme
 
 from orchestrator.clock import SystemClock
 from orchestrator.cloud import direct
@@ -49,6 +52,16 @@ async def transport() -> AsyncIterator[Transport]:
 
 def _post(wire: Wire, **headers: str) -> PreparedRequest:
     return PreparedRequest("POST", f"{wire.url}/jobs", {"host": "a.example", "content-length": str(len(BODY)), **headers}, BODY)
+
+
+@asynccontextmanager
+async def _secured(wire: Wire, authority: trustme.CA) -> AsyncIterator[str]:
+    """The same server over TLS, under a name that ``authority`` vouches for."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield f"https://localhost:{server.sockets[0].getsockname()[1]}/jobs"
 
 
 def test_the_release_of_aiohttp_that_is_installed_is_one_that_the_short_way_knows() -> None:
@@ -150,4 +163,26 @@ async def test_a_header_of_two_lines_is_refused(wire: Wire, transport: Transport
     """A token with a line break in it would be a header of its own."""
     with pytest.raises(ConfigError, match="more than one line"):
         await transport.post(_post(wire, **{"x-ci-security-token": "a\r\nx-evil: b"}))
+    assert wire.received == []
+
+
+async def test_the_short_way_leads_over_tls_and_keeps_its_connections(
+    wire: Wire, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire.answers = [wire.accepted]
+    authority, trusting = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(trusting)
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting)
+
+    async with _secured(wire, authority) as url:
+        answers = [await transport.post(_post(wire)._replace(url=url)) for _ in range(3)]
+
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert (len(wire.received), wire.connections) == (3, 1)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_sent_anything(wire: Wire, transport: Transport) -> None:
+    async with _secured(wire, trustme.CA()) as url:
+        with pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            await transport.post(_post(wire)._replace(url=url))
     assert wire.received == []

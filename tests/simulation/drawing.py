@@ -62,6 +62,7 @@ def draw_settings(rng: random.Random, weather: Weather) -> EngineSettings:
         queries=rng.choice([1, 4]),
         heads=rng.choice([1, 4]),
         stem_wait_s=2,
+        heartbeat_s=rng.choice([5.0, 60.0]),
     )
 
 
@@ -74,7 +75,7 @@ class Manifest:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._last = rng.choice([2, 8, 25, 25, 50])
+        self._last = rng.choice([2, 8, 8, 25, 50])
         self.specs = [self._new(number) for number in range(1, self._last + 1)]
 
     @property

@@ -42,7 +42,9 @@ class Turns:
 
     def wait(self, spec: JobSpec, soonest: float, latest: float) -> None:
         """From ``soonest`` on it may go, from ``latest`` on it must have its turn."""
-        self._chosen.pop(spec.key, None)
+        if self._chosen.pop(spec.key, None) is not None:  # called back before it was sent: it has had its turn
+            for level in range(spec.level):
+                self._passed[level] = self._passed.get(level, 0) + 1
         self._waiting[spec.key] = _Waiting(soonest, latest, spec.level, spec.share)
 
     def leave(self, key: JobKey) -> None:

@@ -61,7 +61,8 @@ def in_states(session: Session, states: Collection[JobState], after_id: int, lim
 
 def rows(session: Session, run: Run, after_row: int, limit: int) -> list[Job]:
     """The jobs of the report, in its order."""
-    query = JOB.where(jobs.c.run_no == run.number, has_row, jobs.c.row > after_row).order_by(jobs.c.row).limit(limit)
+    # In this order: SQLite begins at the first bound that it finds, and from row 1 on it would pass over all that is written already.
+    query = JOB.where(jobs.c.run_no == run.number, jobs.c.row > after_row, has_row).order_by(jobs.c.row).limit(limit)
     return sorted(_jobs(session, query), key=attrgetter("row"))
 
 

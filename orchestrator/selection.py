@@ -35,10 +35,15 @@ class Selection:
             raise ConfigError(f"--sample {sample:g}: it is a percentage above 0, up to 100.")
         globs = tuple(only or ())
         self._only = matcher(globs) if globs else None
+        self._said = globs, limit, sample
         self._left = limit
         self._below = None if sample is None else int(_SHARES * sample / 100)
         self.is_whole = self._only is None and limit is None and sample is None
         """Whether it is everything. If not, jobs that are not seen have not left the manifest."""
+
+    def anew(self) -> Selection:
+        """The same choice, of which nothing is taken yet: for reading a manifest once more."""
+        return Selection(*self._said)
 
     @property
     def is_exhausted(self) -> bool:

@@ -72,7 +72,8 @@ class Session:
     @property
     def feed(self) -> Feed:
         """The jobs of the manifest, to be read once."""
-        return Feed(self.manifest, self._lists, self._options.selection, callback=self._callback)
+        chosen = self._options.selection
+        return Feed(self.manifest, self._lists, chosen.anew() if chosen else None, callback=self._callback)
 
     def stop(self, why: Interruption) -> None:
         """Stop in order (``Engine.stop``)."""

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from orchestrator.errors import OrchestratorError
 
+INTERRUPTED = 130
+"""``ExitCode.INTERRUPTED``, which may not be loaded yet."""
+
 
 def main() -> NoReturn:
     """Entry point of the ``orchestrator`` command."""
     _fill_closed_streams()
     try:
         _main()
+    except KeyboardInterrupt:  # while the command is still loading, or in the middle of what needs no order
+        complain("interrupted")
+        raise SystemExit(INTERRUPTED) from None
     finally:
         _let_go_of_streams()
 
@@ -58,9 +64,6 @@ def _main() -> NoReturn:
             raise SystemExit(ExitCode.UNFINISHED) from None
         complain(f"Nothing more can be written: {error.strerror}. Make room, and run again.")
         raise SystemExit(ExitCode.LEDGER) from None
-    except KeyboardInterrupt:
-        complain("interrupted")
-        raise SystemExit(ExitCode.INTERRUPTED) from None
     except Exception as error:  # noqa: BLE001 - the last resort: nobody but us can do anything with a traceback
         complain(told(InternalDefect(error)))
         raise SystemExit(ExitCode.UNFINISHED) from None

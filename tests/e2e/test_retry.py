@@ -42,8 +42,9 @@ def leave_open(there: Playground, service: RunningService) -> None:
     assert going.finish().code == 130
 
 
+@pytest.mark.parametrize("part", [(), ("--limit", "2")])
 def test_a_failed_job_of_a_run_that_is_still_open_is_asked_for_again_when_that_run_has_ended(
-    tmp_path: Path, strict: RunningService
+    tmp_path: Path, strict: RunningService, part: tuple[str, ...]
 ) -> None:
     there = Playground(tmp_path, strict)
     leave_open(there, strict)
@@ -51,7 +52,7 @@ def test_a_failed_job_of_a_run_that_is_still_open_is_asked_for_again_when_that_r
     strict.store("in/gone.mp3")
     before = Counter(job.input_object for job in strict.jobs())
 
-    done = there.run("--retry", "failed")
+    done = there.run("--retry", "failed", *part)
 
     assert done.code == 0, done.err
     assert "asked for again in a run of their own" in done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 COUNT = 12
+INTERRUPTED_WHILE_LOADING = """
+import sys
+from orchestrator.cli import main
+
+class Interrupted:
+    def find_spec(self, name, path, target=None):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+main()
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -72,3 +85,12 @@ def test_a_second_signal_stops_at_once_though_an_answer_is_still_awaited(here: P
     assert status["holder"] is None
     assert status["jobs"]["submitting"] + status["jobs"]["in_doubt"] + status["jobs"]["planned"] == 2
     assert len(service.jobs()) <= 1
+
+
+@pytest.mark.parametrize("module", ["typer", "orchestrator.cli.app", "orchestrator.errors"])
+def test_an_interrupt_while_the_command_is_loading_is_no_traceback(here: Playground, service: RunningService, module: str) -> None:
+    here.write("in/a.mp3")
+
+    done = here.do("plan", here.path.name, prefix=[sys.executable, "-c", INTERRUPTED_WHILE_LOADING, module])
+
+    assert (done.code, done.out, done.err) == (130, "", "orchestrator: interrupted\n")

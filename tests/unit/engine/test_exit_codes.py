@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator import errors
+from orchestrator.cli import INTERRUPTED
 from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
 from orchestrator.errors import ApiAnswer, Interruption, OrchestratorError
 from orchestrator.model import Counts, Run
@@ -38,7 +39,7 @@ def test_every_error_of_the_tree_has_the_code_that_the_table_gives_it(kind: type
 
 def test_the_table_is_the_published_one() -> None:
     assert sorted(ExitCode) == [0, 1, 2, 3, 4, 5, 6, 7, 130]
-    assert of_error(KeyboardInterrupt()) == 130
+    assert of_error(KeyboardInterrupt()) == INTERRUPTED == 130
 
 
 def result(*, stopped: str = "", error: OrchestratorError | None = None, skipped: int = 0, **counts: Any) -> RunResult:

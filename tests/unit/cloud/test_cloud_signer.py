@@ -108,6 +108,18 @@ def test_a_complaint_after_the_correction_stops_the_run() -> None:
     assert "our clocks agree" in str(raised)
 
 
+def test_a_clock_that_is_set_right_while_a_request_is_on_its_way_stops_no_run() -> None:
+    clock = SetClock(1700003600.0)
+    ours = signer(clock)
+    signed = ours.sign(REQUEST)
+    clock.at = 1700000000.0
+
+    raised = ours.learn(ClockSkewed(ANSWER, server_time=1700000001.0), signed)
+
+    assert isinstance(raised, ClockSkewed)
+    assert ours.offset_s == 1.0
+
+
 def test_a_complaint_without_the_services_time_stops_the_run() -> None:
     ours = signer(SetClock(1700000000.0))
 

@@ -1,0 +1,46 @@
+"""Whose turn it is, where time passes between the choice and the permit, or between one fetch from the ledger and the next."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from orchestrator.cloud.limiter import AdaptiveLimiter
+from orchestrator.settings import EngineSettings
+from orchestrator.testing.builders import make_specs
+from orchestrator.testing.loop import LoopClock, run_virtual
+from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
+from orchestrator.testing.weather import Weather
+from tests.simulation.rig import Rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_job_that_comes_due_while_the_dispatcher_waits_for_a_permit_has_its_turn_at_once(tmp_path: Path) -> None:
+    urgent, others = make_specs(1, first=100, level=2), make_specs(5)
+
+    async def main() -> list[int]:
+        store, clock = MemoryStore(), LoopClock(asyncio.get_running_loop())
+        ledger = MemoryLedger(store)
+        rig = Rig(tmp_path, store=store, weather=Weather(job_s=5), rate_per_s=0.5)
+        await ledger.acquire(object())  # type: ignore[arg-type]  # anybody
+        run = await ledger.begin_run("rig", clock.now(), str(rig.report))
+        await ledger.add(run, urgent)
+        store.jobs[urgent[0].key].not_before = clock.now() + 1.0  # the second permit comes after 2 seconds
+        await ledger.close()
+        await rig.run(others + urgent)
+        return [job.spec.level for job in rig.service.jobs.values()]
+
+    assert run_virtual(main()) == [0, 2, 0, 0, 0, 0]
+
+
+def test_a_batch_does_not_go_on_with_a_lower_level_while_the_ledger_has_more_of_a_higher_one(tmp_path: Path) -> None:
+    async def main() -> list[int]:
+        clock = LoopClock(asyncio.get_running_loop())
+        many_at_once = AdaptiveLimiter(1000.0, clock)  # a batch is larger than what the queue holds of a level
+        rig = Rig(tmp_path, settings=EngineSettings(window=3), weather=Weather(latency_s=0.0, job_s=1), submit_limiter=many_at_once)
+        await rig.run(make_specs(40, first=100) + make_specs(40, level=2))
+        return [job.spec.level for job in rig.service.jobs.values()]
+
+    assert run_virtual(main()) == [2] * 40 + [0] * 40

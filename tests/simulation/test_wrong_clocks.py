@@ -1,0 +1,76 @@
+"""A clock that is corrected on the way makes no job be paid for twice, and stops no run that goes on well."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.errors import ApiAnswer, ClockSkewed, CredentialsExpired, OrchestratorError
+from orchestrator.settings import EngineSettings
+from orchestrator.states import JobState
+from orchestrator.testing.builders import make_specs
+from orchestrator.testing.loop import LoopClock, run_virtual
+from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
+from orchestrator.testing.weather import Fault, Weather
+from tests.simulation.rig import Rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.model import JobSpec
+    from orchestrator.remote import SubmitReply
+    from orchestrator.run import RunResult
+
+HOUR_S = 3600.0
+
+
+class Refusing:
+    """The service of a rig, which refuses the first submits of each job for these reasons."""
+
+    def __init__(self, rig: Rig, *refusals: OrchestratorError) -> None:
+        self._submit = rig.service.submit
+        self._refusals = refusals
+        self._seen: dict[str, int] = {}
+        rig.service.submit = self.submit  # type: ignore[method-assign]  # the same, in a bad temper
+
+    async def submit(self, spec: JobSpec) -> SubmitReply:
+        """Refuse, or take."""
+        turn = self._seen.get(spec.key, 0)
+        self._seen[spec.key] = turn + 1
+        if turn < len(self._refusals):
+            raise self._refusals[turn]
+        return await self._submit(spec)
+
+
+def test_a_job_whose_intent_was_dated_by_a_clock_that_was_then_set_right_is_recorded_anew(tmp_path: Path) -> None:
+    async def main() -> tuple[RunResult, Rig]:
+        clock, store = LoopClock(asyncio.get_running_loop()), MemoryStore()
+        slow = MemoryLedger(store, pause=lambda: clock.sleep(0.2))  # the intent takes 0.4 s
+        weather = Weather(faults={Fault.HANG: 1.0}, job_s=5, reply_timeout_s=5)
+        rig = Rig(tmp_path, settings=EngineSettings(reply_timeout_s=5.0), weather=weather, store=store, ledger=slow)
+        rig.ledger = slow
+        rig.service.clock = clock  # the service's own goes right
+        rig.clock.epoch += HOUR_S
+        rig.after(0.95, lambda: setattr(rig.clock, "epoch", clock.epoch))  # between an intent and its request
+        return await rig.run(make_specs(1)), rig
+
+    result, rig = run_virtual(main())
+
+    assert result.counts.of(JobState.SUCCEEDED) == 1
+    assert rig.service.calls["submit"] == 1
+    assert [job.adopted for job in rig.store.jobs.values()] == [True]
+
+
+def test_a_correction_of_the_clock_and_a_fresh_key_are_not_the_same_correction_twice(tmp_path: Path) -> None:
+    skewed = ClockSkewed(ApiAnswer(403, "RequestTimeTooSkewed", "the clocks differ"))
+    expired = CredentialsExpired(ApiAnswer(403, "ExpiredToken", "the token is over"))
+
+    async def main(*refusals: OrchestratorError) -> RunResult:
+        rig = Rig(tmp_path / str(len(refusals)) / refusals[-1].__class__.__name__, weather=Weather(job_s=5))
+        Refusing(rig, *refusals)
+        return await rig.run(make_specs(5))
+
+    assert of_result(run_virtual(main(skewed, expired))) is ExitCode.OK
+    assert of_result(run_virtual(main(skewed, skewed))) is ExitCode.CREDENTIALS
+    assert of_result(run_virtual(main(expired, expired))) is ExitCode.CREDENTIALS

@@ -9,6 +9,8 @@ at once. (Damage that somebody else does to that part is not mended; without the
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -140,11 +142,25 @@ class ReportFile:
                     f"{self.path} is a folder, a device or a pipe. Name a file with --report, for example --report run.jsonl."
                 )
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._written, self._bytes = await self._keep_sound_rows()
+            if self.path.exists():
+                with self.path.open("ab") as file:  # before anything of it is cut off
+                    self._hold(file)
+                    self._written, self._bytes = await self._keep_sound_rows()
             self._file = self.path.open("ab", buffering=0)
+            self._hold(self._file)
             await self.catch_up()
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _hold(self, file: BinaryIO) -> None:
+        """Keep the runs of other ledgers away from this file: each would cut off what the other wrote. Ends with the process."""
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in {errno.EACCES, errno.EAGAIN}:
+                text = f"Another run is writing {self.path}. Wait until it ends, or name another file with --report."
+                raise ReportError(text) from error
+            # Elsewhere (a file system without locks) it must go without.
 
     def offer(self, jobs: Iterable[Job]) -> None:
         """Write the rows of these jobs, as soon as the rows in front of them are written.

@@ -237,6 +237,23 @@ def test_2_jobs_that_contradict_each_other_in_a_list_leave_a_run_that_does_not_c
     assert (done.json()["complete"], here.summary()["complete"]) == (False, False)
 
 
+def test_4_a_report_that_another_run_is_writing_is_left_alone(here: Playground, service: RunningService) -> None:
+    """Two manifests that name one report: each run would cut off what the other wrote."""
+    service.pace(Progression(Pace.HOLD))
+    here.write("in/a.mp3", report="one.jsonl")
+    going = here.start("run", here.path.name)
+    going.wait_for("submitted  in/")
+
+    refused = here.run("--ledger", "second.db")
+
+    assert refused.code == 4
+    assert "Another run is writing" in said(refused)
+    service.pace(Progression(Pace.IMMEDIATE))
+    assert going.finish().code == 0
+    assert len((here.folder / "one.jsonl").read_text().splitlines()) == 1
+    assert here.run("--ledger", "second.db").code == 0, "it is free again"
+
+
 @pytest.mark.parametrize("option", ["--ledger", "--report"])
 def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(here: Playground, option: str) -> None:
     here.write("in/a.mp3")

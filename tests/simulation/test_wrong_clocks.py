@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from orchestrator.model import JobSpec
     from orchestrator.remote import SubmitReply
-    from orchestrator.run import RunResult
+    from orchestrator.result import RunResult
 
 HOUR_S = 3600.0
 

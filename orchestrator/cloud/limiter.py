@@ -44,7 +44,7 @@ _FORGET_AFTER_S = 48 * 3600.0
 class _Window(Throttler):
     """asyncio-throttle's log of permits, on a clock that is given.
 
-    Its ``acquire`` reads the real clock in two places and asks every 10 ms whether there is room, which is a tenth of a slice; so the
+    Its ``acquire`` reads the real clock in two places and asks every 10 ms whether there is room, which is a fifth of a slice; so the
     two are replaced by their own arithmetic: permit *k* is free one period after permit *k - limit*.
     """
 

@@ -13,7 +13,7 @@ from orchestrator.manifest.faults import did_you_mean, quoted
 from orchestrator.manifest.inputs import KIND_PREFIX, AnyInput, Globs, Rule
 from orchestrator.manifest.scalars import Integer, Loose, Number, Seconds, Text, parse_share, refuse
 from orchestrator.manifest.settings import Bucket, CallbackSettings, JobSettings, Part, Region
-from orchestrator.manifest.window import WindowSettings, check_zone
+from orchestrator.manifest.window import AnyWindow, check_zone
 
 DEFAULT_PRICE_PER_MIN = 0.012
 """USD per minute of output, from the vendor's price page for smart audio (2023); an account's own price goes under ``price``."""
@@ -221,7 +221,7 @@ class ManifestFile(Part):
     """When and how often a job is tried again."""
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     """When a run stops by itself."""
-    window: WindowSettings | None = None
+    window: AnyWindow | None = None
     """The hours in which jobs are submitted."""
     price: PriceSettings = Field(default_factory=PriceSettings)
     """For estimates."""

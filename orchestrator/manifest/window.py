@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, time, timedelta
-from typing import Annotated, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from orchestrator.manifest.faults import did_you_mean, quoted
 from orchestrator.manifest.scalars import Text, refuse
 from orchestrator.manifest.settings import Part
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
@@ -58,6 +64,31 @@ class WindowSettings(Part):
         if not self.days:
             refuse("days is empty: the window would never be open.")
         return self
+
+
+_SHORT = r"^([0-2]\d:[0-5]\d)-([0-2]\d:[0-5]\d)( [A-Za-z0-9_+/-]+)?$"
+
+
+def _in_full(value: Any) -> Any:
+    """The short form as the mapping that it stands for."""
+    if not isinstance(value, str):
+        return value
+    found = re.match(_SHORT, value)
+    if found is None:
+        refuse(f'{quoted(value)} is no window. Write "22:00-06:00", "22:00-06:00 Asia/Shanghai", or a mapping with from and to.')
+    opens, closes, zone = found.groups()
+    return {"from": opens, "to": closes} | ({"timezone": zone.strip()} if zone else {})
+
+
+class _OrShort:
+    """Says in the JSON Schema that a text will do as well."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string", "pattern": _SHORT, "examples": ["01:00-06:00 Asia/Shanghai"]}, handler(schema)]}
+
+
+AnyWindow = Annotated[WindowSettings, BeforeValidator(_in_full), _OrShort()]
+"""A window as it stands in a manifest: a mapping, or a text such as ``01:00-06:00``, with the time zone behind it if need be."""
 
 
 class Window:

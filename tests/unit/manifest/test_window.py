@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.manifest.window import DAYS, Window, WindowSettings
+from orchestrator.manifest.window import DAYS, AnyWindow, Window, WindowSettings
 
 
 def _at(text: str, zone: str = "Asia/Shanghai") -> float:
@@ -59,3 +61,20 @@ def test_the_next_change_changes_it_and_nothing_changes_before(now: int, hours: 
     assert now < change <= now + 9 * 86400
     assert window.is_open(change) is not window.is_open(now)
     assert window.is_open(change - 1) is window.is_open(now)
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"), [("22:00-06:00", None), ("22:00-06:00 UTC", "UTC"), ("22:00-06:00 Asia/Shanghai", "Asia/Shanghai")]
+)
+def test_the_short_form_is_the_mapping_that_it_stands_for(text: str, zone: str | None) -> None:
+    long = {"from": "22:00", "to": "06:00"} | ({"timezone": zone} if zone else {})
+    assert TypeAdapter(AnyWindow).validate_python(text) == WindowSettings.model_validate(long)
+
+
+@pytest.mark.parametrize("text", ["22-06", "22:00", "22:00 - 06:00", "22:00-06:00 Mars/Olympus", "25:00-06:00", "06:00-06:00", ""])
+def test_a_short_form_that_means_nothing_is_refused_and_so_it_is_by_the_schema_where_its_form_is_wrong(text: str) -> None:
+    adapter = TypeAdapter[WindowSettings](AnyWindow)
+    with pytest.raises(ValidationError):
+        adapter.validate_python(text)
+    (short, _) = adapter.json_schema()["anyOf"]
+    assert bool(re.match(short["pattern"], text)) == (text in {"22:00-06:00 Mars/Olympus", "25:00-06:00", "06:00-06:00"})

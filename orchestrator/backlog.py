@@ -39,6 +39,7 @@ class Backlog:
         self._queue = ReadyQueue(parts.settings.age_after)
         self._delayed: list[tuple[float, int, Job]] = []  # by the monotonic instant at which they are due
         self._held: set[int] = set()  # ids of every job that is in memory, wherever
+        self._waiting: set[int] = set()  # ids of those that wait here
         self._is_expecting = False
         self._left: set[int] = set()  # ids of jobs that were in memory and left it since expect() was called
         self._spilled: dict[LaneKey, None] = {}  # lanes with jobs that are in the ledger only; a set that keeps its order
@@ -113,11 +114,13 @@ class Backlog:
 
     def pop(self) -> Job:
         """Take out the best job; it stays counted. ``IndexError`` if none may go now."""
-        return self._queue.pop()
+        job = self._queue.pop()
+        self._waiting.discard(job.id)
+        return job
 
     def put_back(self, job: Job) -> None:
         """The job that was taken out is not wanted now."""
-        self._queue.push(job)
+        self._push(job)
 
     def has_run_dry(self, job: Job) -> bool:
         """The next jobs of this one's lane must be fetched first: without them those of a lower level would go on."""
@@ -136,21 +139,21 @@ class Backlog:
             self._is_fetching = False
 
     async def _fetch(self, lane: LaneKey, room: int) -> None:
-        ready = await self._ledger.ready(self._run, lane.level, lane.share, room, self._held, self._clock.now())
+        # Not all that are held need be left out: those that were sent are planned no more, or are on their way back here.
+        ready = await self._ledger.ready(self._run, lane.level, lane.share, room, self._waiting, self._clock.now())
         for job in ready:
             if job.id not in self._held:
-                self._held.add(job.id)
-                self._queue.push(job)
+                self._push(job)
         if len(ready) >= room:
             self._spilled[lane] = None
-        elif await self._ledger.next_ready_at(self._run, self._held) is not None:
+        elif await self._ledger.next_ready_at(self._run, self._waiting) is not None:
             await self._fetch_waiting(lane)
 
     async def _fetch_waiting(self, lane: LaneKey) -> None:
         """What is left of a lane in the ledger is not due yet: take it into memory, as far as there is room for what waits."""
         room = max(self._window * 4 - len(self._delayed), 0) + 1  # one more, to know whether there are more
         any_time = self._clock.now() + _ANY_TIME_S
-        for job in await self._ledger.ready(self._run, lane.level, lane.share, room, self._held, any_time):
+        for job in await self._ledger.ready(self._run, lane.level, lane.share, room, self._waiting, any_time):
             if job.id not in self._held:
                 self._place(job)
 
@@ -174,12 +177,17 @@ class Backlog:
             # What waits in the ledger comes first by seq: once a lane has spilled, it is fed from the ledger only.
             self._spilled[lane] = None
         else:
-            self._held.add(job.id)
-            self._queue.push(job)
+            self._push(job)
+
+    def _push(self, job: Job) -> None:
+        self._held.add(job.id)
+        self._waiting.add(job.id)
+        self._queue.push(job)
 
     def _delay(self, job: Job, lane: LaneKey, due: float) -> None:
         if len(self._delayed) < self._window * 4:
             self._held.add(job.id)
+            self._waiting.add(job.id)
             heappush(self._delayed, (due, job.id, job))
         else:
             self._later[lane] = min(self._later.get(lane, due), due)

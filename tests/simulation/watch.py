@@ -144,10 +144,10 @@ class Watch:
         Delays are told by the wall clock, and are no longer than the cap; if that clock jumps, they may be so each time it is read.
         """
         cap_s = self._settings.cap_s
-        if self._has_steady_clock or not job.not_before:
-            delay_s = min(max(job.not_before - self._clock.now(), 0.0), cap_s)
+        delay_s = max(job.not_before - self._clock.now(), 0.0)
+        if not job.not_before or (self._has_steady_clock and delay_s <= cap_s):
             return delay_s, delay_s
-        return 0.0, 3 * cap_s
+        return 0.0, 3 * cap_s  # also where an earlier visit's clock told it
 
     # --- the wire
 

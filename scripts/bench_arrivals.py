@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench_stub import Connection, Seen, most_in_1s, pin
+from bench_stub import Connection, Seen, end_with_parent, most_in_1s, pin
 
 # Linux's number of this option on the usual processors; Python does not name it.
 _SO_TIMESTAMPNS = 35
@@ -124,7 +124,8 @@ async def _serve() -> None:
 
 
 def main() -> None:
-    """Serve until killed."""
+    """Serve until killed, or until standard input ends."""
+    end_with_parent()
     pin(-1)
     if hasattr(os, "sched_setscheduler"):
         with contextlib.suppress(PermissionError):  # ahead of the programs that share the core: a service has a machine of its own

@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,13 +201,18 @@ class Stub:
 @contextmanager
 def running_stub(script: str = __file__) -> Iterator[Stub]:
     """Start a stub on the last core, if the machine has more than one; end it afterwards. ``script`` may be another kind of it."""
-    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None  # noqa: S101 - asked for above
         yield Stub(process.stdout.readline().strip())
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
+
+
+def end_with_parent() -> None:
+    """End this process when its standard input does: a benchmark that is killed leaves no stub behind."""
+    threading.Thread(target=lambda: sys.stdin.read() or os._exit(0), daemon=True).start()
 
 
 def pin(place: int) -> None:
@@ -225,7 +231,8 @@ async def _serve() -> None:
 
 
 def main() -> None:
-    """Serve until killed."""
+    """Serve until killed, or until standard input ends."""
+    end_with_parent()
     pin(-1)
     gc.disable()  # nothing here makes cycles, and with a million jobs a collection would stop the service for a second
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

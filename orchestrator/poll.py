@@ -3,8 +3,8 @@
 A query carries up to ten ids and costs one call, however many of them have ended. So it is worth its price when some have. The chance
 that a job has ended since it was looked at last follows from how long such jobs run, which the service tells with every job that ends
 (``StartTime``, ``EndTime``). A query goes out when the chances of its ten best candidates add up to ``query_worth`` ended jobs, or when
-nothing was asked for as long as a job takes. Of the jobs that are not known to run only the first few in the service's own order (level,
-then age) can have begun: those behind them wait for the same reason as ever, and asking about them tells nothing.
+nothing was asked of their bucket for as long as a job takes. Of the jobs that are not known to run only the first few in the service's
+own order (level, then age) can have begun: those behind them wait for the same reason as ever, and asking about them tells nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from orchestrator.followed import AtPlace
-    from orchestrator.model import Job
+    from orchestrator.model import Job, Place
     from orchestrator.settings import EngineSettings
 
 __all__ = ["Followed", "PollPlan", "Round", "Tracked"]
@@ -48,7 +48,7 @@ class PollPlan:
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._run_s: float | None = None
-        self._asked_at = -math.inf
+        self._asked_at: dict[Place, float] = {}  # of each bucket: a busy one must not keep the others waiting
         self._freed_at = -math.inf
         self._freed = 0
 
@@ -65,9 +65,9 @@ class PollPlan:
         ran_s = max(job.finished_at - job.started_at, 0.5)  # the service tells whole seconds
         self._run_s = ran_s if self._run_s is None else self._run_s + _LEARN * (ran_s - self._run_s)
 
-    def asked(self, now: float) -> None:
-        """A query goes out."""
-        self._asked_at = now
+    def asked(self, batch: Sequence[Tracked], now: float) -> None:
+        """A query about these jobs of one bucket goes out."""
+        self._asked_at[batch[0].job.spec.media.place] = now
 
     def decide(self, jobs: Followed | Iterable[Tracked], now: float) -> Round:
         """Whether to ask now, and about which of ``jobs`` (but for those that a query is under way for)."""
@@ -143,7 +143,9 @@ class PollPlan:
         longest_s = min(max(1.25 * run_s, settings.poll_min_s), max(settings.poll_max_s, run_s / 3))
         if settings.has_callbacks:
             longest_s = min(longest_s * settings.callback_patience, settings.callback_max_s)
-        return now - max(self._asked_at, batch[0][1].looked_at) >= longest_s
+        best = batch[0][1]
+        asked_at = self._asked_at.get(best.job.spec.media.place, -math.inf)
+        return now - max(asked_at, best.looked_at) >= longest_s
 
 
 def _longest_unseen(place: AtPlace, soonest: float, size: int) -> list[Tracked]:

@@ -119,7 +119,7 @@ class Tracker:
                 if not batch:
                     slots.release()
                     continue
-                self._plan.asked(self._clock.monotonic())
+                self._plan.asked(batch, self._clock.monotonic())
                 for tracked in batch:
                     tracked.is_asked = True
                 task = queries.create_task(self._query(batch))

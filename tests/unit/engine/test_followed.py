@@ -69,7 +69,8 @@ class Story:
         """What was decided is asked about, and answered; or one of those that were asked about comes back as it was."""
         free = [one for one in self.jobs if not one.is_asked]
         batch = self.plan.decide(self.followed, self.now).batch or tuple(self.random.sample(free, min(3, len(free))))
-        self.plan.asked(self.now)
+        if batch:
+            self.plan.asked(batch, self.now)
         ended = [self.random.uniform(0, 5) for _ in range(self.random.randrange(3))]
         self.plan.freed(ended, self.now)
         for tracked in batch:

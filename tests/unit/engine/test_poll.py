@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.poll import PollPlan, Tracked
+from orchestrator.poll import Followed, PollPlan, Tracked
 from orchestrator.settings import EngineSettings
 from orchestrator.states import JobState
 from orchestrator.testing.builders import make_job, make_spec
@@ -79,3 +79,37 @@ def test_a_query_has_at_most_ten_ids_of_one_bucket_and_comes_within_bounds(count
     assert len({id(one) for one in batch}) == len(batch)
     assert asked_at >= SETTINGS.poll_min_s, "never sooner than the shortest time between two looks"
     assert asked_at <= max(SETTINGS.poll_max_s, 2 * run_s) + 5
+
+
+def test_the_only_job_of_a_bucket_is_asked_about_in_time_however_busy_another_bucket_is() -> None:
+    plan, followed, busy = PollPlan(SETTINGS), Followed(), "a-1250000000"
+    plan.learn(make_job(1, started_at=1000.0, finished_at=1010.0))
+    alone = tracked(0, state=JobState.RUNNING, bucket="b-1250000000")
+    for one in (alone, *(tracked(number, state=JobState.RUNNING, bucket=busy) for number in range(1, 100))):
+        followed.add(one)
+    now, number = 0.0, 100
+
+    while alone not in (batch := plan.decide(followed, now).batch):
+        if batch:
+            plan.asked(batch, now)
+        for one in batch:  # all of them have ended, and others take their places
+            followed.remove(one)
+            number += 1
+            followed.add(tracked(number, now, JobState.RUNNING, busy))
+        now += 0.0 if batch else 0.5
+        assert now < 20, "it waits until the other bucket is done"
+    assert number > 150, "the other bucket was busy"
+
+
+def test_many_buckets_with_a_job_each_are_all_asked_about_in_the_time_of_one() -> None:
+    plan, followed = PollPlan(SETTINGS), Followed(tracked(number, bucket=f"b{number}-1250000000") for number in range(100))
+    unseen, now = 100, 0.0
+
+    while unseen:
+        if batch := plan.decide(followed, now).batch:
+            plan.asked(batch, now)
+            for one in batch:
+                followed.remove(one)
+            unseen -= len(batch)
+        now += 0.0 if batch else 0.1
+        assert now < 10

@@ -149,9 +149,9 @@ class Dispatcher:
             if self._stopping:
                 return
             await self._limiter.acquire()
-            # What came due while it waited for the permit has its turn too.
+            # What came due while it waited for the permit has its turn too; and what was told meanwhile counts.
             await self.backlog.refill()
-            batch = self._take()
+            batch = [] if self._pause_left_s() else self._take()
             if batch:
                 self._breaker.sent()
                 self._handed_on.clear()

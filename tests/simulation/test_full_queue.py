@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from orchestrator.cloud.limiter import AdaptiveLimiter
 from orchestrator.errors import ApiAnswer, QueueUnavailable
 from orchestrator.events import SubmitPaused, SubmitResumed
@@ -56,3 +58,32 @@ def test_a_full_queue_lowers_the_rate_once_per_burst_and_the_end_of_the_pause_is
     assert resumed_at - paused_at > 0.5
     assert not [at for at in sent_at if paused_at + 0.05 < at < resumed_at], "what was taken before had left by then"
     assert [at for at in sent_at if at >= resumed_at]
+
+
+def test_a_job_whose_permit_came_during_the_pause_waits_until_it_is_over(tmp_path: Path) -> None:
+    """At a low rate there is nearly always a job that waits for its permit when the service says that its queue is full."""
+    sent_at: list[float] = []
+    told_at: list[tuple[float, Event]] = []
+
+    async def main() -> RunResult:
+        clock = LoopClock(asyncio.get_running_loop())
+        rig = Rig(tmp_path, submit_limiter=AdaptiveLimiter(2.0, clock))
+        submit = rig.service.submit
+
+        async def full(spec: JobSpec) -> SubmitReply:
+            sent_at.append(clock.monotonic())
+            if len(sent_at) == 1:
+                raise QueueUnavailable(ApiAnswer(403, "QueueSaturated", "full"), retry_after_s=10.0)
+            return await submit(spec)
+
+        rig.service.submit = full  # type: ignore[method-assign]  # its queue is full for a while
+        rig.recorder.emit = lambda event: told_at.append((clock.monotonic(), event))  # type: ignore[method-assign]  # with the time
+        return await rig.run(make_specs(6))
+
+    result = run_virtual(main())
+
+    assert result.counts.of(JobState.SUCCEEDED) == 6
+    (paused_at,) = [at for at, event in told_at if isinstance(event, SubmitPaused)]
+    (resumed_at,) = [at for at, event in told_at if isinstance(event, SubmitResumed)]
+    assert resumed_at - paused_at == pytest.approx(10.0)
+    assert not [at for at in sent_at if paused_at < at < resumed_at]

@@ -11,6 +11,7 @@ from orchestrator.cloud.endpoint import Timeouts
 from orchestrator.cloud.signer import Signer
 from orchestrator.cloud.transport import Transport
 from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, SendInDoubt
+from orchestrator.model import key_of_user_data
 from orchestrator.protocol.codes import error_of, request_id
 from orchestrator.protocol.hosts import Api
 from orchestrator.protocol.objects import object_head, object_page
@@ -112,7 +113,7 @@ class CloudService:
         try:
             answer = await self._transport.post(signed.prepared)
             if answer.is_success:
-                return submit_reply(answer.body, request_id(answer.headers))
+                return _checked(submit_reply(answer.body, request_id(answer.headers)), spec)
         except ProtocolError as error:
             raise SendInDoubt(f"{spec.media.key!r} was sent, but the answer does not say which job it became: {error}") from error
         raise self._error(Api.CI, signed, answer)
@@ -176,3 +177,18 @@ class CloudService:
 
     def _error(self, api: Api, signed: Signed, answer: Answer) -> ApiError:
         return self._signer.learn(error_of(api, answer.status, answer.headers, answer.body, self._clock.now()), signed)
+
+
+def _checked(reply: SubmitReply, spec: JobSpec) -> SubmitReply:
+    """The answer, if it can be the one to ``spec``.
+
+    ``UserData`` comes back as it was sent. Where the key of another job stands in it, something on the way gave us the answer to that
+    job's request; to follow its id would lose ours. What is no key of ours, a service that shortens it for example, proves nothing.
+
+    Raises:
+        ProtocolError: If it answers another request.
+    """
+    told, own = key_of_user_data(reply.job.user_data), spec.key
+    if told != own and len(told) == len(own) and told.startswith(own.partition(".")[0] + "."):
+        raise ProtocolError(f"The answer is about {told}, which is another job.")
+    return reply

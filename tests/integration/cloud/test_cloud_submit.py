@@ -127,6 +127,26 @@ async def test_a_success_that_names_no_job_is_in_doubt(wire: Wire, service: Clou
     assert len(wire.received) == 1
 
 
+async def test_the_answer_to_another_jobs_request_leaves_this_one_in_doubt(wire: Wire, service: CloudService, spec: JobSpec) -> None:
+    """To follow the id in it would lose both: that job would be followed twice, and this one, which is paid for, never."""
+    wire.answers = [wire.accepted.replace(b"v1.key", b"v1.yek")]
+
+    with pytest.raises(SendInDoubt, match=r"v1\.yek, which is another job"):
+        await service.submit(spec)
+
+    assert len(wire.received) == 1
+
+
+@pytest.mark.parametrize("user_data", [b"", b"v1.k", b"v1.key and more", b"batch=42"])
+async def test_a_service_that_changes_user_data_is_believed_about_its_job(
+    wire: Wire, service: CloudService, spec: JobSpec, user_data: bytes
+) -> None:
+    """The List could not find such a job by its key: to doubt the answer would be to pay twice."""
+    wire.answers = [wire.http("200 OK", wire.accepted.partition(b"\r\n\r\n")[2].replace(b"v1.key", user_data))]
+
+    assert (await service.submit(spec)).job.job_id == "j1"
+
+
 async def test_an_answer_that_is_too_large_is_in_doubt_and_not_read_to_its_end(wire: Wire, service: CloudService, spec: JobSpec) -> None:
     sent = 0
 

@@ -94,7 +94,7 @@ class Discovered:
         if bool(secret_id) != bool(secret_key):
             there, lacking = (SECRET_ID, SECRET_KEY) if secret_id else (SECRET_KEY, SECRET_ID)
             raise CredentialsMissing(f"{there} is set, but {lacking} is not: set both, or neither to use a profile file.")
-        return Credentials(secret_id, secret_key, token) if secret_id else None
+        return _sound(Credentials(secret_id, secret_key, token), "The environment") if secret_id else None
 
     def _files(self) -> Iterator[Path]:
         home = Path.home() if self._home is None else self._home
@@ -119,7 +119,15 @@ def _from_file(file: Path) -> Credentials | None:
     secret_id, secret_key, token = _of_tccli(file, text) if file.suffix == ".credential" else _of_ini(file, text)
     if bool(secret_id) != bool(secret_key):
         raise CredentialsMissing(f"{file}: holds only half of a key pair. Complete it, or set {SECRET_ID} and {SECRET_KEY}.")
-    return Credentials(secret_id, secret_key, token) if secret_id else None
+    return _sound(Credentials(secret_id, secret_key, token), str(file)) if secret_id else None
+
+
+def _sound(found: Credentials, where: str) -> Credentials:
+    """The key pair, if it can be sent: with a line break in it each request would fail, and each job with it, by no fault of its own."""
+    for name, value in (("secret id", found.secret_id), ("secret key", found.secret_key), ("token", found.token)):
+        if not (value.isascii() and value.isprintable()):
+            raise CredentialsMissing(f"{where} holds a {name} with a line break or another character that no key has. Set it anew.")
+    return found
 
 
 def _of_ini(file: Path, text: str) -> tuple[str, str, str]:

@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from orchestrator.cloud.answers import FAILURES, Answer, failure, harmless, not_sent
-from orchestrator.errors import ConfigError, ProtocolError
+from orchestrator.errors import CredentialsMissing, ProtocolError
 from orchestrator.protocol.xml import MAX_REPLY_BYTES
 
 if TYPE_CHECKING:
@@ -183,5 +183,5 @@ def _lines(headers: Mapping[str, str]) -> str:
     """Headers as they stand in a request."""
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") != len(headers):
-        raise ConfigError("A part of the credentials has more than one line: it cannot be sent as a header. Set it anew.")
+        raise CredentialsMissing("A part of the credentials has more than one line: it cannot be sent as a header. Set it anew.")
     return text

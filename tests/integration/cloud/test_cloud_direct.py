@@ -16,7 +16,7 @@ from orchestrator.cloud import direct
 from orchestrator.cloud.departures import Departures
 from orchestrator.cloud.endpoint import Timeouts
 from orchestrator.cloud.transport import Transport
-from orchestrator.errors import ConfigError, ConnectFailed, ReplyTimeout
+from orchestrator.errors import ConnectFailed, CredentialsMissing, ReplyTimeout
 from orchestrator.protocol.request import PreparedRequest
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ async def test_a_silent_service_is_given_up_in_time_and_its_connection_not_used_
 
 
 async def test_a_header_of_two_lines_is_refused(wire: Wire, transport: Transport) -> None:
-    """A token with a line break in it would be a header of its own."""
-    with pytest.raises(ConfigError, match="more than one line"):
+    """A token with a line break in it would be a header of its own. It stops the run: no job would do better."""
+    with pytest.raises(CredentialsMissing, match="more than one line"):
         await transport.post(_post(wire, **{"x-ci-security-token": "a\r\nx-evil: b"}))
     assert wire.received == []
 

@@ -150,3 +150,18 @@ def test_the_process_environment_is_used_by_default(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("TENCENTCLOUD_SESSION_TOKEN", raising=False)
 
     assert Discovered().load() == Credentials("AKIDenv", "env-secret")
+
+
+@pytest.mark.parametrize("name", ["TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TENCENTCLOUD_SESSION_TOKEN"])
+@pytest.mark.parametrize("value", ["a\nb-secret", "a\r\nx: b-secret", "a\0b-secret", "a\u2028b-secret"])
+def test_a_part_that_cannot_stand_in_a_header_is_said_at_once_and_not_told(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(CredentialsMissing, match=r"environment holds a (secret id|secret key|token) with a line break") as caught:
+        found(tmp_path, {**ENVIRONMENT, name: value})
+    assert "secret" not in str(caught.value).replace("secret id", "").replace("secret key", "")
+
+
+def test_so_is_that_of_a_file(tmp_path: Path) -> None:
+    file = write(tmp_path / "home/.tencentcloud/credentials", "[default]\nsecret_id = AKID\nsecret_key = s\ntoken = a\n  b\n")
+    with pytest.raises(CredentialsMissing, match="token with a line break") as caught:
+        found(tmp_path)
+    assert str(file) in str(caught.value)

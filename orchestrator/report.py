@@ -137,25 +137,29 @@ class ReportFile:
             ReportError: If the path holds something that is not a report, or cannot be written.
         """
         try:
-            if self.path.exists() and not self.path.is_file():
-                raise ReportError(
-                    f"{self.path} is a folder, a device or a pipe. Name a file with --report, for example --report run.jsonl."
-                )
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                with self.path.open("ab") as file:  # before anything of it is cut off
-                    self._hold(file)
-                    self._written, self._bytes = await self._keep_sound_rows()
-            self._file = self.path.open("ab", buffering=0)
-            self._hold(self._file)
-            await self.catch_up()
-        except OSError as error:
-            raise self._unwritable(error) from error
+            await self._open()
+        except BaseException as error:
+            self._let_go()
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
+            raise
+
+    async def _open(self) -> None:
+        if self.path.exists() and not self.path.is_file():
+            raise ReportError(f"{self.path} is a folder, a device or a pipe. Name a file with --report, for example --report run.jsonl.")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("ab", buffering=0)
+        self._hold(self._file)  # before anything of it is cut off
+        self._written, self._bytes = await self._keep_sound_rows()
+        await self.catch_up()
 
     def _hold(self, file: BinaryIO) -> None:
-        """Keep the runs of other ledgers away from this file: each would cut off what the other wrote. Ends with the process."""
+        """Keep the runs of other ledgers away from this file: each would cut off what the other wrote. Ends with the process.
+
+        Not ``lockf``: that lock is lost as soon as the process closes the file once, and it is also read here.
+        """
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in {errno.EACCES, errno.EAGAIN}:
                 text = f"Another run is writing {self.path}. Wait until it ends, or name another file with --report."
@@ -188,8 +192,12 @@ class ReportFile:
             except OSError as error:
                 raise self._unwritable(error) from error
             finally:
-                self._file.close()
-                self._file = None
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _append(self, data: bytes) -> None:
         if self._file is None:

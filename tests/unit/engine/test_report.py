@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -164,6 +166,43 @@ async def test_a_file_that_is_no_report_is_left_alone(tmp_path: Path, content: b
     with pytest.raises(ReportError, match=r"report\.jsonl exists and is not a report.*--report"):
         await ReportFile(path, run, ledger).open()
     assert path.read_bytes() == content
+
+
+async def test_from_before_its_first_look_to_its_end_a_run_keeps_the_report_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while it reads the file and cuts off what a crash left of the last row: another run would cut off what is being written."""
+    path = tmp_path / "report.jsonl"
+    ledger, run, _ = await ledger_with_rows(3, path)
+    path.write_bytes(await whole(ledger, run, path) + b"torn")
+    first, second = ReportFile(path, run, ledger), ReportFile(path, run, ledger)
+    cut, refused = os.truncate, []
+
+    def cut_while_another_tries(file: Path, size: int) -> None:
+        cut(file, size)
+        refused.append(_is_held(path))
+
+    monkeypatch.setattr(os, "truncate", cut_while_another_tries)
+    await first.open()
+    path.read_bytes()
+
+    assert refused == [True]
+    with pytest.raises(ReportError, match="Another run is writing"):
+        await second.open()
+    first.close()
+    await second.open()
+    second.close()
+    assert path.read_bytes() == await whole(ledger, run, path)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether another process would be kept away."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 async def test_a_disk_that_takes_nothing_is_said_with_what_to_do(tmp_path: Path) -> None:

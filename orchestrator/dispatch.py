@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _GATHER_S = 0.005  # how long free connections wait for company: intents that are recorded together share one sync
 _PACE_S = 0.01  # how often those who want to read on look again
-_PRESSED_S = 0.1  # so long after half of all connections were filled at once it is this machine that bounds the sending
+_PRESSED_S = 0.1  # so long after half of all connections were filled at once it is this machine that bounds the sending ...
+_PRESSED_FROM = 16  # ... unless that half is fewer than these: a few connections are filled whatever bounds it
 
 
 class Dispatcher:
@@ -181,7 +182,7 @@ class Dispatcher:
             if self.backlog.has_run_dry(job):
                 break
         self._in_flight += len(batch)
-        if len(batch) == room and room >= self._settings.connections // 2:
+        if len(batch) == room and room >= max(self._settings.connections // 2, _PRESSED_FROM):
             self._pressed_until = self._clock.monotonic() + _PRESSED_S
         return batch
 

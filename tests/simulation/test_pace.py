@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from orchestrator.errors import Interruption
 from orchestrator.settings import EngineSettings
 from orchestrator.states import JobState
-from orchestrator.testing.builders import make_specs
+from orchestrator.testing.builders import make_spec, make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Weather
 from tests.simulation.rig import Rig
@@ -16,8 +18,6 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
-
-    import pytest
 
     from orchestrator.model import Job, JobSpec
 
@@ -130,3 +130,29 @@ def test_reading_ahead_waits_while_the_machine_itself_bounds_the_sending_and_onl
         folder.mkdir()
     assert run_virtual(read_ahead(fast, submit_limiter=_Unlimited())) <= 2000
     assert run_virtual(read_ahead(bounded)) >= 3500
+
+
+@pytest.mark.parametrize("connections", [1, 2, 64])
+def test_a_job_of_a_high_level_at_the_end_of_the_manifest_is_found_early_however_few_connections_there_are(
+    tmp_path: Path, connections: int
+) -> None:
+    """One connection is filled by every job, at any rate: that says nothing about what bounds the sending."""
+
+    async def scene() -> float:
+        settings = replace(SETTINGS, connections=connections)
+        rig = Rig(tmp_path, settings=settings, rate_per_s=20, weather=Weather(latency_s=0.04, job_s=1.0, concurrency=10_000))
+        submit = rig.service.submit
+        sent_at: list[float] = []
+
+        async def noted(spec: JobSpec) -> object:
+            if spec.level == 2:
+                sent_at.append(rig.clock.monotonic())
+                rig.stop(Interruption("deadline", "enough was seen"))
+            return await submit(spec)
+
+        rig.service.submit = noted  # type: ignore[method-assign, assignment]  # it answers as before
+        specs = make_specs(4000)
+        await rig.run(*(specs[start : start + 500] for start in range(0, 4000, 500)), [make_spec(4001, level=2)], pause_s=0.05)
+        return sent_at[0]
+
+    assert run_virtual(scene()) < 2

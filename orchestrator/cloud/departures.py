@@ -37,6 +37,9 @@ _LAG_REQUESTS = 10
 _HASTE = 2.0
 # Those who wait hold a connection each: when they fill this time, no more are needed.
 _ENOUGH_S = 0.04
+# No request need be ready sooner than this before it may leave. At a slow rate it would wait for a long time with its connection, be given
+# up, and the next one after it: then none would ever leave.
+_READY_S = 0.25
 
 
 class Departures:
@@ -62,9 +65,12 @@ class Departures:
 
     def is_free(self) -> bool:
         """Whether :meth:`turn` would give a seat without any wait."""
-        now = self._clock.monotonic()
+        return self._soonest() <= self._clock.monotonic()
+
+    def _soonest(self) -> float:
+        """The instant from which on one more request could leave."""
         seat_free_at = self._free_at[self._next_seat] if self._next_seat < len(self._free_at) else -math.inf
-        return max(self._last_due + self._gap_s, self._last_slot + self._gap_s / _HASTE, seat_free_at) <= now
+        return max(self._last_due + self._gap_s, self._last_slot + self._gap_s / _HASTE, seat_free_at)
 
     async def turn(self) -> int:
         """Wait for the moment to leave; gives the seat. The caller writes before anything else, and then tells :meth:`left`."""
@@ -83,8 +89,9 @@ class Departures:
         self._free_at[seat] = self._clock.monotonic() + self._period_s
 
     def enough_for_s(self) -> float:
-        """So long no permit need be given, because enough requests wait for their turn; 0 or less: now."""
-        return self._waiting * self._gap_s - _ENOUGH_S if self._waiting else 0.0
+        """So long no permit need be given: enough requests wait for their turn, or the next turn is far off; 0 or less: now."""
+        queue_s = self._waiting * self._gap_s - _ENOUGH_S if self._waiting else 0.0
+        return max(queue_s, self._soonest() - self._clock.monotonic() - _READY_S)
 
     def _take_seat(self) -> int:
         seat = self._next_seat

@@ -202,6 +202,24 @@ def test_when_enough_requests_wait_to_leave_no_permit_is_given_until_some_have_l
     run(scene)
 
 
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.9, 2.0])
+def test_at_a_slow_rate_no_request_waits_so_long_for_its_turn_that_it_is_given_up(rate: float) -> None:
+    """A permit long before its turn would be that of a job that times out, and the turn after it would be later still."""
+    left: list[float] = []
+
+    async def scene(loop: VirtualTimeLoop, clock: LoopClock) -> None:
+        limiter = AdaptiveLimiter(rate, clock)
+        departures = limiter.space()
+        for _ in range(8):
+            await limiter.acquire()
+            async with asyncio.timeout(0.5):
+                await leave(departures, loop, left)
+
+    run(scene)
+
+    assert 0.99 * rate <= mean_per_s(left) <= rate
+
+
 def test_a_request_that_is_given_up_while_it_waits_leaves_its_seat_to_others() -> None:
     left: list[float] = []
 

@@ -72,6 +72,7 @@ class Dispatcher:
         self._in_flight = 0
         self._gather_until: float | None = None
         self._pressed_until = 0.0
+        self._soon_free = 0  # connections that will be free by the time that the next intents are recorded
         self._paused_until = 0.0
         self._is_paused = False  # somebody asked for silence, and that was told
         self._is_down = False  # the service does not answer, and that was told
@@ -156,7 +157,9 @@ class Dispatcher:
             if batch:
                 self._breaker.sent()
                 self._handed_on.clear()
+                room = self._room()
                 await self._record(batch)
+                self._note_turnover(self._room() - room)
                 for job in batch:
                     self._sink.emit(JobSending(job.spec.key, job.spec.media.key, job.spec.level, job.attempts))
                     self._send(job)
@@ -165,7 +168,7 @@ class Dispatcher:
     def _take(self) -> list[Job]:
         """The best jobs of this moment, as many as have a permit, a slot and a connection."""
         batch: list[Job] = []
-        room = self._room()
+        room = self._room() + self._soon_free
         limit = min(room, self._settings.in_flight - self._in_flight, self._breaker.at_most)
         now = self._clock.now()
         while len(batch) < limit and self.backlog and not self._stopping:
@@ -186,6 +189,13 @@ class Dispatcher:
             self._pressed_until = self._clock.monotonic() + _PRESSED_S
         return batch
 
+    def _note_turnover(self, freed: int) -> None:
+        """So many connections became free while intents were recorded, and will again: without jobs for them they would wait for the disk.
+
+        Only where the service answers that fast: a job must not wait long for its connection, for meanwhile a better one may come.
+        """
+        self._soon_free = min(freed, self._settings.connections // 2) if freed >= _PRESSED_FROM else 0
+
     async def _until_sendable(self) -> None:
         """Wait until there is a job to send, a slot and a connection for it, and no reason to be silent."""
         while not self._stopping:
@@ -196,7 +206,7 @@ class Dispatcher:
                 continue
             self._tell_if_up()
             pause_s = self._pause_left_s()
-            room = self._room()
+            room = self._room() + self._soon_free
             has_place = self._in_flight < self._settings.in_flight and room > 0 and self._breaker.at_most > 0
             if len(self.backlog) and has_place and pause_s <= 0:
                 if await self._has_gathered(room):

@@ -266,6 +266,9 @@ class Submitter:
         """Tell limiter, breaker and run what the answer says about the service."""
         refused_before = self._repaired.pop(job.id, None)
         match answer:
+            case SubmitReply():  # first, for it is what nearly all are
+                self._breaker.succeeded()
+                self._limiter.accepted()
             case _Withdrawn():
                 self._breaker.withdrawn()
             case QueueUnavailable():
@@ -285,9 +288,6 @@ class Submitter:
                 self._on_fatal(answer)
             case ConnectFailed() | SendInDoubt() | ServerFault():
                 self._breaker.failed(str(answer))
-            case SubmitReply():
-                self._breaker.succeeded()
-                self._limiter.accepted()
             case _:
                 self._breaker.succeeded()
 

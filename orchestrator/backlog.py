@@ -155,7 +155,7 @@ class Backlog:
         any_time = self._clock.now() + _ANY_TIME_S
         for job in await self._ledger.ready(self._run, lane.level, lane.share, room, self._waiting, any_time):
             if job.id not in self._held:
-                self._place(job)
+                self._place(job, has_waited=True)
 
     def _release_due(self) -> None:
         now = self._clock.monotonic()
@@ -167,10 +167,13 @@ class Backlog:
             del self._later[lane]
             self._spilled[lane] = None
 
-    def _place(self, job: Job) -> None:
+    def _place(self, job: Job, *, has_waited: bool = False) -> None:
         lane = lane_of(job)
-        # No backoff is longer than the cap: an instant beyond it was told by a clock that was set back since.
-        wait_s = min(job.not_before - self._clock.now(), self._cap_s)
+        wait_s = job.not_before - self._clock.now()
+        if wait_s > self._cap_s:
+            # No backoff is longer than the cap: it was told by a clock that was set back since. Who comes from the ledger, because the
+            # memory for those that wait was full, must not wait as long each time that he comes.
+            wait_s = 0.0 if has_waited else self._cap_s
         if wait_s > 0:
             self._delay(job, lane, self._clock.monotonic() + wait_s)
         elif lane in self._spilled or not self._room_in(lane):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,11 @@ CHOOSING_VARIABLES = ("ORCH_TEST_", "ORCH_SEED", "ORCHESTRATOR_CACHE_DIR")
 for _name in list(os.environ):
     if _name.startswith(OWN_VARIABLES) and not _name.startswith(CHOOSING_VARIABLES):
         del os.environ[_name]
+
+# The same examples in every run, and none of them timed: what fails here fails everywhere. ORCH_TEST_EXPLORE=1 looks for new ones.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("exploring", deadline=None)
+settings.load_profile("exploring" if os.environ.get("ORCH_TEST_EXPLORE") else "steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 
-from orchestrator.errors import ConnectFailed, ReplyTimeout, SendInDoubt, TransportError
+from orchestrator.errors import ConnectFailed, ProtocolError, ReplyTimeout, SendInDoubt, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,23 @@ class Answer(NamedTuple):
     def is_success(self) -> bool:
         """2xx."""
         return 200 <= self.status < 300
+
+
+async def read_whole(content: aiohttp.StreamReader, limit_bytes: int) -> bytes:
+    """The body of an answer, to its end.
+
+    Raises:
+        ProtocolError: It is larger than ``limit_bytes``; no more of it is read.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    while not pieces or not content.at_eof():
+        piece = await content.readany()
+        size += len(piece)
+        if size > limit_bytes:
+            raise ProtocolError(f"The service's answer is larger than {limit_bytes} bytes.", b"".join(pieces))
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def what(prepared: PreparedRequest) -> str:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from orchestrator.cloud.answers import FAILURES, Answer, failure, harmless, not_sent
-from orchestrator.errors import CredentialsMissing, ProtocolError
+from orchestrator.cloud.answers import FAILURES, Answer, failure, harmless, not_sent, read_whole
+from orchestrator.errors import CredentialsMissing
 from orchestrator.protocol.xml import MAX_REPLY_BYTES
 
 if TYPE_CHECKING:
@@ -171,12 +171,7 @@ class _Sending:
             message, content = await protocol.read()
         if message.code >= 400:
             self.refusal = Answer(message.code, message.headers)
-        body = await content.readany()
-        while not content.at_eof():
-            if len(body) > MAX_REPLY_BYTES:
-                raise ProtocolError(f"The service's answer is larger than {MAX_REPLY_BYTES} bytes.", body)
-            body += await content.readany()
-        return Answer(message.code, message.headers, body)
+        return Answer(message.code, message.headers, await read_whole(content, MAX_REPLY_BYTES))
 
 
 def _lines(headers: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from orchestrator import __version__
-from orchestrator.cloud.answers import FAILURES, Answer, failure, harmless, not_sent
+from orchestrator.cloud.answers import FAILURES, Answer, failure, harmless, not_sent, read_whole
 from orchestrator.cloud.direct import DirectPost, is_open
 from orchestrator.errors import ConnectFailed, ProtocolError, TransportError
 from orchestrator.protocol.xml import MAX_REPLY_BYTES
@@ -118,7 +118,7 @@ class Transport:
         except FAILURES as error:
             raise failure(prepared, error) from harmless(error)
         try:
-            body = await _read(response, limit_bytes)
+            body = await read_whole(response.content, limit_bytes)
         except FAILURES as error:
             # The status is there, and an error status says all that the caller needs.
             if response.status < 400:
@@ -141,7 +141,7 @@ class Transport:
         answer = Answer(response.status, response.headers)
         if not answer.is_success:
             try:
-                answer = Answer(response.status, response.headers, await _read(response, MAX_REPLY_BYTES))
+                answer = Answer(response.status, response.headers, await read_whole(response.content, MAX_REPLY_BYTES))
             except FAILURES:
                 pass  # as in exchange()
             finally:
@@ -221,21 +221,6 @@ class _ProxyTable:
 def _url(text: str) -> URL:
     """Parsed once per distinct URL: every POST goes to the same few. It is encoded as it must be, to the letter."""
     return URL(text, encoded=True)
-
-
-async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-    """The body, if it is not larger than allowed."""
-    length = response.content_length
-    if length is not None and length <= limit_bytes:
-        return await response.read()
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in response.content.iter_any():
-        size += len(piece)
-        if size > limit_bytes:
-            raise ProtocolError(f"The service's answer is larger than {limit_bytes} bytes.", b"".join(pieces))
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 async def _pieces(prepared: PreparedRequest, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ which is settled by looking (``settle``), not by sending.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ class Conclusion:
     delay_s: float = 0.0
 
 
+_ACCEPTED = Conclusion(Verdict.ACCEPTED)
 Answer = SubmitReply | OrchestratorError
 
 
@@ -80,7 +82,7 @@ def conclude(job: Job, answer: Answer, settings: EngineSettings, now: float, rng
     match answer:
         case SubmitReply():
             _accept(job, answer, now)
-            return Conclusion(Verdict.ACCEPTED)
+            return _ACCEPTED
         case ConnectFailed():
             return _return(job, Step.NOT_SENT, answer, backoff_s(settings, 1, rng), now)
         case Throttled():
@@ -178,7 +180,8 @@ class Submitter:
         self._on_room = on_room
         self._on_pause = on_pause
         self._on_fatal = on_fatal
-        self._outbox: asyncio.Queue[Job] = asyncio.Queue()
+        self._outbox: deque[Job] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()  # senders that wait for a job
         self._answers: list[tuple[Job, Answer]] = []
         self._answered = asyncio.Event()
         self._unanswered = 0  # jobs taken that have no answer yet
@@ -203,12 +206,21 @@ class Submitter:
         self._pending += 1
         self._unanswered += 1
         self._all_recorded.clear()
-        self._outbox.put_nowait(job)
+        self._outbox.append(job)
+        while self._idle:
+            sender = self._idle.popleft()
+            if not sender.done():  # else it was cancelled
+                sender.set_result(None)
+                return
 
     async def send_loop(self) -> None:
         """Send one job after the other; run as many of these as there may be connections."""
+        loop = asyncio.get_running_loop()
         while True:
-            job = await self._outbox.get()
+            while not self._outbox:
+                self._idle.append(called := loop.create_future())
+                await called
+            job = self._outbox.popleft()
             self._take_answers([(job, await self._send(job))])
 
     async def _send(self, job: Job) -> Answer:
@@ -235,8 +247,8 @@ class Submitter:
     async def drain(self) -> None:
         """Call back what has not left, wait for what has, and return when everything is recorded."""
         withdrawn: list[tuple[Job, Answer]] = []
-        while not self._outbox.empty():
-            withdrawn.append((self._outbox.get_nowait(), _Withdrawn()))
+        while self._outbox:
+            withdrawn.append((self._outbox.popleft(), _Withdrawn()))
         self._take_answers(withdrawn)
         await self._all_recorded.wait()
 

@@ -49,7 +49,7 @@ async def read_whole(content: aiohttp.StreamReader, limit_bytes: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while not pieces or not content.at_eof():
-        piece = await content.readany()
+        piece = content.read_nowait() if content.is_eof() else await content.readany()  # nearly all come with their heads
         size += len(piece)
         if size > limit_bytes:
             raise ProtocolError(f"The service's answer is larger than {limit_bytes} bytes.", b"".join(pieces))

@@ -63,9 +63,12 @@ class Departures:
         self._last_due = self._last_slot = -math.inf
         self._waiting = 0
 
-    def is_free(self) -> bool:
-        """Whether :meth:`turn` would give a seat without any wait."""
-        return self._soonest() <= self._clock.monotonic()
+    def take(self) -> int | None:
+        """The seat, if the moment has come already; as :meth:`turn` otherwise, which is for those who must wait."""
+        if self._soonest() > self._clock.monotonic():
+            return None
+        self._take_slot()
+        return self._take_seat()
 
     def _soonest(self) -> float:
         """The instant from which on one more request could leave."""

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp.client_proto import ResponseHandler
-    from aiohttp.http_parser import RawResponseMessage
+    from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp.connector import Connection
     from yarl import URL
 
     from orchestrator.cloud.departures import Departures
@@ -56,11 +59,12 @@ class DirectPost:
 
     def __init__(self, session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], bounds: aiohttp.ClientTimeout) -> None:
         self._session = session
-        # It stands for all of them before the pool, which wants to know host, port and TLS.
-        self._address = aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop(), session=session)
+        self._address = _Address("POST", url, loop=asyncio.get_running_loop(), session=session)
         self._head = f"POST {url.raw_path_qs} HTTP/1.1\r\n{_lines(headers)}"
         self._bounds = bounds
         self._total_s = bounds.total or math.inf
+        self._deadlines = _Deadlines(self._address.loop)
+        self._parsers: WeakKeyDictionary[ResponseHandler, object] = WeakKeyDictionary()
 
     async def exchange(self, prepared: PreparedRequest, departures: Departures | None) -> Answer:
         """Send once, at a moment that ``departures`` gives, and read the whole answer.
@@ -72,28 +76,45 @@ class DirectPost:
             ProtocolError: The answer is larger than an answer can be.
         """
         data = f"{self._head}{_lines(prepared.headers)}\r\n".encode() + prepared.body
-        sending = _Sending(data, self._address.loop, self._address.loop.time() + self._total_s)
+        sending = _Sending(data, self._deadlines, self._address.loop.time() + self._total_s)
         try:
-            return await self._exchange(sending, departures)
+            connector = self._session.connector
+            if connector is None:
+                raise aiohttp.ClientConnectionError("the session is closed")
+            connection = await connector.connect(self._address, [], self._bounds)
+            try:
+                answer = await sending.over(self._listening(connection), departures)
+            except BaseException:
+                connection.close()
+                raise
+            connection.release()
         except (*FAILURES, HttpProcessingError) as error:
             if not sending.has_left:
                 raise not_sent(prepared, f"nothing was sent ({failure(prepared, error)})") from harmless(error)
             if sending.refusal is not None:  # the status is there, and an error status says all that the caller needs
                 return sending.refusal
             raise failure(prepared, TimeoutError() if sending.is_late else error) from harmless(error)
-
-    async def _exchange(self, sending: _Sending, departures: Departures | None) -> Answer:
-        connector = self._session.connector
-        if connector is None:
-            raise aiohttp.ClientConnectionError("the session is closed")
-        connection = await connector.connect(self._address, [], self._bounds)
-        try:
-            answer = await sending.over(connection.protocol, departures)
-        except BaseException:
-            connection.close()
-            raise
-        connection.release()
         return answer
+
+    def _listening(self, connection: Connection) -> ResponseHandler:
+        """The connection, with a parser for answers: the one that read the last answer, if that was one of ours."""
+        protocol = connection.protocol
+        if protocol is None:
+            raise aiohttp.ClientConnectionError("the pool gave a closed connection")
+        parser = protocol._parser  # noqa: SLF001 - to make one takes as long as to parse an answer
+        if parser is None or self._parsers.get(protocol) is not parser:
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            self._parsers[protocol] = protocol._parser  # noqa: SLF001 - as above
+        return protocol
+
+
+class _Address(aiohttp.ClientRequest):
+    """Stands for all requests before the pool, which wants to know host, port and TLS of each."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:  # aiohttp puts it together anew each time
+        """By what the pool finds a connection."""
+        return super().connection_key
 
 
 class _Sending:
@@ -101,7 +122,7 @@ class _Sending:
 
     Args:
         data: All of it.
-        loop: The event loop.
+        deadlines: Ends the waiting for its answer.
         until: When its time is over: what has not left by then stays, and no answer is waited for any more.
 
     Attributes:
@@ -110,73 +131,90 @@ class _Sending:
         refusal: The head of an answer that is an error.
     """
 
-    __slots__ = ("_data", "_loop", "_until", "has_left", "is_late", "refusal")
+    __slots__ = ("_data", "_deadlines", "has_left", "is_late", "refusal", "until")
 
-    def __init__(self, data: bytes, loop: asyncio.AbstractEventLoop, until: float) -> None:
+    def __init__(self, data: bytes, deadlines: _Deadlines, until: float) -> None:
         self._data = data
-        self._loop = loop
-        self._until = until
+        self._deadlines = deadlines
+        self.until = until
         self.has_left = False
         self.is_late = False
         self.refusal: Answer | None = None
 
-    async def over(self, protocol: ResponseHandler | None, departures: Departures | None) -> Answer:
+    async def over(self, protocol: ResponseHandler, departures: Departures | None) -> Answer:
         """Send it when its turn has come, and read the answer."""
-        if protocol is None:
-            raise aiohttp.ClientConnectionError("the pool gave a closed connection")
-        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         if departures is None:
             transport = self._leave(protocol)
         else:
-            seat = await self._turn(departures)
+            seat = departures.take()
+            if seat is None:
+                async with asyncio.timeout_at(self.until):
+                    seat = await departures.turn()
             try:
                 transport = self._leave(protocol)
             finally:
                 departures.left(seat)
-        # A timer of its own: asyncio.timeout would cost a tenth of the whole exchange.
-        timer = self._loop.call_at(self._until, self._give_up, transport)
+        self._deadlines.watch(self, transport)
         try:
-            return await self._answer(protocol)
+            message, content = await protocol.read()
+            while 100 <= message.code < 200:  # on the way to the answer
+                message, content = await protocol.read()
+            if message.code >= 400:
+                self.refusal = Answer(message.code, message.headers)
+            return Answer(message.code, message.headers, await read_whole(content, MAX_REPLY_BYTES))
         finally:
-            timer.cancel()
-
-    async def _turn(self, departures: Departures) -> int:
-        """The seat, when the moment has come. Mostly that is now, and then there is nothing to bound."""
-        if departures.is_free():
-            return await departures.turn()
-        async with asyncio.timeout_at(self._until):
-            return await departures.turn()
+            self._deadlines.forget(self)
 
     def _leave(self, protocol: ResponseHandler) -> asyncio.Transport:
         """Write it, if the connection is there and silent: an answer that comes before its question belongs to another."""
         transport = protocol.transport
         if transport is None or transport.is_closing() or len(protocol) or protocol.is_eof():
             raise aiohttp.ClientConnectionError("the service closed the connection, or spoke, before the request left")
-        if self._loop.time() >= self._until:
+        if self._deadlines.now() >= self.until:
             raise TimeoutError("its time was over before it could leave")
         self.has_left = True
         transport.write(self._data)
         return transport
 
-    def _give_up(self, transport: asyncio.Transport) -> None:
-        """Lose the connection: whoever reads from it is told at once."""
-        self.is_late = True
-        transport.abort()
 
-    async def _answer(self, protocol: ResponseHandler) -> Answer:
-        """Read the answer."""
-        message: RawResponseMessage
-        message, content = await protocol.read()
-        while 100 <= message.code < 200:  # on the way to the answer
-            message, content = await protocol.read()
-        if message.code >= 400:
-            self.refusal = Answer(message.code, message.headers)
-        return Answer(message.code, message.headers, await read_whole(content, MAX_REPLY_BYTES))
+class _Deadlines:
+    """Ends the waiting for answers that come too late. One timer for all: one for each request would cost a tenth of the whole exchange."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.now = loop.time
+        self._call_at = loop.call_at
+        self._waiting: dict[_Sending, asyncio.Transport] = {}  # nearly in the order of their ends
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
+
+    def watch(self, sending: _Sending, transport: asyncio.Transport) -> None:
+        """It was sent over ``transport``."""
+        self._waiting[sending] = transport
+        if sending.until < self._looks_at:
+            self._look_at(sending.until)
+
+    def forget(self, sending: _Sending) -> None:
+        """Nobody waits for its answer any more."""
+        self._waiting.pop(sending, None)
+
+    def _look_at(self, instant: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_at = instant
+        self._timer = self._call_at(instant, self._look) if instant < math.inf else None
+
+    def _look(self) -> None:
+        """Lose the connections of those whose time is over: whoever reads from them is told at once."""
+        now = max(self.now(), self._looks_at)
+        for sending in [sending for sending in self._waiting if sending.until <= now]:
+            sending.is_late = True
+            self._waiting.pop(sending).abort()
+        self._look_at(min([sending.until for sending in self._waiting], default=math.inf))
 
 
 def _lines(headers: Mapping[str, str]) -> str:
     """Headers as they stand in a request."""
-    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if text.count("\n") != len(headers):
+    text = "\r\n".join(map(": ".join, headers.items()))
+    if text.count("\n") >= len(headers):
         raise CredentialsMissing("A part of the credentials has more than one line: it cannot be sent as a header. Set it anew.")
-    return text
+    return f"{text}\r\n"

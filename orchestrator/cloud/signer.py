@@ -12,7 +12,7 @@ from orchestrator.protocol.submitform import SubmitForm
 if TYPE_CHECKING:
     from orchestrator.cloud.credentials import CredentialSource
     from orchestrator.cloud.endpoint import Endpoint
-    from orchestrator.model import JobSpec, Place
+    from orchestrator.model import JobSpec
     from orchestrator.ports import Clock
 
 # Clocks that differ by less are not what the service complains about (the vendor's Node SDK corrects from here on, too).
@@ -47,7 +47,7 @@ class Signer:
         self._clock = clock
         self._credentials = source.load()
         self._key: SigningKey | None = None
-        self._forms: dict[Place, SubmitForm] = {}
+        self._forms: dict[tuple[str, str], SubmitForm] = {}
         self.offset_s = 0.0
         """What is added to our clock when signing; 0 until the service complained."""
 
@@ -73,10 +73,10 @@ class Signer:
         """
         now = self._clock.now() + self.offset_s
         key = self._present_key(now)
-        place = spec.media.place
+        place = (spec.media.bucket, spec.media.region)
         form = self._forms.get(place)
         if form is None:
-            form = self._forms[place] = SubmitForm(place, key, self._endpoint.ci_url)
+            form = self._forms[place] = SubmitForm(spec.media.place, key, self._endpoint.ci_url)
         return Signed(form.prepare(spec), self.offset_s, self._credentials, now)
 
     def _present_key(self, now: float) -> SigningKey:

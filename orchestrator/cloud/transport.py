@@ -20,7 +20,7 @@ from orchestrator.errors import ConnectFailed, ProtocolError, TransportError
 from orchestrator.protocol.xml import MAX_REPLY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
     from types import TracebackType
 
     from aiohttp.abc import AbstractStreamWriter
@@ -71,7 +71,7 @@ class Transport:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._session.close()
 
-    async def post(self, prepared: PreparedRequest) -> Answer:
+    def post(self, prepared: PreparedRequest) -> Awaitable[Answer]:
         """As :meth:`exchange`, for a small POST that must leave at a moment that ``departures`` gives.
 
         Raises:
@@ -81,9 +81,9 @@ class Transport:
         if known is None:
             url = _url(prepared.url)
             if self._proxy.of(url) is not None:
-                return await self._post_the_long_way(prepared)
+                return self._post_the_long_way(prepared)
             known = self._direct[prepared.url] = DirectPost(self._session, url, _HEADERS, self._whole)
-        return await (known.exchange(prepared, self.departures) if is_open() else self._post_the_long_way(prepared))
+        return known.exchange(prepared, self.departures) if is_open() else self._post_the_long_way(prepared)
 
     async def _post_the_long_way(self, prepared: PreparedRequest) -> Answer:
         if self.departures is None:

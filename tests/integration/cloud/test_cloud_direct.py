@@ -35,8 +35,8 @@ class _Held(Departures):
         self.is_waited_for = asyncio.Event()
         self.go = asyncio.Event()
 
-    def is_free(self) -> bool:
-        return False
+    def take(self) -> None:
+        return None
 
     async def turn(self) -> int:
         self.is_waited_for.set()

@@ -29,8 +29,8 @@ class Gate:
         self.opened = asyncio.Event()
         self.seats_left: list[int] = []
 
-    def is_free(self) -> bool:
-        return False
+    def take(self) -> None:
+        return None
 
     async def turn(self) -> int:
         self.asked.set()

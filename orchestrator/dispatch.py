@@ -34,7 +34,7 @@ class Dispatcher:
         parts: The ports.
         run: The present run.
         breaker: While it is open, only ``probe`` talks to the service.
-        record: Saves jobs; returns when they are durable.
+        intend: Records that jobs are about to be sent; returns when that is durable.
         room: How many more jobs ``send`` takes now.
         send: Takes a job whose intent is durable.
         probe: Asks the service for something harmless; true if it answered.
@@ -48,7 +48,7 @@ class Dispatcher:
         *,
         run: Run,
         breaker: Breaker,
-        record: Callable[[Sequence[Job]], Awaitable[None]],
+        intend: Callable[[Sequence[Job]], Awaitable[None]],
         room: Callable[[], int],
         send: Callable[[Job], None],
         probe: Callable[[], Awaitable[bool]],
@@ -60,7 +60,7 @@ class Dispatcher:
         self._clock = parts.clock
         self._settings = parts.settings
         self._sink = parts.sink
-        self._record = record
+        self._intend = intend
         self._room = room
         self._send = send
         self._probe = probe
@@ -158,7 +158,7 @@ class Dispatcher:
                 self._breaker.sent()
                 self._handed_on.clear()
                 room = self._room()
-                await self._record(batch)
+                await self._intend(batch)
                 self._note_turnover(self._room() - room)
                 for job in batch:
                     self._sink.emit(JobSending(job.spec.key, job.spec.media.key, job.spec.level, job.attempts))

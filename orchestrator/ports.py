@@ -191,6 +191,14 @@ class Ledger(Protocol):
         """
         ...
 
+    async def intend(self, jobs: Sequence[Job]) -> None:
+        """Record that these planned jobs are about to be sent: that they are ``submitting``, with ``attempts`` and ``intent_at``.
+
+        Nothing else of them may have changed since they were saved. ``LedgerMismatch`` if the stored state of one is not planned; then
+        nothing is recorded. ``LedgerLocked`` if another process took the lease. Many calls share one sync.
+        """
+        ...
+
     async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
         """The jobs that have a row in the run's report, in the order of rows, beyond ``after_row``."""
         ...

@@ -201,7 +201,7 @@ class Engine:
             parts,
             run=run,
             breaker=breaker,
-            record=self._record,
+            intend=self._intend,
             room=lambda: self._submitter.room,
             send=self._submitter.put,
             probe=self._probe,
@@ -343,6 +343,11 @@ class Engine:
         except OrchestratorError as error:
             return not (error.retryable or isinstance(error, ProtocolError))  # a page of somebody in between is no answer
         return True
+
+    async def _intend(self, jobs: Sequence[Job]) -> None:
+        """Record that these are about to be sent."""
+        await self._parts.ledger.intend(jobs)
+        self._place = jobs[-1].spec.media.place
 
     async def _record(self, jobs: Sequence[Job]) -> None:
         """Save; then write the rows of those that ended."""

@@ -76,7 +76,7 @@ def _new(session: Session, run: Run, spec: JobSpec, raw: str, changes: _Changes)
 
 
 def _old(session: Session, run: Run, offered: JobSpec, row: list[Any], retry: Collection[JobState], changes: _Changes) -> Job:
-    job = job_of(row, offered if row[_SPEC] is None else None)
+    job = session.intents.shown(session.conn, job_of(row, offered if row[_SPEC] is None else None))
     if row[_VISIT] == run.visit:
         return job
     admission = admit(job, offered, run, retry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import and_, case, func, literal, or_, select
 
 from orchestrator.ledger.record import job_of, micros, object_hash
 from orchestrator.ledger.spec import spec_of
@@ -17,7 +17,7 @@ from orchestrator.states import TERMINAL, JobState
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement, Select
 
     from orchestrator.ledger.session import Session
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def ready(session: Session, run: Run, lane: tuple[int, str], limit: int, without: Collection[int], now: float) -> list[Job]:
     """Planned jobs of one level and share whose time has come."""
     level, share = lane
+    without = {*without, *session.intents.of(session.conn)}
     # As many more as are to be left out, from the index alone: a list of thousands of ids in the statement would cost more.
     is_due = jobs.c.not_before + 0 <= micros(now)  # "+ 0": else SQLite takes the index by instant, and sorts all that is due
     queue = (
@@ -40,6 +41,7 @@ def ready(session: Session, run: Run, lane: tuple[int, str], limit: int, without
 
 def next_ready_at(session: Session, run: Run, without: Collection[int]) -> float | None:
     """The earliest instant at which a planned job is ready."""
+    without = {*without, *session.intents.of(session.conn)}
     mine = select(jobs.c.id, jobs.c.not_before).where(is_planned, jobs.c.visit == run.visit)
     # First those that need not wait, then those that must: each has an index.
     for queue in (mine.where(~must_wait), mine.where(must_wait).order_by(jobs.c.not_before)):
@@ -53,10 +55,13 @@ def next_ready_at(session: Session, run: Run, without: Collection[int]) -> float
 def in_states(session: Session, states: Collection[JobState], after_id: int, limit: int) -> list[Job]:
     """Jobs in any of ``states``, by id."""
     words = [state.value for state in states]
-    query = JOB.where(jobs.c.state.in_(words), jobs.c.id > after_id).order_by(jobs.c.id).limit(limit)
-    if set(words) <= set(IN_FLIGHT):
-        query = query.where(is_in_flight)
-    return sorted(_jobs(session, query), key=attrgetter("id"))
+    is_wanted: ColumnElement[bool] = jobs.c.state.in_(words)
+    if is_sent := session.intents.of(session.conn):  # only those who read while another process works on the ledger find any
+        is_about_to_be = and_(is_planned, jobs.c.id.in_(is_sent))
+        is_wanted = or_(and_(is_wanted, ~is_about_to_be), and_(is_about_to_be, literal(JobState.SUBMITTING in states)))
+    elif set(words) <= set(IN_FLIGHT):
+        is_wanted = and_(is_wanted, is_in_flight)
+    return sorted(_jobs(session, JOB.where(is_wanted, jobs.c.id > after_id).order_by(jobs.c.id).limit(limit)), key=attrgetter("id"))
 
 
 def rows(session: Session, run: Run, after_row: int, limit: int) -> list[Job]:
@@ -68,8 +73,9 @@ def rows(session: Session, run: Run, after_row: int, limit: int) -> list[Job]:
 
 def find(session: Session, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
     """The jobs with these keys."""
-    found = [job_of(row) for result in FIND.run(session.conn, [(key,) for key in dict.fromkeys(keys)]) for row in fetch(result)]
-    return {job.spec.key: job for job in found}
+    conn = session.conn
+    found = [job_of(row) for result in FIND.run(conn, [(key,) for key in dict.fromkeys(keys)]) for row in fetch(result)]
+    return {job.spec.key: session.intents.shown(conn, job) for job in found}
 
 
 def same_object(session: Session, specs: Sequence[JobSpec]) -> set[JobKey]:
@@ -88,6 +94,9 @@ def counts(session: Session, run: Run) -> Counts:
     conn = session.conn
     by_state = dict(_in_flight(session, run))
     by_state[JobState.PLANNED] = conn.execute(select(func.count()).where(is_planned, jobs.c.run_no == run.number)).scalar_one()
+    sent = _sent(session, run)
+    by_state[JobState.PLANNED] -= sent
+    by_state[JobState.SUBMITTING] = by_state.get(JobState.SUBMITTING, 0) + sent
     ended = sorted(TERMINAL)
     sums = [func.sum(case((jobs.c.state == state.value, 1), else_=0)) for state in ended]
     skipped = func.sum(case((jobs.c.state == JobState.SUCCEEDED.value, jobs.c.skipped), else_=0))
@@ -102,5 +111,12 @@ def _in_flight(session: Session, run: Run) -> list[tuple[JobState, int]]:
     return [(JobState(state), number) for state, number in session.conn.execute(query)]
 
 
+def _sent(session: Session, run: Run) -> int:
+    """Jobs of the run whose rows say that they are planned, and that are about to be sent."""
+    ids = session.intents.of(session.conn)
+    query = select(func.count()).where(jobs.c.id.in_(ids), jobs.c.run_no == run.number)
+    return session.conn.execute(query).scalar_one() if ids else 0
+
+
 def _jobs(session: Session, query: Select[Any]) -> list[Job]:
-    return [job_of(row) for row in fetch(session.conn.execute(in_one(query)))]
+    return [session.intents.shown(session.conn, job_of(row)) for row in fetch(session.conn.execute(in_one(query)))]

@@ -56,6 +56,7 @@ def _last(conn: Connection, visit: int) -> Run | None:
 
 def end(session: Session, run: Run, now: float) -> None:
     """Close the run."""
+    session.intents.settle(session.conn)
     open_jobs = select(jobs.c.key, jobs.c.state).where(jobs.c.run_no == run.number)
     for is_open in (is_planned, is_in_flight):
         if found := session.conn.execute(open_jobs.where(is_open).limit(1)).first():
@@ -67,6 +68,7 @@ def end(session: Session, run: Run, now: float) -> None:
 
 def drop_unseen(session: Session, run: Run, now: float) -> int:
     """Cancel what is planned and was not seen by this visit; two statements, for a manifest may lose a million lines."""
+    session.intents.settle(session.conn)
     is_unseen = and_(is_planned, jobs.c.visit < run.visit)  # no job was seen by a later visit
     # "+ 0" keeps SQLite from walking through the whole report, or all jobs by id, instead of the few that are planned.
     is_told = and_(jobs.c.run_no + 0 == run.number, jobs.c.row > 0)

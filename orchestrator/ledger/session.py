@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from orchestrator.errors import LedgerError, LedgerMismatch
+from orchestrator.ledger.intents import Intents
 from orchestrator.ledger.record import STATES
 from orchestrator.ledger.statements import SAVE
 from orchestrator.ledger.tables import has_row, jobs
-from orchestrator.states import TERMINAL
+from orchestrator.states import TERMINAL, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
 
+    from orchestrator.ledger.intents import Intent
     from orchestrator.ledger.record import Snapshot
     from orchestrator.model import Job, Run
 
 _NEXT = "Nothing was written; run again to go on from the ledger."
 _ENDED = frozenset(state.value for state in TERMINAL)
+_PLANNED = JobState.PLANNED.value
 
 
 @dataclass(slots=True)
@@ -52,15 +55,17 @@ class Session:
         conn: The connection.
         changed: How many rows this connection has changed so far.
         numbers: What is given out next.
+        intents: Jobs that are about to be sent; their rows do not show it.
     """
 
     conn: Connection
     changed: Callable[[], int]
     numbers: Numbers = field(default_factory=Numbers)
+    intents: Intents = field(default_factory=Intents)
     _jobs: list[Job] = field(default_factory=list)
     _snapshots: list[Snapshot] = field(default_factory=list)
     _ids: set[int] = field(default_factory=set)
-    _written: list[tuple[Job, Snapshot]] = field(default_factory=list)
+    _written: list[tuple[Job, JobState]] = field(default_factory=list)
     _given_rows: list[Job] = field(default_factory=list)
     _before: Numbers = field(default_factory=Numbers)
 
@@ -69,20 +74,24 @@ class Session:
     def begin(self) -> None:
         """Remember the numbers as they are, for ``undo``."""
         self._before = replace(self.numbers)
+        self.intents.begin()
 
     def finish(self) -> None:
         """Write what waits; comes before the commit."""
         self.flush()
+        self.intents.finish(self.conn)
 
     def done(self) -> None:
         """The group is committed: the jobs are as the ledger has them."""
-        for job, snapshot in self._written:
-            job.saved_state = STATES[snapshot[2]]
+        for job, state in self._written:
+            job.saved_state = state
+        self.intents.done()
         self._forget()
 
     def undo(self) -> None:
         """The group is rolled back: numbers and rows are as before."""
         self.numbers = self._before
+        self.intents.undo()
         for job in self._given_rows:
             job.row = 0
         self._forget()
@@ -128,13 +137,21 @@ class Session:
         for job, snapshot in zip(self._jobs, self._snapshots, strict=True):
             if snapshot[2] in _ENDED and (not job.row or job.run_no != self.numbers.run):
                 self.give_row(job)
-            rows.append((*snapshot, job.run_no, job.row, 1 if job.skipped else 0))
+            saved = _PLANNED if self.intents.drop(self.conn, job.id) else snapshot[1]
+            rows.append((snapshot[0], saved, *snapshot[2:], job.run_no, job.row, 1 if job.skipped else 0))
         before = self.changed()
         SAVE.write(self.conn, rows)
         if self.changed() - before != len(rows):
             raise self._mismatch()
-        self._written.extend(zip(self._jobs, self._snapshots, strict=True))
+        self._written.extend((job, STATES[snapshot[2]]) for job, snapshot in zip(self._jobs, self._snapshots, strict=True))
         self._jobs, self._snapshots, self._ids = [], [], set()
+
+    def intend(self, sent: Sequence[Job], intents: Sequence[Intent]) -> None:
+        """Record that these planned jobs are about to be sent."""
+        if not self._ids.isdisjoint(intent[0] for intent in intents):
+            self.flush()
+        self.intents.add(self.conn, intents)
+        self._written.extend((job, JobState.SUBMITTING) for job in sent)
 
     def _mismatch(self) -> LedgerMismatch:
         """Which job was not as expected; those that were have their new state already."""

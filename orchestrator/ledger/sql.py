@@ -50,6 +50,7 @@ class SqlLedger:
             row = {"token": self._token, "host": holder.host, "pid": holder.pid, "since": micros(holder.since), "command": holder.command}
             session.conn.execute(delete(lease))
             session.conn.execute(insert(lease).values(id=1, seen_at=micros(holder.since), **row))
+            session.intents.take_over(session.conn)
 
         await self._writer.submit(work, writes=True)
 
@@ -134,6 +135,12 @@ class SqlLedger:
         saved = list(jobs)
         snapshots = [snapshot(job) for job in saved]
         await self._writer.submit(lambda session: session.put(saved, snapshots), writes=True, rows=len(saved))
+
+    async def intend(self, jobs: Sequence[Job]) -> None:
+        """Record that these planned jobs are about to be sent."""
+        sent = list(jobs)
+        intents = [(job.id, job.attempts, micros(job.intent_at) or 0) for job in sent]
+        await self._writer.submit(lambda session: session.intend(sent, intents), writes=True, rows=len(sent))
 
     # --- questions
 

@@ -8,13 +8,13 @@ import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sqlalchemy import create_engine, insert, inspect, select
+from sqlalchemy import create_engine, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from orchestrator.errors import LedgerCorrupt, LedgerError, LedgerFull, LedgerMismatch, OrchestratorError
 from orchestrator.ledger.session import Session
-from orchestrator.ledger.tables import FORMAT, facts, metadata
+from orchestrator.ledger.tables import FORMAT, facts, intents, metadata
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +111,9 @@ class SqliteStore:
             conn.exec_driver_sql(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         if not names:
             self._make(conn)
-        found = conn.execute(select(facts.c.value).where(facts.c.name == "format")).scalar()
+        found = _format(conn)
+        if found == 1:
+            found = self._upgrade(conn)
         if found != FORMAT:
             raise LedgerCorrupt(
                 f"The ledger {self.path} has format {found}, and this version of orchestrator knows format {FORMAT}. "
@@ -125,7 +127,21 @@ class SqliteStore:
         conn.exec_driver_sql("BEGIN IMMEDIATE")
         metadata.create_all(conn)
         conn.execute(insert(facts), [{"name": "format", "value": FORMAT}, {"name": "visit", "value": 0}])
+        conn.execute(insert(intents).values(id=1))
         conn.exec_driver_sql("COMMIT")
+
+    def _upgrade(self, conn: Connection) -> int:
+        """Make a ledger of version 1 one of the present version; one that is only read gets what it lacks in memory. Gives the version."""
+        if self._is_read_only:
+            conn.exec_driver_sql("CREATE TEMPORARY TABLE intents AS SELECT 1 AS id, 0 AS version, '' AS jobs")
+            return FORMAT
+        conn.exec_driver_sql("BEGIN IMMEDIATE")
+        if _format(conn) == 1:  # nobody else was faster
+            intents.create(conn)
+            conn.execute(insert(intents).values(id=1))
+            conn.execute(update(facts).where(facts.c.name == "format").values(value=FORMAT))
+        conn.exec_driver_sql("COMMIT")
+        return FORMAT
 
     # --- transactions
 
@@ -186,6 +202,11 @@ class SqliteStore:
             return shutil.disk_usage(self.path.parent).free < _LITTLE_BYTES
         except OSError:
             return False
+
+
+def _format(conn: Connection) -> int | None:
+    """Which version of the tables a file has."""
+    return conn.execute(select(facts.c.value).where(facts.c.name == "format")).scalar()
 
 
 _UNKNOWN = "cannot be used: {cause!r}."

@@ -79,32 +79,48 @@ class Bulk:
         return self._texts[size]
 
 
+class Prepared:
+    """A statement built once with SQLAlchemy, and run as text from then on."""
+
+    def __init__(self, statement: Statement) -> None:
+        self._statement = statement
+        self._text = ""
+        self._names: list[str] = []
+
+    def run(self, conn: Connection, **values: int | str) -> CursorResult[Any]:
+        """Execute with these values for its bound parameters."""
+        if not self._text:
+            compiled = self._statement.compile(dialect=conn.dialect)
+            self._text, self._names = str(compiled), list(compiled.positiontup or ())
+        return conn.exec_driver_sql(self._text, tuple([values[name] for name in self._names]))
+
+
 _TYPES = {place.name: Text() if isinstance(place.type, Text) else BigInteger() for place in (*jobs.c, *specs.c)} | {"saved": Text()}
 
 
-def _given(names: Sequence[str], row: tuple[Any, ...]) -> CTE:
+def rows_of(names: Sequence[str], row: tuple[Any, ...]) -> CTE:
     """The rows as a table ``given``; the types are those of the columns with the same names."""
     return values(*(column(name, _TYPES[name]) for name in names), name="given").data([row]).cte("given")
 
 
 def _save(row: tuple[Any, ...]) -> Statement:
-    given = _given(SAVED, row)
+    given = rows_of(SAVED, row)
     changes = {name: given.c[name] for name in SAVED[2:]}
     return update(jobs).values(changes).where(jobs.c.id == given.c.id, jobs.c.state == given.c.saved)
 
 
 def _place(row: tuple[Any, ...]) -> Statement:
-    given = _given(PLACE, row)
+    given = rows_of(PLACE, row)
     return update(jobs).values({name: given.c[name] for name in PLACE[1:]}).where(jobs.c.id == given.c.id)
 
 
 def _set_lane(row: tuple[Any, ...]) -> Statement:
-    given = _given(("id", "level", "share"), row)
+    given = rows_of(("id", "level", "share"), row)
     return update(jobs).values(level=given.c.level, share=given.c.share).where(jobs.c.id == given.c.id)
 
 
 def _set_spec(row: tuple[Any, ...]) -> Statement:
-    given = _given(("id", "spec"), row)
+    given = rows_of(("id", "spec"), row)
     return update(specs).values(spec=given.c.spec).where(specs.c.id == given.c.id)
 
 
@@ -174,19 +190,19 @@ JOB = select(*(jobs.c[name] for name in READ), specs.c.spec).join(specs, specs.c
 
 def _known(row: tuple[Any, ...]) -> Statement:
     """The stored jobs with the given keys; their spec only where it differs from the given one (seldom, and it is the big part)."""
-    given = _given(("key", "spec"), row)
+    given = rows_of(("key", "spec"), row)
     changed = func.nullif(specs.c.spec, given.c.spec).label("spec")
     found = select(*(jobs.c[name] for name in READ), changed, jobs.c.visit).select_from(given)
     return in_one(found.join(jobs, jobs.c.key == given.c.key).join(specs, specs.c.id == jobs.c.id))
 
 
 def _find(row: tuple[Any, ...]) -> Statement:
-    given = _given(("key",), row)
+    given = rows_of(("key",), row)
     return in_one(JOB.join(given, given.c.key == jobs.c.key))
 
 
 def _same_hash(row: tuple[Any, ...]) -> Statement:
-    given = _given(("object_hash",), row)
+    given = rows_of(("object_hash",), row)
     found = select(jobs.c.key, specs.c.spec).select_from(given).join(specs, specs.c.object_hash == given.c.object_hash)
     return in_one(found.join(jobs, jobs.c.id == specs.c.id))
 

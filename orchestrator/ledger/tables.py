@@ -10,8 +10,8 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData
 
 from orchestrator.states import REMOTE, JobState
 
-FORMAT = 1
-"""Version of these tables. A ledger of another version is refused, never guessed at."""
+FORMAT = 2
+"""Version of these tables. A ledger of an unknown version is refused, never guessed at. Version 1 had no ``intents``."""
 
 metadata = MetaData()
 
@@ -89,6 +89,15 @@ specs = Table(
     _text("spec"),
 )
 """What is asked, apart: a run that only finds everything done rewrites the narrow rows alone."""
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("id", _INT, primary_key=True, autoincrement=False),
+    _number("version"),
+    _text("jobs"),
+)
+"""One row: the jobs that are about to be sent, as JSON (``intents.py``)."""
 
 memory = Table(
     "memory",

@@ -243,6 +243,24 @@ class MemoryLedger:
         for job, record in zip(saved, kept, strict=True):
             job.saved_state = record.state
 
+    async def intend(self, jobs: Sequence[Job]) -> None:
+        """Record that these planned jobs are about to be sent."""
+        store = self._open()
+        sent = [(job, job.attempts, to_microsecond(job.intent_at)) for job in jobs]
+        await self._pause()
+        if not store.is_held_by(self):
+            raise LedgerLocked("The lease of the ledger in memory was lost, or never held.")
+        keys = [job.spec.key for job, _, _ in sent]
+        if len(set(keys)) < len(keys) or any(store.jobs[key].state is not JobState.PLANNED for key in keys):
+            raise LedgerMismatch(f"Of the jobs {', '.join(keys)} at least one is not planned any more in the ledger.")
+        for job, attempts, intent_at in sent:
+            state = JobState.SUBMITTING
+            stored = store.jobs[job.spec.key]
+            store.jobs[job.spec.key] = replace(stored, state=state, saved_state=state, attempts=attempts, intent_at=intent_at)
+        await self._pause()
+        for job, _, _ in sent:
+            job.saved_state = JobState.SUBMITTING
+
     def _check(self, store: MemoryStore, kept: list[Job]) -> None:
         """Everything is refused before anything is changed."""
         states: dict[JobKey, JobState] = {}

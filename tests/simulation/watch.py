@@ -218,3 +218,9 @@ class WatchedLedger(MemoryLedger):
         self._watch.saving(jobs)
         await super().save(jobs)
         self._watch.saved(jobs)
+
+    async def intend(self, jobs: Sequence[Job]) -> None:
+        """As the ledger's own."""
+        self._watch.saving(jobs)
+        await super().intend(jobs)
+        self._watch.saved(jobs)

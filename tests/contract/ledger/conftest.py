@@ -36,6 +36,13 @@ class Home:
         self.opened.append(ledger)
         return ledger
 
+    def lose_lease(self) -> None:
+        """What keeps others out is gone, and who holds it does not know."""
+        if self.kind == "memory":
+            self.store.lose_holder()
+        else:
+            (self.folder / "ledger.db.lock").unlink()
+
     async def reopen(self, ledger: Ledger) -> Ledger:
         """Close the ledger and work on it anew."""
         await ledger.close()

@@ -164,6 +164,21 @@ class SameAnswers(RuleBasedStateMachine):
 
         self.both(save)
 
+    @rule(wanted=st.lists(numbers, min_size=1, max_size=4), attempts=st.integers(0, 9), at=instants, blindly=st.booleans())
+    def intend(self, wanted: list[int], attempts: int, at: float, blindly: bool) -> None:
+        """Jobs are about to be sent; ``blindly``: also those that must not be."""
+        keys = [make_spec(number).key for number in wanted]
+
+        async def intend(ledger: Ledger) -> list[Job]:
+            found = await ledger.find(keys)
+            jobs = [found[key] for key in keys if key in found and (blindly or found[key].state is JobState.PLANNED)]
+            for job in jobs:
+                job.state, job.attempts, job.intent_at = JobState.SUBMITTING, attempts, at
+            await ledger.intend(jobs)
+            return jobs
+
+        self.both(intend)
+
     @rule(number=numbers, remote=st.sampled_from([Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP]))
     def finish(self, number: int, remote: Step) -> None:
         """The usual way of a job that waits, so that random walks reach its end often enough."""

@@ -59,6 +59,14 @@ async def save(ledger: SqlLedger, run: Run) -> None:
     await ledger.save(list(jobs.values()))
 
 
+async def intend(ledger: SqlLedger, run: Run) -> None:
+    jobs = await ledger.ready(run, 0, "inputs[0]", 9, (), T0)
+    for job in jobs:
+        job.step(Step.SEND)
+        job.intent_at = T0
+    await ledger.intend(jobs)
+
+
 CALLS: dict[str, tuple[Call, set[str]]] = {
     "ready": (
         lambda ledger, run: ledger.ready(run, 0, "inputs[0]", 9, {1, 2}, T0),
@@ -81,6 +89,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
     "add": (lambda ledger, run: ledger.add(run, make_specs(5, 998)), {"sqlite_autoindex_jobs_1"}),
     "same_object": (lambda ledger, _: ledger.same_object(make_specs(5)), {"specs_by_object"}),
     "save": (save, set()),
+    "intend": (intend, {"SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"}),
 }
 
 

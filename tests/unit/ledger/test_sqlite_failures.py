@@ -8,12 +8,14 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from orchestrator.errors import ConfigError, LedgerCorrupt, LedgerError, LedgerFull
 from orchestrator.ledger import ledger_path, open_ledger
+from orchestrator.model import Counts
 from orchestrator.states import JobState, Step
 from orchestrator.testing.builders import make_holder, make_specs
 
@@ -71,8 +73,67 @@ async def test_a_ledger_of_another_format_is_refused(path: Path, read_only: bool
     other.execute("UPDATE facts SET value = 99 WHERE name = 'format'")
     other.commit()
     other.close()
-    with pytest.raises(LedgerCorrupt, match=r"has format 99, and this version of orchestrator knows format 1"):
+    with pytest.raises(LedgerCorrupt, match=r"has format 99, and this version of orchestrator knows format 2"):
         open_ledger(path, read_only=read_only)
+
+
+async def made_by_version_1(path: Path) -> None:
+    """A ledger as it was before there were ``intents``."""
+    await made(path, 3)
+    other = sqlite3.connect(path)
+    other.executescript("DROP TABLE intents; UPDATE facts SET value = 1 WHERE name = 'format'")
+    other.close()
+
+
+async def test_a_ledger_of_version_1_is_read_as_it_is(path: Path) -> None:
+    await made_by_version_1(path)
+    ledger = open_ledger(path, read_only=True)
+    run = await ledger.last_run()
+    assert run is not None
+    assert await ledger.counts(run) == Counts({JobState.PLANNED: 3})
+    assert len(await ledger.in_states({JobState.PLANNED})) == 3
+    await ledger.close()
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT value FROM facts WHERE name = 'format'").fetchall() == [(1,)]
+
+
+async def test_a_ledger_of_version_1_is_worked_on_with_all_that_it_holds(path: Path) -> None:
+    await made_by_version_1(path)
+    for expected in (JobState.PLANNED, JobState.SUBMITTING):
+        ledger = open_ledger(path)
+        await ledger.acquire(make_holder())
+        jobs = await ledger.add(await ledger.begin_run("n", T0, "r"), make_specs(3))
+        assert {job.state for job in jobs} == {expected}
+        if expected is JobState.PLANNED:
+            for job in jobs:
+                job.step(Step.SEND)
+                job.intent_at = T0
+            await ledger.intend(jobs)
+        await ledger.close()
+
+
+async def test_who_only_reads_sees_what_is_about_to_be_sent(path: Path, ledger: Ledger) -> None:
+    """Their rows do not show it, and ``status`` must."""
+    run = await ledger.begin_run("n", T0, "r")
+    [sent, done, waits] = await ledger.add(run, make_specs(3))
+    reader = open_ledger(path, read_only=True)
+    for job in (sent, done):
+        job.step(Step.SEND)
+        job.intent_at = T0
+    await ledger.intend([sent, done])
+    assert await reader.counts(run) == Counts({JobState.SUBMITTING: 2, JobState.PLANNED: 1})
+    done.step(Step.ACCEPT)
+    await ledger.save([done])
+
+    assert await reader.counts(run) == Counts({JobState.SUBMITTING: 1, JobState.SUBMITTED: 1, JobState.PLANNED: 1})
+    assert {key: job.state for key, job in (await reader.find([job.spec.key for job in (sent, done, waits)])).items()} == {
+        sent.spec.key: JobState.SUBMITTING,
+        done.spec.key: JobState.SUBMITTED,
+        waits.spec.key: JobState.PLANNED,
+    }
+    assert [job.id for job in await reader.in_states({JobState.PLANNED})] == [waits.id]
+    assert [job.id for job in await reader.in_states({JobState.SUBMITTING, JobState.SUBMITTED})] == [sent.id, done.id]
+    await reader.close()
 
 
 async def test_a_truncated_ledger_is_refused(path: Path) -> None:
@@ -182,6 +243,24 @@ async def test_a_full_disk_undoes_the_whole_group_and_all_who_wait_are_told(ledg
     await pragma(ledger, "max_page_count = 1000000")
     await ledger.save(jobs)
     assert [job.row for job in jobs] == list(range(1, 201))
+
+
+async def test_an_intent_that_could_not_be_written_is_none(ledger: Ledger) -> None:
+    run = await ledger.begin_run("n", T0, "r")
+    jobs = await ledger.add(run, make_specs(400))
+    await ledger.remember("x", b"1" * 4000)  # so that the file has no room left in its pages
+    for job in jobs:
+        job.step(Step.SEND)
+        job.intent_at = T0
+    await ledger.intend(jobs[:1])
+    await pragma(ledger, "max_page_count = 1")
+    with pytest.raises(LedgerFull):
+        await ledger.intend(jobs[1:])
+
+    assert await ledger.counts(run) == Counts({JobState.SUBMITTING: 1, JobState.PLANNED: 399})
+    await pragma(ledger, "max_page_count = 1000000")
+    await ledger.intend(jobs[1:])
+    assert await ledger.counts(run) == Counts({JobState.SUBMITTING: 400})
 
 
 async def test_numbers_are_given_again_after_a_failure(ledger: Ledger) -> None:

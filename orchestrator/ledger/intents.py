@@ -19,7 +19,7 @@ from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
 from orchestrator.ledger.record import seconds
 from orchestrator.ledger.statements import Bulk, Prepared, rows_of
 from orchestrator.ledger.tables import intents, is_planned, jobs
-from orchestrator.states import JobState
+from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,8 +89,8 @@ class Intents:
             return LedgerLocked("The lease of the ledger was lost: another run took it. `orchestrator status` shows how far that is.")
         keys = conn.execute(select(jobs.c.key).where(jobs.c.id.in_(self._added), ~is_planned)).scalars().all()
         return LedgerMismatch(
-            f"The jobs {', '.join(keys)} should be planned in the ledger, but are not: another program changed the ledger, or this is a "
-            "defect of orchestrator. Nothing was written; run again to go on from the ledger."
+            f"Jobs that should be planned in the ledger are not, or are not in it: {', '.join(keys) or self._added}. Another program changed "
+            "the ledger, or this is a defect of orchestrator. Nothing was written; run again to go on from the ledger."
         )
 
     def _to_change(self, conn: Connection) -> dict[int, Intent]:
@@ -149,7 +149,8 @@ class Intents:
     def shown(self, conn: Connection, job: Job) -> Job:
         """The job as it is, made of the job as its row has it."""
         if (intent := self.of(conn).get(job.id)) is not None:
-            job.state = job.saved_state = JobState.SUBMITTING
+            job.step(Step.SEND)
+            job.saved_state = job.state
             job.attempts, job.intent_at = intent[1], seconds(intent[2])
         return job
 

@@ -16,7 +16,7 @@ from orchestrator.testing.weather import Weather
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from orchestrator.model import Job, JobSpec
@@ -50,16 +50,19 @@ class _Unlimited:
 
 
 def _saves(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> dict[JobState, list[int]]:
-    """How many jobs each save held, by their state; filled while the rig runs."""
+    """How many jobs each call of the ledger recorded, by their state; filled while the rig runs."""
     held: dict[JobState, list[int]] = {state: [] for state in JobState}
-    save = rig.ledger.save
 
-    async def noted(jobs: Sequence[Job]) -> None:
-        if jobs:
-            held[jobs[0].state].append(len(jobs))
-        await save(jobs)
+    def noted(call: Callable[[Sequence[Job]], Awaitable[None]]) -> Callable[[Sequence[Job]], Awaitable[None]]:
+        async def record(jobs: Sequence[Job]) -> None:
+            if jobs:
+                held[jobs[0].state].append(len(jobs))
+            await call(jobs)
 
-    monkeypatch.setattr(rig.ledger, "save", noted)
+        return record
+
+    for call in (rig.ledger.save, rig.ledger.intend):
+        monkeypatch.setattr(rig.ledger, call.__name__, noted(call))
     return held
 
 

@@ -89,8 +89,8 @@ class Intents:
             return LedgerLocked("The lease of the ledger was lost: another run took it. `orchestrator status` shows how far that is.")
         keys = conn.execute(select(jobs.c.key).where(jobs.c.id.in_(self._added), ~is_planned)).scalars().all()
         return LedgerMismatch(
-            f"Jobs that should be planned in the ledger are not, or are not in it: {', '.join(keys) or self._added}. Another program changed "
-            "the ledger, or this is a defect of orchestrator. Nothing was written; run again to go on from the ledger."
+            f"Jobs that should be planned in the ledger are not, or are not in it: {', '.join(keys) or self._added}. Another program "
+            "changed the ledger, or this is a defect of orchestrator. Nothing was written; run again to go on from the ledger."
         )
 
     def _to_change(self, conn: Connection) -> dict[int, Intent]:

@@ -124,8 +124,7 @@ class Backlog:
 
     def has_run_dry(self, job: Job) -> bool:
         """The next jobs of this one's lane must be fetched first: without them those of a lower level would go on."""
-        lane = lane_of(job)
-        return lane in self._spilled and not self._queue.size_of(lane)
+        return bool(self._spilled) and (lane := lane_of(job)) in self._spilled and not self._queue.size_of(lane)
 
     # --- between memory and ledger
 

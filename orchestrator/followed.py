@@ -128,10 +128,11 @@ class AtPlace:
         if tracked.is_running:
             return self.running
         level = tracked.job.spec.level
-        if level not in self._waiting:
-            lines = {**self._waiting, level: Line(attrgetter("number"))}
-            self._waiting = dict(sorted(lines.items(), reverse=True))
-        return self._waiting[level]
+        line = self._waiting.get(level)
+        if line is None:
+            line = Line(attrgetter("number"))
+            self._waiting = dict(sorted({**self._waiting, level: line}.items(), reverse=True))
+        return line
 
     def waiting(self) -> Iterator[Tracked]:
         """Those that are not known to run, free ones only, in the service's order: level, then age."""
@@ -159,7 +160,10 @@ class Followed:
     def add(self, tracked: Tracked) -> None:
         """Follow one more."""
         tracked.number = next(self._numbers)
-        place = self._places.setdefault(tracked.job.spec.media.place, AtPlace())
+        where = tracked.job.spec.media.place
+        place = self._places.get(where)
+        if place is None:
+            place = self._places[where] = AtPlace()
         place.taken[tracked.number] = tracked
         place.line_of(tracked).put(tracked)
 

@@ -62,8 +62,12 @@ class ReadyQueue:
     def push(self, job: Job) -> None:
         """Add a job."""
         key = lane_of(job)
-        level = self._levels.setdefault(key.level, _Level())
-        lane = level.lanes.setdefault(key.share, _Lane(key))
+        level = self._levels.get(key.level)
+        if level is None:
+            level = self._levels[key.level] = _Level()
+        lane = level.lanes.get(key.share)
+        if lane is None:
+            lane = level.lanes[key.share] = _Lane(key)
         if not lane.heap:
             # A lane that comes (back) to life starts level with the others: it must not make up for the time that it was empty,
             # nor pay for what it was served while it was alone.

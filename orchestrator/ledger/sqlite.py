@@ -84,6 +84,7 @@ class SqliteStore:
         conn.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         conn.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         conn.execute("PRAGMA temp_store = MEMORY")
+        conn.execute("PRAGMA secure_delete = OFF")  # some builds of SQLite overwrite what is deleted with zeros; nothing here is secret
         return conn
 
     def _connect_reader(self) -> sqlite3.Connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 from zlib import crc32
 
 import orjson
@@ -75,6 +75,14 @@ def micros(instant: float | None) -> int | None:
 def seconds(value: int | None) -> float | None:
     """Microseconds as seconds."""
     return None if value is None else value / 1_000_000
+
+
+@overload
+def to_microsecond(instant: float) -> float: ...
+
+
+@overload
+def to_microsecond(instant: float | None) -> float | None: ...
 
 
 def to_microsecond(instant: float | None) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, func, insert, select, update
 
 from orchestrator.errors import LedgerMismatch
-from orchestrator.ledger.record import micros
+from orchestrator.ledger.record import micros, to_microsecond
 from orchestrator.ledger.rules import LEFT, run_id
 from orchestrator.ledger.tables import facts, is_in_flight, is_planned, jobs, runs
 from orchestrator.model import Run
@@ -36,7 +36,7 @@ def _new(conn: Connection, before: Run | None, name: str, now: float, report: st
         return conn.execute(select(runs.c.number).where(runs.c.id == known)).first() is not None
 
     known = run_id(name, now, is_taken)
-    run = Run(known, before.number + 1 if before else 1, round(now, 6), report.replace("{run}", known), visit=visit)
+    run = Run(known, before.number + 1 if before else 1, to_microsecond(now), report.replace("{run}", known), visit=visit)
     conn.execute(insert(runs).values(number=run.number, id=run.id, opened_at=micros(now), report=run.report))
     return run
 

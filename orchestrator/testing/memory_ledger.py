@@ -123,7 +123,7 @@ class MemoryLedger:
             run = replace(store.runs[-1], resumed=True, visit=store.visit)
         else:
             known = run_id(name, now, {run.id for run in store.runs}.__contains__)
-            run = Run(known, len(store.runs) + 1, round(now, 6), report.replace("{run}", known), visit=store.visit)
+            run = Run(known, len(store.runs) + 1, to_microsecond(now), report.replace("{run}", known), visit=store.visit)
             store.runs.append(run)
             store.is_open = True
         self._run_no, self._seq = run.number, 0
@@ -196,7 +196,7 @@ class MemoryLedger:
         found = [
             job
             for job in self._waiting(run, without)
-            if job.spec.level == level and job.spec.share == share and job.not_before <= (to_microsecond(now) or 0.0)
+            if job.spec.level == level and job.spec.share == share and job.not_before <= to_microsecond(now)
         ]
         return [replace(job) for job in sorted(found, key=lambda job: job.seq)[:limit]]
 
@@ -321,7 +321,7 @@ def _as_stored(job: Job) -> Job:
     """A copy with its instants as a durable ledger keeps them."""
     return replace(
         job,
-        not_before=to_microsecond(job.not_before) or 0.0,
+        not_before=to_microsecond(job.not_before),
         intent_at=to_microsecond(job.intent_at),
         submitted_at=to_microsecond(job.submitted_at),
         started_at=to_microsecond(job.started_at),

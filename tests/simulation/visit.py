@@ -25,6 +25,7 @@ from orchestrator.testing.loop import CrashError, LoopClock, VirtualTimeLoop, ki
 from orchestrator.testing.memory_ledger import MemoryLedger
 from tests.simulation.client import Client, Keys
 from tests.simulation.drawing import Ending, Fate
+from tests.simulation.mirror import Mirror, MirroredLedger
 from tests.simulation.watch import COMMIT_S, Watch, WatchedLedger
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Visit:
     fate: Fate
     retry: frozenset[JobState]
     events: list[tuple[float, Event]] = field(default_factory=list)
+    _mirror: Mirror | None = None
 
     def carry_out(self) -> RunResult | None:
         """The result, or None if it was killed or ended by an error."""
@@ -97,6 +99,8 @@ class Visit:
             return loop.run_until_complete(self._main(loop))
         except CrashError:
             world.store.lose_holder()
+            if self._mirror is not None:
+                self._mirror.die()
             if fate.ending is Ending.POWER_CUT:
                 self._lose_what_was_not_synced()
             return None
@@ -144,7 +148,7 @@ class Visit:
             self.watch.max_failures = most
         self._limiter = AdaptiveLimiter(world.rate_per_s, self._clock)
         client.departures = self._limiter.space()
-        ledger = WatchedLedger(world.store, self.watch, self._commit)
+        ledger = self._ledger()
         self._commits = 0
         await ledger.acquire(make_holder(pid=self.number))
         self._engine = self._build(client, ledger)
@@ -155,6 +159,12 @@ class Visit:
         if result is not None:
             self._check(result)
         return result
+
+    def _ledger(self) -> WatchedLedger:
+        if self.world.mirrored_in is None:
+            return WatchedLedger(self.world.store, self.watch, self._commit)
+        self._mirror = Mirror(self.world.mirrored_in)
+        return MirroredLedger(self.world.store, self.watch, self._commit, self._mirror)
 
     def _keys(self) -> Keys:
         clock, fate = self.world.service.clock, self.fate

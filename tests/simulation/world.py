@@ -34,12 +34,14 @@ class World:
     Args:
         seed: Decides all chance.
         folder: Where the report goes.
+        is_mirrored: A ledger in SQLite lives through the same, beside the one in memory, and is compared with it all the time.
     """
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, *, is_mirrored: bool) -> None:
         self.rng = random.Random(seed)
         self.report = folder / "report.jsonl"
         self.store = MemoryStore()
+        self.mirrored_in = folder / "ledger.db" if is_mirrored else None
         self.weather = draw_weather(self.rng)
         self.settings = draw_settings(self.rng, self.weather)
         self.manifest = Manifest(self.rng)
@@ -104,10 +106,10 @@ class World:
         return "\n".join(lines)
 
 
-def simulate(seed: int) -> World:
+def simulate(seed: int, *, is_mirrored: bool = False) -> World:
     """Live through one seed, checked; a failure tells its story."""
     with tempfile.TemporaryDirectory(dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None) as folder:
-        world = World(seed, Path(folder))
+        world = World(seed, Path(folder), is_mirrored=is_mirrored)
         try:
             world.live()
         except BaseException as error:

@@ -1,0 +1,201 @@
+"""The durable ledger beside the one in memory: it lives through all that a seed brings, and must hold the same at every moment.
+
+The engine works on the ledger in memory, whose commits take their time and may be cut off anywhere. At the instant at which a change takes
+effect there, it is made here too, in SQLite, and the answers are compared. So every history that the seeds can draw is one for SQLite.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import astuple, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from orchestrator.errors import LedgerError, LedgerFull, OrchestratorError
+from orchestrator.ledger.lease import FileLock
+from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.sqlite import SqliteStore
+from orchestrator.ledger.writer import GroupWriter, Task
+from tests.simulation.watch import WatchedLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
+    from pathlib import Path
+
+    from orchestrator.ledger.session import Session
+    from orchestrator.model import Counts, Holder, Job, JobKey, JobSpec, Run
+    from orchestrator.states import JobState
+    from orchestrator.testing.memory_ledger import MemoryStore
+    from tests.simulation.watch import Watch
+
+T = TypeVar("T")
+
+
+class _Done:
+    """An answer that is there when it is waited for."""
+
+    def __init__(self, result: Any, error: OrchestratorError | None) -> None:
+        self._result, self._error = result, error
+
+    def __await__(self) -> Generator[None, None, Any]:
+        if self._error is not None:
+            raise self._error
+        return self._result
+        yield
+
+
+class _AtOnce(GroupWriter):
+    """Does what it is asked at once, in a transaction of its own, without a thread."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._session = store.open()
+        self._session.conn.exec_driver_sql("PRAGMA synchronous = OFF")  # answers are compared here, not durability
+        self._is_closed = False
+
+    def submit(self, work: Callable[[Session], T], *, writes: bool, rows: int = 1) -> Any:
+        if self._is_closed:
+            return _Done(None, LedgerError("The ledger is closed."))
+        task = Task(work, writes, None, rows)  # type: ignore[arg-type]  # nobody waits
+        failure = self._work(self._session, [task])
+        return _Done(task.result, failure)
+
+    async def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._store.close(self._session)
+
+
+class Mirror:
+    """A ledger in SQLite, as one process holds it.
+
+    Args:
+        path: Its file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._writer = _AtOnce(SqliteStore(path))
+        self._ledger = SqlLedger(self._writer, self._lock, str(path))
+
+    def ask(self, call: Callable[[SqlLedger], Coroutine[Any, Any, Any]]) -> Any:
+        """The answer of a call, or its error."""
+        try:
+            call(self._ledger).send(None)
+        except StopIteration as end:
+            return end.value
+        except OrchestratorError as error:
+            return error
+        raise AssertionError("the ledger waited for something")
+
+    def die(self) -> None:
+        """The process is killed: its lock ends with it, and what it had committed stays."""
+        self._lock._drop()
+        self.ask(lambda _: self._writer.close())
+
+
+def _plain(answer: Any) -> Any:
+    """An answer as comparable values."""
+    if isinstance(answer, OrchestratorError):
+        return type(answer)
+    if isinstance(answer, list | tuple):
+        return [_plain(entry) for entry in answer]
+    if isinstance(answer, dict):
+        return {key: _plain(value) for key, value in answer.items()}
+    return astuple(answer) if is_dataclass(answer) and not isinstance(answer, type) else answer
+
+
+class MirroredLedger(WatchedLedger):
+    """A watched ledger in memory with a mirror."""
+
+    def __init__(self, store: MemoryStore, watch: Watch, pause: Callable[[], Awaitable[None]], mirror: Mirror) -> None:
+        super().__init__(store, watch, self._mirrored_pause)
+        self._own_pause = pause
+        self._mirror = mirror
+        self._changes: dict[asyncio.Task[Any] | None, list[Callable[[], None]]] = {}  # by task: what to do at its next pauses
+
+    async def _mirrored_pause(self) -> None:
+        """Comes before a change takes effect, and after it: then the mirror follows, before anything can go wrong."""
+        self._changes[asyncio.current_task()].pop(0)()
+        await self._own_pause()
+
+    async def _change(self, change: Awaitable[T], mirrored: Callable[[SqlLedger], Coroutine[Any, Any, Any]]) -> T:
+        told: list[Any] = []
+        task = asyncio.current_task()
+        self._changes[task] = [lambda: None, lambda: told.append(self._mirror.ask(mirrored))]
+        try:
+            answer = await change
+        except LedgerFull:
+            raise  # drawn: before it took effect, or after, and then here too
+        except OrchestratorError as error:
+            self._compare(self._mirror.ask(mirrored), error)
+            raise
+        self._compare(told, [answer])
+        return answer
+
+    async def _same(self, answer: Awaitable[T], mirrored: Callable[[SqlLedger], Coroutine[Any, Any, Any]]) -> T:
+        known = await answer
+        self._compare(self._mirror.ask(mirrored), known)
+        return known
+
+    def _compare(self, in_sqlite: Any, in_memory: Any) -> None:
+        assert _plain(in_sqlite) == _plain(in_memory), f"in SQLite {in_sqlite}, in memory {in_memory}"
+
+    # --- changes
+
+    async def acquire(self, holder: Holder) -> None:
+        await self._same(super().acquire(holder), lambda ledger: ledger.acquire(holder))
+        await self._look_at_all()  # also what the last visit left, however it ended
+
+    async def begin_run(self, name: str, now: float, report: str) -> Run:
+        return await self._change(super().begin_run(name, now, report), lambda ledger: ledger.begin_run(name, now, report))
+
+    async def end_run(self, run: Run, now: float) -> None:
+        await self._change(super().end_run(run, now), lambda ledger: ledger.end_run(run, now))
+
+    async def add(self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()) -> list[Job]:
+        return await self._change(super().add(run, specs, retry), lambda ledger: ledger.add(run, specs, retry))
+
+    async def drop_unseen(self, run: Run, now: float) -> int:
+        return await self._change(super().drop_unseen(run, now), lambda ledger: ledger.drop_unseen(run, now))
+
+    async def save(self, jobs: Sequence[Job]) -> None:
+        if jobs:
+            twins = [replace(job) for job in jobs]
+            await self._change(super().save(jobs), lambda ledger: ledger.save(twins))
+            assert [(job.row, job.run_no, job.saved_state) for job in twins] == [(job.row, job.run_no, job.saved_state) for job in jobs]
+
+    async def intend(self, jobs: Sequence[Job]) -> None:
+        twins = [replace(job) for job in jobs]
+        await self._change(super().intend(jobs), lambda ledger: ledger.intend(twins))
+        assert [job.saved_state for job in twins] == [job.saved_state for job in jobs]
+
+    async def close(self) -> None:
+        await self._look_at_all()
+        await self._same(super().close(), lambda ledger: ledger.close())
+
+    async def _look_at_all(self) -> None:
+        await self.find(list(self.store.jobs))
+        if self.store.runs:
+            await self.counts(self.store.runs[-1])
+
+    # --- questions
+
+    async def ready(self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float) -> list[Job]:
+        held = set(without)
+        question = super().ready(run, level, share, limit, held, now)
+        return await self._same(question, lambda ledger: ledger.ready(run, level, share, limit, held, now))
+
+    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
+        return await self._same(super().next_ready_at(run, without), lambda ledger: ledger.next_ready_at(run, without))
+
+    async def in_states(self, states: Collection[JobState], after_id: int = 0, limit: int = 1000) -> list[Job]:
+        return await self._same(super().in_states(states, after_id, limit), lambda ledger: ledger.in_states(states, after_id, limit))
+
+    async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
+        return await self._same(super().rows(run, after_row, limit), lambda ledger: ledger.rows(run, after_row, limit))
+
+    async def counts(self, run: Run) -> Counts:
+        return await self._same(super().counts(run), lambda ledger: ledger.counts(run))
+
+    async def find(self, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
+        return await self._same(super().find(keys), lambda ledger: ledger.find(keys))

@@ -56,7 +56,6 @@ def _last(conn: Connection, visit: int) -> Run | None:
 
 def end(session: Session, run: Run, now: float) -> None:
     """Close the run."""
-    session.intents.settle(session.conn)
     open_jobs = select(jobs.c.key, jobs.c.state).where(jobs.c.run_no == run.number)
     for is_open in (is_planned, is_in_flight):
         if found := session.conn.execute(open_jobs.where(is_open).limit(1)).first():

@@ -13,12 +13,14 @@ from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from orchestrator.runtimes import length_of
 from orchestrator.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.model import Job, Place
+    from orchestrator.runtimes import Length
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +36,7 @@ class Tracked:
         missed_since: Since when.
         is_from_before: It was at the service before it was taken, nobody knows for how long.
         is_asked: A query about it is under way.
+        running_since: When it was first seen running, or None.
         number: Its place in the order in which jobs were taken; given by ``Followed``.
         line: Where ``Followed`` keeps it.
     """
@@ -46,6 +49,7 @@ class Tracked:
     missed_since: float = 0.0
     is_from_before: bool = False
     is_asked: bool = False
+    running_since: float | None = None
     number: int = 0
     line: Line | None = field(default=None, repr=False)
 
@@ -53,6 +57,11 @@ class Tracked:
     def is_running(self) -> bool:
         """It was seen running."""
         return self.job.state is JobState.RUNNING
+
+    @property
+    def ran_power(self) -> int:
+        """For how long it was seen running, as a power of two: at least half of ``2 ** ran_power`` seconds; 0 if for less than one."""
+        return 0 if self.running_since is None else int(self.looked_at - self.running_since).bit_length()
 
     @property
     def may_have_ended(self) -> bool:
@@ -110,15 +119,14 @@ class AtPlace:
     Attributes:
         taken: All of them, in the order in which they were taken.
         ended: Those that may have ended long since, as somebody said or as nobody knows, in the same order.
-        running: The others that run; that which was not looked at for longest comes first.
     """
 
-    __slots__ = ("_waiting", "ended", "running", "taken")
+    __slots__ = ("_running", "_waiting", "ended", "taken")
 
     def __init__(self) -> None:
         self.taken: dict[int, Tracked] = {}
         self.ended = Line(attrgetter("number"))
-        self.running = Line(attrgetter("looked_at"))
+        self._running: dict[tuple[Length | None, int], Line] = {}  # by the length of their media, and for how long they were seen running
         self._waiting: dict[int, Line] = {}  # by level
 
     def line_of(self, tracked: Tracked) -> Line:
@@ -126,7 +134,7 @@ class AtPlace:
         if tracked.may_have_ended:
             return self.ended
         if tracked.is_running:
-            return self.running
+            return self._line_of_running(tracked)
         level = tracked.job.spec.level
         line = self._waiting.get(level)
         if line is None:
@@ -134,10 +142,32 @@ class AtPlace:
             self._waiting = dict(sorted({**self._waiting, level: line}.items(), reverse=True))
         return line
 
+    def _line_of_running(self, tracked: Tracked) -> Line:
+        if tracked.running_since is None:
+            tracked.running_since = tracked.looked_at
+        like = length_of(tracked.job.spec.media), tracked.ran_power
+        line = self._running.get(like)
+        if line is None:
+            self._running = {known: line for known, line in self._running.items() if line}  # those that it was among before may be gone
+            line = self._running[like] = Line(attrgetter("looked_at"))
+        return line
+
+    def running(self) -> list[Line]:
+        """Those that run, and of which nothing else is known. In each line all are expected to run for the same time.
+
+        The one that was not looked at for longest comes first in its line.
+        """
+        return [line for line in self._running.values() if line]
+
     def waiting(self) -> Iterator[Tracked]:
         """Those that are not known to run, free ones only, in the service's order: level, then age."""
         for line in self._waiting.values():
             yield from line.free()
+
+    def is_queued(self, least: int) -> bool:
+        """Whether at least so many jobs, and as many as run, wait at the service: it will not stand idle before all that run have ended."""
+        waiting = sum(map(len, self._waiting.values()))
+        return waiting >= max(least, sum(map(len, self._running.values())))
 
     def first(self) -> Tracked | None:
         """The free one that was taken first."""

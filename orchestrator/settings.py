@@ -23,6 +23,8 @@ class EngineSettings:
         query_size: Ids of one query; the vendor's limit is 10.
         query_worth: Jobs that have probably ended, of the ids of one query, that make it worth its call. A third of ten means
             about 0.3 queries per job.
+        queued_worth: The same while as many jobs wait at the service as run there: what has ended keeps nobody waiting ...
+        queued_patience: ... so that a query can wait so many times longer for its worth.
         has_callbacks: The service tells when a job ends, so that looking without a hint can wait ...
         callback_patience: ... so many times longer, but not ...
         callback_max_s: ... longer than this, because callbacks get lost.
@@ -54,6 +56,8 @@ class EngineSettings:
     poll_max_s: float = 60.0
     query_size: int = 10
     query_worth: float = 3.5
+    queued_worth: float = 5.5
+    queued_patience: float = 4.0
     has_callbacks: bool = False
     callback_patience: float = 10.0
     callback_max_s: float = 300.0

@@ -103,7 +103,7 @@ class FakeService(FakeStorage):
         self._running += 1
         job.state, job.started_at = RemoteState.RUNNING, when
         self.starts.append(job)
-        end = when + self._rng.uniform(self.weather.job_s / 4, self.weather.job_s)
+        end = when + self._rng.uniform(*self.weather.bounds_of_run(job.spec))
         self._at(end, lambda: self._end(job, end))
 
     def _resume_later(self, when: float) -> None:

@@ -20,6 +20,9 @@ from orchestrator.errors import (
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
+
+    from orchestrator.model import JobSpec
 
 
 class Fault(Enum):
@@ -118,6 +121,7 @@ class Weather:
         reply_timeout_s: When the client gives up waiting.
         listing_lag_s: Longest time until an accepted job is listed.
         job_s: Longest time of one job.
+        run_s: About how long the job of a spec runs instead, where that matters.
         concurrency: Jobs that run at once.
         spells: What is wrong with the whole service for a while.
     """
@@ -130,6 +134,7 @@ class Weather:
     reply_timeout_s: float = 10.0
     listing_lag_s: float = 0.0
     job_s: float = 20.0
+    run_s: Callable[[JobSpec], float] | None = None
     concurrency: int = 4
     spells: tuple[Spell, ...] = ()
 
@@ -139,6 +144,12 @@ class Weather:
             if spell.is_on(now) and (error := spell.refusal(is_submit=is_submit)) is not None:
                 return error
         return None
+
+    def bounds_of_run(self, spec: JobSpec) -> tuple[float, float]:
+        """The shortest and the longest time that the job of a spec runs, seconds."""
+        if self.run_s is None:
+            return self.job_s / 4, self.job_s
+        return 0.7 * self.run_s(spec), 1.3 * self.run_s(spec)
 
     def is_held(self, now: float) -> bool:
         """Whether jobs that wait are held back at this instant."""

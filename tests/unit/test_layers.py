@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[2] / "orchestrator"
 
 # Each part of the package has one place. A new part is given one here, on purpose.
 WORDS = {"errors", "states", "model", "remote", "settings", "ports", "events", "__version__"}
-PURE = {"schedule", "retry", "budget", "claims", "followed", "poll", "plan", "forecast", "explain", "selection", "report_schema"}
+PURE = {
+    "schedule", "retry", "budget", "claims", "followed", "runtimes", "poll", "plan", "forecast", "explain", "selection", "report_schema",
+}  # fmt: skip
 STAGES = {"ending", "feed", "intake", "backlog", "dispatch", "submit", "settle", "track", "verify", "report", "watch", "cancel", "patience"}
 EDGES = {"clock", "scratch", "manifest", "ledger", "protocol", "cloud", "local", "separation", "ui", "testing"}
 WIRING = {"run", "result", "options", "opening", "session", "preview", "rehearse"}

@@ -22,24 +22,31 @@ class Searching(PollPlan):
         """See ``PollPlan.decide``."""
         places: dict[object, list[Tracked]] = {}
         for tracked in jobs:
-            places.setdefault(tracked.job.spec.media.place, []).append(tracked)
+            if not tracked.is_asked:
+                places.setdefault(tracked.job.spec.media.place, []).append(tracked)
         steps = []
-        for there in places.values():
-            run_s = self._run_s if self._run_s is not None else max(2.0, (now - min(one.since for one in there)) / 2)
-            batch = self._best(there, run_s, now)
-            if self._is_worth(batch, run_s, now):
+        for place, there in places.items():
+            guess_s = max(2.0, (now - min(one.since for one in there)) / 2)
+            batch = self._best(there, guess_s, now)
+            if self._is_worth(batch, guess_s, now, is_queued=self._is_queued([one for one in jobs if one.job.spec.media.place == place])):
                 return Round(tuple(one for _, one in batch))
-            steps.append(max(min(run_s / 20, 5.0), self._settings.poll_min_s / 4))
+            shortest_s = min([self._expected_s(one, guess_s) for _, one in batch], default=guess_s)
+            steps.append(max(min(shortest_s / 20, 5.0), self._settings.poll_min_s / 4))
         return Round(again_in_s=min(steps, default=None))
 
-    def _best(self, there: list[Tracked], run_s: float, now: float) -> list[tuple[float, Tracked]]:
+    def _is_queued(self, there: list[Tracked]) -> bool:
+        known = [one for one in there if one.hinted_at is None and one.looked_at != -math.inf]
+        running = sum(one.is_running for one in known)
+        return len(known) - running >= max(running, self._settings.query_size)
+
+    def _best(self, there: list[Tracked], guess_s: float, now: float) -> list[tuple[float, Tracked]]:
         size = self._settings.query_size
         begun = [one for one in there if one.is_running or one.hinted_at is not None or one.looked_at == -math.inf]
-        rated = [(self._chance(one, run_s, now), one) for one in begun]
+        rated = [(self._chance(one, guess_s, now), one) for one in begun]
         freed = self._freed + math.ceil(sum(chance for chance, _ in rated)) if begun else size
         waiting = [one for one in there if one not in begun]
         waiting.sort(key=lambda one: -one.job.spec.level)
-        rated += [(self._chance(one, run_s, now), one) for one in waiting[: min(freed, size)]]
+        rated += [(self._chance(one, guess_s, now), one) for one in waiting[: min(freed, size)]]
         rated = [pair for pair in rated if pair[1].looked_at <= now - self._settings.poll_min_s]
         rated.sort(key=lambda pair: -pair[0])
         return rated[:size]
@@ -59,7 +66,9 @@ class Story:
         """A job is accepted, or comes from an earlier visit."""
         number = len(self.jobs)
         spec = make_spec(self.random.randrange(10_000), level=self.random.choice((0, 0, 1, 2)))
-        spec = replace(spec, media=replace(spec.media, bucket=self.random.choice(("a-1250000000", "a-1250000000", "b-1250000000"))))
+        bucket = self.random.choice(("a-1250000000", "a-1250000000", "b-1250000000"))
+        duration_s, size = self.random.choice(((None, None), (30.0, None), (7200.0, 1), (None, 9_000), (None, 90_000_000)))
+        spec = replace(spec, media=replace(spec.media, bucket=bucket, duration_s=duration_s, size_bytes=size))
         looked_at = self.random.choice((self.now, self.now, -math.inf))
         tracked = Tracked(make_job(number, state=JobState.SUBMITTED, spec=spec), self.now, looked_at)
         self.jobs.append(tracked)
@@ -87,7 +96,8 @@ class Story:
         self.jobs.remove(tracked)
         self.followed.remove(tracked)
         if self.random.random() < 0.5:
-            self.plan.learn(make_job(1, started_at=1000.0, finished_at=1000.0 + self.random.uniform(1, 100)))
+            ran_s = self.random.uniform(1, 100)
+            self.plan.learn(make_job(1, spec=tracked.job.spec, started_at=1000.0, finished_at=1000.0 + ran_s))
 
     def hint(self) -> None:
         """Somebody says that a job has ended."""
@@ -109,7 +119,7 @@ class Story:
     def check(self) -> None:
         """Both decide the same."""
         found = self.plan.decide(self.followed, self.now)
-        expected = self.plan.search([one for one in self.jobs if not one.is_asked], self.now)
+        expected = self.plan.search(self.jobs, self.now)
 
         assert (found.batch, found.again_in_s) == (expected.batch, expected.again_in_s)
 

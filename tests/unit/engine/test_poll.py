@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,3 +114,47 @@ def test_many_buckets_with_a_job_each_are_all_asked_about_in_the_time_of_one() -
             unseen -= len(batch)
         now += 0.0 if batch else 0.1
         assert now < 10
+
+
+def lengthy(number: int, duration_s: float | None) -> Tracked:
+    one = tracked(number, state=JobState.RUNNING)
+    one.job.spec = replace(one.job.spec, media=replace(one.job.spec.media, duration_s=duration_s))
+    return one
+
+
+def test_a_long_object_is_expected_to_take_long_though_short_ones_are_quick() -> None:
+    plan = PollPlan(SETTINGS)
+    for number in range(40):
+        clip_or_film_s = (100.0, 7200.0)[number % 2]
+        plan.learn(make_job(number, spec=lengthy(1, clip_or_film_s).job.spec, started_at=0.0, finished_at=clip_or_film_s / 10))
+
+    assert first_look_s(plan, [lengthy(1, 100.0)]) < 20
+    assert 100 < first_look_s(plan, [lengthy(2, 7200.0)]) < 1000
+
+
+def test_a_job_that_runs_on_is_looked_at_at_growing_distances() -> None:
+    """Whatever was expected of it: who has run for an hour will not end in the next ten seconds."""
+    plan, one, looks, now = PollPlan(SETTINGS), lengthy(1, None), [0.0], 0.0
+    plan.learn(make_job(1, started_at=0.0, finished_at=10.0))
+    followed = Followed([one])
+    while now < 3000:
+        found = plan.decide(followed, now)
+        if found.batch:
+            looks.append(now)
+            one.looked_at = now
+            followed.refile(one)
+        now += found.again_in_s or 1.0
+
+    gaps = [after - before for before, after in pairwise(looks)]
+    assert len(looks) < 50
+    assert max(gaps) > 5 * gaps[0]
+
+
+def test_as_long_as_many_wait_at_the_service_a_query_waits_for_more_answers() -> None:
+    def asked_at(waiting: int) -> float:
+        plan = PollPlan(SETTINGS)
+        plan.learn(make_job(1, started_at=0.0, finished_at=20.0))
+        plan.freed([], 0.0)
+        return first_look_s(plan, [*(tracked(n, state=JobState.RUNNING) for n in range(3)), *(tracked(10 + n) for n in range(waiting))])
+
+    assert asked_at(30) > 1.5 * asked_at(3)

@@ -1,0 +1,69 @@
+"""How long a job will run is learned from those of about the same length."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.model import MediaObject
+from orchestrator.runtimes import RunTimes, length_of
+
+NOTHING = MediaObject("a-1250000000", "ap-chongqing", "one.mp3")
+
+
+def seconds(duration_s: float) -> MediaObject:
+    return replace(NOTHING, duration_s=duration_s)
+
+
+def size(size_bytes: int, key: str = "one.mp3") -> MediaObject:
+    return replace(NOTHING, size_bytes=size_bytes, key=key)
+
+
+def learned(*seen: tuple[MediaObject, float]) -> RunTimes:
+    times = RunTimes()
+    for media, ran_s in seen:
+        times.learn(media, ran_s)
+    return times
+
+
+def test_before_any_has_ended_nothing_is_known() -> None:
+    assert RunTimes().of(seconds(60.0)) is None
+
+
+def test_jobs_of_about_the_same_length_are_alike() -> None:
+    times = learned((seconds(100.0), 10.0), (seconds(3600.0), 400.0))
+
+    assert times.of(seconds(110.0)) == 10.0
+    assert times.of(seconds(4000.0)) == 400.0
+
+
+def test_the_last_ones_count_most() -> None:
+    times = learned(*[(seconds(100.0), 10.0)] * 50, *[(seconds(100.0), 20.0)] * 50)
+    found = times.of(seconds(100.0))
+    assert found is not None
+    assert 19.5 < found < 20.0
+
+
+@pytest.mark.parametrize(("duration_s", "expected_s"), [(400.0, 20.0), (1600.0, 40.0), (25.0, 5.0)])
+def test_of_an_unseen_length_half_of_the_difference_counts(duration_s: float, expected_s: float) -> None:
+    assert learned((seconds(100.0), 10.0)).of(seconds(duration_s)) == expected_s
+
+
+def test_the_nearest_length_that_was_seen_counts() -> None:
+    assert learned((seconds(10.0), 1.0), (seconds(3600.0), 400.0)).of(seconds(1800.0)) == pytest.approx(400.0 / 2**0.5)
+
+
+def test_bytes_of_one_kind_say_nothing_of_another_and_then_all_count() -> None:
+    times = learned((size(1 << 20), 10.0), (size(1 << 20, "two.WAV"), 1.0))
+
+    assert times.of(size(1 << 20, "two.wav")) == 1.0
+    assert times.of(size(1 << 20, "three.mp3")) == 10.0
+    mean_s = 10.0 + 0.1 * (1.0 - 10.0)
+    assert times.of(size(1 << 20, "four.flac")) == times.of(NOTHING) == times.of(seconds(60.0)) == mean_s
+
+
+def test_a_duration_says_more_than_a_size() -> None:
+    assert length_of(replace(seconds(60.0), size_bytes=1 << 20)) == ("s", 6)
+    assert length_of(size(1 << 20, "a/b.MP3")) == ("mp3", 21)
+    assert length_of(NOTHING) is None

@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from orchestrator.cloud.answers import FAILURES, Answer, failure, harmless, not_sent, read_whole
-from orchestrator.errors import CredentialsMissing
+from orchestrator.protocol.request import header_lines
 from orchestrator.protocol.xml import MAX_REPLY_BYTES
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class DirectPost:
     def __init__(self, session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], bounds: aiohttp.ClientTimeout) -> None:
         self._session = session
         self._address = _Address("POST", url, loop=asyncio.get_running_loop(), session=session)
-        self._head = f"POST {url.raw_path_qs} HTTP/1.1\r\n{_lines(headers)}"
+        self._head = f"POST {url.raw_path_qs} HTTP/1.1\r\n{header_lines(headers)}"
         self._bounds = bounds
         self._total_s = bounds.total or math.inf
         self._deadlines = _Deadlines(self._address.loop)
@@ -75,7 +75,7 @@ class DirectPost:
             SendInDoubt: Sent, or partly; the connection was lost before the whole answer was there, or it is no answer.
             ProtocolError: The answer is larger than an answer can be.
         """
-        data = f"{self._head}{_lines(prepared.headers)}\r\n".encode() + prepared.body
+        data = f"{self._head}{prepared.head or header_lines(prepared.headers)}\r\n".encode() + prepared.body
         sending = _Sending(data, self._deadlines, self._address.loop.time() + self._total_s)
         try:
             connector = self._session.connector
@@ -210,11 +210,3 @@ class _Deadlines:
             sending.is_late = True
             self._waiting.pop(sending).abort()
         self._look_at(min([sending.until for sending in self._waiting], default=math.inf))
-
-
-def _lines(headers: Mapping[str, str]) -> str:
-    """Headers as they stand in a request."""
-    text = "\r\n".join(map(": ".join, headers.items()))
-    if text.count("\n") >= len(headers):
-        raise CredentialsMissing("A part of the credentials has more than one line: it cannot be sent as a header. Set it anew.")
-    return f"{text}\r\n"

@@ -9,13 +9,14 @@ from hashlib import md5
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from orchestrator.errors import CredentialsMissing
 from orchestrator.protocol.body import JOB_TYPE, submit_body
 from orchestrator.protocol.hosts import Api, host
 from orchestrator.protocol.signature import authorization, url_encode
 from orchestrator.remote import RemoteState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.model import JobSpec, Place
     from orchestrator.protocol.signature import SigningKey
@@ -65,16 +66,37 @@ class Request:
 
 
 class PreparedRequest(NamedTuple):
-    """What goes on the wire. ``url`` is percent-encoded already, and must not be encoded again."""
+    """What goes on the wire.
+
+    Attributes:
+        method: Its method.
+        url: Percent-encoded already; it must not be encoded again.
+        headers: By name.
+        body: All of it.
+        head: The headers as they stand on the wire, each with its line end, where they were put together already; else empty.
+    """
 
     method: str
     url: str
     headers: dict[str, str]
     body: bytes = b""
+    head: str = ""
 
     def __repr__(self) -> str:
         """Method and URL: authorization and token are among the headers."""
         return f"PreparedRequest({self.method} {self.url})"
+
+
+def header_lines(headers: Mapping[str, str]) -> str:
+    """Headers as they stand on the wire.
+
+    Raises:
+        CredentialsMissing: If a value has more than one line; all but the parts of the credentials are known to have one.
+    """
+    text = "\r\n".join(map(": ".join, headers.items()))
+    if text.count("\n") >= len(headers):
+        raise CredentialsMissing("A part of the credentials has more than one line: it cannot be sent as a header. Set it anew.")
+    return f"{text}\r\n"
 
 
 def prepare(request: Request, key: SigningKey, base_url: str | None = None) -> PreparedRequest:

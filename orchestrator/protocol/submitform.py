@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.protocol.body import submit_body
 from orchestrator.protocol.hosts import Api, host
-from orchestrator.protocol.request import XML, PreparedRequest
+from orchestrator.protocol.request import XML, PreparedRequest, header_lines
 from orchestrator.protocol.signature import authorization, canonical
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ class SubmitForm:
         place: The bucket.
         key: Key of the window of time.
         base_url: As for :func:`prepare`.
+
+    Raises:
+        CredentialsMissing: As for :func:`~orchestrator.protocol.request.header_lines`.
     """
 
     def __init__(self, place: Place, key: SigningKey, base_url: str | None = None) -> None:
@@ -37,6 +40,7 @@ class SubmitForm:
         before, name_of_length, self._after = canonical("POST", "/jobs", {}, every).text.partition("content-length=")
         self._before = before + name_of_length
         self._authorization = authorization(key, "POST", "/jobs", {}, every).rpartition("=")[0] + "="
+        self._head = header_lines({**self._headers, "authorization": self._authorization}).removesuffix("\r\n")
         self._mac = hmac.new(key.key, f"sha1\n{key.key_time}\n".encode(), "sha1")
 
     def prepare(self, spec: JobSpec) -> PreparedRequest:
@@ -50,5 +54,6 @@ class SubmitForm:
         text = self._before + length + self._after
         mac = self._mac.copy()
         mac.update(f"{sha1(text.encode(), usedforsecurity=False).hexdigest()}\n".encode())
-        headers = {**self._headers, "content-length": length, "authorization": self._authorization + mac.hexdigest()}
-        return PreparedRequest("POST", self._url, headers, body)
+        signature = mac.hexdigest()
+        headers = {**self._headers, "content-length": length, "authorization": self._authorization + signature}
+        return PreparedRequest("POST", self._url, headers, body, f"{self._head}{signature}\r\ncontent-length: {length}\r\n")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import ConfigError, Rejected
+from orchestrator.errors import ConfigError, CredentialsMissing, Rejected
 from orchestrator.model import AudioMode, JobKey, JobSpec, MediaObject, Operation, Output, Place
-from orchestrator.protocol.request import prepare, submit_request
+from orchestrator.protocol.request import header_lines, prepare, submit_request
 from orchestrator.protocol.signature import Credentials, signing_key
 from orchestrator.protocol.submitform import SubmitForm
 
@@ -31,7 +31,10 @@ def test_it_agrees_with_the_general_way_for_every_job(key: str, user_data: str, 
     signing = signing_key(Credentials("AKID", "secret", token), now)
     spec = replace(SPEC, media=replace(SPEC.media, key=key), user_data=user_data)
 
-    assert SubmitForm(PLACE, signing, base_url).prepare(spec) == prepare(submit_request(spec), signing, base_url)
+    prepared = SubmitForm(PLACE, signing, base_url).prepare(spec)
+
+    assert prepared._replace(head="") == prepare(submit_request(spec), signing, base_url)
+    assert sorted(prepared.head.splitlines(keepends=True)) == sorted(header_lines(prepared.headers).splitlines(keepends=True))
 
 
 def test_one_form_signs_many_jobs() -> None:
@@ -39,7 +42,7 @@ def test_one_form_signs_many_jobs() -> None:
     form = SubmitForm(PLACE, signing)
     specs = [replace(SPEC, user_data="x" * size) for size in range(20)]
 
-    assert [form.prepare(spec) for spec in specs] == [prepare(submit_request(spec), signing) for spec in specs]
+    assert [form.prepare(spec)._replace(head="") for spec in specs] == [prepare(submit_request(spec), signing) for spec in specs]
 
 
 def test_it_refuses_what_cannot_be_sent() -> None:
@@ -49,3 +52,9 @@ def test_it_refuses_what_cannot_be_sent() -> None:
         form.prepare(replace(SPEC, user_data="\0"))
     with pytest.raises(ConfigError):
         SubmitForm(Place("a/b", "r"), signing_key(Credentials("AKID", "secret"), 0.0))
+
+
+@pytest.mark.parametrize("keys", [Credentials("AK\nID", "secret"), Credentials("AKID", "secret", "to\r\nx-evil: 1")])
+def test_credentials_of_two_lines_are_no_header(keys: Credentials) -> None:
+    with pytest.raises(CredentialsMissing, match="more than one line"):
+        SubmitForm(PLACE, signing_key(keys, 0.0))

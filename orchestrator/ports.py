@@ -194,8 +194,9 @@ class Ledger(Protocol):
     async def intend(self, jobs: Sequence[Job]) -> None:
         """Record that these planned jobs are about to be sent: that they are ``submitting``, with ``attempts`` and ``intent_at``.
 
-        Nothing else of them may have changed since they were saved. ``LedgerMismatch`` if the stored state of one is not planned; then
-        nothing is recorded. ``LedgerLocked`` if another process took the lease. Many calls share one sync.
+        Nothing else of them may have changed since they were saved, and none is saved before this has returned. ``LedgerMismatch`` if the
+        stored state of one is not planned; then nothing is recorded. ``LedgerLocked`` if another process took the lease. Many calls share
+        one sync.
         """
         ...
 

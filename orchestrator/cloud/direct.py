@@ -14,7 +14,6 @@ import asyncio
 import math
 from functools import cached_property
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -64,7 +63,7 @@ class DirectPost:
         self._bounds = bounds
         self._total_s = bounds.total or math.inf
         self._deadlines = _Deadlines(self._address.loop)
-        self._parsers: WeakKeyDictionary[ResponseHandler, object] = WeakKeyDictionary()
+        self._parsers: dict[ResponseHandler, object] = {}  # that read our answers, by connection
 
     async def exchange(self, prepared: PreparedRequest, departures: Departures | None) -> Answer:
         """Send once, at a moment that ``departures`` gives, and read the whole answer.
@@ -105,6 +104,8 @@ class DirectPost:
         if parser is None or self._parsers.get(protocol) is not parser:
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             self._parsers[protocol] = protocol._parser  # noqa: SLF001 - as above
+            # Connections that are closed have lost theirs. With each new one those are forgotten: a run may see a million of them.
+            self._parsers = {known: parser for known, parser in self._parsers.items() if known._parser is parser}  # noqa: SLF001
         return protocol
 
 
@@ -166,9 +167,14 @@ class _Sending:
             self._deadlines.forget(self)
 
     def _leave(self, protocol: ResponseHandler) -> asyncio.Transport:
-        """Write it, if the connection is there and silent: an answer that comes before its question belongs to another."""
-        transport = protocol.transport
-        if transport is None or transport.is_closing() or len(protocol) or protocol.is_eof():
+        """Write it, if the connection is there and silent: an answer that comes before its question belongs to another.
+
+        Not even the beginning of one may have come, for our answer would be taken for its end. A parser that is told of the end of the
+        connection gives what it has of a head; between two answers that is nothing, and changes nothing.
+        """
+        transport, parser = protocol.transport, protocol._parser  # noqa: SLF001 - nothing else knows
+        is_silent = parser is not None and not len(protocol) and parser.feed_eof() is None
+        if transport is None or transport.is_closing() or protocol.is_eof() or not is_silent:
             raise aiohttp.ClientConnectionError("the service closed the connection, or spoke, before the request left")
         if self._deadlines.now() >= self.until:
             raise TimeoutError("its time was over before it could leave")
@@ -183,7 +189,7 @@ class _Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.now = loop.time
         self._call_at = loop.call_at
-        self._waiting: dict[_Sending, asyncio.Transport] = {}  # nearly in the order of their ends
+        self._waiting: dict[_Sending, asyncio.Transport] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._looks_at = math.inf
 
@@ -205,7 +211,7 @@ class _Deadlines:
 
     def _look(self) -> None:
         """Lose the connections of those whose time is over: whoever reads from them is told at once."""
-        now = max(self.now(), self._looks_at)
+        now, self._looks_at = max(self.now(), self._looks_at), math.inf
         for sending in [sending for sending in self._waiting if sending.until <= now]:
             sending.is_late = True
             self._waiting.pop(sending).abort()

@@ -22,7 +22,7 @@ from orchestrator.ledger.tables import intents, is_planned, jobs
 from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection
 
@@ -42,6 +42,7 @@ class Intents:
     def __init__(self) -> None:
         self._open: dict[int, Intent] | None = None  # by id of the job; None: to be read
         self._version = 0  # 0: we do not hold the lease, and somebody else may be writing
+        self._new: set[int] = set()  # ids of those whose rows are as new, but for what changes when a job is sent
         self._added: list[int] = []  # ids that came with this group
         self._is_changed = False
         self._open_before: dict[int, Intent] | None = None
@@ -85,8 +86,8 @@ class Intents:
         self._added = []
 
     def _refusal(self, conn: Connection) -> LedgerError:
-        if conn.execute(select(intents.c.version)).scalar_one() != self._version:
-            return LedgerLocked("The lease of the ledger was lost: another run took it. `orchestrator status` shows how far that is.")
+        if (lost := self.lost_lease(conn)) is not None:
+            return lost
         keys = conn.execute(select(jobs.c.key).where(jobs.c.id.in_(self._added), ~is_planned)).scalars().all()
         return LedgerMismatch(
             f"Jobs that should be planned in the ledger are not, or are not in it: {', '.join(keys) or self._added}. Another program "
@@ -108,8 +109,16 @@ class Intents:
         conn.execute(update(intents).values(version=self._version))
         self.settle(conn)
 
-    def add(self, conn: Connection, new: Sequence[Intent]) -> None:
-        """Take the intents of planned jobs. Whether they are planned is seen when this is written.
+    def lost_lease(self, conn: Connection) -> LedgerLocked | None:
+        """What is to be told if another process took over what this one had taken over."""
+        if not self._version or conn.execute(select(intents.c.version)).scalar_one() == self._version:
+            return None
+        return LedgerLocked("The lease of the ledger was lost: another run took it. `orchestrator status` shows how far that is.")
+
+    def add(self, conn: Connection, intents: Sequence[Intent], new: Collection[int]) -> None:
+        """Take the intents of planned jobs; of those with ids in ``new`` nothing else is recorded yet but that they are planned.
+
+        Whether they are planned is seen when this is written.
 
         Raises:
             LedgerMismatch: A job is about to be sent already.
@@ -117,7 +126,9 @@ class Intents:
         if not self._version:
             raise LedgerError("The ledger must be acquired before a job is sent.")
         known = self._to_change(conn)
-        for intent in new:
+        self._new.difference_update([intent[0] for intent in intents])
+        self._new.update(new)
+        for intent in intents:
             if intent[0] in known:
                 raise LedgerMismatch(f"Job {intent[0]} (id) is about to be sent already. This is a defect of orchestrator.")
             known[intent[0]] = intent
@@ -126,6 +137,12 @@ class Intents:
     def drop(self, conn: Connection, job_id: int) -> bool:
         """Forget a job, for its row is being written; says whether it was here, and its row so far that of a planned job."""
         return job_id in self.of(conn) and self._to_change(conn).pop(job_id) is not None
+
+    def was_new(self, job_id: int) -> bool:
+        """Whether the row of a job that was here is as new, but for what changes when a job is sent; is true once."""
+        was_new = job_id in self._new
+        self._new.discard(job_id)
+        return was_new
 
     def settle(self, conn: Connection) -> None:
         """Write all that stands here into the rows."""
@@ -136,6 +153,7 @@ class Intents:
         known = self._to_change(conn)
         _SUBMIT.write(conn, list(known.values()))
         known.clear()
+        self._new.clear()
 
     # --- who reads
 

@@ -14,21 +14,25 @@ from orchestrator.states import JobState
 Snapshot = tuple[Any, ...]
 """A job's fields as they were when they were to be saved, in the order of ``SAVED``, without the last three."""
 
-SAVED = (
+SENT = (
     "id",
     "saved",  # the state that the row must have
     "state",
     "attempts",
     "job_id",
-    "past_job_ids",
     "queue_id",
     "request_id",
+    "intent_at",
+    "submitted_at",
+)
+"""What changes in the row of a new job that is sent and accepted."""
+SAVED = (
+    *SENT,
+    "past_job_ids",
     "adopted",
     "code",
     "message",
     "not_before",
-    "intent_at",
-    "submitted_at",
     "started_at",
     "finished_at",
     "media_duration",
@@ -37,6 +41,9 @@ SAVED = (
     "row",
     "skipped",
 )
+REST_OF_NEW = ("", 0, "", "", 0, None, None, None, "")
+"""What a new job has behind ``SENT``, up to ``files``."""
+
 READ = (
     "id",
     "key",
@@ -98,20 +105,25 @@ def snapshot(job: Job) -> Snapshot:
         job.state._value_,
         job.attempts,
         job.job_id,
-        "" if not job.past_job_ids else orjson.dumps(job.past_job_ids).decode(),
         job.queue_id,
         job.request_id,
+        None if job.intent_at is None else round(job.intent_at * 1_000_000),
+        None if job.submitted_at is None else round(job.submitted_at * 1_000_000),
+        "" if not job.past_job_ids else orjson.dumps(job.past_job_ids).decode(),
         1 if job.adopted else 0,
         job.code,
         job.message,
         round(job.not_before * 1_000_000),
-        None if job.intent_at is None else round(job.intent_at * 1_000_000),
-        None if job.submitted_at is None else round(job.submitted_at * 1_000_000),
         None if job.started_at is None else round(job.started_at * 1_000_000),
         None if job.finished_at is None else round(job.finished_at * 1_000_000),
         None if job.media_duration_s is None else round(job.media_duration_s * 1_000_000),
         "" if not job.files else _encode_files(job.files),
     )
+
+
+def is_rest_new(snapshot: Snapshot) -> bool:
+    """Whether nothing behind ``SENT`` differs from what a new job has."""
+    return snapshot[len(SENT) :] == REST_OF_NEW
 
 
 def _encode_files(files: tuple[StemFile, ...]) -> str:

@@ -56,6 +56,7 @@ def _last(conn: Connection, visit: int) -> Run | None:
 
 def end(session: Session, run: Run, now: float) -> None:
     """Close the run."""
+    session.intents.settle(session.conn)  # so that what refuses it is told with its true state
     open_jobs = select(jobs.c.key, jobs.c.state).where(jobs.c.run_no == run.number)
     for is_open in (is_planned, is_in_flight):
         if found := session.conn.execute(open_jobs.where(is_open).limit(1)).first():

@@ -9,13 +9,13 @@ from sqlalchemy import func, select
 
 from orchestrator.errors import LedgerError, LedgerMismatch
 from orchestrator.ledger.intents import Intents
-from orchestrator.ledger.record import STATES
-from orchestrator.ledger.statements import SAVE
+from orchestrator.ledger.record import SENT, STATES, is_rest_new
+from orchestrator.ledger.statements import SAVE, SAVE_SENT
 from orchestrator.ledger.tables import has_row, jobs
 from orchestrator.states import TERMINAL, JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy import Connection
 
@@ -133,28 +133,37 @@ class Session:
         """Write the saves that wait."""
         if not self._jobs:
             return
-        rows = []
+        rows, sent = [], []
         for job, snapshot in zip(self._jobs, self._snapshots, strict=True):
-            if snapshot[2] in _ENDED and (not job.row or job.run_no != self.numbers.run):
+            is_ended = snapshot[2] in _ENDED
+            if is_ended and (not job.row or job.run_no != self.numbers.run):
                 self.give_row(job)
-            saved = _PLANNED if self.intents.drop(self.conn, job.id) else snapshot[1]
+            saved = snapshot[1]
+            if self.intents.drop(self.conn, job.id):
+                saved = _PLANNED
+                if self.intents.was_new(job.id) and not is_ended and is_rest_new(snapshot):
+                    sent.append((snapshot[0], saved, *snapshot[2 : len(SENT)]))
+                    continue
             rows.append((snapshot[0], saved, *snapshot[2:], job.run_no, job.row, 1 if job.skipped else 0))
         before = self.changed()
+        SAVE_SENT.write(self.conn, sent)  # most answers are of this kind, and it takes three quarters of the time
         SAVE.write(self.conn, rows)
-        if self.changed() - before != len(rows):
+        if self.changed() - before != len(self._jobs):
             raise self._mismatch()
         self._written.extend((job, STATES[snapshot[2]]) for job, snapshot in zip(self._jobs, self._snapshots, strict=True))
         self._jobs, self._snapshots, self._ids = [], [], set()
 
-    def intend(self, sent: Sequence[Job], intents: Sequence[Intent]) -> None:
-        """Record that these planned jobs are about to be sent."""
+    def intend(self, sent: Sequence[Job], intents: Sequence[Intent], new: Collection[int]) -> None:
+        """Record that these planned jobs are about to be sent; those with ids in ``new`` are otherwise as they were made."""
         if not self._ids.isdisjoint(intent[0] for intent in intents):
             self.flush()
-        self.intents.add(self.conn, intents)
+        self.intents.add(self.conn, intents, new)
         self._written.extend((job, JobState.SUBMITTING) for job in sent)
 
-    def _mismatch(self) -> LedgerMismatch:
+    def _mismatch(self) -> LedgerError:
         """Which job was not as expected; those that were have their new state already."""
+        if (lost := self.intents.lost_lease(self.conn)) is not None:
+            return lost
         for job, snapshot in zip(self._jobs, self._snapshots, strict=True):
             found = self.conn.execute(select(jobs.c.state).where(jobs.c.id == job.id)).scalar()
             if found != snapshot[2] or found is None:

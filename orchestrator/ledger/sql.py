@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, select, update
 from orchestrator.errors import LedgerError, LedgerLocked
 from orchestrator.ledger import joining, reading, runs
 from orchestrator.ledger.lease import FileLock, locked_message
-from orchestrator.ledger.record import micros, snapshot
+from orchestrator.ledger.record import is_rest_new, micros, snapshot
 from orchestrator.ledger.tables import lease, memory
 from orchestrator.model import Holder
 
@@ -140,7 +140,8 @@ class SqlLedger:
         """Record that these planned jobs are about to be sent."""
         sent = list(jobs)
         intents = [(job.id, job.attempts, micros(job.intent_at) or 0) for job in sent]
-        await self._writer.submit(lambda session: session.intend(sent, intents), writes=True, rows=len(sent))
+        new = [job.id for job in sent if is_rest_new(snapshot(job))]
+        await self._writer.submit(lambda session: session.intend(sent, intents, new), writes=True, rows=len(sent))
 
     # --- questions
 

@@ -131,7 +131,7 @@ class SqliteStore:
         conn.execute(insert(intents).values(id=1))
         conn.exec_driver_sql("COMMIT")
 
-    def _upgrade(self, conn: Connection) -> int:
+    def _upgrade(self, conn: Connection) -> int | None:
         """Make a ledger of version 1 one of the present version; one that is only read gets what it lacks in memory. Gives the version."""
         if self._is_read_only:
             conn.exec_driver_sql("CREATE TEMPORARY TABLE intents AS SELECT 1 AS id, 0 AS version, '' AS jobs")
@@ -142,7 +142,7 @@ class SqliteStore:
             conn.execute(insert(intents).values(id=1))
             conn.execute(update(facts).where(facts.c.name == "format").values(value=FORMAT))
         conn.exec_driver_sql("COMMIT")
-        return FORMAT
+        return _format(conn)
 
     # --- transactions
 

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Text, bindparam, column, func, insert, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from orchestrator.ledger.record import READ, SAVED
+from orchestrator.ledger.record import READ, SAVED, SENT
 from orchestrator.ledger.tables import jobs, specs
 
 if TYPE_CHECKING:
@@ -104,8 +104,9 @@ def rows_of(names: Sequence[str], row: tuple[Any, ...]) -> CTE:
 
 
 def _save(row: tuple[Any, ...]) -> Statement:
-    given = rows_of(SAVED, row)
-    changes = {name: given.c[name] for name in SAVED[2:]}
+    names = SAVED[: len(row)]
+    given = rows_of(names, row)
+    changes = {name: given.c[name] for name in names[2:]}
     return update(jobs).values(changes).where(jobs.c.id == given.c.id, jobs.c.state == given.c.saved)
 
 
@@ -138,6 +139,7 @@ NEW = ("id", "key", "level", "share", "seq", "visit", "run_no")
 """What a new job has; the rest is as the tables say."""
 
 SAVE = Bulk(_save, len(SAVED))
+SAVE_SENT = Bulk(_save, len(SENT))
 SET_PLACE = Bulk(_place, len(PLACE))
 SET_LANE = Bulk(_set_lane, 3)
 SET_SPEC = Bulk(_set_spec, 2)

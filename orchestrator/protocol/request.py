@@ -94,7 +94,7 @@ def header_lines(headers: Mapping[str, str]) -> str:
         CredentialsMissing: If a value has more than one line; all but the parts of the credentials are known to have one.
     """
     text = "\r\n".join(map(": ".join, headers.items()))
-    if text.count("\n") >= len(headers):
+    if text.count("\n") > max(len(headers) - 1, 0):
         raise CredentialsMissing("A part of the credentials has more than one line: it cannot be sent as a header. Set it anew.")
     return f"{text}\r\n"
 

@@ -251,7 +251,7 @@ class MemoryLedger:
         if not store.is_held_by(self):
             raise LedgerLocked("The lease of the ledger in memory was lost, or never held.")
         keys = [job.spec.key for job, _, _ in sent]
-        if len(set(keys)) < len(keys) or any(store.jobs[key].state is not JobState.PLANNED for key in keys):
+        if len(set(keys)) < len(keys) or any(key not in store.jobs or store.jobs[key].state is not JobState.PLANNED for key in keys):
             raise LedgerMismatch(f"Of the jobs {', '.join(keys)} at least one is not planned any more in the ledger.")
         for job, attempts, intent_at in sent:
             state = JobState.SUBMITTING

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
 from orchestrator.model import Counts, Job, Run
 from orchestrator.states import JobState, Step
-from orchestrator.testing.builders import make_holder, make_specs
+from orchestrator.testing.builders import make_holder, make_job, make_specs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -137,6 +137,25 @@ async def test_who_lost_the_lease_is_told_before_anything_is_sent(home: Home, le
     assert [(await stored(heir, one)).state for one in (job, other)] == [JobState.SUBMITTING, JobState.PLANNED]
 
 
+async def test_who_lost_the_lease_hears_so_too_when_an_answer_comes_too_late(home: Home, ledger: Ledger) -> None:
+    if home.kind == "memory":
+        pytest.skip("what was saved last counts there")
+    _, [job] = await start(ledger)
+    await ledger.intend(send(job))
+    home.lose_lease()
+    await home.open().acquire(make_holder(4712))
+
+    job.step(Step.ACCEPT)
+    with pytest.raises(LedgerLocked, match="another run took it"):
+        await ledger.save([job])
+
+
+async def test_a_job_that_is_not_there_is_refused(ledger: Ledger) -> None:
+    await start(ledger)
+    with pytest.raises(LedgerMismatch):
+        await ledger.intend(send(make_job(99)))
+
+
 async def test_without_the_lease_nothing_is_recorded(home: Home, ledger: Ledger) -> None:
     _, [job] = await start(ledger)
     with pytest.raises(LedgerError):
@@ -172,6 +191,6 @@ async def test_what_is_about_to_be_sent_is_neither_dropped_nor_forgotten_at_the_
     run = await ledger.begin_run("n", T0, "r")
 
     assert await ledger.drop_unseen(run, T0) == 1
-    with pytest.raises(LedgerMismatch, match=job.spec.key):
+    with pytest.raises(LedgerMismatch, match=f"{job.spec.key} is still submitting"):
         await ledger.end_run(run, T0)
     assert await ledger.counts(run) == Counts({JobState.SUBMITTING: 1, JobState.CANCELLED: 1})

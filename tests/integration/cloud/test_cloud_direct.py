@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 import trustme
+from aiohttp.client_proto import ResponseHandler
 
 from orchestrator.clock import SystemClock
 from orchestrator.cloud import direct
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from tests.integration.cloud.conftest import Wire
 
 BODY = b"<Request/>"
+FAREWELL = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nServer: tencent-ci\r\n\r\n"
+"""What a server may say when it gives up an idle connection."""
 
 
 class _Held(Departures):
@@ -97,8 +101,14 @@ async def test_nothing_is_written_before_its_turn(wire: Wire, transport: Transpo
     assert (await posted).status == 200
 
 
-@pytest.mark.parametrize("farewell", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"], ids=["closes", "speaks"])
-async def test_a_service_that_ends_a_connection_before_the_turn_was_sent_nothing(wire: Wire, transport: Transport, farewell: bytes) -> None:
+@pytest.mark.parametrize(
+    ("farewell", "closes"),
+    [(b"", True), (FAREWELL, True), (FAREWELL, False), (FAREWELL[:20], False)],
+    ids=["closes", "speaks and closes", "speaks", "begins to speak"],
+)
+async def test_a_service_that_ends_a_connection_before_the_turn_was_sent_nothing(
+    wire: Wire, transport: Transport, farewell: bytes, closes: bool
+) -> None:
     """Such an answer belongs to no request: it must not be taken for that of the job."""
     leave, left = asyncio.Event(), asyncio.Event()
 
@@ -106,8 +116,10 @@ async def test_a_service_that_ends_a_connection_before_the_turn_was_sent_nothing
         writer.write(wire.accepted)
         await leave.wait()
         writer.write(farewell)
-        writer.close()
-        await writer.wait_closed()
+        await writer.drain()
+        if closes:
+            writer.close()
+            await writer.wait_closed()
         left.set()
 
     wire.answers = [end_soon]
@@ -122,6 +134,31 @@ async def test_a_service_that_ends_a_connection_before_the_turn_was_sent_nothing
     with pytest.raises(ConnectFailed, match="nothing was sent"):
         await posted
     assert len(wire.received) == 1
+
+
+@pytest.mark.parametrize("cut", [1, 5, 10, 30, 60])
+async def test_an_answer_that_began_before_its_question_belongs_to_nobody(wire: Wire, transport: Transport, cut: int) -> None:
+    """A server that gives up a connection, in two pieces: the second would complete an answer to the POST that left in between."""
+    wire.answers = [wire.accepted + FAREWELL[:cut], FAREWELL[cut:]]
+    await transport.post(_post(wire))
+
+    with pytest.raises(ConnectFailed, match="nothing was sent"):
+        await transport.post(_post(wire))
+    assert len(wire.received) == 1
+
+
+async def test_closed_connections_are_forgotten(wire: Wire, transport: Transport) -> None:
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(known, ResponseHandler) for known in gc.get_objects())
+
+    wire.answers = [wire.accepted.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)] * 40
+    before = alive()
+    for _ in range(40):
+        await transport.post(_post(wire))
+
+    assert wire.connections == 40
+    assert alive() <= before + 2
 
 
 async def test_answers_on_the_way_are_not_the_answer(wire: Wire, transport: Transport) -> None:

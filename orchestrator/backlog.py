@@ -86,8 +86,9 @@ class Backlog:
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Take planned jobs; those that it has, or had since :meth:`expect`, are passed over."""
+        held, left = self._held, self._left
         for job in jobs:
-            if job.id not in self._held and job.id not in self._left:
+            if job.id not in held and job.id not in left:
                 self._place(job)
 
     def hold(self, job: Job) -> bool:
@@ -168,7 +169,7 @@ class Backlog:
 
     def _place(self, job: Job, *, has_waited: bool = False) -> None:
         lane = lane_of(job)
-        wait_s = job.not_before - self._clock.now()
+        wait_s = job.not_before - self._clock.now() if job.not_before else 0.0
         if wait_s > self._cap_s:
             # No backoff is longer than the cap: it was told by a clock that was set back since. Who comes from the ledger, because the
             # memory for those that wait was full, must not wait as long each time that he comes.

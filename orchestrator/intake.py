@@ -94,7 +94,7 @@ class Intake:
                 total += len(jobs)
                 self._on_jobs(jobs)
                 # What was under way may have ended by now: it was counted as it stood.
-                self._parts.sink.emit(_tally([job for job in jobs if job.id not in self._told]))
+                self._parts.sink.emit(_tally([job for job in jobs if job.id not in self._told] if self._told else jobs))
         self._parts.sink.emit(PlanFinished(total, await self.drop()))
         if self.kept_back:
             text = f"{self.kept_back} jobs that ended in run {self._run.id} are asked for again in a run of their own, once it has ended"
@@ -123,7 +123,9 @@ class Intake:
 
 
 def _tally(jobs: Sequence[Job]) -> JobsPlanned:
-    new = sum(job.state is JobState.PLANNED for job in jobs)
+    new = sum([job.state is JobState.PLANNED for job in jobs])
+    if new == len(jobs):
+        return JobsPlanned(new=new)
     done = sum(job.state is JobState.SUCCEEDED for job in jobs)
     ended = sum(job.state in TERMINAL for job in jobs) - done
     return JobsPlanned(new=new, open=len(jobs) - new - done - ended, done=done, ended=ended)

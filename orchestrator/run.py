@@ -298,7 +298,8 @@ class Engine:
 
     def _sort_in(self, jobs: Sequence[Job]) -> None:
         """Jobs of the manifest: to the report, to the ready queue, or to be followed, as they stand."""
-        jobs = [self._seen(job) for job in jobs]
+        if self._unseen or self._aside:
+            jobs = [self._seen(job) for job in jobs]
         self._write_rows([job for job in jobs if job.row])
         self._dispatcher.add(job for job in jobs if job.state is JobState.PLANNED)
         for job in jobs:

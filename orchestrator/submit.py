@@ -221,7 +221,7 @@ class Submitter:
                 self._idle.append(called := loop.create_future())
                 await called
             job = self._outbox.popleft()
-            self._take_answers([(job, await self._send(job))])
+            self._take_answer(job, await self._send(job))
 
     async def _send(self, job: Job) -> Answer:
         if abs(self._clock.now() - (job.intent_at or 0.0)) > _STALE_INTENT_S:
@@ -246,15 +246,13 @@ class Submitter:
 
     async def drain(self) -> None:
         """Call back what has not left, wait for what has, and return when everything is recorded."""
-        withdrawn: list[tuple[Job, Answer]] = []
         while self._outbox:
-            withdrawn.append((self._outbox.popleft(), _Withdrawn()))
-        self._take_answers(withdrawn)
+            self._take_answer(self._outbox.popleft(), _Withdrawn())
         await self._all_recorded.wait()
 
-    def _take_answers(self, answers: Sequence[tuple[Job, Answer]]) -> None:
-        self._answers.extend(answers)
-        self._unanswered -= len(answers)
+    def _take_answer(self, job: Job, answer: Answer) -> None:
+        self._answers.append((job, answer))
+        self._unanswered -= 1
         self._answered.set()
         # Not for each one: who waits for the first free connection gathers others for a while, and half of them are enough.
         busy, half = self._unanswered, self._settings.connections // 2

@@ -51,6 +51,7 @@ class PollPlan:
         self._settings = settings
         self._run_times = RunTimes()
         self._asked_at: dict[Place, float] = {}  # of each bucket: a busy one must not keep the others waiting
+        self._queued: dict[Place, bool] = {}  # whether jobs of a bucket, asked about last, still waited for their turn
         self._freed_at = -math.inf
         self._freed = 0
 
@@ -59,6 +60,10 @@ class PollPlan:
         if ended_ago_s:
             self._freed_at = now - max(ended_ago_s)
         self._freed = len(ended_ago_s)
+
+    def saw_queue(self, place: Place, *, is_waiting: bool) -> None:
+        """Jobs were asked about that were not known to run: whether any of them still waits for its turn."""
+        self._queued[place] = is_waiting
 
     def learn(self, job: Job) -> None:
         """A job ended: how long did it run?"""
@@ -145,21 +150,27 @@ class PollPlan:
         settings = self._settings
         if not batch:
             return False
+        best = batch[0][1]
+        place = best.job.spec.media.place
+        asked_at = self._asked_at.get(place, -math.inf)
+        if now - asked_at < guess_s / 2 and not best.may_have_ended and self._run_times.of(best.job.spec.media) is None:
+            return False  # before any has ended, ten of them tell as much as all
+        is_queued = is_queued and self._queued.get(place, False)
         worth = settings.hinted_worth if settings.has_callbacks else settings.queued_worth if is_queued else settings.query_worth
         if sum(chance for chance, _ in batch) >= worth:
             return True
         hints = [tracked.hinted_at for _, tracked in batch if tracked.hinted_at is not None]
         if hints and (len(hints) == len(batch) < settings.query_size or now - min(hints) >= settings.hint_gather_s):
             return True
-        best = batch[0][1]
-        run_s = self._expected_s(best, guess_s)
+        return now - max(asked_at, best.looked_at) >= self._longest_s(best, guess_s, is_queued=is_queued)
+
+    def _longest_s(self, best: Tracked, guess_s: float, *, is_queued: bool) -> float:
+        """How long nothing is asked of a bucket at most, however little an answer is likely to tell."""
+        settings, run_s = self._settings, self._expected_s(best, guess_s)
         longest_s = min(max(1.25 * run_s, settings.poll_min_s), max(settings.poll_max_s, run_s / 3))
         if settings.has_callbacks:
-            longest_s = min(longest_s * settings.callback_patience, settings.callback_max_s)
-        elif is_queued:
-            longest_s *= settings.queued_patience
-        asked_at = self._asked_at.get(best.job.spec.media.place, -math.inf)
-        return now - max(asked_at, best.looked_at) >= longest_s
+            return min(longest_s * settings.callback_patience, settings.callback_max_s)
+        return longest_s * settings.queued_patience if is_queued else longest_s
 
 
 def _longest_unseen(line: Line, soonest: float, size: int) -> list[Tracked]:

@@ -57,7 +57,7 @@ class EngineSettings:
     query_size: int = 10
     query_worth: float = 3.5
     queued_worth: float = 5.5
-    queued_patience: float = 4.0
+    queued_patience: float = 5.0
     has_callbacks: bool = False
     callback_patience: float = 10.0
     callback_max_s: float = 300.0

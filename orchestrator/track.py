@@ -177,6 +177,7 @@ class Tracker:
         by_id = {remote.job_id: remote for remote in reply.jobs}
         changed: list[Job] = []
         hand_on: list[Callable[[], None]] = []
+        waited = [by_id[tracked.job.job_id].state for tracked in batch if not tracked.is_running and tracked.job.job_id in by_id]
         for tracked in batch:
             job = tracked.job
             remote = by_id.get(job.job_id)
@@ -198,6 +199,9 @@ class Tracker:
             elif job.state is JobState.IN_DOUBT:
                 self._drop(tracked)
                 hand_on.append(lambda job=job: self._on_lost(job))  # type: ignore[misc]
+        if waited:
+            is_waiting = RemoteState.SUBMITTED in waited or RemoteState.PAUSED in waited
+            self._plan.saw_queue(batch[0].job.spec.media.place, is_waiting=is_waiting)
         if changed:
             await self._record(changed)
         for act in hand_on:

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from orchestrator.model import Job, Run
 
 _NEXT = "Nothing was written; run again to go on from the ledger."
+_CONTRADICTION = (
+    "Job {job.spec.key} ({job.spec.media.key}) should be {saved} in the ledger, but {stored} there: another program changed the ledger, "
+    f"or this is a defect of orchestrator. {_NEXT}"
+)
 _ENDED = frozenset(state.value for state in TERMINAL)
 _PLANNED = JobState.PLANNED.value
+_SUBMITTING = JobState.SUBMITTING.value
 
 
 @dataclass(slots=True)
@@ -140,6 +145,8 @@ class Session:
                 self.give_row(job)
             saved = snapshot[1]
             if self.intents.drop(self.conn, job.id):
+                if saved != _SUBMITTING:  # else a job on its way could be cancelled, say, by one who has not heard of it
+                    raise LedgerMismatch(_CONTRADICTION.format(job=job, saved=saved, stored="is about to be sent"))
                 saved = _PLANNED
                 if self.intents.was_new(job.id) and not is_ended and is_rest_new(snapshot):
                     sent.append((snapshot[0], saved, *snapshot[2 : len(SENT)]))
@@ -168,8 +175,5 @@ class Session:
             found = self.conn.execute(select(jobs.c.state).where(jobs.c.id == job.id)).scalar()
             if found != snapshot[2] or found is None:
                 stored = f"is {found}" if found else "does not exist"
-                return LedgerMismatch(
-                    f"Job {job.spec.key} ({job.spec.media.key}) should be {snapshot[1]} in the ledger, but {stored} there: another program "
-                    f"changed the ledger, or this is a defect of orchestrator. {_NEXT}"
-                )
+                return LedgerMismatch(_CONTRADICTION.format(job=job, saved=snapshot[1], stored=stored))
         return LedgerMismatch(f"A job is not in the ledger as this run knows it. {_NEXT}")

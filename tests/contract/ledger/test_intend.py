@@ -118,6 +118,17 @@ async def test_a_job_that_is_not_planned_is_refused_and_nothing_of_the_call_is_k
     assert (await stored(ledger, other)).state is JobState.SUBMITTING
 
 
+async def test_who_has_not_heard_that_a_job_is_sent_cannot_change_it(ledger: Ledger) -> None:
+    _, [job] = await start(ledger)
+    twin = await stored(ledger, job)
+    await ledger.intend(send(job))
+    twin.step(Step.CANCEL)
+
+    with pytest.raises(LedgerMismatch, match=job.spec.key):
+        await ledger.save([twin])
+    assert (await stored(ledger, job)).state is JobState.SUBMITTING
+
+
 async def test_a_job_twice_in_one_call_is_refused(ledger: Ledger) -> None:
     _, [job] = await start(ledger)
     send(job)

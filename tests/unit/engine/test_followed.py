@@ -82,6 +82,8 @@ class Story:
             self.plan.asked(batch, self.now)
         ended = [self.random.uniform(0, 5) for _ in range(self.random.randrange(3))]
         self.plan.freed(ended, self.now)
+        if batch:
+            self.plan.saw_queue(batch[0].job.spec.media.place, is_waiting=self.random.random() < 0.5)
         for tracked in batch:
             state = self.random.choice((JobState.SUBMITTED, JobState.RUNNING, JobState.RUNNING, None))
             if state is None:

@@ -151,10 +151,12 @@ def test_a_job_that_runs_on_is_looked_at_at_growing_distances() -> None:
 
 
 def test_as_long_as_many_wait_at_the_service_a_query_waits_for_more_answers() -> None:
-    def asked_at(waiting: int) -> float:
+    def asked_at(waiting: int, *, is_seen: bool = True) -> float:
         plan = PollPlan(SETTINGS)
+        plan.saw_queue(tracked(1).job.spec.media.place, is_waiting=is_seen)
         plan.learn(make_job(1, started_at=0.0, finished_at=20.0))
         plan.freed([], 0.0)
         return first_look_s(plan, [*(tracked(n, state=JobState.RUNNING) for n in range(3)), *(tracked(10 + n) for n in range(waiting))])
 
     assert asked_at(30) > 1.5 * asked_at(3)
+    assert asked_at(30, is_seen=False) < asked_at(30), "they are not known to run, but perhaps they have all ended"

@@ -50,6 +50,7 @@ class PollPlan:
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._run_times = RunTimes()
+        self._has_any_ended = False
         self._asked_at: dict[Place, float] = {}  # of each bucket: a busy one must not keep the others waiting
         self._queued: dict[Place, bool] = {}  # whether jobs of a bucket, asked about last, still waited for their turn
         self._freed_at = -math.inf
@@ -67,6 +68,7 @@ class PollPlan:
 
     def learn(self, job: Job) -> None:
         """A job ended: how long did it run?"""
+        self._has_any_ended = True
         if job.started_at is None or job.finished_at is None:
             return
         ran_s = max(job.finished_at - job.started_at, 0.5)  # the service tells whole seconds
@@ -153,8 +155,8 @@ class PollPlan:
         best = batch[0][1]
         place = best.job.spec.media.place
         asked_at = self._asked_at.get(place, -math.inf)
-        if now - asked_at < guess_s / 2 and not best.may_have_ended and self._run_times.of(best.job.spec.media) is None:
-            return False  # before any has ended, ten of them tell as much as all
+        if now - asked_at < guess_s / 2 and not (self._has_any_ended or best.may_have_ended):
+            return False  # ten of them tell as much as all
         is_queued = is_queued and self._queued.get(place, False)
         worth = settings.hinted_worth if settings.has_callbacks else settings.queued_worth if is_queued else settings.query_worth
         if sum(chance for chance, _ in batch) >= worth:

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.ports import Parts
 from orchestrator.run import Engine
+from orchestrator.runtimes import RunTimes
 from orchestrator.settings import EngineSettings
 from orchestrator.testing.builders import make_holder, make_specs
 from orchestrator.testing.loop import LoopClock, on_loop, run_virtual
@@ -101,6 +102,17 @@ def test_polling_costs_at_most_half_a_call_per_job_and_little_time(
 
     assert cost.calls_per_job <= 1.5
     assert cost.stretch <= 1.7
+
+
+@pytest.mark.slow
+def test_a_service_that_tells_no_times_is_asked_often_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be learned then: it costs more questions, but the run must not take longer for it."""
+    monkeypatch.setattr(RunTimes, "learn", lambda *_: None)
+
+    cost = run_virtual(cost_of(tmp_path, make_specs(300), Weather(job_s=100.0, concurrency=300), rate_per_s=5.0))
+
+    assert cost.calls_per_job <= 2.5
+    assert cost.stretch <= 1.5
 
 
 @pytest.mark.slow

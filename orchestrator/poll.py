@@ -155,7 +155,7 @@ class PollPlan:
         best = batch[0][1]
         place = best.job.spec.media.place
         asked_at = self._asked_at.get(place, -math.inf)
-        if now - asked_at < guess_s / 2 and not (self._has_any_ended or best.may_have_ended):
+        if not (self._has_any_ended or best.may_have_ended) and now - asked_at < min(guess_s / 2, settings.poll_max_s):
             return False  # ten of them tell as much as all
         is_queued = is_queued and self._queued.get(place, False)
         worth = settings.hinted_worth if settings.has_callbacks else settings.queued_worth if is_queued else settings.query_worth

@@ -353,8 +353,6 @@ class Engine:
     async def _record(self, jobs: Sequence[Job]) -> None:
         """Save; then write the rows of those that ended."""
         await self._parts.ledger.save(jobs)
-        if jobs:
-            self._place = jobs[-1].spec.media.place
         self._write_rows([job for job in jobs if job.state in TERMINAL])
 
     def _write_rows(self, jobs: Sequence[Job]) -> None:

@@ -7,7 +7,7 @@ effect there, it is made here too, in SQLite, and the answers are compared. So e
 from __future__ import annotations
 
 import asyncio
-from dataclasses import astuple, is_dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import LedgerError, LedgerFull, OrchestratorError
@@ -15,6 +15,7 @@ from orchestrator.ledger.lease import FileLock
 from orchestrator.ledger.sql import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
 from orchestrator.ledger.writer import GroupWriter, Task
+from tests.answers import plain
 from tests.simulation.watch import WatchedLedger
 
 if TYPE_CHECKING:
@@ -93,17 +94,6 @@ class Mirror:
         self.ask(lambda _: self._writer.close())
 
 
-def _plain(answer: Any) -> Any:
-    """An answer as comparable values."""
-    if isinstance(answer, OrchestratorError):
-        return type(answer)
-    if isinstance(answer, list | tuple):
-        return [_plain(entry) for entry in answer]
-    if isinstance(answer, dict):
-        return {key: _plain(value) for key, value in answer.items()}
-    return astuple(answer) if is_dataclass(answer) and not isinstance(answer, type) else answer
-
-
 class MirroredLedger(WatchedLedger):
     """A watched ledger in memory with a mirror."""
 
@@ -138,7 +128,7 @@ class MirroredLedger(WatchedLedger):
         return known
 
     def _compare(self, in_sqlite: Any, in_memory: Any) -> None:
-        assert _plain(in_sqlite) == _plain(in_memory), f"in SQLite {in_sqlite}, in memory {in_memory}"
+        assert plain(in_sqlite) == plain(in_memory), f"in SQLite {in_sqlite}, in memory {in_memory}"
 
     # --- changes
 

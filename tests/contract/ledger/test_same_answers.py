@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import astuple, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +18,7 @@ from orchestrator.model import Job, JobKey, JobSpec, Origin, Run, Stem, StemFile
 from orchestrator.states import TERMINAL, JobState, Step, is_legal
 from orchestrator.testing.builders import make_holder, make_spec
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
+from tests.answers import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -66,17 +66,6 @@ changes = st.fixed_dictionaries(
         ).map(tuple),
     },
 )
-
-
-def plain(answer: Any) -> Any:
-    """An answer as comparable values; jobs have no equality of their own."""
-    if isinstance(answer, OrchestratorError):
-        return type(answer)
-    if isinstance(answer, list):
-        return [plain(entry) for entry in answer]
-    if isinstance(answer, dict):
-        return {key: plain(value) for key, value in answer.items()}
-    return astuple(answer) if is_dataclass(answer) and not isinstance(answer, type) else answer
 
 
 async def stop_syncing(ledger: SqlLedger) -> None:

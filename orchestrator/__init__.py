@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator._version import __version__
+
 if TYPE_CHECKING:
     from orchestrator.options import RunOptions
     from orchestrator.session import run_manifest
 
-__version__ = "0.1.0"
 __all__ = ["RunOptions", "__version__", "run_manifest"]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestrator.manifest.items import SourceItem
-    from orchestrator.manifest.loading import Manifest
+    from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.recipe import Recipe
     from orchestrator.model import JobSpec
 

@@ -10,13 +10,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.manifest.inputs import ObjectInput
-from orchestrator.manifest.loading import LocalServiceSettings
+from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from orchestrator.manifest.loading import Manifest
+    from orchestrator.manifest.manifest import Manifest
     from orchestrator.model import Job, JobSpec
 
 QUERIES_PER_JOB = 0.5

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from orchestrator.claims import Scratch
     from orchestrator.manifest.items import SourceItem
-    from orchestrator.manifest.loading import Manifest
+    from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.recipe import Recipe
     from orchestrator.model import MediaObject, Operation
 

@@ -115,8 +115,9 @@ async def _listing(manifest: Manifest, options: RunOptions, clock: Clock) -> Asy
 async def _stage(folder: Path, script: Path, clock: Clock) -> AsyncIterator[LocalService]:
     """The embedded service, playing the script."""
     from orchestrator.local.faults import Faults
+    from orchestrator.local.progression import Pace, Progression
     from orchestrator.local.service import LocalService
-    from orchestrator.local.settings import KeyPair, LocalSettings, Pace, Progression
+    from orchestrator.local.settings import KeyPair, LocalSettings
 
     settings = LocalSettings(
         root=folder / "objects",
@@ -124,7 +125,7 @@ async def _stage(folder: Path, script: Path, clock: Clock) -> AsyncIterator[Loca
         progression=Progression(pace=Pace.SECONDS, finish_after=_JOB_S),
         max_concurrent=_CONCURRENT,
     )
-    async with LocalService(Faults.load(script).applied_to(settings), clock) as local:
+    async with LocalService(settings.with_faults(Faults.load(script)), clock) as local:
         yield local
 
 

@@ -71,7 +71,7 @@ def serve(
         callbacks=_policy(callback_retries, callback_timeout, allow_private=callback_private),
     )
     if script is not None:
-        settings = script.applied_to(settings)
+        settings = settings.with_faults(script)
 
     async def main() -> None:
         over = asyncio.Event()

@@ -13,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from orchestrator import __version__
+from orchestrator._version import __version__
 from orchestrator.cloud.answers import FAILURES, Answer, failure, harmless, not_sent, read_whole
 from orchestrator.cloud.direct import DirectPost, is_open
 from orchestrator.errors import ConnectFailed, ProtocolError, TransportError

@@ -16,20 +16,18 @@ A file looks like this (every key may be left out)::
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import Fault as Mistake
 from orchestrator.errors import ManifestError
+from orchestrator.local.progression import Pace, Progression
 from orchestrator.local.refusal import CI_STATUS, COS_STATUS
-from orchestrator.local.settings import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from orchestrator.local.settings import LocalSettings
 
 
 class Route(StrEnum):
@@ -169,16 +167,6 @@ class Faults:
         if reader.mistakes:
             raise ManifestError(reader.mistakes)
         return script
-
-    def applied_to(self, settings: LocalSettings) -> LocalSettings:
-        """The settings of a service that plays this script."""
-        return replace(
-            settings,
-            faults=self,
-            seed=settings.seed if self.seed is None else self.seed,
-            progression=self.progression or settings.progression,
-            max_concurrent=self.max_concurrent or settings.max_concurrent,
-        )
 
 
 @dataclass(slots=True)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from orchestrator.local.jobrequest import expand
 from orchestrator.local.jobrow import JobRow, State
 from orchestrator.local.outcome import StoredStem, result_of
+from orchestrator.local.progression import Pace, Progression
 from orchestrator.local.queues import ACTIVE
 from orchestrator.local.refusal import Refusal
-from orchestrator.local.settings import MissingInput, Pace, Progression
+from orchestrator.local.settings import MissingInput
 from orchestrator.local.work import WorkFailed, WorkResult, WorkTask, simulate
 from orchestrator.model import AudioMode
 

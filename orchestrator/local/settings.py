@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+
+from orchestrator.local.progression import Progression
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,45 +53,6 @@ class KeyPair:
             if fnmatchcase(bucket, grant.bucket):
                 return grant.write if write else grant.read
         return False
-
-
-class Pace(StrEnum):
-    """How jobs get from ``Submitted`` to their end."""
-
-    WORK = "work"
-    """Real work in worker processes."""
-    IMMEDIATE = "immediate"
-    """Simulated work that takes no time. Hides polling mistakes: not for rehearsals."""
-    SECONDS = "seconds"
-    """Simulated work that takes some seconds."""
-    POLLS = "polls"
-    """Simulated work that moves on when the job is asked for: exact in tests."""
-    HOLD = "hold"
-    """Nothing is ever started: for benchmarks of submit and query."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progression:
-    """How simulated work goes on; of no consequence when ``pace`` is ``work``.
-
-    Attributes:
-        pace: What moves a job on.
-        start_after: Seconds (or queries) that a job waits before it runs. With ``seconds``, ``max_concurrent`` bounds it too.
-        finish_after: Seconds (or queries) that it then runs.
-        per_input_mb_s: With ``seconds``: more seconds per megabyte of input, if the input is there.
-        media_s: Length of the sound that simulated results claim in MediaInfo, in seconds.
-    """
-
-    pace: Pace = Pace.WORK
-    start_after: float = 0
-    finish_after: float = 1
-    per_input_mb_s: float = 0
-    media_s: float = 60
-
-    @property
-    def simulated(self) -> bool:
-        """Whether no real separation is done."""
-        return self.pace is not Pace.WORK
 
 
 class MissingInput(StrEnum):
@@ -169,7 +132,7 @@ class LocalSettings:
     credentials: tuple[KeyPair, ...] = ()
     max_concurrent: int | None = None
     work: str = REAL_WORK
-    progression: Progression = Progression()
+    progression: Progression = field(default_factory=Progression)
     missing_input: MissingInput | None = None
     bucket: str = ""
     region: str = "ap-chongqing"
@@ -202,3 +165,13 @@ class LocalSettings:
         if self.missing_input is not None:
             return self.missing_input
         return MissingInput.IGNORE if self.progression.simulated else MissingInput.FAIL
+
+    def with_faults(self, faults: Faults) -> LocalSettings:
+        """Return the settings of a service that plays ``faults``; what the script sets wins."""
+        return replace(
+            self,
+            faults=faults,
+            seed=self.seed if faults.seed is None else faults.seed,
+            progression=faults.progression or self.progression,
+            max_concurrent=faults.max_concurrent or self.max_concurrent,
+        )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.manifest.loading import EndpointSettings, LocalServiceSettings, Manifest, TencentSettings, load_manifest
+    from orchestrator.manifest.loading import load_manifest
+    from orchestrator.manifest.manifest import EndpointSettings, LocalServiceSettings, Manifest, TencentSettings
 
 __all__ = ["EndpointSettings", "LocalServiceSettings", "Manifest", "TencentSettings", "json_schema", "load_manifest"]
 
@@ -13,9 +14,9 @@ __all__ = ["EndpointSettings", "LocalServiceSettings", "Manifest", "TencentSetti
 def __getattr__(name: str) -> Any:
     """Import on first use: pydantic and YAML cost a tenth of a second, which ``--help`` does not have."""
     if name in __all__ and name != "json_schema":
-        from orchestrator.manifest import loading
+        from orchestrator.manifest import loading, manifest
 
-        return getattr(loading, name)
+        return getattr(loading if name == "load_manifest" else manifest, name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.manifest.faults import FILE_LENGTH, FaultList, quoted
-from orchestrator.manifest.inputs import ListInput, ObjectInput, PrefixInput
+from orchestrator.manifest.inputs import STDIN, ListInput, ObjectInput, PrefixInput
 from orchestrator.manifest.items import Source, SourceItem
 from orchestrator.manifest.layers import STEMS, flat
 from orchestrator.manifest.recipes import Recipes
-from orchestrator.manifest.rows import STDIN, format_of
+from orchestrator.manifest.rows import format_of
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
 from orchestrator.model import MediaObject
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.manifest.document import Path
     from orchestrator.manifest.inputs import Filters
-    from orchestrator.manifest.loading import Manifest
+    from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.settings import JobSettings
 
 MAX_CHECKED_SOURCES = 2000

@@ -11,6 +11,8 @@ from orchestrator.manifest.scalars import Bytes, Instant, Integer, Loose, Number
 from orchestrator.manifest.settings import Bucket, JobSettings, Part, Region
 
 FORMATS = ("txt", "csv", "tsv", "jsonl", "parquet")
+STDIN = "-"
+"""How a list names standard input."""
 KIND_PREFIX = "a source of kind "
 """How the tags below begin, so that faults can leave them out of paths."""
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.manifest.inputs import Filters, SourceSettings
-    from orchestrator.manifest.loading import Manifest
+    from orchestrator.manifest.manifest import Manifest
     from orchestrator.model import MediaObject
 
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})

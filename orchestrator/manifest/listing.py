@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from orchestrator.manifest.inputs import PrefixInput
-    from orchestrator.manifest.loading import Manifest
+    from orchestrator.manifest.manifest import Manifest
     from orchestrator.ports import Clock, ObjectStore
     from orchestrator.remote import ListedObject, ObjectPage
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import Fault
 from orchestrator.manifest.faults import FILE_LENGTH, FaultList, did_you_mean, listed, quoted
+from orchestrator.manifest.inputs import STDIN
 from orchestrator.manifest.items import Source, SourceItem
-from orchestrator.manifest.rows import STDIN, ListUnreadable, format_of, rows
+from orchestrator.manifest.rows import ListUnreadable, format_of, rows
 from orchestrator.manifest.template import Template, TemplateError
 from orchestrator.model import MediaObject
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.manifest.inputs import ListInput
-    from orchestrator.manifest.loading import Manifest
+    from orchestrator.manifest.manifest import Manifest
 
 MEANT_COLUMNS = ("object", "bucket", "region", "level", "user_data", "etag", "duration_s", "size_bytes")
 """Columns that say something about the object or its job by themselves."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.manifest.faults import FaultList
     from orchestrator.manifest.inputs import When
     from orchestrator.manifest.items import SourceItem
-    from orchestrator.manifest.loading import Manifest
+    from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.settings import JobSettings
 
 _OWN = ("level", "user_data", "queue_id", "callback", "group")

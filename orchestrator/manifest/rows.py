@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from orchestrator.manifest.faults import quoted
+from orchestrator.manifest.inputs import STDIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Row = tuple[int, dict[str, str] | str]
 """Line (from 1) and columns; or line and what is wrong with it."""
 
-STDIN = "-"
 MAX_LINE_BYTES = 1024 * 1024
 """Longest line: object names have at most 850 bytes, and a row some columns more."""
 _ENDINGS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}

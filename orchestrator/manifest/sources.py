@@ -19,7 +19,7 @@ from orchestrator.model import MediaObject
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from orchestrator.manifest.loading import Manifest
+    from orchestrator.manifest.manifest import Manifest
     from orchestrator.ports import Clock, ObjectStore
 
 BATCH = 500

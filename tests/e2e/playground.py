@@ -16,8 +16,9 @@ import yaml
 from orchestrator.clock import SystemClock
 from orchestrator.local.faults import Faults
 from orchestrator.local.jobrow import COLUMNS, JobRow
+from orchestrator.local.progression import Pace, Progression
 from orchestrator.local.service import LocalService
-from orchestrator.local.settings import KeyPair, LocalSettings, Pace, Progression
+from orchestrator.local.settings import KeyPair, LocalSettings
 from orchestrator.model import key_of_user_data
 
 if TYPE_CHECKING:

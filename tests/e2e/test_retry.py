@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.local.settings import MissingInput, Pace, Progression
+from orchestrator.local.progression import Pace, Progression
+from orchestrator.local.settings import MissingInput
 from tests.e2e.playground import Playground, RunningService
 
 if TYPE_CHECKING:

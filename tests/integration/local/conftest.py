@@ -16,8 +16,9 @@ from qcloud_cos import CosConfig, CosS3Client
 from yarl import URL
 
 from orchestrator.clock import SystemClock
+from orchestrator.local.progression import Pace, Progression
 from orchestrator.local.service import LocalService
-from orchestrator.local.settings import KeyPair, LocalSettings, Pace, Progression
+from orchestrator.local.settings import KeyPair, LocalSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

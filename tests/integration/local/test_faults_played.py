@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.clock import SystemClock
 from orchestrator.local.faults import Faults
-from orchestrator.local.settings import Pace, Progression
+from orchestrator.local.progression import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Callable

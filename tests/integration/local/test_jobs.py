@@ -8,7 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from orchestrator.local.settings import MissingInput, Pace, Progression
+from orchestrator.local.progression import Pace, Progression
+from orchestrator.local.settings import MissingInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from qcloud_cos import CosServiceError
 
-from orchestrator.local.settings import Pace, Progression
+from orchestrator.local.progression import Pace, Progression
 
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Bench, Benches

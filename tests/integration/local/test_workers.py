@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.errors import LocalRootLocked
-from orchestrator.local.settings import Progression
+from orchestrator.local.progression import Progression
 
 if TYPE_CHECKING:
     from collections.abc import Callable

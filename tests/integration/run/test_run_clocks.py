@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator.clock import SystemClock
 from orchestrator.local.faults import Faults
+from orchestrator.local.progression import Pace, Progression
 from orchestrator.local.service import LocalService
-from orchestrator.local.settings import KeyPair, LocalSettings, Pace, Progression
+from orchestrator.local.settings import KeyPair, LocalSettings
 from orchestrator.manifest import load_manifest
 from orchestrator.options import RunOptions
 from orchestrator.session import open_session
@@ -53,7 +54,7 @@ async def test_a_job_whose_answer_was_lost_is_found_however_wrong_the_clock_of_t
     monkeypatch.setenv("TENCENTCLOUD_SECRET_KEY", KEYS.secret_key)
     faults = Faults.parse({"seed": 3, "faults": [{"route": "submit", "do": "lose_answer", "share": 0.5}]})
     settings = LocalSettings(root=tmp_path / "objects", credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE))
-    async with LocalService(faults.applied_to(settings), SystemClock()) as service:
+    async with LocalService(settings.with_faults(faults), SystemClock()) as service:
         objects = ", ".join(f"{{object: in/{number}.mp3}}" for number in range(12))
         (tmp_path / "clocks.yaml").write_text(MANIFEST.format(url=service.url, objects=objects), encoding="utf-8")
         async with open_session(load_manifest(tmp_path / "clocks.yaml", {}), RunOptions(), clock=WrongClock(ahead_s)) as session:

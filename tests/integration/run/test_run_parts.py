@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.clock import SystemClock
 from orchestrator.events import JobAccepted
+from orchestrator.local.progression import Pace, Progression
 from orchestrator.local.service import LocalService
-from orchestrator.local.settings import LocalSettings, Pace, Progression
+from orchestrator.local.settings import LocalSettings
 from orchestrator.manifest import load_manifest
 from orchestrator.options import RunOptions
 from orchestrator.session import open_session

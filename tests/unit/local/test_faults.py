@@ -12,7 +12,8 @@ from orchestrator.clock import SystemClock
 from orchestrator.errors import ManifestError
 from orchestrator.local.faultplayer import FaultPlayer
 from orchestrator.local.faults import Do, Faults, Route, Rule
-from orchestrator.local.settings import LocalSettings, Pace
+from orchestrator.local.progression import Pace
+from orchestrator.local.settings import LocalSettings
 
 SCRIPT = """
 seed: 7
@@ -34,7 +35,7 @@ def load(tmp_path: Path, text: str) -> Faults:
 
 def test_a_script_is_read_and_changes_the_settings(tmp_path: Path) -> None:
     faults = load(tmp_path, SCRIPT)
-    settings = faults.applied_to(LocalSettings(tmp_path))
+    settings = LocalSettings(tmp_path).with_faults(faults)
 
     assert faults.rules[0] == Rule(Route.SUBMIT, Do.REFUSE, "SlowDown", retry_after_s=2, times=3)
     assert settings.faults is faults

@@ -14,8 +14,9 @@ from orchestrator.schedule import LaneKey, ReadyQueue, lane_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.model import Job, Run
-    from orchestrator.ports import Parts
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.run import Run
+    from orchestrator.runner.ports import Parts
 
 _LANES_IN_FULL = 10  # so many full windows are kept in memory; with more lanes than that each keeps less ...
 _LEAST_PER_LANE = 8  # ... but never less than this: the shares are fair only among jobs that are at hand

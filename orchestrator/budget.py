@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.states import JobState
+from orchestrator.domain.states import JobState
 
 if TYPE_CHECKING:
-    from orchestrator.model import Job
+    from orchestrator.domain.job import Job
 
 MIN_SAMPLE = 20
 """A share of failures means nothing before so many jobs have ended."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.states import OPEN, JobState, Step
 from orchestrator.errors import Rejected
 from orchestrator.report import ReportFile
-from orchestrator.states import OPEN, JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.model import Job
-    from orchestrator.ports import Parts
+    from orchestrator.domain.job import Job
+    from orchestrator.runner.ports import Parts
 
 _UNSENT = "Cancelled before it was sent."
 _REMOTE = "Cancelled at the service before it was begun."

@@ -10,15 +10,16 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from orchestrator.backlog import Backlog
-from orchestrator.events import JobSending, SubmitPaused, SubmitResumed
-from orchestrator.states import Step
+from orchestrator.domain.events import JobSending, SubmitPaused, SubmitResumed
+from orchestrator.domain.states import Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from orchestrator.model import Job, Run
-    from orchestrator.ports import Parts
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.run import Run
     from orchestrator.retry import Breaker
+    from orchestrator.runner.ports import Parts
 
 
 _GATHER_S = 0.005  # how long free connections wait for company: intents that are recorded together share one sync

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.events import Stopping
 from orchestrator.errors import InternalDefect, Interruption, OrchestratorError
-from orchestrator.events import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from orchestrator.ports import EventSink
+    from orchestrator.domain.ports import EventSink
 
 _UNHURRIED = frozenset({"budget", "deadline", "window"})
 

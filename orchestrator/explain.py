@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.spec import Stem
 from orchestrator.manifest.inputs import ObjectInput
 from orchestrator.manifest.layers import AUDIO, STEMS, data_path
-from orchestrator.model import Stem
 from orchestrator.plan import Planner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.manifest.items import SourceItem
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.recipe import Recipe
-    from orchestrator.model import JobSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,21 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.remote import ObjectPage
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.faults import FaultList
 from orchestrator.manifest.sources import read
 from orchestrator.plan import Planner
-from orchestrator.remote import ObjectPage
 from orchestrator.scratch import FileScratch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
+    from orchestrator.domain.ports import ObjectStore
+    from orchestrator.domain.remote import ObjectHead
+    from orchestrator.domain.spec import Callback, JobSpec, Place
     from orchestrator.manifest import Manifest
     from orchestrator.manifest.items import SourceItem
-    from orchestrator.model import Callback, JobSpec, Place
-    from orchestrator.ports import ObjectStore
-    from orchestrator.remote import ObjectHead
     from orchestrator.selection import Selection
 
 

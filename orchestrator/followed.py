@@ -13,13 +13,14 @@ from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.states import JobState
 from orchestrator.runtimes import length_of
-from orchestrator.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from orchestrator.model import Job, Place
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.spec import Place
     from orchestrator.runtimes import Length
 
 

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.domain.states import JobState
 from orchestrator.manifest.inputs import ObjectInput
 from orchestrator.manifest.manifest import LocalServiceSettings
-from orchestrator.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.manifest.manifest import Manifest
-    from orchestrator.model import Job, JobSpec
 
 QUERIES_PER_JOB = 0.5
 """A query carries ten ids; jobs that run for a while are asked for a few times. Together with the POST: at most 1.5 calls per job."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from orchestrator.events import JobsPlanned, Noticed, PlanFinished
-from orchestrator.states import REMOTE, TERMINAL, JobState, Step
+from orchestrator.domain.events import JobsPlanned, Noticed, PlanFinished
+from orchestrator.domain.states import REMOTE, TERMINAL, JobState, Step
 from orchestrator.verify import lost_stems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 
-    from orchestrator.model import Job, JobSpec, Run
-    from orchestrator.ports import Parts
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.run import Run
+    from orchestrator.domain.spec import JobSpec
+    from orchestrator.runner.ports import Parts
 
 
 class Intake:

@@ -9,11 +9,11 @@ import secrets
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.run import Holder
 from orchestrator.errors import ConfigError
 from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import EndpointSettings, LocalServiceSettings
-from orchestrator.model import Holder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from orchestrator.cloud.credentials import CredentialSource
     from orchestrator.cloud.service import CloudService
+    from orchestrator.domain.ports import Clock, Ledger, ObjectStore
     from orchestrator.manifest import Manifest
-    from orchestrator.ports import Clock, Ledger, ObjectStore
 
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:

@@ -10,9 +10,9 @@ from orchestrator.budget import Bounds
 from orchestrator.settings import EngineSettings
 
 if TYPE_CHECKING:
+    from orchestrator.domain.states import JobState
     from orchestrator.manifest import Manifest
     from orchestrator.selection import Selection
-    from orchestrator.states import JobState
 
 
 @dataclass(frozen=True, slots=True)

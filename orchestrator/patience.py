@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from orchestrator.domain.events import Noticed
 from orchestrator.errors import OrchestratorError
-from orchestrator.events import Noticed
 from orchestrator.retry import backoff_s
 
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from orchestrator.model import Place
-    from orchestrator.ports import Clock, EventSink, ObjectStore
-    from orchestrator.remote import ObjectHead, ObjectPage
+    from orchestrator.domain.ports import Clock, EventSink, ObjectStore
+    from orchestrator.domain.remote import ObjectHead, ObjectPage
+    from orchestrator.domain.spec import Place
     from orchestrator.settings import EngineSettings
 
 _T = TypeVar("_T")

@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING
 import orjson
 
 from orchestrator.claims import Claims, InMemory, Records
+from orchestrator.domain.spec import JobKey, JobSpec, Origin, Output
 from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest import vendor
 from orchestrator.manifest.faults import FaultList, quoted
 from orchestrator.manifest.recipes import Recipes
 from orchestrator.manifest.template import PART_NAMES, TemplateError, object_name, parts_of
-from orchestrator.model import JobKey, JobSpec, Origin, Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.claims import Scratch
+    from orchestrator.domain.spec import MediaObject, Operation
     from orchestrator.manifest.items import SourceItem
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.recipe import Recipe
-    from orchestrator.model import MediaObject, Operation
 
 KEY_VERSION = "v1"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"

@@ -23,8 +23,9 @@ from orchestrator.runtimes import RunTimes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.spec import Place
     from orchestrator.followed import AtPlace, Line
-    from orchestrator.model import Job, Place
     from orchestrator.settings import EngineSettings
 
 __all__ = ["Followed", "PollPlan", "Round", "Tracked"]

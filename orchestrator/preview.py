@@ -6,23 +6,23 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.states import OPEN, JobState
 from orchestrator.explain import explain
 from orchestrator.feed import Feed
 from orchestrator.forecast import Forecast
 from orchestrator.ledger import open_ledger
 from orchestrator.opening import ledger_path, open_store
 from orchestrator.settings import EngineSettings
-from orchestrator.states import OPEN, JobState
 from orchestrator.verify import lost_stems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
 
+    from orchestrator.domain.ports import Ledger, ObjectStore
+    from orchestrator.domain.spec import JobKey, JobSpec
     from orchestrator.explain import ExplainedJob
     from orchestrator.manifest import Manifest
-    from orchestrator.model import JobKey, JobSpec
-    from orchestrator.ports import Ledger, ObjectStore
     from orchestrator.selection import Selection
 
 

@@ -12,21 +12,21 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.states import JobState
 from orchestrator.forecast import Forecast
 from orchestrator.opening import hold_ledger, ledger_path, open_store
 from orchestrator.session import make_session
-from orchestrator.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
+    from orchestrator.domain.ports import Clock, EventSink, ObjectStore
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.local.service import LocalService
     from orchestrator.manifest import Manifest
-    from orchestrator.model import JobSpec
     from orchestrator.options import RunOptions
-    from orchestrator.ports import Clock, EventSink, ObjectStore
     from orchestrator.result import RunResult
 
 _JOB_S = 5.0  # run time of a simulated job, unless the script says otherwise

@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
+from orchestrator.domain.states import JobState
 from orchestrator.errors import ReportError
-from orchestrator.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
-    from orchestrator.model import Counts, Job, Run
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.ports import Ledger
+    from orchestrator.domain.run import Counts, Run
 
 ROW_SCHEMA = "orchestrator.report/1"
 SUMMARY_SCHEMA = "orchestrator.summary/1"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.model import Stem
+from orchestrator.domain.spec import Stem
+from orchestrator.domain.states import TERMINAL
 from orchestrator.report import ROW_SCHEMA
-from orchestrator.states import TERMINAL
 
 _TEXT = {"type": "string"}
 _INSTANT = {"type": ["string", "null"], "format": "date-time"}

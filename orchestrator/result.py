@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.states import OPEN
+from orchestrator.domain.states import OPEN
 
 if TYPE_CHECKING:
+    from orchestrator.domain.run import Counts, Run
     from orchestrator.errors import Interruption, OrchestratorError
-    from orchestrator.model import Counts, Run
     from orchestrator.report import Calls
 
 

@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING
 
 from orchestrator.budget import Bounds, Budget
 from orchestrator.dispatch import Dispatcher
+from orchestrator.domain.events import JobEnded, RunStarted
+from orchestrator.domain.remote import JobFilter
+from orchestrator.domain.states import REMOTE, TERMINAL, JobState
 from orchestrator.ending import Ending, first_of
 from orchestrator.errors import InternalDefect, Interruption, LedgerError, OrchestratorError, ProtocolError, ReportError
-from orchestrator.events import JobEnded, RunStarted
 from orchestrator.intake import Intake
-from orchestrator.remote import JobFilter
 from orchestrator.report import Calls, ReportFile
 from orchestrator.result import RunResult
 from orchestrator.retry import Breaker
 from orchestrator.settle import Settler
-from orchestrator.states import REMOTE, TERMINAL, JobState
 from orchestrator.submit import Submitter
 from orchestrator.track import Tracker
 from orchestrator.verify import Verifier
@@ -42,8 +42,10 @@ from orchestrator.watch import Pulse, watch_deadline, watch_window
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 
-    from orchestrator.model import Counts, Job, JobSpec, Place, Run
-    from orchestrator.ports import Parts
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.run import Counts, Run
+    from orchestrator.domain.spec import JobSpec, Place
+    from orchestrator.runner.ports import Parts
     from orchestrator.watch import OpenHours
 
 

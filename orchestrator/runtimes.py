@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from orchestrator.model import MediaObject
+    from orchestrator.domain.spec import MediaObject
 
 _LEARN = 0.1  # weight of a new observation: the last ten or twenty jobs count
 

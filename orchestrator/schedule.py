@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.model import Job
+    from orchestrator.domain.job import Job
 
 
 class LaneKey(NamedTuple):

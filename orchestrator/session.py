@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.budget import Budget
-from orchestrator.clock import SystemClock
-from orchestrator.events import Noticed
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.events import Noticed
+from orchestrator.domain.spec import Callback
 from orchestrator.feed import Feed
 from orchestrator.manifest import load_manifest
-from orchestrator.model import Callback
 from orchestrator.opening import hold_ledger, ledger_path, open_service, service_name
 from orchestrator.options import RunOptions, bounds, engine_settings, report_path
 from orchestrator.patience import PatientStore
-from orchestrator.ports import Parts
 from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.run import Engine
+from orchestrator.runner.ports import Parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from orchestrator.cloud.service import CloudService
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.errors import Interruption
-    from orchestrator.events import Event
     from orchestrator.manifest import Manifest
     from orchestrator.options import CallbackAddress
-    from orchestrator.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.result import RunResult
 
 

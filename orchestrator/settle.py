@@ -12,19 +12,20 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.events import JobAdopted, JobProvenAbsent, Noticed
+from orchestrator.domain.remote import JobFilter
+from orchestrator.domain.spec import key_of_user_data
+from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import EndlessListing, OrchestratorError, Rejected, Throttled
-from orchestrator.events import JobAdopted, JobProvenAbsent, Noticed
-from orchestrator.model import key_of_user_data
-from orchestrator.remote import JobFilter
 from orchestrator.retry import backoff_s, decide
-from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from orchestrator.model import Job, Place
-    from orchestrator.ports import Parts
-    from orchestrator.remote import RemoteJob
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.remote import RemoteJob
+    from orchestrator.domain.spec import Place
+    from orchestrator.runner.ports import Parts
 
 _TELL_AFTER = 3
 """Failed looks in a row after which the user is told: one or two of them are weather."""

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.events import JobAccepted, JobInDoubt, JobReturned
+from orchestrator.domain.remote import SubmitReply
+from orchestrator.domain.states import Step
 from orchestrator.errors import (
     ApiError,
     AuthRejected,
@@ -30,18 +33,15 @@ from orchestrator.errors import (
     ServerFault,
     Throttled,
 )
-from orchestrator.events import JobAccepted, JobInDoubt, JobReturned
-from orchestrator.remote import SubmitReply
 from orchestrator.retry import backoff_s, decide
-from orchestrator.states import Step
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Sequence
 
-    from orchestrator.model import Job
-    from orchestrator.ports import Parts
+    from orchestrator.domain.job import Job
     from orchestrator.retry import Breaker
+    from orchestrator.runner.ports import Parts
     from orchestrator.settings import EngineSettings
 
 

@@ -10,19 +10,19 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.events import JobMoved, JobRetried, Noticed
+from orchestrator.domain.job import LOST_BY_SERVICE
+from orchestrator.domain.remote import QueryReply, RemoteJob, RemoteState
+from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import NotFound, OrchestratorError, Throttled
-from orchestrator.events import JobMoved, JobRetried, Noticed
-from orchestrator.model import LOST_BY_SERVICE
 from orchestrator.poll import Followed, PollPlan, Round, Tracked
-from orchestrator.remote import QueryReply, RemoteJob, RemoteState
 from orchestrator.retry import backoff_s, decide
-from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from orchestrator.model import Job
-    from orchestrator.ports import Parts
+    from orchestrator.domain.job import Job
+    from orchestrator.runner.ports import Parts
 
 
 _MAX_EARLY_HINTS = 1000  # the latest ones: the others are about jobs that have ended, or were never ours

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, retry_if_exception, retry_if_result, wait_exponential
 
+from orchestrator.domain.job import StemFile
+from orchestrator.domain.remote import ObjectHead
+from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import OrchestratorError
-from orchestrator.model import StemFile
-from orchestrator.remote import ObjectHead
-from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from tenacity import RetryCallState
 
-    from orchestrator.model import Job, JobKey, JobSpec, Place, Stem
-    from orchestrator.ports import Ledger, ObjectStore, Parts
-    from orchestrator.remote import RemoteFile, RemoteJob
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.ports import Ledger, ObjectStore
+    from orchestrator.domain.remote import RemoteFile, RemoteJob
+    from orchestrator.domain.spec import JobKey, JobSpec, Place, Stem
+    from orchestrator.runner.ports import Parts
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 

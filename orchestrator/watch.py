@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
+from orchestrator.domain.events import RateChanged
 from orchestrator.errors import Interruption
-from orchestrator.events import RateChanged
 from orchestrator.report import instant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from orchestrator.ports import Limiter, Parts
+    from orchestrator.domain.ports import Limiter
+    from orchestrator.runner.ports import Parts
 
 _CLOCK_STEP_S = 60.0  # how late a closing window may be noticed if the clock is set meanwhile
 _PULSE_WINDOW_S = 60.0  # the rate that is told is that of the last minute

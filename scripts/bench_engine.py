@@ -9,30 +9,31 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.clock import SystemClock
 from orchestrator.cloud.credentials import Static
 from orchestrator.cloud.endpoint import Endpoint
 from orchestrator.cloud.limiter import AdaptiveLimiter
 from orchestrator.cloud.service import CloudService
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.events import JobAccepted, JobSending, PlanFinished
+from orchestrator.domain.run import Holder
+from orchestrator.domain.spec import AudioConfig, AudioMode, JobSpec, MediaObject, Operation, Origin, Output
 from orchestrator.errors import Interruption
-from orchestrator.events import JobAccepted, JobSending, PlanFinished
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import load_manifest
-from orchestrator.model import AudioConfig, AudioMode, Holder, JobSpec, MediaObject, Operation, Origin, Output
 from orchestrator.plan import job_key
-from orchestrator.ports import Parts
 from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.protocol.signature import Credentials
 from orchestrator.run import Engine
+from orchestrator.runner.ports import Parts
 from orchestrator.settings import EngineSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from orchestrator.events import Event
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.ports import Ledger
     from orchestrator.manifest import Manifest
-    from orchestrator.ports import Ledger
 
 BUCKET, REGION = "media-1250000000", "ap-chongqing"
 KEYS = Credentials("AKIDBENCHMARK", "a-key-that-opens-nothing")

@@ -17,14 +17,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.job import Job, StemFile
+from orchestrator.domain.run import Holder
+from orchestrator.domain.spec import AudioConfig, AudioMode, JobKey, JobSpec, MediaObject, Operation, Origin, Output, Stem
+from orchestrator.domain.states import JobState, Step
 from orchestrator.ledger import open_ledger
-from orchestrator.model import AudioConfig, AudioMode, Holder, Job, JobKey, JobSpec, MediaObject, Operation, Origin, Output, Stem, StemFile
-from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.ports import Ledger
 
 T0 = 1_795_309_200.0
 CHUNK = 1000

@@ -15,25 +15,27 @@ from typing import TYPE_CHECKING, Any
 
 from bench_engine import BUCKET, MANIFEST, REGION
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.job import Job, StemFile
+from orchestrator.domain.run import Holder
+from orchestrator.domain.spec import AudioConfig, AudioMode, JobSpec, MediaObject, Operation, Origin, Output
+from orchestrator.domain.states import Step
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.record import SAVED, object_hash, snapshot
 from orchestrator.ledger.spec import encode_spec
 from orchestrator.ledger.sqlite import SqliteStore
 from orchestrator.ledger.tables import jobs as jobs_table
 from orchestrator.ledger.tables import specs as specs_table
-from orchestrator.model import AudioConfig, AudioMode, Holder, Job, JobSpec, MediaObject, Operation, Origin, Output, StemFile
 from orchestrator.plan import job_key
 from orchestrator.report import ReportFile
-from orchestrator.states import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection, Table
 
-    from orchestrator.model import Run
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.ports import Ledger
+    from orchestrator.domain.run import Run
 
 FIRST, LIBRARY, LAST = "first.txt", "library.csv", "last.txt"
 """The lists of the manifest: a short one in front, the large one, and a short one behind."""

@@ -30,8 +30,8 @@ from bench_table import memory_mb, show, within
 from orchestrator.cli.process import tune
 
 if TYPE_CHECKING:
-    from orchestrator.events import Event
-    from orchestrator.ports import Clock
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.ports import Clock
 
 MAX_MB = 200.0
 MAX_FIRST_S = 2.0
@@ -52,7 +52,7 @@ class Watch:
 
     def emit(self, event: Event) -> None:
         """Take one event."""
-        from orchestrator.events import JobAccepted, JobEnded, JobsPlanned
+        from orchestrator.domain.events import JobAccepted, JobEnded, JobsPlanned
 
         if isinstance(event, JobEnded):
             self.ended += 1
@@ -85,7 +85,7 @@ async def _sample(begun: float, watch: Watch, clock: Clock, samples: list[Sample
 
 
 async def _run(options: argparse.Namespace, begun: float) -> list[Sample]:
-    from orchestrator.clock import SystemClock
+    from orchestrator.domain.clock import SystemClock
     from orchestrator.errors import Interruption
     from orchestrator.manifest import load_manifest
     from orchestrator.options import RunOptions

@@ -33,8 +33,8 @@ from orchestrator.cli.process import tune
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from orchestrator.model import JobSpec
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.ports import Ledger
+    from orchestrator.domain.spec import JobSpec
 
 MAX_S = 3.0
 
@@ -87,10 +87,10 @@ async def start_again(url: str, ledger: Path, waited: dict[str, float], stop_aft
     import bench_engine
 
     from orchestrator import report
+    from orchestrator.domain.states import JobState
     from orchestrator.feed import Feed
     from orchestrator.manifest import load_manifest
     from orchestrator.settings import EngineSettings
-    from orchestrator.states import JobState
 
     with stopwatch(waited, "load manifest"):
         manifest = load_manifest(ledger.parent.parent / "bench.yaml", {})

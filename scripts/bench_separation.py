@@ -60,7 +60,7 @@ def generate(path: Path, minutes: int) -> None:
 
 def measure(path: Path, minutes: int, threads: int) -> Figures:
     """Separate one file in this process."""
-    from orchestrator.model import AudioConfig, AudioMode, Stem
+    from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
     from orchestrator.separation.job import SeparationTask, separate_file
 
     outputs = {stem: path.with_suffix(f".{stem}") for stem in (Stem.VOICE, Stem.BACKGROUND)}

@@ -26,8 +26,8 @@ from bench_stub import pin
 from bench_table import memory_mb, show
 
 from orchestrator.cli.run import _loop_factory
-from orchestrator.clock import SystemClock
-from orchestrator.model import Place
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.spec import Place
 from orchestrator.protocol.request import PreparedRequest, prepare, query_request, submit_request
 from orchestrator.protocol.signature import signing_key
 

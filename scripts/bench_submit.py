@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from bench_stub import Stub
 
-    from orchestrator.model import JobSpec
+    from orchestrator.domain.spec import JobSpec
 
 MIN_RATIO = 0.80
 KINDS = ("bare", "client", "engine", "planned")
@@ -45,7 +45,7 @@ async def bare(url: str, specs: list[JobSpec], connections: int) -> None:
     from bench_engine import BUCKET, KEYS, REGION
     from yarl import URL
 
-    from orchestrator.clock import SystemClock
+    from orchestrator.domain.clock import SystemClock
     from orchestrator.protocol.body import submit_body
     from orchestrator.protocol.signature import authorization, signing_key
 

@@ -6,7 +6,8 @@ import re
 import sys
 from pathlib import Path
 
-from orchestrator import errors, states
+from orchestrator import errors
+from orchestrator.domain import states
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "running.md"
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from orchestrator import errors
-from orchestrator.states import OPEN, JobState
+from orchestrator.domain.states import OPEN, JobState
 
 if TYPE_CHECKING:
     from orchestrator.result import RunResult

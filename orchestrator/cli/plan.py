@@ -8,9 +8,9 @@ from orchestrator.cli import options as opt
 from orchestrator.cli.output import counting, show, show_json
 
 if TYPE_CHECKING:
+    from orchestrator.domain.states import JobState
     from orchestrator.manifest import Manifest
     from orchestrator.selection import Selection
-    from orchestrator.states import JobState
 
 
 def plan(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
-from orchestrator.states import JobState
 
 if TYPE_CHECKING:
     from orchestrator.options import CallbackAddress

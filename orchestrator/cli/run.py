@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
+    from orchestrator.domain.ports import EventSink
     from orchestrator.manifest import Manifest
     from orchestrator.options import RunOptions
-    from orchestrator.ports import EventSink
     from orchestrator.result import RunResult
 
 
@@ -138,7 +138,7 @@ def _loop_factory() -> Any:
 
 def _sink(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
     """Who shows what happens: progress on a terminal, lines elsewhere, JSON if asked for, nothing if quiet."""
-    from orchestrator.clock import SystemClock
+    from orchestrator.domain.clock import SystemClock
     from orchestrator.session import Silent
     from orchestrator.ui.lines import JsonLogSink, LineSink, Sinks
 

@@ -50,7 +50,7 @@ def serve(
 
     from orchestrator.cli.readings import read_address, read_bucket
     from orchestrator.cli.stopping import stop_on_signals
-    from orchestrator.clock import SystemClock
+    from orchestrator.domain.clock import SystemClock
     from orchestrator.local.faults import Faults
     from orchestrator.local.keys import keys_for
     from orchestrator.local.service import LocalService

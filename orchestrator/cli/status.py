@@ -9,7 +9,7 @@ from orchestrator.cli.options import JsonOption, LedgerOption, ManifestArgument,
 from orchestrator.cli.output import show, show_json
 
 if TYPE_CHECKING:
-    from orchestrator.model import Counts, Holder, Run
+    from orchestrator.domain.run import Counts, Holder, Run
 
 
 def status(
@@ -47,8 +47,8 @@ def status(
 def _facts(run: Run | None, counts: Counts | None, holder: Holder | None, pulse: bytes | None) -> dict[str, Any]:
     import orjson
 
+    from orchestrator.domain.states import OPEN, JobState
     from orchestrator.report import instant
-    from orchestrator.states import OPEN, JobState
 
     beat = orjson.loads(pulse) if pulse and holder else {}
     rate = beat.get("rate_per_s")

@@ -22,7 +22,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock
+    from orchestrator.domain.ports import Clock
 
 # Together they stay below one percent, the promise about the mean, and leave a little of it for pauses.
 _RESERVE = 0.0055

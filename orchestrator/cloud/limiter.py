@@ -20,7 +20,7 @@ from orchestrator.cloud.departures import Departures
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock
+    from orchestrator.domain.ports import Clock
 
 _STRETCH = 1.005
 _SLICES_PER_S = 20
@@ -65,7 +65,7 @@ class _Window(Throttler):
 
 
 class AdaptiveLimiter:
-    """:class:`~orchestrator.ports.Limiter` whose rate falls when the service asks to slow down, and slowly recovers.
+    """:class:`~orchestrator.domain.ports.Limiter` whose rate falls when the service asks to slow down, and slowly recovers.
 
     Only one task may wait in :meth:`acquire` (the dispatcher); any may report answers.
 

@@ -10,8 +10,9 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from orchestrator.cloud.endpoint import Timeouts
 from orchestrator.cloud.signer import Signer
 from orchestrator.cloud.transport import Transport
+from orchestrator.domain.remote import ObjectHead
+from orchestrator.domain.spec import key_of_user_data
 from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, SendInDoubt
-from orchestrator.model import key_of_user_data
 from orchestrator.protocol.codes import error_of, request_id
 from orchestrator.protocol.hosts import Api
 from orchestrator.protocol.objects import object_head, object_page
@@ -25,7 +26,6 @@ from orchestrator.protocol.request import (
     put_request,
     query_request,
 )
-from orchestrator.remote import ObjectHead
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     from orchestrator.cloud.endpoint import Endpoint
     from orchestrator.cloud.limiter import AdaptiveLimiter
     from orchestrator.cloud.signer import Signed
+    from orchestrator.domain.ports import Clock
+    from orchestrator.domain.remote import JobFilter, JobPage, ObjectPage, QueryReply, SubmitReply
+    from orchestrator.domain.spec import JobSpec, Place
     from orchestrator.errors import ApiError
-    from orchestrator.model import JobSpec, Place
-    from orchestrator.ports import Clock
     from orchestrator.protocol.request import Request
-    from orchestrator.remote import JobFilter, JobPage, ObjectPage, QueryReply, SubmitReply
 
 # A read is tried this often if no connection could be made: nothing was sent, so nothing is repeated.
 _CONNECT_ATTEMPTS = 3
 
 
 class CloudService:
-    """:class:`~orchestrator.ports.JobService` and :class:`~orchestrator.ports.ObjectStore` for one account.
+    """:class:`~orchestrator.domain.ports.JobService` and :class:`~orchestrator.domain.ports.ObjectStore` for one account.
 
     An async context manager. No request is repeated here, with one exception: reads whose connection could not be made, so that
     nothing was sent, are tried again a moment later. When the service says that the clocks differ, or that the temporary key is over,
@@ -102,7 +102,7 @@ class CloudService:
     # --- jobs ------------------------------------------------------------------------------------------------------------------
 
     async def submit(self, spec: JobSpec) -> SubmitReply:
-        """Send one ``POST /jobs``, once. See :class:`~orchestrator.ports.JobService`.
+        """Send one ``POST /jobs``, once. See :class:`~orchestrator.domain.ports.JobService`.
 
         Raises:
             ConnectFailed: Nothing was sent.

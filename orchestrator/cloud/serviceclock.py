@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestrator.cloud.service import CloudService
-    from orchestrator.ports import Clock
+    from orchestrator.domain.ports import Clock
 
 
 class ServiceClock:

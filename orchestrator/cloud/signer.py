@@ -12,8 +12,8 @@ from orchestrator.protocol.submitform import SubmitForm
 if TYPE_CHECKING:
     from orchestrator.cloud.credentials import CredentialSource
     from orchestrator.cloud.endpoint import Endpoint
-    from orchestrator.model import JobSpec
-    from orchestrator.ports import Clock
+    from orchestrator.domain.ports import Clock
+    from orchestrator.domain.spec import JobSpec
 
 # Clocks that differ by less are not what the service complains about (the vendor's Node SDK corrects from here on, too).
 _SKEW_THAT_MATTERS_S = 30.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.ports import Ledger
 
 _SQLITE = "sqlite:///"
 

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import bindparam, func, literal_column, select, update
 
+from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
 from orchestrator.ledger.record import seconds
 from orchestrator.ledger.statements import Bulk, Prepared, rows_of
 from orchestrator.ledger.tables import intents, is_planned, jobs
-from orchestrator.states import JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection
 
+    from orchestrator.domain.job import Job
     from orchestrator.ledger.statements import Statement
-    from orchestrator.model import Job
 
 Intent = tuple[int, int, int]
 """That a job is about to be sent: its id, its attempts with this one, and the instant in microseconds."""

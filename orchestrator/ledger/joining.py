@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.domain.job import Job
 from orchestrator.ledger.record import READ, job_of, object_hash, snapshot
 from orchestrator.ledger.rules import admit
 from orchestrator.ledger.spec import encode_spec
 from orchestrator.ledger.statements import INSERT_JOBS, INSERT_SPECS, KNOWN, SET_LANE, SET_PLACE, SET_SPEC, Rows, fetch
-from orchestrator.model import Job, JobKey, JobSpec, Run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from orchestrator.domain.run import Run
+    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.states import JobState
     from orchestrator.ledger.session import Session
-    from orchestrator.states import JobState
 
 _KEY = READ.index("key")
 _SPEC = len(READ)

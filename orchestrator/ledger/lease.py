@@ -13,7 +13,7 @@ from orchestrator.errors import LedgerError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.model import Holder
+    from orchestrator.domain.run import Holder
 
 _TRIES = 5
 _PAUSE_S = 0.02

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, case, func, literal, or_, select
 
+from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.states import TERMINAL, JobState
 from orchestrator.ledger.record import job_of, micros, object_hash
 from orchestrator.ledger.spec import spec_of
 from orchestrator.ledger.statements import FIND, JOB, SAME_HASH, fetch, in_one
 from orchestrator.ledger.tables import IN_FLIGHT, has_row, is_in_flight, is_planned, jobs, must_wait
-from orchestrator.model import Counts, Job, JobKey, JobSpec, Run
-from orchestrator.states import TERMINAL, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from sqlalchemy import ColumnElement, Select
 
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.spec import JobKey, JobSpec
     from orchestrator.ledger.session import Session
 
 

@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.model import LOST_BY_SERVICE
-from orchestrator.states import TERMINAL, JobState, Step
+from orchestrator.domain.job import LOST_BY_SERVICE
+from orchestrator.domain.states import TERMINAL, JobState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from orchestrator.model import Job, JobSpec, Run
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.run import Run
+    from orchestrator.domain.spec import JobSpec
 
 
 LEFT = "It is no longer in the manifest."

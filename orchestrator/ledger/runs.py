@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, insert, select, update
 
+from orchestrator.domain.run import Run
+from orchestrator.domain.states import JobState
 from orchestrator.errors import LedgerMismatch
 from orchestrator.ledger.record import micros, to_microsecond
 from orchestrator.ledger.rules import LEFT, run_id
 from orchestrator.ledger.tables import facts, is_in_flight, is_planned, jobs, runs
-from orchestrator.model import Run
-from orchestrator.states import JobState
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row

@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from orchestrator.domain.states import TERMINAL, JobState
 from orchestrator.errors import LedgerError, LedgerMismatch
 from orchestrator.ledger.intents import Intents
 from orchestrator.ledger.record import SENT, STATES, is_rest_new
 from orchestrator.ledger.statements import SAVE, SAVE_SENT
 from orchestrator.ledger.tables import has_row, jobs
-from orchestrator.states import TERMINAL, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy import Connection
 
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.run import Run
     from orchestrator.ledger.intents import Intent
     from orchestrator.ledger.record import Snapshot
-    from orchestrator.model import Job, Run
 
 _NEXT = "Nothing was written; run again to go on from the ledger."
 _CONTRADICTION = (

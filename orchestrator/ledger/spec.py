@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from orchestrator.model import AudioConfig, AudioMode, Callback, JobKey, JobSpec, MediaObject, Operation, Origin, Output
+from orchestrator.domain.spec import AudioConfig, AudioMode, Callback, JobKey, JobSpec, MediaObject, Operation, Origin, Output
 
 
 def encode_spec(spec: JobSpec) -> bytes:

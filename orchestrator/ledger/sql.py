@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select, update
 
+from orchestrator.domain.run import Holder
 from orchestrator.errors import LedgerError, LedgerLocked
 from orchestrator.ledger import joining, reading, runs
 from orchestrator.ledger.lease import FileLock, locked_message
 from orchestrator.ledger.record import is_rest_new, micros, snapshot
 from orchestrator.ledger.tables import lease, memory
-from orchestrator.model import Holder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.run import Counts, Run
+    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.states import JobState
     from orchestrator.ledger.session import Session
     from orchestrator.ledger.writer import GroupWriter
-    from orchestrator.model import Counts, Job, JobKey, JobSpec, Run
-    from orchestrator.states import JobState
 
 
 class SqlLedger:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, and_, literal_column
 
-from orchestrator.states import REMOTE, JobState
+from orchestrator.domain.states import REMOTE, JobState
 
 FORMAT = 2
 """Version of these tables. A ledger of an unknown version is refused, never guessed at. Version 1 had no ``intents``."""

@@ -18,12 +18,12 @@ from orchestrator.local import wirexml
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.domain.ports import Clock
     from orchestrator.local.faultplayer import FaultPlayer
     from orchestrator.local.jobrow import JobRow
     from orchestrator.local.queues import Queues
     from orchestrator.local.settings import CallbackPolicy
     from orchestrator.local.wirexml import Tree
-    from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 DELIVERIES_AT_ONCE = 32

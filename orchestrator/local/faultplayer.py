@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from orchestrator.local.faults import Faults, Route, Rule
 
 if TYPE_CHECKING:
+    from orchestrator.domain.ports import Clock
     from orchestrator.local.call import Call
-    from orchestrator.ports import Clock
 
 _CI_ROUTES = {
     "template": Route.TEMPLATE,

@@ -9,19 +9,19 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from orchestrator.domain.remote import ListedObject, ObjectHead, ObjectPage
 from orchestrator.errors import ApiAnswer, ConfigError, NotFound, Rejected
 from orchestrator.local import listing
 from orchestrator.local.objectindex import ObjectIndex
 from orchestrator.local.objectkeys import RESERVED
 from orchestrator.local.objectreads import ObjectReads
 from orchestrator.local.refusal import Refusal
-from orchestrator.remote import ListedObject, ObjectHead, ObjectPage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from typing import Self
 
-    from orchestrator.model import Place
+    from orchestrator.domain.spec import Place
 
 _T = TypeVar("_T")
 _NOT_FOUND = 404  # HTTP status of what does not exist

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.domain.spec import AudioConfig, AudioMode
 from orchestrator.local import objectkeys
 from orchestrator.local.call import BUCKET
 from orchestrator.local.refusal import Refusal
-from orchestrator.model import AudioConfig, AudioMode
 from orchestrator.separation.matrix import check_audio, extension
 
 if TYPE_CHECKING:

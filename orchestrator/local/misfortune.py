@@ -10,8 +10,8 @@ from orchestrator.local.faults import Do, Rule
 from orchestrator.local.refusal import Refusal
 
 if TYPE_CHECKING:
+    from orchestrator.domain.ports import Clock
     from orchestrator.local.call import Call
-    from orchestrator.ports import Clock
 
 GARBAGE = b"<html><head><title>502 Bad Gateway</title></head><body>upstream sent no answer</body>"
 _ANSWER_DONE = (Do.FAIL_AFTER, Do.LOSE_ANSWER, Do.TRUNCATE, Do.GARBLE)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from orchestrator.domain.ports import Clock
     from orchestrator.local.call import Call
     from orchestrator.local.callbacks import Callbacks
     from orchestrator.local.faultplayer import FaultPlayer
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from orchestrator.local.scheduler import Scheduler
     from orchestrator.local.settings import LocalSettings
     from orchestrator.local.templates import Templates
-    from orchestrator.ports import Clock
 
 
 @functools.lru_cache(256)

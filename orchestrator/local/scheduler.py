@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.spec import AudioMode
 from orchestrator.local.jobrequest import expand
 from orchestrator.local.jobrow import JobRow, State
 from orchestrator.local.outcome import StoredStem, result_of
@@ -17,18 +18,17 @@ from orchestrator.local.queues import ACTIVE
 from orchestrator.local.refusal import Refusal
 from orchestrator.local.settings import MissingInput
 from orchestrator.local.work import WorkFailed, WorkResult, WorkTask, simulate
-from orchestrator.model import AudioMode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from concurrent.futures import Executor
 
+    from orchestrator.domain.ports import Clock
     from orchestrator.local.jobstore import JobStore
     from orchestrator.local.objects import Objects
     from orchestrator.local.pool import Pool
     from orchestrator.local.queues import Queue, Queues
     from orchestrator.local.settings import LocalSettings
-    from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 STORAGE_RETRY_S = 1.0  # a full disk is noticed at this pace

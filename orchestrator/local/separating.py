@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.local.work import Probe, WorkFailed, WorkResult, WorkTask
-from orchestrator.model import AudioConfig, AudioMode, Stem
 from orchestrator.separation.job import SeparationFailed, SeparationTask, separate_file
 
 if TYPE_CHECKING:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TextIO
 
+    from orchestrator.domain.ports import Clock
     from orchestrator.local.settings import LocalSettings
-    from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 DISK_THREADS = 4  # reading, hashing and syncing overlap; more would only queue in the disk

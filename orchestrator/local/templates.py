@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from orchestrator.domain.spec import AudioConfig, AudioMode
 from orchestrator.local.ids import vendor_time
 from orchestrator.local.jobrequest import TAG, Sound, Template, invalid, read_sound
 from orchestrator.local.refusal import Refusal
-from orchestrator.model import AudioConfig, AudioMode
 
 if TYPE_CHECKING:
     from orchestrator.local.database import Database

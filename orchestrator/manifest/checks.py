@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.spec import MediaObject
 from orchestrator.manifest.faults import FILE_LENGTH, FaultList, quoted
 from orchestrator.manifest.inputs import STDIN, ListInput, ObjectInput, PrefixInput
 from orchestrator.manifest.items import Source, SourceItem
@@ -11,7 +12,6 @@ from orchestrator.manifest.layers import STEMS, flat
 from orchestrator.manifest.recipes import Recipes
 from orchestrator.manifest.rows import format_of
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
-from orchestrator.model import MediaObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

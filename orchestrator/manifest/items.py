@@ -12,9 +12,9 @@ from orchestrator.manifest.template import Template
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.domain.spec import MediaObject
     from orchestrator.manifest.inputs import Filters, SourceSettings
     from orchestrator.manifest.manifest import Manifest
-    from orchestrator.model import MediaObject
 
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 

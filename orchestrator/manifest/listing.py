@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.spec import MediaObject, Place
 from orchestrator.errors import EndlessListing, OrchestratorError
 from orchestrator.manifest.items import Source, SourceItem
-from orchestrator.model import MediaObject, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from orchestrator.domain.ports import Clock, ObjectStore
+    from orchestrator.domain.remote import ListedObject, ObjectPage
     from orchestrator.manifest.inputs import PrefixInput
     from orchestrator.manifest.manifest import Manifest
-    from orchestrator.ports import Clock, ObjectStore
-    from orchestrator.remote import ListedObject, ObjectPage
 
 PAGE_SIZE = 1000
 """Largest page of the vendor's listing."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.spec import MediaObject
 from orchestrator.errors import Fault
 from orchestrator.manifest.faults import FILE_LENGTH, FaultList, did_you_mean, listed, quoted
 from orchestrator.manifest.inputs import STDIN
 from orchestrator.manifest.items import Source, SourceItem
 from orchestrator.manifest.rows import ListUnreadable, format_of, rows
 from orchestrator.manifest.template import Template, TemplateError
-from orchestrator.model import MediaObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

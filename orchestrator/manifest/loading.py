@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
 from orchestrator.errors import Fault
 from orchestrator.manifest import complaints
 from orchestrator.manifest.checks import check
@@ -26,10 +26,10 @@ from orchestrator.manifest.window import Window
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from orchestrator.domain.ports import Clock
     from orchestrator.manifest.document import Path as DataPath
     from orchestrator.manifest.manifest import AnyServiceSettings
     from orchestrator.manifest.settings import JobSettings
-    from orchestrator.ports import Clock
 
 LOCAL_REGION = "ap-chongqing"
 """Region when none is given and the service is the local one, where it is only a word. The service of an account has no default."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.spec import AudioConfig, AudioMode, Callback, Operation, Stem
 from orchestrator.manifest import vendor
 from orchestrator.manifest.layers import STEMS, Laid, data_path, lay
 from orchestrator.manifest.settings import valid_bucket, valid_region
 from orchestrator.manifest.template import Template, TemplateError
-from orchestrator.model import AudioConfig, AudioMode, Callback, Operation, Stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

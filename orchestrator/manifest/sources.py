@@ -6,7 +6,8 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.spec import MediaObject
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.faults import FaultList
 from orchestrator.manifest.inputs import ListInput, ObjectInput, PrefixInput
@@ -14,13 +15,12 @@ from orchestrator.manifest.items import Source, SourceItem, is_carried
 from orchestrator.manifest.listing import Lister
 from orchestrator.manifest.lists import ListReader
 from orchestrator.manifest.template import TemplateError
-from orchestrator.model import MediaObject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from orchestrator.domain.ports import Clock, ObjectStore
     from orchestrator.manifest.manifest import Manifest
-    from orchestrator.ports import Clock, ObjectStore
 
 BATCH = 500
 """Objects per batch: small enough that the first job leaves at once, large enough that the cost of a batch does not count."""

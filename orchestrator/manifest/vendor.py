@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Literal
 
+from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.manifest.faults import listed, quoted
-from orchestrator.model import AudioConfig, AudioMode, Stem
 
 if TYPE_CHECKING:
     from collections.abc import Collection

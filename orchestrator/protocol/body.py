@@ -6,13 +6,13 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.spec import AudioConfig
 from orchestrator.errors import ApiAnswer, Rejected
-from orchestrator.model import AudioConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.model import Callback, JobSpec, Operation, Output
+    from orchestrator.domain.spec import Callback, JobSpec, Operation, Output
 
 JOB_TYPE = "VoiceSeparate"
 """The vendor's ``Tag`` of the jobs that this program makes."""

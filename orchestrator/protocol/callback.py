@@ -15,7 +15,7 @@ from orchestrator.protocol.reply import jobs_of
 from orchestrator.protocol.xml import parse
 
 if TYPE_CHECKING:
-    from orchestrator.remote import RemoteJob
+    from orchestrator.domain.remote import RemoteJob
 
 MAX_CALLBACK_BYTES = 1 << 20
 """Largest callback body; the samples have less than 10 kB."""

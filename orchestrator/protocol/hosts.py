@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.model import Place
+    from orchestrator.domain.spec import Place
 
 # What a bucket or region may consist of (COS naming rules). Anything else could move a signed request to a foreign host.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")

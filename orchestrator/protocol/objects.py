@@ -6,10 +6,10 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from orchestrator.domain.remote import ListedObject, ObjectHead, ObjectPage
 from orchestrator.errors import ProtocolError
 from orchestrator.protocol.reply import instant
 from orchestrator.protocol.xml import parse, text_of
-from orchestrator.remote import ListedObject, ObjectHead, ObjectPage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

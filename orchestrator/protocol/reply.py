@@ -9,9 +9,9 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.remote import JobPage, QueryReply, RemoteFile, RemoteJob, RemoteState, SubmitReply
 from orchestrator.errors import ProtocolError
 from orchestrator.protocol.xml import parse, text_of
-from orchestrator.remote import JobPage, QueryReply, RemoteFile, RemoteJob, RemoteState, SubmitReply
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

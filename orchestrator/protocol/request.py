@@ -9,18 +9,18 @@ from hashlib import md5
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from orchestrator.domain.remote import RemoteState
 from orchestrator.errors import CredentialsMissing
 from orchestrator.protocol.body import JOB_TYPE, submit_body
 from orchestrator.protocol.hosts import Api, host
 from orchestrator.protocol.signature import authorization, url_encode
-from orchestrator.remote import RemoteState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.model import JobSpec, Place
+    from orchestrator.domain.remote import JobFilter
+    from orchestrator.domain.spec import JobSpec, Place
     from orchestrator.protocol.signature import SigningKey
-    from orchestrator.remote import JobFilter
 
 MAX_IDS = 10
 """Most job ids of one query (page 1045/73113)."""

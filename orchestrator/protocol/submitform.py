@@ -12,7 +12,7 @@ from orchestrator.protocol.request import XML, PreparedRequest, header_lines
 from orchestrator.protocol.signature import authorization, canonical
 
 if TYPE_CHECKING:
-    from orchestrator.model import JobSpec, Place
+    from orchestrator.domain.spec import JobSpec, Place
     from orchestrator.protocol.signature import SigningKey
 
 

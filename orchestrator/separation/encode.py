@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
 
-    from orchestrator.model import Stem
+    from orchestrator.domain.spec import Stem
     from orchestrator.separation.engine import Block
     from orchestrator.separation.matrix import OutputFormat
 

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
-from orchestrator.model import AudioConfig, AudioMode, Stem
 from orchestrator.separation.cache import installed_engine
 from orchestrator.separation.container import open_media, refuse_unreadable
 from orchestrator.separation.failure import ENGINE_NOT_INSTALLED, INTERNAL_ERROR, INVALID_ARGUMENT, SeparationFailed
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from orchestrator.ports import Clock
+    from orchestrator.domain.ports import Clock
     from orchestrator.separation.engine import VoiceEngine
 
 __all__ = ["MediaProbe", "SeparationFailed", "SeparationResult", "SeparationTask", "extension", "separate_file"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.model import AudioConfig, AudioMode
+from orchestrator.domain.spec import AudioConfig, AudioMode
 
 SAMPLERATES_HZ: Final = (8000, 11025, 22050, 32000, 44100, 48000, 96000)
 BITRATE_RANGE_KBPS: Final = (8, 1000)

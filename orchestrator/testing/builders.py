@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.model import AudioConfig, AudioMode, Holder, Job, JobKey, JobSpec, MediaObject, Operation, Origin, Output
-from orchestrator.states import JobState, Step, is_legal, transitions
+from orchestrator.domain.job import Job
+from orchestrator.domain.run import Holder
+from orchestrator.domain.spec import AudioConfig, AudioMode, JobKey, JobSpec, MediaObject, Operation, Origin, Output
+from orchestrator.domain.states import JobState, Step, is_legal, transitions
 
 BUCKET = "media-1250000000"
 REGION = "ap-chongqing"

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.job import Job
+from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.states import OPEN, TERMINAL, JobState
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
 from orchestrator.ledger.lease import locked_message
 from orchestrator.ledger.record import to_microsecond
 from orchestrator.ledger.rules import LEFT, admit, run_id
-from orchestrator.model import Counts, Job, JobKey, JobSpec, Run
-from orchestrator.states import OPEN, TERMINAL, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
-    from orchestrator.model import Holder
+    from orchestrator.domain.run import Holder
+    from orchestrator.domain.spec import JobKey, JobSpec
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.remote import JobFilter, JobPage, QueryReply, RemoteFile, RemoteJob, RemoteState, SubmitReply
 from orchestrator.errors import ApiAnswer, NotFound, Rejected, ReplyTimeout
-from orchestrator.remote import JobFilter, JobPage, QueryReply, RemoteFile, RemoteJob, RemoteState, SubmitReply
 from orchestrator.testing.storage import FakeStorage
 from orchestrator.testing.weather import ACCEPTING, Fault, Weather, error_of
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
 
-    from orchestrator.model import JobKey, JobSpec, Place
-    from orchestrator.ports import Clock
+    from orchestrator.domain.ports import Clock
+    from orchestrator.domain.spec import JobKey, JobSpec, Place
 
 
 @dataclass(slots=True)

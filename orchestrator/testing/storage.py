@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.remote import ListedObject, ObjectHead, ObjectPage
 from orchestrator.errors import ApiAnswer, NotFound
-from orchestrator.remote import ListedObject, ObjectHead, ObjectPage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from orchestrator.model import Place
+    from orchestrator.domain.spec import Place
 
 
 class FakeStorage:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from orchestrator.model import JobSpec
+    from orchestrator.domain.spec import JobSpec
 
 
 class Fault(Enum):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from orchestrator import events as ev
-from orchestrator.states import JobState
+from orchestrator.domain import events as ev
+from orchestrator.domain.states import JobState
 
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from orchestrator.events import Event
+    from orchestrator.domain.events import Event
 
 _SOON_S = 0.05  # what would be written as 0.0 s
 

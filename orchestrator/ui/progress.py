@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator import events as ev
-from orchestrator.states import JobState
+from orchestrator.domain import events as ev
+from orchestrator.domain.states import JobState
 from orchestrator.ui.lines import sentence
 from orchestrator.ui.tally import Tally
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from orchestrator.events import Event
-    from orchestrator.ports import Clock
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.ports import Clock
 
 # What is shown as a bar, in the order of a job's way; the others are shown when there are any.
 _ALWAYS = (JobState.PLANNED, JobState.SUBMITTED, JobState.RUNNING, JobState.SUCCEEDED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from orchestrator.events import (
+from orchestrator.domain.events import (
     Event,
     JobAccepted,
     JobAdopted,
@@ -21,11 +21,11 @@ from orchestrator.events import (
     PlanFinished,
     RunStarted,
 )
-from orchestrator.states import JobState
+from orchestrator.domain.states import JobState
 
 if TYPE_CHECKING:
-    from orchestrator.model import JobKey
-    from orchestrator.ports import Clock
+    from orchestrator.domain.ports import Clock
+    from orchestrator.domain.spec import JobKey
 
 _RATE_WINDOW_S = 60.0  # the rate is that of the last minute: long enough to be steady, short enough to be true
 

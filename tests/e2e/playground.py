@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.spec import key_of_user_data
 from orchestrator.local.faults import Faults
 from orchestrator.local.jobrow import COLUMNS, JobRow
 from orchestrator.local.progression import Pace, Progression
 from orchestrator.local.service import LocalService
 from orchestrator.local.settings import KeyPair, LocalSettings
-from orchestrator.model import key_of_user_data
 
 if TYPE_CHECKING:
     import signal

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.cloud.departures import Departures
-    from orchestrator.model import JobSpec, Place
-    from orchestrator.ports import Clock
+    from orchestrator.domain.ports import Clock
+    from orchestrator.domain.remote import JobFilter, JobPage, ObjectHead, ObjectPage, QueryReply, SubmitReply
+    from orchestrator.domain.spec import JobSpec, Place
     from orchestrator.protocol.request import PreparedRequest
-    from orchestrator.remote import JobFilter, JobPage, ObjectHead, ObjectPage, QueryReply, SubmitReply
     from orchestrator.testing.service import FakeService
     from tests.simulation.watch import Watch
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.events import Event
+    from orchestrator.domain.events import Event
     from orchestrator.testing.loop import LoopClock
 
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.states import JobState
 from orchestrator.settings import EngineSettings
-from orchestrator.states import JobState
 from orchestrator.testing.builders import make_spec
 from orchestrator.testing.weather import Fault, Spell, Trouble, Weather
 
 if TYPE_CHECKING:
     import random
 
-    from orchestrator.model import JobKey, JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec
 
 RETRIES: list[frozenset[JobState]] = [
     frozenset(),

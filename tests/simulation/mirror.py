@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
     from pathlib import Path
 
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.run import Counts, Holder, Run
+    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.states import JobState
     from orchestrator.ledger.session import Session
-    from orchestrator.model import Counts, Holder, Job, JobKey, JobSpec, Run
-    from orchestrator.states import JobState
     from orchestrator.testing.memory_ledger import MemoryStore
     from tests.simulation.watch import Watch
 

@@ -7,8 +7,8 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.ports import Parts
 from orchestrator.run import Engine
+from orchestrator.runner.ports import Parts
 from orchestrator.settings import EngineSettings
 from orchestrator.testing.builders import make_holder
 from orchestrator.testing.loop import LoopClock, on_loop
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.errors import Interruption
-    from orchestrator.model import JobSpec
     from orchestrator.result import RunResult
     from orchestrator.testing.weather import Weather
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.ports import Parts
 from orchestrator.run import Engine
+from orchestrator.runner.ports import Parts
 from orchestrator.runtimes import RunTimes
 from orchestrator.settings import EngineSettings
 from orchestrator.testing.builders import make_holder, make_specs
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from orchestrator.model import JobSpec, MediaObject
+    from orchestrator.domain.spec import JobSpec, MediaObject
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.domain.states import JobState
 from orchestrator.errors import InternalDefect
-from orchestrator.states import JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.service import FakeService
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from orchestrator.model import JobSpec
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.result import RunResult
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cli.exit_codes import ExitCode, of_result
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.events import JobsPlanned, PlanFinished, RunStarted, Stopping
+from orchestrator.domain.states import JobState
 from orchestrator.errors import Fault as ManifestFault
 from orchestrator.errors import Interruption, PlanError
-from orchestrator.events import JobsPlanned, PlanFinished, RunStarted, Stopping
-from orchestrator.states import JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from orchestrator.events import Event
-    from orchestrator.model import JobSpec
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.result import RunResult
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.exit_codes import ExitCode, of_result
-from orchestrator.events import Noticed
-from orchestrator.remote import JobPage
-from orchestrator.states import JobState
+from orchestrator.domain.events import Noticed
+from orchestrator.domain.remote import JobPage
+from orchestrator.domain.states import JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
@@ -16,8 +16,8 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.model import Place
-    from orchestrator.remote import JobFilter
+    from orchestrator.domain.remote import JobFilter
+    from orchestrator.domain.spec import Place
     from orchestrator.result import RunResult
 
 

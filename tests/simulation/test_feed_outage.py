@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.domain.events import Noticed
+from orchestrator.domain.remote import ListedObject, ObjectPage
+from orchestrator.domain.spec import Place
 from orchestrator.errors import ApiAnswer, ConnectFailed, Rejected
-from orchestrator.events import Noticed
-from orchestrator.model import Place
 from orchestrator.patience import PatientStore
-from orchestrator.remote import ListedObject, ObjectPage
 from orchestrator.settings import EngineSettings
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.service import FakeService

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cloud.limiter import AdaptiveLimiter
+from orchestrator.domain.events import SubmitPaused, SubmitResumed
+from orchestrator.domain.states import JobState
 from orchestrator.errors import ApiAnswer, QueueUnavailable
-from orchestrator.events import SubmitPaused, SubmitResumed
-from orchestrator.states import JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from tests.simulation.rig import Rig
@@ -18,9 +18,9 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.events import Event
-    from orchestrator.model import JobSpec
-    from orchestrator.remote import SubmitReply
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.remote import SubmitReply
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.result import RunResult
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
 from orchestrator.settings import EngineSettings
-from orchestrator.states import JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather

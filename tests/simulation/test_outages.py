@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.events import SubmitPaused, SubmitResumed
+from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
-from orchestrator.events import SubmitPaused, SubmitResumed
 from orchestrator.settings import EngineSettings
-from orchestrator.states import JobState
 from orchestrator.testing.builders import make_holder, make_spec, make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
@@ -18,7 +18,7 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.model import JobSpec
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.result import RunResult
 
 HOUR_S = 3600.0

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
 from orchestrator.settings import EngineSettings
-from orchestrator.states import JobState
 from orchestrator.testing.builders import make_spec, make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Weather
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from orchestrator.model import Job, JobSpec
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.spec import JobSpec
 
 UNLIMITED = 1e9
 SETTINGS = replace(EngineSettings(), in_flight=10_000, connections=64)

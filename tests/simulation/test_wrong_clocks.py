@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.domain.states import JobState
 from orchestrator.errors import ApiAnswer, ClockSkewed, CredentialsExpired, OrchestratorError
 from orchestrator.settings import EngineSettings
-from orchestrator.states import JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
@@ -18,8 +18,8 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.model import JobSpec
-    from orchestrator.remote import SubmitReply
+    from orchestrator.domain.remote import SubmitReply
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.result import RunResult
 
 HOUR_S = 3600.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.model import JobKey, JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from collections import Counter, defaultdict
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from orchestrator.remote import RemoteState
-from orchestrator.states import OPEN, JobState
+from orchestrator.domain.remote import RemoteState
+from orchestrator.domain.states import OPEN, JobState
 
 if TYPE_CHECKING:
-    from orchestrator.model import Job, JobKey
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.spec import JobKey
     from orchestrator.result import RunResult
     from orchestrator.testing.service import FakeJob
     from tests.simulation.world import World

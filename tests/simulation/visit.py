@@ -14,12 +14,12 @@ from orchestrator.budget import Bounds, Budget
 from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
 from orchestrator.cloud.limiter import AdaptiveLimiter
 from orchestrator.cloud.serviceclock import ServiceClock
+from orchestrator.domain.events import JobEnded, Stopping
+from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ClockSkewed, Interruption, LedgerError, LedgerFull, LedgerLocked
-from orchestrator.events import JobEnded, Stopping
-from orchestrator.ports import Parts
 from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.run import Engine
-from orchestrator.states import OPEN, JobState
+from orchestrator.runner.ports import Parts
 from orchestrator.testing.builders import make_holder
 from orchestrator.testing.loop import CrashError, LoopClock, VirtualTimeLoop, kill
 from orchestrator.testing.memory_ledger import MemoryLedger
@@ -31,8 +31,8 @@ from tests.simulation.watch import COMMIT_S, Watch, WatchedLedger
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from orchestrator.events import Event
-    from orchestrator.model import JobSpec
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.result import RunResult
     from tests.simulation.world import World
 

@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 
-from orchestrator.remote import RemoteState
-from orchestrator.states import JobState
+from orchestrator.domain.remote import RemoteState
+from orchestrator.domain.states import JobState
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from tests.simulation.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
-    from orchestrator.model import Job, JobKey, JobSpec, Run
-    from orchestrator.ports import Clock
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.ports import Clock
+    from orchestrator.domain.run import Run
+    from orchestrator.domain.spec import JobKey, JobSpec
     from orchestrator.settings import EngineSettings
     from orchestrator.testing.service import FakeService
 

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
 from orchestrator.testing.memory_ledger import MemoryStore
 from orchestrator.testing.service import FakeService
 from tests.simulation.drawing import RETRIES, Manifest, draw_fate, draw_settings, draw_weather
@@ -20,9 +20,9 @@ from tests.simulation.verdict import check
 from tests.simulation.visit import Visit
 
 if TYPE_CHECKING:
-    from orchestrator.model import JobKey
+    from orchestrator.domain.spec import JobKey
+    from orchestrator.domain.states import JobState
     from orchestrator.result import RunResult
-    from orchestrator.states import JobState
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - syncs cost nothing there
 _TOLD_EVENTS = 60

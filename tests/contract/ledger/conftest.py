@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.ports import Ledger
 
 T0 = 1_795_309_200.0
 """2026-11-22T01:00:00Z."""

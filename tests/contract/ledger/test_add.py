@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.model import Callback, Counts, JobSpec, Origin, Run
-from orchestrator.states import OPEN, TERMINAL, JobState, Step
+from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.spec import Callback, JobSpec, Origin
+from orchestrator.domain.states import OPEN, TERMINAL, JobState, Step
 from orchestrator.testing.builders import make_spec, make_specs, way_to
 
 if TYPE_CHECKING:
-    from orchestrator.model import Job
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.ports import Ledger
 
     from .conftest import Home
 

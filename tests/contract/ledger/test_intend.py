@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
-from orchestrator.model import Counts, Job, Run
-from orchestrator.states import JobState, Step
 from orchestrator.testing.builders import make_holder, make_job, make_specs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.ports import Ledger
 
     from .conftest import Home
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.domain.states import Step
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
-from orchestrator.states import Step
 from orchestrator.testing.builders import make_holder, make_spec, make_specs
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.ports import Ledger
 
     from .conftest import Home
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.states import JobState
+from orchestrator.domain.states import JobState
 from orchestrator.testing.builders import make_spec
 from tests.contract.ledger.test_add import T0, begin, earlier
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.ports import Ledger
 
 
 async def test_what_succeeded_before_is_planned_anew_when_that_is_asked_for_by_name(ledger: Ledger) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.model import Counts, Job, JobKey, Run
-from orchestrator.states import JobState, Step
+from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.spec import JobKey
+from orchestrator.domain.states import JobState, Step
 from orchestrator.testing.builders import make_spec, make_specs
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.ports import Ledger
 
     from .conftest import Home
 

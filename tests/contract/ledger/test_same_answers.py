@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from orchestrator.domain.job import Job, StemFile
+from orchestrator.domain.spec import JobKey, JobSpec, Origin, Stem
+from orchestrator.domain.states import TERMINAL, JobState, Step, is_legal
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger import open_ledger
-from orchestrator.model import Job, JobKey, JobSpec, Origin, Run, Stem, StemFile
-from orchestrator.states import TERMINAL, JobState, Step, is_legal
 from orchestrator.testing.builders import make_holder, make_spec
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from tests.answers import plain
@@ -23,9 +24,10 @@ from tests.answers import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from orchestrator.domain.ports import Ledger
+    from orchestrator.domain.run import Run
     from orchestrator.ledger.session import Session
     from orchestrator.ledger.sql import SqlLedger
-    from orchestrator.ports import Ledger
 
 T0 = 1_795_309_200.0
 KEYS = 12

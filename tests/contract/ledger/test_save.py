@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.domain.job import Job, StemFile
+from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.spec import Stem
+from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerMismatch
-from orchestrator.model import Counts, Job, Run, Stem, StemFile
-from orchestrator.states import JobState, Step
 from orchestrator.testing.builders import make_job, make_specs
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.ports import Ledger
 
     from .conftest import Home
 

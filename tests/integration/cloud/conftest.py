@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.clock import SystemClock
 from orchestrator.cloud.credentials import Static
 from orchestrator.cloud.endpoint import Endpoint, Timeouts
 from orchestrator.cloud.service import CloudService
-from orchestrator.model import AudioConfig, AudioMode, JobKey, JobSpec, MediaObject, Operation, Output, Place
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.spec import AudioConfig, AudioMode, JobKey, JobSpec, MediaObject, Operation, Output, Place
 from orchestrator.protocol.signature import Credentials
 
 if TYPE_CHECKING:

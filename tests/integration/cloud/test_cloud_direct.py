@@ -13,11 +13,11 @@ import pytest
 import trustme
 from aiohttp.client_proto import ResponseHandler
 
-from orchestrator.clock import SystemClock
 from orchestrator.cloud import direct
 from orchestrator.cloud.departures import Departures
 from orchestrator.cloud.endpoint import Timeouts
 from orchestrator.cloud.transport import Transport
+from orchestrator.domain.clock import SystemClock
 from orchestrator.errors import ConnectFailed, CredentialsMissing, ReplyTimeout
 from orchestrator.protocol.request import PreparedRequest
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from orchestrator.clock import SystemClock
 from orchestrator.cloud.credentials import Static
 from orchestrator.cloud.endpoint import Endpoint
 from orchestrator.cloud.service import CloudService
+from orchestrator.domain.clock import SystemClock
 from orchestrator.errors import ReplyTimeout, SendInDoubt, Throttled
 from orchestrator.protocol.signature import Credentials
 
 if TYPE_CHECKING:
     from aioresponses import aioresponses
 
-    from orchestrator.model import JobSpec
+    from orchestrator.domain.spec import JobSpec
 
 JOBS = "https://examplebucket-1250000000.ci.ap-chongqing.myqcloud.com/jobs"
 ACCEPTED = b"<Response><JobsDetail><JobId>j1</JobId><State>Submitted</State></JobsDetail></Response>"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.clock import SystemClock
 from orchestrator.cloud.credentials import Static
 from orchestrator.cloud.endpoint import Endpoint, Timeouts
 from orchestrator.cloud.service import CloudService
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.remote import JobFilter, ListedObject, ObjectHead, RemoteState
+from orchestrator.domain.spec import Place
 from orchestrator.errors import AuthRejected, ConnectFailed, NotFound, ProtocolError, Rejected, ReplyTimeout, SendInDoubt, Throttled
-from orchestrator.model import Place
 from orchestrator.protocol.signature import Credentials
-from orchestrator.remote import JobFilter, ListedObject, ObjectHead, RemoteState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.clock import SystemClock
 from orchestrator.cloud.endpoint import Timeouts
 from orchestrator.cloud.limiter import AdaptiveLimiter
+from orchestrator.domain.clock import SystemClock
 from orchestrator.errors import ConnectFailed, SendInDoubt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from orchestrator.cloud.service import CloudService
-    from orchestrator.model import JobSpec
+    from orchestrator.domain.spec import JobSpec
     from tests.integration.cloud.conftest import Connect, Wire
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.cloud import direct
 from orchestrator.cloud.endpoint import Timeouts
+from orchestrator.domain.remote import RemoteState
 from orchestrator.errors import (
     ApiError,
     AuthRejected,
@@ -29,11 +30,10 @@ from orchestrator.errors import (
     ServerFault,
     Throttled,
 )
-from orchestrator.remote import RemoteState
 
 if TYPE_CHECKING:
     from orchestrator.cloud.service import CloudService
-    from orchestrator.model import JobSpec
+    from orchestrator.domain.spec import JobSpec
     from tests.integration.cloud.conftest import Connect, Wire
 
 

@@ -15,7 +15,7 @@ import pytest
 from qcloud_cos import CosConfig, CosS3Client
 from yarl import URL
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
 from orchestrator.local.progression import Pace, Progression
 from orchestrator.local.service import LocalService
 from orchestrator.local.settings import KeyPair, LocalSettings

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
 from orchestrator.local.service import LocalService
 from orchestrator.local.settings import KeyPair, LocalSettings
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from yarl import URL
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
 from orchestrator.local.settings import Grant, KeyPair
 
 if TYPE_CHECKING:

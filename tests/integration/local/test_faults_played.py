@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
 from orchestrator.local.faults import Faults
 from orchestrator.local.progression import Pace, Progression
 

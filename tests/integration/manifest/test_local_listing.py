@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.spec import Place
 from orchestrator.errors import NotFound
 from orchestrator.forecast import Standing
 from orchestrator.manifest import load_manifest
 from orchestrator.manifest.sources import read
-from orchestrator.model import Place
 from orchestrator.opening import open_service, open_store
 from orchestrator.plan import Planner
 from orchestrator.preview import preview
@@ -20,8 +20,8 @@ from orchestrator.preview import preview
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.ports import ObjectStore
-    from orchestrator.remote import ListedObject
+    from orchestrator.domain.ports import ObjectStore
+    from orchestrator.domain.remote import ListedObject
 
 MANIFEST = """\
 version: 1

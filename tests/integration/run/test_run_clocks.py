@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.states import JobState
 from orchestrator.local.faults import Faults
 from orchestrator.local.progression import Pace, Progression
 from orchestrator.local.service import LocalService
@@ -14,7 +15,6 @@ from orchestrator.local.settings import KeyPair, LocalSettings
 from orchestrator.manifest import load_manifest
 from orchestrator.options import RunOptions
 from orchestrator.session import open_session
-from orchestrator.states import JobState
 
 if TYPE_CHECKING:
     from pathlib import Path

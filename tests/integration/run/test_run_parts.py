@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.clock import SystemClock
-from orchestrator.events import JobAccepted
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.events import JobAccepted
+from orchestrator.domain.states import JobState
 from orchestrator.local.progression import Pace, Progression
 from orchestrator.local.service import LocalService
 from orchestrator.local.settings import LocalSettings
 from orchestrator.manifest import load_manifest
 from orchestrator.options import RunOptions
 from orchestrator.session import open_session
-from orchestrator.states import JobState
 from tests.integration.run.test_run_clocks import KEYS, MANIFEST
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from orchestrator.events import Event
+    from orchestrator.domain.events import Event
 
 
 class Failing:

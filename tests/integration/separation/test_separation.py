@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from orchestrator.model import AudioConfig, AudioMode, Stem
+from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.separation.engine import split
 from orchestrator.separation.job import SeparationFailed, SeparationResult, SeparationTask, separate_file
 from orchestrator.separation.quality import si_sdr_db

@@ -7,8 +7,8 @@ import pytest
 from orchestrator.cloud.credentials import Static
 from orchestrator.cloud.endpoint import Endpoint
 from orchestrator.cloud.signer import Signed, Signer
+from orchestrator.domain.spec import Place
 from orchestrator.errors import ApiAnswer, AuthRejected, ClockSkewed, CredentialsExpired, Rejected, Throttled
-from orchestrator.model import Place
 from orchestrator.protocol.request import head_request
 from orchestrator.protocol.signature import Credentials
 

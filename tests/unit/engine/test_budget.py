@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.budget import MIN_SAMPLE, Bounds, Budget
-from orchestrator.states import JobState
+from orchestrator.domain.states import JobState
 from orchestrator.testing.builders import make_job, make_spec
 
 if TYPE_CHECKING:
-    from orchestrator.model import Job
+    from orchestrator.domain.job import Job
 
 
 def job(number: int = 1, state: JobState = JobState.PLANNED, duration_s: float | None = None, **changes: float | None) -> Job:

@@ -11,11 +11,11 @@ import pytest
 from orchestrator import errors
 from orchestrator.cli import INTERRUPTED
 from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
+from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ApiAnswer, Interruption, OrchestratorError
-from orchestrator.model import Counts, Run
 from orchestrator.report import Calls
 from orchestrator.result import RunResult
-from orchestrator.states import OPEN, JobState
 
 CODES = {
     errors.ConfigError: 2, errors.ManifestError: 2, errors.PlanError: 2, errors.EngineMissing: 2, errors.NotFound: 2,

@@ -9,9 +9,9 @@ from timeit import repeat
 
 import pytest
 
+from orchestrator.domain.states import JobState
 from orchestrator.poll import Followed, PollPlan, Round, Tracked
 from orchestrator.settings import EngineSettings
-from orchestrator.states import JobState
 from orchestrator.testing.builders import make_job, make_spec
 
 

@@ -14,18 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.job import StemFile
+from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.spec import Output, Stem
+from orchestrator.domain.states import TERMINAL, JobState, Step
 from orchestrator.errors import ReportError
-from orchestrator.model import Counts, Output, Run, Stem, StemFile
 from orchestrator.report import Calls, ReportFile, instant, line, row, summary, summary_path, write_summary
 from orchestrator.report_schema import row_schema
-from orchestrator.states import TERMINAL, JobState, Step
 from orchestrator.testing.builders import make_holder, make_job, make_spec, make_specs
 from orchestrator.testing.memory_ledger import MemoryLedger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.model import Job
+    from orchestrator.domain.job import Job
 
 T0 = 1_795_309_200.0
 RUN = Run("nightly-20261122T010000Z", 1, T0, "report.jsonl")

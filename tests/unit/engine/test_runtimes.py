@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.model import MediaObject
+from orchestrator.domain.spec import MediaObject
 from orchestrator.runtimes import RunTimes, length_of
 
 NOTHING = MediaObject("a-1250000000", "ap-chongqing", "one.mp3")

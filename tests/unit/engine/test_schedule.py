@@ -16,7 +16,7 @@ from orchestrator.testing.builders import make_job, make_spec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.model import Job
+    from orchestrator.domain.job import Job
 
 NEVER = 10**9  # pops until a level ages: not in these tests
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.remote import RemoteJob, RemoteState
+from orchestrator.domain.remote import RemoteJob, RemoteState
+from orchestrator.domain.states import JobState
 from orchestrator.settle import Doubt, match
-from orchestrator.states import JobState
 from orchestrator.testing.builders import make_job
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.domain.remote import RemoteJob, RemoteState, SubmitReply
+from orchestrator.domain.states import JobState
 from orchestrator.errors import (
     ApiAnswer,
     AuthRejected,
@@ -26,14 +28,12 @@ from orchestrator.errors import (
     ServerFault,
     Throttled,
 )
-from orchestrator.remote import RemoteJob, RemoteState, SubmitReply
 from orchestrator.settings import EngineSettings
-from orchestrator.states import JobState
 from orchestrator.submit import Conclusion, Verdict, conclude
 from orchestrator.testing.builders import make_job
 
 if TYPE_CHECKING:
-    from orchestrator.model import Job
+    from orchestrator.domain.job import Job
 
 NOW = 1_795_309_200.0
 SETTINGS = EngineSettings(attempts=3, initial_s=1, cap_s=8)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator import events as ev
-from orchestrator.model import JobKey
-from orchestrator.states import JobState
+from orchestrator.domain import events as ev
+from orchestrator.domain.spec import JobKey
+from orchestrator.domain.states import JobState
 from orchestrator.ui.lines import JsonLogSink, LineSink, Sinks, sentence
 from orchestrator.ui.summary import summary_text
 from orchestrator.ui.tally import Tally

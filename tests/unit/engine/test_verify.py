@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.model import AudioMode, JobSpec, Operation, Stem
-from orchestrator.remote import RemoteFile
+from orchestrator.domain.remote import RemoteFile
+from orchestrator.domain.spec import AudioMode, JobSpec, Operation, Stem
 from orchestrator.testing.builders import make_spec
 from orchestrator.verify import expected_stems, match_stems
 

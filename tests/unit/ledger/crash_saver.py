@@ -6,9 +6,9 @@ import asyncio
 import os
 import sys
 
+from orchestrator.domain.run import Holder
+from orchestrator.domain.states import JobState, Step
 from orchestrator.ledger import open_ledger
-from orchestrator.model import Holder
-from orchestrator.states import JobState, Step
 from orchestrator.testing.builders import make_specs
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.domain.spec import JobKey
+from orchestrator.domain.states import TERMINAL, JobState
 from orchestrator.ledger import open_ledger
-from orchestrator.model import Job, JobKey
-from orchestrator.states import TERMINAL, JobState
 from orchestrator.testing.builders import make_holder
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Ledger
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.ports import Ledger
 
 SAVER = Path(__file__).with_name("crash_saver.py")
 RANK = {JobState.PLANNED: 0, JobState.SUBMITTING: 1, JobState.SUBMITTED: 2, JobState.SUCCEEDED: 3}

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerError
 from orchestrator.ledger import intents, open_ledger
 from orchestrator.ledger.lease import FileLock
 from orchestrator.ledger.sql import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
 from orchestrator.ledger.writer import GroupWriter
-from orchestrator.states import JobState, Step
 from orchestrator.testing.builders import make_holder, make_specs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.ports import Ledger
     from orchestrator.ledger.session import Session
-    from orchestrator.model import Job
-    from orchestrator.ports import Ledger
 
 T0 = 1_795_309_200.0
 JOBS = 60

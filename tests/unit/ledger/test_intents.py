@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from orchestrator.domain.states import Step
 from orchestrator.ledger import open_ledger
-from orchestrator.states import Step
 from orchestrator.testing.builders import make_holder, make_specs
 
 if TYPE_CHECKING:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from sqlalchemy import event
 
+from orchestrator.domain.states import REMOTE, JobState, Step
 from orchestrator.ledger import open_ledger
-from orchestrator.states import REMOTE, JobState, Step
 from orchestrator.testing.builders import make_holder, make_specs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from orchestrator.domain.run import Run
     from orchestrator.ledger.session import Session
     from orchestrator.ledger.sql import SqlLedger
-    from orchestrator.model import Run
 
     Call = Callable[[SqlLedger, Run], Awaitable[object]]
 

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from orchestrator.domain.run import Counts
+from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import ConfigError, LedgerCorrupt, LedgerError, LedgerFull
 from orchestrator.ledger import ledger_path, open_ledger
-from orchestrator.model import Counts
-from orchestrator.states import JobState, Step
 from orchestrator.testing.builders import make_holder, make_specs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from orchestrator.domain.ports import Ledger
     from orchestrator.ledger.sql import SqlLedger
-    from orchestrator.ports import Ledger
 
 T0 = 1_700_000_000.0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.clock import SystemClock
+from orchestrator.domain.clock import SystemClock
 from orchestrator.errors import ManifestError
 from orchestrator.local.faultplayer import FaultPlayer
 from orchestrator.local.faults import Do, Faults, Route, Rule

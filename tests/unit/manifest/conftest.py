@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from orchestrator.domain.ports import ObjectStore
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.manifest import Manifest
-    from orchestrator.model import JobSpec
-    from orchestrator.ports import ObjectStore
 
 HEAD = """\
 version: 1

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.domain.job import Job
+from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
 from orchestrator.explain import explain
 from orchestrator.forecast import Forecast, Standing, counted
 from orchestrator.manifest.sources import read
-from orchestrator.model import Job
 from orchestrator.plan import Planner
 from orchestrator.preview import Preview
 from orchestrator.selection import Selection, parse_share
-from orchestrator.states import JobState
 from orchestrator.ui.plan import plan_text
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.spec import MediaObject
 from orchestrator.errors import ManifestError
 from orchestrator.manifest import load_manifest
 from orchestrator.manifest.inputs import ListInput, PrefixInput
 from orchestrator.manifest.items import SourceItem
-from orchestrator.model import MediaObject
 from orchestrator.plan import Planner
 
 if TYPE_CHECKING:

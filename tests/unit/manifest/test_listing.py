@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.domain.remote import ListedObject, ObjectPage
+from orchestrator.domain.spec import Place
 from orchestrator.errors import ApiAnswer, AuthRejected, ConfigError, ConnectFailed, ProtocolError
 from orchestrator.manifest.sources import read
-from orchestrator.model import Place
-from orchestrator.remote import ListedObject, ObjectPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestrator.domain.ports import ObjectStore
     from orchestrator.manifest import Manifest
-    from orchestrator.ports import ObjectStore
     from tests.unit.manifest.conftest import Desk
 
 NOW = 1795379400.0

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.domain.spec import AudioConfig, AudioMode, Callback, MediaObject, Operation, Output
 from orchestrator.errors import ManifestError, PlanError
 from orchestrator.manifest.faults import FaultList
 from orchestrator.manifest.sources import read
-from orchestrator.model import AudioConfig, AudioMode, Callback, MediaObject, Operation, Output
 from orchestrator.plan import Planner, job_key
 
 if TYPE_CHECKING:

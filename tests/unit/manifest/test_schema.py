@@ -11,14 +11,14 @@ import jsonschema
 import pytest
 import yaml
 
+from orchestrator.domain.remote import ListedObject, ObjectPage
 from orchestrator.errors import ManifestError
 from orchestrator.manifest import json_schema, load_manifest
 from orchestrator.manifest.sources import read
 from orchestrator.plan import Planner
-from orchestrator.remote import ListedObject, ObjectPage
 
 if TYPE_CHECKING:
-    from orchestrator.model import Place
+    from orchestrator.domain.spec import Place
 
 ROOT = Path(__file__).parents[3]
 COOKBOOK = sorted((ROOT / "manifests").glob("*.yaml"))

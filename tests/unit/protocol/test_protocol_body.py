@@ -9,8 +9,8 @@ from defusedxml.ElementTree import fromstring
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from orchestrator.domain.spec import AudioConfig, AudioMode, Callback, JobKey, JobSpec, MediaObject, Operation, Origin, Output
 from orchestrator.errors import Rejected
-from orchestrator.model import AudioConfig, AudioMode, Callback, JobKey, JobSpec, MediaObject, Operation, Origin, Output
 from orchestrator.protocol.body import submit_body, unsendable
 
 SPEC = JobSpec(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.remote import RemoteFile, RemoteJob, RemoteState
 from orchestrator.errors import ProtocolError
 from orchestrator.protocol.callback import MAX_CALLBACK_BYTES, callback_jobs
-from orchestrator.remote import RemoteFile, RemoteJob, RemoteState
 
 XML = b"""<Response><EventName>TaskFinish</EventName><JobsDetail><Code>Success</Code>
 <CreationTime>2024-05-01T10:00:00+0800</CreationTime><EndTime>2024-05-01T10:00:06+0800</EndTime>

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.remote import ListedObject, ObjectHead
 from orchestrator.errors import ProtocolError
 from orchestrator.protocol.objects import http_date, object_head, object_page
-from orchestrator.remote import ListedObject, ObjectHead
 
 PAGE = """<?xml version='1.0' encoding='utf-8' ?>
 <ListBucketResult>

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.remote import RemoteFile, RemoteJob, RemoteState
 from orchestrator.errors import ProtocolError
 from orchestrator.protocol.reply import _plain_job, instant, job_page, jobs_of, query_reply, submit_reply
 from orchestrator.protocol.xml import parse
-from orchestrator.remote import RemoteFile, RemoteJob, RemoteState
 
 SUBMITTED = """<Response>
   <JobsDetail>

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.remote import JobFilter, RemoteState
+from orchestrator.domain.spec import AudioMode, JobKey, JobSpec, MediaObject, Operation, Output, Place
 from orchestrator.errors import ConfigError
-from orchestrator.model import AudioMode, JobKey, JobSpec, MediaObject, Operation, Output, Place
 from orchestrator.protocol.hosts import Api, host
 from orchestrator.protocol.request import (
     cancel_request,
@@ -24,7 +25,6 @@ from orchestrator.protocol.request import (
     wire_time,
 )
 from orchestrator.protocol.signature import Credentials, authorization, signing_key, signing_key_for
-from orchestrator.remote import JobFilter, RemoteState
 
 PLACE = Place("examplebucket-1250000000", "ap-chongqing")
 CI_HOST = "examplebucket-1250000000.ci.ap-chongqing.myqcloud.com"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.spec import AudioMode, JobKey, JobSpec, MediaObject, Operation, Output, Place
 from orchestrator.errors import ConfigError, CredentialsMissing, Rejected
-from orchestrator.model import AudioMode, JobKey, JobSpec, MediaObject, Operation, Output, Place
 from orchestrator.protocol.request import header_lines, prepare, submit_request
 from orchestrator.protocol.signature import Credentials, signing_key
 from orchestrator.protocol.submitform import SubmitForm

@@ -1,15 +1,10 @@
-"""The words that every part shares: media objects, job specs, jobs and runs. What the service says about them is in ``remote``.
-
-Values in, values out: nothing here does I/O or asks for the time. Instants are seconds since the epoch (UTC); ``_s`` are seconds.
-"""
+"""Media objects and job specs: what is asked of the service, before any request exists."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NewType
-
-from orchestrator.states import JobState, Step, after
 
 JobKey = NewType("JobKey", str)
 """The stable identity of a job spec: same object, version, parameters and outputs give the same key everywhere (``plan.job_key``)."""
@@ -206,146 +201,6 @@ class JobSpec:
         return f"{self.key} {self.user_data}" if self.user_data else self.key
 
 
-LOST_BY_SERVICE = "LostByService"
-"""Code of a job that the service had accepted and does not know any more. It stays on a job that is looked at again on request:
-missed once more, such a job is looked for by its key, and made anew if it does not exist."""
-
-
 def key_of_user_data(user_data: str) -> str:
     """The first word of an echoed ``UserData``: our job key, if the job is ours."""
     return user_data.split(" ", 1)[0]
-
-
-# --- a job being carried out -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class StemFile:
-    """One stem of a finished job, as the report tells it.
-
-    Attributes:
-        stem: Which stem.
-        object: Its key.
-        md5: Lowercase hex, or empty if the service gave none.
-        size_bytes: Size found in the bucket, or None if it was not found.
-        verified: Whether it was seen in the bucket.
-    """
-
-    stem: Stem
-    object: str
-    md5: str = ""
-    size_bytes: int | None = None
-    verified: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A spec being carried out: the ledger's record of it, in memory.
-
-    ``state`` changes only through :meth:`step`. What is changed here is true once ``Ledger.save`` has returned.
-
-    Attributes:
-        id: Number in the ledger.
-        spec: What is asked.
-        state: Where it stands.
-        saved_state: The state that the ledger holds; kept by the ledger.
-        seq: Place in the order of the manifest.
-        attempts: POSTs that may have reached the service.
-        job_id: Remote job id of the present attempt, or empty.
-        past_job_ids: Remote job ids of earlier attempts, which must never be adopted again.
-        queue_id: Remote queue id, as answered.
-        request_id: Request id of the last answer to a submit.
-        adopted: Found at the service by its key instead of answered.
-        code: Why it failed or was rejected; empty otherwise.
-        message: The same in words.
-        not_before: Earliest instant of the next submit, or of the next look while in doubt.
-        intent_at: When the present attempt's intent was recorded.
-        submitted_at: When the service accepted it.
-        started_at: When the service began to run it.
-        finished_at: When it ended.
-        media_duration_s: Duration as probed by the service.
-        files: Stems of a job that succeeded.
-        run_no: Number of the run that it belongs to.
-        row: Number of its row in that run's report (from 1), or 0 while it has none; given by the ledger.
-        skipped: Its row says that it was done in an earlier run.
-    """
-
-    id: int
-    spec: JobSpec
-    state: JobState = JobState.PLANNED
-    saved_state: JobState = JobState.PLANNED
-    seq: int = 0
-    attempts: int = 0
-    job_id: str = ""
-    past_job_ids: tuple[str, ...] = ()
-    queue_id: str = ""
-    request_id: str = ""
-    adopted: bool = False
-    code: str = ""
-    message: str = ""
-    not_before: float = 0.0
-    intent_at: float | None = None
-    submitted_at: float | None = None
-    started_at: float | None = None
-    finished_at: float | None = None
-    media_duration_s: float | None = None
-    files: tuple[StemFile, ...] = ()
-    run_no: int = 0
-    row: int = 0
-    skipped: bool = False
-
-    def step(self, step: Step) -> None:
-        """Go to the next state.
-
-        Raises:
-            LedgerMismatch: If the step is not legal in the present state.
-        """
-        self.state = after(self.state, step)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One execution of a manifest; it stays open until all of its jobs have ended.
-
-    Attributes:
-        id: Name and start, ``nightly-stems-20261122T010000Z``.
-        number: Counts the runs of this ledger, from 1.
-        opened_at: When it was begun.
-        report: Path of the report file.
-        resumed: It was open already, and is continued.
-        visit: Counts the times that this ledger was worked on, from 1; jobs seen by the present one carry it.
-    """
-
-    id: str
-    number: int
-    opened_at: float
-    report: str
-    resumed: bool = False
-    visit: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who works on a ledger: for the message of the one who came second."""
-
-    host: str
-    pid: int
-    since: float
-    command: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Jobs of the present run by state; ``skipped`` counts those done in an earlier run (not in ``by_state``)."""
-
-    by_state: dict[JobState, int] = field(default_factory=dict)
-    skipped: int = 0
-
-    @property
-    def total(self) -> int:
-        """All jobs of the run."""
-        return sum(self.by_state.values()) + self.skipped
-
-    def of(self, *states: JobState) -> int:
-        """How many are in one of ``states``."""
-        return sum(self.by_state.get(state, 0) for state in states)

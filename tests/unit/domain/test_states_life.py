@@ -9,9 +9,9 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from orchestrator import states
+from orchestrator.domain import states
+from orchestrator.domain.states import OPEN, TERMINAL, JobState, Step
 from orchestrator.errors import LedgerMismatch
-from orchestrator.states import OPEN, TERMINAL, JobState, Step
 from orchestrator.testing.builders import make_job
 
 

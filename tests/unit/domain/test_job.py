@@ -8,13 +8,12 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.ledger.spec import encode_spec, spec_of
-from orchestrator.model import (
+from orchestrator.domain.job import Job
+from orchestrator.domain.run import Counts
+from orchestrator.domain.spec import (
     AudioConfig,
     AudioMode,
     Callback,
-    Counts,
-    Job,
     JobKey,
     JobSpec,
     MediaObject,
@@ -24,7 +23,8 @@ from orchestrator.model import (
     Stem,
     key_of_user_data,
 )
-from orchestrator.states import OPEN, JobState, Step
+from orchestrator.domain.states import OPEN, JobState, Step
+from orchestrator.ledger.spec import encode_spec, spec_of
 from orchestrator.testing.builders import make_spec
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.model import JobKey
-    from orchestrator.states import JobState
+    from orchestrator.domain.spec import JobKey
+    from orchestrator.domain.states import JobState
 
 
 @dataclass(frozen=True, slots=True)

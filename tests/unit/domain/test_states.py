@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.states import OPEN, REMOTE, TERMINAL, JobState, Step, after, is_legal, transitions
 from orchestrator.errors import LedgerMismatch
-from orchestrator.states import OPEN, REMOTE, TERMINAL, JobState, Step, after, is_legal, transitions
 from orchestrator.testing.builders import way_to
 
 STATES = sorted(JobState)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.settings import EngineSettings
-
 if TYPE_CHECKING:
-    import random
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
-    from orchestrator.events import Event
-    from orchestrator.model import Counts, Holder, Job, JobKey, JobSpec, Place, Run
-    from orchestrator.remote import JobFilter, JobPage, ObjectHead, ObjectPage, QueryReply, SubmitReply
-    from orchestrator.states import JobState
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.remote import JobFilter, JobPage, ObjectHead, ObjectPage, QueryReply, SubmitReply
+    from orchestrator.domain.run import Counts, Holder, Run
+    from orchestrator.domain.spec import JobKey, JobSpec, Place
+    from orchestrator.domain.states import JobState
 
 
 class Clock(Protocol):
@@ -231,36 +229,3 @@ class EventSink(Protocol):
     def emit(self, event: Event) -> None:
         """Take one event; must not block."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What an engine is made of: the ports, filled in by the caller.
-
-    Attributes:
-        ledger: Durable state; the caller has acquired it.
-        service: The job API.
-        store: The object storage.
-        submit_limiter: Ceiling of POSTs; only the dispatcher waits on it.
-        query_limiter: Ceiling of queries; only the tracker waits on it.
-        list_limiter: Ceiling of lists; only the settler waits on it.
-        clock: Time.
-        rng: Jitter.
-        sink: Who wants to know.
-        is_transient: Whether a job that failed with this code may succeed as a new job.
-        off_loop: Does something that blocks (a sync of a file) where it does not hold up the event loop.
-        settings: Bounds.
-    """
-
-    ledger: Ledger
-    service: JobService
-    store: ObjectStore
-    submit_limiter: Limiter
-    query_limiter: Limiter
-    list_limiter: Limiter
-    clock: Clock
-    rng: random.Random
-    sink: EventSink
-    is_transient: Callable[[str], bool]
-    off_loop: Callable[[Callable[[], None]], Awaitable[None]]
-    settings: EngineSettings = field(default_factory=EngineSettings)

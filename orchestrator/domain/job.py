@@ -1,0 +1,102 @@
+"""A job spec being carried out, as the ledger records it.
+
+Instants are seconds since the epoch (UTC); ``_s`` are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.states import JobState, Step, after
+
+if TYPE_CHECKING:
+    from orchestrator.domain.spec import JobSpec, Stem
+
+LOST_BY_SERVICE = "LostByService"
+"""Code of a job that the service had accepted and does not know any more. It stays on a job that is looked at again on request:
+missed once more, such a job is looked for by its key, and made anew if it does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class StemFile:
+    """One stem of a finished job, as the report tells it.
+
+    Attributes:
+        stem: Which stem.
+        object: Its key.
+        md5: Lowercase hex, or empty if the service gave none.
+        size_bytes: Size found in the bucket, or None if it was not found.
+        verified: Whether it was seen in the bucket.
+    """
+
+    stem: Stem
+    object: str
+    md5: str = ""
+    size_bytes: int | None = None
+    verified: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A spec being carried out: the ledger's record of it, in memory.
+
+    ``state`` changes only through :meth:`step`. What is changed here is true once ``Ledger.save`` has returned.
+
+    Attributes:
+        id: Number in the ledger.
+        spec: What is asked.
+        state: Where it stands.
+        saved_state: The state that the ledger holds; kept by the ledger.
+        seq: Place in the order of the manifest.
+        attempts: POSTs that may have reached the service.
+        job_id: Remote job id of the present attempt, or empty.
+        past_job_ids: Remote job ids of earlier attempts, which must never be adopted again.
+        queue_id: Remote queue id, as answered.
+        request_id: Request id of the last answer to a submit.
+        adopted: Found at the service by its key instead of answered.
+        code: Why it failed or was rejected; empty otherwise.
+        message: The same in words.
+        not_before: Earliest instant of the next submit, or of the next look while in doubt.
+        intent_at: When the present attempt's intent was recorded.
+        submitted_at: When the service accepted it.
+        started_at: When the service began to run it.
+        finished_at: When it ended.
+        media_duration_s: Duration as probed by the service.
+        files: Stems of a job that succeeded.
+        run_no: Number of the run that it belongs to.
+        row: Number of its row in that run's report (from 1), or 0 while it has none; given by the ledger.
+        skipped: Its row says that it was done in an earlier run.
+    """
+
+    id: int
+    spec: JobSpec
+    state: JobState = JobState.PLANNED
+    saved_state: JobState = JobState.PLANNED
+    seq: int = 0
+    attempts: int = 0
+    job_id: str = ""
+    past_job_ids: tuple[str, ...] = ()
+    queue_id: str = ""
+    request_id: str = ""
+    adopted: bool = False
+    code: str = ""
+    message: str = ""
+    not_before: float = 0.0
+    intent_at: float | None = None
+    submitted_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    media_duration_s: float | None = None
+    files: tuple[StemFile, ...] = ()
+    run_no: int = 0
+    row: int = 0
+    skipped: bool = False
+
+    def step(self, step: Step) -> None:
+        """Go to the next state.
+
+        Raises:
+            LedgerMismatch: If the step is not legal in the present state.
+        """
+        self.state = after(self.state, step)

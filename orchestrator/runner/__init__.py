@@ -1,0 +1,1 @@
+"""One run: from job specs to terminal states."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.budget import Bounds
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.budget import Bounds
+from orchestrator.runner.settings import EngineSettings
 
 if TYPE_CHECKING:
     from orchestrator.domain.states import JobState

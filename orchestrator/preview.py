@@ -13,8 +13,8 @@ from orchestrator.feed import Feed
 from orchestrator.forecast import Forecast
 from orchestrator.ledger import open_ledger
 from orchestrator.opening import ledger_path, open_store
-from orchestrator.settings import EngineSettings
-from orchestrator.verify import lost_stems
+from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.verifier import lost_stems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.local.service import LocalService
     from orchestrator.manifest import Manifest
     from orchestrator.options import RunOptions
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 _JOB_S = 5.0  # run time of a simulated job, unless the script says otherwise
 _CONCURRENT = 10  # jobs at once: the vendor's sample of MaxConcurrent

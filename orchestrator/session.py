@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.budget import Budget
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
@@ -17,10 +16,11 @@ from orchestrator.feed import Feed
 from orchestrator.manifest import load_manifest
 from orchestrator.opening import hold_ledger, ledger_path, open_service, service_name
 from orchestrator.options import RunOptions, bounds, engine_settings, report_path
-from orchestrator.patience import PatientStore
 from orchestrator.protocol.codes import is_transient_job_code
-from orchestrator.run import Engine
+from orchestrator.runner.budget import Budget
+from orchestrator.runner.patient_store import PatientStore
 from orchestrator.runner.ports import Parts
+from orchestrator.runner.runner import Engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import Interruption
     from orchestrator.manifest import Manifest
     from orchestrator.options import CallbackAddress
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 
 class Silent:

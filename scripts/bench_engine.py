@@ -23,9 +23,9 @@ from orchestrator.manifest import load_manifest
 from orchestrator.plan import job_key
 from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.protocol.signature import Credentials
-from orchestrator.run import Engine
 from orchestrator.runner.ports import Parts
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.runner import Engine
+from orchestrator.runner.settings import EngineSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence

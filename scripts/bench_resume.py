@@ -90,7 +90,7 @@ async def start_again(url: str, ledger: Path, waited: dict[str, float], stop_aft
     from orchestrator.domain.states import JobState
     from orchestrator.feed import Feed
     from orchestrator.manifest import load_manifest
-    from orchestrator.settings import EngineSettings
+    from orchestrator.runner.settings import EngineSettings
 
     with stopwatch(waited, "load manifest"):
         manifest = load_manifest(ledger.parent.parent / "bench.yaml", {})

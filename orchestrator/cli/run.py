@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import EventSink
     from orchestrator.manifest import Manifest
     from orchestrator.options import RunOptions
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 
 def run(

@@ -26,7 +26,7 @@ def status(
     from orchestrator.ledger import open_ledger
     from orchestrator.manifest import load_manifest
     from orchestrator.opening import ledger_path
-    from orchestrator.watch import PULSE
+    from orchestrator.runner.heartbeat import PULSE
 
     async def look() -> tuple[Run | None, Counts | None, Holder | None, bytes | None]:
         opened = open_ledger(ledger_path(loaded, ledger), read_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.settings import EngineSettings
 
 if TYPE_CHECKING:
     import random

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.states import JobState
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.settings import EngineSettings
 from orchestrator.testing.builders import make_spec
 from orchestrator.testing.weather import Fault, Spell, Trouble, Weather
 

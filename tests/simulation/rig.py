@@ -7,9 +7,9 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.run import Engine
 from orchestrator.runner.ports import Parts
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.runner import Engine
+from orchestrator.runner.settings import EngineSettings
 from orchestrator.testing.builders import make_holder
 from orchestrator.testing.loop import LoopClock, on_loop
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.spec import JobSpec
     from orchestrator.errors import Interruption
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
     from orchestrator.testing.weather import Weather
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.run import Engine
 from orchestrator.runner.ports import Parts
-from orchestrator.runtimes import RunTimes
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.runner import Engine
+from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.tracking.run_times import RunTimes
 from orchestrator.testing.builders import make_holder, make_specs
 from orchestrator.testing.loop import LoopClock, on_loop, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.domain.spec import JobSpec
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 
 def spoil(rig: Rig, name: str, after: int) -> None:

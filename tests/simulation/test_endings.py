@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.spec import JobSpec
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 
 @pytest.mark.parametrize("kind", ["signal", "deadline"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.remote import JobFilter
     from orchestrator.domain.spec import Place
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 
 def test_a_list_of_jobs_that_repeats_its_page_leaves_the_jobs_in_doubt_and_says_why(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from orchestrator.domain.events import Noticed
 from orchestrator.domain.remote import ListedObject, ObjectPage
 from orchestrator.domain.spec import Place
 from orchestrator.errors import ApiAnswer, ConnectFailed, Rejected
-from orchestrator.patience import PatientStore
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.patient_store import PatientStore
+from orchestrator.runner.settings import EngineSettings
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.service import FakeService
 from tests.simulation.doubles import Recorder

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.remote import SubmitReply
     from orchestrator.domain.spec import JobSpec
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 
 def test_a_full_queue_lowers_the_rate_once_per_burst_and_the_end_of_the_pause_is_told(tmp_path: Path) -> None:

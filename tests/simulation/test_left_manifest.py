@@ -9,7 +9,7 @@ import pytest
 from orchestrator.cli.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.settings import EngineSettings
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
@@ -18,7 +18,7 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 SETTINGS = EngineSettings(reply_timeout_s=10.0)
 

@@ -14,7 +14,7 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 RETRY = {JobState.UNFINISHED}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.events import SubmitPaused, SubmitResumed
 from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.settings import EngineSettings
 from orchestrator.testing.builders import make_holder, make_spec, make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.domain.spec import JobSpec
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 HOUR_S = 3600.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.settings import EngineSettings
 from orchestrator.testing.builders import make_spec, make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Weather

@@ -12,7 +12,7 @@ from orchestrator.cli.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import Interruption
 from orchestrator.report import ReportFile
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.settings import EngineSettings
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
@@ -22,7 +22,7 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 
 class FullDisk:

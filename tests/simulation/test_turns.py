@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator.cloud.limiter import AdaptiveLimiter
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.settings import EngineSettings
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore

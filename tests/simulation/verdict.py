@@ -13,7 +13,7 @@ from orchestrator.domain.states import OPEN, JobState
 if TYPE_CHECKING:
     from orchestrator.domain.job import Job
     from orchestrator.domain.spec import JobKey
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
     from orchestrator.testing.service import FakeJob
     from tests.simulation.world import World
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from orchestrator.budget import Bounds, Budget
 from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
 from orchestrator.cloud.limiter import AdaptiveLimiter
 from orchestrator.cloud.serviceclock import ServiceClock
@@ -18,8 +17,9 @@ from orchestrator.domain.events import JobEnded, Stopping
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ClockSkewed, Interruption, LedgerError, LedgerFull, LedgerLocked
 from orchestrator.protocol.codes import is_transient_job_code
-from orchestrator.run import Engine
+from orchestrator.runner.budget import Bounds, Budget
 from orchestrator.runner.ports import Parts
+from orchestrator.runner.runner import Engine
 from orchestrator.testing.builders import make_holder
 from orchestrator.testing.loop import CrashError, LoopClock, VirtualTimeLoop, kill
 from orchestrator.testing.memory_ledger import MemoryLedger
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.spec import JobSpec
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
     from tests.simulation.world import World
 
 _TIMED = (Ending.SIGNAL, Ending.ABORT, Ending.DEADLINE, Ending.WINDOW)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.run import Run
     from orchestrator.domain.spec import JobKey, JobSpec
-    from orchestrator.settings import EngineSettings
+    from orchestrator.runner.settings import EngineSettings
     from orchestrator.testing.service import FakeService
 
 COMMIT_S = 0.2

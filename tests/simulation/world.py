@@ -22,7 +22,7 @@ from tests.simulation.visit import Visit
 if TYPE_CHECKING:
     from orchestrator.domain.spec import JobKey
     from orchestrator.domain.states import JobState
-    from orchestrator.result import RunResult
+    from orchestrator.runner.result import RunResult
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - syncs cost nothing there
 _TOLD_EVENTS = 60

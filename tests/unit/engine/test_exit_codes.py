@@ -15,7 +15,7 @@ from orchestrator.domain.run import Counts, Run
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ApiAnswer, Interruption, OrchestratorError
 from orchestrator.report import Calls
-from orchestrator.result import RunResult
+from orchestrator.runner.result import RunResult
 
 CODES = {
     errors.ConfigError: 2, errors.ManifestError: 2, errors.PlanError: 2, errors.EngineMissing: 2, errors.NotFound: 2,

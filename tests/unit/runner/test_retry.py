@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.retry import Breaker, backoff_s, decide
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.retry import backoff_s, decide
+from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.submitting.circuit_breaker import Breaker
 
 
 @given(st.integers(1, 10_000), st.floats(0.01, 10), st.floats(10, 600), st.floats(0, 100), st.integers())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import JobsPlanned, Noticed, PlanFinished
 from orchestrator.domain.states import REMOTE, TERMINAL, JobState, Step
-from orchestrator.verify import lost_stems
+from orchestrator.runner.verifier import lost_stems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence

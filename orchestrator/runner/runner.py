@@ -22,22 +22,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.budget import Bounds, Budget
-from orchestrator.dispatch import Dispatcher
 from orchestrator.domain.events import JobEnded, RunStarted
 from orchestrator.domain.remote import JobFilter
 from orchestrator.domain.states import REMOTE, TERMINAL, JobState
-from orchestrator.ending import Ending, first_of
 from orchestrator.errors import InternalDefect, Interruption, LedgerError, OrchestratorError, ProtocolError, ReportError
-from orchestrator.intake import Intake
 from orchestrator.report import Calls, ReportFile
-from orchestrator.result import RunResult
-from orchestrator.retry import Breaker
-from orchestrator.settle import Settler
-from orchestrator.submit import Submitter
-from orchestrator.track import Tracker
-from orchestrator.verify import Verifier
-from orchestrator.watch import Pulse, watch_deadline, watch_window
+from orchestrator.runner.budget import Bounds, Budget
+from orchestrator.runner.deadlines import watch_deadline, watch_window
+from orchestrator.runner.heartbeat import Pulse
+from orchestrator.runner.intake import Intake
+from orchestrator.runner.result import RunResult
+from orchestrator.runner.settler import Settler
+from orchestrator.runner.shutdown import Ending, first_of
+from orchestrator.runner.submitting.circuit_breaker import Breaker
+from orchestrator.runner.submitting.dispatcher import Dispatcher
+from orchestrator.runner.submitting.submitter import Submitter
+from orchestrator.runner.tracking.tracker import Tracker
+from orchestrator.runner.verifier import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Counts, Run
     from orchestrator.domain.spec import JobSpec, Place
+    from orchestrator.runner.deadlines import OpenHours
     from orchestrator.runner.ports import Parts
-    from orchestrator.watch import OpenHours
 
 
 _SETTLE_GRACE_S = 60.0  # how long beyond the settle delay a run that stops waits for jobs in doubt

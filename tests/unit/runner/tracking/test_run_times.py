@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.spec import MediaObject
-from orchestrator.runtimes import RunTimes, length_of
+from orchestrator.runner.tracking.run_times import RunTimes, length_of
 
 NOTHING = MediaObject("a-1250000000", "ap-chongqing", "one.mp3")
 

@@ -17,16 +17,16 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from orchestrator.followed import Followed, Tracked
-from orchestrator.runtimes import RunTimes
+from orchestrator.runner.tracking.run_times import RunTimes
+from orchestrator.runner.tracking.tracked_jobs import Followed, Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.spec import Place
-    from orchestrator.followed import AtPlace, Line
-    from orchestrator.settings import EngineSettings
+    from orchestrator.runner.settings import EngineSettings
+    from orchestrator.runner.tracking.tracked_jobs import AtPlace, Line
 
 __all__ = ["Followed", "PollPlan", "Round", "Tracked"]
 

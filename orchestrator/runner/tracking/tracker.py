@@ -15,8 +15,8 @@ from orchestrator.domain.job import LOST_BY_SERVICE
 from orchestrator.domain.remote import QueryReply, RemoteJob, RemoteState
 from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import NotFound, OrchestratorError, Throttled
-from orchestrator.poll import Followed, PollPlan, Round, Tracked
-from orchestrator.retry import backoff_s, decide
+from orchestrator.runner.retry import backoff_s, decide
+from orchestrator.runner.tracking.poll_policy import Followed, PollPlan, Round, Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -13,7 +13,7 @@ from orchestrator.local.settings import LocalSettings
 from orchestrator.manifest import load_manifest
 from orchestrator.options import RunOptions
 from orchestrator.session import open_session
-from tests.integration.run.test_run_clocks import KEYS, MANIFEST
+from tests.integration.commands.test_run_clocks import KEYS, MANIFEST
 
 if TYPE_CHECKING:
     from pathlib import Path

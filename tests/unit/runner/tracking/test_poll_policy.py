@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.states import JobState
-from orchestrator.poll import Followed, PollPlan, Tracked
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.tracking.poll_policy import Followed, PollPlan, Tracked
 from orchestrator.testing.builders import make_job, make_spec
 
 SETTINGS = EngineSettings()

@@ -14,14 +14,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.states import JobState
-from orchestrator.runtimes import length_of
+from orchestrator.runner.tracking.run_times import length_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.spec import Place
-    from orchestrator.runtimes import Length
+    from orchestrator.runner.tracking.run_times import Length
 
 
 @dataclass(slots=True, eq=False)

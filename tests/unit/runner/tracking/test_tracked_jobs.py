@@ -10,8 +10,8 @@ from timeit import repeat
 import pytest
 
 from orchestrator.domain.states import JobState
-from orchestrator.poll import Followed, PollPlan, Round, Tracked
-from orchestrator.settings import EngineSettings
+from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.tracking.poll_policy import Followed, PollPlan, Round, Tracked
 from orchestrator.testing.builders import make_job, make_spec
 
 

@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from orchestrator.schedule import LaneKey, ReadyQueue, lane_of
+from orchestrator.runner.submitting.ready_queue import LaneKey, ReadyQueue, lane_of
 from orchestrator.testing.builders import make_job, make_spec
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from orchestrator.domain.remote import JobFilter
 from orchestrator.domain.spec import key_of_user_data
 from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import EndlessListing, OrchestratorError, Rejected, Throttled
-from orchestrator.retry import backoff_s, decide
+from orchestrator.runner.retry import backoff_s, decide
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

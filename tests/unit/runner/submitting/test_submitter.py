@@ -28,8 +28,8 @@ from orchestrator.errors import (
     ServerFault,
     Throttled,
 )
-from orchestrator.settings import EngineSettings
-from orchestrator.submit import Conclusion, Verdict, conclude
+from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.submitting.submitter import Conclusion, Verdict, conclude
 from orchestrator.testing.builders import make_job
 
 if TYPE_CHECKING:

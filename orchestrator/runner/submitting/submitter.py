@@ -33,16 +33,16 @@ from orchestrator.errors import (
     ServerFault,
     Throttled,
 )
-from orchestrator.retry import backoff_s, decide
+from orchestrator.runner.retry import backoff_s, decide
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Sequence
 
     from orchestrator.domain.job import Job
-    from orchestrator.retry import Breaker
     from orchestrator.runner.ports import Parts
-    from orchestrator.settings import EngineSettings
+    from orchestrator.runner.settings import EngineSettings
+    from orchestrator.runner.submitting.circuit_breaker import Breaker
 
 
 _GATHER_S = 0.003  # how long an answer waits for others that are due, to be recorded with them

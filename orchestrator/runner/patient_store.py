@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.domain.events import Noticed
 from orchestrator.errors import OrchestratorError
-from orchestrator.retry import backoff_s
+from orchestrator.runner.retry import backoff_s
 
 if TYPE_CHECKING:
     import random
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock, EventSink, ObjectStore
     from orchestrator.domain.remote import ObjectHead, ObjectPage
     from orchestrator.domain.spec import Place
-    from orchestrator.settings import EngineSettings
+    from orchestrator.runner.settings import EngineSettings
 
 _T = TypeVar("_T")
 _TELL_AFTER = 3  # failures in a row after which the user is told: one or two of them are weather

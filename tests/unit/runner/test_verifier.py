@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.remote import RemoteFile
 from orchestrator.domain.spec import AudioMode, JobSpec, Operation, Stem
+from orchestrator.runner.verifier import expected_stems, match_stems
 from orchestrator.testing.builders import make_spec
-from orchestrator.verify import expected_stems, match_stems
 
 
 def spec_of(mode: AudioMode | None = AudioMode.AUDIO_AND_BACKGROUND, **names: str) -> JobSpec:

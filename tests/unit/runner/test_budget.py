@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.budget import MIN_SAMPLE, Bounds, Budget
 from orchestrator.domain.states import JobState
+from orchestrator.runner.budget import MIN_SAMPLE, Bounds, Budget
 from orchestrator.testing.builders import make_job, make_spec
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from orchestrator.schedule import LaneKey, ReadyQueue, lane_of
+from orchestrator.runner.submitting.ready_queue import LaneKey, ReadyQueue, lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

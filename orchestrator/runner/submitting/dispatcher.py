@@ -9,17 +9,17 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from orchestrator.backlog import Backlog
 from orchestrator.domain.events import JobSending, SubmitPaused, SubmitResumed
 from orchestrator.domain.states import Step
+from orchestrator.runner.submitting.backlog import Backlog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
-    from orchestrator.retry import Breaker
     from orchestrator.runner.ports import Parts
+    from orchestrator.runner.submitting.circuit_breaker import Breaker
 
 
 _GATHER_S = 0.005  # how long free connections wait for company: intents that are recorded together share one sync

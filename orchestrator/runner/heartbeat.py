@@ -1,15 +1,13 @@
-"""What a run does beside its jobs: shows that it lives, remembers what it learned, and looks at the clock."""
+"""Show that the run lives and how it is doing; keep the learned rates for the next run."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import orjson
 
 from orchestrator.domain.events import RateChanged
-from orchestrator.errors import Interruption
-from orchestrator.report import instant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,23 +15,10 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Limiter
     from orchestrator.runner.ports import Parts
 
-_CLOCK_STEP_S = 60.0  # how late a closing window may be noticed if the clock is set meanwhile
 _PULSE_WINDOW_S = 60.0  # the rate that is told is that of the last minute
 PULSE = "pulse"
 """Under which name the ledger remembers how the run is doing, for ``orchestrator status``."""
 _TOLD_CHANGE = 0.1  # a change of the rate by less than this share is not worth a word
-
-
-class OpenHours(Protocol):
-    """When jobs may be sent."""
-
-    def is_open(self, now: float) -> bool:
-        """Whether they may at this instant."""
-        ...
-
-    def next_change(self, now: float) -> float:
-        """The first instant after ``now`` at which that changes."""
-        ...
 
 
 class Pulse:
@@ -98,21 +83,3 @@ class Pulse:
             self._parts.sink.emit(RateChanged(rate, reason))
             self._told_rate = rate
         return round(rate, 3)
-
-
-async def watch_deadline(parts: Parts, deadline_s: float | None, stop: Callable[[Interruption], None]) -> None:
-    """Stop the run when it has lasted ``deadline_s``."""
-    if deadline_s is not None:
-        await parts.clock.sleep(deadline_s)
-        stop(Interruption("deadline", f"the deadline of {deadline_s:g} s is reached"))
-
-
-async def watch_window(parts: Parts, window: OpenHours | None, stop: Callable[[Interruption], None]) -> None:
-    """Stop the run when its window closes, or at once if it is closed."""
-    clock = parts.clock
-    while window is not None and window.is_open(clock.now()):
-        # In short steps: the machine's clock may be set, and laptops sleep.
-        await clock.sleep(min(max(window.next_change(clock.now()) - clock.now(), 0.0), _CLOCK_STEP_S))
-    if window is not None:
-        opens_at = instant(window.next_change(clock.now()))
-        stop(Interruption("window", f"the window {window} is closed; it opens at {opens_at}"))

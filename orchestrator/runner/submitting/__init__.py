@@ -1,0 +1,1 @@
+"""From a planned job to a recorded answer: one dispatcher, many connections."""

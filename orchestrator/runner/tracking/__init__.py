@@ -1,0 +1,1 @@
+"""From an accepted job to its end: what to ask the service, and when."""

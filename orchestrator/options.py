@@ -12,7 +12,7 @@ from orchestrator.runner.settings import EngineSettings
 if TYPE_CHECKING:
     from orchestrator.domain.states import JobState
     from orchestrator.manifest import Manifest
-    from orchestrator.selection import Selection
+    from orchestrator.manifest.sources.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN, JobState
-from orchestrator.explain import explain
-from orchestrator.feed import Feed
-from orchestrator.forecast import Forecast
 from orchestrator.ledger import open_ledger
+from orchestrator.manifest.planning.explain import explain
+from orchestrator.manifest.planning.forecast import Forecast
+from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.opening import ledger_path, open_store
 from orchestrator.runner.settings import EngineSettings
 from orchestrator.runner.verifier import lost_stems
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.ports import Ledger, ObjectStore
     from orchestrator.domain.spec import JobKey, JobSpec
-    from orchestrator.explain import ExplainedJob
     from orchestrator.manifest import Manifest
-    from orchestrator.selection import Selection
+    from orchestrator.manifest.planning.explain import ExplainedJob
+    from orchestrator.manifest.sources.selection import Selection
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import JobState
-from orchestrator.forecast import Forecast
+from orchestrator.manifest.planning.forecast import Forecast
 from orchestrator.opening import hold_ledger, ledger_path, open_store
 from orchestrator.session import make_session
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
-from orchestrator.feed import Feed
 from orchestrator.manifest import load_manifest
+from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.opening import hold_ledger, ledger_path, open_service, service_name
 from orchestrator.options import RunOptions, bounds, engine_settings, report_path
 from orchestrator.protocol.codes import is_transient_job_code

@@ -20,7 +20,7 @@ from orchestrator.domain.spec import AudioConfig, AudioMode, JobSpec, MediaObjec
 from orchestrator.errors import Interruption
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import load_manifest
-from orchestrator.plan import job_key
+from orchestrator.manifest.planning.planner import job_key
 from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.protocol.signature import Credentials
 from orchestrator.runner.ports import Parts

@@ -26,7 +26,7 @@ from orchestrator.ledger.spec import encode_spec
 from orchestrator.ledger.sqlite import SqliteStore
 from orchestrator.ledger.tables import jobs as jobs_table
 from orchestrator.ledger.tables import specs as specs_table
-from orchestrator.plan import job_key
+from orchestrator.manifest.planning.planner import job_key
 from orchestrator.report import ReportFile
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ KINDS = ("csv", "txt")
 
 async def _plan(folder: Path) -> tuple[int, float]:
     """Plan everything; how many jobs, and when the first batch was there."""
-    from orchestrator.feed import Feed
     from orchestrator.manifest import load_manifest
+    from orchestrator.manifest.planning.spec_stream import Feed
 
     begun = perf_counter()
     jobs, first_s = 0, 0.0

@@ -88,8 +88,8 @@ async def start_again(url: str, ledger: Path, waited: dict[str, float], stop_aft
 
     from orchestrator import report
     from orchestrator.domain.states import JobState
-    from orchestrator.feed import Feed
     from orchestrator.manifest import load_manifest
+    from orchestrator.manifest.planning.spec_stream import Feed
     from orchestrator.runner.settings import EngineSettings
 
     with stopwatch(waited, "load manifest"):

@@ -93,7 +93,7 @@ async def planned(url: str, jobs: int, connections: int, folder: Path) -> None:
     """The engine, from a list file."""
     import bench_engine
 
-    from orchestrator.feed import Feed
+    from orchestrator.manifest.planning.spec_stream import Feed
 
     manifest = bench_engine.write_list(folder, jobs)
     settings = bench_engine.submit_only(jobs, connections)

@@ -10,7 +10,7 @@ import typer
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.selection import Selection
+    from orchestrator.manifest.sources.selection import Selection
 
 
 def _known_service(given: str | None) -> str | None:
@@ -118,7 +118,7 @@ def read_selection(only: list[str] | None, limit: int | None, sample: str | None
     """
     if not only and limit is None and sample is None:
         return None
-    from orchestrator.selection import Selection, parse_share
+    from orchestrator.manifest.sources.selection import Selection, parse_share
 
     return Selection(only, limit, parse_share(sample) if sample is not None else None)
 

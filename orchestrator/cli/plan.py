@@ -10,7 +10,7 @@ from orchestrator.cli.output import counting, show, show_json
 if TYPE_CHECKING:
     from orchestrator.domain.states import JobState
     from orchestrator.manifest import Manifest
-    from orchestrator.selection import Selection
+    from orchestrator.manifest.sources.selection import Selection
 
 
 def plan(

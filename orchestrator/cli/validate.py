@@ -26,9 +26,9 @@ def validate(
 
     from orchestrator.cli.exit_codes import ExitCode
     from orchestrator.errors import ManifestError
-    from orchestrator.feed import check
-    from orchestrator.forecast import counted
     from orchestrator.manifest import load_manifest
+    from orchestrator.manifest.planning.forecast import counted
+    from orchestrator.manifest.planning.spec_stream import check
 
     try:
         loaded = load_manifest(manifest, read_sets(sets), service=service, max_faults=max_faults)

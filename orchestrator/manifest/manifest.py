@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from orchestrator.manifest.inputs import STDIN, ListInput
+from orchestrator.manifest.schema.inputs import STDIN, ListInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.errors import Fault
-    from orchestrator.manifest.document import Path as DataPath
-    from orchestrator.manifest.files import Files
-    from orchestrator.manifest.inputs import AnyInput, Rule
-    from orchestrator.manifest.schema import BudgetSettings, LimitSettings, PriceSettings, RetrySettings
-    from orchestrator.manifest.settings import JobSettings
-    from orchestrator.manifest.window import Window
+    from orchestrator.manifest.schema.inputs import AnyInput, Rule
+    from orchestrator.manifest.schema.job_settings import JobSettings
+    from orchestrator.manifest.schema.manifest_file import BudgetSettings, LimitSettings, PriceSettings, RetrySettings
+    from orchestrator.manifest.schema.window import Window
+    from orchestrator.manifest.yaml.document import Path as DataPath
+    from orchestrator.manifest.yaml.includes import Files
 
 
 @dataclass(frozen=True, slots=True)

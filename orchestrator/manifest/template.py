@@ -11,9 +11,9 @@ import unicodedata
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.manifest import vendor
-from orchestrator.manifest.faults import did_you_mean, listed, quoted
-from orchestrator.manifest.scalars import parse_date
+from orchestrator.manifest.diagnostics import did_you_mean, listed, quoted
+from orchestrator.manifest.schema import vendor_limits
+from orchestrator.manifest.schema.value_types import parse_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -169,10 +169,12 @@ class Template:
 
 
 def _wildcard(token: str) -> str:
-    if token in vendor.WILDCARDS:
+    if token in vendor_limits.WILDCARDS:
         return token
-    message = f"{quoted(token)} is no wildcard of the service. It fills in {listed(vendor.WILDCARDS, 'and')}; ours are written without $."
-    raise TemplateError(message, did_you_mean(token, vendor.WILDCARDS))
+    message = (
+        f"{quoted(token)} is no wildcard of the service. It fills in {listed(vendor_limits.WILDCARDS, 'and')}; ours are written without $."
+    )
+    raise TemplateError(message, did_you_mean(token, vendor_limits.WILDCARDS))
 
 
 def object_name(rendered: str) -> str:

@@ -7,12 +7,12 @@ import textwrap
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from orchestrator.forecast import Standing, counted
+from orchestrator.manifest.planning.forecast import Standing, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.explain import ExplainedJob
+    from orchestrator.manifest.planning.explain import ExplainedJob
     from orchestrator.preview import Preview
 
 _TITLES = {

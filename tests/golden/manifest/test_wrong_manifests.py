@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator.errors import ManifestError
 from orchestrator.manifest import load_manifest
-from orchestrator.manifest.faults import FaultList
-from orchestrator.manifest.sources import read
-from orchestrator.plan import Planner
+from orchestrator.manifest.diagnostics import FaultList
+from orchestrator.manifest.planning.planner import Planner
+from orchestrator.manifest.sources.stream import read
 
 WRONG = Path(__file__).parent / "wrong"
 CASES = sorted(path.name for path in WRONG.glob("*.yaml"))

@@ -39,8 +39,8 @@ def _write(folder: Path, rows: int, kind: str) -> Path:
 async def _plan(path: Path) -> dict[str, float]:
     started, used = time.perf_counter(), time.process_time()
     from orchestrator.manifest import load_manifest
-    from orchestrator.manifest.sources import read
-    from orchestrator.plan import Planner
+    from orchestrator.manifest.planning.planner import Planner
+    from orchestrator.manifest.sources.stream import read
 
     manifest = load_manifest(path)
     loaded_s = time.perf_counter() - started

@@ -10,11 +10,11 @@ import pytest
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import Place
 from orchestrator.errors import NotFound
-from orchestrator.forecast import Standing
 from orchestrator.manifest import load_manifest
-from orchestrator.manifest.sources import read
+from orchestrator.manifest.planning.forecast import Standing
+from orchestrator.manifest.planning.planner import Planner
+from orchestrator.manifest.sources.stream import read
 from orchestrator.opening import open_service, open_store
-from orchestrator.plan import Planner
 from orchestrator.preview import preview
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.manifest import load_manifest
-from orchestrator.manifest.sources import read
-from orchestrator.plan import Planner
+from orchestrator.manifest.planning.planner import Planner
+from orchestrator.manifest.sources.stream import read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from orchestrator.domain.spec import MediaObject
 from orchestrator.errors import ManifestError
 from orchestrator.manifest import load_manifest
-from orchestrator.manifest.inputs import ListInput, PrefixInput
-from orchestrator.manifest.items import SourceItem
-from orchestrator.plan import Planner
+from orchestrator.manifest.planning.planner import Planner
+from orchestrator.manifest.schema.inputs import ListInput, PrefixInput
+from orchestrator.manifest.sources.item import SourceItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""From media objects to job specs."""

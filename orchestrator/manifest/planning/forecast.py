@@ -1,0 +1,239 @@
+"""What a run would do, before anything is sent: jobs by standing, calls, minutes, cost, time.
+
+Fed with one spec at a time; memory stays flat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.domain.states import JobState
+from orchestrator.manifest.manifest import LocalServiceSettings
+from orchestrator.manifest.schema.inputs import ObjectInput
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.spec import JobSpec
+    from orchestrator.manifest.manifest import Manifest
+
+QUERIES_PER_JOB = 0.5
+"""A query carries ten ids; jobs that run for a while are asked for a few times. Together with the POST: at most 1.5 calls per job."""
+SINGLE_OBJECTS = "single objects"
+"""Under which name objects that stand in the manifest itself are counted."""
+_BYTES_PER_S = {
+    # Usual encodings: lossy sound at 192 kbit/s, CD quality, lossless at about 60 % of it, video at 5 Mbit/s.
+    **dict.fromkeys(("mp3", "m4a", "aac", "ogg", "opus", "wma"), 24_000),
+    **dict.fromkeys(("wav", "aiff", "aif", "pcm"), 176_400),
+    **dict.fromkeys(("flac", "ape", "alac"), 106_000),
+    **dict.fromkeys(("mp4", "mov", "mkv", "avi", "flv", "webm", "ts", "m4v"), 625_000),
+    "amr": 1_600,
+}
+_OTHER_BYTES_PER_S = 24_000
+
+
+class Standing(StrEnum):
+    """How a job of the manifest stands to what the ledger knows."""
+
+    NEW = "new"
+    """The object was never asked for."""
+    CHANGED = "changed"
+    """The object was asked for, in another version or with other parameters."""
+    UNFINISHED = "unfinished"
+    """Begun in an earlier run, not ended."""
+    FAILED = "failed_before"
+    """Ended without a result in an earlier run (failed, rejected, cancelled)."""
+    DONE = "done"
+    """Succeeded in an earlier run."""
+    LOST = "lost"
+    """Succeeded in an earlier run, and its stems are not there any more (only if that is looked at)."""
+
+
+_ENDED_BADLY = frozenset({JobState.FAILED, JobState.REJECTED, JobState.CANCELLED})
+
+
+def standing(job: Job | None, *, changed: bool) -> Standing:
+    """The standing of a job.
+
+    Args:
+        job: What the ledger holds under its key.
+        changed: Whether the ledger knows the object under another key.
+    """
+    if job is None:
+        return Standing.CHANGED if changed else Standing.NEW
+    if job.state is JobState.SUCCEEDED:
+        return Standing.DONE
+    return Standing.FAILED if job.state in _ENDED_BADLY else Standing.UNFINISHED
+
+
+def empty_counts() -> dict[str, int]:
+    """Zero for every standing."""
+    return {standing.value: 0 for standing in Standing}
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 object``, ``2 objects``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+@dataclass(slots=True)
+class Basis:
+    """Where durations came from: given in a list or the manifest, measured in an earlier run, guessed from the size, or unknown."""
+
+    given: int = 0
+    measured: int = 0
+    from_size: int = 0
+    unknown: int = 0
+
+
+@dataclass(slots=True)
+class Forecast:
+    """Adds up what a run would do.
+
+    Args:
+        manifest: Its limits, prices and sources.
+        retry: States of earlier runs that are asked for again (``--retry``).
+    """
+
+    manifest: Manifest
+    retry: Collection[JobState] = ()
+    totals: dict[str, int] = field(default_factory=empty_counts)
+    by_level: dict[int, dict[str, int]] = field(default_factory=dict)
+    by_source: dict[str, dict[str, int]] = field(default_factory=dict)
+    orphaned: int = 0
+    """Planned or running jobs of the ledger that are no longer in the manifest; set by the caller, who can count them."""
+    duplicates: int = 0
+    """Objects that were asked for twice with the same parameters; set by the caller (``Planner.duplicates``)."""
+    to_do: int = 0
+    _submits: int = 0
+    _heads: int = 0
+    _known_output_s: float = 0.0
+    _basis: Basis = field(default_factory=Basis)
+    _single: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Note which sources are single objects."""
+        inputs = self.manifest.inputs
+        self._single = frozenset(f"inputs[{index}]" for index, each in enumerate(inputs) if isinstance(each, ObjectInput))
+
+    def add(self, spec: JobSpec, job: Job | None = None, *, changed: bool = False, lost: bool = False) -> Standing:
+        """Count one job of the manifest.
+
+        Args:
+            spec: The job.
+            job: What the ledger holds under its key (``Ledger.find``).
+            changed: Whether the ledger knows its object under another key (``Ledger.same_object``).
+            lost: Whether it was done, and its stems are gone: it is made again.
+        """
+        how = Standing.LOST if lost else standing(job, changed=changed)
+        source = SINGLE_OBJECTS if spec.origin.source in self._single else spec.origin.source
+        for counts in (
+            self.totals,
+            self.by_level.setdefault(spec.level, empty_counts()),
+            self.by_source.setdefault(source, empty_counts()),
+        ):
+            counts[how] += 1
+        if how in {Standing.NEW, Standing.CHANGED, Standing.UNFINISHED, Standing.LOST} or (job is not None and job.state in self.retry):
+            self._add_work(spec, job)
+        return how
+
+    def _add_work(self, spec: JobSpec, job: Job | None) -> None:
+        stems = len(spec.output.names())
+        self.to_do += 1
+        self._heads += stems
+        if job is not None and job.state in {JobState.SUBMITTED, JobState.RUNNING}:
+            # Already at the service, and paid there: it is only followed.
+            return
+        self._submits += 1
+        seconds = self._duration_s(spec, job)
+        if seconds is not None:
+            self._known_output_s += seconds * stems
+
+    def _duration_s(self, spec: JobSpec, job: Job | None) -> float | None:
+        media = spec.media
+        if media.duration_s is not None:
+            self._basis.given += 1
+            return media.duration_s
+        if job is not None and job.media_duration_s is not None:
+            self._basis.measured += 1
+            return job.media_duration_s
+        if media.size_bytes is not None:
+            self._basis.from_size += 1
+            ending = media.key.rpartition(".")[2].lower()
+            return media.size_bytes / _BYTES_PER_S.get(ending, _OTHER_BYTES_PER_S)
+        self._basis.unknown += 1
+        return None
+
+    # --- what comes out
+
+    @property
+    def output_minutes(self) -> float | None:
+        """Minutes of output, jobs of unknown length counted as the average of the others; None if no length is known."""
+        if not self._submits:
+            return 0.0
+        known = self._submits - self._basis.unknown
+        if not known:
+            return None
+        return self._known_output_s / 60 * self._submits / known
+
+    @property
+    def cost(self) -> float | None:
+        """Estimated cost in the manifest's currency; None if no length is known. The local service costs nothing."""
+        if isinstance(self.manifest.service, LocalServiceSettings):
+            return 0.0
+        minutes = self.output_minutes
+        return None if minutes is None else minutes * self.manifest.price.per_minute
+
+    @property
+    def at_least_s(self) -> float:
+        """The time that the limits alone take; what the service needs for its work comes on top."""
+        limits = self.manifest.limits
+        return max(self._submits / limits.submit_per_s, self.to_do * QUERIES_PER_JOB / limits.query_per_s)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for ``plan --json``."""
+        minutes, cost = self.output_minutes, self.cost
+        queries = round(self.to_do * QUERIES_PER_JOB)
+        return {
+            "schema": "orchestrator.manifest.planning.planner/1",
+            "jobs": {**self.totals, "total": sum(self.totals.values()), "to_do": self.to_do, "orphaned": self.orphaned},
+            "duplicates": self.duplicates,
+            "by_level": {str(level): self.by_level[level] for level in sorted(self.by_level, reverse=True)},
+            "by_source": dict(self.by_source),
+            "calls": {"submit": self._submits, "query": queries, "head": self._heads},
+            "estimate": {
+                "output_minutes": None if minutes is None else round(minutes, 2),
+                "cost": None if cost is None else round(cost, 4),
+                "currency": self.manifest.price.currency,
+                "price_per_minute": self.manifest.price.per_minute,
+                "durations": {
+                    "given": self._basis.given,
+                    "measured": self._basis.measured,
+                    "from_size": self._basis.from_size,
+                    "unknown": self._basis.unknown,
+                },
+                "at_least_s": round(self.at_least_s, 1),
+            },
+        }
+
+    def notes(self) -> list[str]:
+        """What a reader of the numbers must know, in sentences."""
+        basis, notes = self._basis, []
+        if not sum(self.totals.values()):
+            notes.append("There is no object: the sources are empty, or --only, --limit or --sample left none.")
+        if basis.from_size:
+            notes.append(f"The length of {counted(basis.from_size, 'object')} is guessed from the size.")
+        if basis.unknown:
+            meaning = "counted as the average of the others" if basis.unknown < self._submits else "so minutes and cost are unknown"
+            notes.append(f"The length of {counted(basis.unknown, 'object')} is unknown: {meaning}. A list column duration_s helps.")
+        if self.totals[Standing.FAILED] and not self.retry:
+            jobs = counted(self.totals[Standing.FAILED], "job")
+            notes.append(f"{jobs} ended without a result before; --retry failed (or all, if cancelled) asks again.")
+        if self.orphaned:
+            notes.append(f"{counted(self.orphaned, 'open job')} of the ledger left the manifest.")
+        if self.duplicates:
+            notes.append(f"Named more than once with the same settings, and one job each: {counted(self.duplicates, 'object')}.")
+        return notes

@@ -1,0 +1,1 @@
+"""Media objects, from single names, prefixes and list files."""

@@ -1,0 +1,89 @@
+"""What a source gives: one media object at a time, with where it was named and what its row says."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.manifest.schema.job_settings import valid_bucket, valid_region
+from orchestrator.manifest.sources.globs import Filter
+from orchestrator.manifest.template import Template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.domain.spec import MediaObject
+    from orchestrator.manifest.manifest import Manifest
+    from orchestrator.manifest.schema.inputs import Filters, SourceSettings
+
+NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
+
+
+class SourceItem(NamedTuple):
+    """One object that a source names.
+
+    Attributes:
+        media: The object.
+        source: Number of the source in ``inputs``, from 0.
+        number: Number of the object in its source, from 1.
+        file: Where it was named: the manifest or a list file.
+        line: Line there, from 1; 0 for a listed object.
+        columns: Its row in a list file, by column.
+        level: Level that its row or its own entry says, or None; wins over every other.
+        user_data: User data that its row or its own entry says, or None; wins over every other.
+    """
+
+    media: MediaObject
+    source: int
+    number: int
+    file: str
+    line: int = 0
+    columns: Mapping[str, str] = NO_COLUMNS
+    level: int | None = None
+    user_data: str | None = None
+
+
+def is_carried(name: str, value: object) -> bool:
+    """Whether a setting of a single object travels with the item (as a row's level does) instead of being part of its recipe."""
+    return name == "level" or (name == "user_data" and isinstance(value, str) and "{" not in value and "}" not in value)
+
+
+class Source:
+    """One entry of ``inputs`` with its params filled in.
+
+    Args:
+        manifest: The manifest.
+        index: Number of the entry.
+
+    Raises:
+        TemplateError: If a text of it cannot be filled in.
+    """
+
+    def __init__(self, manifest: Manifest, index: int) -> None:
+        self.manifest = manifest
+        self.index = index
+        self.path = ("inputs", index)
+        self.settings: SourceSettings = manifest.inputs[index]
+        self.params = manifest.params
+        self.bucket = self.text(self.settings.bucket) or manifest.bucket
+        self.region = self.text(self.settings.region) or manifest.region
+
+    def text(self, text: str | None) -> str:
+        """A text of the manifest with params filled in."""
+        if not text or not ("{" in text or "}" in text):
+            return text or ""
+        template = Template(text)
+        template.check(self.params)
+        return template.render(self.params)
+
+    def filter(self, settings: Filters) -> Filter:
+        """Its include and exclude."""
+        return Filter([self.text(glob) for glob in settings.include], [self.text(glob) for glob in settings.exclude])
+
+    def place_fault(self, bucket: str, region: str) -> str:
+        """What is wrong with a bucket and region, or nothing."""
+        if not bucket:
+            return "No bucket: name it in the manifest, at this source, or in a column named bucket."
+        if not region:
+            return "No region: name it in the manifest, at this source, or in a column named region."
+        return valid_bucket(bucket) or valid_region(region)

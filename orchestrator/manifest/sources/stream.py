@@ -1,0 +1,130 @@
+"""All sources of a manifest as one stream of batches, in the order of the manifest, never a list in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.spec import MediaObject
+from orchestrator.errors import ConfigError
+from orchestrator.manifest.diagnostics import FaultList
+from orchestrator.manifest.schema.inputs import ListInput, ObjectInput, PrefixInput
+from orchestrator.manifest.sources.item import Source, SourceItem, is_carried
+from orchestrator.manifest.sources.list_file import ListReader
+from orchestrator.manifest.sources.prefix import Lister
+from orchestrator.manifest.template import TemplateError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from orchestrator.domain.ports import Clock, ObjectStore
+    from orchestrator.manifest.manifest import Manifest
+
+BATCH = 500
+"""Objects per batch: small enough that the first job leaves at once, large enough that the cost of a batch does not count."""
+_T = TypeVar("_T")
+
+
+async def read(
+    manifest: Manifest,
+    store: ObjectStore | None = None,
+    *,
+    faults: FaultList | None = None,
+    clock: Clock | None = None,
+    batch_size: int = BATCH,
+) -> AsyncIterator[list[SourceItem]]:
+    """Every object that the manifest names, in batches.
+
+    Args:
+        manifest: The manifest.
+        store: For prefixes; may be left out if there are none (``manifest.needs_listing``).
+        faults: Takes what is wrong with rows, and reading goes on without them. If left out, faults are raised after their batch.
+        clock: For ages of listed objects, and pauses between tries.
+        batch_size: Objects per batch (a page of a listing is a batch of its own).
+
+    Raises:
+        ManifestError: For faults in list files, unless ``faults`` takes them.
+        OrchestratorError: If a bucket cannot be listed.
+    """
+    collected = FaultList() if faults is None else faults
+    async for batch in _batches(manifest, store, collected, clock or SystemClock(), batch_size):
+        if faults is None:
+            collected.raise_if_any()
+        if batch:
+            yield batch
+    if faults is None:
+        collected.raise_if_any()
+
+
+async def _batches(
+    manifest: Manifest, store: ObjectStore | None, faults: FaultList, clock: Clock, size: int
+) -> AsyncIterator[list[SourceItem]]:
+    inline: list[SourceItem] = []
+    for index, settings in enumerate(manifest.inputs):
+        if isinstance(settings, ObjectInput):
+            _add_inline(inline, manifest, index, settings, faults)
+            if len(inline) < size:
+                continue
+        yield inline
+        inline = []
+        if isinstance(settings, PrefixInput):
+            if store is None:
+                message = "A prefix needs the object storage to be listed, and none is at hand."
+                raise ConfigError(message)
+            async for page in Lister(manifest, index, settings, store, clock).batches():
+                yield page
+        elif isinstance(settings, ListInput):
+            async for rows in _listed(ListReader(manifest, index, settings, faults), size):
+                yield rows
+    yield inline
+
+
+def _add_inline(batch: list[SourceItem], manifest: Manifest, index: int, settings: ObjectInput, faults: FaultList) -> None:
+    try:
+        source = Source(manifest, index)
+        key = source.text(settings.object)
+    except TemplateError as error:
+        faults.add(manifest.fault(error.message, ("inputs", index), error.hint))
+        return
+    etag = (settings.etag or "").strip('"')
+    media = MediaObject(source.bucket, source.region, key, etag, settings.size_bytes, settings.duration_s)
+    file, line = manifest.files.item("inputs", index)
+    own = settings.user_data if is_carried("user_data", settings.user_data) else None
+    batch.append(SourceItem(media, index, 1, file, line, level=settings.level, user_data=own))
+
+
+async def _listed(reader: ListReader, size: int) -> AsyncIterator[list[SourceItem]]:
+    rows = reader.batches(size)
+    while (batch := await _in_thread(lambda: next(rows, None))) is not None:
+        yield batch
+
+
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    """Let a thread of its own do something that may wait for a disk or for someone who types.
+
+    A daemon thread: a run that is stopped while standard input is silent must be able to end, and a thread of asyncio's pool would hold it.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def settle(result: _T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as caught:  # noqa: BLE001  # handed to the one who waits
+            error = caught
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="list-reader", daemon=True).start()
+    return await done

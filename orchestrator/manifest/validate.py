@@ -1,0 +1,174 @@
+"""What can be checked of a manifest before any object is known: texts with params, list files, and the settings of every source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.spec import MediaObject
+from orchestrator.manifest.diagnostics import FILE_LENGTH, FaultList, quoted
+from orchestrator.manifest.planning.precedence import STEMS, flat
+from orchestrator.manifest.planning.resolver import Recipes
+from orchestrator.manifest.schema.inputs import STDIN, ListInput, ObjectInput, PrefixInput
+from orchestrator.manifest.sources.item import Source, SourceItem
+from orchestrator.manifest.sources.row_formats import format_of
+from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchestrator.manifest.manifest import Manifest
+    from orchestrator.manifest.schema.inputs import Filters
+    from orchestrator.manifest.schema.job_settings import JobSettings
+    from orchestrator.manifest.yaml.document import Path
+
+MAX_CHECKED_SOURCES = 2000
+"""Single objects with settings of their own that are checked at once; the others are checked when they are planned."""
+
+
+class Checks:
+    """Checks one manifest.
+
+    Args:
+        manifest: The manifest.
+        faults: Takes what is wrong, each thing once.
+    """
+
+    def __init__(self, manifest: Manifest, faults: FaultList) -> None:
+        self.manifest = manifest
+        self.faults = faults
+        self._has_lists = any(isinstance(source, ListInput) for source in manifest.inputs)
+
+    def run(self) -> None:
+        """Check everything."""
+        self._settings(self.manifest.defaults, ("defaults",))
+        for index, rule in enumerate(self.manifest.rules):
+            self._settings(rule, ("rules", index))
+            when = ("rules", index, "when")
+            self._texts(when, object=rule.when.object or (), prefix=(rule.when.prefix or "",))
+        self._sources()
+        if not len(self.faults):
+            self._recipes()
+
+    # --- sources
+
+    def _sources(self) -> None:
+        stdin_at: Path | None = None
+        for index, source in enumerate(self.manifest.inputs):
+            path: Path = ("inputs", index)
+            if isinstance(source, ObjectInput) and source.model_fields_set == {"object"} and not _has_braces(source.object):
+                continue  # the case of a hundred thousand
+            self._settings(source, path)
+            self._texts(path, bucket=(source.bucket or "",), region=(source.region or "",))
+            if isinstance(source, ObjectInput):
+                self._texts(path, object=(source.object,))
+                continue
+            self._filters(source, path)
+            if isinstance(source, PrefixInput):
+                self._texts(path, prefix=(source.prefix,))
+            elif source.list == STDIN and stdin_at is not None:
+                self._fault("Standard input (-) can be read only once, and an earlier source reads it.", (*path, "list"))
+            elif isinstance(source, ListInput):
+                stdin_at = path if source.list == STDIN else stdin_at
+                self._list(index, source)
+
+    def _filters(self, source: Filters, path: Path) -> None:
+        self._texts(path, include=source.include, exclude=source.exclude)
+
+    def _list(self, index: int, source: ListInput) -> None:
+        path: Path = ("inputs", index, "list")
+        if not self._texts(("inputs", index), list=(source.list,)):
+            return
+        name = Source(self.manifest, index).text(source.list)
+        kind = source.format or format_of(name)
+        if kind is None:
+            self._fault(f"The ending of {quoted(name, FILE_LENGTH)} tells no format. Add format: txt, csv, tsv, jsonl or parquet.", path)
+        elif source.columns and kind not in {"csv", "tsv"}:
+            self._fault(
+                f"columns is for csv and tsv files without a header line; this list is {kind}. Remove it.", ("inputs", index, "columns")
+            )
+        if name != STDIN:
+            self._file(self.manifest.files.folder_of(("inputs", index)) / name, path)
+        if source.object is not None:
+            self._template(source.object, ("inputs", index, "object"), None)
+
+    def _file(self, file: object, path: Path) -> None:
+        from pathlib import Path as FilePath
+
+        found = FilePath(str(file))
+        if not found.exists():
+            self._fault(f"The list file {quoted(found, FILE_LENGTH)} does not exist. Its path is relative to the file that names it.", path)
+        elif found.is_dir():
+            self._fault(f"{quoted(found, FILE_LENGTH)} is a folder, not a list file.", path)
+
+    # --- texts
+
+    def _settings(self, settings: JobSettings, path: Path) -> None:
+        """Templates must be well formed wherever they stand, also in a rule that no object matches."""
+        for said_path, values in _said(settings, path):
+            for name in (*STEMS, "user_data"):
+                if text := values.get(name):
+                    known = None if self._has_lists else {*ITEM_NAMES, *self.manifest.params}
+                    where = ("output", name) if name in STEMS else (name,)
+                    self._template(text, (*said_path, *where), known)
+
+    def _texts(self, path: Path, **texts: Iterable[str]) -> bool:
+        """Texts that may use params only."""
+        good = True
+        for name, several in texts.items():
+            for text in several:
+                good = self._template(text, (*path, name), self.manifest.params) and good
+        return good
+
+    def _template(self, text: str, path: Path, known: Iterable[str] | None) -> bool:
+        if not _has_braces(text):
+            return True
+        try:
+            template = Template(text)
+            if known is not None:
+                template.check(set(known))
+        except TemplateError as error:
+            self._fault(error.message, path, error.hint)
+            return False
+        return True
+
+    # --- settings of each source
+
+    def _recipes(self) -> None:
+        """Make the recipes that every source will certainly need."""
+        found = FaultList(self.faults.limit)
+        recipes = Recipes(self.manifest, found)
+        checked = 0
+        for index, source in enumerate(self.manifest.inputs):
+            if isinstance(source, ObjectInput):
+                checked += len(source.model_fields_set) > 1
+                if checked > MAX_CHECKED_SOURCES:
+                    continue
+                place = Source(self.manifest, index)
+                media = MediaObject(place.bucket, place.region, place.text(source.object), size_bytes=source.size_bytes)
+                recipes.of(SourceItem(media, index, 1, ""))
+            elif not self._may_be_completed():
+                recipes.check(index, any_column=isinstance(source, ListInput))
+        self.faults.extend(found.kept)
+        self.faults.omitted += found.omitted
+
+    def _may_be_completed(self) -> bool:
+        """Whether a rule says something about operation or output: then a source alone proves nothing."""
+        return any(rule.operation or rule.output or rule.matrix for rule in self.manifest.rules)
+
+    def _fault(self, message: str, path: Path, hint: str = "") -> None:
+        self.faults.add(self.manifest.fault(message, path, hint))
+
+
+def _has_braces(text: str) -> bool:
+    return "{" in text or "}" in text
+
+
+def _said(settings: JobSettings, path: Path) -> Iterable[tuple[Path, dict[str, str]]]:
+    yield path, flat(settings)
+    for name, variant in (settings.matrix or {}).items():
+        yield (*path, "matrix", name), flat(variant)
+
+
+def check(manifest: Manifest, faults: FaultList) -> None:
+    """Add everything that is wrong with the manifest as it stands."""
+    Checks(manifest, faults).run()

@@ -1,0 +1,1 @@
+"""From bytes to plain data that knows the place of every value."""

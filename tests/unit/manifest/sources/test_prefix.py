@@ -1,0 +1,169 @@
+"""Prefixes, against a store that others write to."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.domain.remote import ListedObject, ObjectPage
+from orchestrator.domain.spec import Place
+from orchestrator.errors import ApiAnswer, AuthRejected, ConfigError, ConnectFailed, ProtocolError
+from orchestrator.manifest.sources.stream import read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.domain.ports import ObjectStore
+    from orchestrator.manifest import Manifest
+    from tests.unit.manifest.conftest import Desk
+
+NOW = 1795379400.0
+
+
+class Shelf:
+    """An object store in memory that can only be listed; ``after_page`` lets others write meanwhile."""
+
+    def __init__(self, objects: dict[str, ListedObject], after_page: Callable[[Shelf], None] | None = None) -> None:
+        self.objects = objects
+        self.after_page = after_page
+        self.calls: list[tuple[Place, str, str]] = []
+        self.failures: list[Exception] = []
+
+    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+        self.calls.append((place, prefix, marker))
+        if self.failures:
+            raise self.failures.pop(0)
+        keys = sorted(key for key in self.objects if key.startswith(prefix))
+        keys = keys[bisect_right(keys, marker) :] if marker else keys
+        page = [self.objects[key] for key in keys[:max_keys]]
+        if self.after_page:
+            self.after_page(self)
+        return ObjectPage(tuple(page), page[-1].key if len(keys) > max_keys else "")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
+class Clock:
+    """Counts the pauses."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def now(self) -> float:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, delay_s: float) -> None:
+        self.pauses.append(delay_s)
+
+
+def _objects(*names: str, size: int = 100, modified_at: float = NOW - 86400) -> dict[str, ListedObject]:
+    return {name: ListedObject(name, size, f'"{name}"', modified_at) for name in names}
+
+
+async def _keys(manifest: Manifest, store: Shelf, clock: Clock | None = None) -> list[str]:
+    found = read(manifest, store, clock=clock or Clock())
+    return [item.media.key async for batch in found for item in batch]
+
+
+def _manifest(desk: Desk, source: str) -> Manifest:
+    return desk.load(f'defaults: {{output: {{bucket: out-12345, voice: "{{object}}"}}}}\ninputs:\n  - {source}\n')
+
+
+async def test_every_page_is_read_and_folder_markers_are_skipped(desk: Desk) -> None:
+    names = [f"in/{number:05d}.mp3" for number in range(2500)]
+    store = Shelf(_objects(*names, "in/", "in/folder/", "out/x.mp3"))
+
+    assert await _keys(_manifest(desk, "prefix: in/"), store) == names
+    assert len(store.calls) == 3
+
+
+async def test_size_and_etag_are_kept(desk: Desk) -> None:
+    manifest = _manifest(desk, "prefix: in/")
+    store: ObjectStore = Shelf(_objects("in/a.mp3", size=7))
+    (batch,) = [batch async for batch in read(manifest, store)]
+
+    assert (batch[0].media.size_bytes, batch[0].media.etag) == (7, "in/a.mp3")
+
+
+async def test_no_object_is_lost_or_doubled_while_others_are_added(desk: Desk) -> None:
+    names = [f"in/{number:06d}.mp3" for number in range(0, 50_000, 2)]
+    added = iter(range(1, 50_000, 2))
+
+    def write(shelf: Shelf) -> None:
+        for _ in range(40):
+            shelf.objects.update(_objects(f"in/{next(added):06d}.mp3"))
+
+    keys = await _keys(_manifest(desk, "prefix: in/"), Shelf(_objects(*names), write))
+    assert len(keys) == len(set(keys))
+    assert set(names) <= set(keys)
+
+
+async def test_globs_sizes_and_ages_leave_out_objects(desk: Desk) -> None:
+    objects = {
+        **_objects("in/a.mp3", "in/draft/b.mp3", "in/c.txt"),
+        **_objects("in/small.mp3", size=1),
+        **_objects("in/fresh.mp3", modified_at=NOW - 60),
+        **_objects("in/old.mp3", modified_at=NOW - 1e7),
+    }
+    source = '{prefix: in/, include: "*.mp3", exclude: ["*/draft/*"], min_size: 10, max_size: 1kB, min_age: 15m, max_age: 7d}'
+
+    assert await _keys(_manifest(desk, source), Shelf(objects)) == ["in/a.mp3"]
+
+
+async def test_dates_bound_the_time_of_change(desk: Desk) -> None:
+    day = 86400.0
+    objects = {**_objects("a", modified_at=day), **_objects("b", modified_at=2 * day), **_objects("c", modified_at=3 * day)}
+
+    assert await _keys(_manifest(desk, '{prefix: "", modified_from: 1970-01-03, modified_to: 1970-01-04}'), Shelf(objects)) == ["b"]
+
+
+async def test_params_and_places_of_a_source_are_used(desk: Desk) -> None:
+    store = Shelf({})
+    manifest = desk.load(
+        'params: {date: "{yesterday}"}\ntimezone: Asia/Shanghai\ndefaults: {output: {voice: v}}\n'
+        'inputs: [{prefix: "in/{date}/", bucket: other-12345, region: ap-tokyo}]\n'
+    )
+    await _keys(manifest, store)
+
+    assert store.calls == [(Place("other-12345", "ap-tokyo"), "in/2026-11-22/", "")]
+
+
+async def test_a_page_is_asked_for_again_after_a_passing_failure_but_not_for_ever(desk: Desk) -> None:
+    manifest, clock = _manifest(desk, "prefix: in/"), Clock()
+    store = Shelf(_objects("in/a.mp3"))
+    store.failures = [ConnectFailed(), ConnectFailed()]
+
+    assert await _keys(manifest, store, clock) == ["in/a.mp3"]
+    assert clock.pauses == [0.5, 1.0]
+    store.failures = [ConnectFailed()] * 9
+    with pytest.raises(ConnectFailed):
+        await _keys(manifest, store, clock)
+
+
+async def test_refused_credentials_end_the_listing_at_once(desk: Desk) -> None:
+    store, clock = Shelf({}), Clock()
+    store.failures = [AuthRejected(ApiAnswer(403, "AccessDenied"))]
+
+    with pytest.raises(AuthRejected):
+        await _keys(_manifest(desk, "prefix: in/"), store, clock)
+    assert clock.pauses == []
+
+
+async def test_a_listing_that_does_not_get_on_is_refused(desk: Desk) -> None:
+    class Stuck(Shelf):
+        async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+            return ObjectPage((), "same")
+
+    with pytest.raises(ProtocolError, match="does not get on"):
+        await _keys(_manifest(desk, "prefix: in/"), Stuck({}))
+
+
+async def test_a_prefix_without_a_store_says_what_is_missing(desk: Desk) -> None:
+    with pytest.raises(ConfigError, match="object storage"):
+        [batch async for batch in read(_manifest(desk, "prefix: in/"))]

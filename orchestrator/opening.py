@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from orchestrator.cloud.credentials import CredentialSource
-    from orchestrator.cloud.service import CloudService
+    from orchestrator.client.credentials import CredentialSource
+    from orchestrator.client.service import CloudService
     from orchestrator.domain.ports import Clock, Ledger, ObjectStore
     from orchestrator.manifest import Manifest
 
@@ -55,10 +55,10 @@ async def open_service(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIt
         CredentialsMissing: If there is no key pair for a remote service.
         LedgerLocked: If another process serves the same root.
     """
-    from orchestrator.cloud.credentials import Discovered, Static
-    from orchestrator.cloud.endpoint import Endpoint, Timeouts
-    from orchestrator.cloud.service import CloudService
-    from orchestrator.protocol.signature import Credentials
+    from orchestrator.client.credentials import Discovered, Static
+    from orchestrator.client.endpoint import Endpoint, Timeouts
+    from orchestrator.client.service import CloudService
+    from orchestrator.client.wire.signature import Credentials
 
     async with contextlib.AsyncExitStack() as stack:
         source: CredentialSource = Discovered()

@@ -131,10 +131,10 @@ async def _stage(folder: Path, script: Path, clock: Clock) -> AsyncIterator[Loca
 
 @contextlib.asynccontextmanager
 async def _client(manifest: Manifest, local: LocalService, clock: Clock) -> AsyncIterator[Any]:
-    from orchestrator.cloud.credentials import Static
-    from orchestrator.cloud.endpoint import Endpoint
-    from orchestrator.cloud.service import CloudService
-    from orchestrator.protocol.signature import Credentials
+    from orchestrator.client.credentials import Static
+    from orchestrator.client.endpoint import Endpoint
+    from orchestrator.client.service import CloudService
+    from orchestrator.client.wire.signature import Credentials
 
     keys = local.settings.credentials[0]
     endpoint = Endpoint(ci_url=local.url, cos_url=local.url)

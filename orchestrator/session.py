@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.client.wire.error_codes import is_transient_job_code
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
@@ -16,7 +17,6 @@ from orchestrator.manifest import load_manifest
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.opening import hold_ledger, ledger_path, open_service, service_name
 from orchestrator.options import RunOptions, bounds, engine_settings, report_path
-from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.runner.budget import Budget
 from orchestrator.runner.patient_store import PatientStore
 from orchestrator.runner.ports import Parts
@@ -25,7 +25,7 @@ from orchestrator.runner.runner import Engine
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from orchestrator.cloud.service import CloudService
+    from orchestrator.client.service import CloudService
     from orchestrator.domain.events import Event
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.errors import Interruption
@@ -176,8 +176,8 @@ async def make_session(
 
 
 def _parts(manifest: Manifest, options: RunOptions, ledger: Ledger, service: CloudService, sink: EventSink, clock: Clock) -> Parts:
-    from orchestrator.cloud.limiter import AdaptiveLimiter
-    from orchestrator.cloud.serviceclock import ServiceClock
+    from orchestrator.client.rate_limiter import AdaptiveLimiter
+    from orchestrator.client.service_clock import ServiceClock
     from orchestrator.ui.lines import Sinks
 
     limits = manifest.limits
@@ -208,7 +208,7 @@ async def _listen(stack: contextlib.AsyncExitStack, address: CallbackAddress, le
 
     The unguessable part stays the same from run to run: jobs that are still at the service call the address that they were sent with.
     """
-    from orchestrator.cloud.hooks import CallbackListener, new_token
+    from orchestrator.client.callback_listener import CallbackListener, new_token
 
     token = (await ledger.recall("callback.token") or new_token().encode()).decode()
     await ledger.remember("callback.token", token.encode())

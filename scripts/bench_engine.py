@@ -9,10 +9,12 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.cloud.credentials import Static
-from orchestrator.cloud.endpoint import Endpoint
-from orchestrator.cloud.limiter import AdaptiveLimiter
-from orchestrator.cloud.service import CloudService
+from orchestrator.client.credentials import Static
+from orchestrator.client.endpoint import Endpoint
+from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.client.service import CloudService
+from orchestrator.client.wire.error_codes import is_transient_job_code
+from orchestrator.client.wire.signature import Credentials
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import JobAccepted, JobSending, PlanFinished
 from orchestrator.domain.run import Holder
@@ -21,8 +23,6 @@ from orchestrator.errors import Interruption
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import load_manifest
 from orchestrator.manifest.planning.planner import job_key
-from orchestrator.protocol.codes import is_transient_job_code
-from orchestrator.protocol.signature import Credentials
 from orchestrator.runner.ports import Parts
 from orchestrator.runner.runner import Engine
 from orchestrator.runner.settings import EngineSettings

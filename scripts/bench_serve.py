@@ -26,10 +26,10 @@ from bench_stub import pin
 from bench_table import memory_mb, show
 
 from orchestrator.cli.run import _loop_factory
+from orchestrator.client.wire.request import PreparedRequest, prepare, query_request, submit_request
+from orchestrator.client.wire.signature import signing_key
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import Place
-from orchestrator.protocol.request import PreparedRequest, prepare, query_request, submit_request
-from orchestrator.protocol.signature import signing_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

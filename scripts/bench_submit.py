@@ -45,9 +45,9 @@ async def bare(url: str, specs: list[JobSpec], connections: int) -> None:
     from bench_engine import BUCKET, KEYS, REGION
     from yarl import URL
 
+    from orchestrator.client.wire.signature import authorization, signing_key
+    from orchestrator.client.wire.submit_body import submit_body
     from orchestrator.domain.clock import SystemClock
-    from orchestrator.protocol.body import submit_body
-    from orchestrator.protocol.signature import authorization, signing_key
 
     target = URL(f"{url}/jobs")
     key = signing_key(KEYS, SystemClock().now())

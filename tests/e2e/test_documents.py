@@ -6,11 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.repository import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_generated_parts_of_the_documents_are_those_of_the_code() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.separation.cache import CACHE_VARIABLE, cache_dir
 from tests.e2e.playground import Playground
+from tests.repository import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
-MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+MANIFESTS = REPOSITORY / "manifests"
 STEMS = {
     "matrix": {
         "archive/interview/voice.flac", "archive/interview/background.flac",

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from orchestrator.cloud.endpoint import Endpoint
-from orchestrator.cloud.signer import Signed, Signer
+from orchestrator.client.endpoint import Endpoint
+from orchestrator.client.signer import Signed, Signer
+from orchestrator.client.wire.signature import Credentials
 from orchestrator.errors import ApiAnswer, ApiError, AuthRejected, ClockSkewed, ConnectFailed, CredentialsExpired, Throttled
-from orchestrator.protocol.signature import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from orchestrator.cloud.departures import Departures
+    from orchestrator.client.pacer import Departures
+    from orchestrator.client.wire.request import PreparedRequest
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.remote import JobFilter, JobPage, ObjectHead, ObjectPage, QueryReply, SubmitReply
     from orchestrator.domain.spec import JobSpec, Place
-    from orchestrator.protocol.request import PreparedRequest
     from orchestrator.testing.service import FakeService
     from tests.simulation.watch import Watch
 

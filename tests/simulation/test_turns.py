@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from orchestrator.cloud.limiter import AdaptiveLimiter
+from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.runner.settings import EngineSettings
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual

@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
-from orchestrator.cloud.limiter import AdaptiveLimiter
-from orchestrator.cloud.serviceclock import ServiceClock
+from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.client.service_clock import ServiceClock
+from orchestrator.client.wire.error_codes import is_transient_job_code
 from orchestrator.domain.events import JobEnded, Stopping
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ClockSkewed, Interruption, LedgerError, LedgerFull, LedgerLocked
-from orchestrator.protocol.codes import is_transient_job_code
 from orchestrator.runner.budget import Bounds, Budget
 from orchestrator.runner.ports import Parts
 from orchestrator.runner.runner import Engine

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ast
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2] / "orchestrator"
+from tests.repository import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT = REPOSITORY / "orchestrator"
 
 # Modules that hold decisions and values: no waiting, no clock, no files.
 PURE = """
@@ -34,7 +39,7 @@ orchestrator/runner/settings.py
 orchestrator/domain/ports.py
 orchestrator/domain/events.py
 """
-PURE_FILES = sorted([*(ROOT / "protocol").glob("*.py"), *(ROOT.parent / name for name in PURE.split())])
+PURE_FILES = sorted([*(ROOT / "client" / "wire").glob("*.py"), *(ROOT.parent / name for name in PURE.split())])
 WORLDLY = {
     "asyncio", "aiohttp", "concurrent", "http", "io", "multiprocessing", "os", "selectors", "shutil", "signal", "socket", "sqlite3",
     "subprocess", "tempfile", "threading", "time", "urllib.request",

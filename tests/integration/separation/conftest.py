@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,14 +15,16 @@ from orchestrator.separation.container import open_media
 from orchestrator.separation.decode import Decoder
 from orchestrator.separation.encode import StemWriter
 from orchestrator.separation.matrix import OutputFormat
+from tests.repository import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from orchestrator.separation.engine import Block
     from orchestrator.separation.weights import Tensors
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = REPOSITORY
 FILTERS = (2, 16, 32, 64, 128, 256, 512)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-TESTS = Path(__file__).parents[2]
+from tests.repository import REPOSITORY
+
+TESTS = REPOSITORY / "tests"
 PAGE = (TESTS.parent / "docs" / "conformance.md").read_text()
 
 

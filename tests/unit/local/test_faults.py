@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -14,6 +14,10 @@ from orchestrator.local.faultplayer import FaultPlayer
 from orchestrator.local.faults import Do, Faults, Route, Rule
 from orchestrator.local.progression import Pace
 from orchestrator.local.settings import LocalSettings
+from tests.repository import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCRIPT = """
 seed: 7
@@ -44,7 +48,7 @@ def test_a_script_is_read_and_changes_the_settings(tmp_path: Path) -> None:
 
 
 def test_the_script_of_the_documentation_can_be_read() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "local-service.md").read_text()
+    page = (REPOSITORY / "docs" / "local-service.md").read_text()
     (example,) = re.findall("```yaml\n(.*?)```", page, re.DOTALL)
 
     faults = Faults.parse(yaml.safe_load(example))

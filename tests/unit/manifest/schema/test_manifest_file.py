@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -16,11 +15,14 @@ from orchestrator.errors import ManifestError
 from orchestrator.manifest import json_schema, load_manifest
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.sources.stream import read
+from tests.repository import REPOSITORY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.domain.spec import Place
 
-ROOT = Path(__file__).parents[3]
+ROOT = REPOSITORY
 COOKBOOK = sorted((ROOT / "manifests").glob("*.yaml"))
 WRONG = sorted((ROOT / "tests/golden/manifest/wrong").glob("*.yaml"))
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())

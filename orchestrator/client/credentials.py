@@ -1,0 +1,152 @@
+"""Where the key pair comes from: the environment, then the files of the vendor's own tools.
+
+Secrets are never put into a message: neither values nor lines of a file that could not be read.
+"""
+
+from __future__ import annotations
+
+import os
+from configparser import ConfigParser
+from configparser import Error as IniError
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+
+from orchestrator.client.wire.signature import Credentials
+from orchestrator.errors import CredentialsMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SECRET_ID = "TENCENTCLOUD_SECRET_ID"  # noqa: S105 - the name of a variable
+SECRET_KEY = "TENCENTCLOUD_SECRET_KEY"  # noqa: S105 - the same
+SESSION_TOKEN = "TENCENTCLOUD_SESSION_TOKEN"  # noqa: S105 - the same
+_MAX_FILE_BYTES = 1 << 20  # a profile file has a few hundred bytes
+
+
+class CredentialSource(Protocol):
+    """Gives the key pair, and gives it anew when it is over."""
+
+    def load(self) -> Credentials:
+        """The credentials as they are now.
+
+        Raises:
+            CredentialsMissing: If there are none; the text says what to set.
+        """
+        ...
+
+
+class Static:
+    """Given keys: for the embedded service, and for callers that have a source of their own."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def load(self) -> Credentials:
+        """The given ones."""
+        return self._credentials
+
+
+class Discovered:
+    """The key pair of this machine, looked for anew by each :meth:`load`; the first place that has one wins.
+
+    1. ``TENCENTCLOUD_SECRET_ID``, ``TENCENTCLOUD_SECRET_KEY`` and, for temporary keys, ``TENCENTCLOUD_SESSION_TOKEN``.
+    2. Section ``[default]`` with ``secret_id``, ``secret_key`` (and ``token``) of the profile file of the vendor's SDKs: the file named
+       by ``TENCENTCLOUD_CREDENTIALS_FILE`` (as in the Go SDK's README), ``~/.tencentcloud/credentials`` or
+       ``/etc/tencentcloud/credentials`` (as in the Python SDK's ``common/credential.py``, class ``ProfileCredential``).
+    3. ``secretId``, ``secretKey``, ``token`` of ``~/.tccli/<profile>.credential``, which ``tccli configure`` writes as JSON (the CLI's
+       ``tccli/configure.py``); the profile is ``TCCLI_PROFILE`` or ``default``.
+
+    Args:
+        environment: The environment's variables; the process's own if None.
+        home: The user's folder; the platform's if None.
+        system: Folder that holds the machine-wide ``tencentcloud`` folder.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None, home: Path | None = None, system: Path = Path("/etc")) -> None:
+        self._environment = os.environ if environment is None else environment
+        self._home = home
+        self._system = system
+
+    def load(self) -> Credentials:
+        """The credentials of the first place that has them.
+
+        Raises:
+            CredentialsMissing: If none has, or a place holds only half of a key pair, or a file cannot be read.
+        """
+        found = self._from_environment()
+        if found:
+            return found
+        files = list(self._files())
+        for file in files:
+            found = _from_file(file)
+            if found:
+                return found
+        looked = ", ".join(str(file) for file in files)
+        raise CredentialsMissing(
+            f"No Tencent Cloud key pair was found. Set {SECRET_ID} and {SECRET_KEY} (and {SESSION_TOKEN} for a temporary key), "
+            f"or write one of: {looked}. Keys are made at https://console.cloud.tencent.com/cam/capi."
+        )
+
+    def _from_environment(self) -> Credentials | None:
+        secret_id, secret_key, token = (self._environment.get(name, "").strip() for name in (SECRET_ID, SECRET_KEY, SESSION_TOKEN))
+        if bool(secret_id) != bool(secret_key):
+            there, lacking = (SECRET_ID, SECRET_KEY) if secret_id else (SECRET_KEY, SECRET_ID)
+            raise CredentialsMissing(f"{there} is set, but {lacking} is not: set both, or neither to use a profile file.")
+        return _sound(Credentials(secret_id, secret_key, token), "The environment") if secret_id else None
+
+    def _files(self) -> Iterator[Path]:
+        home = Path.home() if self._home is None else self._home
+        named = self._environment.get("TENCENTCLOUD_CREDENTIALS_FILE", "")
+        if named:
+            yield Path(named)
+        yield home / ".tencentcloud" / "credentials"
+        yield self._system / "tencentcloud" / "credentials"
+        yield home / ".tccli" / f"{self._environment.get('TCCLI_PROFILE') or 'default'}.credential"
+
+
+def _from_file(file: Path) -> Credentials | None:
+    """The key pair of a profile file, or None if there is no such file or it has none."""
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_MAX_FILE_BYTES).decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise CredentialsMissing(f"{file}: the key pair cannot be read: {reason}. Correct the file, or set {SECRET_ID}.") from None
+    secret_id, secret_key, token = _of_tccli(file, text) if file.suffix == ".credential" else _of_ini(file, text)
+    if bool(secret_id) != bool(secret_key):
+        raise CredentialsMissing(f"{file}: holds only half of a key pair. Complete it, or set {SECRET_ID} and {SECRET_KEY}.")
+    return _sound(Credentials(secret_id, secret_key, token), str(file)) if secret_id else None
+
+
+def _sound(found: Credentials, where: str) -> Credentials:
+    """The key pair, if it can be sent: with a line break in it each request would fail, and each job with it, by no fault of its own."""
+    for name, value in (("secret id", found.secret_id), ("secret key", found.secret_key), ("token", found.token)):
+        if not (value.isascii() and value.isprintable()):
+            raise CredentialsMissing(f"{where} holds a {name} with a line break or another character that no key has. Set it anew.")
+    return found
+
+
+def _of_ini(file: Path, text: str) -> tuple[str, str, str]:
+    parser = ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read_string(text)
+    except IniError:  # its text quotes the line, which may be the secret: it is not repeated, nor chained
+        raise CredentialsMissing(f"{file}: is not an INI file with a section [default]. Correct it, or set {SECRET_ID}.") from None
+    section = parser["default"] if parser.has_section("default") else {}
+    secret_id, secret_key, token = (section.get(name, "").strip().strip("\"'") for name in ("secret_id", "secret_key", "token"))
+    return secret_id, secret_key, token
+
+
+def _of_tccli(file: Path, text: str) -> tuple[str, str, str]:
+    try:
+        data = orjson.loads(text)
+    except orjson.JSONDecodeError:  # its object carries the text
+        data = None
+    if not isinstance(data, dict):
+        raise CredentialsMissing(f"{file}: is not the JSON that 'tccli configure' writes. Run it again, or set {SECRET_ID}.")
+    secret_id, secret_key, token = (str(data.get(name) or "").strip() for name in ("secretId", "secretKey", "token"))
+    return secret_id, secret_key, token

@@ -1,0 +1,176 @@
+"""The rate limit of one account and one kind of request: a ceiling that is never passed, and a rate below it that adapts.
+
+Two windows of asyncio-throttle work together. The *slice* lets a twentieth of the rate through in a twentieth of a second, so that
+requests flow instead of coming in bursts. The *second* lets at most the configured rate through in any second. Both are stretched by half
+a percent, so that jitter between here and the service does not show it more than the limit.
+
+Between a permit and the moment at which its request leaves lies work that takes now longer, now shorter. Where that matters, for submits,
+:mod:`orchestrator.client.pacer` keeps the limit at the very end of the way, and the permits only have to be there in time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import orjson
+from asyncio_throttle.throttler import Throttler
+
+from orchestrator.client.pacer import Departures
+from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orchestrator.domain.ports import Clock
+
+_STRETCH = 1.005
+_SLICES_PER_S = 20
+# A permit may count from this long before it was taken, so that a late wake-up of the event loop does not slow the whole second down.
+# Half of what the stretch of a second gives; the other half is left for the jitter of the way to the service.
+_SECOND_LAG_S = 0.0025
+_EPSILON_S = 1e-6  # below the resolution of any timer; keeps rounding from asking for a sleep that does not move the clock
+
+_DECREASE = 0.7
+# Answers within this time of a decrease belong to requests that left before it: one burst, one decrease.
+_BURST_S = 1.0
+# After a decrease the rate stands still this long, then grows by this share of the ceiling per second: from 70 % back to full in 17 s.
+_HOLD_S = 2.0
+_RECOVER_PER_S = 0.02
+# The rate never falls below this share of the ceiling: something must be sent to notice that the service has recovered.
+_FLOOR_SHARE = 0.01
+# Long enough for the next nightly run to begin where the last one ended; what is older says nothing about the service now.
+_FORGET_AFTER_S = 48 * 3600.0
+
+
+class _Window(Throttler):
+    """asyncio-throttle's log of permits, on a clock that is given.
+
+    Its ``acquire`` reads the real clock in two places and asks every 10 ms whether there is room, which is a fifth of a slice; so the
+    two are replaced by their own arithmetic: permit *k* is free one period after permit *k - limit*.
+    """
+
+    def __init__(self, limit: int, period_s: float, lag_s: float) -> None:
+        super().__init__(limit, period_s)
+        self.lag_s = lag_s
+
+    def free_at(self) -> float:
+        """The instant from which on one more permit is free."""
+        log = self._task_logs
+        return float(log[-self.rate_limit] + self.period) if len(log) >= self.rate_limit else -math.inf
+
+    def take(self, free_at: float, now: float) -> None:
+        """Take a permit that is free since ``free_at``. It counts from then, or from a little ago if that is longer ago."""
+        self._task_logs.append(max(free_at, now - self.lag_s))
+        while len(self._task_logs) > self.rate_limit:
+            self._task_logs.popleft()
+
+
+class AdaptiveLimiter:
+    """:class:`~orchestrator.domain.ports.Limiter` whose rate falls when the service asks to slow down, and slowly recovers.
+
+    Only one task may wait in :meth:`acquire` (the dispatcher); any may report answers.
+
+    Args:
+        rate_per_s: The ceiling; may be a fraction, ``0.5`` is one request every two seconds.
+        clock: Time.
+
+    Raises:
+        ConfigError: If the rate is not a positive number.
+    """
+
+    def __init__(self, rate_per_s: float, clock: Clock) -> None:
+        if not (math.isfinite(rate_per_s) and rate_per_s > 0):
+            raise ConfigError(f"A rate limit must be a positive number of requests per second, not {rate_per_s}.")
+        self._clock = clock
+        self._ceiling = rate_per_s
+        self._departures: Departures | None = None
+        self._rate = rate_per_s
+        whole = math.ceil(rate_per_s)  # so that the window is never shorter than a second
+        self._second = _Window(whole, whole / rate_per_s * _STRETCH, lag_s=_SECOND_LAG_S)
+        self._slice = _Window(1, 1.0, lag_s=0.0)
+        self._set_rate(rate_per_s)
+        self._silent_until = -math.inf
+        self._decreased_at = -math.inf
+        self._credited_at = clock.monotonic()
+
+    @property
+    def rate_per_s(self) -> float:
+        """The rate in force."""
+        return self._rate
+
+    @property
+    def ceiling_per_s(self) -> float:
+        """The configured rate."""
+        return self._ceiling
+
+    async def acquire(self) -> None:
+        """Wait until one more request may leave."""
+        while not self.try_acquire():
+            await self._clock.sleep(max(self._free_at() - self._clock.monotonic(), self._held_s(), _EPSILON_S))
+
+    def try_acquire(self) -> bool:
+        """Take a permit if one is free right now."""
+        now = self._clock.monotonic()
+        free_at = self._free_at()
+        if free_at > now + _EPSILON_S or self._held_s() > 0:
+            return False
+        self._slice.take(free_at, now)
+        self._second.take(free_at, now)
+        return True
+
+    def space(self) -> Departures:
+        """What keeps the limit from now on, by when requests leave; who writes them must ask it."""
+        if self._departures is None:
+            self._departures = Departures(self._ceiling, self._clock)
+            self._second.lag_s = self._departures.lag_s
+            self._set_rate(self._rate)
+        return self._departures
+
+    def throttled(self, retry_after_s: float | None = None) -> None:
+        """Slow down: once per burst of such answers, and silence for as long as the service asked."""
+        now = self._clock.monotonic()
+        if retry_after_s:
+            self._silent_until = max(self._silent_until, now + retry_after_s)
+        if now - self._decreased_at >= _BURST_S:
+            self._decreased_at = now
+            self._set_rate(max(self._rate * _DECREASE, self._ceiling * _FLOOR_SHARE))
+
+    def accepted(self) -> None:
+        """Grow a little, by the time since the last answer; time without answers earns nothing beyond a second."""
+        now = self._clock.monotonic()
+        earned_s = min(now - self._credited_at, 1.0)
+        self._credited_at = now
+        if self._rate < self._ceiling and now - self._decreased_at >= _HOLD_S:
+            self._set_rate(self._rate + self._ceiling * _RECOVER_PER_S * earned_s)
+
+    def snapshot(self) -> bytes:
+        """What was learned, for :meth:`restore` of a later run."""
+        now = self._clock.now()
+        silent_s = max(0.0, self._silent_until - self._clock.monotonic())
+        return orjson.dumps({"rate_per_s": self._rate, "silent_until": now + silent_s, "at": now})
+
+    def restore(self, raw: bytes | None) -> None:
+        """Begin with what an earlier run learned a short while ago; anything else is ignored, for the service may be asked anew."""
+        try:
+            kept = orjson.loads(raw or b"")
+            rate, silent_until, at = float(kept["rate_per_s"]), float(kept["silent_until"]), float(kept["at"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            return
+        now = self._clock.now()
+        silent_s = silent_until - now
+        if silent_s > 0 and silent_s <= silent_until - at:  # longer means that our clock was set back
+            self._silent_until = self._clock.monotonic() + silent_s
+        if 0 <= now - at < _FORGET_AFTER_S:
+            self._set_rate(max(rate, self._ceiling * _FLOOR_SHARE))
+
+    def _free_at(self) -> float:
+        return max(self._slice.free_at(), self._second.free_at(), self._silent_until)
+
+    def _held_s(self) -> float:
+        return self._departures.enough_for_s() if self._departures is not None else 0.0
+
+    def _set_rate(self, rate_per_s: float) -> None:
+        self._rate = min(rate_per_s, self._ceiling)
+        self._slice.rate_limit = max(1, int(self._rate / _SLICES_PER_S))
+        self._slice.period = self._slice.rate_limit / self._rate * _STRETCH
+        # Half a slice may be made up for: what keeps the limit is the second; or, where departures keep it, all that they make up for.
+        self._slice.lag_s = self._slice.period / 2 if self._departures is None else self._departures.lag_s

@@ -1,0 +1,208 @@
+"""What an error answer means: one table from the vendor's codes to our exceptions.
+
+Sources: CI error codes (1045/43611, 1045/33700), COS error codes (436/7730). The ``Code`` decides; the HTTP status is only the
+fallback for codes that no list names, and for answers without a body (HEAD, proxies).
+
+For ``POST /jobs`` the class also says whether a job can exist. A 4xx answer, 429 and 503 ``SlowDown`` *refuse* the request before it
+was accepted. Every other 5xx is a :class:`ServerFault`: the service, or a gateway before it, failed at an unknown point, so the
+outcome is in doubt. That includes CI's 503 ``ServiceUnavailable``, which no page says to be sent before a job is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.client.wire.hosts import Api
+from orchestrator.client.wire.objects import http_date
+from orchestrator.client.wire.reply import instant
+from orchestrator.client.wire.xml import parse, text_of
+from orchestrator.errors import (
+    ApiAnswer,
+    ApiError,
+    AuthRejected,
+    ClockSkewed,
+    CredentialsExpired,
+    NotFound,
+    ProtocolError,
+    QueueUnavailable,
+    RefusedForNow,
+    Rejected,
+    ServerFault,
+    Throttled,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_RETRY_AFTER_S = 3600.0
+"""A longer ``Retry-After`` is taken for this: no page documents the header, so its value may be anything."""
+
+_CLASSES: dict[str, type[ApiError]] = {
+    # Slow down. CI says 429, COS 503; the same code on both.
+    "SlowDown": Throttled,
+    "QueueSaturated": QueueUnavailable,
+    "QueuePaused": QueueUnavailable,
+    # The clocks, or the signature's window.
+    "SignatureExpired": ClockSkewed,
+    "RequestTimeTooSkewed": ClockSkewed,
+    "Request has expired": ClockSkewed,
+    # The temporary key is over.
+    "ExpiredToken": CredentialsExpired,
+    # Nothing else will do better with this key, account or bucket.
+    "MissingAuthorization": AuthRejected,
+    "InvalidAuthorization": AuthRejected,
+    "AccessDenied": AuthRejected,
+    "SecretidNotExist": AuthRejected,
+    "InvalidAccessKeyId": AuthRejected,
+    "SignatureDoesNotMatch": AuthRejected,
+    "CIRoleNotExist": AuthRejected,
+    "MediaBucketUnBinded": AuthRejected,
+    "PaymentRequired": AuthRejected,
+    # What was named is not there.
+    "ResourceNotFound": NotFound,
+    "QueueNotFound": NotFound,
+    "TemplateNotFound": NotFound,
+    "AuditingJobNotFound": NotFound,
+    "InvalidUrl": NotFound,
+    "NoSuchBucket": NotFound,
+    "NoSuchKey": NotFound,
+    "NoSuchUpload": NotFound,
+    "NoSuchVersion": NotFound,
+    # Refused for this one thing, although the status is one of permissions: archived, or enabled before (two pages, two spellings).
+    "InvalidObjectState": Rejected,
+    "MediaBucketAlreadyBinded": Rejected,
+    "BucketAlreadyBinded": Rejected,
+    # Asking again may do: the service could not fetch the input, or the upload was cut, damaged, or crossed another one.
+    "ResourceDownloadFailed": RefusedForNow,
+    "RequestTimeout": RefusedForNow,
+    "UserNetworkTooSlow": RefusedForNow,
+    "IncompleteBody": RefusedForNow,
+    "BadDigest": RefusedForNow,
+    "PathConflict": RefusedForNow,
+    # The service failed.
+    "InternalError": ServerFault,
+    "ServiceUnavailable": ServerFault,
+}
+"""Codes that need no status to be understood. Every other code is judged by its status: 4xx is :class:`Rejected`."""
+
+# COS, on its page of 403 answers, also shows these words as the message of an ``AccessDenied``.
+_DENIED_BECAUSE: tuple[tuple[str, type[ApiError]], ...] = (
+    ("RequestTimeTooSkewed", ClockSkewed),
+    ("Request has expired", ClockSkewed),
+    ("ExpiredToken", CredentialsExpired),
+)
+
+_STATUSES: dict[int, type[ApiError]] = {
+    401: AuthRejected,
+    402: AuthRejected,
+    403: AuthRejected,
+    404: NotFound,
+    407: AuthRejected,
+    408: RefusedForNow,
+    425: RefusedForNow,
+    429: Throttled,
+    501: Rejected,
+}
+
+# What the user can do about errors that stop the run.
+_KEYS = "check TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or the profile file"
+_ADVICE: dict[str, str] = {
+    "AccessDenied": "give this key the permission (ci:CreateMediaJobs and reading and writing of the buckets), or use another key",
+    "CIRoleNotExist": "create the service role CI_QCSRole by enabling Cloud Infinite in the console once",
+    "InvalidAccessKeyId": _KEYS,
+    "InvalidAuthorization": _KEYS,
+    "MediaBucketUnBinded": "enable media processing (or smart audio) for the bucket in the Cloud Infinite console",
+    "PaymentRequired": "settle the account's balance",
+    "SecretidNotExist": _KEYS,
+    "SignatureDoesNotMatch": _KEYS,
+}
+
+TRANSIENT_JOB_CODES = frozenset({"ResourceDownloadFailed", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"})
+"""``Code`` of a failed job for which a new job may succeed. No official list of per-job codes exists: these are the documented names of
+passing troubles; everything else is taken for permanent."""
+
+
+def is_transient_job_code(code: str) -> bool:
+    """Whether a job that failed with ``code`` may be asked for again, as a new job."""
+    return code in TRANSIENT_JOB_CODES
+
+
+def class_of(code: str, http_status: int, message: str = "", api: Api = Api.CI) -> type[ApiError]:
+    """The exception class of an error answer."""
+    if code == "AccessDenied":
+        for words, error in _DENIED_BECAUSE:
+            if words in message:
+                return error
+    if code in _CLASSES:
+        return _CLASSES[code]
+    if api is Api.COS and http_status == 503 and not code:
+        return Throttled  # a HEAD answer has no body: on COS, 503 is first of all SlowDown, and HEAD has no effect that could be in doubt
+    if http_status in _STATUSES:
+        return _STATUSES[http_status]
+    return ServerFault if http_status >= 500 else Rejected
+
+
+def error_of(api: Api, http_status: int, headers: Mapping[str, str], raw: bytes, now: float) -> ApiError:
+    """The exception for an answer that is no success.
+
+    Args:
+        api: Which API answered.
+        http_status: HTTP status.
+        headers: Headers of the answer; names are looked up as ``headers`` does it.
+        raw: Its body, possibly empty, truncated, or of a proxy: it is used if it can be read.
+        now: Our clock, to understand a ``Retry-After`` that is a date.
+    """
+    code, message, body_request_id, trace_id, server_time = _body(raw)
+    answer = ApiAnswer(
+        http_status=http_status,
+        code=code,
+        message=message or _reason(http_status, headers),
+        request_id=request_id(headers) or body_request_id,
+        trace_id=trace_id or headers.get("x-ci-trace-id") or headers.get("x-cos-trace-id") or "",
+    )
+    error = class_of(code, http_status, message, api)
+    if issubclass(error, ClockSkewed):
+        return error(answer, server_time=server_time or http_date(headers.get("Date", "")))
+    advice = _ADVICE.get(code, "")
+    text = f"{code}: {answer.message or 'no message'} - {advice}" if advice else None
+    return error(answer, text, retry_after_s=retry_after(headers.get("Retry-After", ""), now))
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """The vendor's id of a request, from whichever of its headers is there."""
+    return (headers.get("x-ci-request-id") or headers.get("x-cos-request-id") or "")[:200]
+
+
+def retry_after(text: str, now: float) -> float | None:
+    """Seconds of a ``Retry-After`` (a number, or an HTTP date), at most an hour; None if there is none that makes sense."""
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        until = http_date(text)
+        if until is None:
+            return None
+        seconds = until - now
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if seconds == seconds else None  # noqa: PLR0124 - false only for "nan"
+
+
+def _body(raw: bytes) -> tuple[str, str, str, str, float | None]:
+    """Code, message, request id, trace id and server time of an ``<Error>``; all empty if the body is none."""
+    try:
+        root = parse(raw)
+    except ProtocolError:
+        return "", "", "", "", None
+    if root.tag != "Error":
+        return "", "", "", "", None
+    code, message, request, trace = (text_of(root, name).strip() for name in ("Code", "Message", "RequestId", "TraceId"))
+    return code[:200], message[:2000], request[:200], trace[:200], instant(text_of(root, "ServerTime"))
+
+
+def _reason(http_status: int, headers: Mapping[str, str]) -> str:
+    """What to tell when the answer has no text of its own."""
+    location = headers.get("Location", "")
+    if 300 <= http_status < 400 and location:
+        return f"the service points to {location[:300]!r}; redirects are not followed: check the region of the bucket"
+    return ""

@@ -1,0 +1,207 @@
+"""Everything that is sent, as values: what is asked (:class:`Request`), and what then goes on the wire (:class:`PreparedRequest`)."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from hashlib import md5
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from orchestrator.client.wire.hosts import Api, host
+from orchestrator.client.wire.signature import authorization, url_encode
+from orchestrator.client.wire.submit_body import JOB_TYPE, submit_body
+from orchestrator.domain.remote import RemoteState
+from orchestrator.errors import CredentialsMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.client.wire.signature import SigningKey
+    from orchestrator.domain.remote import JobFilter
+    from orchestrator.domain.spec import JobSpec, Place
+
+MAX_IDS = 10
+"""Most job ids of one query (page 1045/73113)."""
+MAX_LIST_SIZE = 100
+"""Largest page of a job listing."""
+
+XML = "application/xml"
+"""Content type of every body for CI."""
+_BEIJING = timezone(timedelta(hours=8))  # every time in the vendor's samples is +0800
+
+STATE_WORDS: dict[RemoteState, str] = {
+    RemoteState.SUBMITTED: "Submitted",
+    RemoteState.RUNNING: "Running",
+    RemoteState.SUCCEEDED: "Success",
+    RemoteState.FAILED: "Failed",
+    RemoteState.PAUSED: "Pause",
+    RemoteState.CANCELLED: "Cancel",
+}
+"""Our word for a job's state, and the vendor's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, before it is signed.
+
+    Attributes:
+        api: Which API.
+        place: The bucket that it is about; it becomes the host name.
+        method: HTTP method.
+        path: Decoded path, with its leading slash.
+        params: Decoded query parameters, in the order of the wire.
+        headers: Lowercase header names and values, without host, token and authorization; all of them are signed.
+        body: Content, or empty.
+    """
+
+    api: Api
+    place: Place
+    method: str
+    path: str
+    params: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class PreparedRequest(NamedTuple):
+    """What goes on the wire.
+
+    Attributes:
+        method: Its method.
+        url: Percent-encoded already; it must not be encoded again.
+        headers: By name.
+        body: All of it.
+        head: The headers as they stand on the wire, each with its line end, where they were put together already; else empty.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes = b""
+    head: str = ""
+
+    def __repr__(self) -> str:
+        """Method and URL: authorization and token are among the headers."""
+        return f"PreparedRequest({self.method} {self.url})"
+
+
+def header_lines(headers: Mapping[str, str]) -> str:
+    """Headers as they stand on the wire.
+
+    Raises:
+        CredentialsMissing: If a value has more than one line; all but the parts of the credentials are known to have one.
+    """
+    text = "\r\n".join(map(": ".join, headers.items()))
+    if text.count("\n") > max(len(headers) - 1, 0):
+        raise CredentialsMissing("A part of the credentials has more than one line: it cannot be sent as a header. Set it anew.")
+    return f"{text}\r\n"
+
+
+def prepare(request: Request, key: SigningKey, base_url: str | None = None) -> PreparedRequest:
+    """Sign a request and give it its address.
+
+    Args:
+        request: What is asked.
+        key: Key of the present window of time.
+        base_url: Where to send it instead of the vendor's https host, for example ``http://127.0.0.1:8080``. The signed ``Host`` stays.
+    """
+    name = host(request.api, request.place)
+    headers = {"host": name, **request.headers}
+    if key.token:
+        headers[request.api.token_header] = key.token
+    headers["authorization"] = authorization(key, request.method, request.path, request.params, headers)
+    url = f"{base_url or 'https://' + name}{quote(request.path, safe='/-_.~,')}"
+    if request.params:
+        url = f"{url}?{'&'.join([_pair(name, value) for name, value in request.params.items()])}"
+    return PreparedRequest(request.method, url, headers, request.body)
+
+
+def _pair(name: str, value: str) -> str:
+    """One query parameter as the pages write it: ``?cancel`` has no equals sign."""
+    return f"{url_encode(name)}={url_encode(value)}" if value else url_encode(name)
+
+
+# --- jobs --------------------------------------------------------------------------------------------------------------------
+
+
+def submit_request(spec: JobSpec) -> Request:
+    """``POST /jobs``. Without ``Content-MD5``, as most of the vendor's SDKs: TLS guards the body, and each header costs time."""
+    body = submit_body(spec)
+    headers = {"content-type": XML, "content-length": str(len(body))}
+    return Request(Api.CI, spec.media.place, "POST", "/jobs", headers=headers, body=body)
+
+
+def query_request(place: Place, job_ids: Sequence[str]) -> Request:
+    """``GET /jobs/<id>,<id>...``, one to ten ids of one bucket.
+
+    Raises:
+        ValueError: If there are none, or more than ten.
+    """
+    if not 1 <= len(job_ids) <= MAX_IDS:
+        raise ValueError(f"A query takes 1 to {MAX_IDS} job ids, not {len(job_ids)}.")
+    return Request(Api.CI, place, "GET", f"/jobs/{','.join(job_ids)}")
+
+
+def list_request(place: Place, wanted: JobFilter, next_token: str = "") -> Request:
+    """``GET /jobs?...``: one page. Parameters that do not filter are left out.
+
+    Raises:
+        ValueError: If the page size is not 1 to 100.
+    """
+    if not 1 <= wanted.size <= MAX_LIST_SIZE:
+        raise ValueError(f"A page of jobs has 1 to {MAX_LIST_SIZE} entries, not {wanted.size}.")
+    params = {
+        "queueId": wanted.queue_id,
+        "tag": JOB_TYPE,
+        "orderByTime": "Asc" if wanted.oldest_first else "Desc",
+        "nextToken": next_token,
+        "size": str(wanted.size),
+        "states": ",".join(STATE_WORDS[state] for state in wanted.states),
+        "startCreationTime": wire_time(wanted.created_from),
+        "endCreationTime": wire_time(wanted.created_to),
+        "inputObject": wanted.input_object,
+    }
+    return Request(Api.CI, place, "GET", "/jobs", {name: value for name, value in params.items() if value})
+
+
+def cancel_request(place: Place, job_id: str) -> Request:
+    """``PUT /jobs/<id>?cancel``, without a body."""
+    return Request(Api.CI, place, "PUT", f"/jobs/{job_id}", {"cancel": ""}, {"content-length": "0"})
+
+
+def wire_time(instant: float | None) -> str:
+    """An instant as the API writes it (``2024-05-01T10:00:00+0800``), whole seconds; empty for None."""
+    return "" if instant is None else datetime.fromtimestamp(int(instant), _BEIJING).strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+# --- objects -----------------------------------------------------------------------------------------------------------------
+
+
+def head_request(place: Place, key: str) -> Request:
+    """``HEAD /<key>``."""
+    return Request(Api.COS, place, "HEAD", f"/{key}")
+
+
+def get_request(place: Place, key: str, start: int = 0, end: int | None = None) -> Request:
+    """``GET /<key>``, whole, or the bytes from ``start`` to ``end``, both included."""
+    wanted = {} if start == 0 and end is None else {"range": f"bytes={start}-{'' if end is None else end}"}
+    return Request(Api.COS, place, "GET", f"/{key}", headers=wanted)
+
+
+def put_request(place: Place, key: str, content: bytes, content_type: str) -> Request:
+    """``PUT /<key>`` of a whole object; its MD5 makes the service refuse content that was damaged on its way."""
+    return Request(Api.COS, place, "PUT", f"/{key}", headers=_content(content, content_type), body=content)
+
+
+def list_objects_request(place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> Request:
+    """``GET /``: one page of keys. Keys come back url-encoded, because XML cannot carry every character of a key."""
+    params = {"prefix": prefix, "marker": marker, "max-keys": str(max_keys), "encoding-type": "url"}
+    return Request(Api.COS, place, "GET", "/", {name: value for name, value in params.items() if value})
+
+
+def _content(body: bytes, content_type: str) -> dict[str, str]:
+    """The headers that describe a body."""
+    digest = b64encode(md5(body, usedforsecurity=False).digest()).decode()
+    return {"content-type": content_type, "content-length": str(len(body)), "content-md5": digest}

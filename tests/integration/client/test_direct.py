@@ -1,0 +1,225 @@
+"""The short way of a submit: what it looks at before it writes, and when it is not taken."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+import trustme
+from aiohttp.client_proto import ResponseHandler
+
+from orchestrator.client import direct
+from orchestrator.client.endpoint import Timeouts
+from orchestrator.client.pacer import Departures
+from orchestrator.client.transport import Transport
+from orchestrator.client.wire.request import PreparedRequest
+from orchestrator.domain.clock import SystemClock
+from orchestrator.errors import ConnectFailed, CredentialsMissing, ReplyTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.integration.client.conftest import Wire
+
+BODY = b"<Request/>"
+FAREWELL = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nServer: tencent-ci\r\n\r\n"
+"""What a server may say when it gives up an idle connection."""
+
+
+class _Held(Departures):
+    """Departures that let nobody go before they are told."""
+
+    def __init__(self) -> None:
+        super().__init__(1000.0, SystemClock())
+        self.is_waited_for = asyncio.Event()
+        self.go = asyncio.Event()
+
+    def take(self) -> None:
+        return None
+
+    async def turn(self) -> int:
+        self.is_waited_for.set()
+        await self.go.wait()
+        return await super().turn()
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    async with Transport(4, Timeouts(connect_s=2.0, read_s=1.0, total_s=5.0)) as made:
+        yield made
+
+
+def _post(wire: Wire, **headers: str) -> PreparedRequest:
+    return PreparedRequest("POST", f"{wire.url}/jobs", {"host": "a.example", "content-length": str(len(BODY)), **headers}, BODY)
+
+
+@asynccontextmanager
+async def _secured(wire: Wire, authority: trustme.CA) -> AsyncIterator[str]:
+    """The same server over TLS, under a name that ``authority`` vouches for."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield f"https://localhost:{server.sockets[0].getsockname()[1]}/jobs"
+
+
+def test_the_release_of_aiohttp_that_is_installed_is_one_that_the_short_way_knows() -> None:
+    """When this fails, run the tests of submits with the new release, look at what ``direct`` uses of it, and then change ``KNOWN``."""
+    assert direct.is_open()
+
+
+async def test_a_mock_or_tracer_of_the_client_sees_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", lambda *_: None)
+    assert not direct.is_open()
+
+
+async def test_what_leaves_is_the_request_and_nothing_else(wire: Wire, transport: Transport) -> None:
+    wire.answers = [wire.accepted]
+
+    answer = await transport.post(_post(wire))
+
+    (request,) = wire.received
+    assert (answer.status, answer.headers["X-CI-Request-Id"]) == (200, "req-1")
+    assert (request.method, request.target, request.body) == ("POST", "/jobs", BODY)
+    assert set(request.headers) == {"host", "content-length", "user-agent", "accept-encoding"}
+
+
+async def test_nothing_is_written_before_its_turn(wire: Wire, transport: Transport) -> None:
+    wire.answers = [wire.accepted]
+    transport.departures = held = _Held()
+
+    posted = asyncio.ensure_future(transport.post(_post(wire)))
+    await held.is_waited_for.wait()
+    assert wire.received == []
+
+    held.go.set()
+    assert (await posted).status == 200
+
+
+@pytest.mark.parametrize(
+    ("farewell", "closes"),
+    [(b"", True), (FAREWELL, True), (FAREWELL, False), (FAREWELL[:20], False)],
+    ids=["closes", "speaks and closes", "speaks", "begins to speak"],
+)
+async def test_a_service_that_ends_a_connection_before_the_turn_was_sent_nothing(
+    wire: Wire, transport: Transport, farewell: bytes, closes: bool
+) -> None:
+    """Such an answer belongs to no request: it must not be taken for that of the job."""
+    leave, left = asyncio.Event(), asyncio.Event()
+
+    async def end_soon(writer: asyncio.StreamWriter) -> None:
+        writer.write(wire.accepted)
+        await leave.wait()
+        writer.write(farewell)
+        await writer.drain()
+        if closes:
+            writer.close()
+            await writer.wait_closed()
+        left.set()
+
+    wire.answers = [end_soon]
+    await transport.post(_post(wire))
+    transport.departures = held = _Held()
+    posted = asyncio.ensure_future(transport.post(_post(wire)))
+    await held.is_waited_for.wait()
+    leave.set()
+    await left.wait()
+    held.go.set()
+
+    with pytest.raises(ConnectFailed, match="nothing was sent"):
+        await posted
+    assert len(wire.received) == 1
+
+
+@pytest.mark.parametrize("cut", [1, 5, 10, 30, 60])
+async def test_an_answer_that_began_before_its_question_belongs_to_nobody(wire: Wire, transport: Transport, cut: int) -> None:
+    """A server that gives up a connection, in two pieces: the second would complete an answer to the POST that left in between."""
+    wire.answers = [wire.accepted + FAREWELL[:cut], FAREWELL[cut:]]
+    await transport.post(_post(wire))
+
+    with pytest.raises(ConnectFailed, match="nothing was sent"):
+        await transport.post(_post(wire))
+    assert len(wire.received) == 1
+
+
+async def test_closed_connections_are_forgotten(wire: Wire, transport: Transport) -> None:
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(known, ResponseHandler) for known in gc.get_objects())
+
+    wire.answers = [wire.accepted.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)] * 40
+    before = alive()
+    for _ in range(40):
+        await transport.post(_post(wire))
+
+    assert wire.connections == 40
+    assert alive() <= before + 2
+
+
+async def test_answers_on_the_way_are_not_the_answer(wire: Wire, transport: Transport) -> None:
+    wire.answers = [b"HTTP/1.1 102 Processing\r\n\r\n" + wire.accepted]
+    assert (await transport.post(_post(wire))).status == 200
+
+
+async def test_a_body_in_chunks_is_read_whole(wire: Wire, transport: Transport) -> None:
+    wire.answers = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"]
+    assert (await transport.post(_post(wire))).body == b"abcde"
+    assert (await transport.post(_post(wire))).body == b"abcde"
+    assert wire.connections == 1
+
+
+async def test_an_error_whose_text_is_cut_off_is_still_that_error(wire: Wire, transport: Transport) -> None:
+    async def cut(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\nContent-Length: 1000\r\n\r\n<Err")
+        await writer.drain()
+        writer.close()
+
+    wire.answers = [cut]
+    answer = await transport.post(_post(wire))
+    assert (answer.status, answer.headers["Retry-After"], answer.body) == (429, "3", b"")
+
+
+async def test_a_silent_service_is_given_up_in_time_and_its_connection_not_used_again(wire: Wire) -> None:
+    async def hang(writer: asyncio.StreamWriter) -> None:
+        await writer.wait_closed()
+
+    wire.answers = [hang, wire.accepted]
+    async with Transport(1, Timeouts(connect_s=0.1, read_s=0.1, total_s=0.2)) as hasty:
+        with pytest.raises(ReplyTimeout, match="in time"):
+            await hasty.post(_post(wire))
+        assert (await hasty.post(_post(wire))).status == 200
+    assert wire.connections == 2
+
+
+async def test_a_header_of_two_lines_is_refused(wire: Wire, transport: Transport) -> None:
+    """A token with a line break in it would be a header of its own. It stops the run: no job would do better."""
+    with pytest.raises(CredentialsMissing, match="more than one line"):
+        await transport.post(_post(wire, **{"x-ci-security-token": "a\r\nx-evil: b"}))
+    assert wire.received == []
+
+
+async def test_the_short_way_leads_over_tls_and_keeps_its_connections(
+    wire: Wire, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire.answers = [wire.accepted]
+    authority, trusting = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(trusting)
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting)
+
+    async with _secured(wire, authority) as url:
+        answers = [await transport.post(_post(wire)._replace(url=url)) for _ in range(3)]
+
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert (len(wire.received), wire.connections) == (3, 1)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_sent_anything(wire: Wire, transport: Transport) -> None:
+    async with _secured(wire, trustme.CA()) as url:
+        with pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            await transport.post(_post(wire)._replace(url=url))
+    assert wire.received == []

@@ -65,8 +65,8 @@ async def open_service(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIt
         endpoint = Endpoint()
         match manifest.service:
             case LocalServiceSettings():
-                from orchestrator.local.service import LocalService
-                from orchestrator.local.settings import KeyPair, LocalSettings
+                from orchestrator.server.service import LocalService
+                from orchestrator.server.settings import KeyPair, LocalSettings
 
                 # Random for each run: nobody else on this machine may talk to the embedded service.
                 keys = KeyPair(f"local-{secrets.token_hex(8)}", secrets.token_hex(32))
@@ -91,7 +91,7 @@ async def open_store(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIter
         CredentialsMissing: If there is no key pair for a remote service.
     """
     if isinstance(manifest.service, LocalServiceSettings):
-        from orchestrator.local.folderstore import FolderStore
+        from orchestrator.server.storage.folder_store import FolderStore
 
         async with FolderStore(local_root(manifest, ledger)) as store:
             yield store

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.ports import Clock, EventSink, ObjectStore
     from orchestrator.domain.spec import JobSpec
-    from orchestrator.local.service import LocalService
     from orchestrator.manifest import Manifest
     from orchestrator.options import RunOptions
     from orchestrator.runner.result import RunResult
+    from orchestrator.server.service import LocalService
 
 _JOB_S = 5.0  # run time of a simulated job, unless the script says otherwise
 _CONCURRENT = 10  # jobs at once: the vendor's sample of MaxConcurrent
@@ -114,10 +114,10 @@ async def _listing(manifest: Manifest, options: RunOptions, clock: Clock) -> Asy
 @contextlib.asynccontextmanager
 async def _stage(folder: Path, script: Path, clock: Clock) -> AsyncIterator[LocalService]:
     """The embedded service, playing the script."""
-    from orchestrator.local.faults import Faults
-    from orchestrator.local.progression import Pace, Progression
-    from orchestrator.local.service import LocalService
-    from orchestrator.local.settings import KeyPair, LocalSettings
+    from orchestrator.server.faults.script import Faults
+    from orchestrator.server.jobs.progression import Pace, Progression
+    from orchestrator.server.service import LocalService
+    from orchestrator.server.settings import KeyPair, LocalSettings
 
     settings = LocalSettings(
         root=folder / "objects",

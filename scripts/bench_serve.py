@@ -59,9 +59,9 @@ async def serve_bare() -> None:
 
 async def serve_local(root: Path) -> None:
     """The local service, holding every job."""
-    from orchestrator.local.progression import Pace, Progression
-    from orchestrator.local.service import LocalService
-    from orchestrator.local.settings import KeyPair, LocalSettings
+    from orchestrator.server.jobs.progression import Pace, Progression
+    from orchestrator.server.service import LocalService
+    from orchestrator.server.settings import KeyPair, LocalSettings
 
     keys = KeyPair(bench_engine.KEYS.secret_id, bench_engine.KEYS.secret_key)
     settings = LocalSettings(root=root, credentials=(keys,), progression=Progression(Pace.HOLD), queue_max_size=10_000_000)

@@ -96,7 +96,7 @@ def read_bucket(option: str, text: str) -> str:
     Raises:
         ConfigError: If it cannot be one.
     """
-    from orchestrator.local.call import BUCKET
+    from orchestrator.server.http.request import BUCKET
 
     if text and not BUCKET.fullmatch(text):
         raise ConfigError(f"{option} {text}: this is no bucket name. It is written with the account number, for example media-1250000000.")

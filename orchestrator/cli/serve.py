@@ -12,7 +12,7 @@ from orchestrator.cli.output import show
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.local.settings import CallbackPolicy, KeyPair, LocalSettings
+    from orchestrator.server.settings import CallbackPolicy, KeyPair, LocalSettings
 
 CONTROL_VARIABLE = "ORCHESTRATOR_CONTROL_TOKEN"
 """Token of the control plane. A variable and no option: everybody on the machine can read command lines."""
@@ -51,10 +51,10 @@ def serve(
     from orchestrator.cli.readings import read_address, read_bucket
     from orchestrator.cli.stopping import stop_on_signals
     from orchestrator.domain.clock import SystemClock
-    from orchestrator.local.faults import Faults
-    from orchestrator.local.keys import keys_for
-    from orchestrator.local.service import LocalService
-    from orchestrator.local.settings import LocalSettings
+    from orchestrator.server.credentials import keys_for
+    from orchestrator.server.faults.script import Faults
+    from orchestrator.server.service import LocalService
+    from orchestrator.server.settings import LocalSettings
 
     host, port = read_address("--listen", listen)
     script = Faults.load(faults) if faults is not None else None
@@ -85,7 +85,7 @@ def serve(
 
 def _policy(retries: int, timeout: str, *, allow_private: bool) -> CallbackPolicy:
     from orchestrator.cli.readings import read_duration_s
-    from orchestrator.local.settings import CallbackPolicy
+    from orchestrator.server.settings import CallbackPolicy
 
     bound_s = read_duration_s("--callback-timeout", timeout)
     return CallbackPolicy(retries=retries, timeout_s=bound_s or CallbackPolicy().timeout_s, allow_private=allow_private)
@@ -96,8 +96,8 @@ def greeting(root: Path, url: str, keys: KeyPair, settings: LocalSettings, envir
 
     A secret key that came from the environment is not repeated: whoever started the service has it, and output ends up in logs.
     """
-    from orchestrator.local.control import PREFIX
-    from orchestrator.local.keys import KEY_VARIABLE
+    from orchestrator.server.api.control import PREFIX
+    from orchestrator.server.credentials import KEY_VARIABLE
 
     given = bool(environment.get(KEY_VARIABLE))
     lines = [

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.local.progression import Pace, Progression
-from orchestrator.local.settings import LocalSettings
 from orchestrator.separation.cache import CACHE_VARIABLE, cache_dir
+from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.settings import LocalSettings
 from tests.e2e.playground import BUCKET, KEYS, Playground, RunningService
 from tests.e2e.test_embedded import write_tone
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from orchestrator.local.settings import LocalSettings
+from orchestrator.server.settings import LocalSettings
 from tests.e2e.playground import KEYS, QUICK, Playground, RunningService
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ import yaml
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import key_of_user_data
-from orchestrator.local.faults import Faults
-from orchestrator.local.jobrow import COLUMNS, JobRow
-from orchestrator.local.progression import Pace, Progression
-from orchestrator.local.service import LocalService
-from orchestrator.local.settings import KeyPair, LocalSettings
+from orchestrator.server.faults.script import Faults
+from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.jobs.row import COLUMNS, JobRow
+from orchestrator.server.service import LocalService
+from orchestrator.server.settings import KeyPair, LocalSettings
 
 if TYPE_CHECKING:
     import signal

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.local.progression import Pace, Progression
-from orchestrator.local.settings import MissingInput
+from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.settings import MissingInput
 from tests.e2e.playground import Playground, RunningService
 
 if TYPE_CHECKING:

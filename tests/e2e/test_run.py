@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from orchestrator.local.progression import Pace, Progression
-from orchestrator.local.settings import MissingInput
+from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.settings import MissingInput
 from tests.e2e.playground import BUCKET, Playground
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.local.progression import Pace, Progression
+from orchestrator.server.jobs.progression import Pace, Progression
 
 if TYPE_CHECKING:
     from tests.e2e.playground import Playground, RunningService

@@ -8,12 +8,12 @@ import pytest
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import JobState
-from orchestrator.local.faults import Faults
-from orchestrator.local.progression import Pace, Progression
-from orchestrator.local.service import LocalService
-from orchestrator.local.settings import KeyPair, LocalSettings
 from orchestrator.manifest import load_manifest
 from orchestrator.options import RunOptions
+from orchestrator.server.faults.script import Faults
+from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.service import LocalService
+from orchestrator.server.settings import KeyPair, LocalSettings
 from orchestrator.session import open_session
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import JobAccepted
 from orchestrator.domain.states import JobState
-from orchestrator.local.progression import Pace, Progression
-from orchestrator.local.service import LocalService
-from orchestrator.local.settings import LocalSettings
 from orchestrator.manifest import load_manifest
 from orchestrator.options import RunOptions
+from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.service import LocalService
+from orchestrator.server.settings import LocalSettings
 from orchestrator.session import open_session
 from tests.integration.commands.test_run_clocks import KEYS, MANIFEST
 

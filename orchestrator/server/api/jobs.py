@@ -1,0 +1,184 @@
+"""The job side: submit, query, list and cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from orchestrator.server.http import xml
+from orchestrator.server.http.auth import demand
+from orchestrator.server.http.body import read_body
+from orchestrator.server.http.errors import Refusal
+from orchestrator.server.jobs.ids import parse_vendor_time
+from orchestrator.server.jobs.queues import ACTIVE
+from orchestrator.server.jobs.row import JobRow, State
+from orchestrator.server.jobs.store import MAX_LISTED, ListQuery
+from orchestrator.server.jobs.submit_request import Reader
+from orchestrator.server.settings import MissingInput
+
+if TYPE_CHECKING:
+    from orchestrator.server.context import Parts
+    from orchestrator.server.http.request import Call
+    from orchestrator.server.http.xml import Tree
+    from orchestrator.server.jobs.queues import Queue
+    from orchestrator.server.jobs.submit_request import Draft
+
+
+def xml_answer(tree: Tree, root: str = "Response") -> web.Response:
+    """A 200 with that document."""
+    return web.Response(body=xml.document(root, tree), content_type="application/xml")
+
+
+class JobCalls:
+    """Handlers of ``/jobs``."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._reader = Reader(parts.templates.find, inline_required=parts.settings.inline_required)
+
+    async def answer(self, call: Call) -> web.StreamResponse:
+        """Route by method and path."""
+        ids = call.path[len("/jobs") :].strip("/")
+        if call.method == "POST" and not ids:
+            return await self._submit(call)
+        if call.method == "GET" and ids:
+            return await self._query(call, ids)
+        if call.method == "GET":
+            return self._list(call)
+        if call.method == "PUT" and ids:
+            return await self._cancel(call, ids)
+        raise Refusal("MethodNotAllowed", f"{call.method} {call.path[:80]} is not a call of the job service.")
+
+    async def _submit(self, call: Call) -> web.StreamResponse:
+        demand(call, call.bucket, write=True)
+        key, queue_id, drafts = self._reader.read(xml.read(await read_body(call, self._parts.settings)))
+        for draft in drafts:
+            if call.key is None or not call.key.allows(draft.output_bucket, write=True):
+                raise Refusal("WriteTargetBucketDenied", f"These keys may not write to the output bucket {draft.output_bucket}.")
+        if self._parts.settings.missing_input_rule is MissingInput.REFUSE:
+            await self._refuse_missing(call.bucket, key)
+        queue = await self._parts.queues.for_job(call.bucket, call.region, queue_id, call.now)
+        self._check_room(queue, len(drafts))
+        rows = [self._row(call, draft, queue, key) for draft in drafts]
+        await self._parts.store.add(rows)
+        self._parts.scheduler.wake()
+        return xml_answer({"JobsDetail": [row.detail() for row in rows]})
+
+    async def _refuse_missing(self, bucket: str, key: str) -> None:
+        loop = asyncio.get_running_loop()
+        if await loop.run_in_executor(self._parts.disk, self._parts.objects.path_of, bucket, key) is None:
+            raise Refusal("ResourceNotFound", f"The input object {key[:200]!r} does not exist in {bucket}.")
+
+    def _check_room(self, queue: Queue, count: int) -> None:
+        if queue.state != ACTIVE:
+            raise Refusal("QueuePaused", f"The queue {queue.queue_id} is paused: resume it with PUT /{_path(queue)}/{queue.queue_id}.")
+        if self._parts.store.waiting[queue.queue_id] + count > queue.max_size:
+            raise Refusal("QueueSaturated", f"The queue {queue.queue_id} holds {queue.max_size} waiting jobs, its MaxSize: retry later.")
+
+    def _row(self, call: Call, draft: Draft, queue: Queue, key: str) -> JobRow:
+        job_id = self._parts.ids.job()
+        return JobRow(job_id, call.bucket, call.region, queue.queue_id, draft.level, key, call.now, draft.request)
+
+    async def _query(self, call: Call, text: str) -> web.StreamResponse:
+        demand(call, call.bucket, write=False)
+        wanted = list(dict.fromkeys(job_id for job_id in text.split(",") if job_id))
+        most = self._parts.settings.max_ids_per_query
+        if not 1 <= len(wanted) <= most:
+            raise Refusal("InvalidArgument", f"A query takes 1 to {most} job ids, separated by commas; this one has {len(wanted)}.")
+        found = {job_id: row for job_id, row in self._parts.store.get(wanted).items() if row.bucket == call.bucket}
+        for row in found.values():
+            await self._parts.scheduler.polled(row)
+        tree: dict[str, Tree] = {"JobsDetail": [self._detail(found[job_id]) for job_id in wanted if job_id in found]}
+        missing = [job_id for job_id in wanted if job_id not in found]
+        if missing:
+            tree["NonExistJobIds"] = missing
+        return xml_answer(tree)
+
+    def _detail(self, row: JobRow) -> dict[str, Tree]:
+        detail = row.detail()
+        if row.state is State.RUNNING and row.job_id in self._parts.scheduler.progress:
+            detail["Progress"] = str(int(100 * self._parts.scheduler.progress[row.job_id]))
+        return detail
+
+    def _list(self, call: Call) -> web.StreamResponse:
+        demand(call, call.bucket, write=False)
+        query = self._list_query(call)
+        rows = self._parts.store.page(query)
+        page = rows[: query.size]
+        tree: dict[str, Tree] = {"JobsDetail": [self._detail(row) for row in page]}
+        if len(rows) > query.size:
+            tree["NextToken"] = _token(page[-1])
+        return xml_answer(tree)
+
+    def _list_query(self, call: Call) -> ListQuery:
+        states = tuple(state for state in call.param("states").split(",") if state)
+        unknown = [state for state in states if state not in {"All", *State}]
+        if unknown:
+            raise Refusal("InvalidArgument", f"states has {unknown[0][:40]!r}; use All, {', '.join(State)}.")
+        order = call.param("orderByTime", "Desc")
+        if order not in {"Asc", "Desc"}:
+            raise Refusal("InvalidArgument", f"orderByTime is {order[:40]!r}; it must be Asc or Desc.")
+        token = call.param("nextToken")
+        # Nothing is triggered by workflows or inventories here, so a filter by one of them finds nothing.
+        tag = "none" if call.param("workflowId") or call.param("inventoryTriggerJobId") else call.param("tag")
+        lag_s = self._parts.player.listing_lag_s()
+        return ListQuery(
+            bucket=call.bucket,
+            queue_id=call.param("queueId"),
+            tag="" if tag == "All" else tag,
+            input_object=call.param("inputObject"),
+            states=() if "All" in states else states,
+            created_from=_instant(call, "startCreationTime"),
+            created_to=_end_of_second(_instant(call, "endCreationTime")),
+            ascending=order == "Asc",
+            size=call.number("size", 10, 1, MAX_LISTED),
+            after=_read_token(token) if token else None,
+            hidden_since=call.now - lag_s if lag_s else None,
+        )
+
+    async def _cancel(self, call: Call, job_id: str) -> web.StreamResponse:
+        demand(call, call.bucket, write=True)
+        row = self._parts.store.get([job_id]).get(job_id)
+        if row is None or row.bucket != call.bucket:
+            raise Refusal("ResourceNotFound", f"The job {job_id[:40]!r} does not exist in {call.bucket}.")
+        allowed = {State.SUBMITTED, State.PAUSE} if self._parts.settings.cancel_paused else {State.SUBMITTED}
+        if row.state is not State.CANCEL:  # cancelling twice is as good as once
+            if not await self._parts.store.cancel(row, call.now, allowed):
+                raise Refusal("InvalidArgument", f"The job provided can not be modified: it is {row.state}, not waiting.")
+            if self._parts.settings.callback_on_cancel:
+                await self._parts.callbacks.tell(row)
+        return web.Response()
+
+
+def _path(queue: Queue) -> str:
+    return "queue" if queue.family == "media" else "asrqueue"
+
+
+def _instant(call: Call, name: str) -> float | None:
+    text = call.param(name)
+    if not text:
+        return None
+    try:
+        return parse_vendor_time(text)
+    except (ValueError, OverflowError):
+        raise Refusal("InvalidArgument", f"{name} is {text[:40]!r}; write it like 2024-05-01T10:00:00+0800 (with + as %2B).") from None
+
+
+def _end_of_second(instant: float | None) -> float | None:
+    """Times are told in whole seconds, so an end that was told must cover its whole second."""
+    return None if instant is None else instant + 0.999999
+
+
+def _token(row: JobRow) -> str:
+    return base64.urlsafe_b64encode(f"{row.created_at!r}/{row.seq}".encode()).decode()
+
+
+def _read_token(text: str) -> tuple[float, int]:
+    try:
+        created, seq = base64.urlsafe_b64decode(text.encode()).decode().split("/")
+        return float(created), int(seq)
+    except (ValueError, UnicodeError):
+        raise Refusal("InvalidArgument", "nextToken is not one that this service gave.") from None

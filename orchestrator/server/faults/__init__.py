@@ -1,0 +1,1 @@
+"""Scripts of faults, and how they are played."""

@@ -1,0 +1,89 @@
+"""What a fault does to one request: before it is done, and to its answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from aiohttp import web
+
+from orchestrator.server.faults.script import Do, Rule
+from orchestrator.server.http.errors import Refusal
+
+if TYPE_CHECKING:
+    from orchestrator.domain.ports import Clock
+    from orchestrator.server.http.request import Call
+
+GARBAGE = b"<html><head><title>502 Bad Gateway</title></head><body>upstream sent no answer</body>"
+_ANSWER_DONE = (Do.FAIL_AFTER, Do.LOSE_ANSWER, Do.TRUNCATE, Do.GARBLE)
+
+
+def _refusal(rule: Rule) -> Refusal:
+    headers = {} if rule.retry_after_s is None else {"Retry-After": f"{rule.retry_after_s:g}"}
+    clock = rule.code in {"RequestTimeTooSkewed", "SignatureExpired"}
+    return Refusal(rule.code, "A scripted fault of the local service.", rule.status, headers=headers, server_time=clock)
+
+
+def cut_off(call: Call) -> NoReturn:
+    """Reset the connection.
+
+    Raises:
+        ConnectionResetError: Always; the server takes it for a client that went away.
+    """
+    transport = call.request.transport
+    if transport is not None:
+        transport.abort()
+    raise ConnectionResetError("A scripted fault.")
+
+
+async def before(rule: Rule, call: Call, clock: Clock) -> None:
+    """What happens before the request is done.
+
+    Raises:
+        Refusal: It is refused.
+        ConnectionResetError: The connection is gone.
+    """
+    if rule.delay_s and rule.do is not Do.DELAY_ANSWER:
+        await clock.sleep(rule.delay_s)
+    call.skew_s = rule.skew_s
+    call.cut = rule.do is Do.TRUNCATE
+    if rule.do is Do.REFUSE:
+        raise _refusal(rule)
+    if rule.do is Do.DROP:
+        cut_off(call)
+
+
+async def after(rule: Rule, call: Call, response: web.StreamResponse, clock: Clock) -> web.StreamResponse:
+    """What happens to the answer of a request that was done.
+
+    Raises:
+        Refusal: It is answered with an error after all.
+        ConnectionResetError: The connection is gone.
+    """
+    if rule.do is Do.DELAY_ANSWER:
+        await clock.sleep(rule.delay_s)
+    if rule.do not in _ANSWER_DONE or response.prepared:
+        return response
+    if rule.do is Do.FAIL_AFTER:
+        raise _refusal(rule)
+    if rule.do is Do.LOSE_ANSWER:
+        cut_off(call)
+    if rule.do is Do.GARBLE:
+        return web.Response(status=rule.status or 200, body=GARBAGE, content_type="text/html")
+    return response
+
+
+async def send_half(call: Call, response: web.Response) -> NoReturn:
+    """Send an answer's headers and half of its body, then close the connection.
+
+    Raises:
+        ConnectionResetError: Always.
+    """
+    body = response.body if isinstance(response.body, bytes) else b""
+    half = web.StreamResponse(status=response.status, headers=response.headers)
+    half.content_length = len(body)
+    await half.prepare(call.request)
+    await half.write(body[: len(body) // 2])
+    transport = call.request.transport
+    if transport is not None:
+        transport.close()
+    raise ConnectionResetError("A scripted fault.")

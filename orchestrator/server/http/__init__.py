@@ -1,0 +1,1 @@
+"""One HTTP request: understood, bounded, verified, and refused in the shape of the vendor."""

@@ -1,0 +1,215 @@
+"""Verification of the vendor's request signature, written from its signature page alone.
+
+This is the independent check on the client's signer: it shares no code with ``protocol``.
+Rules: https://www.tencentcloud.com/document/product/436/7778 (``q-sign-algorithm=sha1``).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from orchestrator.server.http.errors import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchestrator.server.http.request import Call
+    from orchestrator.server.settings import KeyPair
+
+_FIELDS = ("q-sign-algorithm", "q-ak", "q-sign-time", "q-key-time", "q-header-list", "q-url-param-list", "q-signature")
+_TIME = re.compile(r"([0-9]{1,12});([0-9]{1,12})")
+_TOKEN_HEADERS = ("x-ci-security-token", "x-cos-security-token")
+_SHA1_HEX = 40
+
+
+def encode(text: str) -> str:
+    """Percent-encoding of the signature page: everything but ``A-Z a-z 0-9 - _ . ~``."""
+    return quote(text.encode("utf-8", "surrogateescape"), safe="-_.~")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The seven fields of an ``Authorization``."""
+
+    key_id: str
+    sign_time: str
+    key_time: str
+    headers: tuple[str, ...]
+    params: tuple[str, ...]
+    value: str
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(";")) if text else ()
+
+
+def parse(header: str, query: list[tuple[str, str]]) -> Signature | None:
+    """The signature of a request, from its header or its query; None if it has none.
+
+    Raises:
+        Refusal: ``InvalidAuthorization`` if it is malformed.
+    """
+    if header:
+        pairs = [(name, value) for name, _, value in (part.partition("=") for part in header.strip().split("&"))]
+    else:
+        pairs = [(name, value) for name, value in query if name in _FIELDS]
+    if not pairs:
+        return None
+    fields = dict(pairs)
+    if len(fields) != len(pairs) or any(name not in fields for name in _FIELDS):
+        raise Refusal("InvalidAuthorization", "The Authorization must have each of " + ", ".join(_FIELDS) + " once.")
+    if fields["q-sign-algorithm"] != "sha1":
+        raise Refusal("InvalidAuthorization", "q-sign-algorithm must be sha1.")
+    return Signature(
+        fields["q-ak"],
+        fields["q-sign-time"],
+        fields["q-key-time"],
+        _names(fields["q-header-list"]),
+        _names(fields["q-url-param-list"]),
+        fields["q-signature"],
+    )
+
+
+def _group(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = defaultdict(list)
+    for name, value in pairs:
+        grouped[encode(name).lower()].append(encode(value))
+    return {name: sorted(values) for name, values in grouped.items()}
+
+
+def _listed(names: tuple[str, ...], given: Mapping[str, list[str]]) -> str | None:
+    """``k=v`` of the listed names, in the listed order; None if one is missing or given more often than listed."""
+    used: dict[str, int] = defaultdict(int)
+    parts = []
+    for raw in names:
+        name = raw.lower()
+        values = given.get(name, [])
+        if used[name] >= len(values):
+            return None
+        parts.append(f"{name}={values[used[name]]}")
+        used[name] += 1
+    if any(len(given[name]) != count for name, count in used.items()):
+        return None
+    return "&".join(parts)
+
+
+def signature_of(secret_key: str, key_time: str, sign_time: str, http_string: str) -> str:
+    """Steps 2, 6 and 7 of the signature page."""
+    digest = hashlib.sha1(http_string.encode("utf-8", "surrogateescape")).hexdigest()  # noqa: S324 - the vendor's algorithm
+    return hmac.digest(_sign_key(secret_key, key_time), f"sha1\n{sign_time}\n{digest}\n".encode(), "sha1").hex()
+
+
+@functools.lru_cache(256)  # requests of one second share it
+def _sign_key(secret_key: str, key_time: str) -> bytes:
+    return hmac.digest(secret_key.encode(), key_time.encode(), "sha1").hex().encode()
+
+
+def http_string(method: str, path: str, params: str, headers: str) -> str:
+    """Step 5: what is signed of a request."""
+    return f"{method.lower()}\n{path}\n{params}\n{headers}\n"
+
+
+def matches(secret_key: str, signature: Signature, call: Call) -> bool:
+    """Whether the signature fits the request, with ``Host`` taken with its port (most clients) or without (the Python one)."""
+    params = _listed(signature.params, _group(call.query))
+    if params is None:
+        return False
+    wanted = {name.lower() for name in signature.headers}
+    headers = _group((name, value.strip()) for name, value in call.request.headers.items() if name.lower() in wanted)
+    bare = call.host.rpartition(":")[0] if re.search(r":[0-9]+\Z", call.host) else call.host
+    good = False
+    for host in {call.host, bare}:
+        if "host" in headers:
+            headers["host"] = [encode(host)]
+        signed = _listed(signature.headers, headers)
+        if signed is None:
+            continue
+        expected = signature_of(secret_key, signature.key_time, signature.sign_time, http_string(call.method, call.path, params, signed))
+        good |= hmac.compare_digest(expected.encode(), signature.value.encode("utf-8", "replace"))
+    return good
+
+
+class Verifier:
+    """Knows the key pairs, and says who signed a request."""
+
+    def __init__(self, keys: Iterable[KeyPair], max_skew_s: float) -> None:
+        self._keys = {key.secret_id: key for key in keys}
+        self._max_skew_s = max_skew_s
+
+    def verify(self, call: Call) -> KeyPair:
+        """The key pair that signed the request.
+
+        Raises:
+            Refusal: In the words of the side that was asked: the job side has other codes than the storage side.
+        """
+        ci = call.ci
+        signature = parse(call.header("Authorization"), call.query)
+        if signature is None:
+            raise Refusal("MissingAuthorization" if ci else "AccessDenied", "The request is not signed: it has no Authorization.")
+        key = self._keys.get(signature.key_id)
+        if key is None:
+            code = "SecretidNotExist" if ci else "InvalidAccessKeyId"
+            raise Refusal(code, "The secret id is not known here. Use the key pair that the local service printed when it started.")
+        self._check_time(signature, call)
+        self._check_token(key, call)
+        if not matches(key.secret_key, signature, call):
+            code = "InvalidAuthorization" if ci else "SignatureDoesNotMatch"
+            raise Refusal(code, "The signature does not fit the request: check the secret key, and what was changed after signing.")
+        return key
+
+    def _check_time(self, signature: Signature, call: Call) -> None:
+        for text in (signature.sign_time, signature.key_time):
+            match = _TIME.fullmatch(text)
+            if match is None or int(match[2]) < int(match[1]):
+                raise Refusal("InvalidAuthorization", "q-sign-time and q-key-time must be <start>;<end> in seconds.")
+            if int(match[1]) > call.now + self._max_skew_s:
+                message = "The signature's time has not begun: the client's clock is ahead."
+                raise Refusal("RequestTimeTooSkewed", message, server_time=True)
+            if int(match[2]) < call.now:
+                self._refuse_expired(call)
+        date = call.header("Date")
+        if date:
+            self._check_date(date, call)
+
+    def _check_date(self, text: str, call: Call) -> None:
+        try:
+            sent = parsedate_to_datetime(text).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return  # the vendor does not say that Date must be readable; a wrong one that is signed still has to match
+        if abs(sent - call.now) > self._max_skew_s:
+            message = "The request's Date and the server's clock differ by more than 15 minutes."
+            raise Refusal("RequestTimeTooSkewed", message, server_time=True)
+
+    @staticmethod
+    def _refuse_expired(call: Call) -> None:
+        if call.ci:
+            raise Refusal("SignatureExpired", "The signature has expired: sign again, and check the client's clock.", server_time=True)
+        raise Refusal("AccessDenied", "Request has expired", server_time=True)
+
+    @staticmethod
+    def _check_token(key: KeyPair, call: Call) -> None:
+        given = next((call.header(name) for name in _TOKEN_HEADERS if call.header(name)), "")
+        given = given or next((value for name, value in call.query if name.lower() in _TOKEN_HEADERS), "")
+        code = "InvalidAuthorization" if call.ci else "InvalidAccessKeyId"
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), key.token.encode()):
+            raise Refusal(code, "The session token is missing or does not belong to this secret id.")
+        if key.expires_at is not None and call.now >= key.expires_at:
+            raise Refusal("ExpiredToken", "The temporary keys have expired: fetch new ones.")
+
+
+def demand(call: Call, bucket: str, *, write: bool) -> None:
+    """Refuse a request whose keys may not read (or write) ``bucket``.
+
+    Raises:
+        Refusal: ``AccessDenied``.
+    """
+    if call.key is None or not call.key.allows(bucket, write=write):
+        raise Refusal("AccessDenied", f"These keys may not {'write to' if write else 'read'} {bucket or 'this account'}.")

@@ -1,0 +1,135 @@
+"""Voice-separation templates: create, update, list, delete, and their use in jobs."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from orchestrator.domain.spec import AudioConfig, AudioMode
+from orchestrator.server.http.errors import Refusal
+from orchestrator.server.jobs.ids import vendor_time
+from orchestrator.server.jobs.submit_request import TAG, Sound, Template, invalid, read_sound
+
+if TYPE_CHECKING:
+    from orchestrator.server.http.xml import Node, Tree
+    from orchestrator.server.jobs.database import Database
+
+_NAME = re.compile(r"[\w*-]{1,64}")  # Chinese, Latin letters, digits, _ - *, at most 64
+_COLUMNS = "template_id, bucket, name, body, created_at, updated_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One stored template."""
+
+    template_id: str
+    bucket: str
+    name: str
+    sound: Sound
+    created_at: float
+    updated_at: float
+
+    def tree(self) -> dict[str, Tree]:
+        """``Template``; the parameters are wrapped in ``VoiceSeparate`` here, while the request has them flat."""
+        return {
+            "Tag": TAG,
+            "TemplateId": self.template_id,
+            "Name": self.name,
+            "BucketId": self.bucket,
+            "Category": "Custom",
+            "VoiceSeparate": self.sound.echo,
+            "CreateTime": vendor_time(self.created_at),
+            "UpdateTime": vendor_time(self.updated_at),
+        }
+
+
+def read(root: Node) -> tuple[str, Sound]:
+    """Name and parameters of a create or update request.
+
+    Raises:
+        Refusal: ``InvalidArgument``.
+    """
+    if root.value("Tag") != TAG:
+        raise invalid(f"Tag is {root.value('Tag')[:40]!r}; this service keeps {TAG} templates only.")
+    name = root.value("Name")
+    if not _NAME.fullmatch(name):
+        raise invalid("Name must have 1 to 64 letters, digits, _, - or *.")
+    return name, read_sound(root, mode_required=True)
+
+
+class Templates:
+    """All templates."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, template_id: str) -> Template:
+        """A template that a job names; those of other buckets count too (the vendor does not say otherwise).
+
+        Raises:
+            Refusal: ``TemplateNotFound``.
+        """
+        stored = self.get(template_id)
+        return Template(stored.template_id, stored.name, stored.sound)
+
+    def get(self, template_id: str, bucket: str = "") -> Stored:
+        """One template, of that bucket if one is named.
+
+        Raises:
+            Refusal: ``TemplateNotFound``.
+        """
+        sql = f"SELECT {_COLUMNS} FROM templates WHERE template_id = ?"  # noqa: S608 - our own words only
+        for row in self._database.read(sql, (template_id,)):
+            stored = _load(row)
+            if not bucket or stored.bucket == bucket:
+                return stored
+        raise Refusal("TemplateNotFound", f"The template {template_id[:40]!r} does not exist.")
+
+    def page(self, bucket: str, prefix: str, page: int, size: int) -> tuple[int, list[Stored]]:
+        """How many templates of a bucket have a name with that prefix, and one page of them, oldest first."""
+        where = "WHERE bucket = ? AND substr(name, 1, ?) = ?"
+        values = (bucket, len(prefix), prefix)
+        total = self._database.read(f"SELECT COUNT(*) FROM templates {where}", values)[0][0]  # noqa: S608 - our own words only
+        sql = f"SELECT {_COLUMNS} FROM templates {where} ORDER BY created_at, template_id LIMIT ? OFFSET ?"  # noqa: S608 - our own words only
+        return total, [_load(row) for row in self._database.read(sql, (*values, size, (page - 1) * size))]
+
+    async def save(self, stored: Stored) -> None:
+        """Create or replace a template.
+
+        Raises:
+            Refusal: ``TemplateNameDuplicate``.
+        """
+        sound = stored.sound
+        audio = {
+            "codec": sound.audio.codec,
+            "samplerate": sound.audio.samplerate,
+            "bitrate": sound.audio.bitrate,
+            "channels": sound.audio.channels,
+        }
+        body = orjson.dumps({"mode": sound.mode.value, "audio": audio, "echo": sound.echo})
+        values = (stored.template_id, stored.bucket, stored.name, body, stored.created_at, stored.updated_at)
+        sql = """INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (template_id) DO UPDATE SET
+            name = excluded.name, body = excluded.body, updated_at = excluded.updated_at"""
+        try:
+            await self._database.execute(sql, values)
+        except sqlite3.IntegrityError:
+            raise Refusal("TemplateNameDuplicate", f"{stored.bucket} has another template named {stored.name!r}.") from None
+
+    async def delete(self, template_id: str) -> None:
+        """Remove a template; jobs that were made with it go on."""
+        await self._database.execute("DELETE FROM templates WHERE template_id = ?", (template_id,))
+
+    async def clear(self) -> None:
+        """Forget every template."""
+        await self._database.execute("DELETE FROM templates")
+
+
+def _load(row: tuple[Any, ...]) -> Stored:
+    template_id, bucket, name, raw, created_at, updated_at = row
+    body = orjson.loads(raw)
+    sound = Sound(AudioMode(body["mode"]), AudioConfig(**body["audio"]), body["echo"])
+    return Stored(template_id, bucket, name, sound, created_at, updated_at)

@@ -1,0 +1,209 @@
+"""The local service: everything built, opened and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import ipaddress
+import logging
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self
+
+from aiohttp import web
+
+from orchestrator.errors import ConfigError, LocalRootLocked
+from orchestrator.server.api.control import state_of
+from orchestrator.server.app import App, Door
+from orchestrator.server.context import Parts
+from orchestrator.server.faults.player import FaultPlayer
+from orchestrator.server.faults.script import Faults
+from orchestrator.server.http.auth import Verifier
+from orchestrator.server.jobs.callbacks import Callbacks
+from orchestrator.server.jobs.database import Database
+from orchestrator.server.jobs.ids import Ids
+from orchestrator.server.jobs.queues import Queues
+from orchestrator.server.jobs.scheduler import Scheduler
+from orchestrator.server.jobs.store import JobStore
+from orchestrator.server.jobs.templates import Templates
+from orchestrator.server.storage.index import ObjectIndex
+from orchestrator.server.storage.keys import RESERVED
+from orchestrator.server.storage.objects import Objects
+from orchestrator.server.workers.pool import Pool
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import TextIO
+
+    from orchestrator.domain.ports import Clock
+    from orchestrator.server.settings import LocalSettings
+
+log = logging.getLogger(__name__)
+DISK_THREADS = 4  # reading, hashing and syncing overlap; more would only queue in the disk
+RETENTION_SWEEP_S = 3600
+
+
+class LocalService:
+    """CI and COS on one address: ``async with LocalService(settings, clock) as service: service.url``."""
+
+    def __init__(self, settings: LocalSettings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.url = ""
+        self._lock: TextIO | None = None
+        self._parts: Parts | None = None
+        self._database: Database | None = None
+        self._index: ObjectIndex | None = None
+        self._pool: Pool | None = None
+        self._disk = ThreadPoolExecutor(DISK_THREADS, "local-disk")
+        self._runner: web.ServerRunner | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def parts(self) -> Parts:
+        """The parts, while the service is open."""
+        if self._parts is None:
+            message = "The local service is not open."
+            raise ConfigError(message)
+        return self._parts
+
+    def state(self) -> dict[str, Any]:
+        """What happened so far: requests by route, faults played, jobs by state, duplicates, callbacks."""
+        return state_of(self.parts)
+
+    async def __aenter__(self) -> Self:
+        """Open the root and listen.
+
+        Raises:
+            LocalRootLocked: Another service works on this root.
+            ConfigError: The root, its files or the address cannot be used.
+        """
+        try:
+            self._open()
+            await self._listen()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close; jobs that run start again the next time."""
+        await self.close()
+
+    def _open(self) -> None:
+        settings = self.settings
+        own = settings.root / RESERVED
+        try:
+            own.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = _take_lock(settings)
+            self._database = Database(own / "queue.db", durable=settings.durable)
+            self._index = ObjectIndex(own / "objects.db")
+            objects = Objects(settings.root, self._index, durable=settings.durable)
+        except OSError as error:
+            raise ConfigError(f"The folder {settings.root} cannot hold the local service: {error.strerror or error}.") from error
+        except sqlite3.Error as error:
+            message = f"The local service's files in {own} cannot be used: {error}. Move that folder away to begin with an empty queue."
+            raise ConfigError(message) from error
+        self._parts = self._build(objects)
+
+    def _build(self, objects: Objects) -> Parts:
+        assert self._database is not None  # noqa: S101 - opened just before
+        settings, clock = self.settings, self.clock
+        processors = os.cpu_count() or 1
+        workers = settings.max_concurrent or processors
+        self._pool = Pool(
+            settings.work,
+            memory_bytes=settings.worker_memory_bytes,
+            timeout_s=settings.job_timeout_s,
+            threads=max(1, processors // workers),
+        )  # fmt: skip
+        store = JobStore(self._database)
+        ids = Ids(settings.seed, store.total())
+        interrupted = store.recover()
+        if interrupted:
+            log.info("%d jobs that were running begin again", interrupted)
+        queues = Queues(self._database, settings, ids, workers)
+        player = FaultPlayer(settings.faults or Faults(), clock, settings.seed)
+        callbacks = Callbacks(settings.callbacks, clock, queues, player)
+        scheduler = Scheduler(settings, clock, store, queues, objects, self._pool, self._disk, callbacks.tell, workers)
+        return Parts(settings, clock, ids, store, queues, Templates(self._database), objects, self._disk, scheduler, callbacks, player)
+
+    async def _listen(self) -> None:
+        settings = self.settings
+        if not _is_loopback(settings.host):
+            log.warning(
+                "LISTENING BEYOND THIS MACHINE on %s: whoever reaches it and has a key pair can read and write %s. "
+                "Use 127.0.0.1 unless that is wanted.",
+                settings.host,
+                settings.root,
+            )
+        verifier = Verifier(settings.credentials, settings.max_skew_s)
+        self._runner = web.ServerRunner(Door(App(self.parts, verifier), settings.idle_timeout_s), shutdown_timeout=settings.drain_s)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, settings.host, settings.port, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            why = "the address is in use. Choose another port, or 0 for a free one" if error.errno == errno.EADDRINUSE else str(error)
+            raise ConfigError(f"The local service cannot listen on {settings.host}:{settings.port}: {why}.") from error
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.parts.scheduler.open()
+        self._sweeper = asyncio.create_task(self._sweep(), name="local-retention")
+        log.info("listening on %s, objects in %s", self.url, settings.root)
+
+    async def _sweep(self) -> None:
+        while True:
+            await self.parts.store.forget_ended_before(self.clock.now() - self.settings.retention_s)
+            await self.clock.sleep(RETENTION_SWEEP_S)
+
+    async def close(self) -> None:
+        """Stop listening, drop what runs, and close every file. Safe to call twice."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._parts is not None:
+            await self._parts.scheduler.close()
+            await self._parts.callbacks.close()
+        if self._pool is not None:
+            await self._pool.close()
+        if self._database is not None:
+            await self._database.close()
+        self._disk.shutdown(wait=True)
+        if self._index is not None:
+            self._index.close()
+        if self._lock is not None:
+            self._lock.close()
+        self._sweeper = self._runner = self._parts = self._pool = self._database = self._index = self._lock = None
+
+
+def _take_lock(settings: LocalSettings) -> TextIO:
+    """Hold the root's lock file; the system lets go of it when the process ends, however it ends."""
+    path = settings.root / RESERVED / "lock"
+    file = path.open("a+", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read(20).strip() or "unknown"
+        file.close()
+        raise LocalRootLocked(
+            f"Another local service (process {holder}) works on {settings.root}: use its address, stop it, or choose another root."
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,82 @@
+"""Object keys as file names: which keys exist here, and how none can leave the root.
+
+A key is a relative path below its bucket's folder, unchanged, so that a folder of media can be served as it is. Keys that file systems
+cannot hold as they are written (empty, ``.`` and ``..`` segments, control characters, segments over 255 bytes) are refused, not escaped.
+Symbolic links inside a bucket are not followed; the bucket's own folder may be one, because only the owner of the root can put it there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from orchestrator.server.http.errors import Refusal
+from orchestrator.server.http.request import BUCKET
+
+RESERVED = ".service"
+"""Folder of the service's own files, in the root (and in a bucket that lies on another file system)."""
+
+MAX_KEY_BYTES = 850  # the vendor's limit, counted in UTF-8
+MAX_SEGMENT_BYTES = 255  # what common file systems allow for one name
+_CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
+
+
+def fault_of(key: str) -> str:
+    """What is wrong with a key, or empty if it can be an object's key here."""
+    try:
+        raw = key.encode()
+    except UnicodeEncodeError:
+        return "it is not UTF-8"
+    if not raw:
+        return "it is empty"
+    if _CONTROL.search(key):
+        return "it has control characters"
+    segments = key.removesuffix("/").split("/")
+    if "" in segments:
+        return "it has an empty segment (a leading or doubled slash)"
+    if any(segment in {".", ".."} for segment in segments):
+        return "it has a segment '.' or '..'"
+    if segments[0].casefold() == RESERVED:
+        return f"names under {RESERVED}/ belong to the service"
+    if any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
+        return f"a segment has more than {MAX_SEGMENT_BYTES} bytes, which this file system cannot hold"
+    return ""
+
+
+def check(key: str) -> str:
+    """The key, if it can be an object's key here.
+
+    Raises:
+        Refusal: ``KeyTooLong`` or ``InvalidObjectName``.
+    """
+    if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
+        raise Refusal("KeyTooLong", f"The object key has more than {MAX_KEY_BYTES} bytes.")
+    fault = fault_of(key)
+    if fault:
+        raise Refusal("InvalidObjectName", f"The object key {key[:80]!r} cannot be used here: {fault}.")
+    return key
+
+
+def bucket_folder(root: Path, bucket: str) -> Path:
+    """The bucket's folder, whether it exists or not.
+
+    Raises:
+        Refusal: ``InvalidBucketName``.
+    """
+    if not BUCKET.fullmatch(bucket):
+        raise Refusal("InvalidBucketName", f"{bucket[:80]!r} is not a bucket name such as media-1250000000.")
+    return root / bucket
+
+
+def locate(folder: Path, key: str) -> Path | None:
+    """The path of an object below its bucket's ``folder``; None if a symbolic link stands in the way.
+
+    Raises:
+        Refusal: As :func:`check`.
+    """
+    check(key)
+    inside = os.path.realpath(folder)
+    path = f"{inside}/{key.removesuffix('/')}"
+    # Equal only if no part of it is a link; what does not exist yet cannot be one.
+    return Path(path) if os.path.realpath(path) == path else None

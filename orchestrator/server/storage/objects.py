@@ -1,0 +1,120 @@
+"""The objects, stored whole or not at all. All methods block: they run in the storage threads."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from orchestrator.server.http.errors import Refusal
+from orchestrator.server.storage import keys
+from orchestrator.server.storage.metadata import Content, Sums, guess_type, sums_of
+from orchestrator.server.storage.reader import ObjectReads
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchestrator.server.storage.index import ObjectIndex
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Objects(ObjectReads):
+    """Reads and writes objects below one root. Only one process may write there: what it finds half written is taken away."""
+
+    def __init__(self, root: Path, index: ObjectIndex, *, durable: bool) -> None:
+        super().__init__(root, index)
+        self._durable = durable
+        self._temp = root / keys.RESERVED / "tmp"
+        self._temp.mkdir(parents=True, exist_ok=True)
+        self._numbers = iter(range(1 << 62))
+        for left in self._temp.iterdir():  # of an earlier service that was killed
+            left.unlink()
+
+    def temporary(self, bucket: str, suffix: str = "") -> Path:
+        """A new path on the file system of the bucket, for a file that ``adopt`` will put in its place."""
+        folder = self.folder(bucket, must_exist=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        temp = self._temp
+        if folder.stat().st_dev != temp.stat().st_dev:
+            temp = folder / keys.RESERVED
+            temp.mkdir(exist_ok=True)
+        return temp / f"{os.getpid()}-{next(self._numbers)}{suffix}"
+
+    def adopt(
+        self,
+        bucket: str,
+        key: str,
+        temporary: Path,
+        content_type: str = "",
+        sums: Sums | None = None,
+        meta: Mapping[str, str] | None = None,
+    ) -> Content:
+        """Make a finished temporary file the object ``key``, replacing an older one in one step.
+
+        Raises:
+            Refusal: For keys that cannot be stored; ``PathConflict`` if another object stands in the way.
+        """
+        path = self._place_for(bucket, key)
+        with temporary.open("rb") as file:
+            sums = sums or sums_of(file)
+            if self._durable:
+                os.fsync(file.fileno())
+            stat = os.fstat(file.fileno())  # of this very file: after the rename the name may already be another's
+        try:
+            temporary.replace(path)
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise self._conflict(key) from error
+        if self._durable:
+            _sync_folder(path.parent)
+        content_type = content_type or guess_type(key)
+        content = Content(stat.st_size, stat.st_mtime_ns, stat.st_ino, sums.md5.hex(), sums.crc64, content_type, dict(meta or {}))
+        self._index.remember(bucket, [(key, content)])
+        return content
+
+    def _place_for(self, bucket: str, key: str) -> Path:
+        folder = self.folder(bucket, must_exist=False)
+        path = keys.locate(folder, key)
+        if path is None:
+            raise Refusal("AccessDenied", f"A symbolic link stands in the way of {key[:80]!r}; links inside a bucket are not followed.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise self._conflict(key) from error
+        return path
+
+    @staticmethod
+    def _conflict(key: str) -> Refusal:
+        return Refusal("PathConflict", f"{key[:80]!r} cannot be stored: objects are files here, and one name would be a file and a folder.")
+
+    def make_folder(self, bucket: str, key: str) -> Content:
+        """Store a folder marker: an empty object whose key ends with a slash. It exists as long as the folder does."""
+        path = self._place_for(bucket, key)
+        try:
+            path.mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise self._conflict(key) from error
+        return self._marker(path)
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove an object; that there is none is not an error, as at the vendor."""
+        path = keys.locate(self.folder(bucket), key)
+        if path is None:
+            return
+        try:
+            if key.endswith("/"):
+                path.rmdir()
+            else:
+                path.unlink()
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EPERM}:
+                return
+            raise
+        self._index.forget(bucket, key)

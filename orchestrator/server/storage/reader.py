@@ -1,0 +1,121 @@
+"""Reading objects: files below ``<root>/<bucket>/``, with what is known of their content.
+
+A file that somebody else put there is an object too; its MD5 and CRC are computed once and remembered as long as size, modification
+time and inode stay the same. All methods block: they run in the storage threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from typing import TYPE_CHECKING, BinaryIO
+
+from orchestrator.server.http.errors import Refusal
+from orchestrator.server.storage import keys
+from orchestrator.server.storage.metadata import Content, content_at, content_of, sums_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from orchestrator.server.storage.index import ObjectIndex
+
+
+class ObjectReads:
+    """Reads objects below one root; changes nothing there."""
+
+    def __init__(self, root: Path, index: ObjectIndex) -> None:
+        self.root = root
+        self._index = index
+
+    def folder(self, bucket: str, *, must_exist: bool = True) -> Path:
+        """The folder of a bucket.
+
+        Raises:
+            Refusal: ``InvalidBucketName``, ``NoSuchBucket``.
+        """
+        folder = keys.bucket_folder(self.root, bucket)
+        if must_exist and not folder.is_dir():
+            raise Refusal("NoSuchBucket", f"The bucket {bucket} does not exist here: store an object in it, or make the folder {folder}.")
+        return folder
+
+    @staticmethod
+    def _marker(path: Path) -> Content:
+        stat = path.stat()
+        return Content(0, stat.st_mtime_ns, stat.st_ino, hashlib.md5(usedforsecurity=False).hexdigest(), "0", "application/x-directory", {})
+
+    def open(self, bucket: str, key: str) -> tuple[BinaryIO | None, Content]:
+        """The object's file, open for reading, and what is known of exactly that file. A folder marker has no file.
+
+        Raises:
+            Refusal: ``NoSuchBucket``, ``NoSuchKey``, or for keys that cannot exist here.
+        """
+        folder = self.folder(bucket)
+        path = keys.locate(folder, key)
+        missing = Refusal("NoSuchKey", f"The object {key[:200]!r} does not exist in {bucket}.")
+        if path is None:
+            raise missing
+        try:
+            if key.endswith("/"):
+                if path.is_dir():
+                    return None, self._marker(path)
+                raise missing
+            file = path.open("rb")
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}:
+                raise missing from None
+            raise Refusal("AccessDenied", f"The file of {key[:200]!r} cannot be read: {error.strerror}.") from None
+        try:
+            return file, self._content(bucket, key, file)
+        except BaseException:
+            file.close()
+            raise
+
+    def _content(self, bucket: str, key: str, file: BinaryIO) -> Content:
+        stat = os.fstat(file.fileno())
+        known = self._index.recall(bucket, key, stat)
+        if known is not None:
+            return known
+        sums = sums_of(file)
+        file.seek(0)
+        content = content_of(key, stat, sums)
+        self._index.remember(bucket, [(key, content)])
+        return content
+
+    def head(self, bucket: str, key: str) -> Content:
+        """What is known of an object.
+
+        Raises:
+            Refusal: As :meth:`open`.
+        """
+        file, content = self.open(bucket, key)
+        if file is not None:
+            file.close()
+        return content
+
+    def describe(self, bucket: str, files: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Content]]:
+        """What is known of listed files, ``(key, path)`` each; those that went away meanwhile are passed over."""
+        known = self._index.recall_all(bucket, [key for key, _ in files])
+        fresh: list[tuple[str, Content]] = []
+        try:
+            for key, path in files:
+                content = known.get(key)
+                try:
+                    if content is None or not content.is_of(os.lstat(path)):
+                        content = content_at(key, path)
+                        fresh.append((key, content))
+                except OSError:
+                    continue  # gone, replaced by a link, or not readable
+                yield key, content
+        finally:
+            if fresh:
+                self._index.remember(bucket, fresh)
+
+    def path_of(self, bucket: str, key: str) -> Path | None:
+        """The file of an object, or None if there is none."""
+        try:
+            path = keys.locate(self.folder(bucket), key)
+        except Refusal:
+            return None
+        return path if path is not None and path.is_file() else None

@@ -1,0 +1,72 @@
+"""Real work: the separation of this project, its probes put into the vendor's words. Loaded by worker processes only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
+from orchestrator.separation.job import SeparationFailed, SeparationTask, separate_file
+from orchestrator.server.workers.protocol import Probe, WorkFailed, WorkResult, WorkTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.separation.probe import AudioStreamProbe, MediaProbe
+
+
+def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
+    """Separate one file.
+
+    Raises:
+        WorkFailed: With the code and sentence of the separation.
+    """
+    outputs = {Stem(stem): Path(path) for stem, path in task.outputs.items()}
+    try:
+        result = separate_file(SeparationTask(Path(task.source), outputs, AudioMode(task.mode), AudioConfig(**task.audio)), on_progress)
+    except SeparationFailed as error:
+        raise WorkFailed(error.code, error.message) from error
+    return WorkResult({stem.value: _probe(probe) for stem, probe in result.files.items()})
+
+
+def _probe(probe: MediaProbe) -> Probe:
+    leaves = {
+        "Bitrate": _decimal(probe.bitrate_kbps),
+        "Duration": _decimal(probe.duration_s),
+        "FormatLongName": probe.format_long_name,
+        "FormatName": probe.format_name,
+        "NumProgram": str(probe.num_program),
+        "NumStream": str(probe.num_stream),
+        "Size": str(probe.size_bytes),
+        "StartTime": _decimal(probe.start_time_s),
+    }
+    return Probe(_present(leaves), [_stream(stream) for stream in probe.audio])
+
+
+def _stream(stream: AudioStreamProbe) -> dict[str, str]:
+    leaves = {
+        "Bitrate": _decimal(stream.bitrate_kbps),
+        "Channel": str(stream.channels),
+        "ChannelLayout": stream.channel_layout,
+        "CodecLongName": stream.codec_long_name,
+        "CodecName": stream.codec_name,
+        "CodecTag": stream.codec_tag,
+        "CodecTagString": stream.codec_tag_string,
+        "Duration": _decimal(stream.duration_s),
+        "Index": str(stream.index),
+        "Language": stream.language,
+        "SampleFmt": stream.sample_fmt,
+        "SampleRate": str(stream.sample_rate_hz),
+        "StartTime": _decimal(stream.start_time_s),
+        "Timebase": stream.timebase,
+    }
+    return _present(leaves)
+
+
+def _decimal(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _present(leaves: dict[str, str]) -> dict[str, str]:
+    """Leaves without a value are missing, as the vendor's page allows."""
+    return {name: value for name, value in leaves.items() if value}

@@ -1,0 +1,204 @@
+"""A real local service on loopback for each test, and the vendor's own Python client in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import pytest
+from qcloud_cos import CosConfig, CosS3Client
+from yarl import URL
+
+from orchestrator.domain.clock import SystemClock
+from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.service import LocalService
+from orchestrator.server.settings import KeyPair, LocalSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+T = TypeVar("T")
+BUCKET = "media-1250000000"
+REGION = "ap-chongqing"
+KEYS = KeyPair("AKIDEXAMPLEEXAMPLEEXAMPLE", "exampleSecretKeyExample0123456789")
+CI_HOST = f"{BUCKET}.ci.{REGION}.myqcloud.com"
+COS_HOST = f"{BUCKET}.cos.{REGION}.myqcloud.com"
+
+
+def job_body(key: str = "in/a.mp3", *, level: int | None = None, extra: str = "", inside: str = "", voice: str = "out/v.${ext}") -> str:
+    """The XML of a plain submit."""
+    operation = (
+        "<VoiceSeparate><AudioMode>AudioAndBackground</AudioMode><AudioConfig><Codec>mp3</Codec></AudioConfig></VoiceSeparate>"
+        f"<Output><Region>{REGION}</Region><Bucket>{BUCKET}</Bucket><Object>out/b.${{ext}}</Object><AuObject>{voice}</AuObject></Output>"
+    )
+    operation += f"<JobLevel>{level}</JobLevel>" if level is not None else ""
+    return (
+        f"<Request><Tag>VoiceSeparate</Tag><Input><Object>{key}</Object></Input><Operation>{operation}{inside}</Operation>{extra}</Request>"
+    )
+
+
+def sign(
+    method: str,
+    path: str,
+    params: dict[str, str],
+    headers: dict[str, str],
+    *,
+    keys: KeyPair,
+    start: int,
+    end: int,
+) -> str:
+    """A signature made by hand from the vendor's page, for requests that no client would send."""
+
+    def encode(text: str) -> str:
+        return quote(text, safe="-_.~")
+
+    def join(pairs: dict[str, str]) -> tuple[str, str]:
+        items = sorted((encode(name).lower(), encode(value)) for name, value in pairs.items())
+        return "&".join(f"{name}={value}" for name, value in items), ";".join(name for name, _ in items)
+
+    (query, query_list), (head, head_list) = join(params), join(headers)
+    time = f"{start};{end}"
+    key = hmac.new(keys.secret_key.encode(), time.encode(), hashlib.sha1).hexdigest()
+    digest = hashlib.sha1(usedforsecurity=False, string=f"{method.lower()}\n{path}\n{query}\n{head}\n".encode()).hexdigest()
+    value = hmac.new(key.encode(), f"sha1\n{time}\n{digest}\n".encode(), hashlib.sha1).hexdigest()
+    return (
+        f"q-sign-algorithm=sha1&q-ak={keys.secret_id}&q-sign-time={time}&q-key-time={time}"
+        f"&q-header-list={head_list}&q-url-param-list={query_list}&q-signature={value}"
+    )
+
+
+@dataclass
+class Answer:
+    """What a raw request was answered."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+@dataclass
+class Bench:
+    """A running service and the ways to talk to it."""
+
+    service: LocalService
+    root: Path
+    http: aiohttp.ClientSession
+    keys: KeyPair = KEYS
+    _clients: list[CosS3Client] = field(default_factory=list)
+
+    sign = staticmethod(sign)
+
+    def sdk(self, **changes: Any) -> CosS3Client:
+        """The vendor's Python client, pointed at this service by IP and port."""
+        url = URL(self.service.url)
+        options = {"Region": REGION, "SecretId": self.keys.secret_id, "SecretKey": self.keys.secret_key, "Scheme": "http"}
+        client = CosS3Client(CosConfig(**{**options, "IP": url.host, "Port": url.port, **changes}), retry=0)
+        self._clients.append(client)
+        return client
+
+    async def call(self, act: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Run a blocking client call beside the service's loop."""
+        return await asyncio.to_thread(act, *arguments, **options)
+
+    async def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        host: str = CI_HOST,
+        params: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        body: bytes | str = b"",
+        keys: KeyPair | None = None,
+        window: tuple[int, int] | None = None,
+        wire_path: str | None = None,
+        authorization: str | None = None,
+        token: str = "",
+    ) -> Answer:
+        """A request signed by hand."""
+        now = int(SystemClock().now())
+        start, end = window or (now - 60, now + 600)
+        signed = {"host": host, **(headers or {})}
+        if authorization is None:
+            authorization = sign(method, path, params or {}, signed, keys=keys or self.keys, start=start, end=end)
+        sent = {"Host": host, **(headers or {}), **({"Authorization": authorization} if authorization else {})}
+        if token:
+            sent["x-ci-security-token"] = token
+        query = f"?{urlencode(params, quote_via=quote)}" if params else ""
+        url = URL(self.service.url + (wire_path or quote(path)) + query, encoded=True)
+        async with self.http.request(method, url, headers=sent, data=body) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def submit(self, body: str | None = None) -> str:
+        """Submit a job; its id."""
+        answer = await self.raw("POST", "/jobs", body=body or job_body())
+        assert answer.status == 200, answer.text
+        return answer.text.partition("<JobId>")[2].partition("</JobId>")[0]
+
+    async def until(self, what: Callable[[], Awaitable[T]], limit_s: float = 20) -> T:
+        """Wait until ``what`` gives something true."""
+        clock = SystemClock()
+        async with asyncio.timeout(limit_s):
+            while not (found := await what()):
+                await clock.sleep(0.01)
+        return found
+
+    async def job(self, job_id: str) -> str:
+        """The XML of a job."""
+        return (await self.raw("GET", f"/jobs/{job_id}")).text
+
+    async def ended(self, job_id: str) -> str:
+        """The XML of a job once it has ended."""
+
+        async def look() -> str:
+            text = await self.job(job_id)
+            return text if any(f"<State>{state}</State>" in text for state in ("Success", "Failed", "Cancel")) else ""
+
+        return await self.until(look)
+
+
+class Benches:
+    """Makes services, and closes them."""
+
+    def __init__(self, root: Path, stack: AsyncExitStack) -> None:
+        self.root = root
+        self._stack = stack
+
+    async def __call__(self, *, within: AsyncExitStack | None = None, **changes: Any) -> Bench:
+        settings = LocalSettings(self.root, credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE), durable=False)
+        stack = within or self._stack
+        service = await stack.enter_async_context(LocalService(replace(settings, **changes), SystemClock()))
+        http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
+        bench = Bench(service, self.root, http)
+        stack.callback(lambda: [client._session.close() for client in bench._clients])
+        return bench
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Benches]:
+    """Starts a service with the given settings."""
+    async with AsyncExitStack() as stack:
+        yield Benches(tmp_path / "root", stack)
+
+
+@pytest.fixture
+async def bench(start: Benches) -> Bench:
+    """A service with simulated work that takes no time."""
+    return await start()
+
+
+@pytest.fixture(name="job_body")
+def job_body_fixture() -> Callable[..., str]:
+    """Makes the XML of a submit."""
+    return job_body

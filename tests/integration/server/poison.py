@@ -1,0 +1,41 @@
+"""Work for worker processes under test: the content of the input says what becomes of it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.server.workers.protocol import WorkFailed, WorkResult, WorkTask, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def behave(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
+    """Do what the input says."""
+    order = Path(task.source).read_text()
+    on_progress(0.42)
+    if order == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif order == "segfault":
+        ctypes.string_at(0)
+    elif order == "exit":
+        sys.stderr.write("something terrible\n")
+        os._exit(3)
+    elif order == "hungry":
+        bytearray(1 << 40)
+    elif order == "raises":
+        message = "a library's complaint"
+        raise ValueError(message)
+    elif order == "refused":
+        raise WorkFailed("ResourceNotSupported", "The file has no sound.")
+    elif order == "chatty":
+        print("noise on standard output")  # noqa: T201 - as libraries do
+        os.write(1, b"more noise\n")
+    elif order == "endless":
+        signal.pause()
+    return simulate(task, 3.0)

@@ -1,0 +1,24 @@
+"""Runs a local service until it is killed: ``serve_once.py ROOT WORK SECRET_ID SECRET_KEY``; prints its address."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from orchestrator.domain.clock import SystemClock
+from orchestrator.server.service import LocalService
+from orchestrator.server.settings import KeyPair, LocalSettings
+
+
+async def main() -> None:
+    """Serve."""
+    root, work, secret_id, secret_key = sys.argv[1:]
+    settings = LocalSettings(Path(root), credentials=(KeyPair(secret_id, secret_key),), work=work)
+    async with LocalService(settings, SystemClock()) as service:
+        sys.stdout.write(service.url + "\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+asyncio.run(main())

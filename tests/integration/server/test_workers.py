@@ -1,0 +1,230 @@
+"""Worker processes: a poisoned file harms nobody else, and no crash loses or doubles a job."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.errors import LocalRootLocked
+from orchestrator.server.jobs.progression import Progression
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.server.jobs.row import JobRow
+    from tests.integration.server.conftest import Benches
+
+HERE = Path(__file__).parent
+BUCKET = "media-1250000000"
+WORK: dict[str, Any] = {"work": "poison:behave", "progression": Progression()}
+
+
+@pytest.fixture(autouse=True)
+def _poison_can_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+def order(root: Path, name: str, what: str) -> str:
+    """Store an input that makes the work behave so."""
+    path = root / BUCKET / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(what)
+    return name
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def open_files(pid: int) -> dict[str, str]:
+    """What a process has open, by descriptor."""
+    return {entry.name: str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "code", "said"),
+    [
+        ("killed", "InternalError", "ended by SIGKILL"),
+        ("segfault", "InternalError", "ended by SIGSEGV"),
+        ("exit", "InternalError", "something terrible"),
+        ("raises", "InternalError", "a library"),
+        ("hungry", "InternalError", "memory"),
+        ("refused", "ResourceNotSupported", "no sound"),
+    ],
+)
+async def test_a_poisoned_file_fails_its_own_job_only(
+    start: Benches, job_body: Callable[..., str], what: str, code: str, said: str
+) -> None:
+    bench = await start(**WORK, max_concurrent=1, worker_memory_bytes=1 << 30)
+    bad = await bench.submit(job_body(order(bench.root, "in/bad", what)))
+    good = await bench.submit(job_body(order(bench.root, "in/good", "chatty"), voice="good/v.${ext}").replace("out/b", "good/b"))
+
+    failed, done = await bench.ended(bad), await bench.ended(good)
+
+    assert f"<Code>{code}</Code>" in failed
+    assert said in failed
+    assert "<MediaResult>" not in failed
+    assert "<State>Success</State>" in done
+    assert (bench.root / BUCKET / "good/v.mp3").exists()
+    assert not (bench.root / BUCKET / "out").exists()
+    assert list((bench.root / ".service" / "tmp").iterdir()) == []
+
+
+@pytest.mark.slow
+async def test_work_beyond_its_time_is_ended(start: Benches, job_body: Callable[..., str]) -> None:
+    bench = await start(**WORK, max_concurrent=1, job_timeout_s=1.5)
+    endless = await bench.submit(job_body(order(bench.root, "in/endless", "endless")))
+
+    async def progress() -> bool:
+        return "<Progress>42</Progress>" in await bench.job(endless)
+
+    await bench.until(progress)
+    text = await bench.ended(endless)
+
+    assert "<State>Failed</State>" in text
+    assert "longer than 1.5 s" in text
+
+
+async def test_work_that_cannot_be_loaded_fails_the_job_with_the_reason(start: Benches, job_body: Callable[..., str]) -> None:
+    bench = await start(work="no_such_module:work", progression=Progression())
+    text = await bench.ended(await bench.submit(job_body(order(bench.root, "in/a", "ok"))))
+
+    assert "<Code>EngineNotInstalled</Code>" in text
+    assert "cannot be loaded on this machine" in text
+    assert "[local]" in text
+    assert "no_such_module" in text
+
+
+async def test_music_mode_is_accepted_and_fails_with_a_helpful_sentence(start: Benches, job_body: Callable[..., str]) -> None:
+    bench = await start(**WORK)
+    text = await bench.ended(await bench.submit(job_body(order(bench.root, "in/a", "ok")).replace("AudioAndBackground", "MusicMode")))
+
+    assert "<Code>ResourceNotSupported</Code>" in text
+    assert "use AudioAndBackground" in text
+
+
+@pytest.mark.slow
+async def test_a_service_that_is_closed_keeps_its_jobs_and_goes_on_with_them(start: Benches, job_body: Callable[..., str]) -> None:
+    async with AsyncExitStack() as first:
+        bench = await start(within=first, **WORK, max_concurrent=1)
+        running = await bench.submit(job_body(order(bench.root, "in/a", "endless")))
+        waiting = await bench.submit(job_body(order(bench.root, "in/b", "ok"), voice="b/v").replace("out/b", "b/b"))
+
+        async def is_running() -> bool:
+            return "<Progress>" in await bench.job(running)
+
+        await bench.until(is_running)
+        workers = list(bench.service.parts.scheduler._pool._all)
+        assert bench.service._pool is not None
+    order(bench.root, "in/a", "ok")
+    bench = await start(**WORK, max_concurrent=1)
+
+    assert not any(alive(worker.pid) for worker in workers)
+    for job_id in (running, waiting):
+        assert "<State>Success</State>" in await bench.ended(job_id)
+
+
+@pytest.mark.slow
+@pytest.mark.crash
+async def test_a_killed_service_takes_its_workers_along_and_the_job_is_done_once_later(
+    start: Benches, job_body: Callable[..., str], tmp_path: Path
+) -> None:
+    from tests.integration.server.conftest import KEYS, Bench
+
+    root = tmp_path / "root"
+    order(root, "in/a", "endless")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, str(HERE / "serve_once.py"), str(root), "poison:behave", KEYS.secret_id, KEYS.secret_key]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, env=environment)
+    assert process.stdout
+    url = (await process.stdout.readline()).decode().strip()
+    import aiohttp
+
+    async with aiohttp.ClientSession() as http:
+        service: Any = type("Elsewhere", (), {"url": url})
+        bench = Bench(service, root, http)
+        job_id = await bench.submit(job_body("in/a"))
+
+        async def is_running() -> bool:
+            return "<Progress>" in await bench.job(job_id)
+
+        await bench.until(is_running)
+    children = children_of(process.pid)
+    process.kill()
+    await process.wait()
+
+    async def gone() -> bool:
+        return not any(alive(pid) for pid in children)
+
+    await bench.until(gone)
+    order(root, "in/a", "ok")
+    bench = await start(**WORK)
+    text = await bench.ended(job_id)
+    row: JobRow = bench.service.parts.store.get([job_id])[job_id]
+
+    assert children
+    assert "<State>Success</State>" in text
+    assert row.starts == 2
+    assert (await bench.raw("GET", "/jobs")).text.count("<JobId>") == 1
+    assert list((root / ".service" / "tmp").iterdir()) == []
+
+
+async def test_a_job_that_ends_the_service_again_and_again_is_given_up(start: Benches, job_body: Callable[..., str]) -> None:
+    bench = await start(**WORK, max_starts=1)
+    database = bench.service.parts.store._database
+    bench.service.parts.scheduler._max_concurrent = 0
+    job_id = await bench.submit(job_body(order(bench.root, "in/a", "ok")))
+    await database.execute("UPDATE jobs SET starts = 1")
+    bench.service.parts.scheduler._max_concurrent = 1
+    bench.service.parts.scheduler.wake()
+
+    text = await bench.ended(job_id)
+
+    assert "<State>Failed</State>" in text
+    assert "begun 1 times" in text
+
+
+async def test_a_second_service_on_the_same_root_is_told_who_holds_it(start: Benches) -> None:
+    await start()
+
+    with pytest.raises(LocalRootLocked, match=str(os.getpid())):
+        await start()
+
+
+@pytest.mark.slow
+async def test_workers_ignore_ctrl_c_and_inherit_no_socket(start: Benches, job_body: Callable[..., str]) -> None:
+    bench = await start(**WORK, max_concurrent=1)
+    job_id = await bench.submit(job_body(order(bench.root, "in/a", "endless")))
+
+    async def is_running() -> bool:
+        return "<Progress>" in await bench.job(job_id)
+
+    await bench.until(is_running)
+    (worker,) = bench.service.parts.scheduler._pool._all
+    os.kill(worker.pid, signal.SIGINT)
+    links = open_files(worker.pid)
+
+    assert alive(worker.pid)
+    assert os.getsid(worker.pid) != os.getsid(0)
+    sockets = [sock for site in bench.service._runner.sites for sock in site._server.sockets]  # type: ignore[union-attr]
+    ours = {f"socket:[{os.fstat(sock.fileno()).st_ino}]" for sock in sockets}
+    assert ours
+    assert not ours & set(links.values())
+    assert not any(re.search(r"queue\.db|lock", link) for link in links.values())

@@ -1,0 +1,109 @@
+"""A folder tree is listed in the order of UTF-8 keys, page by page, without a loss or a double."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.server.storage import listing
+from orchestrator.server.storage.listing import Folders, page
+
+SEGMENT = st.sampled_from(["a", "a-", "a.txt", "a0", "b", "ab", "é", "音", "z", "A", "~"])
+KEYS = st.lists(st.lists(SEGMENT, min_size=1, max_size=4).map("/".join), max_size=25)
+
+
+def store(bucket: Path, keys: list[str]) -> list[bytes]:
+    """Make the files; the keys that fit (no file is a folder too), in order."""
+    for key in keys:
+        path = bucket / key
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError:
+            continue
+    return sorted(str(path.relative_to(bucket)).encode() for path in bucket.rglob("*") if path.is_file())
+
+
+def expected(keys: list[bytes], prefix: bytes, delimiter: bytes, marker: bytes) -> list[bytes]:
+    """What the vendor's page says a full listing has, computed the simple way."""
+    entries = []
+    for key in keys:
+        if key.startswith(prefix):
+            end = key.find(delimiter, len(prefix)) if delimiter else -1
+            entries.append(key if end < 0 else key[: end + len(delimiter)])
+    return sorted({entry for entry in entries if entry > marker})
+
+
+def all_pages(folders: Folders, bucket: Path, prefix: bytes, delimiter: bytes, marker: bytes, size: int) -> list[bytes]:
+    """Every entry, followed over the pages."""
+    seen: list[bytes] = []
+    while True:
+        found = page(folders, bucket, prefix, delimiter, marker, size)
+        entries = sorted([key for key, _ in found.files] + found.prefixes)
+        assert len(entries) <= size
+        seen += entries
+        if not found.truncated:
+            return seen
+        marker = found.last
+        assert marker == entries[-1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    keys=KEYS,
+    prefix=st.sampled_from(["", "a", "a/", "a/a", "a.", "é", "a/b/", "b/a-", "zz"]),
+    delimiter=st.sampled_from(["", "/", "a", "-"]),
+    size=st.integers(1, 5),
+    window=st.integers(1, 4),
+)
+def test_all_pages_together_are_the_whole_listing(keys: list[str], prefix: str, delimiter: str, size: int, window: int) -> None:
+    with TemporaryDirectory() as name:
+        stored = store(Path(name), keys)
+
+        seen = all_pages(Folders(window), Path(name), prefix.encode(), delimiter.encode(), b"", size)
+
+        assert seen == expected(stored, prefix.encode(), delimiter.encode(), b"")
+
+
+@settings(max_examples=100, deadline=None)
+@given(keys=KEYS, prefix=st.sampled_from(["", "a", "a/"]), marker=st.lists(SEGMENT, max_size=4).map("/".join), window=st.integers(1, 4))
+def test_a_listing_goes_on_after_any_marker(keys: list[str], prefix: str, marker: str, window: int) -> None:
+    with TemporaryDirectory() as name:
+        stored = store(Path(name), keys)
+
+        seen = all_pages(Folders(window), Path(name), prefix.encode(), b"", marker.encode(), 3)
+
+        assert seen == expected(stored, prefix.encode(), b"", marker.encode())
+
+
+def test_keys_that_were_there_all_the_time_are_listed_once_while_others_come_and_go(tmp_path: Path) -> None:
+    lasting = [f"k{number:04d}" for number in range(0, 400, 2)]
+    store(tmp_path, lasting)
+    folders, seen, marker = Folders(window=7), [], b""
+    for turn in range(1000):
+        (tmp_path / f"k{(turn * 37) % 400 | 1:04d}").touch()
+        (tmp_path / f"k{(turn * 53) % 400 | 1:04d}").unlink(missing_ok=True)
+        found = page(folders, tmp_path, b"", b"", marker, 5)
+        seen += [key.decode() for key, _ in found.files]
+        if not found.truncated:
+            break
+        marker = found.last
+
+    assert [key for key in seen if int(key[1:]) % 2 == 0] == lasting
+    assert len(set(seen)) == len(seen)
+
+
+def test_links_own_files_and_names_that_are_no_keys_are_not_listed(tmp_path: Path) -> None:
+    store(tmp_path, ["a", "dir/b", ".service/tmp/x", "dir/.service/y"])
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    Path(os.fsdecode(bytes(tmp_path) + b"/not-utf8-\xff")).touch()
+    (tmp_path / "line\nbreak").touch()
+
+    assert [key for key, _ in listing.walk(Folders(), tmp_path, b"", b"")] == [b"a", b"dir/.service/y", b"dir/b"]
+    assert list(listing.walk(Folders(), tmp_path, b"loop/", b"")) == []
+    assert list(listing.walk(Folders(), tmp_path, b"../", b"")) == []

@@ -42,8 +42,8 @@ def generate(path: Path, minutes: int) -> None:
     """Write an mp3: a gliding tone with overtones over a slow chord and a little noise."""
     import numpy as np
 
-    from orchestrator.separation.encode import StemWriter
-    from orchestrator.separation.matrix import OutputFormat
+    from orchestrator.separation.formats import OutputFormat
+    from orchestrator.separation.media.encode import StemWriter
 
     rate = 44100
     random = np.random.default_rng(1)
@@ -61,7 +61,7 @@ def generate(path: Path, minutes: int) -> None:
 def measure(path: Path, minutes: int, threads: int) -> Figures:
     """Separate one file in this process."""
     from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
-    from orchestrator.separation.job import SeparationTask, separate_file
+    from orchestrator.separation.separate import SeparationTask, separate_file
 
     outputs = {stem: path.with_suffix(f".{stem}") for stem in (Stem.VOICE, Stem.BACKGROUND)}
     task = SeparationTask(path, outputs, AudioMode.AUDIO_AND_BACKGROUND, AudioConfig(codec="aac"))

@@ -20,8 +20,8 @@ import demo_music
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.separation.container import open_media
-from orchestrator.separation.decode import Decoder
+from orchestrator.separation.media.container import open_media
+from orchestrator.separation.media.decode import Decoder
 
 ROOT = Path(__file__).resolve().parent.parent
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")

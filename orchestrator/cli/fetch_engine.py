@@ -22,7 +22,7 @@ def fetch(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Fetch and convert the engine's weights (79 MB, pinned by hash); does nothing when they are there."""
-    from orchestrator.separation.fetch import fetch_engine
+    from orchestrator.separation.install.fetch import fetch_engine
 
     said: set[str] = set()
 

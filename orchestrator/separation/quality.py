@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from orchestrator.separation.engine import Block
+    from orchestrator.separation.engines.interface import Block
 
 
 def si_sdr_db(estimate: Block, truth: Block) -> float:

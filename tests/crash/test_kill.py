@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.separation.cache import CACHE_VARIABLE, cache_dir
+from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
 from orchestrator.server.jobs.progression import Pace, Progression
 from orchestrator.server.settings import LocalSettings
 from tests.e2e.playground import BUCKET, KEYS, Playground, RunningService

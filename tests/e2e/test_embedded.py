@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.separation.cache import CACHE_VARIABLE, cache_dir
+from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
 from tests.e2e.playground import BUCKET, Playground
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
-from orchestrator.separation.matrix import check_audio, extension
+from orchestrator.separation.formats import check_audio, extension
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.http.request import BUCKET
 from orchestrator.server.storage import keys

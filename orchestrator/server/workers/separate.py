@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
-from orchestrator.separation.job import SeparationFailed, SeparationTask, separate_file
+from orchestrator.separation.separate import SeparationFailed, SeparationTask, separate_file
 from orchestrator.server.workers.protocol import Probe, WorkFailed, WorkResult, WorkTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.separation.probe import AudioStreamProbe, MediaProbe
+    from orchestrator.separation.media.probe import AudioStreamProbe, MediaProbe
 
 
 def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:

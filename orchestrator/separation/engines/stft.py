@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from orchestrator.separation.engine import Block
+    from orchestrator.separation.engines.interface import Block
 
 FRAME: Final = 4096
 HOP: Final = 1024

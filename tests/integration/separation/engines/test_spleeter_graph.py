@@ -9,10 +9,10 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from orchestrator.separation.network import BINS, INPUT, OUTPUT, build_network
+from orchestrator.separation.engines.spleeter_graph import BINS, INPUT, OUTPUT, build_network
 
 if TYPE_CHECKING:
-    from orchestrator.separation.weights import Tensors
+    from orchestrator.separation.install.checkpoint import Tensors
     from tests.integration.separation.conftest import Checkpoints
 
 Array = npt.NDArray[Any]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.separation.engine import Block, split
+from orchestrator.separation.engines.interface import Block, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

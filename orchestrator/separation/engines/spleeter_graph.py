@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from orchestrator.separation.weights import Tensors
+    from orchestrator.separation.install.checkpoint import Tensors
 
 FRAMES: Final = 512
 """Frames that the network was trained to see at once."""

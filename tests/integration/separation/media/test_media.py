@@ -9,10 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from orchestrator.separation.container import open_media
-from orchestrator.separation.decode import Decoder
-from orchestrator.separation.failure import SeparationFailed
-from orchestrator.separation.probe import probe_file
+from orchestrator.separation.errors import SeparationFailed
+from orchestrator.separation.media.container import open_media
+from orchestrator.separation.media.decode import Decoder
+from orchestrator.separation.media.probe import probe_file
 from orchestrator.separation.quality import si_sdr_db
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Self, cast
 import av
 import numpy as np
 
-from orchestrator.separation.decode import SWR_OPTIONS
-from orchestrator.separation.engine import SAMPLERATE_HZ
+from orchestrator.separation.engines.interface import SAMPLERATE_HZ
+from orchestrator.separation.media.decode import SWR_OPTIONS
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
 
     from orchestrator.domain.spec import Stem
-    from orchestrator.separation.engine import Block
-    from orchestrator.separation.matrix import OutputFormat
+    from orchestrator.separation.engines.interface import Block
+    from orchestrator.separation.formats import OutputFormat
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.separation.failure import RESOURCE_NOT_FOUND, RESOURCE_NOT_SUPPORTED, SeparationFailed
+from orchestrator.separation.errors import RESOURCE_NOT_FOUND, RESOURCE_NOT_SUPPORTED, SeparationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

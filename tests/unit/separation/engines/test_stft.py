@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from orchestrator.separation.stft import FRAME, HOP, Analysis, Synthesis
+from orchestrator.separation.engines.stft import FRAME, HOP, Analysis, Synthesis
 
 if TYPE_CHECKING:
-    from orchestrator.separation.engine import Block
+    from orchestrator.separation.engines.interface import Block
 
 FRAMES = 8
 

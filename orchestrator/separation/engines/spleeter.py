@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from orchestrator.errors import EngineMissing
-from orchestrator.separation import network
-from orchestrator.separation.stft import Analysis, Synthesis
+from orchestrator.separation.engines import spleeter_graph
+from orchestrator.separation.engines.stft import Analysis, Synthesis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from orchestrator.separation.engine import Block
-    from orchestrator.separation.stft import Spectrum
+    from orchestrator.separation.engines.interface import Block
+    from orchestrator.separation.engines.stft import Spectrum
 
 _FRAME_STEP: Final = 64
 """The network halves the frames six times."""
@@ -30,7 +30,7 @@ class SpleeterEngine:
 
     def voice(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """The voice in a stream of sound (``engine.VoiceEngine``); lags by at most 12 seconds."""
-        analysis, synthesis = Analysis(network.FRAMES), Synthesis()
+        analysis, synthesis = Analysis(spleeter_graph.FRAMES), Synthesis()
         received = given = 0
         for block in blocks:
             received += len(block)
@@ -48,11 +48,11 @@ class SpleeterEngine:
         """Mask the spectrum; what lies above the network's bins (16.5 kHz) counts as background."""
         frames = spectrum.shape[1]
         padded = -(-frames // _FRAME_STEP) * _FRAME_STEP
-        magnitude = np.zeros((1, 2, padded, network.BINS), np.float32)
-        np.abs(spectrum[:, :, : network.BINS], out=magnitude[0, :, :frames])
-        (mask,) = self._session.run([network.OUTPUT], {network.INPUT: magnitude})
+        magnitude = np.zeros((1, 2, padded, spleeter_graph.BINS), np.float32)
+        np.abs(spectrum[:, :, : spleeter_graph.BINS], out=magnitude[0, :, :frames])
+        (mask,) = self._session.run([spleeter_graph.OUTPUT], {spleeter_graph.INPUT: magnitude})
         voice = np.zeros_like(spectrum)
-        np.multiply(spectrum[:, :, : network.BINS], mask[0, :, :frames], out=voice[:, :, : network.BINS])
+        np.multiply(spectrum[:, :, : spleeter_graph.BINS], mask[0, :, :frames], out=voice[:, :, : spleeter_graph.BINS])
         return voice
 
 

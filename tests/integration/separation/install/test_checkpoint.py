@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from orchestrator.separation.weights import BundleError, read_bundle
+from orchestrator.separation.install.checkpoint import BundleError, read_bundle
 
 if TYPE_CHECKING:
     from tests.integration.separation.conftest import Checkpoints

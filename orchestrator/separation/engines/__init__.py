@@ -1,0 +1,1 @@
+"""Separation networks behind one interface."""

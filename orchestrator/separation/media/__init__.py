@@ -1,0 +1,1 @@
+"""Media files in and out, a block at a time."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from orchestrator._version import __version__
 
 if TYPE_CHECKING:
-    from orchestrator.options import RunOptions
-    from orchestrator.session import run_manifest
+    from orchestrator.commands.options import RunOptions
+    from orchestrator.commands.run import run_manifest
 
 __all__ = ["RunOptions", "__version__", "run_manifest"]
 
@@ -19,11 +19,11 @@ __all__ = ["RunOptions", "__version__", "run_manifest"]
 def __getattr__(name: str) -> object:
     """Load the engine when it is asked for: the command must answer ``--help`` at once."""
     if name == "RunOptions":
-        from orchestrator.options import RunOptions
+        from orchestrator.commands.options import RunOptions
 
         return RunOptions
     if name == "run_manifest":
-        from orchestrator.session import run_manifest
+        from orchestrator.commands.run import run_manifest
 
         return run_manifest
     message = f"module {__name__!r} has no attribute {name!r}"

@@ -27,7 +27,7 @@ from orchestrator.ledger.sqlite import SqliteStore
 from orchestrator.ledger.tables import jobs as jobs_table
 from orchestrator.ledger.tables import specs as specs_table
 from orchestrator.manifest.planning.planner import job_key
-from orchestrator.report import ReportFile
+from orchestrator.reporting.report_file import ReportFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -85,11 +85,11 @@ async def _sample(begun: float, watch: Watch, clock: Clock, samples: list[Sample
 
 
 async def _run(options: argparse.Namespace, begun: float) -> list[Sample]:
+    from orchestrator.commands.options import RunOptions
+    from orchestrator.commands.run import open_session
     from orchestrator.domain.clock import SystemClock
     from orchestrator.errors import Interruption
     from orchestrator.manifest import load_manifest
-    from orchestrator.options import RunOptions
-    from orchestrator.session import open_session
 
     manifest = load_manifest(options.folder / "bench.yaml", {})
     watch, clock = Watch(), SystemClock()

@@ -86,21 +86,21 @@ async def start_again(url: str, ledger: Path, waited: dict[str, float], stop_aft
     """Run the manifest, which lies above the ledger's folder; stop after so many accepted jobs, if that is not 0."""
     import bench_engine
 
-    from orchestrator import report
     from orchestrator.domain.states import JobState
     from orchestrator.manifest import load_manifest
     from orchestrator.manifest.planning.spec_stream import Feed
+    from orchestrator.reporting import report_file
     from orchestrator.runner.settings import EngineSettings
 
     with stopwatch(waited, "load manifest"):
         manifest = load_manifest(ledger.parent.parent / "bench.yaml", {})
-    opening = report.ReportFile.open
+    opening = report_file.ReportFile.open
 
-    async def timed_open(self: report.ReportFile) -> None:
+    async def timed_open(self: report_file.ReportFile) -> None:
         with stopwatch(waited, "report.open"):
             await opening(self)
 
-    report.ReportFile.open = timed_open  # type: ignore[method-assign]  # to see inside the real one
+    report_file.ReportFile.open = timed_open  # type: ignore[method-assign]  # to see inside the real one
     begun = perf_counter()
 
     def through(ledger: Ledger) -> Any:
@@ -118,8 +118,6 @@ def measured(url: str, ledger: Path, stop_after: int) -> None:
     """Start again, in this process; prints the pieces."""
     waited: dict[str, float] = defaultdict(float)
     with stopwatch(waited, "imports"):
-        import orchestrator.ledger.sqlite
-        import orchestrator.session  # noqa: F401 - only its time is wanted
         from orchestrator.cli.run import _loop_factory
 
     tune()  # as the command does

@@ -117,8 +117,6 @@ def work_of(kind: str, options: argparse.Namespace, folder: Path) -> Callable[[]
 def measured(kind: str, options: argparse.Namespace) -> None:
     """One measurement, in this process; prints the processor time that it took."""
     # Everything is imported before the clock runs.
-    import orchestrator.ledger.sqlite
-    import orchestrator.session  # noqa: F401 - imported for later
     from orchestrator.cli.process import tune
     from orchestrator.cli.run import _loop_factory
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.commands.resources import ledger_path, local_root
 from orchestrator.manifest import load_manifest
-from orchestrator.opening import ledger_path, local_root
 
 
 def newest_report(folder: Path, name: str) -> Path | None:

@@ -20,10 +20,10 @@ def cancel(
     """
     import asyncio
 
-    from orchestrator.cancel import cancel_open_jobs
+    from orchestrator.commands.cancel import cancel_open_jobs
+    from orchestrator.commands.options import RunOptions
+    from orchestrator.commands.run import open_session
     from orchestrator.manifest import load_manifest
-    from orchestrator.options import RunOptions
-    from orchestrator.session import open_session
 
     async def main() -> dict[str, int]:
         async with open_session(loaded, RunOptions(ledger=ledger)) as session:

@@ -31,7 +31,7 @@ def plan(
 
     Exit codes as for run: 0, or 2 to 5 for what keeps the plan from being made, 7 if the bucket cannot be reached.
     """
-    from orchestrator.cli.readings import read_retry
+    from orchestrator.cli.parsers import read_retry
     from orchestrator.manifest import load_manifest
 
     loaded = load_manifest(manifest, opt.read_sets(sets), service=service)
@@ -54,8 +54,8 @@ def show_plan(
     """Make the plan and write it."""
     import asyncio
 
-    from orchestrator.preview import preview
-    from orchestrator.ui.plan import plan_text
+    from orchestrator.cli.plan_text import plan_text
+    from orchestrator.commands.plan import preview
 
     with counting("jobs read") as told:
         found = asyncio.run(preview(manifest, ledger=ledger, selection=selection, retry=retry, verify_done=verify_done, told=told))
@@ -75,9 +75,9 @@ def show_explanation(manifest: Manifest, name: str, *, ledger: str | None, json:
     import asyncio
     from dataclasses import asdict
 
+    from orchestrator.cli.plan_text import explanation_text
+    from orchestrator.commands.plan import explain_object
     from orchestrator.errors import ConfigError
-    from orchestrator.preview import explain_object
-    from orchestrator.ui.plan import explanation_text
 
     jobs = asyncio.run(explain_object(manifest, name, ledger=ledger))
     if not jobs:

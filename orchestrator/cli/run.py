@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
+    from orchestrator.commands.options import RunOptions
     from orchestrator.domain.ports import EventSink
     from orchestrator.manifest import Manifest
-    from orchestrator.options import RunOptions
     from orchestrator.runner.result import RunResult
 
 
@@ -49,10 +49,10 @@ def run(
     Exit codes: 0 all succeeded or nothing to do, 1 some failed, 2 usage or manifest, 3 credentials, 4 ledger or disk,
     5 another run holds the ledger, 6 stopped by a budget or deadline, 7 jobs left unfinished or in doubt, 130 interrupted.
     """
+    from orchestrator.cli.parsers import read_allowance, read_callbacks, read_cost, read_duration_s, read_retry
     from orchestrator.cli.plan import show_plan
-    from orchestrator.cli.readings import read_allowance, read_callbacks, read_cost, read_duration_s, read_retry
+    from orchestrator.commands.options import RunOptions
     from orchestrator.manifest import load_manifest
-    from orchestrator.options import RunOptions
 
     count, percent = read_allowance(max_failures)
     options = RunOptions(
@@ -93,7 +93,7 @@ def _rehearse(manifest: Manifest, options: RunOptions, script: Path, *, quiet: b
     from contextlib import ExitStack
 
     from orchestrator.cli.exit_codes import ExitCode, of_result
-    from orchestrator.rehearse import rehearse, verdict_text
+    from orchestrator.commands.rehearse import rehearse, verdict_text
 
     with ExitStack() as stack:
         sink = _sink(stack, quiet=quiet, log_json=log_json)
@@ -112,8 +112,8 @@ def _carry_out(manifest: Manifest, options: RunOptions, *, quiet: bool, log_json
     from contextlib import ExitStack
 
     from orchestrator.cli.process import tune
-    from orchestrator.cli.stopping import stop_on_signals
-    from orchestrator.session import open_session
+    from orchestrator.cli.signals import stop_on_signals
+    from orchestrator.commands.run import open_session
 
     async def main() -> RunResult:
         async with open_session(manifest, options, sink=sink) as session:
@@ -138,9 +138,11 @@ def _loop_factory() -> Any:
 
 def _sink(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
     """Who shows what happens: progress on a terminal, lines elsewhere, JSON if asked for, nothing if quiet."""
+    from orchestrator.commands.run import Silent
     from orchestrator.domain.clock import SystemClock
-    from orchestrator.session import Silent
-    from orchestrator.ui.lines import JsonLogSink, LineSink, Sinks
+    from orchestrator.live.json_log import JsonLogSink
+    from orchestrator.live.sinks import Sinks
+    from orchestrator.live.text_log import LineSink
 
     if log_json:
         return Sinks(JsonLogSink(sys.stderr))
@@ -150,7 +152,7 @@ def _sink(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
         return Sinks(LineSink(sys.stderr))
     from rich.console import Console
 
-    from orchestrator.ui.progress import ProgressSink
+    from orchestrator.live.progress import ProgressSink
 
     return Sinks(stack.enter_context(ProgressSink(SystemClock(), Console(stderr=True))))
 
@@ -160,7 +162,7 @@ def _summarise(result: RunResult) -> dict[str, Any]:
     from pathlib import Path
 
     from orchestrator.cli.exit_codes import of_result
-    from orchestrator.report import summary, summary_path, write_summary
+    from orchestrator.reporting.report_file import summary, summary_path, write_summary
 
     report = Path(result.run.report)
     why = str(result.error) if result.error is not None else result.cut_short.reason if result.cut_short is not None else ""
@@ -185,7 +187,7 @@ def _show(summary: dict[str, Any], result: RunResult, *, json: bool, quiet: bool
     if json:
         show_json(summary)
     elif not quiet:
-        from orchestrator.ui.summary import summary_text
+        from orchestrator.cli.summary_text import summary_text
 
         show(summary_text(summary))
     if result.error is not None:

@@ -20,7 +20,7 @@ def schema(
 
         content = json_schema()
     elif what == "report":
-        from orchestrator.report_schema import row_schema
+        from orchestrator.reporting.row_schema import row_schema
 
         content = row_schema()
     else:

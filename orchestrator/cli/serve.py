@@ -48,8 +48,8 @@ def serve(
     import asyncio
     import os
 
-    from orchestrator.cli.readings import read_address, read_bucket
-    from orchestrator.cli.stopping import stop_on_signals
+    from orchestrator.cli.parsers import read_address, read_bucket
+    from orchestrator.cli.signals import stop_on_signals
     from orchestrator.domain.clock import SystemClock
     from orchestrator.server.credentials import keys_for
     from orchestrator.server.faults.script import Faults
@@ -84,7 +84,7 @@ def serve(
 
 
 def _policy(retries: int, timeout: str, *, allow_private: bool) -> CallbackPolicy:
-    from orchestrator.cli.readings import read_duration_s
+    from orchestrator.cli.parsers import read_duration_s
     from orchestrator.server.settings import CallbackPolicy
 
     bound_s = read_duration_s("--callback-timeout", timeout)

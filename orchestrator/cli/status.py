@@ -23,9 +23,9 @@ def status(
     """Show the counts per state of the present (or last) run of MANIFEST. Reads the ledger only."""
     import asyncio
 
+    from orchestrator.commands.resources import ledger_path
     from orchestrator.ledger import open_ledger
     from orchestrator.manifest import load_manifest
-    from orchestrator.opening import ledger_path
     from orchestrator.runner.heartbeat import PULSE
 
     async def look() -> tuple[Run | None, Counts | None, Holder | None, bytes | None]:
@@ -48,7 +48,7 @@ def _facts(run: Run | None, counts: Counts | None, holder: Holder | None, pulse:
     import orjson
 
     from orchestrator.domain.states import OPEN, JobState
-    from orchestrator.report import instant
+    from orchestrator.reporting.report_file import instant
 
     beat = orjson.loads(pulse) if pulse and holder else {}
     rate = beat.get("rate_per_s")

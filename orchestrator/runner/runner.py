@@ -26,7 +26,7 @@ from orchestrator.domain.events import JobEnded, RunStarted
 from orchestrator.domain.remote import JobFilter
 from orchestrator.domain.states import REMOTE, TERMINAL, JobState
 from orchestrator.errors import InternalDefect, Interruption, LedgerError, OrchestratorError, ProtocolError, ReportError
-from orchestrator.report import Calls, ReportFile
+from orchestrator.reporting.report_file import Calls, ReportFile
 from orchestrator.runner.budget import Bounds, Budget
 from orchestrator.runner.deadlines import watch_deadline, watch_window
 from orchestrator.runner.heartbeat import Pulse

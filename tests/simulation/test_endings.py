@@ -12,10 +12,10 @@ from orchestrator.domain.events import JobsPlanned, PlanFinished, RunStarted, St
 from orchestrator.domain.states import JobState
 from orchestrator.errors import Fault as ManifestFault
 from orchestrator.errors import Interruption, PlanError
+from orchestrator.live.tally import Tally
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
-from orchestrator.ui.tally import Tally
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:

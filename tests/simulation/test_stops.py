@@ -11,7 +11,7 @@ import pytest
 from orchestrator.cli.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import Interruption
-from orchestrator.report import ReportFile
+from orchestrator.reporting.report_file import ReportFile
 from orchestrator.runner.settings import EngineSettings
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual

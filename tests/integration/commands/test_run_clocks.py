@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.commands.options import RunOptions
+from orchestrator.commands.run import open_session
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import JobState
 from orchestrator.manifest import load_manifest
-from orchestrator.options import RunOptions
 from orchestrator.server.faults.script import Faults
 from orchestrator.server.jobs.progression import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import KeyPair, LocalSettings
-from orchestrator.session import open_session
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.options import RunOptions
+from orchestrator.commands.run import open_session
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import JobAccepted
 from orchestrator.domain.states import JobState
 from orchestrator.manifest import load_manifest
-from orchestrator.options import RunOptions
 from orchestrator.server.jobs.progression import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import LocalSettings
-from orchestrator.session import open_session
 from tests.integration.commands.test_run_clocks import KEYS, MANIFEST
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.commands.plan import preview
+from orchestrator.commands.resources import open_service, open_store
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import Place
 from orchestrator.errors import NotFound
@@ -14,8 +16,6 @@ from orchestrator.manifest import load_manifest
 from orchestrator.manifest.planning.forecast import Standing
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.sources.stream import read
-from orchestrator.opening import open_service, open_store
-from orchestrator.preview import preview
 
 if TYPE_CHECKING:
     from pathlib import Path

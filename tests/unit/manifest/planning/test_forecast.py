@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.cli.plan_text import plan_text
+from orchestrator.commands.plan import Preview
 from orchestrator.domain.job import Job
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
@@ -14,8 +16,6 @@ from orchestrator.manifest.planning.forecast import Forecast, Standing, counted
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.sources.selection import Selection, parse_share
 from orchestrator.manifest.sources.stream import read
-from orchestrator.preview import Preview
-from orchestrator.ui.plan import plan_text
 
 if TYPE_CHECKING:
     from orchestrator.manifest.sources.item import SourceItem

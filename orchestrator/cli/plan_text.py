@@ -12,8 +12,8 @@ from orchestrator.manifest.planning.forecast import Standing, counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from orchestrator.commands.plan import Preview
     from orchestrator.manifest.planning.explain import ExplainedJob
-    from orchestrator.preview import Preview
 
 _TITLES = {
     Standing.NEW: "new",

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from orchestrator.domain import events as ev
 from orchestrator.domain.states import JobState
-from orchestrator.ui.lines import sentence
-from orchestrator.ui.tally import Tally
+from orchestrator.live.tally import Tally
+from orchestrator.live.text_log import sentence
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -9,7 +9,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.options import CallbackAddress
+    from orchestrator.commands.options import CallbackAddress
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _RETRY = {
@@ -115,7 +115,7 @@ def read_callbacks(listen: str | None, url: str | None) -> CallbackAddress | Non
         return None
     if url is not None and not re.match(r"https?://[^/]", url):
         raise ConfigError(f"--callback-url {url}: write an address that begins with http:// or https://.")
-    from orchestrator.options import CallbackAddress
+    from orchestrator.commands.options import CallbackAddress
 
     host, port = read_address("--callback-listen", listen)
     return CallbackAddress(host, port, url or "")

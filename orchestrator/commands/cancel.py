@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.states import OPEN, JobState, Step
 from orchestrator.errors import Rejected
-from orchestrator.report import ReportFile
+from orchestrator.reporting.report_file import ReportFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.options import read_sets
-from orchestrator.cli.readings import read_address, read_allowance, read_cost, read_duration_s, read_retry
+from orchestrator.cli.parsers import read_address, read_allowance, read_cost, read_duration_s, read_retry
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
 

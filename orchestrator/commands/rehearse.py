@@ -12,20 +12,20 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.commands.resources import hold_ledger, ledger_path, open_store
+from orchestrator.commands.run import make_session
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import JobState
 from orchestrator.manifest.planning.forecast import Forecast
-from orchestrator.opening import hold_ledger, ledger_path, open_store
-from orchestrator.session import make_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
+    from orchestrator.commands.options import RunOptions
     from orchestrator.domain.ports import Clock, EventSink, ObjectStore
     from orchestrator.domain.spec import JobSpec
     from orchestrator.manifest import Manifest
-    from orchestrator.options import RunOptions
     from orchestrator.runner.result import RunResult
     from orchestrator.server.service import LocalService
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.summary_text import summary_text
 from orchestrator.domain import events as ev
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import JobState
-from orchestrator.ui.lines import JsonLogSink, LineSink, Sinks, sentence
-from orchestrator.ui.summary import summary_text
-from orchestrator.ui.tally import Tally
+from orchestrator.live.json_log import JsonLogSink
+from orchestrator.live.sinks import Sinks
+from orchestrator.live.tally import Tally
+from orchestrator.live.text_log import LineSink, sentence
 
 A, B, C = JobKey("v1.a"), JobKey("v1.b"), JobKey("v1.c")
 

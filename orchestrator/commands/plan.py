@@ -6,13 +6,13 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.resources import ledger_path, open_store
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest.planning.explain import explain
 from orchestrator.manifest.planning.forecast import Forecast
 from orchestrator.manifest.planning.spec_stream import Feed
-from orchestrator.opening import ledger_path, open_store
 from orchestrator.runner.settings import EngineSettings
 from orchestrator.runner.verifier import lost_stems
 

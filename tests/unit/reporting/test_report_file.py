@@ -19,8 +19,8 @@ from orchestrator.domain.run import Counts, Run
 from orchestrator.domain.spec import Output, Stem
 from orchestrator.domain.states import TERMINAL, JobState, Step
 from orchestrator.errors import ReportError
-from orchestrator.report import Calls, ReportFile, instant, line, row, summary, summary_path, write_summary
-from orchestrator.report_schema import row_schema
+from orchestrator.reporting.report_file import Calls, ReportFile, instant, line, row, summary, summary_path, write_summary
+from orchestrator.reporting.row_schema import row_schema
 from orchestrator.testing.builders import make_holder, make_job, make_spec, make_specs
 from orchestrator.testing.memory_ledger import MemoryLedger
 
@@ -158,7 +158,7 @@ async def test_whatever_else_happened_to_the_file_it_is_made_whole_again(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "content", [b"Dear diary\n", b'{"schema": "something/1"}\n', b"[1, 2]\n", b"\x00\x01\x02", b'"orchestrator.report/1"\n']
+    "content", [b"Dear diary\n", b'{"schema": "something/1"}\n', b"[1, 2]\n", b"\x00\x01\x02", b'"orchestrator.reporting.report_file/1"\n']
 )
 async def test_a_file_that_is_no_report_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "report.jsonl"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from orchestrator.domain import events as ev
@@ -95,44 +94,3 @@ class LineSink:
         if text is not None:
             self._stream.write(f"orchestrator: {text}\n")
             self._stream.flush()
-
-
-class JsonLogSink:
-    """Writes each event as a JSON object with its name, its fields and the time.
-
-    Args:
-        stream: Where to; standard error, as a rule.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        import structlog
-
-        self._log = structlog.wrap_logger(
-            structlog.PrintLogger(stream),
-            processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()],
-        )
-
-    def emit(self, event: Event) -> None:
-        """Write one event."""
-        self._log.msg(_name(event), **asdict(event))
-
-
-def _name(event: Event) -> str:
-    """``JobEnded`` -> ``job_ended``."""
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__).lstrip("_")
-
-
-class Sinks:
-    """Passes events to several sinks. One that raises is cut off, and said so on the others: it never hurts the run."""
-
-    def __init__(self, *sinks: object) -> None:
-        self._sinks = list(sinks)
-
-    def emit(self, event: Event) -> None:
-        """Pass one event on."""
-        for sink in tuple(self._sinks):
-            try:
-                sink.emit(event)  # type: ignore[attr-defined]  # any object with emit()
-            except Exception as error:  # noqa: BLE001 - whatever a sink does wrong, the run goes on without it
-                self._sinks.remove(sink)
-                self.emit(ev.Noticed(f"{type(sink).__name__} failed and is switched off: {error!r}"))

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.domain.spec import Stem
 from orchestrator.domain.states import TERMINAL
-from orchestrator.report import ROW_SCHEMA
+from orchestrator.reporting.report_file import ROW_SCHEMA
 
 _TEXT = {"type": "string"}
 _INSTANT = {"type": ["string", "null"], "format": "date-time"}

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.client.wire.error_codes import is_transient_job_code
+from orchestrator.commands.options import RunOptions, bounds, engine_settings, report_path
+from orchestrator.commands.resources import hold_ledger, ledger_path, open_service, service_name
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
 from orchestrator.manifest import load_manifest
 from orchestrator.manifest.planning.spec_stream import Feed
-from orchestrator.opening import hold_ledger, ledger_path, open_service, service_name
-from orchestrator.options import RunOptions, bounds, engine_settings, report_path
 from orchestrator.runner.budget import Budget
 from orchestrator.runner.patient_store import PatientStore
 from orchestrator.runner.ports import Parts
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from orchestrator.client.service import CloudService
+    from orchestrator.commands.options import CallbackAddress
     from orchestrator.domain.events import Event
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.errors import Interruption
     from orchestrator.manifest import Manifest
-    from orchestrator.options import CallbackAddress
     from orchestrator.runner.result import RunResult
 
 
@@ -178,7 +178,7 @@ async def make_session(
 def _parts(manifest: Manifest, options: RunOptions, ledger: Ledger, service: CloudService, sink: EventSink, clock: Clock) -> Parts:
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.service_clock import ServiceClock
-    from orchestrator.ui.lines import Sinks
+    from orchestrator.live.sinks import Sinks
 
     limits = manifest.limits
     sink = Sinks(sink)  # whoever it is, it must not hurt the run

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Ledger
     from orchestrator.domain.run import Counts, Run
 
-ROW_SCHEMA = "orchestrator.report/1"
+ROW_SCHEMA = "orchestrator.reporting.report_file/1"
 SUMMARY_SCHEMA = "orchestrator.summary/1"
 _CHECKPOINT = "report"  # under which name the ledger remembers how far a report was synced
 
@@ -270,7 +270,7 @@ class ReportFile:
             schema = orjson.loads(first).get("schema", "")
         except (orjson.JSONDecodeError, AttributeError):
             schema = ROW_SCHEMA if first.startswith(f'{{"schema":"{ROW_SCHEMA}'.encode()[: len(first)]) else ""
-        if not str(schema).startswith("orchestrator.report/"):
+        if not str(schema).startswith("orchestrator.reporting.report_file/"):
             message = f"{self.path} exists and is not a report of orchestrator. Choose another file with --report, or move it away."
             raise ReportError(message)
 

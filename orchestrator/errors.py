@@ -147,10 +147,15 @@ class ApiAnswer:
 class ApiError(OrchestratorError):
     """The service answered with an error."""
 
-    def __init__(self, answer: ApiAnswer, message: str | None = None, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, answer: ApiAnswer, message: str | None = None, *, retry_after_s: float | None = None
+    ) -> None:
         self.answer = answer
         self.retry_after_s = retry_after_s
-        super().__init__(message or f"{answer.code or 'HTTP ' + str(answer.http_status)}: {answer.message or 'no message'}")
+        super().__init__(
+            message
+            or f"{answer.code or 'HTTP ' + str(answer.http_status)}: {answer.message or 'no message'}"
+        )
 
 
 class Throttled(ApiError):
@@ -184,7 +189,9 @@ class ClockSkewed(ApiError):
 
     retryable = True
 
-    def __init__(self, answer: ApiAnswer, message: str | None = None, *, server_time: float | None = None) -> None:
+    def __init__(
+        self, answer: ApiAnswer, message: str | None = None, *, server_time: float | None = None
+    ) -> None:
         super().__init__(answer, message)
         self.server_time = server_time
 

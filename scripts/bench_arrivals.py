@@ -57,7 +57,12 @@ class Stamped(Seen):
         told = super().stats()
         came = sorted(self.came)
         span_s = came[-1] - came[0] if came else 0.0
-        return told | {"span_s": span_s, "most_in_1s": most_in_1s(came), "most_read_in_1s": told["most_in_1s"], "late_s": self.late_s}
+        return told | {
+            "span_s": span_s,
+            "most_in_1s": most_in_1s(came),
+            "most_read_in_1s": told["most_in_1s"],
+            "late_s": self.late_s,
+        }
 
 
 class _Socket:
@@ -128,7 +133,9 @@ def main() -> None:
     end_with_parent()
     pin(-1)
     if hasattr(os, "sched_setscheduler"):
-        with contextlib.suppress(PermissionError):  # ahead of the programs that share the core: a service has a machine of its own
+        with contextlib.suppress(
+            PermissionError
+        ):  # ahead of the programs that share the core: a service has a machine of its own
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     gc.disable()  # there are no cycles here, and a collection would be taken for a rush of requests
     asyncio.run(_serve())

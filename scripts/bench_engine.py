@@ -18,7 +18,15 @@ from orchestrator.client.wire.signature import Credentials
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import JobAccepted, JobSending, PlanFinished
 from orchestrator.domain.run import Holder
-from orchestrator.domain.spec import AudioConfig, AudioMode, JobSpec, MediaObject, Operation, Origin, Output
+from orchestrator.domain.spec import (
+    AudioConfig,
+    AudioMode,
+    JobSpec,
+    MediaObject,
+    Operation,
+    Origin,
+    Output,
+)
 from orchestrator.errors import Interruption
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import load_manifest
@@ -43,16 +51,27 @@ FEED = 500
 """Specs per batch, as the planner gives them."""
 NEVER_S = 86_400.0
 
-_OPERATION = Operation(audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2))
+_OPERATION = Operation(
+    audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2)
+)
 
 
 def spec(number: int) -> JobSpec:
     """A job like those of a real library: a key, an object, two names of stems."""
     name = f"library/{number % 997:03d}/recording-{number:08d}"
     media = MediaObject(BUCKET, REGION, f"{name}.mp3", f"{number:032x}", 219_263)
-    output = Output(BUCKET, REGION, voice=f"stems/{name}/voice.mp3", background=f"stems/{name}/background.mp3")
+    output = Output(
+        BUCKET, REGION, voice=f"stems/{name}/voice.mp3", background=f"stems/{name}/background.mp3"
+    )
     key = job_key(media, _OPERATION, output)
-    return JobSpec(key, media, _OPERATION, output, user_data=f"{number}", origin=Origin("library.csv", number, "inputs[0]"))
+    return JobSpec(
+        key,
+        media,
+        _OPERATION,
+        output,
+        user_data=f"{number}",
+        origin=Origin("library.csv", number, "inputs[0]"),
+    )
 
 
 async def feed(specs: Sequence[JobSpec]) -> AsyncGenerator[list[JobSpec]]:
@@ -83,9 +102,14 @@ def write_list(folder: Path, jobs: int, ending: str = "csv") -> Manifest:
     with file.open("w", encoding="utf-8") as out:
         if ending == "csv":
             out.write("object,etag,size_bytes\n")
-            out.writelines(f"library/{number % 997:03d}/recording-{number:08d}.mp3,{number:032x},219263\n" for number in range(jobs))
+            out.writelines(
+                f"library/{number % 997:03d}/recording-{number:08d}.mp3,{number:032x},219263\n"
+                for number in range(jobs)
+            )
         else:
-            out.writelines(f"library/{number % 997:03d}/recording-{number:08d}.mp3\n" for number in range(jobs))
+            out.writelines(
+                f"library/{number % 997:03d}/recording-{number:08d}.mp3\n" for number in range(jobs)
+            )
     manifest = folder / "bench.yaml"
     manifest.write_text(MANIFEST.format(name=file.name), encoding="utf-8")
     return load_manifest(manifest, {})
@@ -124,7 +148,9 @@ class Count:
 @contextlib.asynccontextmanager
 async def client(url: str, connections: int) -> AsyncIterator[CloudService]:
     """The real client, pointed at the stub."""
-    async with CloudService(Endpoint(url, url), Static(KEYS), SystemClock(), connections=connections) as service:
+    async with CloudService(
+        Endpoint(url, url), Static(KEYS), SystemClock(), connections=connections
+    ) as service:
         yield service
 
 
@@ -163,7 +189,9 @@ async def engine(
             )
             report = str(ledger_file.with_name("{run}.jsonl"))
             made = Engine(parts, name="bench", report=report, deadline_s=deadline_s)
-            sink.reached = lambda: made.stop(Interruption("deadline", "the benchmark has seen enough"))
+            sink.reached = lambda: made.stop(
+                Interruption("deadline", "the benchmark has seen enough")
+            )
             yield made
     finally:
         await ledger.close()
@@ -171,4 +199,10 @@ async def engine(
 
 def submit_only(jobs: int, connections: int) -> EngineSettings:
     """Settings for measuring submits: all jobs may be at the service at once, and none is asked for."""
-    return replace(EngineSettings(), in_flight=jobs + 1, connections=connections, poll_min_s=NEVER_S, poll_max_s=NEVER_S)
+    return replace(
+        EngineSettings(),
+        in_flight=jobs + 1,
+        connections=connections,
+        poll_min_s=NEVER_S,
+        poll_max_s=NEVER_S,
+    )

@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.job import Job, StemFile
 from orchestrator.domain.run import Holder
-from orchestrator.domain.spec import AudioConfig, AudioMode, JobKey, JobSpec, MediaObject, Operation, Origin, Output, Stem
+from orchestrator.domain.spec import (
+    AudioConfig,
+    AudioMode,
+    JobKey,
+    JobSpec,
+    MediaObject,
+    Operation,
+    Origin,
+    Output,
+    Stem,
+)
 from orchestrator.domain.states import JobState, Step
 from orchestrator.ledger import open_ledger
 
@@ -37,9 +47,24 @@ OPERATION = Operation("", AudioMode.AUDIO_AND_BACKGROUND, AudioConfig("mp3", 44_
 def spec(number: int) -> JobSpec:
     """A spec of everyday size; keys are spread like hashes."""
     key = JobKey(f"v1.{number * 0x9E3779B97F4A7C15 % 2**64:016x}{number:016x}")
-    media = MediaObject(BUCKET, REGION, f"incoming/2026/11/episode-{number:07d}.mp3", f"{number:032x}", 1_234_567)
-    output = Output(BUCKET, REGION, f"stems/{number:07d}/voice.${{ext}}", f"stems/{number:07d}/background.${{ext}}")
-    return JobSpec(key, media, OPERATION, output, 1, f"episode-{number}", origin=Origin("backlog.csv", number, "inputs[0]"))
+    media = MediaObject(
+        BUCKET, REGION, f"incoming/2026/11/episode-{number:07d}.mp3", f"{number:032x}", 1_234_567
+    )
+    output = Output(
+        BUCKET,
+        REGION,
+        f"stems/{number:07d}/voice.${{ext}}",
+        f"stems/{number:07d}/background.${{ext}}",
+    )
+    return JobSpec(
+        key,
+        media,
+        OPERATION,
+        output,
+        1,
+        f"episode-{number}",
+        origin=Origin("backlog.csv", number, "inputs[0]"),
+    )
 
 
 def chunks(count: int) -> Iterator[range]:
@@ -73,7 +98,10 @@ class Watch:
     def pause(self) -> None:
         """Do not count for a while."""
         if self.since is not None:
-            self.spent = [spent + now - since for spent, now, since in zip(self.spent, self._now(), self.since, strict=True)]
+            self.spent = [
+                spent + now - since
+                for spent, now, since in zip(self.spent, self._now(), self.since, strict=True)
+            ]
             self.since = None
 
     def stop(self, count: int, unit: str = "job") -> float:
@@ -82,7 +110,10 @@ class Watch:
         took, cpu, mine = self.spent
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         each = f"cpu {cpu / count * 1e6:>9,.1f} us, this thread {mine / count * 1e6:>9,.1f} us a {unit}"
-        print(f"{self.what:<44} {count / took:>9,.0f} {unit}s/s  {took:>7.2f} s  {each}  peak {rss:,.0f} MB", flush=True)
+        print(
+            f"{self.what:<44} {count / took:>9,.0f} {unit}s/s  {took:>7.2f} s  {each}  peak {rss:,.0f} MB",
+            flush=True,
+        )
         return took
 
 
@@ -90,7 +121,13 @@ def finish(job: Job) -> None:
     """Let the job end as most do."""
     job.state = JobState.SUCCEEDED  # the walk over the table is not what is measured
     job.files = tuple(
-        StemFile(stem, f"stems/{job.id:07d}/{stem}.mp3", "d41d8cd98f00b204e9800998ecf8427e", 219_263, True)
+        StemFile(
+            stem,
+            f"stems/{job.id:07d}/{stem}.mp3",
+            "d41d8cd98f00b204e9800998ecf8427e",
+            219_263,
+            True,
+        )
         for stem in (Stem.VOICE, Stem.BACKGROUND)
     )
     job.finished_at, job.media_duration_s = T0 + 30, 13.69
@@ -138,8 +175,16 @@ async def bulk(path: Path, count: int) -> None:
     for _ in range(10):
         await ledger.ready(run, 1, "inputs[0]", 1000, held, T0)
     watch.stop(10, "call")
-    for what, change in (("save 1: intent", send), ("save 2: accepted", accept), ("save 3: finished, with a row", finish)):
-        reading, saving, after = Watch("in_states, 1000 a page"), Watch(f"{what}, batches of 500"), 0
+    for what, change in (
+        ("save 1: intent", send),
+        ("save 2: accepted", accept),
+        ("save 3: finished, with a row", finish),
+    ):
+        reading, saving, after = (
+            Watch("in_states, 1000 a page"),
+            Watch(f"{what}, batches of 500"),
+            0,
+        )
         saving.spent, saving.since = [0.0, 0.0, 0.0], None
         while jobs := await ledger.in_states(set(JobState) - {JobState.SUCCEEDED}, after, 1000):
             after = jobs[-1].id
@@ -214,9 +259,13 @@ async def beside(path: Path, count: int, concurrency: int) -> None:
 
     async def round_of(part: list[Job], *, durable: bool) -> float:
         gc.collect()
-        watch = Watch(f"submit loop, {'two saves a job' if durable else 'no ledger'}, {concurrency} at once")
+        watch = Watch(
+            f"submit loop, {'two saves a job' if durable else 'no ledger'}, {concurrency} at once"
+        )
         waiting = iter(part)
-        await asyncio.gather(*(loop.create_task(drive(waiting, durable=durable)) for _ in range(concurrency)))
+        await asyncio.gather(
+            *(loop.create_task(drive(waiting, durable=durable)) for _ in range(concurrency))
+        )
         return watch.stop(len(part))
 
     ratios = []

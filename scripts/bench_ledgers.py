@@ -18,7 +18,15 @@ from bench_engine import BUCKET, MANIFEST, REGION
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.job import Job, StemFile
 from orchestrator.domain.run import Holder
-from orchestrator.domain.spec import AudioConfig, AudioMode, JobSpec, MediaObject, Operation, Origin, Output
+from orchestrator.domain.spec import (
+    AudioConfig,
+    AudioMode,
+    JobSpec,
+    MediaObject,
+    Operation,
+    Origin,
+    Output,
+)
 from orchestrator.domain.states import Step
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.record import SAVED, object_hash, snapshot
@@ -43,7 +51,9 @@ KILLED, DONE = "killed", "done"
 """Folders of the two ledgers; the manifest and its lists lie above them."""
 LEDGER = "bench.db"
 _BATCH = 5_000
-_OPERATION = Operation(audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2))
+_OPERATION = Operation(
+    audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2)
+)
 _MORE = ("key", "level", "share", "seq", "visit", "run_no", "row", "skipped")
 _COLUMNS = (*(name for name in SAVED if name != "saved" and name not in _MORE), *_MORE)
 
@@ -74,7 +84,9 @@ def _specs(folder: Path, jobs: int) -> Iterator[JobSpec]:
 
 def _spec(name: str, origin: Origin, etag: str = "", size_bytes: int | None = None) -> JobSpec:
     media = MediaObject(BUCKET, REGION, f"{name}.mp3", etag, size_bytes)
-    output = Output(BUCKET, REGION, voice=f"stems/{name}/voice.mp3", background=f"stems/{name}/background.mp3")
+    output = Output(
+        BUCKET, REGION, voice=f"stems/{name}/voice.mp3", background=f"stems/{name}/background.mp3"
+    )
     key = job_key(media, _OPERATION, output)
     return JobSpec(key, media, _OPERATION, output, user_data=name.rpartition("/")[2], origin=origin)
 
@@ -84,14 +96,24 @@ def _finished(number: int, spec: JobSpec, run: Run, now: float) -> Job:
     job = Job(number, spec, seq=number, run_no=run.number, row=number)
     for step in (Step.SEND, Step.ACCEPT, Step.START, Step.SUCCEED):
         job.step(step)
-    job.attempts, job.job_id, job.queue_id, job.request_id = 1, f"j{number:032x}", "p" + "0" * 32, "NjJmMzI5MmRfOTBm"
+    job.attempts, job.job_id, job.queue_id, job.request_id = (
+        1,
+        f"j{number:032x}",
+        "p" + "0" * 32,
+        "NjJmMzI5MmRfOTBm",
+    )
     job.intent_at = job.submitted_at = job.started_at = job.finished_at = now
     job.media_duration_s = 13.688163
-    job.files = tuple(StemFile(stem, name, f"{number:032x}", 219_263, verified=True) for stem, name in spec.output.names().items())
+    job.files = tuple(
+        StemFile(stem, name, f"{number:032x}", 219_263, verified=True)
+        for stem, name in spec.output.names().items()
+    )
     return job
 
 
-def _insert(conn: Connection, table: Table, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+def _insert(
+    conn: Connection, table: Table, names: tuple[str, ...], rows: list[tuple[Any, ...]]
+) -> None:
     places = ", ".join("?" * len(names))
     conn.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})", rows)  # noqa: S608 - our own names
 
@@ -99,7 +121,13 @@ def _insert(conn: Connection, table: Table, names: tuple[str, ...], rows: list[t
 def _row(job: Job, run: Run) -> tuple[Any, ...]:
     """The values of ``_COLUMNS``."""
     saved = dict(zip(SAVED, (*snapshot(job), run.number, job.row, 0), strict=True))
-    saved |= {"key": job.spec.key, "level": job.spec.level, "share": job.spec.share, "seq": job.seq, "visit": run.visit}
+    saved |= {
+        "key": job.spec.key,
+        "level": job.spec.level,
+        "share": job.spec.share,
+        "seq": job.seq,
+        "visit": run.visit,
+    }
     return tuple([saved[name] for name in _COLUMNS])
 
 
@@ -107,13 +135,22 @@ def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) 
     """Write the jobs into the ledger, which nobody has open, and their rows into the report."""
     store = SqliteStore(ledger)
     session = store.open()
-    for setting in ("journal_mode = DELETE", "journal_mode = OFF", "synchronous = OFF", "cache_size = -400000"):
+    for setting in (
+        "journal_mode = DELETE",
+        "journal_mode = OFF",
+        "synchronous = OFF",
+        "cache_size = -400000",
+    ):
         session.conn.exec_driver_sql(f"PRAGMA {setting}")  # what is lost here is made again
     store.begin(session, writes=True)
     planned = enumerate(specs, 1)
-    while batch := [_finished(number, spec, run, run.opened_at) for number, spec in islice(planned, _BATCH)]:
+    while batch := [
+        _finished(number, spec, run, run.opened_at) for number, spec in islice(planned, _BATCH)
+    ]:
         _insert(session.conn, jobs_table, _COLUMNS, [_row(job, run) for job in batch])
-        asked = [(job.id, object_hash(job.spec.media), encode_spec(job.spec).decode()) for job in batch]
+        asked = [
+            (job.id, object_hash(job.spec.media), encode_spec(job.spec).decode()) for job in batch
+        ]
         _insert(session.conn, specs_table, ("id", "object_hash", "spec"), asked)
         report.offer(batch)
     store.commit(session)

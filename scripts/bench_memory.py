@@ -22,7 +22,9 @@ from statistics import linear_regression
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # measures this tree, installed or not
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # measures this tree, installed or not
 
 from bench_stub import running_stub
 from bench_table import memory_mb, show, within
@@ -75,7 +77,14 @@ class Sample:
 
 
 def _taken(begun: float, watch: Watch) -> Sample:
-    return Sample(perf_counter() - begun, watch.planned, watch.accepted, watch.ended, memory_mb(), memory_mb("RssAnon"))
+    return Sample(
+        perf_counter() - begun,
+        watch.planned,
+        watch.accepted,
+        watch.ended,
+        memory_mb(),
+        memory_mb("RssAnon"),
+    )
 
 
 async def _sample(begun: float, watch: Watch, clock: Clock, samples: list[Sample]) -> None:
@@ -94,14 +103,19 @@ async def _run(options: argparse.Namespace, begun: float) -> list[Sample]:
     manifest = load_manifest(options.folder / "bench.yaml", {})
     watch, clock = Watch(), SystemClock()
     samples: list[Sample] = []
-    async with open_session(manifest, RunOptions(deadline_s=options.seconds), sink=watch, clock=clock) as session:
+    async with open_session(
+        manifest, RunOptions(deadline_s=options.seconds), sink=watch, clock=clock
+    ) as session:
 
         async def until_planned() -> None:
             while watch.planned < options.lines:
                 await clock.sleep(0.2)
             session.engine.stop(Interruption("deadline", "the benchmark has seen enough"))
 
-        tasks = [asyncio.create_task(_sample(begun, watch, clock, samples)), asyncio.create_task(until_planned())]
+        tasks = [
+            asyncio.create_task(_sample(begun, watch, clock, samples)),
+            asyncio.create_task(until_planned()),
+        ]
         await session.run()
         samples.append(_taken(begun, watch))
         for task in tasks:
@@ -117,7 +131,11 @@ def measured(options: argparse.Namespace) -> None:
     tune()  # as the command does
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         samples = runner.run(_run(options, begun))
-    print(json.dumps({"samples": [_as_list(sample) for sample in samples], "peak_mb": memory_mb("VmHWM")}))
+    print(
+        json.dumps(
+            {"samples": [_as_list(sample) for sample in samples], "peak_mb": memory_mb("VmHWM")}
+        )
+    )
 
 
 def _as_list(sample: Sample) -> list[float]:
@@ -128,20 +146,29 @@ def start(options: argparse.Namespace) -> tuple[list[Sample], float, float | Non
     """Write the list and run over it: what was seen, the peak, and when the first POST was there, in seconds after the process began."""
     from bench_engine import KEYS, write_list
 
-    environment = {**os.environ, "TENCENTCLOUD_SECRET_ID": KEYS.secret_id, "TENCENTCLOUD_SECRET_KEY": KEYS.secret_key}
+    environment = {
+        **os.environ,
+        "TENCENTCLOUD_SECRET_ID": KEYS.secret_id,
+        "TENCENTCLOUD_SECRET_KEY": KEYS.secret_key,
+    }
     with running_stub() as stub, tempfile.TemporaryDirectory(dir=options.folder) as folder:
         write_list(Path(folder), options.lines)
         manifest = Path(folder) / "bench.yaml"
-        text = manifest.read_text(encoding="utf-8").replace("service: tencent", f"service: {{ci: '{stub.url}', cos: '{stub.url}'}}")
+        text = manifest.read_text(encoding="utf-8").replace(
+            "service: tencent", f"service: {{ci: '{stub.url}', cos: '{stub.url}'}}"
+        )
         manifest.write_text(f"{text}limits: {{submit_per_s: {options.rate}}}\n", encoding="utf-8")
         stub.reset(finish=True)
         begun = perf_counter()  # CLOCK_MONOTONIC: the stub's readings are on the same scale
         told = [f"--folder={folder}", f"--seconds={options.seconds}", f"--lines={options.lines}"]
         command = [sys.executable, __file__, "--measure", *told]
-        printed: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout)
+        printed: dict[str, Any] = json.loads(
+            subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
+        )
         first_at = stub.stats()["first_at"]
     samples = [
-        Sample(at_s, int(planned), int(accepted), int(ended), mb, own) for at_s, planned, accepted, ended, mb, own in printed["samples"]
+        Sample(at_s, int(planned), int(accepted), int(ended), mb, own)
+        for at_s, planned, accepted, ended, mb, own in printed["samples"]
     ]
     return samples, printed["peak_mb"], None if first_at is None else first_at - begun
 
@@ -159,13 +186,25 @@ def main() -> None:
         f"memory: a run over a list of {options.lines:,} objects, {options.rate:g} jobs per second submitted",
         ("second", "planned", "accepted", "ended", "MB", "own MB"),
         [
-            (f"{one.at_s:.0f}", f"{one.planned:,}", f"{one.accepted:,}", f"{one.ended:,}", f"{one.mb:.0f}", f"{one.own_mb:.0f}")
+            (
+                f"{one.at_s:.0f}",
+                f"{one.planned:,}",
+                f"{one.accepted:,}",
+                f"{one.ended:,}",
+                f"{one.mb:.0f}",
+                f"{one.own_mb:.0f}",
+            )
             for one in shown
         ],
         [
             *_growth(samples),
             within("peak", peak_mb, MAX_MB, "MB"),
-            within("first POST after start", first_s if first_s is not None else float("inf"), MAX_FIRST_S, "s"),
+            within(
+                "first POST after start",
+                first_s if first_s is not None else float("inf"),
+                MAX_FIRST_S,
+                "s",
+            ),
         ],
     )
 
@@ -175,21 +214,37 @@ def _growth(samples: list[Sample]) -> list[str]:
     settled = [sample for sample in samples if sample.planned >= SETTLED]
     if len({sample.planned for sample in settled}) < 5:
         return [f"growth: cannot be told; give it more lines (bounds are reached at {SETTLED:,})"]
-    slope, _ = linear_regression([sample.planned for sample in settled], [sample.mb * 2**20 for sample in settled])
+    slope, _ = linear_regression(
+        [sample.planned for sample in settled], [sample.mb * 2**20 for sample in settled]
+    )
     last = settled[-1]
     ahead = max(0, 1_000_000 - last.planned)
     notes = [within("growth per planned job", slope, MAX_GROWTH, "bytes")]
-    return [*notes, f"at a million: {last.mb + slope * ahead / 2**20:.0f} MB (extrapolated)"] if ahead else notes
+    return (
+        [*notes, f"at a million: {last.mb + slope * ahead / 2**20:.0f} MB (extrapolated)"]
+        if ahead
+        else notes
+    )
 
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="scripts/bench memory", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench memory", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--quick", action="store_true", help="300,000 lines")
-    parser.add_argument("--lines", type=int, help="objects in the list (default 1000000, quick 300000)")
-    parser.add_argument("--rate", type=float, default=100.0, help="jobs submitted per second (default 100)")
-    parser.add_argument("--seconds", type=float, default=600.0, help="stop after this time (default 600)")
-    parser.add_argument("--folder", help="where list and ledger go (default: the temporary folder)", type=Path)
+    parser.add_argument(
+        "--lines", type=int, help="objects in the list (default 1000000, quick 300000)"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=100.0, help="jobs submitted per second (default 100)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=600.0, help="stop after this time (default 600)"
+    )
+    parser.add_argument(
+        "--folder", help="where list and ledger go (default: the temporary folder)", type=Path
+    )
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.lines = options.lines or (300_000 if options.quick else 1_000_000)

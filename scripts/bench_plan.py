@@ -17,7 +17,9 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # measures this tree, installed or not
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # measures this tree, installed or not
 
 from bench_table import memory_mb, show
 
@@ -66,7 +68,12 @@ def measure(kind: str, lines: int) -> tuple[dict[str, Any], float]:
 
     with tempfile.TemporaryDirectory() as folder:
         write_list(Path(folder), lines, kind)
-        printed = subprocess.run([sys.executable, __file__, f"--folder={folder}"], check=True, stdout=subprocess.PIPE, text=True).stdout
+        printed = subprocess.run(
+            [sys.executable, __file__, f"--folder={folder}"],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout
         return json.loads(printed), parse_only_s(Path(folder) / f"library.{kind}")
 
 
@@ -81,7 +88,16 @@ def main() -> None:
     largest = max(told["peak_mb"] for told, _ in seen.values())
     show(
         f"plan: a list of {options.lines:,} objects",
-        ("list", "objects/s", "per CPU s", "first batch s", "parse only", "MB before", "peak MB", "bytes/object"),
+        (
+            "list",
+            "objects/s",
+            "per CPU s",
+            "first batch s",
+            "parse only",
+            "MB before",
+            "peak MB",
+            "bytes/object",
+        ),
         [
             (
                 kind,
@@ -104,9 +120,13 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="scripts/bench plan", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench plan", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--quick", action="store_true", help="30,000 lines")
-    parser.add_argument("--lines", type=int, help="objects in each list (default 1000000, quick 30000)")
+    parser.add_argument(
+        "--lines", type=int, help="objects in each list (default 1000000, quick 30000)"
+    )
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.lines = options.lines or (30_000 if options.quick else 1_000_000)

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # measures this tree, installed or not
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # measures this tree, installed or not
 
 import bench_arrivals
 import bench_engine
@@ -46,16 +48,22 @@ class Seen:
     @property
     def holds(self) -> bool:
         """99 to 100 % of the limit, and never above it in any second."""
-        return MIN_SHARE <= self.mean_per_s / self.rate <= MAX_SHARE and self.most_in_1s <= self.rate
+        return (
+            MIN_SHARE <= self.mean_per_s / self.rate <= MAX_SHARE and self.most_in_1s <= self.rate
+        )
 
 
-async def submit_for(url: str, folder: Path, rate: int, duration_s: float, connections: int) -> None:
+async def submit_for(
+    url: str, folder: Path, rate: int, duration_s: float, connections: int
+) -> None:
     """Run the engine until its deadline, with more jobs than the rate lets through."""
     jobs = int(rate * duration_s * 1.5) + 10
     specs = [bench_engine.spec(number) for number in range(jobs)]
     settings = bench_engine.submit_only(jobs, connections)
     sink = bench_engine.Count()
-    async with bench_engine.engine(url, folder / f"{rate}.db", sink, settings, rate_per_s=float(rate), deadline_s=duration_s) as engine:
+    async with bench_engine.engine(
+        url, folder / f"{rate}.db", sink, settings, rate_per_s=float(rate), deadline_s=duration_s
+    ) as engine:
         await engine.run(bench_engine.feed(specs))
 
 
@@ -67,7 +75,14 @@ def measure(stub: Stub, folder: Path, rate: int, options: argparse.Namespace) ->
     stats = stub.stats()
     # The first POST opens the span, and what follows fills it.
     mean_per_s = (stats["posts"] - 1) / stats["span_s"]
-    return Seen(rate, stats["posts"], mean_per_s, stats["most_in_1s"], stats["most_read_in_1s"], stats["late_s"])
+    return Seen(
+        rate,
+        stats["posts"],
+        mean_per_s,
+        stats["most_in_1s"],
+        stats["most_read_in_1s"],
+        stats["late_s"],
+    )
 
 
 def main() -> None:
@@ -80,7 +95,16 @@ def main() -> None:
     verdict = "holds" if all(one.holds for one in rates) else "DOES NOT HOLD"
     show(
         f"rate: the engine for {options.seconds:g} s at each limit, seen at the service",
-        ("limit/s", "POSTs", "mean/s", "of the limit", "most in any 1 s", "most read in 1 s", "read late by", ""),
+        (
+            "limit/s",
+            "POSTs",
+            "mean/s",
+            "of the limit",
+            "most in any 1 s",
+            "most read in 1 s",
+            "read late by",
+            "",
+        ),
         [_row(one) for one in rates],
         [f"budget: mean 99-100 % of the limit, never above it in any second - {verdict}"],
     )
@@ -89,15 +113,33 @@ def main() -> None:
 def _row(one: Seen) -> tuple[object, ...]:
     share = f"{one.mean_per_s / one.rate:.2%}"
     late = f"{one.late_s * 1e3:.1f} ms"
-    return one.rate, one.posts, f"{one.mean_per_s:,.2f}", share, one.most_in_1s, one.most_read_in_1s, late, "" if one.holds else "!"
+    return (
+        one.rate,
+        one.posts,
+        f"{one.mean_per_s:,.2f}",
+        share,
+        one.most_in_1s,
+        one.most_read_in_1s,
+        late,
+        "" if one.holds else "!",
+    )
 
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="scripts/bench rate", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench rate", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--quick", action="store_true", help="2 seconds for each rate")
     parser.add_argument("--seconds", type=float, help="time for each rate (default 12, quick 2)")
-    parser.add_argument("--rates", type=int, nargs="+", default=RATES, metavar="N", help="limits per second (default 10 100 1000)")
+    parser.add_argument(
+        "--rates",
+        type=int,
+        nargs="+",
+        default=RATES,
+        metavar="N",
+        help="limits per second (default 10 100 1000)",
+    )
     parser.add_argument("--connections", type=int, default=64, help="connections (default 64)")
     options = parser.parse_args()
     options.seconds = options.seconds or (2.0 if options.quick else 12.0)

@@ -22,7 +22,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # measures this tree, installed or not
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # measures this tree, installed or not
 
 import bench_ledgers
 from bench_stub import running_stub
@@ -72,7 +74,9 @@ def stopwatch(waited: dict[str, float], name: str) -> Iterator[None]:
         waited[name] += perf_counter() - begun
 
 
-async def timed_feed(feed: AsyncGenerator[list[JobSpec]], waited: dict[str, float]) -> AsyncGenerator[list[JobSpec]]:
+async def timed_feed(
+    feed: AsyncGenerator[list[JobSpec]], waited: dict[str, float]
+) -> AsyncGenerator[list[JobSpec]]:
     """The same batches; the waiting for them is noted."""
     while True:
         with stopwatch(waited, "planning"):
@@ -82,7 +86,9 @@ async def timed_feed(feed: AsyncGenerator[list[JobSpec]], waited: dict[str, floa
         yield specs
 
 
-async def start_again(url: str, ledger: Path, waited: dict[str, float], stop_after: int = 0) -> dict[str, Any]:
+async def start_again(
+    url: str, ledger: Path, waited: dict[str, float], stop_after: int = 0
+) -> dict[str, Any]:
     """Run the manifest, which lies above the ledger's folder; stop after so many accepted jobs, if that is not 0."""
     import bench_engine
 
@@ -111,7 +117,11 @@ async def start_again(url: str, ledger: Path, waited: dict[str, float], stop_aft
         waited["open ledger"] = perf_counter() - begun
         result = await engine.run(timed_feed(Feed(manifest, None).specs(), waited))
     counts = result.counts
-    return {"skipped": counts.skipped, "done": counts.skipped + counts.of(JobState.SUCCEEDED), "complete": result.is_complete}
+    return {
+        "skipped": counts.skipped,
+        "done": counts.skipped + counts.of(JobState.SUCCEEDED),
+        "complete": result.is_complete,
+    }
 
 
 def measured(url: str, ledger: Path, stop_after: int) -> None:
@@ -131,24 +141,45 @@ def measure(ledger: Path, posts: int, *, is_whole: bool) -> dict[str, Any]:
     with running_stub() as stub:
         stub.reset(finish=True)
         begun = perf_counter()  # CLOCK_MONOTONIC: the stub's readings are on the same scale
-        command = [sys.executable, __file__, f"--url={stub.url}", f"--ledger={ledger}", f"--stop-after={0 if is_whole else posts}"]
-        told: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        command = [
+            sys.executable,
+            __file__,
+            f"--url={stub.url}",
+            f"--ledger={ledger}",
+            f"--stop-after={0 if is_whole else posts}",
+        ]
+        told: dict[str, Any] = json.loads(
+            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        )
         stats = stub.stats()
     if stats["posts"] != posts or told["complete"] != is_whole:
         raise SystemExit(f"the run sent {stats['posts']} jobs instead of {posts}: {told}")
-    return told | {"first_s": stats["first_at"] - begun, "last_s": stats["first_at"] + stats["span_s"] - begun}
+    return told | {
+        "first_s": stats["first_at"] - begun,
+        "last_s": stats["first_at"] + stats["span_s"] - begun,
+    }
 
 
 def measure_both(options: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], float]:
     """Make the ledgers and start again on each: what was seen, and how long the making took."""
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder, begun = Path(name).resolve(), perf_counter()
-        subprocess.run([sys.executable, __file__, f"--make={folder}", f"--jobs={options.jobs}"], check=True)
+        subprocess.run(
+            [sys.executable, __file__, f"--make={folder}", f"--jobs={options.jobs}"], check=True
+        )
         made_s = perf_counter() - begun
         bench_ledgers.add_new_objects(folder)
-        done, killed = (folder / kind / bench_ledgers.LEDGER for kind in (bench_ledgers.DONE, bench_ledgers.KILLED))
-        seen = {"killed": measure(killed, 1, is_whole=False), "done": measure(done, 2, is_whole=True)}
-    if seen["done"]["done"] != options.jobs + 4:  # and the known and the new one in front and behind
+        done, killed = (
+            folder / kind / bench_ledgers.LEDGER
+            for kind in (bench_ledgers.DONE, bench_ledgers.KILLED)
+        )
+        seen = {
+            "killed": measure(killed, 1, is_whole=False),
+            "done": measure(done, 2, is_whole=True),
+        }
+    if (
+        seen["done"]["done"] != options.jobs + 4
+    ):  # and the known and the new one in front and behind
         raise SystemExit(f"the run did not find every job done: {seen['done']}")
     return seen, made_s
 
@@ -162,17 +193,26 @@ def main() -> None:
         measured(options.url, options.ledger, options.stop_after)
         return
     seen, made_s = measure_both(options)
-    pieces = sorted({name for told in seen.values() for name in told["pieces"]}, key=lambda name: -seen["done"]["pieces"].get(name, 0.0))
+    pieces = sorted(
+        {name for told in seen.values() for name in told["pieces"]},
+        key=lambda name: -seen["done"]["pieces"].get(name, 0.0),
+    )
     rows = [("first new POST", *(f"{told['first_s']:.2f}" for told in seen.values()))]
     rows += [("POST behind all that is done", "-", f"{seen['done']['last_s']:.1f}")]
-    rows += [(f"- {name}", *(f"{told['pieces'].get(name, 0.0):.2f}" for told in seen.values())) for name in pieces]
+    rows += [
+        (f"- {name}", *(f"{told['pieces'].get(name, 0.0):.2f}" for told in seen.values()))
+        for name in pieces
+    ]
     rows += [("peak MB", *(f"{told['peak_mb']:.0f}" for told in seen.values()))]
     show(
         f"resume: start again on a ledger of {options.jobs:,} finished jobs (seconds)",
         ("", *seen),
         rows,
         [
-            *(within(f"at work again, {kind}", told["first_s"], MAX_S, "s") for kind, told in seen.items()),
+            *(
+                within(f"at work again, {kind}", told["first_s"], MAX_S, "s")
+                for kind, told in seen.items()
+            ),
             f"passed over: {options.jobs / seen['done']['last_s']:,.0f} done jobs per second, each with its row in the new report",
             f"(the ledgers were made in {made_s:.0f} s)",
         ],
@@ -181,10 +221,14 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="scripts/bench resume", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench resume", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--quick", action="store_true", help="20,000 jobs")
     parser.add_argument("--jobs", type=int, help="finished jobs (default 1000000, quick 20000)")
-    parser.add_argument("--folder", type=Path, help="where list and ledger go (default: the temporary folder)")
+    parser.add_argument(
+        "--folder", type=Path, help="where list and ledger go (default: the temporary folder)"
+    )
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--ledger", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)

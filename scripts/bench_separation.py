@@ -51,9 +51,14 @@ def generate(path: Path, minutes: int) -> None:
     for second in range(minutes * 60):
         time_s = second + np.arange(rate) / rate
         glide = 2 * np.pi * (180 * time_s + 8 * np.sin(2 * np.pi * 0.9 * time_s))
-        voice = sum(np.sin(glide * overtone) / overtone for overtone in range(1, 12)) * (0.5 + 0.5 * np.sin(2 * np.pi * 2.3 * time_s))
+        voice = sum(np.sin(glide * overtone) / overtone for overtone in range(1, 12)) * (
+            0.5 + 0.5 * np.sin(2 * np.pi * 2.3 * time_s)
+        )
         chord = sum(np.sin(2 * np.pi * tone * time_s) for tone in (110.0, 164.8, 220.0, 277.2))
-        sides = [voice * 0.15 + chord * level + random.standard_normal(rate) * 0.01 for level in (0.06, 0.09)]
+        sides = [
+            voice * 0.15 + chord * level + random.standard_normal(rate) * 0.01
+            for level in (0.06, 0.09)
+        ]
         writer.write(np.stack(sides, axis=1).astype(np.float32))
     writer.close()
 
@@ -84,7 +89,9 @@ def peak_mb() -> float:
 
 def in_worker(*arguments: str) -> str:
     """Run one step of this script in a fresh process."""
-    done = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments], check=True, capture_output=True, text=True
+    )
     return done.stdout
 
 
@@ -98,10 +105,16 @@ def main() -> int:
         for minutes in MINUTES:
             path = str(Path(folder) / f"{minutes}min.mp3")
             in_worker("--generate", path, "--minutes", str(minutes))
-            raw = in_worker("--measure", path, "--minutes", str(minutes), "--threads", str(arguments.threads))
+            raw = in_worker(
+                "--measure", path, "--minutes", str(minutes), "--threads", str(arguments.threads)
+            )
             rows.append(Figures(**json.loads(raw)))
     faults = broken(rows)
-    print(json.dumps({"rows": [asdict(row) for row in rows], "broken": faults}) if arguments.json else table(rows, faults))
+    print(
+        json.dumps({"rows": [asdict(row) for row in rows], "broken": faults})
+        if arguments.json
+        else table(rows, faults)
+    )
     return 1 if faults and arguments.check else 0
 
 
@@ -116,10 +129,18 @@ def step(arguments: argparse.Namespace) -> int:
 
 def broken(rows: list[Figures]) -> list[str]:
     """The budgets that do not hold."""
-    faults = [f"{row.minutes} min: real-time factor {row.realtime_factor:.3f}" for row in rows if row.realtime_factor > MAX_REALTIME_FACTOR]
-    faults += [f"{row.minutes} min: peak {row.peak_mb:.0f} MB" for row in rows if row.peak_mb > MAX_PEAK_MB]
+    faults = [
+        f"{row.minutes} min: real-time factor {row.realtime_factor:.3f}"
+        for row in rows
+        if row.realtime_factor > MAX_REALTIME_FACTOR
+    ]
+    faults += [
+        f"{row.minutes} min: peak {row.peak_mb:.0f} MB" for row in rows if row.peak_mb > MAX_PEAK_MB
+    ]
     growth = rows[-1].peak_mb / rows[0].peak_mb
-    return faults + ([f"the peak grows with the file: {growth:.2f} times"] if growth > ALLOWED_GROWTH else [])
+    return faults + (
+        [f"the peak grows with the file: {growth:.2f} times"] if growth > ALLOWED_GROWTH else []
+    )
 
 
 def table(rows: list[Figures], faults: list[str]) -> str:
@@ -129,14 +150,20 @@ def table(rows: list[Figures], faults: list[str]) -> str:
         f"{row.minutes:>4} min {row.load_s:>8.2f} {row.work_s:>8.2f} {row.cpu_s:>8.2f} {row.realtime_factor:>7.3f} {row.peak_mb:>9.0f}"
         for row in rows
     ]
-    lines.append(f"budget: RTF <= {MAX_REALTIME_FACTOR:.2f}, peak <= {MAX_PEAK_MB:.0f} MB and the same for both")
-    return "\n".join([*lines, *(f"BROKEN: {fault}" for fault in faults)] if faults else [*lines, "all hold"])
+    lines.append(
+        f"budget: RTF <= {MAX_REALTIME_FACTOR:.2f}, peak <= {MAX_PEAK_MB:.0f} MB and the same for both"
+    )
+    return "\n".join(
+        [*lines, *(f"BROKEN: {fault}" for fault in faults)] if faults else [*lines, "all hold"]
+    )
 
 
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--threads", type=int, default=0, help="threads of the engine; 0 (default): one per core")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of the engine; 0 (default): one per core"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a budget is broken")
     parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)

@@ -19,7 +19,9 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # measures this tree, installed or not
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # measures this tree, installed or not
 
 import bench_engine
 from bench_stub import pin
@@ -59,12 +61,17 @@ async def serve_bare() -> None:
 
 async def serve_local(root: Path) -> None:
     """The local service, holding every job."""
-    from orchestrator.server.jobs.progression import Pace, Progression
+    from orchestrator.server.progression import Pace, Progression
     from orchestrator.server.service import LocalService
     from orchestrator.server.settings import KeyPair, LocalSettings
 
     keys = KeyPair(bench_engine.KEYS.secret_id, bench_engine.KEYS.secret_key)
-    settings = LocalSettings(root=root, credentials=(keys,), progression=Progression(Pace.HOLD), queue_max_size=10_000_000)
+    settings = LocalSettings(
+        root=root,
+        credentials=(keys,),
+        progression=Progression(Pace.HOLD),
+        queue_max_size=10_000_000,
+    )
     async with LocalService(settings, SystemClock()) as service:
         await _answer_questions(service.url)
 
@@ -100,7 +107,13 @@ class Server:
 @contextmanager
 def running(kind: str, folder: Path, *, uvloop: bool) -> Iterator[Server]:
     """Start a server; end it afterwards."""
-    command = [sys.executable, __file__, f"--serve={kind}", f"--folder={folder}", *(["--uvloop"] if uvloop else [])]
+    command = [
+        sys.executable,
+        __file__,
+        f"--serve={kind}",
+        f"--folder={folder}",
+        *(["--uvloop"] if uvloop else []),
+    ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield Server(process)
@@ -157,7 +170,10 @@ class Sender(asyncio.Protocol):
 def raw(prepared: PreparedRequest) -> bytes:
     """A prepared request as it stands on the wire."""
     target = "/" + prepared.url.split("/", 3)[3]
-    lines = [f"{prepared.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in prepared.headers.items())]
+    lines = [
+        f"{prepared.method} {target} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in prepared.headers.items()),
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + prepared.body
 
 
@@ -168,7 +184,10 @@ async def send(url: str, requests: Sequence[bytes], connections: int) -> tuple[f
     answers: list[bytes] = []
     loop = asyncio.get_running_loop()
     begun = perf_counter()
-    made = [await loop.create_connection(lambda: Sender(queue, answers), host, int(port)) for _ in range(connections)]
+    made = [
+        await loop.create_connection(lambda: Sender(queue, answers), host, int(port))
+        for _ in range(connections)
+    ]
     await asyncio.gather(*(protocol.done for _, protocol in made))
     return perf_counter() - begun, answers
 
@@ -188,13 +207,19 @@ class Client:
         """Requests for new jobs."""
         key = signing_key(bench_engine.KEYS, SystemClock().now())
         first, self._count = self._count, self._count + count
-        return [raw(prepare(submit_request(bench_engine.spec(number)), key)) for number in range(first, first + count)]
+        return [
+            raw(prepare(submit_request(bench_engine.spec(number)), key))
+            for number in range(first, first + count)
+        ]
 
     def queries(self, count: int) -> list[bytes]:
         """Requests that ask for ten known jobs each."""
         key = signing_key(bench_engine.KEYS, SystemClock().now())
         place, known = Place(bench_engine.BUCKET, bench_engine.REGION), self.ids
-        groups = [[known[(turn * IDS_PER_QUERY + place_) % len(known)] for place_ in range(IDS_PER_QUERY)] for turn in range(count)]
+        groups = [
+            [known[(turn * IDS_PER_QUERY + place_) % len(known)] for place_ in range(IDS_PER_QUERY)]
+            for turn in range(count)
+        ]
         return [raw(prepare(query_request(place, ids), key)) for ids in groups]
 
     def measure(self, server: Server, requests: list[bytes]) -> tuple[float, float, list[bytes]]:
@@ -206,17 +231,28 @@ class Client:
         return len(requests) / took_s, cpu_s / len(requests) * 1e6, answers
 
 
-def rounds(client: Client, servers: dict[str, Server], options: argparse.Namespace) -> dict[tuple[str, str], list[tuple[float, float]]]:
+def rounds(
+    client: Client, servers: dict[str, Server], options: argparse.Namespace
+) -> dict[tuple[str, str], list[tuple[float, float]]]:
     """Measure both calls on both servers in turn."""
-    seen: dict[tuple[str, str], list[tuple[float, float]]] = {(call, kind): [] for call in CALLS for kind in servers}
+    seen: dict[tuple[str, str], list[tuple[float, float]]] = {
+        (call, kind): [] for call in CALLS for kind in servers
+    }
     for _ in range(options.rounds):
         for call in CALLS:
-            requests = client.submits(options.requests) if call == "submit" else client.queries(options.requests // 4)
+            requests = (
+                client.submits(options.requests)
+                if call == "submit"
+                else client.queries(options.requests // 4)
+            )
             for kind, server in servers.items():
                 per_s, cpu_us, answers = client.measure(server, requests)
                 seen[call, kind].append((per_s, cpu_us))
                 if call == "submit" and kind == "local":
-                    client.ids = [answer.split(b"<JobId>", 1)[1].split(b"<", 1)[0].decode() for answer in answers]
+                    client.ids = [
+                        answer.split(b"<JobId>", 1)[1].split(b"<", 1)[0].decode()
+                        for answer in answers
+                    ]
     return seen
 
 
@@ -240,14 +276,21 @@ def main() -> None:
     client = Client(options)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        with running("bare", folder, uvloop=options.uvloop) as bare, running("local", folder, uvloop=options.uvloop) as local:
+        with (
+            running("bare", folder, uvloop=options.uvloop) as bare,
+            running("local", folder, uvloop=options.uvloop) as local,
+        ):
             pin(0)  # after the servers have seen both cores
             seen = rounds(client, {"bare": bare, "local": local}, options)
             memory = fill(client, local, options.jobs)
     report(seen, memory, options)
 
 
-def report(seen: dict[tuple[str, str], list[tuple[float, float]]], memory: tuple[float, float], options: argparse.Namespace) -> None:
+def report(
+    seen: dict[tuple[str, str], list[tuple[float, float]]],
+    memory: tuple[float, float],
+    options: argparse.Namespace,
+) -> None:
     """Print the table. Ratios are medians of the ratios inside each round."""
     rows: list[tuple[Any, ...]] = []
     for call in CALLS:
@@ -258,26 +301,46 @@ def report(seen: dict[tuple[str, str], list[tuple[float, float]]], memory: tuple
             rates = [per_s for per_s, _ in seen[call, kind]]
             cpu_us = median(us for _, us in seen[call, kind])
             told = ("100.0%", "1.0 x") if kind == "bare" else (f"{ratio:.1%}", f"{cpu:.1f} x")
-            rows.append((f"{call}, {kind}", f"{median(rates):,.0f}", told[0], f"{cpu_us:.0f}", told[1]))
+            rows.append(
+                (f"{call}, {kind}", f"{median(rates):,.0f}", told[0], f"{cpu_us:.0f}", told[1])
+            )
     before, after = memory
     show(
         f"serve: {options.requests:,} submits, {options.requests // 4:,} queries of {IDS_PER_QUERY} jobs, {options.rounds} rounds in turn",
         ("call", "requests/s", "of bare", "CPU us/request", "CPU of bare"),
         rows,
-        [f"memory over {options.jobs:,} jobs: {before:.0f} -> {after:.0f} MB, {(after - before) * 2**20 / options.jobs:.0f} bytes per job"],
+        [
+            f"memory over {options.jobs:,} jobs: {before:.0f} -> {after:.0f} MB, {(after - before) * 2**20 / options.jobs:.0f} bytes per job"
+        ],
     )
 
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="scripts/bench serve", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a few seconds: fewer requests, rounds and jobs")
-    parser.add_argument("--requests", type=int, help="submits per measurement (default 8000, quick 1500)")
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench serve", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a few seconds: fewer requests, rounds and jobs"
+    )
+    parser.add_argument(
+        "--requests", type=int, help="submits per measurement (default 8000, quick 1500)"
+    )
     parser.add_argument("--rounds", type=int, help="rounds (default 5, quick 2)")
-    parser.add_argument("--jobs", type=int, help="jobs of the memory measurement (default 100000, quick 3000)")
+    parser.add_argument(
+        "--jobs", type=int, help="jobs of the memory measurement (default 100000, quick 3000)"
+    )
     parser.add_argument("--connections", type=int, default=64, help="connections (default 64)")
-    parser.add_argument("--uvloop", action="store_true", help="uvloop in both servers; the command serves on asyncio's own loop")
-    parser.add_argument("--folder", type=Path, help="where the service keeps its files (default: the temporary folder)")
+    parser.add_argument(
+        "--uvloop",
+        action="store_true",
+        help="uvloop in both servers; the command serves on asyncio's own loop",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where the service keeps its files (default: the temporary folder)",
+    )
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.requests = options.requests or (1_500 if options.quick else 8_000)

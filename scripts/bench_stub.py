@@ -153,7 +153,9 @@ class Connection(asyncio.Protocol):
 
     def _query(self, ids: bytes) -> bytes:
         self._seen.queries += 1
-        return _xml(b"".join([self._detail(job_id) for job_id in ids.replace(b"%2C", b",").split(b",")]))
+        return _xml(
+            b"".join([self._detail(job_id) for job_id in ids.replace(b"%2C", b",").split(b",")])
+        )
 
     def _detail(self, job_id: bytes) -> bytes:
         known = self._seen.jobs.pop(job_id, None)
@@ -201,7 +203,9 @@ class Stub:
 @contextmanager
 def running_stub(script: str = __file__) -> Iterator[Stub]:
     """Start a stub on the last core, if the machine has more than one; end it afterwards. ``script`` may be another kind of it."""
-    process = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None  # noqa: S101 - asked for above
         yield Stub(process.stdout.readline().strip())
@@ -225,7 +229,9 @@ def pin(place: int) -> None:
 
 async def _serve() -> None:
     seen = Seen()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(seen), "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(seen), "127.0.0.1", 0, backlog=1024
+    )
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 

@@ -20,7 +20,9 @@ from statistics import median
 from time import process_time
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # measures this tree, installed or not
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # measures this tree, installed or not
 
 from bench_stub import pin, running_stub
 from bench_table import judged, show
@@ -56,13 +58,19 @@ async def bare(url: str, specs: list[JobSpec], connections: int) -> None:
     async def work(session: aiohttp.ClientSession) -> None:
         for spec in queue:
             body = submit_body(spec)
-            headers = {"host": f"{BUCKET}.ci.{REGION}.myqcloud.com", "content-type": "application/xml", "content-length": str(len(body))}
+            headers = {
+                "host": f"{BUCKET}.ci.{REGION}.myqcloud.com",
+                "content-type": "application/xml",
+                "content-length": str(len(body)),
+            }
             headers["authorization"] = authorization(key, "POST", "/jobs", {}, headers)
             async with session.post(target, data=body, headers=headers) as response:
                 await response.read()
 
     connector = aiohttp.TCPConnector(limit=connections)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+    ) as session:
         await asyncio.gather(*(work(session) for _ in range(connections)))
 
 
@@ -85,7 +93,9 @@ async def whole(url: str, specs: list[JobSpec], connections: int, folder: Path) 
     import bench_engine
 
     settings = bench_engine.submit_only(len(specs), connections)
-    async with bench_engine.engine(url, folder / "bench.db", bench_engine.Count(goal=len(specs)), settings) as engine:
+    async with bench_engine.engine(
+        url, folder / "bench.db", bench_engine.Count(goal=len(specs)), settings
+    ) as engine:
         await engine.run(bench_engine.feed(specs))
 
 
@@ -97,11 +107,15 @@ async def planned(url: str, jobs: int, connections: int, folder: Path) -> None:
 
     manifest = bench_engine.write_list(folder, jobs)
     settings = bench_engine.submit_only(jobs, connections)
-    async with bench_engine.engine(url, folder / "bench.db", bench_engine.Count(goal=jobs), settings) as engine:
+    async with bench_engine.engine(
+        url, folder / "bench.db", bench_engine.Count(goal=jobs), settings
+    ) as engine:
         await engine.run(Feed(manifest, None).specs())
 
 
-def work_of(kind: str, options: argparse.Namespace, folder: Path) -> Callable[[], Coroutine[None, None, None]]:
+def work_of(
+    kind: str, options: argparse.Namespace, folder: Path
+) -> Callable[[], Coroutine[None, None, None]]:
     """What a measurement of this kind runs."""
     from bench_engine import spec
 
@@ -143,8 +157,14 @@ def measured(kind: str, options: argparse.Namespace) -> None:
 def measure(kind: str, stub: Stub, options: argparse.Namespace) -> tuple[float, float]:
     """One measurement: POSTs per second as the stub saw them, and microseconds of processor time per job."""
     stub.reset()
-    told = [f"--jobs={options.jobs}", f"--connections={options.connections}", f"--folder={options.folder}"]
-    told += ["--no-uvloop"] * options.no_uvloop + ([f"--profile={options.profile}.{kind}"] if options.profile else [])
+    told = [
+        f"--jobs={options.jobs}",
+        f"--connections={options.connections}",
+        f"--folder={options.folder}",
+    ]
+    told += ["--no-uvloop"] * options.no_uvloop + (
+        [f"--profile={options.profile}.{kind}"] if options.profile else []
+    )
     command = [sys.executable, __file__, f"--kind={kind}", f"--url={stub.url}", *told]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     stats = stub.stats()
@@ -171,31 +191,58 @@ def main() -> None:
 def report(seen: dict[str, list[tuple[float, float]]], options: argparse.Namespace) -> None:
     """Print the table. Ratios are medians of the ratios inside each round, so that a busy machine slows both sides alike."""
     first = next(iter(seen))
-    ratios = {kind: median(one / base for (one, _), (base, _) in zip(told, seen[first], strict=True)) for kind, told in seen.items()}
+    ratios = {
+        kind: median(one / base for (one, _), (base, _) in zip(told, seen[first], strict=True))
+        for kind, told in seen.items()
+    }
     rows = []
     for kind, told in seen.items():
         rates = [rate for rate, _ in told]
         cpu_us = median(cpu for _, cpu in told)
-        rows.append((kind, f"{median(rates):,.0f}", f"{min(rates):,.0f}", f"{max(rates):,.0f}", f"{cpu_us:.0f}", f"{ratios[kind]:.1%}"))
+        rows.append(
+            (
+                kind,
+                f"{median(rates):,.0f}",
+                f"{min(rates):,.0f}",
+                f"{max(rates):,.0f}",
+                f"{cpu_us:.0f}",
+                f"{ratios[kind]:.1%}",
+            )
+        )
     show(
         f"submit: {options.jobs:,} jobs over {options.connections} connections, {options.rounds} rounds in turn",
         ("path", "jobs/s (median)", "slowest", "fastest", "CPU us/job", f"of {first}"),
         rows,
-        [judged("submit path, durable", ratios["engine"], MIN_RATIO)] if first == "bare" and "engine" in ratios else [],
+        [judged("submit path, durable", ratios["engine"], MIN_RATIO)]
+        if first == "bare" and "engine" in ratios
+        else [],
     )
 
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="scripts/bench submit", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench submit", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--quick", action="store_true", help="a few seconds: fewer jobs and rounds")
     parser.add_argument("--jobs", type=int, help="jobs per measurement (default 20000, quick 3000)")
     parser.add_argument("--rounds", type=int, help="rounds (default 5, quick 2)")
     parser.add_argument("--connections", type=int, default=64, help="connections (default 64)")
-    parser.add_argument("--only", help=f"kinds to measure, with commas, the first is what the others are compared with: {','.join(KINDS)}")
-    parser.add_argument("--no-uvloop", action="store_true", help="asyncio's own loop in the client, although uvloop is there")
+    parser.add_argument(
+        "--only",
+        help=f"kinds to measure, with commas, the first is what the others are compared with: {','.join(KINDS)}",
+    )
+    parser.add_argument(
+        "--no-uvloop",
+        action="store_true",
+        help="asyncio's own loop in the client, although uvloop is there",
+    )
     parser.add_argument("--folder", help="where the ledgers go (default: the temporary folder)")
-    parser.add_argument("--profile", metavar="FILE", help="write a cProfile of each kind to FILE.<kind>; the rates then mean nothing")
+    parser.add_argument(
+        "--profile",
+        metavar="FILE",
+        help="write a cProfile of each kind to FILE.<kind>; the rates then mean nothing",
+    )
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     options = parser.parse_args()

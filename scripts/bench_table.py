@@ -17,19 +17,28 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.partition(":")[2].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         name = names[0] if names else name
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return f"{os.cpu_count()} cores ({name}), {platform.system()}, Python {platform.python_version()}, load {load:.1f}"
 
 
-def show(title: str, head: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str] = ()) -> None:
+def show(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str] = ()
+) -> None:
     """Print a table: the first column to the left, the others to the right; then the notes and the machine."""
     lines = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     print(f"\n{title}")
     for line in lines:
-        cells = [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        cells = [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
         print("  " + "  ".join(cells).rstrip())
     for note in (*notes, machine()):
         print(f"  {note}")

@@ -34,7 +34,10 @@ def write_mixture(path: Path, sound: Sound) -> None:
     """Write a demo file; mp4 and mov get a picture of moving level bars."""
     container_name, encoder, rate, bitrate = AUDIO[path.suffix]
     with av.open(
-        str(path), "w", format=container_name, options={"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}
+        str(path),
+        "w",
+        format=container_name,
+        options={"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {},
     ) as container:
         audio = add_audio(container, encoder, rate, bitrate, 1 if path.name in MONO else 2)
         video = add_video(container) if path.suffix in (".mp4", ".mov") else None
@@ -50,7 +53,9 @@ def write_stem(path: Path, sound: Sound, channels: int) -> None:
         put_sound(container, audio, sound)
 
 
-def add_audio(container: av.container.OutputContainer, encoder: str, rate: int, bitrate: int, channels: int) -> av.AudioStream:
+def add_audio(
+    container: av.container.OutputContainer, encoder: str, rate: int, bitrate: int, channels: int
+) -> av.AudioStream:
     """A sound track."""
     stream = cast("av.AudioStream", container.add_stream(encoder, rate=rate))
     stream.codec_context.layout = "mono" if channels == 1 else "stereo"
@@ -61,7 +66,9 @@ def add_audio(container: av.container.OutputContainer, encoder: str, rate: int, 
     return stream
 
 
-def put_sound(container: av.container.OutputContainer, stream: av.AudioStream, sound: Sound) -> None:
+def put_sound(
+    container: av.container.OutputContainer, stream: av.AudioStream, sound: Sound
+) -> None:
     """Encode the whole sound."""
     codec = stream.codec_context
     codec.open(strict=False)
@@ -69,7 +76,9 @@ def put_sound(container: av.container.OutputContainer, stream: av.AudioStream, s
     planes = np.ascontiguousarray(sound.mean(axis=1, keepdims=True).T if mono else sound.T)
     frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=codec.layout.name)
     frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, 0, Fraction(1, RATE_HZ)
-    resampler = av.AudioResampler(codec.format.name, codec.layout.name, codec.sample_rate, codec.frame_size or None)
+    resampler = av.AudioResampler(
+        codec.format.name, codec.layout.name, codec.sample_rate, codec.frame_size or None
+    )
     for ready in [*resampler.resample(frame), *resampler.resample(None)]:
         container.mux(stream.encode(ready))
     container.mux(stream.encode(None))
@@ -77,19 +86,32 @@ def put_sound(container: av.container.OutputContainer, stream: av.AudioStream, s
 
 def add_video(container: av.container.OutputContainer) -> av.VideoStream:
     """A small picture track."""
-    stream = cast("av.VideoStream", container.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "veryslow"}))
+    stream = cast(
+        "av.VideoStream",
+        container.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "veryslow"}),
+    )
     stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     return stream
 
 
-def put_pictures(container: av.container.OutputContainer, stream: av.VideoStream, sound: Sound) -> None:
+def put_pictures(
+    container: av.container.OutputContainer, stream: av.VideoStream, sound: Sound
+) -> None:
     """Sixteen bars that follow the spectrum of the sound."""
     step = RATE_HZ // FPS
     for start in range(0, len(sound) - step, step):
-        power = np.abs(np.fft.rfft(sound[start : start + step].mean(axis=1)))[1:513].reshape(16, 32).mean(axis=1)
+        power = (
+            np.abs(np.fft.rfft(sound[start : start + step].mean(axis=1)))[1:513]
+            .reshape(16, 32)
+            .mean(axis=1)
+        )
         heights = np.clip(HEIGHT * (np.log10(power + 1e-3) + 1) / 3, 4, HEIGHT - 4).astype(int)
         picture = np.full((HEIGHT, WIDTH, 3), (18, 22, 38), np.uint8)
         for bar, height in enumerate(heights):
-            picture[HEIGHT - height :, bar * 20 + 3 : bar * 20 + 17] = (70 + bar * 10, 180 - bar * 6, 220)
+            picture[HEIGHT - height :, bar * 20 + 3 : bar * 20 + 17] = (
+                70 + bar * 10,
+                180 - bar * 6,
+                220,
+            )
         container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
     container.mux(stream.encode(None))

@@ -57,7 +57,11 @@ def compose(style_name: str, seconds: float, seed: int) -> bytes:
     for bar in range(bars):
         notes += bar_of(style, style.chords[bar % len(style.chords)], bar * 4 * TICKS, draw)
     programs = {0: style.pad[0], 1: style.bass, 2: style.lead}
-    return midi(notes, style.tempo, {channel: program for channel, program in programs.items() if program is not None})
+    return midi(
+        notes,
+        style.tempo,
+        {channel: program for channel, program in programs.items() if program is not None},
+    )
 
 
 def bar_of(style: Style, degree: int, start: int, draw: random.Random) -> list[Note]:
@@ -76,10 +80,20 @@ def bar_of(style: Style, degree: int, start: int, draw: random.Random) -> list[N
             for beat in range(0, 4, 2 if style.pad[2] == 1 else 1)
         ]
     if style.lead is not None:
-        notes += [(start + half * TICKS, TICKS, 2, draw.choice(chord) + 24, 76) for half in range(4) if draw.random() < 0.7]
+        notes += [
+            (start + half * TICKS, TICKS, 2, draw.choice(chord) + 24, 76)
+            for half in range(4)
+            if draw.random() < 0.7
+        ]
     if style.drums:
-        notes += [(start + half * TICKS // 2, TICKS // 2, DRUMS, HAT, 60 + 12 * (half % 2 == 0)) for half in range(8)]
-        notes += [(start + beat * TICKS, TICKS, DRUMS, SNARE if beat % 2 else KICK, 96) for beat in range(4)]
+        notes += [
+            (start + half * TICKS // 2, TICKS // 2, DRUMS, HAT, 60 + 12 * (half % 2 == 0))
+            for half in range(8)
+        ]
+        notes += [
+            (start + beat * TICKS, TICKS, DRUMS, SNARE if beat % 2 else KICK, 96)
+            for beat in range(4)
+        ]
     return notes
 
 
@@ -100,7 +114,13 @@ def midi(notes: list[Note], tempo: int, programs: dict[int, int]) -> bytes:
         track += variable(at - now) + message
         now = at
     track += variable(TICKS) + b"\xff\x2f\x00"
-    return b"MThd" + struct.pack(">IHHH", 6, 0, 1, TICKS) + b"MTrk" + struct.pack(">I", len(track)) + track
+    return (
+        b"MThd"
+        + struct.pack(">IHHH", 6, 0, 1, TICKS)
+        + b"MTrk"
+        + struct.pack(">I", len(track))
+        + track
+    )
 
 
 def variable(value: int) -> bytes:

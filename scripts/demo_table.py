@@ -28,14 +28,30 @@ def main() -> int:
         return 1
     root = local_root(manifest, ledger_path(manifest)) / (manifest.bucket or "")
     table = Table(box=None, pad_edge=False)
-    for title, justify in (("file", "left"), ("seconds", "right"), ("voice", "left"), ("background", "left"), ("state", "left")):
+    for title, justify in (
+        ("file", "left"),
+        ("seconds", "right"),
+        ("voice", "left"),
+        ("background", "left"),
+        ("state", "left"),
+    ):
         table.add_column(title, justify=justify, overflow="fold")
     for line in report.read_text().splitlines():
         row = json.loads(line)
-        stems = {file["stem"]: f"{file['size_bytes'] / 1000:,.0f} kB" for file in row["files"] if file["size_bytes"]}
+        stems = {
+            file["stem"]: f"{file['size_bytes'] / 1000:,.0f} kB"
+            for file in row["files"]
+            if file["size_bytes"]
+        }
         seconds = f"{row['media_duration_s']:.1f}" if row["media_duration_s"] else "-"
         state = row["state"] if not row["code"] else f"{row['state']}: {row['code']}"
-        table.add_row(row["input"]["object"], seconds, stems.get("voice", "-"), stems.get("background", "-"), state)
+        table.add_row(
+            row["input"]["object"],
+            seconds,
+            stems.get("voice", "-"),
+            stems.get("background", "-"),
+            state,
+        )
     console = Console()
     console.print()
     console.print(table)

@@ -184,14 +184,25 @@ def make(piece: Piece, number: int, soundfont: Path) -> None:
     demo_files.write_mixture(INPUTS / piece.name, voice + music)
     stem = Path(piece.name).with_suffix("").name
     demo_files.write_stem(STEMS / f"{stem}.voice.m4a", voice, channels=1)
-    demo_files.write_stem(STEMS / f"{stem}.background.m4a", music, channels=1 if piece.name in demo_files.MONO else 2)
+    demo_files.write_stem(
+        STEMS / f"{stem}.background.m4a", music, channels=1 if piece.name in demo_files.MONO else 2
+    )
     print(f"{piece.name:16} {(INPUTS / piece.name).stat().st_size / 1000:7.0f} kB")
 
 
 def speak(piece: Piece, folder: Path) -> Sound:
     """The voice, in the middle, a quarter of a second after the start."""
     path = folder / "voice.wav"
-    options = ["-v", piece.voice, "-s", str(piece.words_per_minute), "-p", str(piece.pitch), "-w", str(path)]
+    options = [
+        "-v",
+        piece.voice,
+        "-s",
+        str(piece.words_per_minute),
+        "-p",
+        str(piece.pitch),
+        "-w",
+        str(path),
+    ]
     subprocess.run(["espeak-ng", *options, piece.text], check=True)
     return np.concatenate([np.zeros((RATE_HZ // 4, 2), np.float32), read_wav(path)])
 
@@ -200,7 +211,22 @@ def play(piece: Piece, number: int, folder: Path, soundfont: Path) -> Sound:
     """The music."""
     score, path = folder / "music.mid", folder / "music.wav"
     score.write_bytes(demo_music.compose(piece.music, piece.seconds, seed=number))
-    subprocess.run(["fluidsynth", "-ni", "-q", "-g", "0.6", "-r", str(RATE_HZ), "-F", str(path), str(soundfont), str(score)], check=True)
+    subprocess.run(
+        [
+            "fluidsynth",
+            "-ni",
+            "-q",
+            "-g",
+            "0.6",
+            "-r",
+            str(RATE_HZ),
+            "-F",
+            str(path),
+            str(soundfont),
+            str(score),
+        ],
+        check=True,
+    )
     return read_wav(path)
 
 

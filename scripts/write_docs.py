@@ -14,7 +14,10 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "running.md"
 
 def states_table() -> str:
     """Every legal step, in reading order."""
-    rows = [f"| `{before}` | {step.value.replace('_', ' ')} | `{then}` |" for before, step, then in states.transitions()]
+    rows = [
+        f"| `{before}` | {step.value.replace('_', ' ')} | `{then}` |"
+        for before, step, then in states.transitions()
+    ]
     return "\n".join(["| a job that is | and the step | becomes |", "|---|---|---|", *rows])
 
 

@@ -30,7 +30,12 @@ settings.load_profile("exploring" if os.environ.get("ORCH_TEST_EXPLORE") else "s
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of this project's tests."""
-    parser.addoption("--soak", action="store_true", default=False, help="run the tests that load the local service for minutes")
+    parser.addoption(
+        "--soak",
+        action="store_true",
+        default=False,
+        help="run the tests that load the local service for minutes",
+    )
 
 
 @pytest.fixture
@@ -45,7 +50,9 @@ def fake_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
     from aiohttp import ClientResponse
     from aioresponses import aioresponses, core
 
-    if "stream_writer" in signature(ClientResponse.__init__).parameters and "stream_writer" not in getsource(core):
+    if "stream_writer" in signature(
+        ClientResponse.__init__
+    ).parameters and "stream_writer" not in getsource(core):
         monkeypatch.setattr(core, "ClientResponse", partial(ClientResponse, stream_writer=Mock()))
     with aioresponses() as fake:
         yield fake

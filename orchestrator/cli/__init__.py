@@ -20,7 +20,9 @@ def main() -> NoReturn:
     _fill_closed_streams()
     try:
         _main()
-    except KeyboardInterrupt:  # while the command is still loading, or in the middle of what needs no order
+    except (
+        KeyboardInterrupt
+    ):  # while the command is still loading, or in the middle of what needs no order
         complain("interrupted")
         raise SystemExit(INTERRUPTED) from None
     finally:
@@ -81,7 +83,9 @@ def told(error: OrchestratorError) -> str:
     if not isinstance(error, InternalDefect):
         return text
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="orchestrator-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="orchestrator-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
             traceback.print_exception(error.__cause__, file=file)
     except OSError:
         return text

@@ -27,7 +27,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _main(
     *,
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
 ) -> None:
     pass
 

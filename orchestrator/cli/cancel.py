@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.options import JsonOption, LedgerOption, ManifestArgument, ServiceOption, SetOption, read_sets
+from orchestrator.cli.options import (
+    JsonOption,
+    LedgerOption,
+    ManifestArgument,
+    ServiceOption,
+    SetOption,
+    read_sets,
+)
 from orchestrator.cli.output import show, show_json
 
 

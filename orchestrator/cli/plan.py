@@ -39,7 +39,14 @@ def plan(
         show_explanation(loaded, explain, ledger=ledger, json=json)
         return
     selection = opt.read_selection(only, limit, sample)
-    show_plan(loaded, ledger=ledger, selection=selection, retry=read_retry(retry), verify_done=verify_done, json=json)
+    show_plan(
+        loaded,
+        ledger=ledger,
+        selection=selection,
+        retry=read_retry(retry),
+        verify_done=verify_done,
+        json=json,
+    )
 
 
 def show_plan(
@@ -58,7 +65,16 @@ def show_plan(
     from orchestrator.commands.plan import preview
 
     with counting("jobs read") as told:
-        found = asyncio.run(preview(manifest, ledger=ledger, selection=selection, retry=retry, verify_done=verify_done, told=told))
+        found = asyncio.run(
+            preview(
+                manifest,
+                ledger=ledger,
+                selection=selection,
+                retry=retry,
+                verify_done=verify_done,
+                told=told,
+            )
+        )
     if json:
         content = {**found.forecast.as_dict(), "lost": found.lost}
         show_json(content)
@@ -81,9 +97,18 @@ def show_explanation(manifest: Manifest, name: str, *, ledger: str | None, json:
 
     jobs = asyncio.run(explain_object(manifest, name, ledger=ledger))
     if not jobs:
-        raise ConfigError(f"--explain {name}: no source of {manifest.path} names this object. Write its key as in the bucket.")
+        raise ConfigError(
+            f"--explain {name}: no source of {manifest.path} names this object. Write its key as in the bucket."
+        )
     if json:
-        content = [{"key": job.spec.key, "variant": job.variant, "values": [asdict(value) for value in job.values]} for job in jobs]
+        content = [
+            {
+                "key": job.spec.key,
+                "variant": job.variant,
+                "values": [asdict(value) for value in job.values],
+            }
+            for job in jobs
+        ]
         show_json(content)
     else:
         show(explanation_text(jobs))

@@ -31,22 +31,41 @@ def plan_text(name: str, preview: Preview) -> str:
     """The plan as a table, its price, and what one must know about the numbers."""
     forecast = preview.forecast
     facts = forecast.as_dict()
-    shown = [how for how in Standing if forecast.totals[how] or how in (Standing.NEW, Standing.DONE)]
-    lines = [f"plan of {name}: {facts['jobs']['to_do']:,} of {facts['jobs']['total']:,} jobs to do", ""]
+    shown = [
+        how for how in Standing if forecast.totals[how] or how in (Standing.NEW, Standing.DONE)
+    ]
+    lines = [
+        f"plan of {name}: {facts['jobs']['to_do']:,} of {facts['jobs']['total']:,} jobs to do",
+        "",
+    ]
     lines.append(f"{'':<26}" + "".join(f"{_TITLES[how]:>11}" for how in shown))
     lines.append(_row("all", forecast.totals, shown))
-    lines += [_row(f"level {level}", forecast.by_level[level], shown) for level in sorted(forecast.by_level, reverse=True)]
+    lines += [
+        _row(f"level {level}", forecast.by_level[level], shown)
+        for level in sorted(forecast.by_level, reverse=True)
+    ]
     if len(forecast.by_source) > 1:
         lines += [_row(source, counts, shown) for source, counts in forecast.by_source.items()]
     calls = facts["calls"]
     about = f"about {counted(calls['query'], 'query', 'queries')}"
-    lines += ["", f"calls     {counted(calls['submit'], 'submit')}, {about}, {counted(calls['head'], 'head')}"]
+    lines += [
+        "",
+        f"calls     {counted(calls['submit'], 'submit')}, {about}, {counted(calls['head'], 'head')}",
+    ]
     lines.append(f"output    {_minutes(forecast.output_minutes)}")
     lines.append(f"cost      {_cost(preview)}")
     at_least = timedelta(seconds=math.ceil(forecast.at_least_s))
-    lines.append(f"time      at least {at_least} under the limits; the service's own work comes on top")
-    lines += [textwrap.fill(note, _COLUMNS, initial_indent="note      ", subsequent_indent=" " * 10) for note in forecast.notes()]
-    lines += [f"lost      {name}: done, and its stems are gone; it would be made again" for name in preview.lost[:_MAX_LOST]]
+    lines.append(
+        f"time      at least {at_least} under the limits; the service's own work comes on top"
+    )
+    lines += [
+        textwrap.fill(note, _COLUMNS, initial_indent="note      ", subsequent_indent=" " * 10)
+        for note in forecast.notes()
+    ]
+    lines += [
+        f"lost      {name}: done, and its stems are gone; it would be made again"
+        for name in preview.lost[:_MAX_LOST]
+    ]
     if len(preview.lost) > _MAX_LOST:
         lines.append(f"lost      ... and {len(preview.lost) - _MAX_LOST:,} more")
     return "\n".join(lines) + "\n"
@@ -67,7 +86,9 @@ def _cost(preview: Preview) -> str:
         return "unknown"
     if not forecast.cost:
         return "nothing"
-    return f"about {forecast.cost:,.2f} {price.currency}, at {price.per_minute:g} per minute of output"
+    return (
+        f"about {forecast.cost:,.2f} {price.currency}, at {price.per_minute:g} per minute of output"
+    )
 
 
 def explanation_text(jobs: Sequence[ExplainedJob]) -> str:

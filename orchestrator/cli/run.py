@@ -49,7 +49,13 @@ def run(
     Exit codes: 0 all succeeded or nothing to do, 1 some failed, 2 usage or manifest, 3 credentials, 4 ledger or disk,
     5 another run holds the ledger, 6 stopped by a budget or deadline, 7 jobs left unfinished or in doubt, 130 interrupted.
     """
-    from orchestrator.cli.parsers import read_allowance, read_callbacks, read_cost, read_duration_s, read_retry
+    from orchestrator.cli.parsers import (
+        read_allowance,
+        read_callbacks,
+        read_cost,
+        read_duration_s,
+        read_retry,
+    )
     from orchestrator.cli.plan import show_plan
     from orchestrator.commands.options import RunOptions
     from orchestrator.manifest import load_manifest
@@ -69,14 +75,25 @@ def run(
     )
     loaded = load_manifest(manifest, opt.read_sets(sets), service=service)
     if dry_run:
-        show_plan(loaded, ledger=ledger, selection=options.selection, retry=options.retry, verify_done=verify_done, json=json)
+        show_plan(
+            loaded,
+            ledger=ledger,
+            selection=options.selection,
+            retry=options.retry,
+            verify_done=verify_done,
+            json=json,
+        )
     elif rehearse is not None:
-        raise typer.Exit(_rehearse(loaded, options, rehearse, quiet=quiet, log_json=log_json, json=json))
+        raise typer.Exit(
+            _rehearse(loaded, options, rehearse, quiet=quiet, log_json=log_json, json=json)
+        )
     else:
         raise typer.Exit(_run(loaded, options, quiet=quiet, log_json=log_json, json=json))
 
 
-def _run(manifest: Manifest, options: RunOptions, *, quiet: bool, log_json: bool, json: bool) -> int:
+def _run(
+    manifest: Manifest, options: RunOptions, *, quiet: bool, log_json: bool, json: bool
+) -> int:
     """Run, and show how it ended; gives the exit code."""
     from orchestrator.cli.exit_codes import of_result
 
@@ -87,7 +104,15 @@ def _run(manifest: Manifest, options: RunOptions, *, quiet: bool, log_json: bool
     return of_result(result)
 
 
-def _rehearse(manifest: Manifest, options: RunOptions, script: Path, *, quiet: bool, log_json: bool, json: bool) -> int:
+def _rehearse(
+    manifest: Manifest,
+    options: RunOptions,
+    script: Path,
+    *,
+    quiet: bool,
+    log_json: bool,
+    json: bool,
+) -> int:
     """Rehearse, and write the verdict; gives the exit code: 7 if anything was doubled or lost, else the run's own."""
     import asyncio
     from contextlib import ExitStack
@@ -106,7 +131,9 @@ def _rehearse(manifest: Manifest, options: RunOptions, script: Path, *, quiet: b
     return of_result(result) if verdict.is_good else ExitCode.UNFINISHED
 
 
-def _carry_out(manifest: Manifest, options: RunOptions, *, quiet: bool, log_json: bool) -> RunResult:
+def _carry_out(
+    manifest: Manifest, options: RunOptions, *, quiet: bool, log_json: bool
+) -> RunResult:
     """Run in an event loop of its own; SIGINT and SIGTERM stop it in order, a second one at once."""
     import asyncio
     from contextlib import ExitStack
@@ -165,7 +192,13 @@ def _summarise(result: RunResult) -> dict[str, Any]:
     from orchestrator.reporting.report_file import summary, summary_path, write_summary
 
     report = Path(result.run.report)
-    why = str(result.error) if result.error is not None else result.cut_short.reason if result.cut_short is not None else ""
+    why = (
+        str(result.error)
+        if result.error is not None
+        else result.cut_short.reason
+        if result.cut_short is not None
+        else ""
+    )
     content = summary(
         result.run,
         result.counts,

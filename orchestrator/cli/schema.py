@@ -10,7 +10,10 @@ from orchestrator.cli.output import show_json
 
 
 def schema(
-    what: Annotated[str, typer.Argument(metavar="manifest|report", help="The manifest, or one row of the report.")] = "manifest",
+    what: Annotated[
+        str,
+        typer.Argument(metavar="manifest|report", help="The manifest, or one row of the report."),
+    ] = "manifest",
 ) -> None:
     """Write the JSON Schema of the manifest (for editors) or of the report's rows."""
     from orchestrator.errors import ConfigError

@@ -20,24 +20,67 @@ CONTROL_VARIABLE = "ORCHESTRATOR_CONTROL_TOKEN"
 
 def serve(
     *,
-    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Folder of the objects: DIR/BUCKET/KEY.", show_default=False)],
-    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Address to listen on.")] = "127.0.0.1:8080",
+    root: Annotated[
+        Path,
+        typer.Option(
+            "--root",
+            metavar="DIR",
+            help="Folder of the objects: DIR/BUCKET/KEY.",
+            show_default=False,
+        ),
+    ],
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="HOST:PORT", help="Address to listen on.")
+    ] = "127.0.0.1:8080",
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", min=1, help="Jobs at once; one per processor if not given.", show_default=False)
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Jobs at once; one per processor if not given.",
+            show_default=False,
+        ),
     ] = None,
     bucket: Annotated[
-        str, typer.Option("--bucket", metavar="NAME", help="Bucket of requests whose Host names none.", show_default=False)
+        str,
+        typer.Option(
+            "--bucket",
+            metavar="NAME",
+            help="Bucket of requests whose Host names none.",
+            show_default=False,
+        ),
     ] = "",
-    region: Annotated[str, typer.Option("--region", metavar="NAME", help="Region of such requests.")] = "ap-chongqing",
+    region: Annotated[
+        str, typer.Option("--region", metavar="NAME", help="Region of such requests.")
+    ] = "ap-chongqing",
     faults: Annotated[
-        Path | None, typer.Option("--faults", metavar="FILE", help="Play this script of faults from the start.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--faults",
+            metavar="FILE",
+            help="Play this script of faults from the start.",
+            show_default=False,
+        ),
     ] = None,
     callback_retries: Annotated[
-        int, typer.Option("--callback-retries", metavar="N", min=0, help="Further tries for a callback that fails.")
+        int,
+        typer.Option(
+            "--callback-retries",
+            metavar="N",
+            min=0,
+            help="Further tries for a callback that fails.",
+        ),
     ] = 0,
-    callback_timeout: Annotated[str, typer.Option("--callback-timeout", metavar="10s", help="Bound of one try.")] = "10s",
+    callback_timeout: Annotated[
+        str, typer.Option("--callback-timeout", metavar="10s", help="Bound of one try.")
+    ] = "10s",
     callback_private: Annotated[
-        bool, typer.Option("--callback-private", help="Call private and link-local addresses too, not only public ones and loopback.")
+        bool,
+        typer.Option(
+            "--callback-private",
+            help="Call private and link-local addresses too, not only public ones and loopback.",
+        ),
     ] = False,
 ) -> None:
     """Serve the job API and the object storage of ROOT, separating for real, until interrupted.
@@ -75,7 +118,9 @@ def serve(
 
     async def main() -> None:
         over = asyncio.Event()
-        with stop_on_signals(lambda _: over.set()):  # before anybody can read that it runs, and stop it
+        with stop_on_signals(
+            lambda _: over.set()
+        ):  # before anybody can read that it runs, and stop it
             async with LocalService(settings, SystemClock()) as service:
                 show(greeting(root, service.url, keys, settings, os.environ, faults))
                 await over.wait()
@@ -88,10 +133,21 @@ def _policy(retries: int, timeout: str, *, allow_private: bool) -> CallbackPolic
     from orchestrator.server.settings import CallbackPolicy
 
     bound_s = read_duration_s("--callback-timeout", timeout)
-    return CallbackPolicy(retries=retries, timeout_s=bound_s or CallbackPolicy().timeout_s, allow_private=allow_private)
+    return CallbackPolicy(
+        retries=retries,
+        timeout_s=bound_s or CallbackPolicy().timeout_s,
+        allow_private=allow_private,
+    )
 
 
-def greeting(root: Path, url: str, keys: KeyPair, settings: LocalSettings, environment: Mapping[str, str], faults: Path | None) -> str:
+def greeting(
+    root: Path,
+    url: str,
+    keys: KeyPair,
+    settings: LocalSettings,
+    environment: Mapping[str, str],
+    faults: Path | None,
+) -> str:
     """What a user needs to point a client at the service, one fact a line.
 
     A secret key that came from the environment is not repeated: whoever started the service has it, and output ends up in logs.

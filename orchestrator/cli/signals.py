@@ -29,11 +29,17 @@ def stop_on_signals(stop: Callable[[Interruption], None]) -> Iterator[None]:
         nonlocal seen
         seen += 1
         if seen == 1:
-            stop(Interruption("signal", f"interrupted by {number.name}; a second one stops at once"))
+            stop(
+                Interruption("signal", f"interrupted by {number.name}; a second one stops at once")
+            )
         elif task is not None:
             task.cancel()
 
-    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else [])]
+    numbers = [
+        signal.SIGINT,
+        signal.SIGTERM,
+        *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []),
+    ]
     for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:

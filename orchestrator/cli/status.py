@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.options import JsonOption, LedgerOption, ManifestArgument, ServiceOption, SetOption, read_sets
+from orchestrator.cli.options import (
+    JsonOption,
+    LedgerOption,
+    ManifestArgument,
+    ServiceOption,
+    SetOption,
+    read_sets,
+)
 from orchestrator.cli.output import show, show_json
 
 if TYPE_CHECKING:
@@ -32,7 +39,12 @@ def status(
         opened = open_ledger(ledger_path(loaded, ledger), read_only=True)
         try:
             run = await opened.last_run()
-            return run, await opened.counts(run) if run else None, await opened.holder(), await opened.recall(PULSE)
+            return (
+                run,
+                await opened.counts(run) if run else None,
+                await opened.holder(),
+                await opened.recall(PULSE),
+            )
         finally:
             await opened.close()
 
@@ -44,7 +56,9 @@ def status(
         show(_text(found))
 
 
-def _facts(run: Run | None, counts: Counts | None, holder: Holder | None, pulse: bytes | None) -> dict[str, Any]:
+def _facts(
+    run: Run | None, counts: Counts | None, holder: Holder | None, pulse: bytes | None
+) -> dict[str, Any]:
     import orjson
 
     from orchestrator.domain.states import OPEN, JobState
@@ -58,7 +72,9 @@ def _facts(run: Run | None, counts: Counts | None, holder: Holder | None, pulse:
         "open": bool(run and run.resumed),
         "report": run.report if run else None,
         "opened_at": instant(run.opened_at) if run else None,
-        "holder": {"host": holder.host, "pid": holder.pid, "since": instant(holder.since)} if holder else None,
+        "holder": {"host": holder.host, "pid": holder.pid, "since": instant(holder.since)}
+        if holder
+        else None,
         "ended_per_s": rate,
         "submit_per_s": beat.get("submit_per_s"),
         "eta_s": round(left / rate) if rate else None,
@@ -77,9 +93,21 @@ def _text(found: dict[str, Any]) -> str:
     idle = "open, nobody works on it" if found["open"] else "ended"
     going = f"worked on by process {holder['pid']} on {holder['host']}" if holder else idle
     lines = [f"run {found['run']}: {going}"]
-    lines += [f"  {state.replace('_', ' '):<11}{number:>9,}" for state, number in found["jobs"].items() if number]
+    lines += [
+        f"  {state.replace('_', ' '):<11}{number:>9,}"
+        for state, number in found["jobs"].items()
+        if number
+    ]
     if found["ended_per_s"] is not None:
-        eta = f", about {timedelta(seconds=found['eta_s'])} left" if found["eta_s"] is not None else ""
-        ending = f"{found['ended_per_s']:g} jobs/s end{eta}" if found["ended_per_s"] else "none ended in the last minute"
+        eta = (
+            f", about {timedelta(seconds=found['eta_s'])} left"
+            if found["eta_s"] is not None
+            else ""
+        )
+        ending = (
+            f"{found['ended_per_s']:g} jobs/s end{eta}"
+            if found["ended_per_s"]
+            else "none ended in the last minute"
+        )
         lines.append(f"{ending}; at most {found['submit_per_s']:g} jobs/s are sent")
     return "\n".join([*lines, f"report: {found['report']}"]) + "\n"

@@ -24,11 +24,15 @@ def summary_text(summary: dict[str, Any]) -> str:
     """The summary for people, at most 80 columns where names allow it."""
     jobs: dict[str, int] = summary["jobs"]
     calls: dict[str, int] = summary["calls"]
-    lines = [f"run {summary['run']}: {jobs['total']:,} jobs in {timedelta(seconds=round(summary['elapsed_s']))}"]
+    lines = [
+        f"run {summary['run']}: {jobs['total']:,} jobs in {timedelta(seconds=round(summary['elapsed_s']))}"
+    ]
     for state in (*_ENDED, *_OPEN):
         if jobs.get(state) or state == "succeeded":
             note = _NOTES.get(state, "")
-            lines.append(f"  {state.replace('_', ' '):<11}{jobs.get(state, 0):>9,}  {note}".rstrip())
+            lines.append(
+                f"  {state.replace('_', ' '):<11}{jobs.get(state, 0):>9,}  {note}".rstrip()
+            )
     if not jobs["total"] and summary["complete"]:
         lines.append("  nothing to do: the sources are empty, or no object was selected")
     made = ", ".join(f"{number:,} {name}" for name, number in calls.items())

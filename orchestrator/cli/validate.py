@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import JsonOption, ManifestArgument, ServiceOption, SetOption, read_sets
+from orchestrator.cli.options import (
+    JsonOption,
+    ManifestArgument,
+    ServiceOption,
+    SetOption,
+    read_sets,
+)
 from orchestrator.cli.output import show, show_json
 
 
@@ -16,7 +22,9 @@ def validate(
     service: ServiceOption = None,
     sets: SetOption = None,
     json: JsonOption = False,
-    max_faults: Annotated[int, typer.Option("--max-faults", min=1, help="Show at most this many faults.")] = 50,
+    max_faults: Annotated[
+        int, typer.Option("--max-faults", min=1, help="Show at most this many faults.")
+    ] = 50,
 ) -> None:
     """Check MANIFEST and its list files: every fault with file:line:column. Sends nothing.
 
@@ -36,11 +44,15 @@ def validate(
     except ManifestError as error:
         if not json:
             raise
-        faults = [{name: getattr(fault, name) for name in fault.__slots__} for fault in error.faults]
+        faults = [
+            {name: getattr(fault, name) for name in fault.__slots__} for fault in error.faults
+        ]
         content = {"valid": False, "faults": faults, "omitted": error.omitted}
         show_json(content, indent=False)
         raise typer.Exit(ExitCode.USAGE) from None
     if json:
         show(f'{{"valid":true,"jobs":{jobs}}}\n')
     else:
-        show(f"{manifest}: no fault found; {counted(jobs, 'job')} named in it, prefixes are read when it runs\n")
+        show(
+            f"{manifest}: no fault found; {counted(jobs, 'job')} named in it, prefixes are read when it runs\n"
+        )

@@ -64,7 +64,12 @@ class Discovered:
         system: Folder that holds the machine-wide ``tencentcloud`` folder.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None, home: Path | None = None, system: Path = Path("/etc")) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        home: Path | None = None,
+        system: Path = Path("/etc"),
+    ) -> None:
         self._environment = os.environ if environment is None else environment
         self._home = home
         self._system = system
@@ -90,11 +95,20 @@ class Discovered:
         )
 
     def _from_environment(self) -> Credentials | None:
-        secret_id, secret_key, token = (self._environment.get(name, "").strip() for name in (SECRET_ID, SECRET_KEY, SESSION_TOKEN))
+        secret_id, secret_key, token = (
+            self._environment.get(name, "").strip()
+            for name in (SECRET_ID, SECRET_KEY, SESSION_TOKEN)
+        )
         if bool(secret_id) != bool(secret_key):
             there, lacking = (SECRET_ID, SECRET_KEY) if secret_id else (SECRET_KEY, SECRET_ID)
-            raise CredentialsMissing(f"{there} is set, but {lacking} is not: set both, or neither to use a profile file.")
-        return _sound(Credentials(secret_id, secret_key, token), "The environment") if secret_id else None
+            raise CredentialsMissing(
+                f"{there} is set, but {lacking} is not: set both, or neither to use a profile file."
+            )
+        return (
+            _sound(Credentials(secret_id, secret_key, token), "The environment")
+            if secret_id
+            else None
+        )
 
     def _files(self) -> Iterator[Path]:
         home = Path.home() if self._home is None else self._home
@@ -115,18 +129,30 @@ def _from_file(file: Path) -> Credentials | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise CredentialsMissing(f"{file}: the key pair cannot be read: {reason}. Correct the file, or set {SECRET_ID}.") from None
-    secret_id, secret_key, token = _of_tccli(file, text) if file.suffix == ".credential" else _of_ini(file, text)
+        raise CredentialsMissing(
+            f"{file}: the key pair cannot be read: {reason}. Correct the file, or set {SECRET_ID}."
+        ) from None
+    secret_id, secret_key, token = (
+        _of_tccli(file, text) if file.suffix == ".credential" else _of_ini(file, text)
+    )
     if bool(secret_id) != bool(secret_key):
-        raise CredentialsMissing(f"{file}: holds only half of a key pair. Complete it, or set {SECRET_ID} and {SECRET_KEY}.")
+        raise CredentialsMissing(
+            f"{file}: holds only half of a key pair. Complete it, or set {SECRET_ID} and {SECRET_KEY}."
+        )
     return _sound(Credentials(secret_id, secret_key, token), str(file)) if secret_id else None
 
 
 def _sound(found: Credentials, where: str) -> Credentials:
     """The key pair, if it can be sent: with a line break in it each request would fail, and each job with it, by no fault of its own."""
-    for name, value in (("secret id", found.secret_id), ("secret key", found.secret_key), ("token", found.token)):
+    for name, value in (
+        ("secret id", found.secret_id),
+        ("secret key", found.secret_key),
+        ("token", found.token),
+    ):
         if not (value.isascii() and value.isprintable()):
-            raise CredentialsMissing(f"{where} holds a {name} with a line break or another character that no key has. Set it anew.")
+            raise CredentialsMissing(
+                f"{where} holds a {name} with a line break or another character that no key has. Set it anew."
+            )
     return found
 
 
@@ -134,10 +160,16 @@ def _of_ini(file: Path, text: str) -> tuple[str, str, str]:
     parser = ConfigParser(interpolation=None, strict=False)
     try:
         parser.read_string(text)
-    except IniError:  # its text quotes the line, which may be the secret: it is not repeated, nor chained
-        raise CredentialsMissing(f"{file}: is not an INI file with a section [default]. Correct it, or set {SECRET_ID}.") from None
+    except (
+        IniError
+    ):  # its text quotes the line, which may be the secret: it is not repeated, nor chained
+        raise CredentialsMissing(
+            f"{file}: is not an INI file with a section [default]. Correct it, or set {SECRET_ID}."
+        ) from None
     section = parser["default"] if parser.has_section("default") else {}
-    secret_id, secret_key, token = (section.get(name, "").strip().strip("\"'") for name in ("secret_id", "secret_key", "token"))
+    secret_id, secret_key, token = (
+        section.get(name, "").strip().strip("\"'") for name in ("secret_id", "secret_key", "token")
+    )
     return secret_id, secret_key, token
 
 
@@ -147,6 +179,10 @@ def _of_tccli(file: Path, text: str) -> tuple[str, str, str]:
     except orjson.JSONDecodeError:  # its object carries the text
         data = None
     if not isinstance(data, dict):
-        raise CredentialsMissing(f"{file}: is not the JSON that 'tccli configure' writes. Run it again, or set {SECRET_ID}.")
-    secret_id, secret_key, token = (str(data.get(name) or "").strip() for name in ("secretId", "secretKey", "token"))
+        raise CredentialsMissing(
+            f"{file}: is not the JSON that 'tccli configure' writes. Run it again, or set {SECRET_ID}."
+        )
+    secret_id, secret_key, token = (
+        str(data.get(name) or "").strip() for name in ("secretId", "secretKey", "token")
+    )
     return secret_id, secret_key, token

@@ -56,7 +56,13 @@ class DirectPost:
         bounds: ``connect`` and ``total``, seconds.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], bounds: aiohttp.ClientTimeout) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: URL,
+        headers: Mapping[str, str],
+        bounds: aiohttp.ClientTimeout,
+    ) -> None:
         self._session = session
         self._address = _Address("POST", url, loop=asyncio.get_running_loop(), session=session)
         self._head = f"POST {url.raw_path_qs} HTTP/1.1\r\n{header_lines(headers)}"
@@ -74,7 +80,10 @@ class DirectPost:
             SendInDoubt: Sent, or partly; the connection was lost before the whole answer was there, or it is no answer.
             ProtocolError: The answer is larger than an answer can be.
         """
-        data = f"{self._head}{prepared.head or header_lines(prepared.headers)}\r\n".encode() + prepared.body
+        data = (
+            f"{self._head}{prepared.head or header_lines(prepared.headers)}\r\n".encode()
+            + prepared.body
+        )
         sending = _Sending(data, self._deadlines, self._address.loop.time() + self._total_s)
         try:
             connector = self._session.connector
@@ -89,10 +98,16 @@ class DirectPost:
             connection.release()
         except (*FAILURES, HttpProcessingError) as error:
             if not sending.has_left:
-                raise not_sent(prepared, f"nothing was sent ({failure(prepared, error)})") from harmless(error)
-            if sending.refusal is not None:  # the status is there, and an error status says all that the caller needs
+                raise not_sent(
+                    prepared, f"nothing was sent ({failure(prepared, error)})"
+                ) from harmless(error)
+            if (
+                sending.refusal is not None
+            ):  # the status is there, and an error status says all that the caller needs
                 return sending.refusal
-            raise failure(prepared, TimeoutError() if sending.is_late else error) from harmless(error)
+            raise failure(prepared, TimeoutError() if sending.is_late else error) from harmless(
+                error
+            )
         return answer
 
     def _listening(self, connection: Connection) -> ResponseHandler:
@@ -105,7 +120,11 @@ class DirectPost:
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             self._parsers[protocol] = protocol._parser  # noqa: SLF001 - as above
             # Connections that are closed have lost theirs. With each new one those are forgotten: a run may see a million of them.
-            self._parsers = {known: parser for known, parser in self._parsers.items() if known._parser is parser}  # noqa: SLF001
+            self._parsers = {
+                known: parser
+                for known, parser in self._parsers.items()
+                if known._parser is parser  # noqa: SLF001
+            }
         return protocol
 
 
@@ -175,7 +194,9 @@ class _Sending:
         transport, parser = protocol.transport, protocol._parser  # noqa: SLF001 - nothing else knows
         is_silent = parser is not None and not len(protocol) and parser.feed_eof() is None
         if transport is None or transport.is_closing() or protocol.is_eof() or not is_silent:
-            raise aiohttp.ClientConnectionError("the service closed the connection, or spoke, before the request left")
+            raise aiohttp.ClientConnectionError(
+                "the service closed the connection, or spoke, before the request left"
+            )
         if self._deadlines.now() >= self.until:
             raise TimeoutError("its time was over before it could leave")
         self.has_left = True

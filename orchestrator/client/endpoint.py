@@ -39,11 +39,18 @@ def _base(what: str, url: str | None) -> str | None:
         return None
     try:
         parts = urlsplit(url)
-        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.path in {"", "/"} and (parts.port or 1) > 0
+        whole = (
+            parts.scheme in {"http", "https"}
+            and bool(parts.hostname)
+            and parts.path in {"", "/"}
+            and (parts.port or 1) > 0
+        )
     except ValueError:  # a port that is no number
         whole, parts = False, None
     if not whole or parts is None or parts.query or parts.fragment or parts.username is not None:
-        raise ConfigError(f"The {what} URL must look like http://host:port or https://host, without a path.")
+        raise ConfigError(
+            f"The {what} URL must look like http://host:port or https://host, without a path."
+        )
     return f"{parts.scheme}://{parts.netloc}"
 
 
@@ -74,4 +81,6 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         if min(self.connect_s, self.read_s, self.total_s) <= 0 or self.connect_s >= self.total_s:
-            raise ConfigError("Timeouts must be positive, and the one for connecting shorter than the total.")
+            raise ConfigError(
+                "Timeouts must be positive, and the one for connecting shorter than the total."
+            )

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 
-from orchestrator.errors import ConnectFailed, ProtocolError, ReplyTimeout, SendInDoubt, TransportError
+from orchestrator.errors import (
+    ConnectFailed,
+    ProtocolError,
+    ReplyTimeout,
+    SendInDoubt,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,10 +55,14 @@ async def read_whole(content: aiohttp.StreamReader, limit_bytes: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while not pieces or not content.at_eof():
-        piece = content.read_nowait() if content.is_eof() else await content.readany()  # nearly all come with their heads
+        piece = (
+            content.read_nowait() if content.is_eof() else await content.readany()
+        )  # nearly all come with their heads
         size += len(piece)
         if size > limit_bytes:
-            raise ProtocolError(f"The service's answer is larger than {limit_bytes} bytes.", b"".join(pieces))
+            raise ProtocolError(
+                f"The service's answer is larger than {limit_bytes} bytes.", b"".join(pieces)
+            )
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -69,7 +79,9 @@ def failure(prepared: PreparedRequest, error: BaseException) -> TransportError:
         return not_sent(prepared, f"no connection, nothing was sent ({why})")
     if isinstance(error, TimeoutError):
         return ReplyTimeout(f"{what(prepared)}: no whole answer in time ({why})")
-    return SendInDoubt(f"{what(prepared)}: the connection was lost before the whole answer was there ({why})")
+    return SendInDoubt(
+        f"{what(prepared)}: the connection was lost before the whole answer was there ({why})"
+    )
 
 
 def not_sent(prepared: PreparedRequest, why: str) -> ConnectFailed:
@@ -84,7 +96,13 @@ def harmless(error: BaseException) -> BaseException | None:
 
 def _why(error: BaseException) -> str:
     """The reason in a few words: of a connection that was not made, the system's own; the address stands before it anyway."""
-    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError) and error.os_error.errno:
+    if (
+        isinstance(error, aiohttp.ClientConnectorError)
+        and not isinstance(error, aiohttp.ClientSSLError)
+        and error.os_error.errno
+    ):
         number = error.os_error.errno
-        return os.strerror(number) if number > 0 else str(error.os_error.strerror)  # below 0: of the name's resolution
+        return (
+            os.strerror(number) if number > 0 else str(error.os_error.strerror)
+        )  # below 0: of the name's resolution
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

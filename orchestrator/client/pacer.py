@@ -72,8 +72,12 @@ class Departures:
 
     def _soonest(self) -> float:
         """The instant from which on one more request could leave."""
-        seat_free_at = self._free_at[self._next_seat] if self._next_seat < len(self._free_at) else -math.inf
-        return max(self._last_due + self._gap_s, self._last_slot + self._gap_s / _HASTE, seat_free_at)
+        seat_free_at = (
+            self._free_at[self._next_seat] if self._next_seat < len(self._free_at) else -math.inf
+        )
+        return max(
+            self._last_due + self._gap_s, self._last_slot + self._gap_s / _HASTE, seat_free_at
+        )
 
     async def turn(self) -> int:
         """Wait for the moment to leave; gives the seat. The caller writes before anything else, and then tells :meth:`left`."""

@@ -55,7 +55,9 @@ class _Window(Throttler):
     def free_at(self) -> float:
         """The instant from which on one more permit is free."""
         log = self._task_logs
-        return float(log[-self.rate_limit] + self.period) if len(log) >= self.rate_limit else -math.inf
+        return (
+            float(log[-self.rate_limit] + self.period) if len(log) >= self.rate_limit else -math.inf
+        )
 
     def take(self, free_at: float, now: float) -> None:
         """Take a permit that is free since ``free_at``. It counts from then, or from a little ago if that is longer ago."""
@@ -79,7 +81,9 @@ class AdaptiveLimiter:
 
     def __init__(self, rate_per_s: float, clock: Clock) -> None:
         if not (math.isfinite(rate_per_s) and rate_per_s > 0):
-            raise ConfigError(f"A rate limit must be a positive number of requests per second, not {rate_per_s}.")
+            raise ConfigError(
+                f"A rate limit must be a positive number of requests per second, not {rate_per_s}."
+            )
         self._clock = clock
         self._ceiling = rate_per_s
         self._departures: Departures | None = None
@@ -105,7 +109,9 @@ class AdaptiveLimiter:
     async def acquire(self) -> None:
         """Wait until one more request may leave."""
         while not self.try_acquire():
-            await self._clock.sleep(max(self._free_at() - self._clock.monotonic(), self._held_s(), _EPSILON_S))
+            await self._clock.sleep(
+                max(self._free_at() - self._clock.monotonic(), self._held_s(), _EPSILON_S)
+            )
 
     def try_acquire(self) -> bool:
         """Take a permit if one is free right now."""
@@ -152,12 +158,18 @@ class AdaptiveLimiter:
         """Begin with what an earlier run learned a short while ago; anything else is ignored, for the service may be asked anew."""
         try:
             kept = orjson.loads(raw or b"")
-            rate, silent_until, at = float(kept["rate_per_s"]), float(kept["silent_until"]), float(kept["at"])
+            rate, silent_until, at = (
+                float(kept["rate_per_s"]),
+                float(kept["silent_until"]),
+                float(kept["at"]),
+            )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             return
         now = self._clock.now()
         silent_s = silent_until - now
-        if silent_s > 0 and silent_s <= silent_until - at:  # longer means that our clock was set back
+        if (
+            silent_s > 0 and silent_s <= silent_until - at
+        ):  # longer means that our clock was set back
             self._silent_until = self._clock.monotonic() + silent_s
         if 0 <= now - at < _FORGET_AFTER_S:
             self._set_rate(max(rate, self._ceiling * _FLOOR_SHARE))
@@ -173,4 +185,6 @@ class AdaptiveLimiter:
         self._slice.rate_limit = max(1, int(self._rate / _SLICES_PER_S))
         self._slice.period = self._slice.rate_limit / self._rate * _STRETCH
         # Half a slice may be made up for: what keeps the limit is the second; or, where departures keep it, all that they make up for.
-        self._slice.lag_s = self._slice.period / 2 if self._departures is None else self._departures.lag_s
+        self._slice.lag_s = (
+            self._slice.period / 2 if self._departures is None else self._departures.lag_s
+        )

@@ -5,7 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from orchestrator.client.endpoint import Timeouts
 from orchestrator.client.signer import Signer
@@ -87,7 +92,12 @@ class CloudService:
         await self._transport.__aenter__()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self._transport.__aexit__(kind, error, trace)
 
     @property
@@ -115,7 +125,9 @@ class CloudService:
             if answer.is_success:
                 return _checked(submit_reply(answer.body, request_id(answer.headers)), spec)
         except ProtocolError as error:
-            raise SendInDoubt(f"{spec.media.key!r} was sent, but the answer does not say which job it became: {error}") from error
+            raise SendInDoubt(
+                f"{spec.media.key!r} was sent, but the answer does not say which job it became: {error}"
+            ) from error
         raise self._error(Api.CI, signed, answer)
 
     async def query(self, place: Place, job_ids: Sequence[str]) -> QueryReply:
@@ -140,9 +152,13 @@ class CloudService:
         except NotFound:
             return None
 
-    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+    async def list_objects(
+        self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+    ) -> ObjectPage:
         """One page of keys."""
-        return object_page((await self._read(list_objects_request(place, prefix, marker, max_keys))).body)
+        return object_page(
+            (await self._read(list_objects_request(place, prefix, marker, max_keys))).body
+        )
 
     async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
         """The content of an object, in pieces; a connection that is lost on the way is a ``TransportError`` of the iteration."""
@@ -157,7 +173,9 @@ class CloudService:
 
         return await self._patience.copy()(once)
 
-    async def put(self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream") -> ObjectHead:
+    async def put(
+        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
+    ) -> ObjectHead:
         """Store an object, whole."""
         answer = await self._ask(put_request(place, key, content, content_type))
         stored = object_head(answer.headers)
@@ -176,7 +194,9 @@ class CloudService:
         return answer
 
     def _error(self, api: Api, signed: Signed, answer: Answer) -> ApiError:
-        return self._signer.learn(error_of(api, answer.status, answer.headers, answer.body, self._clock.now()), signed)
+        return self._signer.learn(
+            error_of(api, answer.status, answer.headers, answer.body, self._clock.now()), signed
+        )
 
 
 def _checked(reply: SubmitReply, spec: JobSpec) -> SubmitReply:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestrator.client.wire.request import PreparedRequest, Request, prepare
 from orchestrator.client.wire.signature import Credentials, SigningKey, signing_key
 from orchestrator.client.wire.submit_form import SubmitForm
-from orchestrator.errors import ApiAnswer, ApiError, AuthRejected, ClockSkewed, CredentialsExpired, Rejected
+from orchestrator.errors import (
+    ApiAnswer,
+    ApiError,
+    AuthRejected,
+    ClockSkewed,
+    CredentialsExpired,
+    Rejected,
+)
 
 if TYPE_CHECKING:
     from orchestrator.client.credentials import CredentialSource
@@ -59,9 +66,16 @@ class Signer:
         """
         now = self._clock.now() + self.offset_s
         try:
-            prepared = prepare(request, self._present_key(now), self._endpoint.base_url(request.api))
+            prepared = prepare(
+                request, self._present_key(now), self._endpoint.base_url(request.api)
+            )
         except UnicodeEncodeError as error:
-            raise Rejected(ApiAnswer(code="NotSendable", message=f"{request.path!r} is not Unicode text; nothing was sent")) from error
+            raise Rejected(
+                ApiAnswer(
+                    code="NotSendable",
+                    message=f"{request.path!r} is not Unicode text; nothing was sent",
+                )
+            ) from error
         return Signed(prepared, self.offset_s, self._credentials, now)
 
     def sign_submit(self, spec: JobSpec) -> Signed:
@@ -81,7 +95,9 @@ class Signer:
 
     def _present_key(self, now: float) -> SigningKey:
         key = self._key
-        if key is None or not key.starts_at < now < key.renew_at:  # the start matters when our clock was set back
+        if (
+            key is None or not key.starts_at < now < key.renew_at
+        ):  # the start matters when our clock was set back
             key = self._key = signing_key(self._credentials, now)
             self._forms.clear()
         return key
@@ -101,10 +117,18 @@ class Signer:
         if signed.offset_s != self.offset_s:
             return error
         if error.server_time is None:
-            return AuthRejected(error.answer, f"{error} - the service does not tell its time: set the clock of this machine")
+            return AuthRejected(
+                error.answer,
+                f"{error} - the service does not tell its time: set the clock of this machine",
+            )
         if abs(error.server_time - signed.signed_at) < _SKEW_THAT_MATTERS_S:
-            return AuthRejected(error.answer, f"{error} - although our clocks agree: check the key and the clock of this machine")
-        self.offset_s = error.server_time - self._clock.now()  # nothing to correct if our clock was set right meanwhile
+            return AuthRejected(
+                error.answer,
+                f"{error} - although our clocks agree: check the key and the clock of this machine",
+            )
+        self.offset_s = (
+            error.server_time - self._clock.now()
+        )  # nothing to correct if our clock was set right meanwhile
         self._key = None
         return error
 
@@ -113,7 +137,9 @@ class Signer:
             return error
         fresh = self._source.load()
         if fresh == self._credentials:
-            return AuthRejected(error.answer, f"{error} - the temporary key is over: set a fresh one and run again")
+            return AuthRejected(
+                error.answer, f"{error} - the temporary key is over: set a fresh one and run again"
+            )
         self._credentials = fresh
         self._key = None
         return error

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 _KEEP_ALIVE_S = 15.0
 _DNS_CACHE_S = 60
 _PIECE_BYTES = 1 << 18
-_HEADERS = {"User-Agent": f"voiceseparate-orchestrator/{__version__}", "Accept-Encoding": "identity"}
+_HEADERS = {
+    "User-Agent": f"voiceseparate-orchestrator/{__version__}",
+    "Accept-Encoding": "identity",
+}
 # An upload may take this much longer for each byte: slower than 64 KiB/s is no connection to work with.
 _SLOWEST_BYTES_PER_S = 64 << 10
 
@@ -53,12 +56,16 @@ class Transport:
         self._timeouts = timeouts
         # One timer per request: a second one, for silence, would cost a seventh of a small request.
         self._whole = aiohttp.ClientTimeout(total=timeouts.total_s, connect=timeouts.connect_s)
-        self._streamed = aiohttp.ClientTimeout(connect=timeouts.connect_s, sock_read=timeouts.read_s)
+        self._streamed = aiohttp.ClientTimeout(
+            connect=timeouts.connect_s, sock_read=timeouts.read_s
+        )
         self._proxy = _ProxyTable()
         self._direct: dict[str, DirectPost] = {}
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_CACHE_S)
+        connector = aiohttp.TCPConnector(
+            limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_CACHE_S
+        )
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -68,7 +75,12 @@ class Transport:
         )
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self._session.close()
 
     def post(self, prepared: PreparedRequest) -> Awaitable[Answer]:
@@ -82,8 +94,14 @@ class Transport:
             url = _url(prepared.url)
             if self._proxy.of(url) is not None:
                 return self._post_the_long_way(prepared)
-            known = self._direct[prepared.url] = DirectPost(self._session, url, _HEADERS, self._whole)
-        return known.exchange(prepared, self.departures) if is_open() else self._post_the_long_way(prepared)
+            known = self._direct[prepared.url] = DirectPost(
+                self._session, url, _HEADERS, self._whole
+            )
+        return (
+            known.exchange(prepared, self.departures)
+            if is_open()
+            else self._post_the_long_way(prepared)
+        )
 
     async def _post_the_long_way(self, prepared: PreparedRequest) -> Answer:
         if self.departures is None:
@@ -98,10 +116,15 @@ class Transport:
         finally:
             body.withdraw()
         if not body.has_left:
-            raise not_sent(prepared, f"the service answered {answer.status} to a connection on which nothing was sent yet")
+            raise not_sent(
+                prepared,
+                f"the service answered {answer.status} to a connection on which nothing was sent yet",
+            )
         return answer
 
-    async def exchange(self, prepared: PreparedRequest, limit_bytes: int = MAX_REPLY_BYTES) -> Answer:
+    async def exchange(
+        self, prepared: PreparedRequest, limit_bytes: int = MAX_REPLY_BYTES
+    ) -> Answer:
         """Send once, and read the whole answer.
 
         Raises:
@@ -112,7 +135,9 @@ class Transport:
         """
         return await self._exchange(prepared, limit_bytes, prepared.body or None)
 
-    async def _exchange(self, prepared: PreparedRequest, limit_bytes: int, body_out: bytes | _SpacedBody | None) -> Answer:
+    async def _exchange(
+        self, prepared: PreparedRequest, limit_bytes: int, body_out: bytes | _SpacedBody | None
+    ) -> Answer:
         try:
             response = await self._open(prepared, self._timeout_for(prepared), body_out)
         except FAILURES as error:
@@ -141,7 +166,11 @@ class Transport:
         answer = Answer(response.status, response.headers)
         if not answer.is_success:
             try:
-                answer = Answer(response.status, response.headers, await read_whole(response.content, MAX_REPLY_BYTES))
+                answer = Answer(
+                    response.status,
+                    response.headers,
+                    await read_whole(response.content, MAX_REPLY_BYTES),
+                )
             except FAILURES:
                 pass  # as in exchange()
             finally:
@@ -149,7 +178,10 @@ class Transport:
         return answer, _pieces(prepared, response)
 
     async def _open(
-        self, prepared: PreparedRequest, bounds: aiohttp.ClientTimeout, body: bytes | _SpacedBody | None
+        self,
+        prepared: PreparedRequest,
+        bounds: aiohttp.ClientTimeout,
+        body: bytes | _SpacedBody | None,
     ) -> aiohttp.ClientResponse:
         url = _url(prepared.url)
         return await self._session.request(
@@ -166,7 +198,10 @@ class Transport:
         size = len(prepared.body)
         if size <= _SLOWEST_BYTES_PER_S:
             return self._whole
-        return aiohttp.ClientTimeout(total=self._timeouts.total_s + size / _SLOWEST_BYTES_PER_S, connect=self._timeouts.connect_s)
+        return aiohttp.ClientTimeout(
+            total=self._timeouts.total_s + size / _SLOWEST_BYTES_PER_S,
+            connect=self._timeouts.connect_s,
+        )
 
 
 class _SpacedBody(aiohttp.payload.BytesPayload):
@@ -186,7 +221,9 @@ class _SpacedBody(aiohttp.payload.BytesPayload):
         """Nobody waits for the answer any more: what has not left stays."""
         self._is_withdrawn = True
 
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
         """Called by aiohttp when the connection is there."""
         seat = await self._departures.turn()
         if self._is_withdrawn:
@@ -213,7 +250,9 @@ class _ProxyTable:
         key = (url.scheme, name)
         if key not in self._known:
             local = name in {"localhost", "::1"} or name.startswith("127.")
-            self._known[key] = None if local or proxy_bypass(name) else self._proxies.get(url.scheme)
+            self._known[key] = (
+                None if local or proxy_bypass(name) else self._proxies.get(url.scheme)
+            )
         return self._known[key]
 
 
@@ -223,7 +262,9 @@ def _url(text: str) -> URL:
     return URL(text, encoded=True)
 
 
-async def _pieces(prepared: PreparedRequest, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _pieces(
+    prepared: PreparedRequest, response: aiohttp.ClientResponse
+) -> AsyncIterator[bytes]:
     try:
         async for piece in response.content.iter_chunked(_PIECE_BYTES):
             yield piece

@@ -61,7 +61,9 @@ class RunOptions:
 
 def report_path(manifest: Manifest, options: RunOptions) -> str:
     """Where the report goes; ``{run}`` in it becomes the run's id."""
-    return str(Path(options.report).resolve()) if options.report is not None else str(manifest.report)
+    return (
+        str(Path(options.report).resolve()) if options.report is not None else str(manifest.report)
+    )
 
 
 def engine_settings(manifest: Manifest) -> EngineSettings:

@@ -40,7 +40,9 @@ class Preview:
 
 
 @contextlib.asynccontextmanager
-async def _opened(manifest: Manifest, location: str | None, *, with_store: bool) -> AsyncIterator[tuple[Ledger, ObjectStore | None]]:
+async def _opened(
+    manifest: Manifest, location: str | None, *, with_store: bool
+) -> AsyncIterator[tuple[Ledger, ObjectStore | None]]:
     """The ledger to read, and the storage if it is needed."""
     location = ledger_path(manifest, location)
     ledger = open_ledger(location, read_only=True)
@@ -77,13 +79,20 @@ async def preview(
         OrchestratorError: If a source is faulty, or the ledger or a bucket cannot be read.
     """
     found = Preview(Forecast(manifest, retry))
-    async with _opened(manifest, ledger, with_store=manifest.needs_listing or verify_done) as (opened, store):
+    async with _opened(manifest, ledger, with_store=manifest.needs_listing or verify_done) as (
+        opened,
+        store,
+    ):
         feed = Feed(manifest, store, selection)
         still_open = seen = 0
         async for specs in feed.specs():
             seen += len(specs)
             told(seen)
-            lost: Collection[JobKey] = await lost_stems(opened, store, specs, EngineSettings().heads) if verify_done and store else ()
+            lost: Collection[JobKey] = (
+                await lost_stems(opened, store, specs, EngineSettings().heads)
+                if verify_done and store
+                else ()
+            )
             still_open += await _add(found, opened, specs, lost)
         found.forecast.duplicates = feed.duplicates
         run = await opened.last_run()
@@ -92,7 +101,9 @@ async def preview(
     return found
 
 
-async def _add(found: Preview, ledger: Ledger, specs: list[JobSpec], lost: Collection[JobKey]) -> int:
+async def _add(
+    found: Preview, ledger: Ledger, specs: list[JobSpec], lost: Collection[JobKey]
+) -> int:
     """Count one batch; gives how many of its jobs are open in the ledger."""
     known = await ledger.find([spec.key for spec in specs])
     changed = await ledger.same_object([spec for spec in specs if spec.key not in known])
@@ -108,7 +119,9 @@ async def _add(found: Preview, ledger: Ledger, specs: list[JobSpec], lost: Colle
     return still_open
 
 
-async def explain_object(manifest: Manifest, name: str, *, ledger: str | None = None) -> list[ExplainedJob]:
+async def explain_object(
+    manifest: Manifest, name: str, *, ledger: str | None = None
+) -> list[ExplainedJob]:
     """The jobs of one object of the manifest, each value with its origin; empty if no source names it.
 
     Raises:
@@ -117,5 +130,7 @@ async def explain_object(manifest: Manifest, name: str, *, ledger: str | None = 
     async with _opened(manifest, ledger, with_store=manifest.needs_listing) as (_, store):
         jobs: list[ExplainedJob] = []
         async for batch in Feed(manifest, store).items():
-            jobs += [job for item in batch if item.media.key == name for job in explain(manifest, item)]
+            jobs += [
+                job for item in batch if item.media.key == name for job in explain(manifest, item)
+            ]
         return jobs

@@ -69,7 +69,9 @@ class Verdict:
         return {**asdict(self), "is_good": self.is_good}
 
 
-async def rehearse(manifest: Manifest, options: RunOptions, script: Path, *, sink: EventSink) -> tuple[RunResult, Verdict]:
+async def rehearse(
+    manifest: Manifest, options: RunOptions, script: Path, *, sink: EventSink
+) -> tuple[RunResult, Verdict]:
     """Run a manifest against the embedded service that plays ``script``.
 
     Raises:
@@ -88,13 +90,17 @@ async def rehearse(manifest: Manifest, options: RunOptions, script: Path, *, sin
         ledger = await stack.enter_async_context(hold_ledger(location, "rehearsal", clock))
         service = await stack.enter_async_context(_client(manifest, local, clock))
         session = await stack.enter_async_context(
-            make_session(manifest, apart, ledger, service, sink=sink, clock=clock, listed_from=listed_from)
+            make_session(
+                manifest, apart, ledger, service, sink=sink, clock=clock, listed_from=listed_from
+            )
         )
         result = await session.engine.run(_counted(session.feed.specs(), forecast))
         return result, _judge(manifest, result, forecast, local.state(), folder)
 
 
-async def _counted(specs: AsyncGenerator[list[JobSpec]], forecast: Forecast) -> AsyncGenerator[list[JobSpec]]:
+async def _counted(
+    specs: AsyncGenerator[list[JobSpec]], forecast: Forecast
+) -> AsyncGenerator[list[JobSpec]]:
     async for batch in specs:
         for spec in batch:
             forecast.add(spec)
@@ -102,7 +108,9 @@ async def _counted(specs: AsyncGenerator[list[JobSpec]], forecast: Forecast) -> 
 
 
 @contextlib.asynccontextmanager
-async def _listing(manifest: Manifest, options: RunOptions, clock: Clock) -> AsyncIterator[ObjectStore | None]:
+async def _listing(
+    manifest: Manifest, options: RunOptions, clock: Clock
+) -> AsyncIterator[ObjectStore | None]:
     """Where prefixes are listed: at the manifest's own service."""
     if not manifest.needs_listing:
         yield None
@@ -115,7 +123,7 @@ async def _listing(manifest: Manifest, options: RunOptions, clock: Clock) -> Asy
 async def _stage(folder: Path, script: Path, clock: Clock) -> AsyncIterator[LocalService]:
     """The embedded service, playing the script."""
     from orchestrator.server.faults.script import Faults
-    from orchestrator.server.jobs.progression import Pace, Progression
+    from orchestrator.server.progression import Pace, Progression
     from orchestrator.server.service import LocalService
     from orchestrator.server.settings import KeyPair, LocalSettings
 
@@ -139,11 +147,15 @@ async def _client(manifest: Manifest, local: LocalService, clock: Clock) -> Asyn
     keys = local.settings.credentials[0]
     endpoint = Endpoint(ci_url=local.url, cos_url=local.url)
     source = Static(Credentials(keys.secret_id, keys.secret_key))
-    async with CloudService(endpoint, source, clock, connections=manifest.limits.connections) as client:
+    async with CloudService(
+        endpoint, source, clock, connections=manifest.limits.connections
+    ) as client:
         yield client
 
 
-def _judge(manifest: Manifest, result: RunResult, forecast: Forecast, state: dict[str, Any], folder: Path) -> Verdict:
+def _judge(
+    manifest: Manifest, result: RunResult, forecast: Forecast, state: dict[str, Any], folder: Path
+) -> Verdict:
     done = result.counts.of(JobState.SUCCEEDED)
     made = state["jobs"].get("Success", 0)
     duplicates = state["duplicates"]
@@ -154,11 +166,15 @@ def _judge(manifest: Manifest, result: RunResult, forecast: Forecast, state: dic
         jobs=jobs,
         duplicates=duplicates,
         losses=max(made - duplicates - done, 0),
-        calls_per_job=round((calls.submits + calls.queries + calls.lists) / jobs, 3) if jobs else 0.0,
+        calls_per_job=round((calls.submits + calls.queries + calls.lists) / jobs, 3)
+        if jobs
+        else 0.0,
         elapsed_s=round(result.ended_at - result.started_at, 1),
         cost=None if minutes is None else round(minutes * manifest.price.per_minute, 4),
         currency=manifest.price.currency,
-        faults_played=sum(state["faults"].values()) if isinstance(state["faults"], dict) else int(state["faults"]),
+        faults_played=sum(state["faults"].values())
+        if isinstance(state["faults"], dict)
+        else int(state["faults"]),
         folder=str(folder),
     )
 

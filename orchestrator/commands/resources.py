@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
     """Where the ledger of a manifest lies: ``.orchestrator/<name>.db`` beside it, unless said otherwise."""
-    return ledger if ledger is not None else str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
+    return (
+        ledger
+        if ledger is not None
+        else str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
+    )
 
 
 def service_name(manifest: Manifest, ledger: str) -> str:
@@ -48,7 +52,9 @@ def local_root(manifest: Manifest, ledger: str) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def open_service(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIterator[CloudService]:
+async def open_service(
+    manifest: Manifest, ledger: str, clock: Clock
+) -> AsyncIterator[CloudService]:
     """The client of the manifest's service; an embedded service is started, and stopped at the end.
 
     Raises:
@@ -79,7 +85,13 @@ async def open_service(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIt
             case _:
                 pass
         limits = manifest.limits
-        client = CloudService(endpoint, source, clock, connections=limits.connections, timeouts=Timeouts.within(limits.timeout_s))
+        client = CloudService(
+            endpoint,
+            source,
+            clock,
+            connections=limits.connections,
+            timeouts=Timeouts.within(limits.timeout_s),
+        )
         yield await stack.enter_async_context(client)
 
 
@@ -111,7 +123,9 @@ async def hold_ledger(location: str, service: str, clock: Clock) -> AsyncIterato
     """
     ledger = open_ledger(location)
     try:
-        await ledger.acquire(Holder(platform.node(), os.getpid(), clock.now(), " ".join(sys.argv[:3])))
+        await ledger.acquire(
+            Holder(platform.node(), os.getpid(), clock.now(), " ".join(sys.argv[:3]))
+        )
         await _check_service(ledger, location, service)
         yield ledger
     finally:

@@ -58,7 +58,13 @@ class Session:
     """
 
     def __init__(
-        self, manifest: Manifest, options: RunOptions, parts: Parts, lists: ObjectStore, *, callback: Callback | None = None
+        self,
+        manifest: Manifest,
+        options: RunOptions,
+        parts: Parts,
+        lists: ObjectStore,
+        *,
+        callback: Callback | None = None,
     ) -> None:
         self.manifest = manifest
         self.parts = parts
@@ -73,7 +79,9 @@ class Session:
     def feed(self) -> Feed:
         """The jobs of the manifest, to be read once."""
         chosen = self._options.selection
-        return Feed(self.manifest, self._lists, chosen.anew() if chosen else None, callback=self._callback)
+        return Feed(
+            self.manifest, self._lists, chosen.anew() if chosen else None, callback=self._callback
+        )
 
     def stop(self, why: Interruption) -> None:
         """Stop in order (``Engine.stop``)."""
@@ -101,12 +109,16 @@ class Session:
             return first
         self.engine = self._visit(self.parts.clock.monotonic() - self._began_at)
         second = await self.engine.run(self.feed.specs())
-        return replace(second, calls=first.calls + second.calls, started_at=first.started_at, before=first)
+        return replace(
+            second, calls=first.calls + second.calls, started_at=first.started_at, before=first
+        )
 
     def _visit(self, used_s: float) -> Engine:
         """One visit to the run; what the whole session may spend counts on, and so does the time that it has used."""
         manifest, options = self.manifest, self._options
-        deadline_s = options.deadline_s if options.deadline_s is not None else manifest.budget.deadline_s
+        deadline_s = (
+            options.deadline_s if options.deadline_s is not None else manifest.budget.deadline_s
+        )
         return Engine(
             self.parts,
             name=manifest.name,
@@ -123,7 +135,11 @@ class Session:
 
 @contextlib.asynccontextmanager
 async def open_session(
-    manifest: Manifest, options: RunOptions, *, sink: EventSink | None = None, clock: Clock | None = None
+    manifest: Manifest,
+    options: RunOptions,
+    *,
+    sink: EventSink | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Session]:
     """Open ledger and service of a manifest.
 
@@ -135,7 +151,9 @@ async def open_session(
     async with (
         hold_ledger(location, service_name(manifest, location), clock) as ledger,
         open_service(manifest, location, clock) as service,
-        make_session(manifest, options, ledger, service, sink=sink or Silent(), clock=clock) as session,
+        make_session(
+            manifest, options, ledger, service, sink=sink or Silent(), clock=clock
+        ) as session,
     ):
         yield session
 
@@ -166,16 +184,32 @@ async def make_session(
         ConfigError: If the address for callbacks cannot be listened on.
     """
     parts = _parts(manifest, options, ledger, service, sink, clock)
-    lists = PatientStore(listed_from, parts.clock, parts.rng, parts.sink, parts.settings) if listed_from else parts.store
+    lists = (
+        PatientStore(listed_from, parts.clock, parts.rng, parts.sink, parts.settings)
+        if listed_from
+        else parts.store
+    )
     async with contextlib.AsyncExitStack() as stack:
         callback = None
         if options.callbacks is not None:
-            callback = await _listen(stack, options.callbacks, ledger, lambda job_id: session.hint(job_id))  # noqa: PLW0108 - it is made next
+            callback = await _listen(
+                stack,
+                options.callbacks,
+                ledger,
+                lambda job_id: session.hint(job_id),  # noqa: PLW0108
+            )
         session = Session(manifest, options, parts, lists, callback=callback)
         yield session
 
 
-def _parts(manifest: Manifest, options: RunOptions, ledger: Ledger, service: CloudService, sink: EventSink, clock: Clock) -> Parts:
+def _parts(
+    manifest: Manifest,
+    options: RunOptions,
+    ledger: Ledger,
+    service: CloudService,
+    sink: EventSink,
+    clock: Clock,
+) -> Parts:
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.service_clock import ServiceClock
     from orchestrator.live.sinks import Sinks
@@ -203,7 +237,12 @@ def _parts(manifest: Manifest, options: RunOptions, ledger: Ledger, service: Clo
     )
 
 
-async def _listen(stack: contextlib.AsyncExitStack, address: CallbackAddress, ledger: Ledger, hint: Callable[[str], None]) -> Callback:
+async def _listen(
+    stack: contextlib.AsyncExitStack,
+    address: CallbackAddress,
+    ledger: Ledger,
+    hint: Callable[[str], None],
+) -> Callback:
     """Listen for callbacks; gives what jobs must carry so that the service calls here.
 
     The unguessable part stays the same from run to run: jobs that are still at the service call the address that they were sent with.
@@ -212,7 +251,9 @@ async def _listen(stack: contextlib.AsyncExitStack, address: CallbackAddress, le
 
     token = (await ledger.recall("callback.token") or new_token().encode()).decode()
     await ledger.remember("callback.token", token.encode())
-    listener = await stack.enter_async_context(CallbackListener(address.host, address.port, token, hint))
+    listener = await stack.enter_async_context(
+        CallbackListener(address.host, address.port, token, hint)
+    )
     host = f"[{address.host}]" if ":" in address.host else address.host
     base = address.url or f"http://{host}:{listener.port}"
     return Callback(url=f"{base.rstrip('/')}/{token}", format="JSON")

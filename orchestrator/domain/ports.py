@@ -9,7 +9,14 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.job import Job
-    from orchestrator.domain.remote import JobFilter, JobPage, ObjectHead, ObjectPage, QueryReply, SubmitReply
+    from orchestrator.domain.remote import (
+        JobFilter,
+        JobPage,
+        ObjectHead,
+        ObjectPage,
+        QueryReply,
+        SubmitReply,
+    )
     from orchestrator.domain.run import Counts, Holder, Run
     from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.domain.states import JobState
@@ -97,7 +104,9 @@ class ObjectStore(Protocol):
         """What is known of an object, or None if there is none."""
         ...
 
-    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+    async def list_objects(
+        self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+    ) -> ObjectPage:
         """One page of the objects whose keys begin with ``prefix`` and come after ``marker``."""
         ...
 
@@ -105,7 +114,9 @@ class ObjectStore(Protocol):
         """The content of an object, in pieces. ``NotFound`` if there is none."""
         ...
 
-    async def put(self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream") -> ObjectHead:
+    async def put(
+        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
+    ) -> ObjectHead:
         """Store an object, whole; an existing one is replaced."""
         ...
 
@@ -149,7 +160,9 @@ class Ledger(Protocol):
         """The open run (then ``resumed``), else the one that ended last, or None; begins nothing, for those who only read."""
         ...
 
-    async def add(self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()) -> list[Job]:
+    async def add(
+        self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()
+    ) -> list[Job]:
         """Make these specs part of the run, in this order; gives their jobs, in this order.
 
         New keys become ``planned`` jobs. Known keys become part of this run as they are: open ones go on; a succeeded one that
@@ -162,7 +175,9 @@ class Ledger(Protocol):
         """
         ...
 
-    async def ready(self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float) -> list[Job]:
+    async def ready(
+        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+    ) -> list[Job]:
         """Up to ``limit`` planned jobs of one level and share that this visit has seen and whose ``not_before`` has come, by ``seq``.
 
         ``share`` is ``JobSpec.share``. ``without`` are ids that the caller holds already.
@@ -173,7 +188,9 @@ class Ledger(Protocol):
         """The earliest ``not_before`` of the planned jobs that this visit has seen, or None if there is none."""
         ...
 
-    async def in_states(self, states: Collection[JobState], after_id: int = 0, limit: int = 1000) -> list[Job]:
+    async def in_states(
+        self, states: Collection[JobState], after_id: int = 0, limit: int = 1000
+    ) -> list[Job]:
         """Jobs in any of ``states``, by id, beyond ``after_id``: how a run finds what was going on when the last one stopped."""
         ...
 

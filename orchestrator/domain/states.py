@@ -61,7 +61,15 @@ class Step(StrEnum):
     """Asked for again, as a new job at the service."""
 
 
-TERMINAL: frozenset[JobState] = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.REJECTED, JobState.UNFINISHED})
+TERMINAL: frozenset[JobState] = frozenset(
+    {
+        JobState.SUCCEEDED,
+        JobState.FAILED,
+        JobState.CANCELLED,
+        JobState.REJECTED,
+        JobState.UNFINISHED,
+    }
+)
 """States that end a job for a run."""
 
 REMOTE: frozenset[JobState] = frozenset({JobState.SUBMITTED, JobState.RUNNING})

@@ -26,11 +26,17 @@ def ledger_path(url_or_path: str | Path) -> Path:
     elif text.startswith(_SQLITE):
         path = text.removeprefix(_SQLITE)
     elif scheme in {"postgresql", "postgres"}:
-        raise ConfigError(f"{scheme}:// ledgers are not supported in this version. Name a file, for example --ledger nightly.db.")
+        raise ConfigError(
+            f"{scheme}:// ledgers are not supported in this version. Name a file, for example --ledger nightly.db."
+        )
     else:
-        raise ConfigError(f"A ledger cannot be kept at {text}. Name a file, for example --ledger nightly.db.")
+        raise ConfigError(
+            f"A ledger cannot be kept at {text}. Name a file, for example --ledger nightly.db."
+        )
     if not path:
-        raise ConfigError(f"The ledger {text!r} names no file. Name one, for example --ledger nightly.db.")
+        raise ConfigError(
+            f"The ledger {text!r} names no file. Name one, for example --ledger nightly.db."
+        )
     return Path(path).expanduser()
 
 
@@ -68,8 +74,15 @@ def _behind_links(path: Path) -> Path:
     try:
         file = path.resolve()
         is_odd = file.exists() and not file.is_file() and not file.is_dir()
-    except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 tell a loop of links by the second
-        raise ConfigError(f"The ledger {path} cannot be found: {error}. Mend its symbolic links, or name another file.") from error
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # Python 3.11 and 3.12 tell a loop of links by the second
+        raise ConfigError(
+            f"The ledger {path} cannot be found: {error}. Mend its symbolic links, or name another file."
+        ) from error
     if is_odd:
-        raise ConfigError(f"The ledger {path} is a device or a pipe. Name a file, for example --ledger nightly.db.")
+        raise ConfigError(
+            f"The ledger {path} is a device or a pipe. Name a file, for example --ledger nightly.db."
+        )
     return file

@@ -42,7 +42,9 @@ class Intents:
     def __init__(self) -> None:
         self._open: dict[int, Intent] | None = None  # by id of the job; None: to be read
         self._version = 0  # 0: we do not hold the lease, and somebody else may be writing
-        self._new: set[int] = set()  # ids of those whose rows are as new, but for what changes when a job is sent
+        self._new: set[int] = (
+            set()
+        )  # ids of those whose rows are as new, but for what changes when a job is sent
         self._added: list[int] = []  # ids that came with this group
         self._is_changed = False
         self._open_before: dict[int, Intent] | None = None
@@ -80,15 +82,26 @@ class Intents:
         self.done()
 
     def _write(self, conn: Connection) -> None:
-        now, added = (orjson.dumps(what).decode() for what in (list(self.of(conn).values()), self._added))
-        if _WRITE.run(conn, intents=now, holder=self._version, added=added, number=len(self._added)).rowcount != 1:
+        now, added = (
+            orjson.dumps(what).decode() for what in (list(self.of(conn).values()), self._added)
+        )
+        if (
+            _WRITE.run(
+                conn, intents=now, holder=self._version, added=added, number=len(self._added)
+            ).rowcount
+            != 1
+        ):
             raise self._refusal(conn)
         self._added = []
 
     def _refusal(self, conn: Connection) -> LedgerError:
         if (lost := self.lost_lease(conn)) is not None:
             return lost
-        keys = conn.execute(select(jobs.c.key).where(jobs.c.id.in_(self._added), ~is_planned)).scalars().all()
+        keys = (
+            conn.execute(select(jobs.c.key).where(jobs.c.id.in_(self._added), ~is_planned))
+            .scalars()
+            .all()
+        )
         return LedgerMismatch(
             f"Jobs that should be planned in the ledger are not, or are not in it: {', '.join(keys) or self._added}. Another program "
             "changed the ledger, or this is a defect of orchestrator. Nothing was written; run again to go on from the ledger."
@@ -111,9 +124,14 @@ class Intents:
 
     def lost_lease(self, conn: Connection) -> LedgerLocked | None:
         """What is to be told if another process took over what this one had taken over."""
-        if not self._version or conn.execute(select(intents.c.version)).scalar_one() == self._version:
+        if (
+            not self._version
+            or conn.execute(select(intents.c.version)).scalar_one() == self._version
+        ):
             return None
-        return LedgerLocked("The lease of the ledger was lost: another run took it. `orchestrator status` shows how far that is.")
+        return LedgerLocked(
+            "The lease of the ledger was lost: another run took it. `orchestrator status` shows how far that is."
+        )
 
     def add(self, conn: Connection, intents: Sequence[Intent], new: Collection[int]) -> None:
         """Take the intents of planned jobs; of those with ids in ``new`` nothing else is recorded yet but that they are planned.
@@ -130,7 +148,9 @@ class Intents:
         self._new.update(new)
         for intent in intents:
             if intent[0] in known:
-                raise LedgerMismatch(f"Job {intent[0]} (id) is about to be sent already. This is a defect of orchestrator.")
+                raise LedgerMismatch(
+                    f"Job {intent[0]} (id) is about to be sent already. This is a defect of orchestrator."
+                )
             known[intent[0]] = intent
             self._added.append(intent[0])
 
@@ -175,16 +195,24 @@ class Intents:
 
 def _submit(row: tuple[Any, ...]) -> Statement:
     given = rows_of(("id", "attempts", "intent_at"), row)
-    changes = {"state": literal_column(f"'{JobState.SUBMITTING}'"), "attempts": given.c.attempts, "intent_at": given.c.intent_at}
+    changes = {
+        "state": literal_column(f"'{JobState.SUBMITTING}'"),
+        "attempts": given.c.attempts,
+        "intent_at": given.c.intent_at,
+    }
     return update(jobs).values(changes).where(jobs.c.id == given.c.id, is_planned)
 
 
 def _write() -> Statement:
     ids = select(func.json_each(bindparam("added")).table_valued("value").c.value)
     # Not as an index has it: that of all planned jobs may hold a million, and they are to be found by their ids.
-    is_state_planned = jobs.c.state.concat(literal_column("''")) == literal_column(f"'{JobState.PLANNED}'")
+    is_state_planned = jobs.c.state.concat(literal_column("''")) == literal_column(
+        f"'{JobState.PLANNED}'"
+    )
     are_planned = select(func.count()).where(jobs.c.id.in_(ids), is_state_planned).scalar_subquery()
-    mine = update(intents).where(intents.c.version == bindparam("holder"), are_planned == bindparam("number"))
+    mine = update(intents).where(
+        intents.c.version == bindparam("holder"), are_planned == bindparam("number")
+    )
     return mine.values(jobs=bindparam("intents"))
 
 

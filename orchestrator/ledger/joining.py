@@ -9,7 +9,16 @@ from orchestrator.domain.job import Job
 from orchestrator.ledger.record import READ, job_of, object_hash, snapshot
 from orchestrator.ledger.rules import admit
 from orchestrator.ledger.spec import encode_spec
-from orchestrator.ledger.statements import INSERT_JOBS, INSERT_SPECS, KNOWN, SET_LANE, SET_PLACE, SET_SPEC, Rows, fetch
+from orchestrator.ledger.statements import (
+    INSERT_JOBS,
+    INSERT_SPECS,
+    KNOWN,
+    SET_LANE,
+    SET_PLACE,
+    SET_SPEC,
+    Rows,
+    fetch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -46,10 +55,14 @@ class _Changes:
         SET_SPEC.write(conn, self.new_specs)
 
 
-def add(session: Session, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState]) -> list[Job]:
+def add(
+    session: Session, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState]
+) -> list[Job]:
     """Make ``specs`` part of ``run``, in their order."""
     session.flush()
-    offered = {spec.key: (spec, encode_spec(spec).decode()) for spec in reversed(specs)}  # of a key that comes twice, the first counts
+    offered = {
+        spec.key: (spec, encode_spec(spec).decode()) for spec in reversed(specs)
+    }  # of a key that comes twice, the first counts
     known = _known(session, [(key, raw) for key, (_, raw) in offered.items()])
     changes = _Changes()
     joined: dict[JobKey, Job] = {}
@@ -57,7 +70,9 @@ def add(session: Session, run: Run, specs: Sequence[JobSpec], retry: Collection[
         if spec.key not in joined:
             row = known.get(spec.key)
             joined[spec.key] = (
-                _new(session, run, spec, offered[spec.key][1], changes) if row is None else _old(session, run, spec, row, retry, changes)
+                _new(session, run, spec, offered[spec.key][1], changes)
+                if row is None
+                else _old(session, run, spec, row, retry, changes)
             )
     changes.write(session)
     return [joined[spec.key] for spec in specs]
@@ -72,12 +87,21 @@ def _new(session: Session, run: Run, spec: JobSpec, raw: str, changes: _Changes)
     numbers = session.numbers
     numbers.id += 1
     numbers.seq += 1
-    changes.jobs.append((numbers.id, spec.key, spec.level, spec.share, numbers.seq, run.visit, run.number))
+    changes.jobs.append(
+        (numbers.id, spec.key, spec.level, spec.share, numbers.seq, run.visit, run.number)
+    )
     changes.specs.append((numbers.id, object_hash(spec.media), raw))
     return Job(numbers.id, spec, seq=numbers.seq, run_no=run.number)
 
 
-def _old(session: Session, run: Run, offered: JobSpec, row: list[Any], retry: Collection[JobState], changes: _Changes) -> Job:
+def _old(
+    session: Session,
+    run: Run,
+    offered: JobSpec,
+    row: list[Any],
+    retry: Collection[JobState],
+    changes: _Changes,
+) -> Job:
     job = session.intents.shown(session.conn, job_of(row, offered if row[_SPEC] is None else None))
     if row[_VISIT] == run.visit:
         return job
@@ -91,5 +115,7 @@ def _old(session: Session, run: Run, offered: JobSpec, row: list[Any], retry: Co
     if admission.has_new_spec:
         changes.lanes.append((job.id, job.spec.level, job.spec.share))
         changes.new_specs.append((job.id, encode_spec(job.spec).decode()))
-    changes.places.append((job.id, run.visit, job.seq, job.run_no, job.row, 1 if job.skipped else 0))
+    changes.places.append(
+        (job.id, run.visit, job.seq, job.run_no, job.row, 1 if job.skipped else 0)
+    )
     return job

@@ -22,7 +22,9 @@ _PAUSE_S = 0.02
 
 def locked_message(ledger: str, other: Holder | None) -> str:
     """What the one who came second is told: who is first, and what to do."""
-    wait = "Wait until it ends or stop it, then run again; `orchestrator status` shows how far it is."
+    wait = (
+        "Wait until it ends or stop it, then run again; `orchestrator status` shows how far it is."
+    )
     if other is None:
         return f"Another process works on the ledger {ledger}. {wait}"
     since = datetime.fromtimestamp(other.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -63,7 +65,9 @@ class FileLock:
     def release(self) -> None:
         """Give the lock back and remove its file."""
         if self.is_held:
-            self.path.unlink(missing_ok=True)  # while it is held: who opened it meanwhile sees that it is gone, and tries again
+            self.path.unlink(
+                missing_ok=True
+            )  # while it is held: who opened it meanwhile sees that it is gone, and tries again
         self._drop()
 
     def _try(self, kind: int, flags: int = os.O_RDWR | os.O_CREAT) -> bool:

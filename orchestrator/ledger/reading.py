@@ -24,15 +24,30 @@ if TYPE_CHECKING:
     from orchestrator.ledger.session import Session
 
 
-def ready(session: Session, run: Run, lane: tuple[int, str], limit: int, without: Collection[int], now: float) -> list[Job]:
+def ready(
+    session: Session,
+    run: Run,
+    lane: tuple[int, str],
+    limit: int,
+    without: Collection[int],
+    now: float,
+) -> list[Job]:
     """Planned jobs of one level and share whose time has come."""
     level, share = lane
     without = {*without, *session.intents.of(session.conn)}
     # As many more as are to be left out, from the index alone: a list of thousands of ids in the statement would cost more.
-    is_due = jobs.c.not_before + 0 <= micros(now)  # "+ 0": else SQLite takes the index by instant, and sorts all that is due
+    is_due = jobs.c.not_before + 0 <= micros(
+        now
+    )  # "+ 0": else SQLite takes the index by instant, and sorts all that is due
     queue = (
         select(jobs.c.id, jobs.c.seq)
-        .where(is_planned, jobs.c.visit == run.visit, jobs.c.level == level, jobs.c.share == share, is_due)
+        .where(
+            is_planned,
+            jobs.c.visit == run.visit,
+            jobs.c.level == level,
+            jobs.c.share == share,
+            is_due,
+        )
         .order_by(jobs.c.seq)
         .limit(limit + len(without))
     )
@@ -54,29 +69,47 @@ def next_ready_at(session: Session, run: Run, without: Collection[int]) -> float
     return None
 
 
-def in_states(session: Session, states: Collection[JobState], after_id: int, limit: int) -> list[Job]:
+def in_states(
+    session: Session, states: Collection[JobState], after_id: int, limit: int
+) -> list[Job]:
     """Jobs in any of ``states``, by id."""
     words = [state.value for state in states]
     is_wanted: ColumnElement[bool] = jobs.c.state.in_(words)
-    if is_sent := session.intents.of(session.conn):  # only those who read while another process works on the ledger find any
+    if is_sent := session.intents.of(
+        session.conn
+    ):  # only those who read while another process works on the ledger find any
         is_about_to_be = and_(is_planned, jobs.c.id.in_(is_sent))
-        is_wanted = or_(and_(is_wanted, ~is_about_to_be), and_(is_about_to_be, literal(JobState.SUBMITTING in states)))
+        is_wanted = or_(
+            and_(is_wanted, ~is_about_to_be),
+            and_(is_about_to_be, literal(JobState.SUBMITTING in states)),
+        )
     elif set(words) <= set(IN_FLIGHT):
         is_wanted = and_(is_wanted, is_in_flight)
-    return sorted(_jobs(session, JOB.where(is_wanted, jobs.c.id > after_id).order_by(jobs.c.id).limit(limit)), key=attrgetter("id"))
+    return sorted(
+        _jobs(session, JOB.where(is_wanted, jobs.c.id > after_id).order_by(jobs.c.id).limit(limit)),
+        key=attrgetter("id"),
+    )
 
 
 def rows(session: Session, run: Run, after_row: int, limit: int) -> list[Job]:
     """The jobs of the report, in its order."""
     # In this order: SQLite begins at the first bound that it finds, and from row 1 on it would pass over all that is written already.
-    query = JOB.where(jobs.c.run_no == run.number, jobs.c.row > after_row, has_row).order_by(jobs.c.row).limit(limit)
+    query = (
+        JOB.where(jobs.c.run_no == run.number, jobs.c.row > after_row, has_row)
+        .order_by(jobs.c.row)
+        .limit(limit)
+    )
     return sorted(_jobs(session, query), key=attrgetter("row"))
 
 
 def find(session: Session, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
     """The jobs with these keys."""
     conn = session.conn
-    found = [job_of(row) for result in FIND.run(conn, [(key,) for key in dict.fromkeys(keys)]) for row in fetch(result)]
+    found = [
+        job_of(row)
+        for result in FIND.run(conn, [(key,) for key in dict.fromkeys(keys)])
+        for row in fetch(result)
+    ]
     return {job.spec.key: session.intents.shown(conn, job) for job in found}
 
 
@@ -88,14 +121,20 @@ def same_object(session: Session, specs: Sequence[JobSpec]) -> set[JobKey]:
         for key, parsed in fetch(result):
             media = spec_of(key, parsed).media
             keys.setdefault((media.bucket, media.region, media.key), set()).add(key)
-    return {spec.key for spec in specs if keys.get((spec.media.bucket, spec.media.region, spec.media.key), set()) - {spec.key}}
+    return {
+        spec.key
+        for spec in specs
+        if keys.get((spec.media.bucket, spec.media.region, spec.media.key), set()) - {spec.key}
+    }
 
 
 def counts(session: Session, run: Run) -> Counts:
     """Jobs of the run by state: three small indexes, not a million rows."""
     conn = session.conn
     by_state = dict(_in_flight(session, run))
-    by_state[JobState.PLANNED] = conn.execute(select(func.count()).where(is_planned, jobs.c.run_no == run.number)).scalar_one()
+    by_state[JobState.PLANNED] = conn.execute(
+        select(func.count()).where(is_planned, jobs.c.run_no == run.number)
+    ).scalar_one()
     sent = _sent(session, run)
     by_state[JobState.PLANNED] -= sent
     by_state[JobState.SUBMITTING] = by_state.get(JobState.SUBMITTING, 0) + sent
@@ -109,7 +148,11 @@ def counts(session: Session, run: Run) -> Counts:
 
 
 def _in_flight(session: Session, run: Run) -> list[tuple[JobState, int]]:
-    query = select(jobs.c.state, func.count()).where(is_in_flight, jobs.c.run_no == run.number).group_by(jobs.c.state)
+    query = (
+        select(jobs.c.state, func.count())
+        .where(is_in_flight, jobs.c.run_no == run.number)
+        .group_by(jobs.c.state)
+    )
     return [(JobState(state), number) for state, number in session.conn.execute(query)]
 
 
@@ -121,4 +164,7 @@ def _sent(session: Session, run: Run) -> int:
 
 
 def _jobs(session: Session, query: Select[Any]) -> list[Job]:
-    return [session.intents.shown(session.conn, job_of(row)) for row in fetch(session.conn.execute(in_one(query)))]
+    return [
+        session.intents.shown(session.conn, job_of(row))
+        for row in fetch(session.conn.execute(in_one(query)))
+    ]

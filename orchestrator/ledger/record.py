@@ -128,11 +128,18 @@ def is_rest_new(snapshot: Snapshot) -> bool:
 
 
 def _encode_files(files: tuple[StemFile, ...]) -> str:
-    return orjson.dumps([(file.stem, file.object, file.md5, file.size_bytes, file.verified) for file in files]).decode()
+    return orjson.dumps(
+        [(file.stem, file.object, file.md5, file.size_bytes, file.verified) for file in files]
+    ).decode()
 
 
 def _decode_files(text: str) -> tuple[StemFile, ...]:
-    return tuple([StemFile(_STEMS[stem], name, md5, size, verified) for stem, name, md5, size, verified in orjson.loads(text)])
+    return tuple(
+        [
+            StemFile(_STEMS[stem], name, md5, size, verified)
+            for stem, name, md5, size, verified in orjson.loads(text)
+        ]
+    )
 
 
 def job_of(row: list[Any], spec: JobSpec | None = None) -> Job:
@@ -142,7 +149,11 @@ def job_of(row: list[Any], spec: JobSpec | None = None) -> Job:
     job.past_job_ids = tuple(orjson.loads(row[6])) if row[6] else ()
     job.queue_id, job.request_id, job.adopted = row[7], row[8], row[9] == 1
     job.code, job.message, job.not_before = row[10], row[11], row[12] / 1_000_000
-    job.intent_at, job.submitted_at, job.started_at = seconds(row[13]), seconds(row[14]), seconds(row[15])
+    job.intent_at, job.submitted_at, job.started_at = (
+        seconds(row[13]),
+        seconds(row[14]),
+        seconds(row[15]),
+    )
     job.finished_at, job.media_duration_s = seconds(row[16]), seconds(row[17])
     job.files = _decode_files(row[18]) if row[18] else ()
     job.run_no, job.row, job.skipped = row[19], row[20], row[21] == 1

@@ -25,7 +25,11 @@ LEFT = "It is no longer in the manifest."
 def run_id(name: str, now: float, is_taken: Callable[[str], bool]) -> str:
     """``<name>-<UTC time>``, with ``-2``, ``-3`` ... behind it as long as that is taken."""
     first = f"{name}-{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
-    return next(known for known in (first if turn == 1 else f"{first}-{turn}" for turn in count(1)) if not is_taken(known))
+    return next(
+        known
+        for known in (first if turn == 1 else f"{first}-{turn}" for turn in count(1))
+        if not is_taken(known)
+    )
 
 
 class Admission(NamedTuple):

@@ -31,13 +31,23 @@ def begin(session: Session, name: str, now: float, report: str) -> Run:
     return run
 
 
-def _new(conn: Connection, before: Run | None, name: str, now: float, report: str, visit: int) -> Run:
+def _new(
+    conn: Connection, before: Run | None, name: str, now: float, report: str, visit: int
+) -> Run:
     def is_taken(known: str) -> bool:
         return conn.execute(select(runs.c.number).where(runs.c.id == known)).first() is not None
 
     known = run_id(name, now, is_taken)
-    run = Run(known, before.number + 1 if before else 1, to_microsecond(now), report.replace("{run}", known), visit=visit)
-    conn.execute(insert(runs).values(number=run.number, id=run.id, opened_at=micros(now), report=run.report))
+    run = Run(
+        known,
+        before.number + 1 if before else 1,
+        to_microsecond(now),
+        report.replace("{run}", known),
+        visit=visit,
+    )
+    conn.execute(
+        insert(runs).values(number=run.number, id=run.id, opened_at=micros(now), report=run.report)
+    )
     return run
 
 
@@ -48,10 +58,19 @@ def last(session: Session) -> Run | None:
 
 
 def _last(conn: Connection, visit: int) -> Run | None:
-    row: Row[Any] | None = conn.execute(select(runs).order_by(runs.c.number.desc()).limit(1)).first()
+    row: Row[Any] | None = conn.execute(
+        select(runs).order_by(runs.c.number.desc()).limit(1)
+    ).first()
     if row is None:
         return None
-    return Run(row.id, row.number, row.opened_at / 1_000_000, row.report, resumed=row.closed_at is None, visit=visit)
+    return Run(
+        row.id,
+        row.number,
+        row.opened_at / 1_000_000,
+        row.report,
+        resumed=row.closed_at is None,
+        visit=visit,
+    )
 
 
 def end(session: Session, run: Run, now: float) -> None:
@@ -60,8 +79,12 @@ def end(session: Session, run: Run, now: float) -> None:
     open_jobs = select(jobs.c.key, jobs.c.state).where(jobs.c.run_no == run.number)
     for is_open in (is_planned, is_in_flight):
         if found := session.conn.execute(open_jobs.where(is_open).limit(1)).first():
-            raise LedgerMismatch(f"Run {run.id} cannot end: job {found.key} is still {found.state}. Run again to go on.")
-    session.conn.execute(update(runs).where(runs.c.number == run.number).values(closed_at=micros(now)))
+            raise LedgerMismatch(
+                f"Run {run.id} cannot end: job {found.key} is still {found.state}. Run again to go on."
+            )
+    session.conn.execute(
+        update(runs).where(runs.c.number == run.number).values(closed_at=micros(now))
+    )
     if session.numbers.run == run.number:
         session.numbers.run = 0
 
@@ -72,7 +95,12 @@ def drop_unseen(session: Session, run: Run, now: float) -> int:
     is_unseen = and_(is_planned, jobs.c.visit < run.visit)  # no job was seen by a later visit
     # "+ 0" keeps SQLite from walking through the whole report, or all jobs by id, instead of the few that are planned.
     is_told = and_(jobs.c.run_no + 0 == run.number, jobs.c.row > 0)
-    values = {"state": JobState.CANCELLED.value, "message": LEFT, "finished_at": micros(now), "skipped": 0}
+    values = {
+        "state": JobState.CANCELLED.value,
+        "message": LEFT,
+        "finished_at": micros(now),
+        "skipped": 0,
+    }
     before = session.changed()
     session.conn.execute(update(jobs).where(is_unseen, is_told).values(values))
     kept = session.changed()

@@ -113,7 +113,11 @@ class Session:
         last_row = select(func.max(jobs.c.row)).where(jobs.c.run_no == run.number, has_row)
         last_id = select(func.max(jobs.c.id))
         self.numbers = Numbers(
-            run.number, run.visit, self.conn.execute(last_id).scalar() or 0, 0, self.conn.execute(last_row).scalar() or 0
+            run.number,
+            run.visit,
+            self.conn.execute(last_id).scalar() or 0,
+            0,
+            self.conn.execute(last_row).scalar() or 0,
         )
 
     def give_row(self, job: Job) -> None:
@@ -129,7 +133,9 @@ class Session:
     def put(self, saved: Sequence[Job], snapshots: Sequence[Snapshot]) -> None:
         """Save jobs as they were; written with the next ``flush``, together with others."""
         for job, snapshot in zip(saved, snapshots, strict=True):
-            if job.id in self._ids:  # twice in one statement would keep one of them, and not say which
+            if (
+                job.id in self._ids
+            ):  # twice in one statement would keep one of them, and not say which
                 self.flush()
             self._ids.add(job.id)
             self._jobs.append(job)
@@ -146,19 +152,30 @@ class Session:
                 self.give_row(job)
             saved = snapshot[1]
             if self.intents.drop(self.conn, job.id):
-                if saved != _SUBMITTING:  # else a job on its way could be cancelled, say, by one who has not heard of it
-                    raise LedgerMismatch(_CONTRADICTION.format(job=job, saved=saved, stored="is about to be sent"))
+                if (
+                    saved != _SUBMITTING
+                ):  # else a job on its way could be cancelled, say, by one who has not heard of it
+                    raise LedgerMismatch(
+                        _CONTRADICTION.format(job=job, saved=saved, stored="is about to be sent")
+                    )
                 saved = _PLANNED
                 if self.intents.was_new(job.id) and not is_ended and is_rest_new(snapshot):
                     sent.append((snapshot[0], saved, *snapshot[2 : len(SENT)]))
                     continue
-            rows.append((snapshot[0], saved, *snapshot[2:], job.run_no, job.row, 1 if job.skipped else 0))
+            rows.append(
+                (snapshot[0], saved, *snapshot[2:], job.run_no, job.row, 1 if job.skipped else 0)
+            )
         before = self.changed()
-        SAVE_SENT.write(self.conn, sent)  # most answers are of this kind, and it takes three quarters of the time
+        SAVE_SENT.write(
+            self.conn, sent
+        )  # most answers are of this kind, and it takes three quarters of the time
         SAVE.write(self.conn, rows)
         if self.changed() - before != len(self._jobs):
             raise self._mismatch()
-        self._written.extend((job, STATES[snapshot[2]]) for job, snapshot in zip(self._jobs, self._snapshots, strict=True))
+        self._written.extend(
+            (job, STATES[snapshot[2]])
+            for job, snapshot in zip(self._jobs, self._snapshots, strict=True)
+        )
         self._jobs, self._snapshots, self._ids = [], [], set()
 
     def intend(self, sent: Sequence[Job], intents: Sequence[Intent], new: Collection[int]) -> None:
@@ -176,5 +193,7 @@ class Session:
             found = self.conn.execute(select(jobs.c.state).where(jobs.c.id == job.id)).scalar()
             if found != snapshot[2] or found is None:
                 stored = f"is {found}" if found else "does not exist"
-                return LedgerMismatch(_CONTRADICTION.format(job=job, saved=snapshot[1], stored=stored))
+                return LedgerMismatch(
+                    _CONTRADICTION.format(job=job, saved=snapshot[1], stored=stored)
+                )
         return LedgerMismatch(f"A job is not in the ledger as this run knows it. {_NEXT}")

@@ -7,7 +7,17 @@ from typing import Any
 
 import orjson
 
-from orchestrator.domain.spec import AudioConfig, AudioMode, Callback, JobKey, JobSpec, MediaObject, Operation, Origin, Output
+from orchestrator.domain.spec import (
+    AudioConfig,
+    AudioMode,
+    Callback,
+    JobKey,
+    JobSpec,
+    MediaObject,
+    Operation,
+    Origin,
+    Output,
+)
 
 
 def encode_spec(spec: JobSpec) -> bytes:
@@ -16,19 +26,37 @@ def encode_spec(spec: JobSpec) -> bytes:
     Values stand by position and the output's place only where it is not the input's: a ledger holds millions of these.
     New fields go to the end of their list.
     """
-    media, operation, output, callback, origin = spec.media, spec.operation, spec.output, spec.callback, spec.origin
+    media, operation, output, callback, origin = (
+        spec.media,
+        spec.operation,
+        spec.output,
+        spec.callback,
+        spec.origin,
+    )
     audio = operation.audio
     is_same_place = output.bucket == media.bucket and output.region == media.region
     return orjson.dumps(
         (
             (media.bucket, media.region, media.key, media.etag, media.size_bytes, media.duration_s),
-            (operation.template_id, operation.audio_mode, (audio.codec, audio.samplerate, audio.bitrate, audio.channels)),
+            (
+                operation.template_id,
+                operation.audio_mode,
+                (audio.codec, audio.samplerate, audio.bitrate, audio.channels),
+            ),
             None if is_same_place else (output.bucket, output.region),
             (output.voice, output.background, output.bass, output.drums),
             spec.level,
             spec.user_data,
             spec.queue_id,
-            callback and (callback.url, callback.format, callback.type, callback.mq_region, callback.mq_mode, callback.mq_name),
+            callback
+            and (
+                callback.url,
+                callback.format,
+                callback.type,
+                callback.mq_region,
+                callback.mq_mode,
+                callback.mq_name,
+            ),
             spec.group,
             (origin.file, origin.line, origin.source),
         )
@@ -37,7 +65,18 @@ def encode_spec(spec: JobSpec) -> bytes:
 
 def spec_of(key: JobKey, parsed: list[Any]) -> JobSpec:
     """The spec that ``encode_spec`` wrote, from its JSON already parsed."""
-    media, (template_id, mode, audio), place, names, level, user_data, queue_id, callback, group, origin = parsed
+    (
+        media,
+        (template_id, mode, audio),
+        place,
+        names,
+        level,
+        user_data,
+        queue_id,
+        callback,
+        group,
+        origin,
+    ) = parsed
     return JobSpec(
         key,
         MediaObject(*media),
@@ -54,7 +93,16 @@ def spec_of(key: JobKey, parsed: list[Any]) -> JobSpec:
 
 @lru_cache(1024)
 def _operation(
-    template_id: str, mode: str | None, codec: str | None, samplerate: int | None, bitrate: int | None, channels: int | None
+    template_id: str,
+    mode: str | None,
+    codec: str | None,
+    samplerate: int | None,
+    bitrate: int | None,
+    channels: int | None,
 ) -> Operation:
     """The operation of these values; a million jobs share a few."""
-    return Operation(template_id, AudioMode(mode) if mode else None, AudioConfig(codec, samplerate, bitrate, channels))
+    return Operation(
+        template_id,
+        AudioMode(mode) if mode else None,
+        AudioConfig(codec, samplerate, bitrate, channels),
+    )

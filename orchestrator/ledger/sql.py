@@ -49,7 +49,13 @@ class SqlLedger:
         def work(session: Session) -> None:
             if not self._lock.is_held and not self._lock.acquire():
                 raise LedgerLocked(locked_message(self._name, _holder(session)))
-            row = {"token": self._token, "host": holder.host, "pid": holder.pid, "since": micros(holder.since), "command": holder.command}
+            row = {
+                "token": self._token,
+                "host": holder.host,
+                "pid": holder.pid,
+                "since": micros(holder.since),
+                "command": holder.command,
+            }
             session.conn.execute(delete(lease))
             session.conn.execute(insert(lease).values(id=1, seen_at=micros(holder.since), **row))
             session.intents.take_over(session.conn)
@@ -62,7 +68,9 @@ class SqlLedger:
         def work(session: Session) -> None:
             mine = update(lease).where(lease.c.token == self._token).values(seen_at=micros(now))
             if not self._lock.is_held or session.conn.execute(mine).rowcount != 1:
-                raise LedgerLocked(f"The lease of the ledger {self._name} was lost: its lock file was removed, or another run took it.")
+                raise LedgerLocked(
+                    f"The lease of the ledger {self._name} was lost: its lock file was removed, or another run took it."
+                )
 
         await self._writer.submit(work, writes=True)
 
@@ -95,7 +103,9 @@ class SqlLedger:
         """Continue the open run, or begin a new one."""
         if not self._lock.is_held:
             raise LedgerError(f"The ledger {self._name} must be acquired before a run begins.")
-        return await self._writer.submit(lambda session: runs.begin(session, name, now, report), writes=True)
+        return await self._writer.submit(
+            lambda session: runs.begin(session, name, now, report), writes=True
+        )
 
     async def end_run(self, run: Run, now: float) -> None:
         """Close the run. ``LedgerMismatch`` if one of its jobs is open."""
@@ -107,28 +117,45 @@ class SqlLedger:
 
     # --- jobs
 
-    async def add(self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()) -> list[Job]:
+    async def add(
+        self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()
+    ) -> list[Job]:
         """Make these specs part of the run, in this order."""
-        return await self._writer.submit(lambda session: joining.add(session, run, specs, retry), writes=True)
+        return await self._writer.submit(
+            lambda session: joining.add(session, run, specs, retry), writes=True
+        )
 
-    async def ready(self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float) -> list[Job]:
+    async def ready(
+        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+    ) -> list[Job]:
         """Planned jobs of one level and share whose time has come, by ``seq``."""
         held = frozenset(without)  # the caller's own set may change while this waits
-        return await self._writer.submit(lambda session: reading.ready(session, run, (level, share), limit, held, now), writes=False)
+        return await self._writer.submit(
+            lambda session: reading.ready(session, run, (level, share), limit, held, now),
+            writes=False,
+        )
 
     async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
         """The earliest ``not_before`` of the planned jobs that this visit has seen."""
         held = frozenset(without)
-        return await self._writer.submit(lambda session: reading.next_ready_at(session, run, held), writes=False)
+        return await self._writer.submit(
+            lambda session: reading.next_ready_at(session, run, held), writes=False
+        )
 
-    async def in_states(self, states: Collection[JobState], after_id: int = 0, limit: int = 1000) -> list[Job]:
+    async def in_states(
+        self, states: Collection[JobState], after_id: int = 0, limit: int = 1000
+    ) -> list[Job]:
         """Jobs in any of ``states``, by id, beyond ``after_id``."""
         wanted = tuple(states)
-        return await self._writer.submit(lambda session: reading.in_states(session, wanted, after_id, limit), writes=False)
+        return await self._writer.submit(
+            lambda session: reading.in_states(session, wanted, after_id, limit), writes=False
+        )
 
     async def drop_unseen(self, run: Run, now: float) -> int:
         """Cancel the planned jobs that this visit has not seen."""
-        return await self._writer.submit(lambda session: runs.drop_unseen(session, run, now), writes=True)
+        return await self._writer.submit(
+            lambda session: runs.drop_unseen(session, run, now), writes=True
+        )
 
     async def save(self, jobs: Sequence[Job]) -> None:
         """Record these jobs as they are now."""
@@ -136,20 +163,26 @@ class SqlLedger:
             return
         saved = list(jobs)
         snapshots = [snapshot(job) for job in saved]
-        await self._writer.submit(lambda session: session.put(saved, snapshots), writes=True, rows=len(saved))
+        await self._writer.submit(
+            lambda session: session.put(saved, snapshots), writes=True, rows=len(saved)
+        )
 
     async def intend(self, jobs: Sequence[Job]) -> None:
         """Record that these planned jobs are about to be sent."""
         sent = list(jobs)
         intents = [(job.id, job.attempts, micros(job.intent_at) or 0) for job in sent]
         new = [job.id for job in sent if is_rest_new(snapshot(job))]
-        await self._writer.submit(lambda session: session.intend(sent, intents, new), writes=True, rows=len(sent))
+        await self._writer.submit(
+            lambda session: session.intend(sent, intents, new), writes=True, rows=len(sent)
+        )
 
     # --- questions
 
     async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
         """The jobs that have a row in the run's report, in the order of rows."""
-        return await self._writer.submit(lambda session: reading.rows(session, run, after_row, limit), writes=False)
+        return await self._writer.submit(
+            lambda session: reading.rows(session, run, after_row, limit), writes=False
+        )
 
     async def counts(self, run: Run) -> Counts:
         """Jobs of the run by state."""
@@ -161,7 +194,9 @@ class SqlLedger:
 
     async def same_object(self, specs: Sequence[JobSpec]) -> set[JobKey]:
         """Of these specs, the keys whose media object has a job under another key."""
-        return await self._writer.submit(lambda session: reading.same_object(session, specs), writes=False)
+        return await self._writer.submit(
+            lambda session: reading.same_object(session, specs), writes=False
+        )
 
     async def remember(self, name: str, value: bytes) -> None:
         """Keep a small thing between runs."""
@@ -175,7 +210,9 @@ class SqlLedger:
     async def recall(self, name: str) -> bytes | None:
         """What was remembered under ``name``."""
         query = select(memory.c.value).where(memory.c.name == name)
-        return await self._writer.submit(lambda session: session.conn.execute(query).scalar(), writes=False)
+        return await self._writer.submit(
+            lambda session: session.conn.execute(query).scalar(), writes=False
+        )
 
 
 def _holder(session: Session) -> Holder | None:

@@ -12,7 +12,13 @@ from sqlalchemy import create_engine, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from orchestrator.errors import LedgerCorrupt, LedgerError, LedgerFull, LedgerMismatch, OrchestratorError
+from orchestrator.errors import (
+    LedgerCorrupt,
+    LedgerError,
+    LedgerFull,
+    LedgerMismatch,
+    OrchestratorError,
+)
 from orchestrator.ledger.session import Session
 from orchestrator.ledger.tables import FORMAT, facts, intents, metadata
 
@@ -58,7 +64,11 @@ class SqliteStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._check_magic()
         self._engine = create_engine(
-            "sqlite://", creator=self._connect, poolclass=StaticPool, isolation_level="AUTOCOMMIT", hide_parameters=True
+            "sqlite://",
+            creator=self._connect,
+            poolclass=StaticPool,
+            isolation_level="AUTOCOMMIT",
+            hide_parameters=True,
         )
         conn = self._engine.connect()
         try:
@@ -80,15 +90,23 @@ class SqliteStore:
                 )
 
     def _connect(self) -> sqlite3.Connection:
-        conn = self._connect_reader() if self._is_read_only else sqlite3.connect(self.path, isolation_level=None)
+        conn = (
+            self._connect_reader()
+            if self._is_read_only
+            else sqlite3.connect(self.path, isolation_level=None)
+        )
         conn.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         conn.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         conn.execute("PRAGMA temp_store = MEMORY")
-        conn.execute("PRAGMA secure_delete = OFF")  # some builds of SQLite overwrite what is deleted with zeros; nothing here is secret
+        conn.execute(
+            "PRAGMA secure_delete = OFF"
+        )  # some builds of SQLite overwrite what is deleted with zeros; nothing here is secret
         return conn
 
     def _connect_reader(self) -> sqlite3.Connection:
-        if not self.path.exists() or not self.path.stat().st_size:  # a full disk, or a crash, left it before there was anything in it
+        if (
+            not self.path.exists() or not self.path.stat().st_size
+        ):  # a full disk, or a crash, left it before there was anything in it
             return sqlite3.connect(":memory:", isolation_level=None)
         uri = self.path.absolute().as_uri()
         conn = sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
@@ -105,7 +123,9 @@ class SqliteStore:
     def _prepare(self, conn: Connection) -> None:
         names = set(inspect(conn).get_table_names())
         if names and facts.name not in names:
-            raise LedgerCorrupt(f"{self.path} is a database of another program. Name another file with --ledger.")
+            raise LedgerCorrupt(
+                f"{self.path} is a database of another program. Name another file with --ledger."
+            )
         if not self._is_read_only:
             conn.exec_driver_sql("PRAGMA journal_mode = WAL")
             conn.exec_driver_sql("PRAGMA synchronous = FULL")
@@ -127,14 +147,18 @@ class SqliteStore:
         """All tables in one transaction: a crash in between leaves an empty file, which is made again."""
         conn.exec_driver_sql("BEGIN IMMEDIATE")
         metadata.create_all(conn)
-        conn.execute(insert(facts), [{"name": "format", "value": FORMAT}, {"name": "visit", "value": 0}])
+        conn.execute(
+            insert(facts), [{"name": "format", "value": FORMAT}, {"name": "visit", "value": 0}]
+        )
         conn.execute(insert(intents).values(id=1))
         conn.exec_driver_sql("COMMIT")
 
     def _upgrade(self, conn: Connection) -> int | None:
         """Make a ledger of version 1 one of the present version; one that is only read gets what it lacks in memory. Gives the version."""
         if self._is_read_only:
-            conn.exec_driver_sql("CREATE TEMPORARY TABLE intents AS SELECT 1 AS id, 0 AS version, '' AS jobs")
+            conn.exec_driver_sql(
+                "CREATE TEMPORARY TABLE intents AS SELECT 1 AS id, 0 AS version, '' AS jobs"
+            )
             return FORMAT
         conn.exec_driver_sql("BEGIN IMMEDIATE")
         if _format(conn) == 1:  # nobody else was faster
@@ -182,10 +206,14 @@ class SqliteStore:
     def _told(self, cause: BaseException) -> LedgerError:
         if isinstance(cause, OSError):
             kind = LedgerFull if cause.errno in {errno.ENOSPC, errno.EDQUOT} else LedgerError
-            return kind(f"The ledger {self.path} cannot be used: {cause.strerror}. Choose a place that can be written with --ledger.")
+            return kind(
+                f"The ledger {self.path} cannot be used: {cause.strerror}. Choose a place that can be written with --ledger."
+            )
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._is_disk_full()):
-            return LedgerFull(f"No space left for the ledger {self.path}. What was recorded is safe: make room, then run again to go on.")
+            return LedgerFull(
+                f"No space left for the ledger {self.path}. What was recorded is safe: make room, then run again to go on."
+            )
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             return LedgerCorrupt(
                 f"The ledger {self.path} is damaged ({cause}). Restore it from a backup, or save what can be read with "
@@ -196,7 +224,9 @@ class SqliteStore:
                 f"The ledger {self.path} refused what contradicts it ({cause}). "
                 "This is a defect of orchestrator: please report it with the ledger."
             )
-        return LedgerError(f"The ledger {self.path} {_FAILURES.get(code, _UNKNOWN).format(cause=cause)}")
+        return LedgerError(
+            f"The ledger {self.path} {_FAILURES.get(code, _UNKNOWN).format(cause=cause)}"
+        )
 
     def _is_disk_full(self) -> bool:
         try:

@@ -44,7 +44,13 @@ _VALUES = re.compile(r"VALUES (\([^()]*\))")
 class Bulk:
     """A statement over many rows: built with SQLAlchemy for one, run as text for any number (building costs more than running)."""
 
-    def __init__(self, build: Callable[[tuple[Any, ...]], Statement], width: int, *, ignores_nulls: bool = True) -> None:
+    def __init__(
+        self,
+        build: Callable[[tuple[Any, ...]], Statement],
+        width: int,
+        *,
+        ignores_nulls: bool = True,
+    ) -> None:
         self._build = build
         self._width = width
         self._nothing = (None,) * width if ignores_nulls else None
@@ -55,7 +61,9 @@ class Bulk:
         start = 0
         while start < len(rows):
             part = list(rows[start : start + _SIZES[0]])
-            if self._nothing is not None:  # a row of nulls matches nothing: one step for all, filled up to the next size
+            if (
+                self._nothing is not None
+            ):  # a row of nulls matches nothing: one step for all, filled up to the next size
                 part += [self._nothing] * (_next_size(len(part)) - len(part))
             else:
                 part = part[: next(size for size in _SIZES if size <= len(part))]
@@ -74,7 +82,9 @@ class Bulk:
         one = str(compiled)
         places = _VALUES.findall(one)
         if compiled.positiontup != names or len(places) != 1:
-            raise AssertionError(f"a bulk statement must take its values once, in the order of its rows: {one}")
+            raise AssertionError(
+                f"a bulk statement must take its values once, in the order of its rows: {one}"
+            )
         self._texts[size] = one.replace(places[0], ", ".join([places[0]] * size))
         return self._texts[size]
 
@@ -95,29 +105,44 @@ class Prepared:
         return conn.exec_driver_sql(self._text, tuple([values[name] for name in self._names]))
 
 
-_TYPES = {place.name: Text() if isinstance(place.type, Text) else BigInteger() for place in (*jobs.c, *specs.c)} | {"saved": Text()}
+_TYPES = {
+    place.name: Text() if isinstance(place.type, Text) else BigInteger()
+    for place in (*jobs.c, *specs.c)
+} | {"saved": Text()}
 
 
 def rows_of(names: Sequence[str], row: tuple[Any, ...]) -> CTE:
     """The rows as a table ``given``; the types are those of the columns with the same names."""
-    return values(*(column(name, _TYPES[name]) for name in names), name="given").data([row]).cte("given")
+    return (
+        values(*(column(name, _TYPES[name]) for name in names), name="given")
+        .data([row])
+        .cte("given")
+    )
 
 
 def _save(row: tuple[Any, ...]) -> Statement:
     names = SAVED[: len(row)]
     given = rows_of(names, row)
     changes = {name: given.c[name] for name in names[2:]}
-    return update(jobs).values(changes).where(jobs.c.id == given.c.id, jobs.c.state == given.c.saved)
+    return (
+        update(jobs).values(changes).where(jobs.c.id == given.c.id, jobs.c.state == given.c.saved)
+    )
 
 
 def _place(row: tuple[Any, ...]) -> Statement:
     given = rows_of(PLACE, row)
-    return update(jobs).values({name: given.c[name] for name in PLACE[1:]}).where(jobs.c.id == given.c.id)
+    return (
+        update(jobs)
+        .values({name: given.c[name] for name in PLACE[1:]})
+        .where(jobs.c.id == given.c.id)
+    )
 
 
 def _set_lane(row: tuple[Any, ...]) -> Statement:
     given = rows_of(("id", "level", "share"), row)
-    return update(jobs).values(level=given.c.level, share=given.c.share).where(jobs.c.id == given.c.id)
+    return (
+        update(jobs).values(level=given.c.level, share=given.c.share).where(jobs.c.id == given.c.id)
+    )
 
 
 def _set_spec(row: tuple[Any, ...]) -> Statement:
@@ -177,7 +202,9 @@ def _json(element: _Json, compiler: SQLCompiler, **options: Any) -> str:
 def in_one(query: Select[Any]) -> Select[Any]:
     """The query, giving one row of one text; read it with ``fetch``. The order of rows is lost: sort them afterwards."""
     inner = query.subquery()
-    return select(_JsonRows(*(_Json(place) if place.name == "spec" else place for place in inner.c)))
+    return select(
+        _JsonRows(*(_Json(place) if place.name == "spec" else place for place in inner.c))
+    )
 
 
 def fetch(result: CursorResult[Any]) -> list[list[Any]]:
@@ -205,7 +232,11 @@ def _find(row: tuple[Any, ...]) -> Statement:
 
 def _same_hash(row: tuple[Any, ...]) -> Statement:
     given = rows_of(("object_hash",), row)
-    found = select(jobs.c.key, specs.c.spec).select_from(given).join(specs, specs.c.object_hash == given.c.object_hash)
+    found = (
+        select(jobs.c.key, specs.c.spec)
+        .select_from(given)
+        .join(specs, specs.c.object_hash == given.c.object_hash)
+    )
     return in_one(found.join(jobs, jobs.c.id == specs.c.id))
 
 

@@ -6,7 +6,18 @@ needs more than integers and text, so that every database can hold it and JSON c
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, and_, literal_column
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    literal_column,
+)
 
 from orchestrator.domain.states import REMOTE, JobState
 
@@ -144,9 +155,13 @@ ready_index = _partial(
     where=and_(is_planned),
 )
 """The ready queue of each level and share, in its order; a job that must wait is passed over, and all are counted, without reading rows."""
-due_index = _partial("jobs_due", jobs.c.visit, jobs.c.not_before, jobs.c.state, where=and_(is_planned, must_wait))
+due_index = _partial(
+    "jobs_due", jobs.c.visit, jobs.c.not_before, jobs.c.state, where=and_(is_planned, must_wait)
+)
 """When the next of those that must wait is ready: few, so that most jobs never come into this index."""
 in_flight_index = _partial("jobs_in_flight", jobs.c.state, jobs.c.run_no, where=and_(is_in_flight))
-row_index = _partial("jobs_by_row", jobs.c.run_no, jobs.c.row, jobs.c.state, jobs.c.skipped, where=and_(has_row))
+row_index = _partial(
+    "jobs_by_row", jobs.c.run_no, jobs.c.row, jobs.c.state, jobs.c.skipped, where=and_(has_row)
+)
 """The report, in its order, and the counts of what has ended."""
 object_index = Index("specs_by_object", specs.c.object_hash)

@@ -81,7 +81,9 @@ class GroupWriter:
         self._is_closed = False
         opened: ThreadFuture[None] = ThreadFuture()
         # A daemon, so that a program that forgets to close can end: what was acknowledged is synced already.
-        self._thread = threading.Thread(target=self._main, args=(opened,), name="ledger", daemon=True)
+        self._thread = threading.Thread(
+            target=self._main, args=(opened,), name="ledger", daemon=True
+        )
         self._thread.start()
         opened.result()
 
@@ -92,7 +94,9 @@ class GroupWriter:
         """Whether nothing can be asked any more."""
         return self._is_closed
 
-    def submit(self, work: Callable[[Session], T], *, writes: bool, rows: int = 1) -> asyncio.Future[T]:
+    def submit(
+        self, work: Callable[[Session], T], *, writes: bool, rows: int = 1
+    ) -> asyncio.Future[T]:
         """Do ``work``, which concerns so many rows, with the next group; the future ends when the group is committed."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -156,7 +160,9 @@ class GroupWriter:
             failure = self._work(session, group)
             try:
                 group[0].future.get_loop().call_soon_threadsafe(self._deliver, group, failure)
-            except RuntimeError:  # the loop is closed: nobody waits any more, what was done is committed
+            except (
+                RuntimeError
+            ):  # the loop is closed: nobody waits any more, what was done is committed
                 continue
         self._store.close(session)
 

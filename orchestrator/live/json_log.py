@@ -23,7 +23,10 @@ class JsonLogSink:
 
         self._log = structlog.wrap_logger(
             structlog.PrintLogger(stream),
-            processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()],
+            processors=[
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
         )
 
     def emit(self, event: Event) -> None:
@@ -33,4 +36,6 @@ class JsonLogSink:
 
 def _name(event: Event) -> str:
     """``JobEnded`` -> ``job_ended``."""
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__).lstrip("_")
+    return "".join(
+        f"_{letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__
+    ).lstrip("_")

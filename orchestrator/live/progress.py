@@ -25,9 +25,28 @@ if TYPE_CHECKING:
 
 # What is shown as a bar, in the order of a job's way; the others are shown when there are any.
 _ALWAYS = (JobState.PLANNED, JobState.SUBMITTED, JobState.RUNNING, JobState.SUCCEEDED)
-_IF_ANY = (JobState.SUBMITTING, JobState.IN_DOUBT, JobState.FAILED, JobState.REJECTED, JobState.CANCELLED, JobState.UNFINISHED)
-_COLOURS = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.REJECTED: "red", JobState.IN_DOUBT: "yellow"}
-_WORTH_A_LINE = (ev.JobInDoubt, ev.SubmitPaused, ev.SubmitResumed, ev.RateChanged, ev.Stopping, ev.Noticed)
+_IF_ANY = (
+    JobState.SUBMITTING,
+    JobState.IN_DOUBT,
+    JobState.FAILED,
+    JobState.REJECTED,
+    JobState.CANCELLED,
+    JobState.UNFINISHED,
+)
+_COLOURS = {
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.REJECTED: "red",
+    JobState.IN_DOUBT: "yellow",
+}
+_WORTH_A_LINE = (
+    ev.JobInDoubt,
+    ev.SubmitPaused,
+    ev.SubmitResumed,
+    ev.RateChanged,
+    ev.Stopping,
+    ev.Noticed,
+)
 
 
 class ProgressSink:
@@ -42,14 +61,21 @@ class ProgressSink:
         self._tally = Tally(clock)
         self._console = console
         self._title = ""
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=True
+        )
 
     def __enter__(self) -> Self:
         """Show the display."""
         self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Take the display away, so that the summary stands alone."""
         self._live.stop()
 
@@ -61,7 +87,11 @@ class ProgressSink:
         failed = isinstance(event, ev.JobEnded) and event.state is not JobState.SUCCEEDED
         if failed or isinstance(event, _WORTH_A_LINE):
             # A job in doubt is a line of its own only once, and a short one: how it goes on, the bars show.
-            self._live.console.print(Text(sentence(event) or ""), no_wrap=isinstance(event, ev.JobInDoubt), overflow="ellipsis")
+            self._live.console.print(
+                Text(sentence(event) or ""),
+                no_wrap=isinstance(event, ev.JobInDoubt),
+                overflow="ellipsis",
+            )
 
     def _render(self) -> RenderableType:
         tally = self._tally
@@ -72,7 +102,11 @@ class ProgressSink:
         shown = [*_ALWAYS, *(state for state in _IF_ANY if tally.of(state))]
         for state in sorted(shown, key=list(JobState).index):
             number = tally.of(state)
-            bar = ProgressBar(total=max(tally.total, 1), completed=number, complete_style=_COLOURS.get(state, "cyan"))
+            bar = ProgressBar(
+                total=max(tally.total, 1),
+                completed=number,
+                complete_style=_COLOURS.get(state, "cyan"),
+            )
             grid.add_row(state.replace("_", " "), f"{number:,}", bar)
         return Group(self._headline(), grid)
 

@@ -23,4 +23,6 @@ class Sinks:
                 sink.emit(event)  # type: ignore[attr-defined]  # any object with emit()
             except Exception as error:  # noqa: BLE001 - whatever a sink does wrong, the run goes on without it
                 self._sinks.remove(sink)
-                self.emit(ev.Noticed(f"{type(sink).__name__} failed and is switched off: {error!r}"))
+                self.emit(
+                    ev.Noticed(f"{type(sink).__name__} failed and is switched off: {error!r}")
+                )

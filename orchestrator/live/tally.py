@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.spec import JobKey
 
-_RATE_WINDOW_S = 60.0  # the rate is that of the last minute: long enough to be steady, short enough to be true
+_RATE_WINDOW_S = (
+    60.0  # the rate is that of the last minute: long enough to be steady, short enough to be true
+)
 
 
 class Tally:
@@ -87,7 +89,12 @@ class Tally:
 
     def _hear(self, event: Event) -> None:
         """What is heard of a job for the first time, and not sent by this visit, was at the service before."""
-        if isinstance(event, JobEvent) and not isinstance(event, JobSending) and event.key not in self._where and self._from_before:
+        if (
+            isinstance(event, JobEvent)
+            and not isinstance(event, JobSending)
+            and event.key not in self._where
+            and self._from_before
+        ):
             self._from_before -= 1
 
     def _end(self, event: JobEnded) -> None:
@@ -103,7 +110,11 @@ class Tally:
         if state is JobState.PLANNED:
             return self.waiting
         unheard = self._from_before if state is JobState.SUBMITTED else 0
-        return sum(where is state for where in self._where.values()) + self.ended.get(state, 0) + unheard
+        return (
+            sum(where is state for where in self._where.values())
+            + self.ended.get(state, 0)
+            + unheard
+        )
 
     @property
     def under_way(self) -> int:

@@ -27,7 +27,11 @@ def sentence(event: Event) -> str | None:
             return None
         case ev.JobEnded():
             took = f" after {event.took_s:.1f} s" if event.took_s is not None else ""
-            why = f": {event.code}: {event.message}".rstrip(": ") if event.state is not JobState.SUCCEEDED else ""
+            why = (
+                f": {event.code}: {event.message}".rstrip(": ")
+                if event.state is not JobState.SUCCEEDED
+                else ""
+            )
             return f"{event.state:<10} {event.object}{took}{why}"
         case ev.JobEvent():
             return _job_sentence(event)

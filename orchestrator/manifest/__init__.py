@@ -6,10 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.manifest.load import load_manifest
-    from orchestrator.manifest.manifest import EndpointSettings, LocalServiceSettings, Manifest, TencentSettings
+    from orchestrator.manifest.manifest import (
+        EndpointSettings,
+        LocalServiceSettings,
+        Manifest,
+        TencentSettings,
+    )
     from orchestrator.manifest.schema.json_schema import json_schema
 
-__all__ = ["EndpointSettings", "LocalServiceSettings", "Manifest", "TencentSettings", "json_schema", "load_manifest"]
+__all__ = [
+    "EndpointSettings",
+    "LocalServiceSettings",
+    "Manifest",
+    "TencentSettings",
+    "json_schema",
+    "load_manifest",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +30,10 @@ def __getattr__(name: str) -> Any:
         from orchestrator.manifest import load, manifest
         from orchestrator.manifest.schema import json_schema
 
-        return next(getattr(module, name) for module in (manifest, load, json_schema) if hasattr(module, name))
+        return next(
+            getattr(module, name)
+            for module in (manifest, load, json_schema)
+            if hasattr(module, name)
+        )
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

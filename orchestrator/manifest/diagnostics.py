@@ -58,7 +58,9 @@ def quoted(value: object, length: int = _QUOTED_LENGTH) -> str:
     text = str(value)
     if len(text) > length:
         text = f"{text[: length - 3]}..."
-    escaped = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    escaped = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
     return f'"{escaped}"'
 
 

@@ -13,7 +13,12 @@ from pydantic import ValidationError
 from orchestrator.domain.clock import SystemClock
 from orchestrator.errors import Fault
 from orchestrator.manifest.diagnostics import MAX_FAULTS, FaultList, did_you_mean, quoted
-from orchestrator.manifest.manifest import EndpointSettings, LocalServiceSettings, Manifest, TencentSettings
+from orchestrator.manifest.manifest import (
+    EndpointSettings,
+    LocalServiceSettings,
+    Manifest,
+    TencentSettings,
+)
 from orchestrator.manifest.schema import validation_errors
 from orchestrator.manifest.schema.inputs import ListInput
 from orchestrator.manifest.schema.job_settings import valid_bucket, valid_region
@@ -59,13 +64,22 @@ def load_manifest(
     Raises:
         ManifestError: With every fault, each with file, line and column.
     """
-    return _Loading(Path(path), sets or {}, service, FaultList(max_faults), clock or SystemClock()).manifest()
+    return _Loading(
+        Path(path), sets or {}, service, FaultList(max_faults), clock or SystemClock()
+    ).manifest()
 
 
 class _Loading:
     """One manifest on its way."""
 
-    def __init__(self, path: Path, sets: Mapping[str, str], service: str | None, faults: FaultList, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sets: Mapping[str, str],
+        service: str | None,
+        faults: FaultList,
+        clock: Clock,
+    ) -> None:
         self.path = path
         self.sets = sets
         self.service_word = service
@@ -83,7 +97,9 @@ class _Loading:
         name = file.name or self._own_name()
         service = self._service()
         bucket = self._filled(file.bucket, ("bucket",), valid_bucket)
-        region = self._filled(file.region, ("region",), valid_region) or (LOCAL_REGION if isinstance(service, LocalServiceSettings) else "")
+        region = self._filled(file.region, ("region",), valid_region) or (
+            LOCAL_REGION if isinstance(service, LocalServiceSettings) else ""
+        )
         self._check_places(bucket, region)
         report = self._report(name)
         self.faults.raise_if_any()
@@ -103,11 +119,20 @@ class _Loading:
             for match in _SECRET_ID.finditer(text):
                 line = text.count("\n", 0, match.start()) + 1
                 column = match.start() - text.rfind("\n", 0, match.start())
-                self.faults.add(Fault(f"This looks like a secret id (AKID...). {validation_errors.NO_SECRETS}", file, line, column))
+                self.faults.add(
+                    Fault(
+                        f"This looks like a secret id (AKID...). {validation_errors.NO_SECRETS}",
+                        file,
+                        line,
+                        column,
+                    )
+                )
         params = self.files.data.get("params")
         for name in params if isinstance(params, dict) else ():
             if validation_errors.is_secret_word(name):
-                self.faults.add(self.files.fault(validation_errors.NO_SECRETS, ("params", name), key=True))
+                self.faults.add(
+                    self.files.fault(validation_errors.NO_SECRETS, ("params", name), key=True)
+                )
 
     def _validated(self) -> ManifestFile:
         try:
@@ -140,20 +165,39 @@ class _Loading:
     def _param(self, name: str, text: str | None, calendar: Mapping[str, str]) -> str:
         path = ("params", name)
         if not _PARAM_NAME.fullmatch(name):
-            self.faults.add(self.files.fault(f"{quoted(name)} cannot name a param: letters, digits and _ only.", path, key=True))
+            self.faults.add(
+                self.files.fault(
+                    f"{quoted(name)} cannot name a param: letters, digits and _ only.",
+                    path,
+                    key=True,
+                )
+            )
         elif name in ITEM_NAMES or name in CALENDAR_NAMES or name == "run":
             self.faults.add(
-                self.files.fault(f"{{{name}}} has a meaning of its own in templates. Give the param another name.", path, key=True)
+                self.files.fault(
+                    f"{{{name}}} has a meaning of its own in templates. Give the param another name.",
+                    path,
+                    key=True,
+                )
             )
         elif text is None:
-            self.faults.add(self.files.fault(f"The param {name} has no value. Give it one with --set {name}=VALUE.", path, key=True))
+            self.faults.add(
+                self.files.fault(
+                    f"The param {name} has no value. Give it one with --set {name}=VALUE.",
+                    path,
+                    key=True,
+                )
+            )
         else:
             return self._rendered(text, path, calendar)
         return ""
 
     def _calendar(self) -> dict[str, str]:
         now = datetime.fromtimestamp(self.clock.now(), UTC).astimezone(ZoneInfo(self.file.timezone))
-        return {"today": now.date().isoformat(), "yesterday": (now.date() - timedelta(days=1)).isoformat()}
+        return {
+            "today": now.date().isoformat(),
+            "yesterday": (now.date() - timedelta(days=1)).isoformat(),
+        }
 
     def _rendered(self, text: str, path: DataPath, values: Mapping[str, str]) -> str:
         """A text of the manifest with params filled in; faults are noted at ``path``."""
@@ -178,7 +222,9 @@ class _Loading:
         if local is None or local.root is None:
             return LocalServiceSettings()
         root = self._rendered(local.root, ("service", "local", "root"), self.params)
-        return LocalServiceSettings(self.files.folder_of(("service", "local", "root")).absolute() / Path(root).expanduser())
+        return LocalServiceSettings(
+            self.files.folder_of(("service", "local", "root")).absolute() / Path(root).expanduser()
+        )
 
     def _filled(self, text: str | None, path: DataPath, valid: Callable[[str], str]) -> str:
         if not text:
@@ -192,12 +238,20 @@ class _Loading:
     def _check_places(self, bucket: str, region: str) -> None:
         """Every source must have a bucket and a region; told once per kind, for a manifest may have 100,000 sources."""
         wanted = {
-            "bucket": (bucket, "No bucket: name it once at the top (bucket: media-1250000000), or at this source."),
-            "region": (region, "No region: name it once at the top (region: ap-chongqing), or here. Only service: local has a default."),
+            "bucket": (
+                bucket,
+                "No bucket: name it once at the top (bucket: media-1250000000), or at this source.",
+            ),
+            "region": (
+                region,
+                "No region: name it once at the top (region: ap-chongqing), or here. Only service: local has a default.",
+            ),
         }
         for key, (default, text) in wanted.items():
             for index, source in enumerate(self.file.inputs if not default else ()):
-                if not getattr(source, key) and not isinstance(source, ListInput):  # a list may name them in columns
+                if not getattr(source, key) and not isinstance(
+                    source, ListInput
+                ):  # a list may name them in columns
                     self.faults.add(self.files.fault(text, ("inputs", index)))
                     break
 

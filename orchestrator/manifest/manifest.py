@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from orchestrator.errors import Fault
     from orchestrator.manifest.schema.inputs import AnyInput, Rule
     from orchestrator.manifest.schema.job_settings import JobSettings
-    from orchestrator.manifest.schema.manifest_file import BudgetSettings, LimitSettings, PriceSettings, RetrySettings
+    from orchestrator.manifest.schema.manifest_file import (
+        BudgetSettings,
+        LimitSettings,
+        PriceSettings,
+        RetrySettings,
+    )
     from orchestrator.manifest.schema.window import Window
     from orchestrator.manifest.yaml.document import Path as DataPath
     from orchestrator.manifest.yaml.includes import Files
@@ -99,8 +104,15 @@ class Manifest:
     @property
     def is_read_once(self) -> bool:
         """Whether a source is gone when it has been read: standard input, or a pipe."""
-        named = [(index, source.list) for index, source in enumerate(self.inputs) if isinstance(source, ListInput)]
-        return any(name == STDIN or (self.files.folder_of(("inputs", index)) / name).is_fifo() for index, name in named)
+        named = [
+            (index, source.list)
+            for index, source in enumerate(self.inputs)
+            if isinstance(source, ListInput)
+        ]
+        return any(
+            name == STDIN or (self.files.folder_of(("inputs", index)) / name).is_fifo()
+            for index, name in named
+        )
 
     def fault(self, message: str, path: DataPath, hint: str = "") -> Fault:
         """A fault at a place of the manifest."""

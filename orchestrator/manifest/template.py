@@ -47,29 +47,38 @@ def slug(text: str) -> str:
 
 def _pad(argument: str) -> Callable[[str], str]:
     if not argument.isdigit() or not 1 <= int(argument) <= _MAX_PAD:
-        raise TemplateError(f"The filter pad takes a width from 1 to {_MAX_PAD}, as in {{index|pad:6}}; {quoted(argument)} is none.")
+        raise TemplateError(
+            f"The filter pad takes a width from 1 to {_MAX_PAD}, as in {{index|pad:6}}; {quoted(argument)} is none."
+        )
     width = int(argument)
     return lambda text: text.zfill(width)
 
 
 def _date(argument: str) -> Callable[[str], str]:
     if not _DATE_FORMAT.fullmatch(argument):
-        message = (
-            f"The filter date takes a format made of %Y %m %d %j %y %G %V %u, as in {{date|date:%Y/%m/%d}}; {quoted(argument)} is none."
-        )
+        message = f"The filter date takes a format made of %Y %m %d %j %y %G %V %u, as in {{date|date:%Y/%m/%d}}; {quoted(argument)} is none."
         raise TemplateError(message)
 
     def render(text: str) -> str:
         day = parse_date(text)
         if day is None:
-            raise TemplateError(f"The filter date needs a date such as 2026-11-22, not {quoted(text)}.")
+            raise TemplateError(
+                f"The filter date needs a date such as 2026-11-22, not {quoted(text)}."
+            )
         return day.strftime(argument)
 
     return render
 
 
-_PLAIN: Final[dict[str, Callable[[str], str]]] = {"lower": str.lower, "upper": str.upper, "slug": slug}
-_WITH_ARGUMENT: Final[dict[str, Callable[[str], Callable[[str], str]]]] = {"pad": _pad, "date": _date}
+_PLAIN: Final[dict[str, Callable[[str], str]]] = {
+    "lower": str.lower,
+    "upper": str.upper,
+    "slug": slug,
+}
+_WITH_ARGUMENT: Final[dict[str, Callable[[str], Callable[[str], str]]]] = {
+    "pad": _pad,
+    "date": _date,
+}
 FILTERS = (*_PLAIN, *_WITH_ARGUMENT)
 
 
@@ -106,7 +115,9 @@ class Template:
         self.fields = frozenset(self._names)
         # Without filters, one C call picks all values (or the only one) that the pattern takes.
         plain = self._names and not any(self._filters)
-        self._pick: Callable[[Mapping[str, str]], object] | None = itemgetter(*self._names) if plain else None
+        self._pick: Callable[[Mapping[str, str]], object] | None = (
+            itemgetter(*self._names) if plain else None
+        )
 
     def _token(self, match: re.Match[str]) -> str:
         token = match[0].replace("%%", "%")
@@ -143,10 +154,14 @@ class Template:
         try:
             if self._pick is not None:
                 return self._pattern % self._pick(values)
-            return self._pattern % tuple([self._filtered(values[name], number) for number, name in enumerate(self._names)])
+            return self._pattern % tuple(
+                [self._filtered(values[name], number) for number, name in enumerate(self._names)]
+            )
         except KeyError as error:
             name = str(error.args[0])
-            raise TemplateError(f"{{{name}}} has no value here.", did_you_mean(name, values)) from error
+            raise TemplateError(
+                f"{{{name}}} has no value here.", did_you_mean(name, values)
+            ) from error
 
     def _filtered(self, value: str, number: int) -> str:
         for change in self._filters[number]:
@@ -171,9 +186,7 @@ class Template:
 def _wildcard(token: str) -> str:
     if token in vendor_limits.WILDCARDS:
         return token
-    message = (
-        f"{quoted(token)} is no wildcard of the service. It fills in {listed(vendor_limits.WILDCARDS, 'and')}; ours are written without $."
-    )
+    message = f"{quoted(token)} is no wildcard of the service. It fills in {listed(vendor_limits.WILDCARDS, 'and')}; ours are written without $."
     raise TemplateError(message, did_you_mean(token, vendor_limits.WILDCARDS))
 
 

@@ -55,7 +55,11 @@ class Checks:
         stdin_at: Path | None = None
         for index, source in enumerate(self.manifest.inputs):
             path: Path = ("inputs", index)
-            if isinstance(source, ObjectInput) and source.model_fields_set == {"object"} and not _has_braces(source.object):
+            if (
+                isinstance(source, ObjectInput)
+                and source.model_fields_set == {"object"}
+                and not _has_braces(source.object)
+            ):
                 continue  # the case of a hundred thousand
             self._settings(source, path)
             self._texts(path, bucket=(source.bucket or "",), region=(source.region or "",))
@@ -66,7 +70,10 @@ class Checks:
             if isinstance(source, PrefixInput):
                 self._texts(path, prefix=(source.prefix,))
             elif source.list == STDIN and stdin_at is not None:
-                self._fault("Standard input (-) can be read only once, and an earlier source reads it.", (*path, "list"))
+                self._fault(
+                    "Standard input (-) can be read only once, and an earlier source reads it.",
+                    (*path, "list"),
+                )
             elif isinstance(source, ListInput):
                 stdin_at = path if source.list == STDIN else stdin_at
                 self._list(index, source)
@@ -81,10 +88,14 @@ class Checks:
         name = Source(self.manifest, index).text(source.list)
         kind = source.format or format_of(name)
         if kind is None:
-            self._fault(f"The ending of {quoted(name, FILE_LENGTH)} tells no format. Add format: txt, csv, tsv, jsonl or parquet.", path)
+            self._fault(
+                f"The ending of {quoted(name, FILE_LENGTH)} tells no format. Add format: txt, csv, tsv, jsonl or parquet.",
+                path,
+            )
         elif source.columns and kind not in {"csv", "tsv"}:
             self._fault(
-                f"columns is for csv and tsv files without a header line; this list is {kind}. Remove it.", ("inputs", index, "columns")
+                f"columns is for csv and tsv files without a header line; this list is {kind}. Remove it.",
+                ("inputs", index, "columns"),
             )
         if name != STDIN:
             self._file(self.manifest.files.folder_of(("inputs", index)) / name, path)
@@ -96,7 +107,10 @@ class Checks:
 
         found = FilePath(str(file))
         if not found.exists():
-            self._fault(f"The list file {quoted(found, FILE_LENGTH)} does not exist. Its path is relative to the file that names it.", path)
+            self._fault(
+                f"The list file {quoted(found, FILE_LENGTH)} does not exist. Its path is relative to the file that names it.",
+                path,
+            )
         elif found.is_dir():
             self._fault(f"{quoted(found, FILE_LENGTH)} is a folder, not a list file.", path)
 
@@ -144,7 +158,12 @@ class Checks:
                 if checked > MAX_CHECKED_SOURCES:
                     continue
                 place = Source(self.manifest, index)
-                media = MediaObject(place.bucket, place.region, place.text(source.object), size_bytes=source.size_bytes)
+                media = MediaObject(
+                    place.bucket,
+                    place.region,
+                    place.text(source.object),
+                    size_bytes=source.size_bytes,
+                )
                 recipes.of(SourceItem(media, index, 1, ""))
             elif not self._may_be_completed():
                 recipes.check(index, any_column=isinstance(source, ListInput))

@@ -63,7 +63,12 @@ def row(job: Job, run: Run) -> dict[str, Any]:
         "key": spec.key,
         "state": "skipped" if job.skipped else job.state._value_,
         "level": spec.level,
-        "input": {"bucket": media.bucket, "region": media.region, "object": media.key, "etag": media.etag},
+        "input": {
+            "bucket": media.bucket,
+            "region": media.region,
+            "object": media.key,
+            "etag": media.etag,
+        },
         "output": _output(job),
         "job_id": job.job_id,
         "queue_id": job.queue_id,
@@ -93,7 +98,12 @@ def row(job: Job, run: Run) -> dict[str, Any]:
 def _output(job: Job) -> dict[str, str]:
     """Where the stems are: as they were made, else as they were asked for; voice and background always, the others if there are any."""
     output = job.spec.output
-    told = {"bucket": output.bucket, "region": output.region, "voice": output.voice, "background": output.background}
+    told = {
+        "bucket": output.bucket,
+        "region": output.region,
+        "voice": output.voice,
+        "background": output.background,
+    }
     if output.bass:
         told["bass"] = output.bass
     if output.drums:
@@ -119,7 +129,11 @@ class ReportFile:
     """
 
     def __init__(
-        self, path: Path, run: Run, ledger: Ledger, off_loop: Callable[[Callable[[], None]], Awaitable[None]] = asyncio.to_thread
+        self,
+        path: Path,
+        run: Run,
+        ledger: Ledger,
+        off_loop: Callable[[Callable[[], None]], Awaitable[None]] = asyncio.to_thread,
     ) -> None:
         self.path = path
         self._off_loop = off_loop
@@ -147,7 +161,9 @@ class ReportFile:
 
     async def _open(self) -> None:
         if self.path.exists() and not self.path.is_file():
-            raise ReportError(f"{self.path} is a folder, a device or a pipe. Name a file with --report, for example --report run.jsonl.")
+            raise ReportError(
+                f"{self.path} is a folder, a device or a pipe. Name a file with --report, for example --report run.jsonl."
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("ab", buffering=0)
         self._hold(self._file)  # before anything of it is cut off
@@ -225,7 +241,12 @@ class ReportFile:
         if self._file is None or self._is_broken:
             return
         file = self._file
-        mark = {"run": self._run.id, "path": str(self.path), "rows": self._written, "bytes": self._bytes}
+        mark = {
+            "run": self._run.id,
+            "path": str(self.path),
+            "rows": self._written,
+            "bytes": self._bytes,
+        }
         try:
             await self._off_loop(lambda: os.fsync(file.fileno()))
         except OSError as error:
@@ -239,7 +260,11 @@ class ReportFile:
         last = await self._ledger.rows(self._run, mark["rows"] - 1, 1)
         expected = line(last[0], self._run) if last else b""
         file.seek(max(mark["bytes"] - len(expected), 0))
-        return (mark["rows"], mark["bytes"]) if expected and file.read(len(expected)) == expected else (0, 0)
+        return (
+            (mark["rows"], mark["bytes"])
+            if expected and file.read(len(expected)) == expected
+            else (0, 0)
+        )
 
     async def _keep_sound_rows(self) -> tuple[int, int]:
         """How many rows and bytes of the file are sound; what follows is cut off, another run's report is begun anew."""
@@ -269,7 +294,11 @@ class ReportFile:
         try:
             schema = orjson.loads(first).get("schema", "")
         except (orjson.JSONDecodeError, AttributeError):
-            schema = ROW_SCHEMA if first.startswith(f'{{"schema":"{ROW_SCHEMA}'.encode()[: len(first)]) else ""
+            schema = (
+                ROW_SCHEMA
+                if first.startswith(f'{{"schema":"{ROW_SCHEMA}'.encode()[: len(first)])
+                else ""
+            )
         if not str(schema).startswith("orchestrator.reporting.report_file/"):
             message = f"{self.path} exists and is not a report of orchestrator. Choose another file with --report, or move it away."
             raise ReportError(message)
@@ -292,7 +321,12 @@ class Calls:
 
     def __add__(self, other: Calls) -> Calls:
         """Those of two visits."""
-        return Calls(self.submits + other.submits, self.queries + other.queries, self.lists + other.lists, self.heads + other.heads)
+        return Calls(
+            self.submits + other.submits,
+            self.queries + other.queries,
+            self.lists + other.lists,
+            self.heads + other.heads,
+        )
 
 
 def summary(
@@ -320,7 +354,12 @@ def summary(
         "exit_code": exit_code,
         "stopped": stopped,
         "jobs": {"total": counts.total, "skipped": counts.skipped, **by_state},
-        "calls": {"submits": calls.submits, "queries": calls.queries, "lists": calls.lists, "heads": calls.heads},
+        "calls": {
+            "submits": calls.submits,
+            "queries": calls.queries,
+            "lists": calls.lists,
+            "heads": calls.heads,
+        },
         "opened_at": instant(run.opened_at),
         "started_at": instant(started_at),
         "finished_at": instant(now),
@@ -343,7 +382,9 @@ def write_summary(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            file.write(
+                orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+            )
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

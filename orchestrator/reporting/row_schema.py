@@ -23,18 +23,33 @@ def row_schema() -> dict[str, Any]:
             {
                 "schema": {"const": ROW_SCHEMA},
                 "run": {**_TEXT, "description": "Id of the run."},
-                "key": {**_TEXT, "description": "Identity of the job: object, version, operation and output."},
+                "key": {
+                    **_TEXT,
+                    "description": "Identity of the job: object, version, operation and output.",
+                },
                 "state": {"enum": states, "description": "skipped: done in an earlier run."},
                 "level": {"enum": [0, 1, 2], "description": "JobLevel; larger goes first."},
-                "input": _object({"bucket": _TEXT, "region": _TEXT, "object": _TEXT, "etag": _TEXT}),
+                "input": _object(
+                    {"bucket": _TEXT, "region": _TEXT, "object": _TEXT, "etag": _TEXT}
+                ),
                 "output": _object(
                     {"bucket": _TEXT, "region": _TEXT, **{stem.value: _TEXT for stem in Stem}},
                     optional=(Stem.BASS.value, Stem.DRUMS.value),
                 ),
-                "job_id": {**_TEXT, "description": "Id at the service; empty if the job never got there."},
+                "job_id": {
+                    **_TEXT,
+                    "description": "Id at the service; empty if the job never got there.",
+                },
                 "queue_id": _TEXT,
-                "attempts": {"type": "integer", "minimum": 0, "description": "POSTs that may have reached the service."},
-                "adopted": {"type": "boolean", "description": "Found at the service by its key, after its answer was lost."},
+                "attempts": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "POSTs that may have reached the service.",
+                },
+                "adopted": {
+                    "type": "boolean",
+                    "description": "Found at the service by its key, after its answer was lost.",
+                },
                 "code": {**_TEXT, "description": "Why it did not succeed; else empty."},
                 "message": _TEXT,
                 "request_id": _TEXT,
@@ -63,4 +78,9 @@ def _stem_file() -> dict[str, Any]:
 
 def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
     required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }

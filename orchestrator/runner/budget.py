@@ -80,7 +80,10 @@ class Budget:
             self._seen_s += job.media_duration_s
             self._seen += 1
         if job.state is JobState.SUCCEEDED and reserved is not None:
-            self._spent += self._cost_of(job, job.media_duration_s if job.media_duration_s is not None else self._expected_s(job))
+            self._spent += self._cost_of(
+                job,
+                job.media_duration_s if job.media_duration_s is not None else self._expected_s(job),
+            )
 
     def _expected_s(self, job: Job) -> float:
         if job.spec.media.duration_s is not None:

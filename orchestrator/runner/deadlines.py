@@ -28,19 +28,25 @@ class OpenHours(Protocol):
         ...
 
 
-async def watch_deadline(parts: Parts, deadline_s: float | None, stop: Callable[[Interruption], None]) -> None:
+async def watch_deadline(
+    parts: Parts, deadline_s: float | None, stop: Callable[[Interruption], None]
+) -> None:
     """Stop the run when it has lasted ``deadline_s``."""
     if deadline_s is not None:
         await parts.clock.sleep(deadline_s)
         stop(Interruption("deadline", f"the deadline of {deadline_s:g} s is reached"))
 
 
-async def watch_window(parts: Parts, window: OpenHours | None, stop: Callable[[Interruption], None]) -> None:
+async def watch_window(
+    parts: Parts, window: OpenHours | None, stop: Callable[[Interruption], None]
+) -> None:
     """Stop the run when its window closes, or at once if it is closed."""
     clock = parts.clock
     while window is not None and window.is_open(clock.now()):
         # In short steps: the machine's clock may be set, and laptops sleep.
-        await clock.sleep(min(max(window.next_change(clock.now()) - clock.now(), 0.0), _CLOCK_STEP_S))
+        await clock.sleep(
+            min(max(window.next_change(clock.now()) - clock.now(), 0.0), _CLOCK_STEP_S)
+        )
     if window is not None:
         opens_at = instant(window.next_change(clock.now()))
         stop(Interruption("window", f"the window {window} is closed; it opens at {opens_at}"))

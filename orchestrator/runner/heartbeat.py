@@ -30,7 +30,9 @@ class Pulse:
         checkpoint: Syncs the report.
     """
 
-    def __init__(self, parts: Parts, ended: Callable[[], int], checkpoint: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, parts: Parts, ended: Callable[[], int], checkpoint: Callable[[], Awaitable[None]]
+    ) -> None:
         self._parts = parts
         self._ended = ended
         self._checkpoint = checkpoint
@@ -40,7 +42,11 @@ class Pulse:
 
     def _limiters(self) -> dict[str, Limiter]:
         parts = self._parts
-        return {"rate.submit": parts.submit_limiter, "rate.query": parts.query_limiter, "rate.list": parts.list_limiter}
+        return {
+            "rate.submit": parts.submit_limiter,
+            "rate.query": parts.query_limiter,
+            "rate.list": parts.list_limiter,
+        }
 
     async def restore(self) -> None:
         """Begin at the rates that the last run ended with."""
@@ -59,7 +65,12 @@ class Pulse:
         now = self._parts.clock.now()
         await self._parts.ledger.heartbeat(now)
         await self._checkpoint()
-        await self._remember(PULSE, orjson.dumps({"at": now, "rate_per_s": self._rate_per_s(), "submit_per_s": self._tell_rate()}))
+        await self._remember(
+            PULSE,
+            orjson.dumps(
+                {"at": now, "rate_per_s": self._rate_per_s(), "submit_per_s": self._tell_rate()}
+            ),
+        )
         for name, limiter in self._limiters().items():
             await self._remember(name, limiter.snapshot())
 
@@ -79,7 +90,11 @@ class Pulse:
     def _tell_rate(self) -> float:
         rate = self._parts.submit_limiter.rate_per_s
         if abs(rate - self._told_rate) > _TOLD_CHANGE * self._told_rate:
-            reason = "the service asks to slow down" if rate < self._told_rate else "the service takes more again"
+            reason = (
+                "the service asks to slow down"
+                if rate < self._told_rate
+                else "the service takes more again"
+            )
             self._parts.sink.emit(RateChanged(rate, reason))
             self._told_rate = rate
         return round(rate, 3)

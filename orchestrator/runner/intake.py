@@ -68,7 +68,9 @@ class Intake:
     async def resume(self) -> None:
         """Take up what was under way when the last visit ended, however it ended."""
         after_id = 0
-        while jobs := await self._parts.ledger.in_states({JobState.SUBMITTING, JobState.IN_DOUBT, *REMOTE}, after_id):
+        while jobs := await self._parts.ledger.in_states(
+            {JobState.SUBMITTING, JobState.IN_DOUBT, *REMOTE}, after_id
+        ):
             after_id = jobs[-1].id
             lost = [job for job in jobs if job.state is JobState.SUBMITTING]
             for job in lost:
@@ -96,7 +98,11 @@ class Intake:
                 total += len(jobs)
                 self._on_jobs(jobs)
                 # What was under way may have ended by now: it was counted as it stood.
-                self._parts.sink.emit(_tally([job for job in jobs if job.id not in self._told] if self._told else jobs))
+                self._parts.sink.emit(
+                    _tally(
+                        [job for job in jobs if job.id not in self._told] if self._told else jobs
+                    )
+                )
         self._parts.sink.emit(PlanFinished(total, await self.drop()))
         if self.kept_back:
             text = f"{self.kept_back} jobs that ended in run {self._run.id} are asked for again in a run of their own, once it has ended"
@@ -104,7 +110,11 @@ class Intake:
 
     async def drop(self) -> int:
         """Cancel the planned jobs that the manifest does not name any more, if all of it was read; says how many."""
-        dropped = await self._parts.ledger.drop_unseen(self._run, self._parts.clock.now()) if self._is_whole else 0
+        dropped = (
+            await self._parts.ledger.drop_unseen(self._run, self._parts.clock.now())
+            if self._is_whole
+            else 0
+        )
         if dropped:
             await self._on_dropped()
         return dropped
@@ -112,7 +122,9 @@ class Intake:
     async def _add(self, specs: list[JobSpec]) -> list[Job]:
         if not self._verify_done:
             return await self._join(specs, self._retry)
-        gone = await lost_stems(self._parts.ledger, self._parts.store, specs, self._parts.settings.heads)
+        gone = await lost_stems(
+            self._parts.ledger, self._parts.store, specs, self._parts.settings.heads
+        )
         again = [spec for spec in specs if spec.key in gone]
         rest = [spec for spec in specs if spec.key not in gone]
         jobs = await self._join(again, {JobState.SUCCEEDED, *self._retry}) if again else []

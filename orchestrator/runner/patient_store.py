@@ -36,7 +36,14 @@ class PatientStore:
         settings: Bounds of the pauses.
     """
 
-    def __init__(self, store: ObjectStore, clock: Clock, rng: random.Random, sink: EventSink, settings: EngineSettings) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        clock: Clock,
+        rng: random.Random,
+        sink: EventSink,
+        settings: EngineSettings,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._rng = rng
@@ -48,15 +55,21 @@ class PatientStore:
         """See ``ports.ObjectStore``."""
         return await self._until_answered(lambda: self._store.head(place, key))
 
-    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+    async def list_objects(
+        self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+    ) -> ObjectPage:
         """See ``ports.ObjectStore``."""
-        return await self._until_answered(lambda: self._store.list_objects(place, prefix, marker, max_keys))
+        return await self._until_answered(
+            lambda: self._store.list_objects(place, prefix, marker, max_keys)
+        )
 
     async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
         """See ``ports.ObjectStore``."""
         return await self._store.get(place, key)
 
-    async def put(self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream") -> ObjectHead:
+    async def put(
+        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
+    ) -> ObjectHead:
         """See ``ports.ObjectStore``."""
         return await self._store.put(place, key, content, content_type)
 
@@ -70,8 +83,19 @@ class PatientStore:
                     raise
                 failures += 1
                 if failures == _TELL_AFTER:
-                    self._sink.emit(Noticed(f"The object storage does not answer; asking again until it does ({error})"))
-                await self._clock.sleep(backoff_s(self._settings, failures, self._rng, error.retry_after_s or self._settings.initial_s))
+                    self._sink.emit(
+                        Noticed(
+                            f"The object storage does not answer; asking again until it does ({error})"
+                        )
+                    )
+                await self._clock.sleep(
+                    backoff_s(
+                        self._settings,
+                        failures,
+                        self._rng,
+                        error.retry_after_s or self._settings.initial_s,
+                    )
+                )
             else:
                 self._has_answered = True
                 return answer

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from orchestrator.runner.settings import EngineSettings
 
 
-def backoff_s(settings: EngineSettings, tries: int, rng: random.Random, floor_s: float = 0.0) -> float:
+def backoff_s(
+    settings: EngineSettings, tries: int, rng: random.Random, floor_s: float = 0.0
+) -> float:
     """How long to wait before try ``tries + 1``: drawn uniformly below the capped bound, so that jitter survives at the cap.
 
     Args:

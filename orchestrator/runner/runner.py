@@ -25,7 +25,14 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.events import JobEnded, RunStarted
 from orchestrator.domain.remote import JobFilter
 from orchestrator.domain.states import REMOTE, TERMINAL, JobState
-from orchestrator.errors import InternalDefect, Interruption, LedgerError, OrchestratorError, ProtocolError, ReportError
+from orchestrator.errors import (
+    InternalDefect,
+    Interruption,
+    LedgerError,
+    OrchestratorError,
+    ProtocolError,
+    ReportError,
+)
 from orchestrator.reporting.report_file import Calls, ReportFile
 from orchestrator.runner.budget import Bounds, Budget
 from orchestrator.runner.deadlines import watch_deadline, watch_window
@@ -96,8 +103,12 @@ class Engine:
         self._planned_all = False
         self._ended_jobs = 0
         self._stuck = 0  # jobs in doubt that the service does not let us settle
-        self._unseen: set[int] = set()  # jobs that an earlier visit left under way, and that the feed has not named so far
-        self._aside: dict[int, Job] = {}  # those of them that are planned again: they are sent only if the feed names them
+        self._unseen: set[int] = (
+            set()
+        )  # jobs that an earlier visit left under way, and that the feed has not named so far
+        self._aside: dict[
+            int, Job
+        ] = {}  # those of them that are planned again: they are sent only if the feed names them
         self._place: Place | None = None  # a bucket to ask about, when probing
         self._on_hint: Callable[[str], None] = lambda _: None
         self._changed = asyncio.Event()  # something happened that may have been the last thing
@@ -138,7 +149,9 @@ class Engine:
         await self._pulse.restore()
         try:
             await self._work(feed)
-            await self._catch_up()  # rows of jobs that were being recorded when the run was told to stop
+            await (
+                self._catch_up()
+            )  # rows of jobs that were being recorded when the run was told to stop
             await self._pulse.beat()
             result = self._result(run, await parts.ledger.counts(run), started_at)
             if result.is_over:
@@ -148,7 +161,12 @@ class Engine:
         return result
 
     def _result(self, run: Run, counts: Counts, started_at: float) -> RunResult:
-        calls = Calls(self._submitter.sent, self._tracker.queries, self._settler.listings, self._verifier.heads)
+        calls = Calls(
+            self._submitter.sent,
+            self._tracker.queries,
+            self._settler.listings,
+            self._verifier.heads,
+        )
         return RunResult(
             run,
             counts,
@@ -273,7 +291,10 @@ class Engine:
         if self._ending.why is None or self._ending.hurried.is_set():
             return
         settings = self._parts.settings
-        ends = [asyncio.ensure_future(self._settler.drain()), asyncio.ensure_future(self._ending.hurried.wait())]
+        ends = [
+            asyncio.ensure_future(self._settler.drain()),
+            asyncio.ensure_future(self._ending.hurried.wait()),
+        ]
         try:
             longest_s = settings.settle_s + settings.reply_timeout_s + _SETTLE_GRACE_S
             await asyncio.wait(ends, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
@@ -282,7 +303,11 @@ class Engine:
                 end.cancel()
 
     def _is_over(self) -> bool:
-        return self._planned_all and self._dispatcher.backlog.is_empty and self._dispatcher.in_flight <= self._stuck
+        return (
+            self._planned_all
+            and self._dispatcher.backlog.is_empty
+            and self._dispatcher.in_flight <= self._stuck
+        )
 
     # --- edges
 
@@ -345,7 +370,9 @@ class Engine:
         try:
             await self._parts.service.list_jobs(self._place, JobFilter(size=1))
         except OrchestratorError as error:
-            return not (error.retryable or isinstance(error, ProtocolError))  # a page of somebody in between is no answer
+            return not (
+                error.retryable or isinstance(error, ProtocolError)
+            )  # a page of somebody in between is no answer
         return True
 
     async def _intend(self, jobs: Sequence[Job]) -> None:
@@ -392,8 +419,14 @@ class Engine:
         self._dispatcher.ended(job)
         started = job.submitted_at or job.intent_at
         # The service tells whole seconds: a quick job seems to end before it was accepted.
-        took_s = max(job.finished_at - started, 0.0) if job.finished_at is not None and started is not None else None
-        self._parts.sink.emit(JobEnded(job.spec.key, job.spec.media.key, job.state, job.code, job.message, took_s))
+        took_s = (
+            max(job.finished_at - started, 0.0)
+            if job.finished_at is not None and started is not None
+            else None
+        )
+        self._parts.sink.emit(
+            JobEnded(job.spec.key, job.spec.media.key, job.state, job.code, job.message, took_s)
+        )
         self._changed.set()
 
     def _leave_in_doubt(self, _job: Job) -> None:

@@ -53,9 +53,15 @@ def match(doubts: Sequence[Doubt], listed: Sequence[RemoteJob]) -> dict[int, Rem
         by_key[key_of_user_data(remote.user_data)].append(remote)
     found: dict[int, RemoteJob] = {}
     for doubt in doubts:
-        ours = [remote for remote in by_key.get(doubt.job.spec.key, ()) if remote.job_id not in doubt.job.past_job_ids]
+        ours = [
+            remote
+            for remote in by_key.get(doubt.job.spec.key, ())
+            if remote.job_id not in doubt.job.past_job_ids
+        ]
         if ours:
-            found[doubt.job.id] = min(ours, key=lambda remote: (remote.created_at or 0.0, remote.job_id))
+            found[doubt.job.id] = min(
+                ours, key=lambda remote: (remote.created_at or 0.0, remote.job_id)
+            )
     return found
 
 
@@ -188,7 +194,9 @@ class Settler:
             token = page.next_token
             seen.add(token)
 
-    async def _conclude(self, doubts: Sequence[Doubt], found: dict[int, RemoteJob], looked_at: float) -> None:
+    async def _conclude(
+        self, doubts: Sequence[Doubt], found: dict[int, RemoteJob], looked_at: float
+    ) -> None:
         """Adopt what was found; free what stayed absent long enough; look again for the rest."""
         changed: list[tuple[Doubt, Callable[[Job], None]]] = []
         for doubt in doubts:
@@ -200,9 +208,13 @@ class Settler:
                 self._adopt(doubt.job, remote)
                 changed.append((doubt, self._on_found))
             elif doubt.looks > 1 and looked_at - doubt.since >= self._settings.settle_s:
-                changed.append((doubt, self._on_absent if self._free(doubt.job) else self._on_ended))
+                changed.append(
+                    (doubt, self._on_absent if self._free(doubt.job) else self._on_ended)
+                )
             else:
-                doubt.look_at = max(doubt.since + self._settings.settle_s, looked_at + self._settings.settle_s / 4)
+                doubt.look_at = max(
+                    doubt.since + self._settings.settle_s, looked_at + self._settings.settle_s / 4
+                )
         if not changed:
             return
         await self._record([doubt.job for doubt, _ in changed])
@@ -251,13 +263,23 @@ class Settler:
         if isinstance(error, Throttled):
             self._limiter.throttled(error.retry_after_s)
         if self._failures == _TELL_AFTER:
-            self._sink.emit(Noticed(f"{len(doubts)} jobs in doubt cannot be looked up yet, and are not sent again before: {error}"))
-        look_at = self._clock.monotonic() + backoff_s(self._settings, self._failures, self._rng, self._settings.initial_s)
+            self._sink.emit(
+                Noticed(
+                    f"{len(doubts)} jobs in doubt cannot be looked up yet, and are not sent again before: {error}"
+                )
+            )
+        look_at = self._clock.monotonic() + backoff_s(
+            self._settings, self._failures, self._rng, self._settings.initial_s
+        )
         for doubt in doubts:
             doubt.look_at = look_at
 
     def _leave(self, doubts: Sequence[Doubt], error: OrchestratorError) -> None:
-        self._sink.emit(Noticed(f"{len(doubts)} jobs stay in doubt, because the service does not let us look: {error}"))
+        self._sink.emit(
+            Noticed(
+                f"{len(doubts)} jobs stay in doubt, because the service does not let us look: {error}"
+            )
+        )
         for doubt in doubts:
             self._forget(doubt)
             self._on_stuck(doubt.job)

@@ -109,7 +109,11 @@ class Verifier:
             if seen is Sight.ABSENT:
                 missing.append(stem)
             head = seen if isinstance(seen, ObjectHead) else None
-            files.append(StemFile(stem, file.object, file.md5, head.size_bytes if head else None, head is not None))
+            files.append(
+                StemFile(
+                    stem, file.object, file.md5, head.size_bytes if head else None, head is not None
+                )
+            )
         job.files = tuple(files)
         self._judge(job, missing)
 
@@ -130,7 +134,9 @@ class Verifier:
         attempts = AsyncRetrying(
             sleep=self._clock.sleep,
             stop=_seen_enough,
-            wait=wait_exponential(multiplier=self._settings.stem_wait_s / 2**_LOOKS, max=self._settings.cap_s),
+            wait=wait_exponential(
+                multiplier=self._settings.stem_wait_s / 2**_LOOKS, max=self._settings.cap_s
+            ),
             retry=retry_if_result(_is_absent) | retry_if_exception(_is_retryable),
             retry_error_callback=lambda _: Sight.ABSENT,
         )
@@ -145,7 +151,9 @@ class Verifier:
         return await self._store.head(place, key) or Sight.ABSENT
 
 
-async def lost_stems(ledger: Ledger, store: ObjectStore, specs: Sequence[JobSpec], at_once: int) -> set[JobKey]:
+async def lost_stems(
+    ledger: Ledger, store: ObjectStore, specs: Sequence[JobSpec], at_once: int
+) -> set[JobKey]:
     """Of these specs, the keys of those that were done once and whose stems are not all in their bucket any more.
 
     Raises:

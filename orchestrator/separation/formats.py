@@ -79,7 +79,11 @@ def check_audio(mode: AudioMode | None, audio: AudioConfig) -> str | None:
     if codec not in RULES:
         return f"Codec {audio.codec} is not known; use one of {', '.join(RULES)}."
     if mode is AudioMode.MUSIC_MODE:
-        return None if codec in _MUSIC_CODECS else f"Codec {codec} is not allowed in MusicMode; use {_either(_MUSIC_CODECS)}."
+        return (
+            None
+            if codec in _MUSIC_CODECS
+            else f"Codec {codec} is not allowed in MusicMode; use {_either(_MUSIC_CODECS)}."
+        )
     return _rate_fault(codec, audio) or _channel_fault(codec, audio) or _bitrate_fault(audio)
 
 
@@ -90,17 +94,19 @@ def resolve(audio: AudioConfig, source_channels: int) -> OutputFormat:
     """
     codec = codec_of(audio)
     rule = RULES[codec]
-    channels = audio.channels or max((n for n in rule.channels if n <= source_channels), default=rule.channels[0])
-    bitrate_kbps = 0 if not rule.kbps_per_channel else audio.bitrate or rule.kbps_per_channel * channels
+    channels = audio.channels or max(
+        (n for n in rule.channels if n <= source_channels), default=rule.channels[0]
+    )
+    bitrate_kbps = (
+        0 if not rule.kbps_per_channel else audio.bitrate or rule.kbps_per_channel * channels
+    )
     return OutputFormat(codec, audio.samplerate or DEFAULT_SAMPLERATE_HZ, channels, bitrate_kbps)
 
 
 def _rate_fault(codec: str, audio: AudioConfig) -> str | None:
     allowed = RULES[codec].samplerates_hz
     if audio.samplerate is None and DEFAULT_SAMPLERATE_HZ not in allowed:
-        return (
-            f"Codec {codec} needs Samplerate {_either(allowed)}; without one the rate is {DEFAULT_SAMPLERATE_HZ}, which it does not allow."
-        )
+        return f"Codec {codec} needs Samplerate {_either(allowed)}; without one the rate is {DEFAULT_SAMPLERATE_HZ}, which it does not allow."
     if audio.samplerate is not None and audio.samplerate not in allowed:
         return f"Samplerate {audio.samplerate} is not allowed with codec {codec}; use {_either(allowed)}."
     return None

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.errors import ENGINE_NOT_INSTALLED, INTERNAL_ERROR, INVALID_ARGUMENT, SeparationFailed
+from orchestrator.separation.errors import (
+    ENGINE_NOT_INSTALLED,
+    INTERNAL_ERROR,
+    INVALID_ARGUMENT,
+    SeparationFailed,
+)
 from orchestrator.separation.formats import check_audio, extension, resolve
 from orchestrator.separation.install.cache import installed_engine
 from orchestrator.separation.media.container import open_media, refuse_unreadable
@@ -22,7 +27,14 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
     from orchestrator.separation.engines.interface import VoiceEngine
 
-__all__ = ["MediaProbe", "SeparationFailed", "SeparationResult", "SeparationTask", "extension", "separate_file"]
+__all__ = [
+    "MediaProbe",
+    "SeparationFailed",
+    "SeparationResult",
+    "SeparationTask",
+    "extension",
+    "separate_file",
+]
 
 THREADS_VARIABLE: Final = "ORCHESTRATOR_ENGINE_THREADS"
 """Environment variable: threads per job when the caller names none; 0 (the default) is one per core."""
@@ -98,14 +110,22 @@ def separate_file(
     except EngineMissing as error:
         raise SeparationFailed(ENGINE_NOT_INSTALLED, str(error)) from error
     except MemoryError as error:
-        raise SeparationFailed(INTERNAL_ERROR, "The machine ran out of memory; run fewer jobs at once.") from error
+        raise SeparationFailed(
+            INTERNAL_ERROR, "The machine ran out of memory; run fewer jobs at once."
+        ) from error
     except OSError as error:
-        raise SeparationFailed(INTERNAL_ERROR, f"The machine could not do it: {error.strerror or error}.") from error
+        raise SeparationFailed(
+            INTERNAL_ERROR, f"The machine could not do it: {error.strerror or error}."
+        ) from error
     except Exception as error:  # the last line before the process boundary: one poisoned file ends its own job only
-        raise SeparationFailed(INTERNAL_ERROR, f"The separation failed unexpectedly ({type(error).__name__}: {error}).") from error
+        raise SeparationFailed(
+            INTERNAL_ERROR, f"The separation failed unexpectedly ({type(error).__name__}: {error})."
+        ) from error
 
 
-def _separate(task: SeparationTask, on_progress: Callable[[float], None], threads: int, clock: Clock) -> SeparationResult:
+def _separate(
+    task: SeparationTask, on_progress: Callable[[float], None], threads: int, clock: Clock
+) -> SeparationResult:
     outputs = _wanted(task)
     refuse_unreadable(task.source)
     begun = clock.monotonic()
@@ -122,7 +142,10 @@ def _separate(task: SeparationTask, on_progress: Callable[[float], None], thread
 
 
 def _stream(
-    task: SeparationTask, outputs: dict[Stem, Path], engine: VoiceEngine, on_progress: Callable[[float], None]
+    task: SeparationTask,
+    outputs: dict[Stem, Path],
+    engine: VoiceEngine,
+    on_progress: Callable[[float], None],
 ) -> tuple[MediaProbe, float]:
     """Decode, separate and encode at once; what the source is, and the length of its sound."""
     from orchestrator.separation.engines.interface import split
@@ -136,7 +159,9 @@ def _stream(
                 writers.write({Stem.VOICE: voice, Stem.BACKGROUND: background})
                 on_progress(decoder.done_part)
             writers.close()
-        return probe_container(container, task.source.stat().st_size, decoder.length_s), decoder.length_s
+        return probe_container(
+            container, task.source.stat().st_size, decoder.length_s
+        ), decoder.length_s
 
 
 def _wanted(task: SeparationTask) -> dict[Stem, Path]:
@@ -150,7 +175,8 @@ def _wanted(task: SeparationTask) -> dict[Stem, Path]:
     outputs = {stem: task.outputs[stem] for stem in task.mode.stems if stem in task.outputs}
     if not outputs:
         raise SeparationFailed(
-            INVALID_ARGUMENT, f"AudioMode {task.mode} makes {' and '.join(task.mode.stems)}, but no name was given for it."
+            INVALID_ARGUMENT,
+            f"AudioMode {task.mode} makes {' and '.join(task.mode.stems)}, but no name was given for it.",
         )
     return outputs
 
@@ -167,7 +193,8 @@ def _threads(chosen: int | None) -> int:
     named = os.environ.get(THREADS_VARIABLE, "0")
     if not named.isdecimal():
         raise SeparationFailed(
-            INTERNAL_ERROR, f"{THREADS_VARIABLE}={named} is not a number of threads; set 1 or more, or 0 for one per core."
+            INTERNAL_ERROR,
+            f"{THREADS_VARIABLE}={named} is not a number of threads; set 1 or more, or 0 for one per core.",
         )
     return int(named)
 

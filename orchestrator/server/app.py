@@ -45,7 +45,18 @@ class App:
         """Answer one request."""
         now = self._parts.clock.now()
         host = request.headers.get("Host", "")
-        call = Call(request, request.method.upper(), "/", [], host, "", "", True, self._parts.ids.request(now), now)
+        call = Call(
+            request,
+            request.method.upper(),
+            "/",
+            [],
+            host,
+            "",
+            "",
+            True,
+            self._parts.ids.request(now),
+            now,
+        )
         try:
             self._understand(call)
             response = await self._serve(call)
@@ -58,10 +69,15 @@ class App:
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or str(error)
             log.error("storage failed on %s %s: %s", call.method, call.path, reason)  # noqa: TRY400 - the disk is at fault, not the code
-            response = self._refuse(call, Refusal("InternalError", f"The service's storage failed: {reason}."))
+            response = self._refuse(
+                call, Refusal("InternalError", f"The service's storage failed: {reason}.")
+            )
         except Exception:
             log.exception("request failed: %s %s", call.method, call.path)
-            response = self._refuse(call, Refusal("InternalError", "The service failed on this request; its log says why."))
+            response = self._refuse(
+                call,
+                Refusal("InternalError", "The service failed on this request; its log says why."),
+            )
         if not response.prepared:
             self._parts.dress(response, call)
             if call.cut and isinstance(response, web.Response):
@@ -107,12 +123,17 @@ class App:
             return await self._queues.answer(call)
         if call.method == "PUT" and not root:
             return web.Response()  # binding a bucket to the service (PUT / on its .pic. host): every bucket is bound here
-        raise Refusal("InvalidUrl", f"{call.method} {call.path[:80]} is not a call of this service.")
+        raise Refusal(
+            "InvalidUrl", f"{call.method} {call.path[:80]} is not a call of this service."
+        )
 
     @staticmethod
     def _demand_bucket(call: Call) -> None:
         if not call.bucket:
-            raise Refusal("InvalidHost", "The Host header names no bucket (it is not <bucket>.ci.<region>.myqcloud.com).")
+            raise Refusal(
+                "InvalidHost",
+                "The Host header names no bucket (it is not <bucket>.ci.<region>.myqcloud.com).",
+            )
 
     def _refuse(self, call: Call, refusal: Refusal) -> web.Response:
         status = refusal.http_status(ci=call.ci)
@@ -128,7 +149,9 @@ class App:
             error["ServerTime"] = str(int(self._parts.clock.now()))
         headers = {**refusal.headers, ("x-ci-trace-id" if call.ci else "x-cos-trace-id"): trace}
         body = b"" if call.method == "HEAD" else xml.document("Error", error)
-        response = web.Response(status=status, body=body, content_type="application/xml", headers=headers)
+        response = web.Response(
+            status=status, body=body, content_type="application/xml", headers=headers
+        )
         if not call.request.content.at_eof():
             response.force_close()  # the rest of the body is not worth reading
         return response
@@ -158,7 +181,9 @@ class Door(web.Server):
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Start the clock of a new connection."""
         super().connection_made(handler, transport)
-        asyncio.get_running_loop().call_later(self._first_request_s, self._close_if_silent, handler, transport)
+        asyncio.get_running_loop().call_later(
+            self._first_request_s, self._close_if_silent, handler, transport
+        )
 
     @staticmethod
     def _close_if_silent(handler: RequestHandler, transport: asyncio.Transport) -> None:

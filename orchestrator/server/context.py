@@ -53,4 +53,6 @@ class Parts:
         headers["Server"] = "tencent-ci" if call.ci else "tencent-cos"
         headers["Date"] = http_date(int(call.now + call.skew_s))
         headers["x-ci-request-id"] = call.request_id
-        headers["x-cos-request-id"] = call.request_id  # not documented for the job side, but the vendor's PHP client decides retries by it
+        headers["x-cos-request-id"] = (
+            call.request_id
+        )  # not documented for the job side, but the vendor's PHP client decides retries by it

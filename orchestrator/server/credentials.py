@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-ID_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE = "TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TENCENTCLOUD_SESSION_TOKEN"
+ID_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE = (
+    "TENCENTCLOUD_SECRET_ID",
+    "TENCENTCLOUD_SECRET_KEY",
+    "TENCENTCLOUD_SESSION_TOKEN",
+)
 
 
 def make_keys() -> KeyPair:
@@ -36,10 +40,14 @@ def keys_for(root: Path, environment: Mapping[str, str]) -> KeyPair:
         ConfigError: A root that is no folder, one variable without the other, or a file that cannot be read.
     """
     if root.exists() and not root.is_dir():
-        raise ConfigError(f"{root} is not a folder. The root of the local service is one, with a folder for each bucket.")
+        raise ConfigError(
+            f"{root} is not a folder. The root of the local service is one, with a folder for each bucket."
+        )
     secret_id, secret_key = environment.get(ID_VARIABLE, ""), environment.get(KEY_VARIABLE, "")
     if bool(secret_id) != bool(secret_key):
-        raise ConfigError(f"Set both {ID_VARIABLE} and {KEY_VARIABLE}, or neither (then the service makes its own pair).")
+        raise ConfigError(
+            f"Set both {ID_VARIABLE} and {KEY_VARIABLE}, or neither (then the service makes its own pair)."
+        )
     if secret_id:
         return KeyPair(secret_id, secret_key, environment.get(TOKEN_VARIABLE, ""))
     path = keys_file(root)
@@ -49,7 +57,9 @@ def keys_for(root: Path, environment: Mapping[str, str]) -> KeyPair:
         stored = orjson.loads(path.read_bytes())
         return KeyPair(stored["secret_id"], stored["secret_key"])
     except OSError as error:
-        raise ConfigError(f"The key pair in {path} cannot be used: {error.strerror or error}.") from error
+        raise ConfigError(
+            f"The key pair in {path} cannot be used: {error.strerror or error}."
+        ) from error
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is not a key pair; remove it, and a new one is made.") from error
 

@@ -88,7 +88,12 @@ class LocalService:
             raise
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close; jobs that run start again the next time."""
         await self.close()
 
@@ -102,7 +107,9 @@ class LocalService:
             self._index = ObjectIndex(own / "objects.db")
             objects = Objects(settings.root, self._index, durable=settings.durable)
         except OSError as error:
-            raise ConfigError(f"The folder {settings.root} cannot hold the local service: {error.strerror or error}.") from error
+            raise ConfigError(
+                f"The folder {settings.root} cannot hold the local service: {error.strerror or error}."
+            ) from error
         except sqlite3.Error as error:
             message = f"The local service's files in {own} cannot be used: {error}. Move that folder away to begin with an empty queue."
             raise ConfigError(message) from error
@@ -127,8 +134,22 @@ class LocalService:
         queues = Queues(self._database, settings, ids, workers)
         player = FaultPlayer(settings.faults or Faults(), clock, settings.seed)
         callbacks = Callbacks(settings.callbacks, clock, queues, player)
-        scheduler = Scheduler(settings, clock, store, queues, objects, self._pool, self._disk, callbacks.tell, workers)
-        return Parts(settings, clock, ids, store, queues, Templates(self._database), objects, self._disk, scheduler, callbacks, player)
+        scheduler = Scheduler(
+            settings, clock, store, queues, objects, self._pool, self._disk, callbacks.tell, workers
+        )
+        return Parts(
+            settings,
+            clock,
+            ids,
+            store,
+            queues,
+            Templates(self._database),
+            objects,
+            self._disk,
+            scheduler,
+            callbacks,
+            player,
+        )
 
     async def _listen(self) -> None:
         settings = self.settings
@@ -140,14 +161,23 @@ class LocalService:
                 settings.root,
             )
         verifier = Verifier(settings.credentials, settings.max_skew_s)
-        self._runner = web.ServerRunner(Door(App(self.parts, verifier), settings.idle_timeout_s), shutdown_timeout=settings.drain_s)
+        self._runner = web.ServerRunner(
+            Door(App(self.parts, verifier), settings.idle_timeout_s),
+            shutdown_timeout=settings.drain_s,
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, settings.host, settings.port, backlog=1024)
         try:
             await site.start()
         except OSError as error:
-            why = "the address is in use. Choose another port, or 0 for a free one" if error.errno == errno.EADDRINUSE else str(error)
-            raise ConfigError(f"The local service cannot listen on {settings.host}:{settings.port}: {why}.") from error
+            why = (
+                "the address is in use. Choose another port, or 0 for a free one"
+                if error.errno == errno.EADDRINUSE
+                else str(error)
+            )
+            raise ConfigError(
+                f"The local service cannot listen on {settings.host}:{settings.port}: {why}."
+            ) from error
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self.parts.scheduler.open()
@@ -178,7 +208,9 @@ class LocalService:
             self._index.close()
         if self._lock is not None:
             self._lock.close()
-        self._sweeper = self._runner = self._parts = self._pool = self._database = self._index = self._lock = None
+        self._sweeper = self._runner = self._parts = self._pool = self._database = self._index = (
+            self._lock
+        ) = None
 
 
 def _take_lock(settings: LocalSettings) -> TextIO:

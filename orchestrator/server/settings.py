@@ -7,7 +7,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from orchestrator.server.jobs.progression import Progression
+from orchestrator.server.progression import Progression
 
 if TYPE_CHECKING:
     from pathlib import Path

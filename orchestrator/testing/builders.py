@@ -7,7 +7,16 @@ from typing import Any
 
 from orchestrator.domain.job import Job
 from orchestrator.domain.run import Holder
-from orchestrator.domain.spec import AudioConfig, AudioMode, JobKey, JobSpec, MediaObject, Operation, Origin, Output
+from orchestrator.domain.spec import (
+    AudioConfig,
+    AudioMode,
+    JobKey,
+    JobSpec,
+    MediaObject,
+    Operation,
+    Origin,
+    Output,
+)
 from orchestrator.domain.states import JobState, Step, is_legal, transitions
 
 BUCKET = "media-1250000000"
@@ -18,9 +27,18 @@ def make_spec(number: int = 1, **changes: Any) -> JobSpec:
     """A spec for the object ``incoming/<number>.mp3`` with its own key; ``changes`` replace fields of ``JobSpec``."""
     spec = JobSpec(
         key=JobKey(f"v1.test{number:08d}"),
-        media=MediaObject(BUCKET, REGION, f"incoming/{number}.mp3", etag=f"{number:032x}", size_bytes=219_263),
-        operation=Operation(audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2)),
-        output=Output(BUCKET, REGION, voice=f"stems/{number}/voice.mp3", background=f"stems/{number}/background.mp3"),
+        media=MediaObject(
+            BUCKET, REGION, f"incoming/{number}.mp3", etag=f"{number:032x}", size_bytes=219_263
+        ),
+        operation=Operation(
+            audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2)
+        ),
+        output=Output(
+            BUCKET,
+            REGION,
+            voice=f"stems/{number}/voice.mp3",
+            background=f"stems/{number}/background.mp3",
+        ),
         user_data=str(number),
         origin=Origin("backlog.csv", number, "inputs[0]"),
     )
@@ -32,14 +50,28 @@ def make_specs(count: int, first: int = 1, **changes: Any) -> list[JobSpec]:
     return [make_spec(number, **changes) for number in range(first, first + count)]
 
 
-def make_job(number: int = 1, *, state: JobState = JobState.PLANNED, spec: JobSpec | None = None, **changes: Any) -> Job:
+def make_job(
+    number: int = 1,
+    *,
+    state: JobState = JobState.PLANNED,
+    spec: JobSpec | None = None,
+    **changes: Any,
+) -> Job:
     """A job that is, and is saved as being, in ``state``; ``changes`` are fields of ``Job``."""
-    return Job(number, spec or make_spec(number), state=state, saved_state=state, **{"seq": number, "run_no": 1, **changes})
+    return Job(
+        number,
+        spec or make_spec(number),
+        state=state,
+        saved_state=state,
+        **{"seq": number, "run_no": 1, **changes},
+    )
 
 
 def make_holder(pid: int = 4711, **changes: Any) -> Holder:
     """Somebody who works on a ledger."""
-    return replace(Holder("worker-1", pid, 1_700_000_000.0, "orchestrator run nightly.yaml"), **changes)
+    return replace(
+        Holder("worker-1", pid, 1_700_000_000.0, "orchestrator run nightly.yaml"), **changes
+    )
 
 
 def way_to(state: JobState, start: JobState = JobState.PLANNED) -> list[Step]:

@@ -55,7 +55,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         crash_within: Which share of the steps that are due in the next turn are still made: tasks that run side by side die in between.
     """
 
-    def __init__(self, start_at: float = 0.0, crash_after: int | None = None, crash_within: float = 0.0) -> None:
+    def __init__(
+        self, start_at: float = 0.0, crash_after: int | None = None, crash_within: float = 0.0
+    ) -> None:
         self._now = start_at
         self._turns = 0
         self._is_dead = False

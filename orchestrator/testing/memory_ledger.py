@@ -76,7 +76,9 @@ class MemoryLedger:
             has the process die.
     """
 
-    def __init__(self, store: MemoryStore | None = None, *, pause: Callable[[], Awaitable[None]] = _no_pause) -> None:
+    def __init__(
+        self, store: MemoryStore | None = None, *, pause: Callable[[], Awaitable[None]] = _no_pause
+    ) -> None:
         self.store = store if store is not None else MemoryStore()
         self._pause = pause
         self._run_no = 0
@@ -125,12 +127,20 @@ class MemoryLedger:
             run = replace(store.runs[-1], resumed=True, visit=store.visit)
         else:
             known = run_id(name, now, {run.id for run in store.runs}.__contains__)
-            run = Run(known, len(store.runs) + 1, to_microsecond(now), report.replace("{run}", known), visit=store.visit)
+            run = Run(
+                known,
+                len(store.runs) + 1,
+                to_microsecond(now),
+                report.replace("{run}", known),
+                visit=store.visit,
+            )
             store.runs.append(run)
             store.is_open = True
         self._run_no, self._seq = run.number, 0
         self._id = max((job.id for job in store.jobs.values()), default=0)
-        self._row = max((job.row for job in store.jobs.values() if job.run_no == run.number), default=0)
+        self._row = max(
+            (job.row for job in store.jobs.values() if job.run_no == run.number), default=0
+        )
         await self._pause()
         return run
 
@@ -140,7 +150,9 @@ class MemoryLedger:
         await self._pause()
         for job in store.jobs.values():
             if job.run_no == run.number and job.state in OPEN:
-                raise LedgerMismatch(f"Run {run.id} cannot end: job {job.spec.key} is still {job.state}. Run again to go on.")
+                raise LedgerMismatch(
+                    f"Run {run.id} cannot end: job {job.spec.key} is still {job.state}. Run again to go on."
+                )
         store.is_open, store.closed_at = False, now
         self._run_no = 0
         await self._pause()
@@ -148,11 +160,17 @@ class MemoryLedger:
     async def last_run(self) -> Run | None:
         """The open run, else the one that ended last."""
         store = self._open()
-        return replace(store.runs[-1], resumed=store.is_open, visit=store.visit) if store.runs else None
+        return (
+            replace(store.runs[-1], resumed=store.is_open, visit=store.visit)
+            if store.runs
+            else None
+        )
 
     # --- jobs
 
-    async def add(self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()) -> list[Job]:
+    async def add(
+        self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()
+    ) -> list[Job]:
         """Make these specs part of the run, in this order."""
         self._open()
         await self._pause()
@@ -190,15 +208,23 @@ class MemoryLedger:
     def _waiting(self, run: Run, without: Collection[int]) -> Iterable[Job]:
         store = self._open()
         for key, job in store.jobs.items():
-            if job.state is JobState.PLANNED and store.visits[key] == run.visit and job.id not in without:
+            if (
+                job.state is JobState.PLANNED
+                and store.visits[key] == run.visit
+                and job.id not in without
+            ):
                 yield job
 
-    async def ready(self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float) -> list[Job]:
+    async def ready(
+        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+    ) -> list[Job]:
         """Planned jobs of one level and share whose time has come, by ``seq``."""
         found = [
             job
             for job in self._waiting(run, without)
-            if job.spec.level == level and job.spec.share == share and job.not_before <= to_microsecond(now)
+            if job.spec.level == level
+            and job.spec.share == share
+            and job.not_before <= to_microsecond(now)
         ]
         return [replace(job) for job in sorted(found, key=lambda job: job.seq)[:limit]]
 
@@ -206,16 +232,24 @@ class MemoryLedger:
         """The earliest ``not_before`` of the planned jobs that this visit has seen."""
         return min((job.not_before for job in self._waiting(run, without)), default=None)
 
-    async def in_states(self, states: Collection[JobState], after_id: int = 0, limit: int = 1000) -> list[Job]:
+    async def in_states(
+        self, states: Collection[JobState], after_id: int = 0, limit: int = 1000
+    ) -> list[Job]:
         """Jobs in any of ``states``, by id, beyond ``after_id``."""
-        found = [job for job in self._open().jobs.values() if job.state in states and job.id > after_id]
+        found = [
+            job for job in self._open().jobs.values() if job.state in states and job.id > after_id
+        ]
         return [replace(job) for job in sorted(found, key=lambda job: job.id)[:limit]]
 
     async def drop_unseen(self, run: Run, now: float) -> int:
         """Cancel the planned jobs that this visit has not seen."""
         store = self._open()
         await self._pause()
-        unseen = [job for key, job in store.jobs.items() if job.state is JobState.PLANNED and store.visits[key] != run.visit]
+        unseen = [
+            job
+            for key, job in store.jobs.items()
+            if job.state is JobState.PLANNED and store.visits[key] != run.visit
+        ]
         for job in unseen:
             job.state = job.saved_state = JobState.CANCELLED  # a step of the table: planned, cancel
             job.message, job.finished_at, job.skipped = LEFT, to_microsecond(now), False
@@ -239,7 +273,13 @@ class MemoryLedger:
             old = store.jobs[record.spec.key]
             # What save does not record stays: the spec and the place in the manifest belong to add.
             store.jobs[record.spec.key] = replace(
-                record, saved_state=record.state, spec=old.spec, seq=old.seq, run_no=job.run_no, row=job.row, skipped=job.skipped
+                record,
+                saved_state=record.state,
+                spec=old.spec,
+                seq=old.seq,
+                run_no=job.run_no,
+                row=job.row,
+                skipped=job.skipped,
             )
         await self._pause()
         for job, record in zip(saved, kept, strict=True):
@@ -253,12 +293,18 @@ class MemoryLedger:
         if not store.is_held_by(self):
             raise LedgerLocked("The lease of the ledger in memory was lost, or never held.")
         keys = [job.spec.key for job, _, _ in sent]
-        if len(set(keys)) < len(keys) or any(key not in store.jobs or store.jobs[key].state is not JobState.PLANNED for key in keys):
-            raise LedgerMismatch(f"Of the jobs {', '.join(keys)} at least one is not planned any more in the ledger.")
+        if len(set(keys)) < len(keys) or any(
+            key not in store.jobs or store.jobs[key].state is not JobState.PLANNED for key in keys
+        ):
+            raise LedgerMismatch(
+                f"Of the jobs {', '.join(keys)} at least one is not planned any more in the ledger."
+            )
         for job, attempts, intent_at in sent:
             state = JobState.SUBMITTING
             stored = store.jobs[job.spec.key]
-            store.jobs[job.spec.key] = replace(stored, state=state, saved_state=state, attempts=attempts, intent_at=intent_at)
+            store.jobs[job.spec.key] = replace(
+                stored, state=state, saved_state=state, attempts=attempts, intent_at=intent_at
+            )
         await self._pause()
         for job, _, _ in sent:
             job.saved_state = JobState.SUBMITTING
@@ -268,8 +314,14 @@ class MemoryLedger:
         states: dict[JobKey, JobState] = {}
         for record in kept:
             stored = store.jobs.get(record.spec.key)
-            if stored is None or stored.id != record.id or states.get(record.spec.key, stored.state) != record.saved_state:
-                raise LedgerMismatch(f"Job {record.spec.key} should be {record.saved_state} in the ledger, but is not.")
+            if (
+                stored is None
+                or stored.id != record.id
+                or states.get(record.spec.key, stored.state) != record.saved_state
+            ):
+                raise LedgerMismatch(
+                    f"Job {record.spec.key} should be {record.saved_state} in the ledger, but is not."
+                )
             if record.state in TERMINAL and not self._run_no:
                 raise LedgerError("A job cannot end outside a run: begin_run comes first.")
             states[record.spec.key] = record.state
@@ -278,7 +330,11 @@ class MemoryLedger:
 
     async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
         """The jobs that have a row in the run's report, in the order of rows."""
-        found = [job for job in self._open().jobs.values() if job.run_no == run.number and job.row > after_row]
+        found = [
+            job
+            for job in self._open().jobs.values()
+            if job.run_no == run.number and job.row > after_row
+        ]
         return [replace(job) for job in sorted(found, key=lambda job: job.row)[:limit]]
 
     async def counts(self, run: Run) -> Counts:

@@ -11,7 +11,15 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.remote import JobFilter, JobPage, QueryReply, RemoteFile, RemoteJob, RemoteState, SubmitReply
+from orchestrator.domain.remote import (
+    JobFilter,
+    JobPage,
+    QueryReply,
+    RemoteFile,
+    RemoteJob,
+    RemoteState,
+    SubmitReply,
+)
 from orchestrator.errors import ApiAnswer, NotFound, Rejected, ReplyTimeout
 from orchestrator.testing.storage import FakeStorage
 from orchestrator.testing.weather import ACCEPTING, Fault, Weather, error_of
@@ -84,7 +92,12 @@ class FakeService(FakeStorage):
         return [job for job in self.jobs.values() if job.spec.key == key]
 
     def _accept(self, spec: JobSpec, when: float) -> FakeJob:
-        job = FakeJob(f"j{len(self.jobs):032x}", spec, when, when + self._rng.uniform(0, self.weather.listing_lag_s))
+        job = FakeJob(
+            f"j{len(self.jobs):032x}",
+            spec,
+            when,
+            when + self._rng.uniform(0, self.weather.listing_lag_s),
+        )
         self.jobs[job.job_id] = job
         heappush(self._waiting, (-spec.level, when, job.job_id))
         self._start_next(when)
@@ -96,7 +109,9 @@ class FakeService(FakeStorage):
             return
         while self._waiting and self._running < self.weather.concurrency:
             job = self.jobs.get(heappop(self._waiting)[2])
-            if job is not None and job.state is RemoteState.SUBMITTED:  # else it was cancelled, or lost
+            if (
+                job is not None and job.state is RemoteState.SUBMITTED
+            ):  # else it was cancelled, or lost
                 self._start(job, when)
 
     def _start(self, job: FakeJob, when: float) -> None:
@@ -131,7 +146,10 @@ class FakeService(FakeStorage):
             self.on_end(job.job_id)
 
     def _names(self, job: FakeJob) -> list[str]:
-        return [name.replace("${ext}", "mp3").replace("${jobid}", job.job_id) for name in job.spec.output.names().values()]
+        return [
+            name.replace("${ext}", "mp3").replace("${jobid}", job.job_id)
+            for name in job.spec.output.names().values()
+        ]
 
     # --- JobService
 
@@ -181,7 +199,10 @@ class FakeService(FakeStorage):
         self.calls["query"] += 1
         await self._trip()
         known = [self.jobs[job_id] for job_id in job_ids if self._has(place, job_id)]
-        return QueryReply(tuple(map(self._view, known)), tuple(job_id for job_id in job_ids if not self._has(place, job_id)))
+        return QueryReply(
+            tuple(map(self._view, known)),
+            tuple(job_id for job_id in job_ids if not self._has(place, job_id)),
+        )
 
     def _has(self, place: Place, job_id: str) -> bool:
         return job_id in self.jobs and self.jobs[job_id].spec.media.place == place
@@ -191,7 +212,11 @@ class FakeService(FakeStorage):
         self.calls["list"] += 1
         await self._trip()
         now = self.clock.monotonic()
-        listed = [job for job in self.jobs.values() if job.listed_at <= now and self._is_wanted(job, place, wanted)]
+        listed = [
+            job
+            for job in self.jobs.values()
+            if job.listed_at <= now and self._is_wanted(job, place, wanted)
+        ]
         begin = int(next_token or 0)
         page = listed[begin : begin + wanted.size]
         token = str(begin + wanted.size) if begin + wanted.size < len(listed) else ""
@@ -201,7 +226,10 @@ class FakeService(FakeStorage):
         return (
             job.spec.media.place == place
             and wanted.input_object in ("", job.spec.media.key)
-            and (wanted.created_from is None or self._epoch() + job.accepted_at >= wanted.created_from)
+            and (
+                wanted.created_from is None
+                or self._epoch() + job.accepted_at >= wanted.created_from
+            )
         )
 
     async def cancel(self, place: Place, job_id: str) -> None:
@@ -212,7 +240,9 @@ class FakeService(FakeStorage):
             raise NotFound(ApiAnswer(400, "ResourceNotFound", "no such job"))
         job = self.jobs[job_id]
         if job.state is not RemoteState.SUBMITTED:
-            raise Rejected(ApiAnswer(400, "InvalidArgument", "The job provided can not be modified"))
+            raise Rejected(
+                ApiAnswer(400, "InvalidArgument", "The job provided can not be modified")
+            )
         job.state, job.ended_at = RemoteState.CANCELLED, self.clock.monotonic()
         self.at_once -= 1
 
@@ -223,7 +253,15 @@ class FakeService(FakeStorage):
         if (refusal := self.weather.refusal(self.clock.monotonic(), is_submit=False)) is not None:
             raise refusal
         if self._rng.random() < self.weather.query_fails:
-            fault = self._rng.choice([Fault.NO_CONNECTION, Fault.DROP, Fault.REFUSE_500, Fault.REFUSE_503, Fault.THROTTLE])
+            fault = self._rng.choice(
+                [
+                    Fault.NO_CONNECTION,
+                    Fault.DROP,
+                    Fault.REFUSE_500,
+                    Fault.REFUSE_503,
+                    Fault.THROTTLE,
+                ]
+            )
             if (error := error_of(fault, self._rng)) is not None:
                 raise error
 
@@ -233,7 +271,9 @@ class FakeService(FakeStorage):
     def _view(self, job: FakeJob) -> RemoteJob:
         epoch = self._epoch()
         done = job.state is RemoteState.SUCCEEDED
-        is_held = job.state is RemoteState.SUBMITTED and self.weather.is_held(self.clock.monotonic())
+        is_held = job.state is RemoteState.SUBMITTED and self.weather.is_held(
+            self.clock.monotonic()
+        )
         return RemoteJob(
             job_id=job.job_id,
             state=RemoteState.PAUSED if is_held else job.state,

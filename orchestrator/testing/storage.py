@@ -33,12 +33,21 @@ class FakeStorage:
         size = self.objects.get((place, key))
         return None if size is None else ObjectHead(size, etag="0" * 32)
 
-    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+    async def list_objects(
+        self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+    ) -> ObjectPage:
         """See ``ports.ObjectStore``."""
         await self._go()
-        keys = sorted(key for at, key in self.objects if at == place and key.startswith(prefix) and key > marker)
+        keys = sorted(
+            key
+            for at, key in self.objects
+            if at == place and key.startswith(prefix) and key > marker
+        )
         page = keys[:max_keys]
-        return ObjectPage(tuple(ListedObject(key, self.objects[place, key]) for key in page), page[-1] if len(keys) > max_keys else "")
+        return ObjectPage(
+            tuple(ListedObject(key, self.objects[place, key]) for key in page),
+            page[-1] if len(keys) > max_keys else "",
+        )
 
     async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
         """See ``ports.ObjectStore``."""
@@ -46,7 +55,9 @@ class FakeStorage:
             raise NotFound(ApiAnswer(404, "NoSuchKey", key))
         return _pieces(b"\0" * self.objects[place, key])
 
-    async def put(self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream") -> ObjectHead:
+    async def put(
+        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
+    ) -> ObjectHead:
         """See ``ports.ObjectStore``."""
         self.objects[place, key] = len(content)
         return ObjectHead(len(content), content_type=content_type)

@@ -46,7 +46,15 @@ class Fault(Enum):
 
 
 ACCEPTING = frozenset(
-    {Fault.NONE, Fault.ACCEPT_THEN_DROP, Fault.ACCEPT_THEN_500, Fault.ACCEPT_THEN_GARBAGE, Fault.SLOW, Fault.HANG, Fault.LATE}
+    {
+        Fault.NONE,
+        Fault.ACCEPT_THEN_DROP,
+        Fault.ACCEPT_THEN_500,
+        Fault.ACCEPT_THEN_GARBAGE,
+        Fault.SLOW,
+        Fault.HANG,
+        Fault.LATE,
+    }
 )
 """The faults with which a job is made."""
 
@@ -65,7 +73,9 @@ def error_of(fault: Fault, rng: random.Random) -> OrchestratorError | None:
         case Fault.ACCEPT_THEN_GARBAGE:
             return ProtocolError("not XML", b"<Respon")
         case Fault.THROTTLE:
-            return Throttled(ApiAnswer(429, "SlowDown", "too fast"), retry_after_s=rng.choice([None, 1.0]))
+            return Throttled(
+                ApiAnswer(429, "SlowDown", "too fast"), retry_after_s=rng.choice([None, 1.0])
+            )
         case Fault.QUEUE_FULL:
             return QueueUnavailable(ApiAnswer(403, "QueueSaturated", "full"))
         case Fault.REJECT:
@@ -103,9 +113,17 @@ class Spell:
             case Trouble.DOWN:
                 return ServerFault(ApiAnswer(503, "ServiceUnavailable", "come back later"))
             case Trouble.QUEUE_FULL:
-                return QueueUnavailable(ApiAnswer(403, "QueueSaturated", "full")) if is_submit else None
+                return (
+                    QueueUnavailable(ApiAnswer(403, "QueueSaturated", "full"))
+                    if is_submit
+                    else None
+                )
             case Trouble.QUEUE_PAUSED:
-                return QueueUnavailable(ApiAnswer(403, "QueuePaused", "suspended")) if is_submit else None
+                return (
+                    QueueUnavailable(ApiAnswer(403, "QueuePaused", "suspended"))
+                    if is_submit
+                    else None
+                )
 
 
 @dataclass(slots=True)
@@ -153,4 +171,6 @@ class Weather:
 
     def is_held(self, now: float) -> bool:
         """Whether jobs that wait are held back at this instant."""
-        return any(spell.trouble is Trouble.QUEUE_PAUSED and spell.is_on(now) for spell in self.spells)
+        return any(
+            spell.trouble is Trouble.QUEUE_PAUSED and spell.is_on(now) for spell in self.spells
+        )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.settings import LocalSettings
 from tests.e2e.playground import BUCKET, KEYS, Playground, RunningService
 from tests.e2e.test_embedded import write_tone
@@ -76,18 +76,32 @@ def check_reports(place: Playground, keys: set[str]) -> None:
 
 
 @pytest.mark.parametrize("weather", WEATHER)
-def test_a_killed_run_charges_every_job_once_and_reports_it_once(tmp_path: Path, weather: str) -> None:
+def test_a_killed_run_charges_every_job_once_and_reports_it_once(
+    tmp_path: Path, weather: str
+) -> None:
     print(f"ORCH_SEED={SEED}")  # noqa: T201 - shown when the test fails
     rng = random.Random(f"{SEED} {weather}")
     settings = LocalSettings(
-        tmp_path / "root", credentials=(KEYS,), progression=Progression(Pace.SECONDS, finish_after=0.3), durable=False, max_concurrent=20
+        tmp_path / "root",
+        credentials=(KEYS,),
+        progression=Progression(Pace.SECONDS, finish_after=0.3),
+        durable=False,
+        max_concurrent=20,
     )
     with RunningService(settings) as service:
-        service.spoil(*WEATHER[weather], seed=rng.getrandbits(31), listing_lag_s=LAG_S.get(weather, 0))
+        service.spoil(
+            *WEATHER[weather], seed=rng.getrandbits(31), listing_lag_s=LAG_S.get(weather, 0)
+        )
         place = Playground(tmp_path, service)
         place.write(
             *({"object": f"in/{number}.mp3", "level": number % 3} for number in range(JOBS)),
-            limits={"submit_per_s": 30, "query_per_s": 100, "in_flight": 25, "connections": 8, "timeout_s": 1},
+            limits={
+                "submit_per_s": 30,
+                "query_per_s": 100,
+                "in_flight": 25,
+                "connections": 8,
+                "timeout_s": 1,
+            },
             retry={"initial_s": 0.05, "cap_s": 0.5, "settle_s": 1.0, "attempts": 20},
         )
         hits = [kill_at_some_instant(place, rng) for _ in range(KILLS)]
@@ -98,7 +112,9 @@ def test_a_killed_run_charges_every_job_once_and_reports_it_once(tmp_path: Path,
         assert last.code == 0, last.err
         keys = Counter(service.keys())
         assert len(keys) == JOBS
-        assert set(keys.values()) == {1}, f"charged more than once: {[key for key, times in keys.items() if times > 1]}"
+        assert set(keys.values()) == {1}, (
+            f"charged more than once: {[key for key, times in keys.items() if times > 1]}"
+        )
         check_reports(place, set(keys))
 
 
@@ -108,7 +124,11 @@ def test_a_killed_run_with_the_embedded_service_does_no_job_twice(tmp_path: Path
     print(f"ORCH_SEED={SEED}")  # noqa: T201 - shown when the test fails
     rng = random.Random(f"{SEED} embedded")
     place = Playground(tmp_path)
-    place.environment = {"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None, CACHE_VARIABLE: str(cache_dir())}
+    place.environment = {
+        "TENCENTCLOUD_SECRET_ID": None,
+        "TENCENTCLOUD_SECRET_KEY": None,
+        CACHE_VARIABLE: str(cache_dir()),
+    }
     objects = [f"in/{number}.wav" for number in range(6)]
     for name in objects:
         write_tone(tmp_path / "media" / BUCKET / name, 0.5)

@@ -29,7 +29,13 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(**changes: Any) -> RunningService:
-            settings = LocalSettings(tmp_path / "root", credentials=(KEYS,), progression=QUICK, durable=False, max_concurrent=20)
+            settings = LocalSettings(
+                tmp_path / "root",
+                credentials=(KEYS,),
+                progression=QUICK,
+                durable=False,
+                max_concurrent=20,
+            )
             return stack.enter_context(RunningService(replace(settings, **changes)))
 
         yield start

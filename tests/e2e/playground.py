@@ -16,8 +16,8 @@ import yaml
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import key_of_user_data
 from orchestrator.server.faults.script import Faults
-from orchestrator.server.jobs.progression import Pace, Progression
 from orchestrator.server.jobs.row import COLUMNS, JobRow
+from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import KeyPair, LocalSettings
 
@@ -66,7 +66,12 @@ class RunningService:
             raise self._failure
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), "the local service did not end"
@@ -107,7 +112,9 @@ class RunningService:
         """Every job, in the order of acceptance."""
 
         def read() -> list[JobRow]:
-            rows = self._service.parts.store._database.read(f"SELECT {COLUMNS} FROM jobs ORDER BY seq")  # noqa: S608 - names of columns
+            rows = self._service.parts.store._database.read(
+                f"SELECT {COLUMNS} FROM jobs ORDER BY seq"  # noqa: S608
+            )
             return [JobRow.load(row) for row in rows]
 
         found: list[JobRow] = self._do(read)
@@ -188,7 +195,9 @@ class Going:
         except subprocess.TimeoutExpired:
             self.process.kill()
             out, err = self.process.communicate()
-            raise AssertionError(f"the command did not end; it said:\n{''.join(self.said)}{err}\n{out}") from None
+            raise AssertionError(
+                f"the command did not end; it said:\n{''.join(self.said)}{err}\n{out}"
+            ) from None
         finished = Finished(self.process.returncode, out, "".join(self.said) + err)
         assert "Traceback" not in finished.err, finished.err
         return finished
@@ -219,7 +228,10 @@ class Playground:
             "region": REGION,
             "defaults": {
                 "operation": {"audio_mode": "AudioAndBackground", "audio": {"codec": "mp3"}},
-                "output": {"voice": "stems/{stem}/voice.${ext}", "background": "stems/{stem}/background.${ext}"},
+                "output": {
+                    "voice": "stems/{stem}/voice.${ext}",
+                    "background": "stems/{stem}/background.${ext}",
+                },
             },
             "limits": {"submit_per_s": 1000, "query_per_s": 1000},
             "retry": {"initial_s": 0.05, "cap_s": 0.5, "settle_s": 0.2},
@@ -231,16 +243,37 @@ class Playground:
 
     def _environment(self, changes: Mapping[str, str | None]) -> dict[str, str]:
         """The environment without anything of this machine's own that the command reads, and with a home that is empty."""
-        clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        given = {"HOME": str(self.folder / "home"), "TENCENTCLOUD_SECRET_ID": KEYS.secret_id, "TENCENTCLOUD_SECRET_KEY": KEYS.secret_key}
+        clean = {
+            name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+        }
+        given = {
+            "HOME": str(self.folder / "home"),
+            "TENCENTCLOUD_SECRET_ID": KEYS.secret_id,
+            "TENCENTCLOUD_SECRET_KEY": KEYS.secret_key,
+        }
         merged = {**clean, "COLUMNS": "80", **given, **self.environment, **changes}
         return {name: value for name, value in merged.items() if value is not None}
 
-    def start(self, *arguments: str, env: Mapping[str, str | None] | None = None, prefix: Sequence[str] = (), **options: Any) -> Going:
+    def start(
+        self,
+        *arguments: str,
+        env: Mapping[str, str | None] | None = None,
+        prefix: Sequence[str] = (),
+        **options: Any,
+    ) -> Going:
         """Start the installed command."""
         command = [*prefix, sys.executable, "-m", "orchestrator", *arguments]
-        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return Going(subprocess.Popen(command, cwd=self.folder, env=self._environment(env or {}), **{**pipes, **options}))
+        pipes: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        }
+        return Going(
+            subprocess.Popen(
+                command, cwd=self.folder, env=self._environment(env or {}), **{**pipes, **options}
+            )
+        )
 
     def do(self, *arguments: str, limit_s: float = PATIENCE_S, **options: Any) -> Finished:
         """Run the installed command to its end."""
@@ -254,7 +287,10 @@ class Playground:
 
     def reports(self) -> list[Path]:
         """The reports, oldest first."""
-        return sorted((self.folder / "reports").glob("*.jsonl"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return sorted(
+            (self.folder / "reports").glob("*.jsonl"),
+            key=lambda path: (path.stat().st_mtime_ns, path.name),
+        )
 
     def rows(self, number: int = -1) -> list[dict[str, Any]]:
         """The rows of a report; of the last one if not said otherwise."""
@@ -262,5 +298,7 @@ class Playground:
 
     def summary(self) -> dict[str, Any]:
         """The summary beside the last report."""
-        found: dict[str, Any] = json.loads(self.reports()[-1].with_suffix(".summary.json").read_bytes())
+        found: dict[str, Any] = json.loads(
+            self.reports()[-1].with_suffix(".summary.json").read_bytes()
+        )
         return found

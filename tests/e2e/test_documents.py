@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def test_the_generated_parts_of_the_documents_are_those_of_the_code() -> None:
-    done = subprocess.run([sys.executable, REPOSITORY / "scripts" / "write_docs.py", "--check"], check=False)
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "scripts" / "write_docs.py", "--check"], check=False
+    )
 
     assert done.returncode == 0, "run scripts/write_docs.py"
 
@@ -31,12 +33,20 @@ def test_every_document_that_is_linked_exists() -> None:
 @pytest.mark.slow
 @pytest.mark.engine
 def test_the_python_of_the_readme_separates_the_demo_media(tmp_path: Path) -> None:
-    shutil.copytree(REPOSITORY / "manifests", tmp_path / "manifests", ignore=shutil.ignore_patterns("stems", ".service", ".orchestrator"))
+    shutil.copytree(
+        REPOSITORY / "manifests",
+        tmp_path / "manifests",
+        ignore=shutil.ignore_patterns("stems", ".service", ".orchestrator"),
+    )
     (tmp_path / "manifests/media/demo-1250000000/input/lecture.mp3").unlink()  # the long one
-    program = re.search(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    program = re.search(
+        r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     assert program is not None
 
-    done = subprocess.run([sys.executable, "-c", program[1]], cwd=tmp_path, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program[1]], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
 
     lines = done.stdout.splitlines()
     assert len(lines) == 7

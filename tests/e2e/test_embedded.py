@@ -27,7 +27,11 @@ def write_tone(path: Path, seconds: float = 1.0) -> None:
         out.setnchannels(2)
         out.setsampwidth(2)
         out.setframerate(RATE_HZ)
-        tones = (math.sin(2 * math.pi * hz * at / RATE_HZ) for at in range(int(seconds * RATE_HZ)) for hz in (220, 330))
+        tones = (
+            math.sin(2 * math.pi * hz * at / RATE_HZ)
+            for at in range(int(seconds * RATE_HZ))
+            for hz in (220, 330)
+        )
         out.writeframes(b"".join(struct.pack("<h", int(12_000 * tone)) for tone in tones))
 
 
@@ -41,11 +45,17 @@ def samples(path: Path) -> tuple[int, ...]:
 def alone(tmp_path: Path) -> Playground:
     """A folder whose manifests use the embedded service, without any credentials."""
     place = Playground(tmp_path)
-    place.environment = {"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None, CACHE_VARIABLE: str(cache_dir())}
+    place.environment = {
+        "TENCENTCLOUD_SECRET_ID": None,
+        "TENCENTCLOUD_SECRET_KEY": None,
+        CACHE_VARIABLE: str(cache_dir()),
+    }
     return place
 
 
-def test_a_real_file_becomes_two_stems_that_add_up_to_it_and_what_is_broken_or_missing_fails_alone(alone: Playground) -> None:
+def test_a_real_file_becomes_two_stems_that_add_up_to_it_and_what_is_broken_or_missing_fails_alone(
+    alone: Playground,
+) -> None:
     bucket = alone.folder / "media" / BUCKET
     write_tone(bucket / "in/tone.wav")
     (bucket / "in/broken.mp3").write_bytes(os.urandom(4000))
@@ -65,11 +75,22 @@ def test_a_real_file_becomes_two_stems_that_add_up_to_it_and_what_is_broken_or_m
     assert {name: row["state"] for name, row in rows.items()} == {
         "in/tone.wav": "succeeded", "in/broken.mp3": "failed", "in/gone.mp3": "failed",
     }  # fmt: skip
-    assert all(rows[name]["code"] and rows[name]["message"] for name in ("in/broken.mp3", "in/gone.mp3"))
+    assert all(
+        rows[name]["code"] and rows[name]["message"] for name in ("in/broken.mp3", "in/gone.mp3")
+    )
     assert rows["in/tone.wav"]["media_duration_s"] == pytest.approx(1.0, abs=0.05)
-    mixture, voice, background = (samples(bucket / name) for name in ("in/tone.wav", "stems/tone/voice.wav", "stems/tone/background.wav"))
+    mixture, voice, background = (
+        samples(bucket / name)
+        for name in ("in/tone.wav", "stems/tone/voice.wav", "stems/tone/background.wav")
+    )
     assert len(voice) == len(background) == len(mixture)
-    assert max(abs(one + other - both) for one, other, both in zip(voice, background, mixture, strict=True)) <= 2
+    assert (
+        max(
+            abs(one + other - both)
+            for one, other, both in zip(voice, background, mixture, strict=True)
+        )
+        <= 2
+    )
 
 
 def test_without_the_engine_a_job_fails_with_the_command_that_mends_it(alone: Playground) -> None:

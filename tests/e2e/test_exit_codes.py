@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.settings import Grant, KeyPair
 from tests.e2e.playground import KEYS, Finished, Playground
 
@@ -62,7 +62,9 @@ def test_2_a_faulty_manifest_is_refused_with_every_fault_and_its_place(here: Pla
         (("serve", "--root", "x", "--listen", "here"), "HOST:PORT"),
     ],
 )
-def test_2_wrong_usage_is_refused_with_the_right_way(here: Playground, arguments: tuple[str, ...], hint: str) -> None:
+def test_2_wrong_usage_is_refused_with_the_right_way(
+    here: Playground, arguments: tuple[str, ...], hint: str
+) -> None:
     here.write("in/a.mp3")
 
     done = here.do(*arguments)
@@ -94,8 +96,13 @@ def test_3_no_credentials_at_all_is_said_with_the_variables_to_set(here: Playgro
     assert "TENCENTCLOUD_SECRET_ID" in said(done)
 
 
-def test_3_a_wrong_key_stops_the_run_at_once_without_failing_its_jobs(here: Playground, service: RunningService) -> None:
-    here.write(*(f"in/{number}.mp3" for number in range(30)), limits={"connections": 2, "submit_per_s": 100})
+def test_3_a_wrong_key_stops_the_run_at_once_without_failing_its_jobs(
+    here: Playground, service: RunningService
+) -> None:
+    here.write(
+        *(f"in/{number}.mp3" for number in range(30)),
+        limits={"connections": 2, "submit_per_s": 100},
+    )
 
     refused = here.run(env={"TENCENTCLOUD_SECRET_KEY": "wrongSecretKeyExample0123456789"})
 
@@ -167,15 +174,24 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount = shutil.which("mount")
     if mount is None or os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
-    made = subprocess.run([mount, "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], check=False, capture_output=True)
+    made = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)],
+        check=False,
+        capture_output=True,
+    )
     if made.returncode:
         pytest.skip(f"no disk can be mounted here: {made.stderr.decode()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_4_a_full_disk_loses_nothing_and_making_room_goes_on(here: Playground, service: RunningService, small_disk: Path) -> None:
-    objects = [f"in/a-rather-long-name-that-fills-the-disk-sooner/{number:05}.mp3" for number in range(1500)]
+def test_4_a_full_disk_loses_nothing_and_making_room_goes_on(
+    here: Playground, service: RunningService, small_disk: Path
+) -> None:
+    objects = [
+        f"in/a-rather-long-name-that-fills-the-disk-sooner/{number:05}.mp3"
+        for number in range(1500)
+    ]
     here.write(*objects)
     ballast = small_disk / "ballast"
 
@@ -195,11 +211,18 @@ def test_4_a_full_disk_loses_nothing_and_making_room_goes_on(here: Playground, s
     assert len(service.keys()) == len(set(service.keys())) == 1500
 
 
-def test_4_a_ledger_that_may_not_grow_ends_the_run_with_one_line(here: Playground, service: RunningService) -> None:
+def test_4_a_ledger_that_may_not_grow_ends_the_run_with_one_line(
+    here: Playground, service: RunningService
+) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
 
-    here.write(*(f"in/a-rather-long-name-that-fills-the-disk-sooner/{number:05}.mp3" for number in range(1500)))
+    here.write(
+        *(
+            f"in/a-rather-long-name-that-fills-the-disk-sooner/{number:05}.mp3"
+            for number in range(1500)
+        )
+    )
 
     done = here.run(preexec_fn=limit)
 
@@ -210,7 +233,9 @@ def test_4_a_ledger_that_may_not_grow_ends_the_run_with_one_line(here: Playgroun
 # --- 5: another run
 
 
-def test_5_a_second_run_is_told_who_holds_the_ledger(here: Playground, service: RunningService) -> None:
+def test_5_a_second_run_is_told_who_holds_the_ledger(
+    here: Playground, service: RunningService
+) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3")
     first = here.start("run", here.path.name)
@@ -227,7 +252,9 @@ def test_5_a_second_run_is_told_who_holds_the_ledger(here: Playground, service: 
     assert len(service.jobs()) == 1
 
 
-def test_2_jobs_that_contradict_each_other_in_a_list_leave_a_run_that_does_not_call_itself_complete(here: Playground) -> None:
+def test_2_jobs_that_contradict_each_other_in_a_list_leave_a_run_that_does_not_call_itself_complete(
+    here: Playground,
+) -> None:
     (here.folder / "objects.txt").write_text("in/a.mp3\nsub/a.mp3\n")
     here.write({"list": "objects.txt"})
 
@@ -238,7 +265,9 @@ def test_2_jobs_that_contradict_each_other_in_a_list_leave_a_run_that_does_not_c
     assert (done.json()["complete"], here.summary()["complete"]) == (False, False)
 
 
-def test_4_a_report_that_another_run_is_writing_is_left_alone(here: Playground, service: RunningService) -> None:
+def test_4_a_report_that_another_run_is_writing_is_left_alone(
+    here: Playground, service: RunningService
+) -> None:
     """Two manifests that name one report: each run would cut off what the other wrote."""
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", report="one.jsonl")
@@ -256,7 +285,9 @@ def test_4_a_report_that_another_run_is_writing_is_left_alone(here: Playground, 
 
 
 @pytest.mark.parametrize("option", ["--ledger", "--report"])
-def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(here: Playground, option: str) -> None:
+def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(
+    here: Playground, option: str
+) -> None:
     here.write("in/a.mp3")
 
     done = here.run(option, "")
@@ -266,7 +297,9 @@ def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(here: Playgr
     assert not (here.folder / ".orchestrator").exists()
 
 
-def test_2_a_list_on_a_closed_standard_input_is_not_taken_for_an_empty_one(here: Playground) -> None:
+def test_2_a_list_on_a_closed_standard_input_is_not_taken_for_an_empty_one(
+    here: Playground,
+) -> None:
     """Else the jobs that it named before would be taken for gone, and be cancelled."""
     here.write({"list": "-", "format": "txt"})
 
@@ -277,7 +310,9 @@ def test_2_a_list_on_a_closed_standard_input_is_not_taken_for_an_empty_one(here:
     assert here.summary()["complete"] is False
 
 
-def test_a_ledger_or_report_that_is_no_file_is_refused_before_anything_is_sent(here: Playground, service: RunningService) -> None:
+def test_a_ledger_or_report_that_is_no_file_is_refused_before_anything_is_sent(
+    here: Playground, service: RunningService
+) -> None:
     os.mkfifo(here.folder / "pipe")
     here.write("in/a.mp3")
 
@@ -296,7 +331,9 @@ def test_a_ledger_or_report_that_is_no_file_is_refused_before_anything_is_sent(h
 # --- 6: budgets and deadlines
 
 
-def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_goes_on(here: Playground, service: RunningService) -> None:
+def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_goes_on(
+    here: Playground, service: RunningService
+) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", "in/b.mp3", limits={"in_flight": 1})
 
@@ -314,7 +351,9 @@ def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_goes_on(he
 
 def test_6_too_many_failures_stop_the_sending(here: Playground, service: RunningService) -> None:
     service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument"})
-    here.write(*(f"in/{number}.mp3" for number in range(30)), limits={"connections": 1, "submit_per_s": 50})
+    here.write(
+        *(f"in/{number}.mp3" for number in range(30)), limits={"connections": 1, "submit_per_s": 50}
+    )
 
     done = here.run("--max-failures", "3")
 
@@ -325,7 +364,9 @@ def test_6_too_many_failures_stop_the_sending(here: Playground, service: Running
     assert jobs["rejected"] + jobs["planned"] == 30
 
 
-def test_6_the_cost_is_reserved_before_a_job_is_sent(here: Playground, service: RunningService) -> None:
+def test_6_the_cost_is_reserved_before_a_job_is_sent(
+    here: Playground, service: RunningService
+) -> None:
     """Two stems of four assumed minutes at 0.012: 0.096 for each job, so that ten are allowed."""
     here.write(*(f"in/{number}.mp3" for number in range(30)))
     service.pace(Progression(Pace.HOLD))
@@ -340,7 +381,9 @@ def test_6_the_cost_is_reserved_before_a_job_is_sent(here: Playground, service: 
 # --- 6 and 7: a service that does not answer
 
 
-def test_6_a_service_that_is_down_is_asked_now_and_then_until_the_deadline(here: Playground) -> None:
+def test_6_a_service_that_is_down_is_asked_now_and_then_until_the_deadline(
+    here: Playground,
+) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
@@ -365,7 +408,9 @@ def test_6_a_host_that_does_not_exist_is_named(here: Playground) -> None:
     assert "no-such-host.invalid" in done.err
 
 
-def test_7_a_bucket_that_cannot_be_listed_leaves_the_run_to_be_gone_on_with(here: Playground, service: RunningService) -> None:
+def test_7_a_bucket_that_cannot_be_listed_leaves_the_run_to_be_gone_on_with(
+    here: Playground, service: RunningService
+) -> None:
     service.spoil({"route": "list_objects", "do": "refuse", "code": "InvalidArgument", "times": 1})
     service.store("in/a.mp3")
     here.write({"prefix": "in/"})
@@ -376,8 +421,13 @@ def test_7_a_bucket_that_cannot_be_listed_leaves_the_run_to_be_gone_on_with(here
     assert here.run().code == 0
 
 
-def test_7_a_job_that_the_service_does_not_let_us_look_up_stays_in_doubt(here: Playground, service: RunningService) -> None:
-    service.spoil({"route": "submit", "do": "lose_answer", "times": 1}, {"route": "list", "do": "refuse", "code": "InvalidArgument"})
+def test_7_a_job_that_the_service_does_not_let_us_look_up_stays_in_doubt(
+    here: Playground, service: RunningService
+) -> None:
+    service.spoil(
+        {"route": "submit", "do": "lose_answer", "times": 1},
+        {"route": "list", "do": "refuse", "code": "InvalidArgument"},
+    )
     here.write("in/a.mp3", "in/b.mp3", limits={"connections": 1})
 
     done = here.run()

@@ -34,12 +34,18 @@ def copied(tmp_path: Path) -> Playground:
     left = shutil.ignore_patterns("stems", ".service", ".orchestrator", "reports")
     shutil.copytree(MANIFESTS, tmp_path / "manifests", ignore=left)
     place = Playground(tmp_path)
-    place.environment = {"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None, CACHE_VARIABLE: str(cache_dir())}
+    place.environment = {
+        "TENCENTCLOUD_SECRET_ID": None,
+        "TENCENTCLOUD_SECRET_KEY": None,
+        CACHE_VARIABLE: str(cache_dir()),
+    }
     return place
 
 
 @pytest.mark.parametrize("recipe", STEMS)
-def test_a_recipe_makes_its_stems_and_the_second_time_nothing(copied: Playground, recipe: str) -> None:
+def test_a_recipe_makes_its_stems_and_the_second_time_nothing(
+    copied: Playground, recipe: str
+) -> None:
     stems = copied.folder / "manifests/media/demo-1250000000/stems"
 
     first = copied.do("run", f"manifests/{recipe}.yaml", "--json", limit_s=120)
@@ -57,6 +63,10 @@ def test_a_recipe_makes_its_stems_and_the_second_time_nothing(copied: Playground
 def test_every_recipe_that_the_cookbook_says_runs_here_is_run_by_a_test() -> None:
     page = (MANIFESTS.parent / "docs/cookbook.md").read_text(encoding="utf-8")
 
-    said = {line.partition("../manifests/")[2].partition(".yaml")[0] for line in page.splitlines() if "*(runs here)*" in line}
+    said = {
+        line.partition("../manifests/")[2].partition(".yaml")[0]
+        for line in page.splitlines()
+        if "*(runs here)*" in line
+    }
 
     assert said == {"demo", *STEMS}  # the demo is run by the test of the README

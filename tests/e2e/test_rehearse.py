@@ -35,7 +35,9 @@ def test_a_rehearsal_plays_its_script_and_finds_nothing_doubled_or_lost(here: Pl
     assert verdict["jobs"] == 20
     assert verdict["duplicates"] == verdict["losses"] == 0
     assert verdict["faults_played"] == 6
-    assert not (here.folder / ".orchestrator" / "album.db").exists(), "the real ledger is not touched"
+    assert not (here.folder / ".orchestrator" / "album.db").exists(), (
+        "the real ledger is not touched"
+    )
 
 
 def test_a_mistake_in_the_script_is_told_before_anything_is_done(here: Playground) -> None:
@@ -48,7 +50,9 @@ def test_a_mistake_in_the_script_is_told_before_anything_is_done(here: Playgroun
     assert "submit" in done.err
 
 
-def test_a_run_that_listens_for_callbacks_hears_of_its_jobs(here: Playground, service: RunningService) -> None:
+def test_a_run_that_listens_for_callbacks_hears_of_its_jobs(
+    here: Playground, service: RunningService
+) -> None:
     here.write(*(f"in/{number}.mp3" for number in range(12)))
 
     done = here.run("--callback-listen", "127.0.0.1:0")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.settings import MissingInput
 from tests.e2e.playground import Playground, RunningService
 
@@ -69,7 +69,9 @@ def test_a_failed_job_of_a_run_that_is_still_open_is_asked_for_again_when_that_r
     assert Counter(job.input_object for job in strict.jobs()) == after
 
 
-def test_without_retry_the_open_run_is_finished_and_nothing_more(tmp_path: Path, strict: RunningService) -> None:
+def test_without_retry_the_open_run_is_finished_and_nothing_more(
+    tmp_path: Path, strict: RunningService
+) -> None:
     there = Playground(tmp_path, strict)
     leave_open(there, strict)
     strict.pace(Progression(Pace.IMMEDIATE))
@@ -81,7 +83,9 @@ def test_without_retry_the_open_run_is_finished_and_nothing_more(tmp_path: Path,
     assert states(there.rows()) == {"in/gone.mp3": "failed", "in/good.mp3": "succeeded"}
 
 
-def test_a_list_on_standard_input_cannot_be_read_for_a_second_run_and_that_is_said(tmp_path: Path, strict: RunningService) -> None:
+def test_a_list_on_standard_input_cannot_be_read_for_a_second_run_and_that_is_said(
+    tmp_path: Path, strict: RunningService
+) -> None:
     there = Playground(tmp_path, strict)
     leave_open(there, strict)
     strict.pace(Progression(Pace.IMMEDIATE))

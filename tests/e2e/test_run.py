@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.settings import MissingInput
 from tests.e2e.playground import BUCKET, Playground
 
@@ -21,25 +21,41 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def test_every_object_becomes_one_job_and_one_row_that_the_schema_allows(here: Playground, service: RunningService) -> None:
+def test_every_object_becomes_one_job_and_one_row_that_the_schema_allows(
+    here: Playground, service: RunningService
+) -> None:
     here.write(*(f"in/{number}.mp3" for number in range(12)))
 
     done = here.run()
 
     assert done.code == 0, done.err
     rows = here.rows()
-    assert Counter(row["input"]["object"] for row in rows) == Counter(f"in/{number}.mp3" for number in range(12))
+    assert Counter(row["input"]["object"] for row in rows) == Counter(
+        f"in/{number}.mp3" for number in range(12)
+    )
     assert Counter(service.keys()) == Counter(row["key"] for row in rows)
     schema = here.do("schema", "report").json()
     for row in rows:
         jsonschema.validate(row, schema, format_checker=jsonschema.FormatChecker())
-        assert (row["state"], row["attempts"], row["adopted"], row["code"]) == ("succeeded", 1, False, "")
-        assert {file["stem"]: file["verified"] for file in row["files"]} == {"voice": True, "background": True}
+        assert (row["state"], row["attempts"], row["adopted"], row["code"]) == (
+            "succeeded",
+            1,
+            False,
+            "",
+        )
+        assert {file["stem"]: file["verified"] for file in row["files"]} == {
+            "voice": True,
+            "background": True,
+        }
         for file in row["files"]:
-            assert (service.settings.root / BUCKET / file["object"]).stat().st_size == file["size_bytes"]
+            assert (service.settings.root / BUCKET / file["object"]).stat().st_size == file[
+                "size_bytes"
+            ]
 
 
-def test_a_second_run_sends_nothing_and_reports_every_job_as_skipped(here: Playground, service: RunningService) -> None:
+def test_a_second_run_sends_nothing_and_reports_every_job_as_skipped(
+    here: Playground, service: RunningService
+) -> None:
     here.write("in/a.mp3", "in/b.mp3")
     assert here.run().code == 0
     before = service.state()["requests"]
@@ -53,7 +69,9 @@ def test_a_second_run_sends_nothing_and_reports_every_job_as_skipped(here: Playg
     assert here.summary()["jobs"]["skipped"] == 2
 
 
-def test_reordering_and_extending_a_manifest_sends_only_what_is_new(here: Playground, service: RunningService) -> None:
+def test_reordering_and_extending_a_manifest_sends_only_what_is_new(
+    here: Playground, service: RunningService
+) -> None:
     here.write("in/a.mp3", "in/b.mp3")
     assert here.run().code == 0
     here.write("in/c.mp3", "in/b.mp3", "in/a.mp3")
@@ -66,7 +84,9 @@ def test_reordering_and_extending_a_manifest_sends_only_what_is_new(here: Playgr
     }  # fmt: skip
 
 
-def test_jobs_of_a_higher_level_are_accepted_first(here: Playground, service: RunningService) -> None:
+def test_jobs_of_a_higher_level_are_accepted_first(
+    here: Playground, service: RunningService
+) -> None:
     inputs = [{"object": f"in/{number}.mp3", "level": number % 3} for number in range(9)]
     here.write(*inputs, limits={"submit_per_s": 50, "query_per_s": 100, "connections": 1})
 
@@ -75,7 +95,9 @@ def test_jobs_of_a_higher_level_are_accepted_first(here: Playground, service: Ru
     assert [job.level for job in service.jobs()] == [2, 2, 2, 1, 1, 1, 0, 0, 0]
 
 
-def test_a_failed_job_is_asked_for_again_only_on_request(here: Playground, serve: Serve, service: RunningService) -> None:
+def test_a_failed_job_is_asked_for_again_only_on_request(
+    here: Playground, serve: Serve, service: RunningService
+) -> None:
     strict = serve(root=here.folder / "strict", missing_input=MissingInput.FAIL)
     strict.store("in/good.mp3")
     there = Playground(here.folder, strict)
@@ -83,7 +105,10 @@ def test_a_failed_job_is_asked_for_again_only_on_request(here: Playground, serve
 
     first = there.run()
     assert first.code == 1
-    assert {row["input"]["object"]: row["state"] for row in there.rows()} == {"in/good.mp3": "succeeded", "in/gone.mp3": "failed"}
+    assert {row["input"]["object"]: row["state"] for row in there.rows()} == {
+        "in/good.mp3": "succeeded",
+        "in/gone.mp3": "failed",
+    }
     row = next(row for row in there.rows() if row["state"] == "failed")
     assert row["code"] == "ResourceNotFound"
     assert "in/gone.mp3" in row["message"]
@@ -97,10 +122,15 @@ def test_a_failed_job_is_asked_for_again_only_on_request(here: Playground, serve
     third = there.run("--retry", "failed")
     assert third.code == 0, third.err
     assert [job.input_object for job in strict.jobs()].count("in/gone.mp3") == 2
-    assert {row["input"]["object"]: row["state"] for row in there.rows()} == {"in/good.mp3": "skipped", "in/gone.mp3": "succeeded"}
+    assert {row["input"]["object"]: row["state"] for row in there.rows()} == {
+        "in/good.mp3": "skipped",
+        "in/gone.mp3": "succeeded",
+    }
 
 
-def test_a_deleted_stem_is_made_again_only_when_asked_to_verify(here: Playground, service: RunningService) -> None:
+def test_a_deleted_stem_is_made_again_only_when_asked_to_verify(
+    here: Playground, service: RunningService
+) -> None:
     here.write("in/a.mp3", "in/b.mp3")
     assert here.run().code == 0
     voice = service.settings.root / BUCKET / "stems/a/voice.mp3"
@@ -112,10 +142,15 @@ def test_a_deleted_stem_is_made_again_only_when_asked_to_verify(here: Playground
     assert here.run("--verify-done").code == 0
     assert [job.input_object for job in service.jobs()][2:] == ["in/a.mp3"]
     assert voice.exists()
-    assert {row["input"]["object"]: row["state"] for row in here.rows()} == {"in/a.mp3": "succeeded", "in/b.mp3": "skipped"}
+    assert {row["input"]["object"]: row["state"] for row in here.rows()} == {
+        "in/a.mp3": "succeeded",
+        "in/b.mp3": "skipped",
+    }
 
 
-def test_a_prefix_is_listed_from_the_bucket_when_the_run_begins(here: Playground, service: RunningService) -> None:
+def test_a_prefix_is_listed_from_the_bucket_when_the_run_begins(
+    here: Playground, service: RunningService
+) -> None:
     for name in ("a.mp3", "b.wav", "draft/c.mp3", "notes.txt"):
         service.store(f"incoming/{name}")
     here.write({"prefix": "incoming/", "include": ["*.mp3", "*.wav"], "exclude": ["*/draft/*"]})
@@ -127,7 +162,9 @@ def test_a_prefix_is_listed_from_the_bucket_when_the_run_begins(here: Playground
     assert all(row["input"]["etag"] for row in rows)
 
 
-def test_lost_answers_and_refusals_neither_charge_twice_nor_lose_a_job(here: Playground, service: RunningService) -> None:
+def test_lost_answers_and_refusals_neither_charge_twice_nor_lose_a_job(
+    here: Playground, service: RunningService
+) -> None:
     service.spoil(
         {"route": "submit", "do": "lose_answer", "times": 3},
         {"route": "submit", "do": "fail_after", "code": "InternalError", "skip": 3, "times": 2},
@@ -146,11 +183,15 @@ def test_lost_answers_and_refusals_neither_charge_twice_nor_lose_a_job(here: Pla
     assert len(keys) == 15
     assert set(keys.values()) == {1}
     assert Counter(row["key"] for row in here.rows()) == keys
-    assert sum(row["adopted"] for row in here.rows()) == 6, "lost, failed after and truncated answers are adopted"
+    assert sum(row["adopted"] for row in here.rows()) == 6, (
+        "lost, failed after and truncated answers are adopted"
+    )
     assert service.state()["duplicates"] == 0
 
 
-def test_what_the_service_refuses_for_good_is_rejected_without_another_try(here: Playground, service: RunningService) -> None:
+def test_what_the_service_refuses_for_good_is_rejected_without_another_try(
+    here: Playground, service: RunningService
+) -> None:
     service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 1})
     here.write("in/a.mp3", limits={"connections": 1})
 
@@ -158,11 +199,18 @@ def test_what_the_service_refuses_for_good_is_rejected_without_another_try(here:
 
     assert done.code == 1
     (row,) = here.rows()
-    assert (row["state"], row["code"], row["attempts"], row["job_id"]) == ("rejected", "InvalidArgument", 1, "")
+    assert (row["state"], row["code"], row["attempts"], row["job_id"]) == (
+        "rejected",
+        "InvalidArgument",
+        1,
+        "",
+    )
     assert service.state()["requests"]["submit"] == 1
 
 
-def test_status_tells_from_another_process_where_a_run_stands(here: Playground, service: RunningService) -> None:
+def test_status_tells_from_another_process_where_a_run_stands(
+    here: Playground, service: RunningService
+) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", "in/b.mp3")
     assert "nothing was run yet" in here.do("status", here.path.name).out
@@ -182,7 +230,9 @@ def test_status_tells_from_another_process_where_a_run_stands(here: Playground, 
     assert "submitted          2" in after
 
 
-def test_cancel_ends_what_the_service_has_not_begun(here: Playground, service: RunningService) -> None:
+def test_cancel_ends_what_the_service_has_not_begun(
+    here: Playground, service: RunningService
+) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", "in/b.mp3", "in/c.mp3", limits={"in_flight": 2})
     assert here.run("--deadline", "1.5s").code == 6
@@ -210,7 +260,9 @@ def test_the_summary_beside_the_report_is_what_json_shows(here: Playground) -> N
     assert json.loads(here.reports()[0].read_text())["run"] == shown["run"]
 
 
-def test_a_plan_sends_nothing_and_tells_what_a_run_would_do(here: Playground, service: RunningService) -> None:
+def test_a_plan_sends_nothing_and_tells_what_a_run_would_do(
+    here: Playground, service: RunningService
+) -> None:
     here.write("in/a.mp3", "in/b.mp3")
     before = here.do("plan", here.path.name, "--json")
     assert before.code == 0, before.err

@@ -40,9 +40,13 @@ class Serving:
 
 
 @contextmanager
-def serving(place: Playground, *options: str, lines: int = 3, **environment: str | None) -> Iterator[Serving]:
+def serving(
+    place: Playground, *options: str, lines: int = 3, **environment: str | None
+) -> Iterator[Serving]:
     """``orchestrator serve`` on a free port, until the block ends; it must then end well."""
-    going = place.start("serve", "--root", "root", "--listen", "127.0.0.1:0", *options, env=environment)
+    going = place.start(
+        "serve", "--root", "root", "--listen", "127.0.0.1:0", *options, env=environment
+    )
     process: subprocess.Popen[str] = going.process
     try:
         assert process.stdout is not None
@@ -70,7 +74,13 @@ def asked(url: str, token: str) -> Any:
 def test_a_client_without_a_bucket_in_its_host_meets_the_default_bucket(alone: Playground) -> None:
     with serving(alone, "--bucket", BUCKET, "--region", REGION, lines=4) as service:
         domain = service.url.removeprefix("http://")
-        config = CosConfig(Domain=domain, Scheme="http", Region=REGION, SecretId=KEYS.secret_id, SecretKey=KEYS.secret_key)
+        config = CosConfig(
+            Domain=domain,
+            Scheme="http",
+            Region=REGION,
+            SecretId=KEYS.secret_id,
+            SecretKey=KEYS.secret_key,
+        )
         CosS3Client(config).put_object(BUCKET, b"RIFF", "in/a.wav")
 
     assert (alone.folder / "root" / BUCKET / "in/a.wav").read_bytes() == b"RIFF"
@@ -94,7 +104,9 @@ def test_a_script_of_faults_is_played_from_the_start(alone: Playground) -> None:
     rules = "faults:\n  - {route: submit, do: refuse, code: SlowDown, times: 1}\n"
     (alone.folder / "faults.yaml").write_text(QUICK_WORK + rules)
 
-    with serving(alone, "--faults", "faults.yaml", lines=5, ORCHESTRATOR_CONTROL_TOKEN="token") as service:
+    with serving(
+        alone, "--faults", "faults.yaml", lines=5, ORCHESTRATOR_CONTROL_TOKEN="token"
+    ) as service:
         alone.write("in/a.mp3", service={"ci": service.url, "cos": service.url})
         done = alone.run()
         played = asked(service.said["control"].split()[1] + "state", "token")
@@ -125,9 +137,22 @@ def test_callbacks_are_tried_again_if_asked_for(alone: Playground) -> None:
     thread.start()
     try:
         (alone.folder / "faults.yaml").write_text(QUICK_WORK)
-        with serving(alone, "--faults", "faults.yaml", "--callback-retries", "2", "--callback-timeout", "5s", lines=4) as service:
+        with serving(
+            alone,
+            "--faults",
+            "faults.yaml",
+            "--callback-retries",
+            "2",
+            "--callback-timeout",
+            "5s",
+            lines=4,
+        ) as service:
             url = f"http://127.0.0.1:{hooks.server_port}/told"
-            alone.write("in/a.mp3", service={"ci": service.url, "cos": service.url}, callback={"url": url, "format": "JSON"})
+            alone.write(
+                "in/a.mp3",
+                service={"ci": service.url, "cos": service.url},
+                callback={"url": url, "format": "JSON"},
+            )
             assert alone.run().code == 0
             until(lambda: len(called) == 2, "the callback to be tried again")
     finally:
@@ -138,7 +163,9 @@ def test_callbacks_are_tried_again_if_asked_for(alone: Playground) -> None:
     assert called == ["/told", "/told"]
 
 
-def test_a_pair_of_the_environment_is_not_repeated_and_one_that_was_made_is_shown(alone: Playground) -> None:
+def test_a_pair_of_the_environment_is_not_repeated_and_one_that_was_made_is_shown(
+    alone: Playground,
+) -> None:
     with serving(alone) as given:
         pass
     with serving(alone, TENCENTCLOUD_SECRET_ID=None, TENCENTCLOUD_SECRET_KEY=None) as made:
@@ -159,12 +186,16 @@ def test_a_pair_of_the_environment_is_not_repeated_and_one_that_was_made_is_show
         (("--root", "root", "--listen", "127.0.0.1:{taken}"), "in use. Choose another port"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_one_line(alone: Playground, options: tuple[str, ...], hint: str) -> None:
+def test_what_cannot_be_served_is_said_in_one_line(
+    alone: Playground, options: tuple[str, ...], hint: str
+) -> None:
     (alone.folder / "file").touch()
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
-        done = alone.do("serve", *(option.format(taken=holder.getsockname()[1]) for option in options))
+        done = alone.do(
+            "serve", *(option.format(taken=holder.getsockname()[1]) for option in options)
+        )
 
     assert (done.code, done.out) == (2, "")
     assert len(done.err.splitlines()) == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 
 if TYPE_CHECKING:
     from tests.e2e.playground import Playground, RunningService
@@ -48,7 +48,12 @@ def test_one_signal_leaves_remote_jobs_running_and_the_next_run_continues_the_sa
     assert "Run again to go on." in stopped.err.splitlines()[-1]
     assert Counter(job.state.value for job in service.jobs()) == {"Submitted": 5}
     first = here.summary()
-    assert (first["exit_code"], first["complete"], first["jobs"]["submitted"], first["jobs"]["planned"]) == (130, False, 5, COUNT - 5)
+    assert (
+        first["exit_code"],
+        first["complete"],
+        first["jobs"]["submitted"],
+        first["jobs"]["planned"],
+    ) == (130, False, 5, COUNT - 5)
 
     service.pace(Progression(Pace.IMMEDIATE))
     assert here.run().code == 0
@@ -69,7 +74,9 @@ def test_a_run_under_nohup_outlives_its_terminal(here: Playground, service: Runn
     assert going.finish().code == 0
 
 
-def test_a_second_signal_stops_at_once_though_an_answer_is_still_awaited(here: Playground, service: RunningService) -> None:
+def test_a_second_signal_stops_at_once_though_an_answer_is_still_awaited(
+    here: Playground, service: RunningService
+) -> None:
     service.spoil({"route": "submit", "do": "delay_answer", "delay_s": 25, "times": 1})
     here.write("in/a.mp3", "in/b.mp3", limits={"connections": 1})
     going = here.start("run", here.path.name, "--log-json")
@@ -83,14 +90,20 @@ def test_a_second_signal_stops_at_once_though_an_answer_is_still_awaited(here: P
     assert stopped.code == 130
     status = here.do("status", here.path.name, "--json").json()
     assert status["holder"] is None
-    assert status["jobs"]["submitting"] + status["jobs"]["in_doubt"] + status["jobs"]["planned"] == 2
+    assert (
+        status["jobs"]["submitting"] + status["jobs"]["in_doubt"] + status["jobs"]["planned"] == 2
+    )
     assert len(service.jobs()) <= 1
 
 
 @pytest.mark.parametrize("module", ["typer", "orchestrator.cli.app", "orchestrator.errors"])
-def test_an_interrupt_while_the_command_is_loading_is_no_traceback(here: Playground, service: RunningService, module: str) -> None:
+def test_an_interrupt_while_the_command_is_loading_is_no_traceback(
+    here: Playground, service: RunningService, module: str
+) -> None:
     here.write("in/a.mp3")
 
-    done = here.do("plan", here.path.name, prefix=[sys.executable, "-c", INTERRUPTED_WHILE_LOADING, module])
+    done = here.do(
+        "plan", here.path.name, prefix=[sys.executable, "-c", INTERRUPTED_WHILE_LOADING, module]
+    )
 
     assert (done.code, done.out, done.err) == (130, "", "orchestrator: interrupted\n")

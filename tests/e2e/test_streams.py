@@ -39,7 +39,9 @@ def test_json_goes_to_standard_output_alone_and_lines_to_standard_error(here: Pl
     assert "\x1b" not in done.err + done.out, "no colours, no cursor movements in a pipe"
 
 
-def test_the_log_is_one_json_object_per_event_in_order(here: Playground, service: RunningService) -> None:
+def test_the_log_is_one_json_object_per_event_in_order(
+    here: Playground, service: RunningService
+) -> None:
     service.spoil({"route": "submit", "do": "lose_answer", "times": 1})
     here.write("in/a.mp3")
 
@@ -64,7 +66,9 @@ def test_a_quiet_run_still_says_what_stops_it(here: Playground) -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_streams_that_the_caller_closed_change_nothing_but_what_is_seen(here: Playground, service: RunningService, closed: str) -> None:
+def test_streams_that_the_caller_closed_change_nothing_but_what_is_seen(
+    here: Playground, service: RunningService, closed: str
+) -> None:
     """A daemon may start it so; the next socket would take the place of a closed stream."""
     here.write("in/a.mp3")
     prefix = ["bash", "-c", f'"$@" {closed}', "sh"]
@@ -77,8 +81,12 @@ def test_streams_that_the_caller_closed_change_nothing_but_what_is_seen(here: Pl
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("schema", "report"), ("plan", "album.yaml")])
-def test_help_and_data_that_no_disk_takes_are_one_line_of_complaint(here: Playground, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("run", "--help"), ("schema", "report"), ("plan", "album.yaml")]
+)
+def test_help_and_data_that_no_disk_takes_are_one_line_of_complaint(
+    here: Playground, arguments: tuple[str, ...]
+) -> None:
     here.write("in/a.mp3")
 
     done = here.do(*arguments, prefix=["bash", "-c", '"$@" > /dev/full', "sh"])
@@ -88,8 +96,12 @@ def test_help_and_data_that_no_disk_takes_are_one_line_of_complaint(here: Playgr
     assert "No space left on device" in done.err
 
 
-@pytest.mark.parametrize("arguments", [("schema", "manifest"), ("plan", "album.yaml"), ("plan", "album.yaml", "--json")])
-def test_a_reader_who_leaves_early_is_no_error(here: Playground, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("schema", "manifest"), ("plan", "album.yaml"), ("plan", "album.yaml", "--json")]
+)
+def test_a_reader_who_leaves_early_is_no_error(
+    here: Playground, arguments: tuple[str, ...]
+) -> None:
     here.write("in/a.mp3")
 
     done = here.do(*arguments, prefix=["bash", "-o", "pipefail", "-c", '"$@" | true', "sh"])
@@ -97,7 +109,9 @@ def test_a_reader_who_leaves_early_is_no_error(here: Playground, arguments: tupl
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
-def test_a_reader_who_leaves_early_does_not_change_the_exit_code_of_a_run(here: Playground, service: RunningService) -> None:
+def test_a_reader_who_leaves_early_does_not_change_the_exit_code_of_a_run(
+    here: Playground, service: RunningService
+) -> None:
     here.write("in/a.mp3", "in/b.mp3")
     service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 1})
     shell = ["bash", "-o", "pipefail", "-c", '"$@" 2>&1 | true', "sh"]
@@ -119,9 +133,12 @@ def test_a_full_disk_behind_standard_output_is_one_line(here: Playground) -> Non
     assert done.err == "orchestrator: Standard output cannot be written: No space left on device.\n"
 
 
-def test_a_rehearsal_of_lost_answers_says_what_happens_and_nothing_of_the_services_inside(here: Playground) -> None:
+def test_a_rehearsal_of_lost_answers_says_what_happens_and_nothing_of_the_services_inside(
+    here: Playground,
+) -> None:
     script = "progression: {pace: immediate}\nfaults:\n" + "".join(
-        f"  - {{route: submit, do: {do}, times: 1}}\n" for do in ("lose_answer", "drop", "truncate", "garble", "fail_after")
+        f"  - {{route: submit, do: {do}, times: 1}}\n"
+        for do in ("lose_answer", "drop", "truncate", "garble", "fail_after")
     )
     (here.folder / "faults.yaml").write_text(script)
     here.write(*(f"in/{number}.mp3" for number in range(6)))
@@ -139,7 +156,9 @@ def on_terminal(here: Playground, *arguments: str) -> tuple[int, str, str]:
     os.set_blocking(main, False)
     environment = {**here._environment({}), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
     command = [sys.executable, "-m", "orchestrator", *arguments]
-    process = subprocess.Popen(command, cwd=here.folder, env=environment, stdin=side, stdout=subprocess.PIPE, stderr=side)
+    process = subprocess.Popen(
+        command, cwd=here.folder, env=environment, stdin=side, stdout=subprocess.PIPE, stderr=side
+    )
     os.close(side)
     shown = b""
     while process.poll() is None:
@@ -154,7 +173,9 @@ def on_terminal(here: Playground, *arguments: str) -> tuple[int, str, str]:
     return process.returncode, out, shown.decode()
 
 
-def test_progress_is_drawn_on_a_terminal_and_taken_away_at_the_end(here: Playground, service: RunningService) -> None:
+def test_progress_is_drawn_on_a_terminal_and_taken_away_at_the_end(
+    here: Playground, service: RunningService
+) -> None:
     service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 1})
     here.write(*(f"in/{number}.mp3" for number in range(5)), limits={"connections": 1})
 
@@ -191,7 +212,9 @@ def test_every_verb_explains_itself_and_every_option_of_it(here: Playground, ver
     named = [index for index, line in enumerate(options) if line.startswith("  -")]
     for index in named:
         words = options[index].split("  ", 3)
-        assert len([word for word in words if word.strip()]) > 1 or options[index + 1].startswith("      "), options[index]
+        assert len([word for word in words if word.strip()]) > 1 or options[index + 1].startswith(
+            "      "
+        ), options[index]
     assert all(len(line) <= 80 for line in done.out.splitlines())
 
 

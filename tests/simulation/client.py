@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, cast
 from orchestrator.client.endpoint import Endpoint
 from orchestrator.client.signer import Signed, Signer
 from orchestrator.client.wire.signature import Credentials
-from orchestrator.errors import ApiAnswer, ApiError, AuthRejected, ClockSkewed, ConnectFailed, CredentialsExpired, Throttled
+from orchestrator.errors import (
+    ApiAnswer,
+    ApiError,
+    AuthRejected,
+    ClockSkewed,
+    ConnectFailed,
+    CredentialsExpired,
+    Throttled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -15,12 +23,21 @@ if TYPE_CHECKING:
     from orchestrator.client.pacer import Departures
     from orchestrator.client.wire.request import PreparedRequest
     from orchestrator.domain.ports import Clock
-    from orchestrator.domain.remote import JobFilter, JobPage, ObjectHead, ObjectPage, QueryReply, SubmitReply
+    from orchestrator.domain.remote import (
+        JobFilter,
+        JobPage,
+        ObjectHead,
+        ObjectPage,
+        QueryReply,
+        SubmitReply,
+    )
     from orchestrator.domain.spec import JobSpec, Place
     from orchestrator.testing.service import FakeService
     from tests.simulation.watch import Watch
 
-_TOLERANCE_S = 900.0  # the vendor refuses requests whose clock is off by more than a quarter of an hour
+_TOLERANCE_S = (
+    900.0  # the vendor refuses requests whose clock is off by more than a quarter of an hour
+)
 
 _PROOFS_OF_ABSENCE = (ConnectFailed, Throttled, ClockSkewed, CredentialsExpired, AuthRejected)
 """Answers that are no attempt: they say that no job was made, and that it may be sent again."""
@@ -43,7 +60,9 @@ class Keys:
 
     def load(self) -> Credentials:
         """See ``cloud.credentials.CredentialSource``."""
-        self.in_use = Credentials("fresh" if self._is_renewed and self._is_past() else "first", "secret", "token")
+        self.in_use = Credentials(
+            "fresh" if self._is_renewed and self._is_past() else "first", "secret", "token"
+        )
         return self.in_use
 
     def are_over(self, keys: Credentials) -> bool:
@@ -122,7 +141,9 @@ class Client:
         """See ``ports.JobService``."""
         await self._service.cancel(place, job_id)
 
-    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+    async def list_objects(
+        self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+    ) -> ObjectPage:
         """See ``ports.ObjectStore``."""
         return await self._service.list_objects(place, prefix, marker, max_keys)
 
@@ -130,7 +151,9 @@ class Client:
         """See ``ports.ObjectStore``."""
         return await self._service.get(place, key)
 
-    async def put(self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream") -> ObjectHead:
+    async def put(
+        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
+    ) -> ObjectHead:
         """See ``ports.ObjectStore``."""
         return await self._service.put(place, key, content, content_type)
 
@@ -150,7 +173,9 @@ class Client:
     def _refusal(self, signed: Signed) -> ApiError | None:
         true_time = self._service.clock.now()
         if abs(signed.signed_at - true_time) > _TOLERANCE_S:
-            answer = ApiAnswer(403, "RequestTimeTooSkewed", "the difference of the clocks is too large")
+            answer = ApiAnswer(
+                403, "RequestTimeTooSkewed", "the difference of the clocks is too large"
+            )
             return ClockSkewed(answer, server_time=true_time if self._tells_time else None)
         if self._keys.are_over(signed.credentials):
             return CredentialsExpired(ApiAnswer(403, "ExpiredToken", "the token is over"))

@@ -84,7 +84,9 @@ class Manifest:
         return {spec.key for spec in self.specs}
 
     def _new(self, number: int) -> JobSpec:
-        return make_spec(number, level=self._rng.choice([0, 0, 1, 2]), group=self._rng.choice(["", "a", "b"]))
+        return make_spec(
+            number, level=self._rng.choice([0, 0, 1, 2]), group=self._rng.choice(["", "a", "b"])
+        )
 
     def change(self) -> None:
         """Add, remove, shuffle, and give other levels and groups."""
@@ -98,7 +100,9 @@ class Manifest:
         if rng.random() < 0.5:
             rng.shuffle(self.specs)
         for at in rng.sample(range(len(self.specs)), min(rng.choice([0, 2]), len(self.specs))):
-            self.specs[at] = replace(self.specs[at], level=rng.choice([0, 1, 2]), group=rng.choice(["", "a", "b"]))
+            self.specs[at] = replace(
+                self.specs[at], level=rng.choice([0, 1, 2]), group=rng.choice(["", "a", "b"])
+            )
 
 
 class Ending(Enum):

@@ -52,7 +52,9 @@ class _AtOnce(GroupWriter):
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
         self._session = store.open()
-        self._session.conn.exec_driver_sql("PRAGMA synchronous = OFF")  # answers are compared here, not durability
+        self._session.conn.exec_driver_sql(
+            "PRAGMA synchronous = OFF"
+        )  # answers are compared here, not durability
         self._is_closed = False
 
     def submit(self, work: Callable[[Session], T], *, writes: bool, rows: int = 1) -> Any:
@@ -99,18 +101,24 @@ class Mirror:
 class MirroredLedger(WatchedLedger):
     """A watched ledger in memory with a mirror."""
 
-    def __init__(self, store: MemoryStore, watch: Watch, pause: Callable[[], Awaitable[None]], mirror: Mirror) -> None:
+    def __init__(
+        self, store: MemoryStore, watch: Watch, pause: Callable[[], Awaitable[None]], mirror: Mirror
+    ) -> None:
         super().__init__(store, watch, self._mirrored_pause)
         self._own_pause = pause
         self._mirror = mirror
-        self._changes: dict[asyncio.Task[Any] | None, list[Callable[[], None]]] = {}  # by task: what to do at its next pauses
+        self._changes: dict[
+            asyncio.Task[Any] | None, list[Callable[[], None]]
+        ] = {}  # by task: what to do at its next pauses
 
     async def _mirrored_pause(self) -> None:
         """Comes before a change takes effect, and after it: then the mirror follows, before anything can go wrong."""
         self._changes[asyncio.current_task()].pop(0)()
         await self._own_pause()
 
-    async def _change(self, change: Awaitable[T], mirrored: Callable[[SqlLedger], Coroutine[Any, Any, Any]]) -> T:
+    async def _change(
+        self, change: Awaitable[T], mirrored: Callable[[SqlLedger], Coroutine[Any, Any, Any]]
+    ) -> T:
         told: list[Any] = []
         task = asyncio.current_task()
         self._changes[task] = [lambda: None, lambda: told.append(self._mirror.ask(mirrored))]
@@ -124,7 +132,9 @@ class MirroredLedger(WatchedLedger):
         self._compare(told, [answer])
         return answer
 
-    async def _same(self, answer: Awaitable[T], mirrored: Callable[[SqlLedger], Coroutine[Any, Any, Any]]) -> T:
+    async def _same(
+        self, answer: Awaitable[T], mirrored: Callable[[SqlLedger], Coroutine[Any, Any, Any]]
+    ) -> T:
         known = await answer
         self._compare(self._mirror.ask(mirrored), known)
         return known
@@ -139,22 +149,32 @@ class MirroredLedger(WatchedLedger):
         await self._look_at_all()  # also what the last visit left, however it ended
 
     async def begin_run(self, name: str, now: float, report: str) -> Run:
-        return await self._change(super().begin_run(name, now, report), lambda ledger: ledger.begin_run(name, now, report))
+        return await self._change(
+            super().begin_run(name, now, report), lambda ledger: ledger.begin_run(name, now, report)
+        )
 
     async def end_run(self, run: Run, now: float) -> None:
         await self._change(super().end_run(run, now), lambda ledger: ledger.end_run(run, now))
 
-    async def add(self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()) -> list[Job]:
-        return await self._change(super().add(run, specs, retry), lambda ledger: ledger.add(run, specs, retry))
+    async def add(
+        self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()
+    ) -> list[Job]:
+        return await self._change(
+            super().add(run, specs, retry), lambda ledger: ledger.add(run, specs, retry)
+        )
 
     async def drop_unseen(self, run: Run, now: float) -> int:
-        return await self._change(super().drop_unseen(run, now), lambda ledger: ledger.drop_unseen(run, now))
+        return await self._change(
+            super().drop_unseen(run, now), lambda ledger: ledger.drop_unseen(run, now)
+        )
 
     async def save(self, jobs: Sequence[Job]) -> None:
         if jobs:
             twins = [replace(job) for job in jobs]
             await self._change(super().save(jobs), lambda ledger: ledger.save(twins))
-            assert [(job.row, job.run_no, job.saved_state) for job in twins] == [(job.row, job.run_no, job.saved_state) for job in jobs]
+            assert [(job.row, job.run_no, job.saved_state) for job in twins] == [
+                (job.row, job.run_no, job.saved_state) for job in jobs
+            ]
 
     async def intend(self, jobs: Sequence[Job]) -> None:
         twins = [replace(job) for job in jobs]
@@ -172,19 +192,32 @@ class MirroredLedger(WatchedLedger):
 
     # --- questions
 
-    async def ready(self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float) -> list[Job]:
+    async def ready(
+        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+    ) -> list[Job]:
         held = set(without)
         question = super().ready(run, level, share, limit, held, now)
-        return await self._same(question, lambda ledger: ledger.ready(run, level, share, limit, held, now))
+        return await self._same(
+            question, lambda ledger: ledger.ready(run, level, share, limit, held, now)
+        )
 
     async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
-        return await self._same(super().next_ready_at(run, without), lambda ledger: ledger.next_ready_at(run, without))
+        return await self._same(
+            super().next_ready_at(run, without), lambda ledger: ledger.next_ready_at(run, without)
+        )
 
-    async def in_states(self, states: Collection[JobState], after_id: int = 0, limit: int = 1000) -> list[Job]:
-        return await self._same(super().in_states(states, after_id, limit), lambda ledger: ledger.in_states(states, after_id, limit))
+    async def in_states(
+        self, states: Collection[JobState], after_id: int = 0, limit: int = 1000
+    ) -> list[Job]:
+        return await self._same(
+            super().in_states(states, after_id, limit),
+            lambda ledger: ledger.in_states(states, after_id, limit),
+        )
 
     async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
-        return await self._same(super().rows(run, after_row, limit), lambda ledger: ledger.rows(run, after_row, limit))
+        return await self._same(
+            super().rows(run, after_row, limit), lambda ledger: ledger.rows(run, after_row, limit)
+        )
 
     async def counts(self, run: Run) -> Counts:
         return await self._same(super().counts(run), lambda ledger: ledger.counts(run))

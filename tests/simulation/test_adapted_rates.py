@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def rates_after(folder: Path, outage: OrchestratorError, outage_s: float) -> tuple[float, float, float]:
+async def rates_after(
+    folder: Path, outage: OrchestratorError, outage_s: float
+) -> tuple[float, float, float]:
     """The lowest rate while every read ended with ``outage``, and the rates of queries and lists at the end of the run."""
     clock = LoopClock(asyncio.get_running_loop())
     queries, lists = AdaptiveLimiter(20.0, clock), AdaptiveLimiter(20.0, clock)
@@ -43,8 +45,12 @@ def test_an_hour_without_network_does_not_slow_the_reads_that_follow(tmp_path: P
     assert (lowest, queries, lists) == (20.0, 20.0, 20.0)
 
 
-def test_reads_that_were_throttled_and_are_answered_again_get_their_rate_back(tmp_path: Path) -> None:
-    lowest, queries, lists = run_virtual(rates_after(tmp_path, Throttled(ApiAnswer(429, "SlowDown", "too fast")), 60))
+def test_reads_that_were_throttled_and_are_answered_again_get_their_rate_back(
+    tmp_path: Path,
+) -> None:
+    lowest, queries, lists = run_virtual(
+        rates_after(tmp_path, Throttled(ApiAnswer(429, "SlowDown", "too fast")), 60)
+    )
 
     assert lowest < 10.0
     assert queries > 1.5 * lowest

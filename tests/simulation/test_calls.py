@@ -42,7 +42,14 @@ async def tick(service: FakeService, clock: LoopClock) -> None:
         await clock.sleep(0.25)
 
 
-async def cost_of(folder: Path, specs: list[JobSpec], weather: Weather, *, rate_per_s: float, callbacks: bool = False) -> Cost:
+async def cost_of(
+    folder: Path,
+    specs: list[JobSpec],
+    weather: Weather,
+    *,
+    rate_per_s: float,
+    callbacks: bool = False,
+) -> Cost:
     """Carry out these jobs, and count."""
     clock = LoopClock(asyncio.get_running_loop())
     service = FakeService(clock, random.Random(1), weather)
@@ -105,11 +112,15 @@ def test_polling_costs_at_most_half_a_call_per_job_and_little_time(
 
 
 @pytest.mark.slow
-def test_a_service_that_tells_no_times_is_asked_often_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_tells_no_times_is_asked_often_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing can be learned then: it costs more questions, but the run must not take longer for it."""
     monkeypatch.setattr(RunTimes, "learn", lambda *_: None)
 
-    cost = run_virtual(cost_of(tmp_path, make_specs(300), Weather(job_s=100.0, concurrency=300), rate_per_s=5.0))
+    cost = run_virtual(
+        cost_of(tmp_path, make_specs(300), Weather(job_s=100.0, concurrency=300), rate_per_s=5.0)
+    )
 
     assert cost.calls_per_job <= 2.5
     assert cost.stretch <= 1.5
@@ -118,13 +129,22 @@ def test_a_service_that_tells_no_times_is_asked_often_enough(tmp_path: Path, mon
 @pytest.mark.slow
 @pytest.mark.parametrize("known", ["duration", "size", "nothing"])
 @pytest.mark.parametrize(("jobs", "concurrency"), [(300, 300), (500, 50), (500, 10), (400, 5)])
-def test_a_film_among_clips_costs_no_more_than_a_clip(tmp_path: Path, known: str, jobs: int, concurrency: int) -> None:
+def test_a_film_among_clips_costs_no_more_than_a_clip(
+    tmp_path: Path, known: str, jobs: int, concurrency: int
+) -> None:
     """One of twenty objects is seventy times as long as the others: taken to be as quick as they, it would be asked about all the time."""
-    length_s = {spec.key: 7200.0 if number % 20 == 7 else 100.0 for number, spec in enumerate(make_specs(jobs))}
+    length_s = {
+        spec.key: 7200.0 if number % 20 == 7 else 100.0
+        for number, spec in enumerate(make_specs(jobs))
+    }
 
     def seen(spec: JobSpec) -> MediaObject:
         duration_s, size = length_s[spec.key], int(length_s[spec.key] * 24_000)
-        return replace(spec.media, duration_s=duration_s if known == "duration" else None, size_bytes=size if known == "size" else None)
+        return replace(
+            spec.media,
+            duration_s=duration_s if known == "duration" else None,
+            size_bytes=size if known == "size" else None,
+        )
 
     specs = [replace(spec, media=seen(spec)) for spec in make_specs(jobs)]
     weather = Weather(concurrency=concurrency, run_s=lambda spec: 2.0 + length_s[spec.key] / 10)
@@ -136,13 +156,17 @@ def test_a_film_among_clips_costs_no_more_than_a_clip(tmp_path: Path, known: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("jobs", "concurrency", "job_s"), [(500, 50, 40.0), (500, 10, 40.0), (300, 300, 200.0)])
+@pytest.mark.parametrize(
+    ("jobs", "concurrency", "job_s"), [(500, 50, 40.0), (500, 10, 40.0), (300, 300, 200.0)]
+)
 def test_with_callbacks_a_job_costs_at_most_a_fifth_of_a_call_more_than_its_post(
     tmp_path: Path, jobs: int, concurrency: int, job_s: float
 ) -> None:
     weather = Weather(job_s=job_s, concurrency=concurrency)
 
-    cost = run_virtual(cost_of(tmp_path, make_specs(jobs), weather, rate_per_s=20.0, callbacks=True))
+    cost = run_virtual(
+        cost_of(tmp_path, make_specs(jobs), weather, rate_per_s=20.0, callbacks=True)
+    )
 
     assert cost.calls_per_job <= 1.2
     assert cost.stretch <= 1.4

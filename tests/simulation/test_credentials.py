@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("call", ["submit", "query"])
-def test_a_profile_file_that_cannot_be_read_any_more_stops_the_run_and_rejects_no_job(tmp_path: Path, call: str) -> None:
+def test_a_profile_file_that_cannot_be_read_any_more_stops_the_run_and_rejects_no_job(
+    tmp_path: Path, call: str
+) -> None:
     async def main() -> RunResult:
         rig = Rig(tmp_path, weather=Weather(job_s=20, concurrency=50))
         ask = getattr(rig.service, call)

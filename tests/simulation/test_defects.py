@@ -40,13 +40,17 @@ def spoil(rig: Rig, name: str, after: int) -> None:
 
 
 @pytest.mark.parametrize(("method", "after"), [("submit", 5), ("query", 1), ("head", 3)])
-def test_a_defect_stops_the_run_in_order_and_the_next_one_finishes_it(tmp_path: Path, method: str, after: int) -> None:
+def test_a_defect_stops_the_run_in_order_and_the_next_one_finishes_it(
+    tmp_path: Path, method: str, after: int
+) -> None:
     async def main() -> tuple[RunResult, RunResult, Rig]:
         rig = Rig(tmp_path, weather=Weather(latency_s=1, job_s=5, concurrency=10), rate_per_s=10)
         spoil(rig, method, after)
         stopped = await rig.run(make_specs(40))
         sound = FakeService(rig.clock, rig.service._rng)
-        sound.__dict__.update({name: value for name, value in vars(rig.service).items() if name != method})
+        sound.__dict__.update(
+            {name: value for name, value in vars(rig.service).items() if name != method}
+        )
         again = Rig(tmp_path, store=rig.store, service=sound)
         return stopped, await again.run(make_specs(40)), again
 

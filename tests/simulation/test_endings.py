@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("kind", ["signal", "deadline"])
-def test_a_run_that_was_stopped_while_its_last_answers_were_on_the_way_is_closed(tmp_path: Path, kind: str) -> None:
+def test_a_run_that_was_stopped_while_its_last_answers_were_on_the_way_is_closed(
+    tmp_path: Path, kind: str
+) -> None:
     async def main() -> tuple[RunResult, Rig]:
         rig = Rig(tmp_path, weather=Weather(faults={Fault.REJECT: 1.0}, latency_s=4))
         rig.after(0.1, lambda: rig.stop(Interruption(kind)))
@@ -42,7 +44,9 @@ def test_a_run_that_was_stopped_while_its_last_answers_were_on_the_way_is_closed
     assert of_result(result) is ExitCode.JOBS_FAILED
 
 
-def test_a_run_whose_manifest_contradicts_itself_is_neither_complete_nor_closed(tmp_path: Path) -> None:
+def test_a_run_whose_manifest_contradicts_itself_is_neither_complete_nor_closed(
+    tmp_path: Path,
+) -> None:
     async def main() -> tuple[RunResult, Rig]:
         rig = Rig(tmp_path)
 
@@ -62,7 +66,9 @@ def test_a_run_whose_manifest_contradicts_itself_is_neither_complete_nor_closed(
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 5.0, 60.0])
-def test_the_progress_of_a_continued_run_never_counts_a_job_twice(tmp_path: Path, pause_s: float) -> None:
+def test_the_progress_of_a_continued_run_never_counts_a_job_twice(
+    tmp_path: Path, pause_s: float
+) -> None:
     """Jobs that were left at the service end before the manifest names them, or after, or have left it."""
 
     async def main() -> tuple[Tally, list[tuple[int, int]]]:
@@ -90,7 +96,11 @@ def test_the_progress_of_a_continued_run_never_counts_a_job_twice(tmp_path: Path
 
 def test_a_second_run_in_one_visit_is_counted_from_nothing() -> None:
     tally = Tally(SystemClock())
-    for event in (RunStarted("a", "a.jsonl", resumed=True), JobsPlanned(new=2, done=3), PlanFinished(5)):
+    for event in (
+        RunStarted("a", "a.jsonl", resumed=True),
+        JobsPlanned(new=2, done=3),
+        PlanFinished(5),
+    ):
         tally.emit(event)
 
     tally.emit(RunStarted("b", "b.jsonl", resumed=False))

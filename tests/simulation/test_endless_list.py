@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from orchestrator.runner.result import RunResult
 
 
-def test_a_list_of_jobs_that_repeats_its_page_leaves_the_jobs_in_doubt_and_says_why(tmp_path: Path) -> None:
+def test_a_list_of_jobs_that_repeats_its_page_leaves_the_jobs_in_doubt_and_says_why(
+    tmp_path: Path,
+) -> None:
     async def main() -> tuple[RunResult, Rig]:
         rig = Rig(tmp_path, weather=Weather(faults={Fault.DROP: 1.0}))
         right = rig.service.list_jobs

@@ -25,12 +25,16 @@ PLACE = Place("media-1250000000", "ap-chongqing")
 HOUR_S = 3600.0
 
 
-def patient(is_down: Callable[[float], Exception | None]) -> tuple[PatientStore, LoopClock, Recorder]:
+def patient(
+    is_down: Callable[[float], Exception | None],
+) -> tuple[PatientStore, LoopClock, Recorder]:
     """A storage that fails as told, behind patience."""
     clock = LoopClock(asyncio.get_running_loop())
     store = FakeService(clock, random.Random(1))
 
-    async def list_objects(place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+    async def list_objects(
+        place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+    ) -> ObjectPage:
         if (error := is_down(clock.monotonic())) is not None:
             raise error
         return ObjectPage((ListedObject("a"),))
@@ -42,7 +46,9 @@ def patient(is_down: Callable[[float], Exception | None]) -> tuple[PatientStore,
 
 def test_a_listing_goes_on_after_an_hour_without_network() -> None:
     async def main() -> tuple[ObjectPage, float, int]:
-        store, clock, recorder = patient(lambda now: ConnectFailed() if 10 < now < 10 + HOUR_S else None)
+        store, clock, recorder = patient(
+            lambda now: ConnectFailed() if 10 < now < 10 + HOUR_S else None
+        )
         await store.list_objects(PLACE, "in/")
         await clock.sleep(20)
         page = await store.list_objects(PLACE, "in/", "a")
@@ -67,7 +73,9 @@ def test_a_storage_that_never_answered_is_a_mistake_to_be_told_at_once() -> None
 
 def test_an_answer_that_no_waiting_can_mend_is_not_waited_for() -> None:
     async def main() -> None:
-        store, clock, _ = patient(lambda now: Rejected(ApiAnswer(400, "InvalidArgument")) if now > 10 else None)
+        store, clock, _ = patient(
+            lambda now: Rejected(ApiAnswer(400, "InvalidArgument")) if now > 10 else None
+        )
         await store.list_objects(PLACE, "in/")
         await clock.sleep(20)
         with pytest.raises(Rejected):

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from orchestrator.runner.result import RunResult
 
 
-def test_a_full_queue_lowers_the_rate_once_per_burst_and_the_end_of_the_pause_is_told(tmp_path: Path) -> None:
+def test_a_full_queue_lowers_the_rate_once_per_burst_and_the_end_of_the_pause_is_told(
+    tmp_path: Path,
+) -> None:
     """Eight requests at once meet the full queue: that is one burst, not eight."""
     sent_at: list[float] = []
     told_at: list[tuple[float, Event]] = []
@@ -53,10 +55,14 @@ def test_a_full_queue_lowers_the_rate_once_per_burst_and_the_end_of_the_pause_is
     assert result.counts.of(JobState.SUCCEEDED) == 60
     assert 69 < min(rates) < 75, "one decrease, to 70 %"
     paused_at = max(at for at, event in told_at if isinstance(event, SubmitPaused))
-    ((resumed_at, resumed),) = [(at, event) for at, event in told_at if isinstance(event, SubmitResumed)]
+    ((resumed_at, resumed),) = [
+        (at, event) for at, event in told_at if isinstance(event, SubmitResumed)
+    ]
     assert resumed == SubmitResumed("the pause is over")
     assert resumed_at - paused_at > 0.5
-    assert not [at for at in sent_at if paused_at + 0.05 < at < resumed_at], "what was taken before had left by then"
+    assert not [at for at in sent_at if paused_at + 0.05 < at < resumed_at], (
+        "what was taken before had left by then"
+    )
     assert [at for at in sent_at if at >= resumed_at]
 
 

@@ -25,18 +25,27 @@ SETTINGS = EngineSettings(reply_timeout_s=10.0)
 
 async def leave_in_doubt(folder: Path, fault: Fault) -> Rig:
     """Four jobs that were sent, and of which nothing was heard."""
-    rig = Rig(folder, settings=SETTINGS, weather=Weather(faults={fault: 1.0}, job_s=5, reply_timeout_s=10))
+    rig = Rig(
+        folder, settings=SETTINGS, weather=Weather(faults={fault: 1.0}, job_s=5, reply_timeout_s=10)
+    )
     rig.after(10.6, lambda: rig.stop(Interruption("signal")))
     result = await rig.run(make_specs(4))
     assert result.counts.of(JobState.IN_DOUBT) == 4
     return rig
 
 
-async def go_on(folder: Path, before: Rig, pause_s: float, *, is_whole: bool = True) -> tuple[RunResult, Rig]:
+async def go_on(
+    folder: Path, before: Rig, pause_s: float, *, is_whole: bool = True
+) -> tuple[RunResult, Rig]:
     """The manifest names job 1 at once, job 2 after a while, and a new one; 3 and 4 have left it."""
     before.service.weather.faults = {Fault.NONE: 1.0}
     rig = Rig(folder, settings=SETTINGS, store=before.store, service=before.service)
-    return await rig.run(make_specs(1), make_specs(1, first=2) + make_specs(1, first=10), pause_s=pause_s, is_whole=is_whole), rig
+    return await rig.run(
+        make_specs(1),
+        make_specs(1, first=2) + make_specs(1, first=10),
+        pause_s=pause_s,
+        is_whole=is_whole,
+    ), rig
 
 
 def states(rig: Rig) -> dict[str, JobState]:
@@ -44,7 +53,9 @@ def states(rig: Rig) -> dict[str, JobState]:
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 25.0, 40.0, 41.0, 42.0, 45.0, 200.0])
-def test_a_job_that_left_the_manifest_is_not_sent_again_when_it_is_proven_absent(tmp_path: Path, pause_s: float) -> None:
+def test_a_job_that_left_the_manifest_is_not_sent_again_when_it_is_proven_absent(
+    tmp_path: Path, pause_s: float
+) -> None:
     async def main() -> tuple[RunResult, Rig]:
         return await go_on(tmp_path, await leave_in_doubt(tmp_path, Fault.HANG_LOST), pause_s)
 
@@ -58,7 +69,9 @@ def test_a_job_that_left_the_manifest_is_not_sent_again_when_it_is_proven_absent
     assert of_result(result) is ExitCode.JOBS_FAILED
 
 
-def test_a_job_that_left_the_manifest_and_exists_at_the_service_is_followed_to_its_end(tmp_path: Path) -> None:
+def test_a_job_that_left_the_manifest_and_exists_at_the_service_is_followed_to_its_end(
+    tmp_path: Path,
+) -> None:
     async def main() -> tuple[RunResult, Rig]:
         return await go_on(tmp_path, await leave_in_doubt(tmp_path, Fault.HANG), 60.0)
 
@@ -68,9 +81,13 @@ def test_a_job_that_left_the_manifest_and_exists_at_the_service_is_followed_to_i
     assert states(rig) == dict.fromkeys(["1", "2", "3", "4", "10"], JobState.SUCCEEDED)
 
 
-def test_a_part_of_the_manifest_sends_nothing_else_and_leaves_it_for_a_whole_run(tmp_path: Path) -> None:
+def test_a_part_of_the_manifest_sends_nothing_else_and_leaves_it_for_a_whole_run(
+    tmp_path: Path,
+) -> None:
     async def main() -> tuple[RunResult, Rig]:
-        return await go_on(tmp_path, await leave_in_doubt(tmp_path, Fault.HANG_LOST), 0.0, is_whole=False)
+        return await go_on(
+            tmp_path, await leave_in_doubt(tmp_path, Fault.HANG_LOST), 0.0, is_whole=False
+        )
 
     result, rig = run_virtual(main())
 

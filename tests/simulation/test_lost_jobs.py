@@ -34,7 +34,9 @@ async def lose_one(folder: Path) -> tuple[Rig, str]:
     return rig, forgotten[0]
 
 
-def test_a_lost_job_that_is_asked_for_again_is_made_anew_when_the_service_does_not_have_it(tmp_path: Path) -> None:
+def test_a_lost_job_that_is_asked_for_again_is_made_anew_when_the_service_does_not_have_it(
+    tmp_path: Path,
+) -> None:
     async def main() -> tuple[RunResult, Rig, str]:
         before, forgotten = await lose_one(tmp_path / "first")
         rig = Rig(tmp_path / "second", store=before.store, service=before.service)
@@ -46,10 +48,17 @@ def test_a_lost_job_that_is_asked_for_again_is_made_anew_when_the_service_does_n
     assert rig.service.calls["submit"] == 7
     assert rig.service.calls["list"] > 0, "it was not looked for"
     (made,) = [job for job in rig.store.jobs.values() if job.past_job_ids]
-    assert (made.past_job_ids, made.attempts, made.code, made.adopted) == ((forgotten,), 2, "", False)
+    assert (made.past_job_ids, made.attempts, made.code, made.adopted) == (
+        (forgotten,),
+        2,
+        "",
+        False,
+    )
 
 
-def test_a_lost_job_that_is_in_the_list_is_taken_from_there_and_not_paid_for_again(tmp_path: Path) -> None:
+def test_a_lost_job_that_is_in_the_list_is_taken_from_there_and_not_paid_for_again(
+    tmp_path: Path,
+) -> None:
     """Queries do not know it, the list does: nothing proves that it is gone."""
 
     async def main() -> tuple[RunResult, Rig]:
@@ -58,7 +67,9 @@ def test_a_lost_job_that_is_in_the_list_is_taken_from_there_and_not_paid_for_aga
         has = rig.service._has
         (lost,) = [job for job in rig.store.jobs.values() if job.job_id == forgotten]
         rig.service.jobs[forgotten] = rig.service._accept(lost.spec, rig.clock.monotonic())
-        rig.service._has = lambda place, job_id: job_id != rig.service.jobs[forgotten].job_id and has(place, job_id)  # type: ignore[method-assign]  # its queries lag
+        rig.service._has = lambda place, job_id: (  # type: ignore[method-assign]
+            job_id != rig.service.jobs[forgotten].job_id and has(place, job_id)
+        )  # its queries lag
         return await rig.run(make_specs(6), retry=RETRY), rig
 
     result, rig = run_virtual(main())

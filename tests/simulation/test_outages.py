@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 HOUR_S = 3600.0
 
 
-def test_a_service_that_lists_but_fails_every_new_job_for_an_hour_is_tried_with_one_job_at_a_time(tmp_path: Path) -> None:
+def test_a_service_that_lists_but_fails_every_new_job_for_an_hour_is_tried_with_one_job_at_a_time(
+    tmp_path: Path,
+) -> None:
     async def main() -> tuple[RunResult, Rig, int]:
-        rig = Rig(tmp_path, weather=Weather(faults={Fault.REFUSE_500: 1.0}, job_s=5, concurrency=500))
+        rig = Rig(
+            tmp_path, weather=Weather(faults={Fault.REFUSE_500: 1.0}, job_s=5, concurrency=500)
+        )
         sent = 0
 
         def mend() -> None:
@@ -41,8 +45,14 @@ def test_a_service_that_lists_but_fails_every_new_job_for_an_hour_is_tried_with_
 
     assert result.is_complete
     assert sent_meanwhile < 200, "the service was hammered while it was down"
-    assert result.counts.of(JobState.FAILED) < 40, "jobs must not spend their attempts on a service that is down"
-    told = [type(event) for event in rig.recorder.events if isinstance(event, SubmitPaused | SubmitResumed)]
+    assert result.counts.of(JobState.FAILED) < 40, (
+        "jobs must not spend their attempts on a service that is down"
+    )
+    told = [
+        type(event)
+        for event in rig.recorder.events
+        if isinstance(event, SubmitPaused | SubmitResumed)
+    ]
     assert told == [SubmitPaused, SubmitResumed]
 
 
@@ -68,9 +78,13 @@ def test_an_hour_without_network_costs_no_job_an_attempt(tmp_path: Path) -> None
     assert rig.clock.monotonic() < 1.2 * HOUR_S
 
 
-def test_a_wall_clock_that_is_set_back_by_an_hour_delays_no_retry_by_an_hour(tmp_path: Path) -> None:
+def test_a_wall_clock_that_is_set_back_by_an_hour_delays_no_retry_by_an_hour(
+    tmp_path: Path,
+) -> None:
     async def main(step_s: float) -> float:
-        weather = Weather(faults={Fault.NONE: 1.0, Fault.NO_CONNECTION: 2.0}, job_s=5, concurrency=20)
+        weather = Weather(
+            faults={Fault.NONE: 1.0, Fault.NO_CONNECTION: 2.0}, job_s=5, concurrency=20
+        )
         rig = Rig(tmp_path / str(step_s), settings=EngineSettings(window=5), weather=weather)
         rig.after(1, lambda: setattr(rig.clock, "epoch", rig.clock.epoch + step_s))
         result = await rig.run(make_specs(100))
@@ -82,8 +96,13 @@ def test_a_wall_clock_that_is_set_back_by_an_hour_delays_no_retry_by_an_hour(tmp
     assert run_virtual(main(-HOUR_S)) < usual_s + 120
 
 
-def test_a_lane_whose_jobs_all_wait_in_the_ledger_is_not_forgotten_for_the_sake_of_another_one(tmp_path: Path) -> None:
-    urgent, others = make_specs(12, group="urgent", level=2), make_specs(400, first=100, group="others")
+def test_a_lane_whose_jobs_all_wait_in_the_ledger_is_not_forgotten_for_the_sake_of_another_one(
+    tmp_path: Path,
+) -> None:
+    urgent, others = (
+        make_specs(12, group="urgent", level=2),
+        make_specs(400, first=100, group="others"),
+    )
 
     async def left_behind(store: MemoryStore) -> None:
         """An earlier visit that left jobs with a backoff behind."""
@@ -98,7 +117,12 @@ def test_a_lane_whose_jobs_all_wait_in_the_ledger_is_not_forgotten_for_the_sake_
     async def main() -> list[JobSpec]:
         store = MemoryStore()
         await left_behind(store)
-        rig = Rig(tmp_path, settings=EngineSettings(window=2, in_flight=4), store=store, weather=Weather(job_s=4, concurrency=4))
+        rig = Rig(
+            tmp_path,
+            settings=EngineSettings(window=2, in_flight=4),
+            store=store,
+            weather=Weather(job_s=4, concurrency=4),
+        )
         await rig.run(urgent + others)
         return [job.spec for job in rig.service.jobs.values()]
 
@@ -110,7 +134,9 @@ def test_a_lane_whose_jobs_all_wait_in_the_ledger_is_not_forgotten_for_the_sake_
 
 def test_memory_does_not_grow_with_the_number_of_groups_times_the_window(tmp_path: Path) -> None:
     async def main() -> int:
-        rig = Rig(tmp_path, settings=EngineSettings(window=50, in_flight=5), weather=Weather(job_s=20))
+        rig = Rig(
+            tmp_path, settings=EngineSettings(window=50, in_flight=5), weather=Weather(job_s=20)
+        )
         most = 0
 
         async def watch() -> None:
@@ -122,7 +148,10 @@ def test_memory_does_not_grow_with_the_number_of_groups_times_the_window(tmp_pat
 
         watching = asyncio.create_task(watch())
         rig.after(30, lambda: rig.stop(Interruption("signal")))
-        batches = [[make_spec(number, group=f"g{number % 60}") for number in range(first, first + 100)] for first in range(0, 6000, 100)]
+        batches = [
+            [make_spec(number, group=f"g{number % 60}") for number in range(first, first + 100)]
+            for first in range(0, 6000, 100)
+        ]
         await rig.run(*batches, pause_s=0.05)
         watching.cancel()
         return most
@@ -130,19 +159,25 @@ def test_memory_does_not_grow_with_the_number_of_groups_times_the_window(tmp_pat
     assert 400 < run_virtual(main()) <= 50 * 10 + 60 * 8 + 5
 
 
-def test_a_wall_clock_that_jumps_ahead_by_days_does_not_make_jobs_look_as_if_they_stood_still(tmp_path: Path) -> None:
+def test_a_wall_clock_that_jumps_ahead_by_days_does_not_make_jobs_look_as_if_they_stood_still(
+    tmp_path: Path,
+) -> None:
     async def main() -> RunResult:
         rig = Rig(tmp_path, weather=Weather(job_s=60, concurrency=4))
         rig.after(5, lambda: setattr(rig.clock, "epoch", rig.clock.epoch + 90 * HOUR_S))
         view = rig.service._view
         started = rig.clock.epoch
-        rig.service._view = lambda job: view(job)._replace(started_at=job.started_at and started + job.started_at)  # type: ignore[method-assign]  # its clock stays
+        rig.service._view = lambda job: view(job)._replace(  # type: ignore[method-assign]
+            started_at=job.started_at and started + job.started_at
+        )  # its clock stays
         return await rig.run(make_specs(12))
 
     assert run_virtual(main()).counts.of(JobState.SUCCEEDED) == 12
 
 
-def test_a_job_that_stands_still_for_more_than_a_day_is_reported_and_no_longer_waited_for(tmp_path: Path) -> None:
+def test_a_job_that_stands_still_for_more_than_a_day_is_reported_and_no_longer_waited_for(
+    tmp_path: Path,
+) -> None:
     async def main() -> tuple[RunResult, float]:
         rig = Rig(tmp_path, weather=Weather(job_s=1, concurrency=0))
         return await rig.run(make_specs(3)), rig.clock.monotonic()
@@ -153,7 +188,9 @@ def test_a_job_that_stands_still_for_more_than_a_day_is_reported_and_no_longer_w
     assert 24 * HOUR_S < took_s < 36 * HOUR_S
 
 
-def test_a_job_that_the_service_lost_is_reported_soon_and_never_paid_for_again_unasked(tmp_path: Path) -> None:
+def test_a_job_that_the_service_lost_is_reported_soon_and_never_paid_for_again_unasked(
+    tmp_path: Path,
+) -> None:
     async def main() -> tuple[RunResult, RunResult, Rig]:
         rig = Rig(tmp_path / "first", weather=Weather(job_s=30, concurrency=2))
         rig.after(20, lambda: rig.service.jobs.pop(next(reversed(rig.service.jobs))))

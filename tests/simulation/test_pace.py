@@ -54,7 +54,9 @@ def _saves(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> dict[JobState, list[int
     """How many jobs each call of the ledger recorded, by their state; filled while the rig runs."""
     held: dict[JobState, list[int]] = {state: [] for state in JobState}
 
-    def noted(call: Callable[[Sequence[Job]], Awaitable[None]]) -> Callable[[Sequence[Job]], Awaitable[None]]:
+    def noted(
+        call: Callable[[Sequence[Job]], Awaitable[None]],
+    ) -> Callable[[Sequence[Job]], Awaitable[None]]:
         async def record(jobs: Sequence[Job]) -> None:
             if jobs:
                 held[jobs[0].state].append(len(jobs))
@@ -67,9 +69,16 @@ def _saves(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> dict[JobState, list[int
     return held
 
 
-def test_where_many_are_sent_intents_and_answers_are_recorded_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_many_are_sent_intents_and_answers_are_recorded_in_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scene() -> dict[JobState, list[int]]:
-        rig = Rig(tmp_path, settings=SETTINGS, submit_limiter=_Unlimited(), weather=Weather(latency_s=0.002, job_s=1.0, concurrency=1000))
+        rig = Rig(
+            tmp_path,
+            settings=SETTINGS,
+            submit_limiter=_Unlimited(),
+            weather=Weather(latency_s=0.002, job_s=1.0, concurrency=1000),
+        )
         held = _saves(rig, monkeypatch)
         await rig.run(make_specs(960))
         return held
@@ -84,7 +93,12 @@ def test_one_free_connection_is_not_kept_waiting_by_those_that_hang(tmp_path: Pa
     """Sixty-three answers never come: the jobs that are left go one by one, none of them later than the gathering takes."""
 
     async def scene() -> float:
-        rig = Rig(tmp_path, settings=SETTINGS, submit_limiter=_Unlimited(), weather=Weather(latency_s=0.001, job_s=1.0, concurrency=1000))
+        rig = Rig(
+            tmp_path,
+            settings=SETTINGS,
+            submit_limiter=_Unlimited(),
+            weather=Weather(latency_s=0.001, job_s=1.0, concurrency=1000),
+        )
         slow = rig.service.submit
         sent = 0
 
@@ -104,7 +118,9 @@ def test_one_free_connection_is_not_kept_waiting_by_those_that_hang(tmp_path: Pa
     assert run_virtual(scene()) == 63 + 200
 
 
-def test_reading_ahead_waits_while_the_machine_itself_bounds_the_sending_and_only_then(tmp_path: Path) -> None:
+def test_reading_ahead_waits_while_the_machine_itself_bounds_the_sending_and_only_then(
+    tmp_path: Path,
+) -> None:
     """What is read while enough is at hand would only be written to the ledger, and read from there again."""
 
     async def read_ahead(folder: Path, **parts: Any) -> int:
@@ -144,7 +160,12 @@ def test_a_job_of_a_high_level_at_the_end_of_the_manifest_is_found_early_however
 
     async def scene() -> float:
         settings = replace(SETTINGS, connections=connections)
-        rig = Rig(tmp_path, settings=settings, rate_per_s=20, weather=Weather(latency_s=0.04, job_s=1.0, concurrency=10_000))
+        rig = Rig(
+            tmp_path,
+            settings=settings,
+            rate_per_s=20,
+            weather=Weather(latency_s=0.04, job_s=1.0, concurrency=10_000),
+        )
         submit = rig.service.submit
         sent_at: list[float] = []
 
@@ -156,7 +177,11 @@ def test_a_job_of_a_high_level_at_the_end_of_the_manifest_is_found_early_however
 
         rig.service.submit = noted  # type: ignore[method-assign, assignment]  # it answers as before
         specs = make_specs(4000)
-        await rig.run(*(specs[start : start + 500] for start in range(0, 4000, 500)), [make_spec(4001, level=2)], pause_s=0.05)
+        await rig.run(
+            *(specs[start : start + 500] for start in range(0, 4000, 500)),
+            [make_spec(4001, level=2)],
+            pause_s=0.05,
+        )
         return sent_at[0]
 
     assert run_virtual(scene()) < 2

@@ -43,7 +43,9 @@ class FullDisk:
         return getattr(self._file, name)
 
 
-def test_a_full_disk_under_the_report_loses_no_answer_that_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_under_the_report_loses_no_answer_that_is_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     open_for_good = ReportFile.open
 
     async def open_on_a_small_disk(report: ReportFile) -> None:
@@ -87,7 +89,9 @@ def test_an_interrupt_ends_the_wait_for_what_is_in_doubt(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["signal", "budget", "error"])
-def test_a_run_that_is_stopped_at_any_instant_has_recorded_all_that_was_sent_and_can_be_finished(tmp_path: Path, kind: str) -> None:
+def test_a_run_that_is_stopped_at_any_instant_has_recorded_all_that_was_sent_and_can_be_finished(
+    tmp_path: Path, kind: str
+) -> None:
     async def main(seed: int) -> None:
         chance = random.Random(seed)
         weather = draw_weather(chance)
@@ -101,7 +105,9 @@ def test_a_run_that_is_stopped_at_any_instant_has_recorded_all_that_was_sent_and
         stopped = await rig.run(specs[:20], specs[20:], pause_s=chance.choice([0.0, 1.0]))
 
         assert stopped.counts.of(JobState.SUBMITTING) == 0, "a request was not waited for"
-        assert len(rig.rows()) == stopped.counts.total - stopped.counts.of(*OPEN), "the report lacks a row that the ledger has"
+        assert len(rig.rows()) == stopped.counts.total - stopped.counts.of(*OPEN), (
+            "the report lacks a row that the ledger has"
+        )
         weather.faults, weather.query_fails, weather.job_falters = {Fault.NONE: 1.0}, 0.0, 0.0
         again = Rig(tmp_path / str(seed), settings=settings, store=rig.store, service=rig.service)
         finished = await again.run(specs)

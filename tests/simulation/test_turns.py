@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_job_that_comes_due_while_the_dispatcher_waits_for_a_permit_has_its_turn_at_once(tmp_path: Path) -> None:
+def test_a_job_that_comes_due_while_the_dispatcher_waits_for_a_permit_has_its_turn_at_once(
+    tmp_path: Path,
+) -> None:
     urgent, others = make_specs(1, first=100, level=2), make_specs(5)
 
     async def main() -> list[int]:
@@ -27,7 +29,9 @@ def test_a_job_that_comes_due_while_the_dispatcher_waits_for_a_permit_has_its_tu
         await ledger.acquire(object())  # type: ignore[arg-type]  # anybody
         run = await ledger.begin_run("rig", clock.now(), str(rig.report))
         await ledger.add(run, urgent)
-        store.jobs[urgent[0].key].not_before = clock.now() + 1.0  # the second permit comes after 2 seconds
+        store.jobs[urgent[0].key].not_before = (
+            clock.now() + 1.0
+        )  # the second permit comes after 2 seconds
         await ledger.close()
         await rig.run(others + urgent)
         return [job.spec.level for job in rig.service.jobs.values()]
@@ -35,11 +39,20 @@ def test_a_job_that_comes_due_while_the_dispatcher_waits_for_a_permit_has_its_tu
     assert run_virtual(main()) == [0, 2, 0, 0, 0, 0]
 
 
-def test_a_batch_does_not_go_on_with_a_lower_level_while_the_ledger_has_more_of_a_higher_one(tmp_path: Path) -> None:
+def test_a_batch_does_not_go_on_with_a_lower_level_while_the_ledger_has_more_of_a_higher_one(
+    tmp_path: Path,
+) -> None:
     async def main() -> list[int]:
         clock = LoopClock(asyncio.get_running_loop())
-        many_at_once = AdaptiveLimiter(1000.0, clock)  # a batch is larger than what the queue holds of a level
-        rig = Rig(tmp_path, settings=EngineSettings(window=3), weather=Weather(latency_s=0.0, job_s=1), submit_limiter=many_at_once)
+        many_at_once = AdaptiveLimiter(
+            1000.0, clock
+        )  # a batch is larger than what the queue holds of a level
+        rig = Rig(
+            tmp_path,
+            settings=EngineSettings(window=3),
+            weather=Weather(latency_s=0.0, job_s=1),
+            submit_limiter=many_at_once,
+        )
         await rig.run(make_specs(40, first=100) + make_specs(40, level=2))
         return [job.spec.level for job in rig.service.jobs.values()]
 

@@ -43,16 +43,26 @@ class Refusing:
         return await self._submit(spec)
 
 
-def test_a_job_whose_intent_was_dated_by_a_clock_that_was_then_set_right_is_recorded_anew(tmp_path: Path) -> None:
+def test_a_job_whose_intent_was_dated_by_a_clock_that_was_then_set_right_is_recorded_anew(
+    tmp_path: Path,
+) -> None:
     async def main() -> tuple[RunResult, Rig]:
         clock, store = LoopClock(asyncio.get_running_loop()), MemoryStore()
         slow = MemoryLedger(store, pause=lambda: clock.sleep(0.2))  # the intent takes 0.4 s
         weather = Weather(faults={Fault.HANG: 1.0}, job_s=5, reply_timeout_s=5)
-        rig = Rig(tmp_path, settings=EngineSettings(reply_timeout_s=5.0), weather=weather, store=store, ledger=slow)
+        rig = Rig(
+            tmp_path,
+            settings=EngineSettings(reply_timeout_s=5.0),
+            weather=weather,
+            store=store,
+            ledger=slow,
+        )
         rig.ledger = slow
         rig.service.clock = clock  # the service's own goes right
         rig.clock.epoch += HOUR_S
-        rig.after(0.95, lambda: setattr(rig.clock, "epoch", clock.epoch))  # between an intent and its request
+        rig.after(
+            0.95, lambda: setattr(rig.clock, "epoch", clock.epoch)
+        )  # between an intent and its request
         return await rig.run(make_specs(1)), rig
 
     result, rig = run_virtual(main())
@@ -62,12 +72,17 @@ def test_a_job_whose_intent_was_dated_by_a_clock_that_was_then_set_right_is_reco
     assert [job.adopted for job in rig.store.jobs.values()] == [True]
 
 
-def test_a_correction_of_the_clock_and_a_fresh_key_are_not_the_same_correction_twice(tmp_path: Path) -> None:
+def test_a_correction_of_the_clock_and_a_fresh_key_are_not_the_same_correction_twice(
+    tmp_path: Path,
+) -> None:
     skewed = ClockSkewed(ApiAnswer(403, "RequestTimeTooSkewed", "the clocks differ"))
     expired = CredentialsExpired(ApiAnswer(403, "ExpiredToken", "the token is over"))
 
     async def main(*refusals: OrchestratorError) -> RunResult:
-        rig = Rig(tmp_path / str(len(refusals)) / refusals[-1].__class__.__name__, weather=Weather(job_s=5))
+        rig = Rig(
+            tmp_path / str(len(refusals)) / refusals[-1].__class__.__name__,
+            weather=Weather(job_s=5),
+        )
         Refusing(rig, *refusals)
         return await rig.run(make_specs(5))
 

@@ -36,13 +36,21 @@ class Turns:
         self._batch = batch
         self._slack_s = slack_s
         self._waiting: dict[JobKey, _Waiting] = {}
-        self._chosen: dict[JobKey, _Waiting] = {}  # their intent is being recorded, or was, and they have not left
-        self._passed: dict[int, int] = {}  # sends of higher levels while this one waited, since it was sent last
-        self._overtaken: dict[tuple[int, str], dict[str, int]] = {}  # sends of each other group while this one waited
+        self._chosen: dict[
+            JobKey, _Waiting
+        ] = {}  # their intent is being recorded, or was, and they have not left
+        self._passed: dict[
+            int, int
+        ] = {}  # sends of higher levels while this one waited, since it was sent last
+        self._overtaken: dict[
+            tuple[int, str], dict[str, int]
+        ] = {}  # sends of each other group while this one waited
 
     def wait(self, spec: JobSpec, soonest: float, latest: float) -> None:
         """From ``soonest`` on it may go, from ``latest`` on it must have its turn."""
-        if self._chosen.pop(spec.key, None) is not None:  # called back before it was sent: it has had its turn
+        if (
+            self._chosen.pop(spec.key, None) is not None
+        ):  # called back before it was sent: it has had its turn
             for level in range(spec.level):
                 self._passed[level] = self._passed.get(level, 0) + 1
         self._waiting[spec.key] = _Waiting(soonest, latest, spec.level, spec.share)
@@ -64,7 +72,11 @@ class Turns:
             AssertionError: If something had.
         """
         self._chosen.pop(spec.key, None)
-        long_due = {(one.level, one.share) for one in self._waiting.values() if one.latest + self._slack_s <= now}
+        long_due = {
+            (one.level, one.share)
+            for one in self._waiting.values()
+            if one.latest + self._slack_s <= now
+        }
         self._check_level(spec, {level for level, _ in long_due})
         behind = [*self._waiting.values(), *self._chosen.values()]
         self._count_passed(spec.level, {one.level for one in behind if one.soonest <= now})
@@ -76,7 +88,9 @@ class Turns:
         if higher:
             needed = self._age_after * (min(higher) - spec.level + 1)
             passed = self._passed.get(spec.level, 0)
-            assert passed + self._batch >= needed, f"{spec.key} of level {spec.level} went before level {max(higher)}"
+            assert passed + self._batch >= needed, (
+                f"{spec.key} of level {spec.level} went before level {max(higher)}"
+            )
 
     def _count_passed(self, sent: int, waiting: set[int]) -> None:
         for level in (0, 1, 2):
@@ -100,4 +114,6 @@ class Turns:
             ahead = self._overtaken.setdefault((spec.level, share), {})
             ahead[spec.share] = ahead.get(spec.share, 0) + 1
             # Of groups that take turns one may be ahead by one, and by one more when it came first by name; and the batch under way.
-            assert ahead[spec.share] <= 2 + self._batch, f"group {spec.share!r} of level {spec.level} shuts out {share!r}"
+            assert ahead[spec.share] <= 2 + self._batch, (
+                f"group {spec.share!r} of level {spec.level} shuts out {share!r}"
+            )

@@ -41,13 +41,19 @@ def _check_charged_once(world: World) -> None:
 def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
     key, state = record.spec.key, record.state
     known = {record.job_id, *record.past_job_ids}
-    assert {job.job_id for job in made} <= known, f"{key} has a job at the service that nobody knows"
+    assert {job.job_id for job in made} <= known, (
+        f"{key} has a job at the service that nobody knows"
+    )
     assert len(made) <= world.settings.attempts * world.nights
     ended_well = [job for job in made if job.state is not RemoteState.FAILED]
     assert len(ended_well) <= 1, f"{key} was charged {len(ended_well)} times"
     if ended_well:
-        assert ended_well[0].state is RemoteState.SUCCEEDED, f"{key} is left {ended_well[0].state} at the service"
-        assert (state, record.job_id) == (JobState.SUCCEEDED, ended_well[0].job_id), f"{key} is {state}"
+        assert ended_well[0].state is RemoteState.SUCCEEDED, (
+            f"{key} is left {ended_well[0].state} at the service"
+        )
+        assert (state, record.job_id) == (JobState.SUCCEEDED, ended_well[0].job_id), (
+            f"{key} is {state}"
+        )
     if world.nights == 1:
         _check_attempts(world, record, made)
     if ended_well:
@@ -58,7 +64,10 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
     assert state in may_be, f"{key} is {state}, and the service has {[job.code for job in made]}"
     if world.nights == 1:
         # Each new job at the service followed a passing failure of the one before.
-        assert all(job.code == "InternalError" for job in sorted(made, key=lambda job: job.accepted_at)[:-1])
+        assert all(
+            job.code == "InternalError"
+            for job in sorted(made, key=lambda job: job.accepted_at)[:-1]
+        )
     if state is JobState.REJECTED:
         assert key in world.service.rejected
 
@@ -66,10 +75,14 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
 def _check_attempts(world: World, record: Job, made: list[FakeJob]) -> None:
     """An attempt is a POST that may have reached the service; who gives up has made all that are allowed."""
     key, reached = record.spec.key, world.reached[record.spec.key]
-    assert reached <= record.attempts <= reached + world.deaths, f"{key} counts {record.attempts} attempts, and made {reached}"
+    assert reached <= record.attempts <= reached + world.deaths, (
+        f"{key} counts {record.attempts} attempts, and made {reached}"
+    )
     has_failed_for_good = bool(made) and made[-1].code not in ("", "InternalError")
     if record.state is JobState.FAILED and not has_failed_for_good:
-        assert record.attempts == world.settings.attempts, f"{key} was given up after {record.attempts} attempts"
+        assert record.attempts == world.settings.attempts, (
+            f"{key} was given up after {record.attempts} attempts"
+        )
 
 
 def _check_report(world: World, result: RunResult) -> None:
@@ -85,7 +98,9 @@ def _check_report(world: World, result: RunResult) -> None:
         assert row["attempts"] <= world.settings.attempts
         if row["state"] in ("succeeded", "skipped"):
             is_earlier = world.run_of_send[row["key"]] != result.run.number
-            assert is_earlier is (row["state"] == "skipped"), f"{row['key']} is reported as {row['state']}"
+            assert is_earlier is (row["state"] == "skipped"), (
+                f"{row['key']} is reported as {row['state']}"
+            )
     told = {state.value: number for state, number in result.counts.by_state.items() if number}
     if result.counts.skipped:
         told["skipped"] = result.counts.skipped
@@ -106,7 +121,9 @@ def _check_arrivals(world: World) -> None:
 def _check_depth(world: World) -> None:
     """Never more jobs at the service than ``in_flight``: what waits there keeps no order. Counted once more, from its jobs alone."""
     jobs = world.service.jobs.values()
-    changes = sorted([(job.accepted_at, 1) for job in jobs] + [(job.ended_at or world.now, -1) for job in jobs])
+    changes = sorted(
+        [(job.accepted_at, 1) for job in jobs] + [(job.ended_at or world.now, -1) for job in jobs]
+    )
     assert max(accumulate(change for _, change in changes), default=0) <= world.settings.in_flight
     assert world.service.most_at_once <= world.settings.in_flight
     assert world.service.at_once == 0, "something is left at the service"

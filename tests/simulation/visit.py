@@ -133,7 +133,9 @@ class Visit:
         world.service.clock = LoopClock(loop)
         self._own = LoopClock(loop)
         self._own.epoch += self.fate.clock_error_s
-        client = Client(world.service, self._own, self._keys(), tells_time=self.fate.ending is not Ending.CLOCK)
+        client = Client(
+            world.service, self._own, self._keys(), tells_time=self.fate.ending is not Ending.CLOCK
+        )
         self._clock = ServiceClock(self._own, client)  # type: ignore[arg-type]  # it asks for the offset only
         self.watch = client.watch = Watch(
             world.store,
@@ -196,7 +198,9 @@ class Visit:
             retry=self.retry,
             budget=Budget(self._bounds()),
             deadline_s=fate.at_s if fate.ending is Ending.DEADLINE else None,
-            window=Hours(self._clock.now() + fate.at_s - 0.1) if fate.ending is Ending.WINDOW else None,
+            window=Hours(self._clock.now() + fate.at_s - 0.1)
+            if fate.ending is Ending.WINDOW
+            else None,
         )
 
     def _bounds(self) -> Bounds:
@@ -248,7 +252,9 @@ class Visit:
         with pytest.raises(LedgerLocked):
             await ledger.heartbeat(0.0)
         await ledger.close()
-        assert before == (dict(store.jobs), len(store.runs), store.visit, store.holder), "the second run changed something"
+        assert before == (dict(store.jobs), len(store.runs), store.visit, store.holder), (
+            "the second run changed something"
+        )
 
     async def _run(self) -> RunResult | None:
         """The engine's result, or None if an error ended it."""
@@ -290,7 +296,9 @@ class Visit:
             assert of_result(result) is (ExitCode.JOBS_FAILED if failed else ExitCode.OK)
         else:
             assert result.stopped is not None
-            assert (result.stopped.kind, of_result(result)) == _EXIT.get(self.fate.ending), f"{result.stopped} {result.error!r}"
+            assert (result.stopped.kind, of_result(result)) == _EXIT.get(self.fate.ending), (
+                f"{result.stopped} {result.error!r}"
+            )
         is_told_by_wall_clock = self.fate.ending is Ending.WINDOW
         if self.fate.ending in _TIMED and (self.fate.has_steady_clock or not is_told_by_wall_clock):
             self._check_end()
@@ -306,11 +314,17 @@ class Visit:
     def _check_end(self) -> None:
         """It waits for answers, and for what is in doubt, no longer."""
         settings, weather = self.world.settings, self.world.weather
-        grace_s = settings.settle_s + 2 * (settings.reply_timeout_s + 2 * weather.latency_s) + 60.0 + 2.0
-        assert self._loop.time() - self._began_at <= self.fate.at_s + grace_s, "it went on after it was told to stop"
+        grace_s = (
+            settings.settle_s + 2 * (settings.reply_timeout_s + 2 * weather.latency_s) + 60.0 + 2.0
+        )
+        assert self._loop.time() - self._began_at <= self.fate.at_s + grace_s, (
+            "it went on after it was told to stop"
+        )
 
     def _check_cost(self) -> None:
         """What this visit sent, and did not fail, costs no more than it may."""
         made = [job for job in self.world.service.jobs.values() if job.spec.key in self.watch.sent]
         paid = [job for job in made if job.accepted_at >= self._began_at and not job.code]
-        assert len(paid) * JOB_COST <= (self._bounds().max_cost or 0.0) + 1e-6, "max_cost was passed"
+        assert len(paid) * JOB_COST <= (self._bounds().max_cost or 0.0) + 1e-6, (
+            "max_cost was passed"
+        )

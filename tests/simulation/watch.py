@@ -89,9 +89,19 @@ class Watch:
         self._allowed = allowed
         self._has_steady_clock = has_steady_clock
         self._turns = Turns(settings.age_after, max(1, int(rate_per_s / 10)), SLACK_S)
-        self._most = {"submit": math.ceil(rate_per_s), "query": 20, "list": 22}  # of lists, the probes are not limited but rare
-        self._left: dict[str, deque[float]] = {kind: deque(maxlen=most + 1) for kind, most in self._most.items()}
-        self._at_once = {"submit": settings.connections, "query": settings.queries, "head": settings.heads}
+        self._most = {
+            "submit": math.ceil(rate_per_s),
+            "query": 20,
+            "list": 22,
+        }  # of lists, the probes are not limited but rare
+        self._left: dict[str, deque[float]] = {
+            kind: deque(maxlen=most + 1) for kind, most in self._most.items()
+        }
+        self._at_once = {
+            "submit": settings.connections,
+            "query": settings.queries,
+            "head": settings.heads,
+        }
         self._open: dict[str, int] = {}
         self.stopped_at: float | None = None
         self.max_failures = math.inf
@@ -118,12 +128,16 @@ class Watch:
         """The engine asks the ledger to record these jobs."""
         for job in jobs:
             known = job.saved_state
-            assert job.state in _MAY_FOLLOW.get(known, ()), f"{job.spec.key}: {known} -> {job.state}"
+            assert job.state in _MAY_FOLLOW.get(known, ()), (
+                f"{job.spec.key}: {known} -> {job.state}"
+            )
             if job.state is JobState.SUBMITTING:
                 self._turns.choose(job.spec.key)
             if job.state is JobState.SUBMITTED and known is not JobState.RUNNING:
                 made = self._service.jobs[job.job_id]
-                assert made.spec.key == job.spec.key, f"{job.spec.key} took the job of {made.spec.key}"
+                assert made.spec.key == job.spec.key, (
+                    f"{job.spec.key} took the job of {made.spec.key}"
+                )
                 assert job.job_id not in job.past_job_ids
 
     def saved(self, jobs: Sequence[Job]) -> None:
@@ -158,15 +172,23 @@ class Watch:
         """The engine hands a job to the client: it must be planned, recorded, asked for, and the best one."""
         key = spec.key
         record = self._store.jobs[key]
-        assert record.state is JobState.SUBMITTING, f"{key} is sent while the ledger says {record.state}"
+        assert record.state is JobState.SUBMITTING, (
+            f"{key} is sent while the ledger says {record.state}"
+        )
         assert record.attempts >= 1
         assert record.intent_at is not None
         assert key in self._allowed, f"{key} has left the manifest"
-        assert self._store.visits[key] == self._store.visit, f"{key} is sent before the manifest names it"
-        alive = [job.job_id for job in self._service.accepted(key) if job.state is not RemoteState.FAILED]
+        assert self._store.visits[key] == self._store.visit, (
+            f"{key} is sent before the manifest names it"
+        )
+        alive = [
+            job.job_id for job in self._service.accepted(key) if job.state is not RemoteState.FAILED
+        ]
         assert not alive, f"{key} is sent although {alive} exists"
         now = self._clock.monotonic()
-        assert self.stopped_at is None or now <= self.stopped_at + SLACK_S, f"{key} is sent after the run was stopped"
+        assert self.stopped_at is None or now <= self.stopped_at + SLACK_S, (
+            f"{key} is sent after the run was stopped"
+        )
         failed = sum(at + SLACK_S < now for at in self.failed_at)
         assert failed <= self.max_failures, f"{key} is sent after {failed} failures"
         self._turns.send(spec, now)
@@ -176,7 +198,9 @@ class Watch:
     def enter(self, spec: JobSpec) -> None:
         """The service takes a request: should its answer be lost, the job will be looked for around the time of its intent."""
         error_s = abs((self._store.jobs[spec.key].intent_at or 0.0) - self._service.clock.now())
-        assert error_s <= self._settings.adopt_margin_s, f"the intent of {spec.key} is dated wrong by {error_s:.0f} s"
+        assert error_s <= self._settings.adopt_margin_s, (
+            f"the intent of {spec.key} is dated wrong by {error_s:.0f} s"
+        )
 
     @_unmistakable
     def depart(self, kind: str) -> None:
@@ -184,7 +208,9 @@ class Watch:
         if kind in self._left:
             log, now = self._left[kind], self._clock.monotonic()
             log.append(now)
-            assert len(log) <= self._most[kind] or now - log[0] >= 1.0, f"more than {self._most[kind]} calls ({kind}) in a second"
+            assert len(log) <= self._most[kind] or now - log[0] >= 1.0, (
+                f"more than {self._most[kind]} calls ({kind}) in a second"
+            )
 
     @contextmanager
     def on_the_wire(self, kind: str) -> Iterator[None]:
@@ -198,18 +224,24 @@ class Watch:
 
     @_unmistakable
     def _check_bounds(self, kind: str) -> None:
-        assert self._open[kind] <= self._at_once.get(kind, math.inf), f"too many calls ({kind}) at once"
+        assert self._open[kind] <= self._at_once.get(kind, math.inf), (
+            f"too many calls ({kind}) at once"
+        )
         assert self._service.most_at_once <= self._settings.in_flight, "in_flight was passed"
 
 
 class WatchedLedger(MemoryLedger):
     """A ledger that somebody watches."""
 
-    def __init__(self, store: MemoryStore, watch: Watch, pause: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, store: MemoryStore, watch: Watch, pause: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(store, pause=pause)
         self._watch = watch
 
-    async def add(self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()) -> list[Job]:
+    async def add(
+        self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()
+    ) -> list[Job]:
         """As the ledger's own."""
         jobs = await super().add(run, specs, retry)
         self._watch.added(jobs)

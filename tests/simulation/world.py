@@ -46,7 +46,9 @@ class World:
         self.settings = draw_settings(self.rng, self.weather)
         self.manifest = Manifest(self.rng)
         self.rate_per_s = self.rng.choice([2.0, 7.5, 50.0])
-        self.service = FakeService(SystemClock(), self.rng, self.weather)  # each visit brings its own clock
+        self.service = FakeService(
+            SystemClock(), self.rng, self.weather
+        )  # each visit brings its own clock
         self.nights = self.rng.choice([1, 1, 1, 2])
         self.misfortunes = self.rng.choice([0, 1, 2, 5])
         self.now = 0.0
@@ -100,7 +102,11 @@ class World:
 
     def story(self) -> str:
         """What a failing seed tells."""
-        lines = [f"{self.weather}", f"{self.settings}", f"{self.rate_per_s} POSTs/s, {len(self.manifest.specs)} jobs"]
+        lines = [
+            f"{self.weather}",
+            f"{self.settings}",
+            f"{self.rate_per_s} POSTs/s, {len(self.manifest.specs)} jobs",
+        ]
         lines += [f"visit {visit.number}: {visit.fate}" for visit in self.visits]
         lines += [f"{at:10.3f} {event}" for at, event in self.visits[-1].events[-_TOLD_EVENTS:]]
         return "\n".join(lines)
@@ -108,11 +114,15 @@ class World:
 
 def simulate(seed: int, *, is_mirrored: bool = False) -> World:
     """Live through one seed, checked; a failure tells its story."""
-    with tempfile.TemporaryDirectory(dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(
+        dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
+    ) as folder:
         world = World(seed, Path(folder), is_mirrored=is_mirrored)
         try:
             world.live()
         except BaseException as error:
-            error.add_note(f"{world.story()}\nseed {seed}: to run it alone, ORCH_SEED={seed} pytest tests/simulation/test_simulation.py")
+            error.add_note(
+                f"{world.story()}\nseed {seed}: to run it alone, ORCH_SEED={seed} pytest tests/simulation/test_simulation.py"
+            )
             raise
         return world

@@ -39,7 +39,9 @@ orchestrator/runner/settings.py
 orchestrator/domain/ports.py
 orchestrator/domain/events.py
 """
-PURE_FILES = sorted([*(ROOT / "client" / "wire").glob("*.py"), *(ROOT.parent / name for name in PURE.split())])
+PURE_FILES = sorted(
+    [*(ROOT / "client" / "wire").glob("*.py"), *(ROOT.parent / name for name in PURE.split())]
+)
 WORLDLY = {
     "asyncio", "aiohttp", "concurrent", "http", "io", "multiprocessing", "os", "selectors", "shutil", "signal", "socket", "sqlite3",
     "subprocess", "tempfile", "threading", "time", "urllib.request",
@@ -57,7 +59,9 @@ def for_types_only(path: Path) -> set[ast.AST]:
     return {
         node
         for block in ast.walk(tree(path))
-        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        if isinstance(block, ast.If)
+        and isinstance(block.test, ast.Name)
+        and block.test.id == "TYPE_CHECKING"
         for node in ast.walk(block)
     }
 
@@ -85,16 +89,33 @@ def test_a_pure_module_waits_for_nothing_asks_for_no_time_and_touches_no_file(pa
         match node:
             case ast.Await() | ast.AsyncFor() | ast.AsyncWith():
                 wrong.append((node.lineno, type(node).__name__))
-            case ast.AsyncFunctionDef() if path.stem != "ports":  # there it is the shape of somebody else's work
+            case ast.AsyncFunctionDef() if (
+                path.stem != "ports"
+            ):  # there it is the shape of somebody else's work
                 wrong.append((node.lineno, f"async def {node.name}"))
             case ast.Import() | ast.ImportFrom():
-                named = [*modules_of(node), *(module.rpartition(".")[0] for module in modules_of(node))]
+                named = [
+                    *modules_of(node),
+                    *(module.rpartition(".")[0] for module in modules_of(node)),
+                ]
                 wrong += [
-                    (node.lineno, f"import {name}") for name in named if name in WORLDLY or name.partition(".")[0] in WORLDLY - {"http"}
+                    (node.lineno, f"import {name}")
+                    for name in named
+                    if name in WORLDLY or name.partition(".")[0] in WORLDLY - {"http"}
                 ]
             case (
                 ast.Call(func=ast.Name(id="open" | "print" | "input"))
-                | ast.Call(func=ast.Attribute(attr="read_text" | "read_bytes" | "write_text" | "write_bytes" | "now" | "utcnow" | "today"))
+                | ast.Call(
+                    func=ast.Attribute(
+                        attr="read_text"
+                        | "read_bytes"
+                        | "write_text"
+                        | "write_bytes"
+                        | "now"
+                        | "utcnow"
+                        | "today"
+                    )
+                )
             ):
                 wrong.append((node.lineno, ast.unparse(node.func)))
             case _:
@@ -111,9 +132,18 @@ def test_nothing_but_a_step_changes_the_state_of_a_job() -> None:
             continue
         for node in ast.walk(tree(path)):
             targets = (
-                node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign | ast.AnnAssign) else []
+                node.targets
+                if isinstance(node, ast.Assign)
+                else [node.target]
+                if isinstance(node, ast.AugAssign | ast.AnnAssign)
+                else []
             )
-            spread = [one for target in targets for one in ast.walk(target) if isinstance(one, ast.Attribute)]
+            spread = [
+                one
+                for target in targets
+                for one in ast.walk(target)
+                if isinstance(one, ast.Attribute)
+            ]
             found += [
                 f"{path.relative_to(ROOT.parent).as_posix()}: {ast.unparse(node)}"
                 for one in spread
@@ -124,7 +154,10 @@ def test_nothing_but_a_step_changes_the_state_of_a_job() -> None:
 
 
 def test_only_the_clock_reads_the_clock() -> None:
-    banned = {f"time.{name}" for name in ("time", "monotonic", "sleep", "time_ns", "monotonic_ns", "perf_counter")} | {"asyncio.sleep"}
+    banned = {
+        f"time.{name}"
+        for name in ("time", "monotonic", "sleep", "time_ns", "monotonic_ns", "perf_counter")
+    } | {"asyncio.sleep"}
     calls = [
         f"{path.relative_to(ROOT.parent).as_posix()}: {ast.unparse(node.func)}"
         for path in sorted(ROOT.rglob("*.py"))
@@ -132,4 +165,8 @@ def test_only_the_clock_reads_the_clock() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in banned
     ]
 
-    assert [call for call in calls if not call.startswith(("orchestrator/domain/clock.py", "orchestrator/testing/"))] == []
+    assert [
+        call
+        for call in calls
+        if not call.startswith(("orchestrator/domain/clock.py", "orchestrator/testing/"))
+    ] == []

@@ -34,7 +34,9 @@ def callback_jobs(raw: bytes) -> tuple[RemoteJob, ...]:
         raise ProtocolError(f"The callback is larger than {MAX_CALLBACK_BYTES} bytes.", raw)
     root = _from_json(raw) if raw.lstrip()[:1] == b"{" else parse(raw)
     if root.tag != "Response":
-        raise ProtocolError(f"The callback begins with <{root.tag[:100]}> instead of <Response>.", raw)
+        raise ProtocolError(
+            f"The callback begins with <{root.tag[:100]}> instead of <Response>.", raw
+        )
     return tuple(jobs_of(root, raw))
 
 

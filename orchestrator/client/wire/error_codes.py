@@ -117,7 +117,9 @@ _ADVICE: dict[str, str] = {
     "SignatureDoesNotMatch": _KEYS,
 }
 
-TRANSIENT_JOB_CODES = frozenset({"ResourceDownloadFailed", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"})
+TRANSIENT_JOB_CODES = frozenset(
+    {"ResourceDownloadFailed", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"}
+)
 """``Code`` of a failed job for which a new job may succeed. No official list of per-job codes exists: these are the documented names of
 passing troubles; everything else is taken for permanent."""
 
@@ -142,7 +144,9 @@ def class_of(code: str, http_status: int, message: str = "", api: Api = Api.CI) 
     return ServerFault if http_status >= 500 else Rejected
 
 
-def error_of(api: Api, http_status: int, headers: Mapping[str, str], raw: bytes, now: float) -> ApiError:
+def error_of(
+    api: Api, http_status: int, headers: Mapping[str, str], raw: bytes, now: float
+) -> ApiError:
     """The exception for an answer that is no success.
 
     Args:
@@ -196,8 +200,16 @@ def _body(raw: bytes) -> tuple[str, str, str, str, float | None]:
         return "", "", "", "", None
     if root.tag != "Error":
         return "", "", "", "", None
-    code, message, request, trace = (text_of(root, name).strip() for name in ("Code", "Message", "RequestId", "TraceId"))
-    return code[:200], message[:2000], request[:200], trace[:200], instant(text_of(root, "ServerTime"))
+    code, message, request, trace = (
+        text_of(root, name).strip() for name in ("Code", "Message", "RequestId", "TraceId")
+    )
+    return (
+        code[:200],
+        message[:2000],
+        request[:200],
+        trace[:200],
+        instant(text_of(root, "ServerTime")),
+    )
 
 
 def _reason(http_status: int, headers: Mapping[str, str]) -> str:

@@ -25,7 +25,9 @@ def object_page(raw: bytes) -> ObjectPage:
     """
     root = parse(raw)
     if root.tag != "ListBucketResult":
-        raise ProtocolError(f"The service answered <{root.tag[:100]}> instead of <ListBucketResult>.", raw)
+        raise ProtocolError(
+            f"The service answered <{root.tag[:100]}> instead of <ListBucketResult>.", raw
+        )
     encoded = text_of(root, "EncodingType").strip().lower() == "url"
 
     def key(text: str) -> str:
@@ -43,7 +45,9 @@ def object_page(raw: bytes) -> ObjectPage:
         )
         marker = key(text_of(root, "NextMarker"))
     except ValueError as error:
-        raise ProtocolError(f"The listing holds a value that cannot be understood: {error}.", raw) from error
+        raise ProtocolError(
+            f"The listing holds a value that cannot be understood: {error}.", raw
+        ) from error
     if text_of(root, "IsTruncated").strip().lower() != "true":
         return ObjectPage(objects)
     marker = marker or (objects[-1].key if objects else "")

@@ -10,7 +10,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orchestrator.client.wire.xml import parse, text_of
-from orchestrator.domain.remote import JobPage, QueryReply, RemoteFile, RemoteJob, RemoteState, SubmitReply
+from orchestrator.domain.remote import (
+    JobPage,
+    QueryReply,
+    RemoteFile,
+    RemoteJob,
+    RemoteState,
+    SubmitReply,
+)
 from orchestrator.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -24,8 +31,13 @@ _STATES: dict[str, RemoteState] = {
     "Pause": RemoteState.PAUSED,
     "Cancel": RemoteState.CANCELLED,
 }
-_PLAIN_LEAVES = [(f"<{name}>", f"</{name}>", len(name) + 2, 0) for name in ("JobId", "QueueId", "CreationTime", "UserData")]
-_BEIJING = timezone(timedelta(hours=8))  # what a time without an offset means: every time in the vendor's samples is +0800
+_PLAIN_LEAVES = [
+    (f"<{name}>", f"</{name}>", len(name) + 2, 0)
+    for name in ("JobId", "QueueId", "CreationTime", "UserData")
+]
+_BEIJING = timezone(
+    timedelta(hours=8)
+)  # what a time without an offset means: every time in the vendor's samples is +0800
 _NO_TIME = frozenset({"", "-"})
 
 
@@ -55,7 +67,13 @@ def _plain_job(raw: bytes) -> RemoteJob | None:
     this reads, the tree says too; a test compares them. A job that is only submitted has neither started nor ended.
     """
     text = raw.decode()
-    if "&" in text or "\r" in text or "<!" in text or text.find("<Response>", 0, 80) < 0 or not text.rstrip().endswith("</Response>"):
+    if (
+        "&" in text
+        or "\r" in text
+        or "<!" in text
+        or text.find("<Response>", 0, 80) < 0
+        or not text.rstrip().endswith("</Response>")
+    ):
         return None
     if "<State>Submitted</State>" not in text or text.count("<JobId>") != 1:
         return None
@@ -69,9 +87,24 @@ def _plain_job(raw: bytes) -> RemoteJob | None:
         found.append(text[start:end])
     job_id, queue_id, created, user_data, key = found
     job_id, queue_id = job_id.strip(), queue_id.strip()
-    if not job_id or not asked < end < text.find("</Input>", asked) or not "".join(found).isprintable():
+    if (
+        not job_id
+        or not asked < end < text.find("</Input>", asked)
+        or not "".join(found).isprintable()
+    ):
         return None
-    return RemoteJob(job_id, RemoteState.SUBMITTED, "", "", queue_id, instant(created), None, None, key, user_data)
+    return RemoteJob(
+        job_id,
+        RemoteState.SUBMITTED,
+        "",
+        "",
+        queue_id,
+        instant(created),
+        None,
+        None,
+        key,
+        user_data,
+    )
 
 
 def query_reply(raw: bytes, request_id: str = "") -> QueryReply:
@@ -81,7 +114,11 @@ def query_reply(raw: bytes, request_id: str = "") -> QueryReply:
         ProtocolError: If the answer cannot be understood.
     """
     root = _response(raw)
-    missing = [job_id.strip() for node in root.iter("NonExistJobIds") for job_id in (node.text or "").split(",")]
+    missing = [
+        job_id.strip()
+        for node in root.iter("NonExistJobIds")
+        for job_id in (node.text or "").split(",")
+    ]
     return QueryReply(tuple(jobs_of(root, raw)), tuple(filter(None, missing)), request_id)
 
 
@@ -116,7 +153,10 @@ def _job(detail: Element, raw: bytes) -> RemoteJob:
     state = _STATES.get(leaf.get("State", "").strip())
     if state is None or not job_id:
         word = leaf.get("State", "")[:100]
-        raise ProtocolError(f"The job {job_id or '(without an id)'} has the state {word!r}, which is not known.", raw)
+        raise ProtocolError(
+            f"The job {job_id or '(without an id)'} has the state {word!r}, which is not known.",
+            raw,
+        )
     operation = nodes.get("Operation")
     failed = state is RemoteState.FAILED
     return RemoteJob(
@@ -144,9 +184,14 @@ def _files(operation: Element | None) -> tuple[RemoteFile, ...]:
     if output is None:
         return ()
     prefix = text_of(output, "ObjectPrefix")
-    md5s = {text_of(info, "ObjectName"): text_of(info, "Md5").strip().lower() for info in output.iter("Md5Info")}
+    md5s = {
+        text_of(info, "ObjectName"): text_of(info, "Md5").strip().lower()
+        for info in output.iter("Md5Info")
+    }
     names = [node.text for node in output.findall("ObjectName") if node.text]
-    return tuple(RemoteFile(prefix + name, md5s.get(name) or md5s.get(prefix + name, "")) for name in names)
+    return tuple(
+        RemoteFile(prefix + name, md5s.get(name) or md5s.get(prefix + name, "")) for name in names
+    )
 
 
 def _duration(operation: Element | None) -> float | None:

@@ -95,7 +95,9 @@ def header_lines(headers: Mapping[str, str]) -> str:
     """
     text = "\r\n".join(map(": ".join, headers.items()))
     if text.count("\n") > max(len(headers) - 1, 0):
-        raise CredentialsMissing("A part of the credentials has more than one line: it cannot be sent as a header. Set it anew.")
+        raise CredentialsMissing(
+            "A part of the credentials has more than one line: it cannot be sent as a header. Set it anew."
+        )
     return f"{text}\r\n"
 
 
@@ -111,7 +113,9 @@ def prepare(request: Request, key: SigningKey, base_url: str | None = None) -> P
     headers = {"host": name, **request.headers}
     if key.token:
         headers[request.api.token_header] = key.token
-    headers["authorization"] = authorization(key, request.method, request.path, request.params, headers)
+    headers["authorization"] = authorization(
+        key, request.method, request.path, request.params, headers
+    )
     url = f"{base_url or 'https://' + name}{quote(request.path, safe='/-_.~,')}"
     if request.params:
         url = f"{url}?{'&'.join([_pair(name, value) for name, value in request.params.items()])}"
@@ -163,7 +167,9 @@ def list_request(place: Place, wanted: JobFilter, next_token: str = "") -> Reque
         "endCreationTime": wire_time(wanted.created_to),
         "inputObject": wanted.input_object,
     }
-    return Request(Api.CI, place, "GET", "/jobs", {name: value for name, value in params.items() if value})
+    return Request(
+        Api.CI, place, "GET", "/jobs", {name: value for name, value in params.items() if value}
+    )
 
 
 def cancel_request(place: Place, job_id: str) -> Request:
@@ -173,7 +179,11 @@ def cancel_request(place: Place, job_id: str) -> Request:
 
 def wire_time(instant: float | None) -> str:
     """An instant as the API writes it (``2024-05-01T10:00:00+0800``), whole seconds; empty for None."""
-    return "" if instant is None else datetime.fromtimestamp(int(instant), _BEIJING).strftime("%Y-%m-%dT%H:%M:%S%z")
+    return (
+        ""
+        if instant is None
+        else datetime.fromtimestamp(int(instant), _BEIJING).strftime("%Y-%m-%dT%H:%M:%S%z")
+    )
 
 
 # --- objects -----------------------------------------------------------------------------------------------------------------
@@ -186,19 +196,29 @@ def head_request(place: Place, key: str) -> Request:
 
 def get_request(place: Place, key: str, start: int = 0, end: int | None = None) -> Request:
     """``GET /<key>``, whole, or the bytes from ``start`` to ``end``, both included."""
-    wanted = {} if start == 0 and end is None else {"range": f"bytes={start}-{'' if end is None else end}"}
+    wanted = (
+        {}
+        if start == 0 and end is None
+        else {"range": f"bytes={start}-{'' if end is None else end}"}
+    )
     return Request(Api.COS, place, "GET", f"/{key}", headers=wanted)
 
 
 def put_request(place: Place, key: str, content: bytes, content_type: str) -> Request:
     """``PUT /<key>`` of a whole object; its MD5 makes the service refuse content that was damaged on its way."""
-    return Request(Api.COS, place, "PUT", f"/{key}", headers=_content(content, content_type), body=content)
+    return Request(
+        Api.COS, place, "PUT", f"/{key}", headers=_content(content, content_type), body=content
+    )
 
 
-def list_objects_request(place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> Request:
+def list_objects_request(
+    place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+) -> Request:
     """``GET /``: one page of keys. Keys come back url-encoded, because XML cannot carry every character of a key."""
     params = {"prefix": prefix, "marker": marker, "max-keys": str(max_keys), "encoding-type": "url"}
-    return Request(Api.COS, place, "GET", "/", {name: value for name, value in params.items() if value})
+    return Request(
+        Api.COS, place, "GET", "/", {name: value for name, value in params.items() if value}
+    )
 
 
 def _content(body: bytes, content_type: str) -> dict[str, str]:

@@ -60,7 +60,9 @@ class SigningKey:
 def signing_key(credentials: Credentials, now: float) -> SigningKey:
     """The key for requests that are sent in the minute of ``now``."""
     minute = int(now // _SHARED_S) * _SHARED_S
-    return signing_key_for(credentials, minute - _EARLY_S, minute + _LATE_S, renew_at=minute + _SHARED_S)
+    return signing_key_for(
+        credentials, minute - _EARLY_S, minute + _LATE_S, renew_at=minute + _SHARED_S
+    )
 
 
 def signing_key_for(credentials: Credentials, start: int, end: int, renew_at: float) -> SigningKey:
@@ -88,7 +90,9 @@ def _joined(pairs: Mapping[str, str]) -> tuple[str, str]:
     if not pairs:
         return "", ""
     encoded = sorted((_name(key), url_encode(value)) for key, value in pairs.items())
-    return "&".join([f"{key}={value}" for key, value in encoded]), ";".join([key for key, _ in encoded])
+    return "&".join([f"{key}={value}" for key, value in encoded]), ";".join(
+        [key for key, _ in encoded]
+    )
 
 
 class Canonical(NamedTuple):
@@ -99,14 +103,18 @@ class Canonical(NamedTuple):
     param_list: str
 
 
-def canonical(method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Canonical:
+def canonical(
+    method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+) -> Canonical:
     """The canonical request. ``path``, parameters and header values are the decoded ones."""
     query, query_names = _joined(params)
     signed, signed_names = _joined(headers)
     return Canonical(f"{method.lower()}\n{path}\n{query}\n{signed}\n", signed_names, query_names)
 
 
-def authorization(key: SigningKey, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> str:
+def authorization(
+    key: SigningKey, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+) -> str:
     """The ``Authorization`` header of a request that carries exactly these parameters and at least these headers.
 
     Args:

@@ -25,7 +25,11 @@ _unsendable = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 def unsendable(text: str) -> str:
     """Why ``text`` cannot stand in a request, or empty if it can: XML has no way to carry some control characters."""
     found = _unsendable(text)
-    return f"the character U+{ord(found[0]):04X} at position {found.start() + 1} cannot be sent in XML" if found else ""
+    return (
+        f"the character U+{ord(found[0]):04X} at position {found.start() + 1} cannot be sent in XML"
+        if found
+        else ""
+    )
 
 
 def submit_body(spec: JobSpec) -> bytes:
@@ -41,8 +45,13 @@ def submit_body(spec: JobSpec) -> bytes:
     texts = f"{key} {data} {output.background} {output.voice} {output.bass} {output.drums} {output.region} {output.bucket}"
     text: Callable[[str], str] = str
     if not texts.isprintable() or "&" in texts or "<" in texts or ">" in texts:
-        text, fault = _text, fault or _fault(key, data, *output.names().values(), output.region, output.bucket)
-    settings, settings_fault = _settings(spec.queue_id, spec.callback) if spec.queue_id or spec.callback else ("", "")
+        text, fault = (
+            _text,
+            fault or _fault(key, data, *output.names().values(), output.region, output.bucket),
+        )
+    settings, settings_fault = (
+        _settings(spec.queue_id, spec.callback) if spec.queue_id or spec.callback else ("", "")
+    )
     if fault or settings_fault:
         raise _refuse(spec, fault or settings_fault)
     return (
@@ -61,12 +70,16 @@ def _operation(operation: Operation) -> tuple[str, str]:
     mode, audio = operation.audio_mode, operation.audio
     inline = mode is not None or audio != _SERVICE_DEFAULTS
     if bool(operation.template_id) == inline:
-        return "", "give either a template id or inline parameters" + (", not both" if inline else "")
+        return "", "give either a template id or inline parameters" + (
+            ", not both" if inline else ""
+        )
     if operation.template_id:
         return _node("TemplateId", operation.template_id), _fault(operation.template_id)
     rates = _node("Samplerate", audio.samplerate) + _node("Bitrate", audio.bitrate)
     config = _node("Codec", audio.codec) + rates + _node("Channels", audio.channels)
-    nodes = _node("AudioMode", mode and mode.value) + (f"<AudioConfig>{config}</AudioConfig>" if config else "")
+    nodes = _node("AudioMode", mode and mode.value) + (
+        f"<AudioConfig>{config}</AudioConfig>" if config else ""
+    )
     return f"<VoiceSeparate>{nodes}</VoiceSeparate>", _fault(audio.codec or "")
 
 
@@ -75,10 +88,25 @@ def _settings(queue_id: str, callback: Callback | None) -> tuple[str, str]:
     """The nodes behind the operation, and what is wrong with them."""
     nodes, texts = _node("QueueId", queue_id), [queue_id]
     if callback:
-        queue = _node("MqRegion", callback.mq_region) + _node("MqMode", callback.mq_mode) + _node("MqName", callback.mq_name)
-        nodes += _node("CallBack", callback.url) + _node("CallBackFormat", callback.format) + _node("CallBackType", callback.type)
+        queue = (
+            _node("MqRegion", callback.mq_region)
+            + _node("MqMode", callback.mq_mode)
+            + _node("MqName", callback.mq_name)
+        )
+        nodes += (
+            _node("CallBack", callback.url)
+            + _node("CallBackFormat", callback.format)
+            + _node("CallBackType", callback.type)
+        )
         nodes += f"<CallBackMqConfig>{queue}</CallBackMqConfig>" if queue else ""
-        texts += [callback.url, callback.format, callback.type, callback.mq_region, callback.mq_mode, callback.mq_name]
+        texts += [
+            callback.url,
+            callback.format,
+            callback.type,
+            callback.mq_region,
+            callback.mq_mode,
+            callback.mq_name,
+        ]
     return nodes, _fault(*texts)
 
 
@@ -100,7 +128,9 @@ def _node(name: str, value: str | int | None) -> str:
 
 def _text(value: str) -> str:
     """``value`` as element content; a carriage return must be escaped, or a parser turns it into a line feed."""
-    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
+    return (
+        value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
+    )
 
 
 def _fault(*texts: str) -> str:
@@ -110,4 +140,9 @@ def _fault(*texts: str) -> str:
 
 def _refuse(spec: JobSpec, why: str) -> Rejected:
     where = str(spec.origin) or "the job"
-    return Rejected(ApiAnswer(code="NotSendable", message=f"{spec.media.key!r}: {why}; nothing was sent. Correct {where}."))
+    return Rejected(
+        ApiAnswer(
+            code="NotSendable",
+            message=f"{spec.media.key!r}: {why}; nothing was sent. Correct {where}.",
+        )
+    )

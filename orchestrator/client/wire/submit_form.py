@@ -37,10 +37,16 @@ class SubmitForm:
         self._headers = {"host": name, "content-type": XML, **token}
         # All but the one value that differs.
         every = {"content-length": "", **self._headers}
-        before, name_of_length, self._after = canonical("POST", "/jobs", {}, every).text.partition("content-length=")
+        before, name_of_length, self._after = canonical("POST", "/jobs", {}, every).text.partition(
+            "content-length="
+        )
         self._before = before + name_of_length
-        self._authorization = authorization(key, "POST", "/jobs", {}, every).rpartition("=")[0] + "="
-        self._head = header_lines({**self._headers, "authorization": self._authorization}).removesuffix("\r\n")
+        self._authorization = (
+            authorization(key, "POST", "/jobs", {}, every).rpartition("=")[0] + "="
+        )
+        self._head = header_lines(
+            {**self._headers, "authorization": self._authorization}
+        ).removesuffix("\r\n")
         self._mac = hmac.new(key.key, f"sha1\n{key.key_time}\n".encode(), "sha1")
 
     def prepare(self, spec: JobSpec) -> PreparedRequest:
@@ -55,5 +61,15 @@ class SubmitForm:
         mac = self._mac.copy()
         mac.update(f"{sha1(text.encode(), usedforsecurity=False).hexdigest()}\n".encode())
         signature = mac.hexdigest()
-        headers = {**self._headers, "content-length": length, "authorization": self._authorization + signature}
-        return PreparedRequest("POST", self._url, headers, body, f"{self._head}{signature}\r\ncontent-length: {length}\r\n")
+        headers = {
+            **self._headers,
+            "content-length": length,
+            "authorization": self._authorization + signature,
+        }
+        return PreparedRequest(
+            "POST",
+            self._url,
+            headers,
+            body,
+            f"{self._head}{signature}\r\ncontent-length: {length}\r\n",
+        )

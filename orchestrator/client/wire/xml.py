@@ -20,13 +20,20 @@ def parse(raw: bytes) -> Element:
         raise ProtocolError(f"The service's answer is larger than {MAX_REPLY_BYTES} bytes.", raw)
     # No XML in UTF-8 holds a zero byte, while all in UTF-16 does: without this, that encoding could hide what is looked for next.
     if b"\0" in raw:
-        raise ProtocolError("The service's answer is not the XML that was expected: it holds zero bytes.", raw)
+        raise ProtocolError(
+            "The service's answer is not the XML that was expected: it holds zero bytes.", raw
+        )
     try:
         # A document type, and with it every entity and external reference, begins with these two characters. Without them the C parser
         # is as safe as the defused one, and takes a third of its time. UTF-8 is forced on both, whatever encoding the answer declares.
         return _defused(raw.decode("utf-8-sig")) if b"<!" in raw else _plain(raw)
-    except (ParseError, ValueError) as error:  # UnicodeDecodeError and defusedxml's own exceptions are ValueErrors
-        raise ProtocolError(f"The service's answer is not the XML that was expected: {error}.", raw) from error
+    except (
+        ParseError,
+        ValueError,
+    ) as error:  # UnicodeDecodeError and defusedxml's own exceptions are ValueErrors
+        raise ProtocolError(
+            f"The service's answer is not the XML that was expected: {error}.", raw
+        ) from error
 
 
 def _plain(raw: bytes) -> Element:

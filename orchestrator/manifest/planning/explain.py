@@ -72,8 +72,16 @@ class _Story:
         self.laid = recipe.laid
 
     def values(self) -> Iterator[Value]:
-        media, here = self.spec.media, f"{self.item.file}:{self.item.line}" if self.item.line else self.item.file
-        yield Value("key", self.spec.key, "derived", "from the object, its version, the operation and the outputs")
+        media, here = (
+            self.spec.media,
+            f"{self.item.file}:{self.item.line}" if self.item.line else self.item.file,
+        )
+        yield Value(
+            "key",
+            self.spec.key,
+            "derived",
+            "from the object, its version, the operation and the outputs",
+        )
         yield Value("object", media.key, here)
         yield Value("bucket", media.bucket, self._place_origin("bucket"))
         yield Value("region", media.region, self._place_origin("region"))
@@ -90,7 +98,10 @@ class _Story:
             if value:
                 yield self._said(name, value)
         if self.spec.callback is not None:
-            yield self._said("callback", self.spec.callback.url or f"{self.spec.callback.type} {self.spec.callback.mq_name}")
+            yield self._said(
+                "callback",
+                self.spec.callback.url or f"{self.spec.callback.type} {self.spec.callback.mq_name}",
+            )
         for name, why in self.laid.dropped.items():
             yield Value(name, "", "derived", f"dropped: {why}")
 
@@ -105,7 +116,11 @@ class _Story:
         for name in AUDIO:
             value = getattr(operation.audio, name)
             if value is not None:
-                yield self._said(name, str(value), "" if name in self.laid.sources else "the only one that the codec has")
+                yield self._said(
+                    name,
+                    str(value),
+                    "" if name in self.laid.sources else "the only one that the codec has",
+                )
 
     def _outputs(self) -> Iterator[Value]:
         output = self.spec.output
@@ -125,10 +140,17 @@ class _Story:
         if at is None:
             return Value(name, value, "derived" if note else "default", note)
         if at[0] == "inputs" and at != ("inputs", self.item.source):
-            at = ("inputs", self.item.source)  # the recipe is shared with another object that says the same
+            at = (
+                "inputs",
+                self.item.source,
+            )  # the recipe is shared with another object that says the same
         path = (*at, *data_path(name))
         file, mark = self.manifest.files.where(path)
-        if name == "callback" and at == ("defaults",) and self.manifest.files.data.get("callback") is not None:
+        if (
+            name == "callback"
+            and at == ("defaults",)
+            and self.manifest.files.data.get("callback") is not None
+        ):
             file, mark = self.manifest.files.where(("callback",))
         return Value(name, value, f"{file}:{mark.line}", note)
 

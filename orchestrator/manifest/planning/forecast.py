@@ -117,9 +117,13 @@ class Forecast:
     def __post_init__(self) -> None:
         """Note which sources are single objects."""
         inputs = self.manifest.inputs
-        self._single = frozenset(f"inputs[{index}]" for index, each in enumerate(inputs) if isinstance(each, ObjectInput))
+        self._single = frozenset(
+            f"inputs[{index}]" for index, each in enumerate(inputs) if isinstance(each, ObjectInput)
+        )
 
-    def add(self, spec: JobSpec, job: Job | None = None, *, changed: bool = False, lost: bool = False) -> Standing:
+    def add(
+        self, spec: JobSpec, job: Job | None = None, *, changed: bool = False, lost: bool = False
+    ) -> Standing:
         """Count one job of the manifest.
 
         Args:
@@ -136,7 +140,9 @@ class Forecast:
             self.by_source.setdefault(source, empty_counts()),
         ):
             counts[how] += 1
-        if how in {Standing.NEW, Standing.CHANGED, Standing.UNFINISHED, Standing.LOST} or (job is not None and job.state in self.retry):
+        if how in {Standing.NEW, Standing.CHANGED, Standing.UNFINISHED, Standing.LOST} or (
+            job is not None and job.state in self.retry
+        ):
             self._add_work(spec, job)
         return how
 
@@ -191,7 +197,9 @@ class Forecast:
     def at_least_s(self) -> float:
         """The time that the limits alone take; what the service needs for its work comes on top."""
         limits = self.manifest.limits
-        return max(self._submits / limits.submit_per_s, self.to_do * QUERIES_PER_JOB / limits.query_per_s)
+        return max(
+            self._submits / limits.submit_per_s, self.to_do * QUERIES_PER_JOB / limits.query_per_s
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for ``plan --json``."""
@@ -199,9 +207,16 @@ class Forecast:
         queries = round(self.to_do * QUERIES_PER_JOB)
         return {
             "schema": "orchestrator.manifest.planning.planner/1",
-            "jobs": {**self.totals, "total": sum(self.totals.values()), "to_do": self.to_do, "orphaned": self.orphaned},
+            "jobs": {
+                **self.totals,
+                "total": sum(self.totals.values()),
+                "to_do": self.to_do,
+                "orphaned": self.orphaned,
+            },
             "duplicates": self.duplicates,
-            "by_level": {str(level): self.by_level[level] for level in sorted(self.by_level, reverse=True)},
+            "by_level": {
+                str(level): self.by_level[level] for level in sorted(self.by_level, reverse=True)
+            },
             "by_source": dict(self.by_source),
             "calls": {"submit": self._submits, "query": queries, "head": self._heads},
             "estimate": {
@@ -223,17 +238,31 @@ class Forecast:
         """What a reader of the numbers must know, in sentences."""
         basis, notes = self._basis, []
         if not sum(self.totals.values()):
-            notes.append("There is no object: the sources are empty, or --only, --limit or --sample left none.")
+            notes.append(
+                "There is no object: the sources are empty, or --only, --limit or --sample left none."
+            )
         if basis.from_size:
-            notes.append(f"The length of {counted(basis.from_size, 'object')} is guessed from the size.")
+            notes.append(
+                f"The length of {counted(basis.from_size, 'object')} is guessed from the size."
+            )
         if basis.unknown:
-            meaning = "counted as the average of the others" if basis.unknown < self._submits else "so minutes and cost are unknown"
-            notes.append(f"The length of {counted(basis.unknown, 'object')} is unknown: {meaning}. A list column duration_s helps.")
+            meaning = (
+                "counted as the average of the others"
+                if basis.unknown < self._submits
+                else "so minutes and cost are unknown"
+            )
+            notes.append(
+                f"The length of {counted(basis.unknown, 'object')} is unknown: {meaning}. A list column duration_s helps."
+            )
         if self.totals[Standing.FAILED] and not self.retry:
             jobs = counted(self.totals[Standing.FAILED], "job")
-            notes.append(f"{jobs} ended without a result before; --retry failed (or all, if cancelled) asks again.")
+            notes.append(
+                f"{jobs} ended without a result before; --retry failed (or all, if cancelled) asks again."
+            )
         if self.orphaned:
             notes.append(f"{counted(self.orphaned, 'open job')} of the ledger left the manifest.")
         if self.duplicates:
-            notes.append(f"Named more than once with the same settings, and one job each: {counted(self.duplicates, 'object')}.")
+            notes.append(
+                f"Named more than once with the same settings, and one job each: {counted(self.duplicates, 'object')}."
+            )
         return notes

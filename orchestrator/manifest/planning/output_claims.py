@@ -66,9 +66,15 @@ class Claims:
 
     def __init__(self, scratch: Scratch | None = None) -> None:
         self._scratch = InMemory() if scratch is None else scratch
-        self._tags: list[bytearray | None] = [None] * _PARTS  # of each part, of all its claims, two bytes each
-        self._tails: list[bytearray | None] = [None] * _PARTS  # of each part, the records that are not written yet
-        self._last = array("I", bytes(4 * _PARTS))  # of each part, the chunk that was written last, counted from 1
+        self._tags: list[bytearray | None] = [
+            None
+        ] * _PARTS  # of each part, of all its claims, two bytes each
+        self._tails: list[bytearray | None] = [
+            None
+        ] * _PARTS  # of each part, the records that are not written yet
+        self._last = array(
+            "I", bytes(4 * _PARTS)
+        )  # of each part, the chunk that was written last, counted from 1
         self._before = array("I", [_NO_CHUNK])  # of each chunk, the one before it in its part
         self._count = 0
 
@@ -79,7 +85,9 @@ class Claims:
     def size_bytes(self) -> int:
         """Memory of the table, without what the scratch took."""
         flat = len(self._last) * self._last.itemsize + len(self._before) * self._before.itemsize
-        return flat + sum(getsizeof(kept) for kept in (*self._tags, *self._tails) if kept is not None)
+        return flat + sum(
+            getsizeof(kept) for kept in (*self._tags, *self._tails) if kept is not None
+        )
 
     def claim(self, value: int, owner: int, *, is_input: bool) -> tuple[int, bool] | None:
         """Claim an object for a job.
@@ -131,7 +139,9 @@ class Claims:
         chunk = self._last[part]
         for _ in range(chunks - 1 - number // _CHUNK):
             chunk = self._before[chunk]
-        known, owner = _CLAIM.unpack(self._scratch.read((chunk - 1) * _CHUNK_BYTES + inside, _CLAIM.size))
+        known, owner = _CLAIM.unpack(
+            self._scratch.read((chunk - 1) * _CHUNK_BYTES + inside, _CLAIM.size)
+        )
         return known, owner
 
     def _put_away(self, part: int, tail: bytearray) -> None:
@@ -173,6 +183,10 @@ class Records:
         """The numbers of a job, counted from 0."""
         size = self._RECORD.size
         away = self._count // self._TOGETHER * self._TOGETHER
-        kept = self._tail[(number - away) * size :][:size] if number >= away else self._scratch.read(number * size, size)
+        kept = (
+            self._tail[(number - away) * size :][:size]
+            if number >= away
+            else self._scratch.read(number * size, size)
+        )
         first, second = self._RECORD.unpack(kept)
         return first, second

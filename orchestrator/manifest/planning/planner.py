@@ -60,7 +60,12 @@ def _base32(digest: bytes) -> str:
     text = ""
     for group in _GROUPS:
         bits = int.from_bytes(digest[group], "big")
-        text += _PAIRS[bits >> 30] + _PAIRS[bits >> 20 & 1023] + _PAIRS[bits >> 10 & 1023] + _PAIRS[bits & 1023]
+        text += (
+            _PAIRS[bits >> 30]
+            + _PAIRS[bits >> 20 & 1023]
+            + _PAIRS[bits >> 10 & 1023]
+            + _PAIRS[bits & 1023]
+        )
     return text
 
 
@@ -76,14 +81,21 @@ class Planner:
         scratch: Makes places for what need not be in memory.
     """
 
-    def __init__(self, manifest: Manifest, faults: FaultList | None = None, scratch: Callable[[], Scratch] = InMemory) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        faults: FaultList | None = None,
+        scratch: Callable[[], Scratch] = InMemory,
+    ) -> None:
         self.manifest = manifest
         self.faults = FaultList() if faults is None else faults
         self._collecting = faults is not None
         self.recipes = Recipes(manifest, self.faults)
         self._claims = Claims(scratch())
         self._jobs = Records(scratch())  # of each job, the fingerprint and the line
-        self._runs: list[tuple[int, str, int]] = []  # first job number, file, source: where runs of jobs come from
+        self._runs: list[
+            tuple[int, str, int]
+        ] = []  # first job number, file, source: where runs of jobs come from
         self._labels = [f"inputs[{index}]" for index in range(len(manifest.inputs))]
         self.duplicates = 0
         """Objects that were asked for twice with the same parameters."""
@@ -140,7 +152,18 @@ class Planner:
             return None
         level = recipe.level if item.level is None else item.level
         origin = Origin(item.file, item.line, self._labels[item.source])
-        return JobSpec(key, media, recipe.operation, output, level, own, recipe.queue_id, recipe.callback, recipe.group, origin)
+        return JobSpec(
+            key,
+            media,
+            recipe.operation,
+            output,
+            level,
+            own,
+            recipe.queue_id,
+            recipe.callback,
+            recipe.group,
+            origin,
+        )
 
     @staticmethod
     def _values(item: SourceItem, recipe: Recipe) -> Mapping[str, str]:
@@ -153,7 +176,12 @@ class Planner:
         if not fields.isdisjoint(PART_NAMES):
             values.update(parts_of(item.media.key))
         if not fields.isdisjoint(("bucket", "region", "index", "variant")):
-            values.update(bucket=item.media.bucket, region=item.media.region, index=str(item.number), variant=recipe.variant)
+            values.update(
+                bucket=item.media.bucket,
+                region=item.media.region,
+                index=str(item.number),
+                variant=recipe.variant,
+            )
         return values
 
     # --- contradictions
@@ -166,7 +194,10 @@ class Planner:
         fingerprint = hash((recipe.seed, media.key, media.bucket, media.region, *names))
         written = _written(names, recipe.extension)
         if len(written) > 1 and len(set(written)) < len(written):
-            self._fault(item, f"Two stems would be written to the same object, {quoted(written[0])}. Give them different names.")
+            self._fault(
+                item,
+                f"Two stems would be written to the same object, {quoted(written[0])}. Give them different names.",
+            )
             return False
         claim = self._claims.claim
         for name in written:
@@ -188,7 +219,9 @@ class Planner:
         if not self._runs or self._runs[-1][2] != item.source or self._runs[-1][1] != item.file:
             self._runs.append((number, item.file, item.source))
 
-    def _taken(self, item: SourceItem, fingerprint: int, name: str, taken: tuple[int, bool]) -> bool:
+    def _taken(
+        self, item: SourceItem, fingerprint: int, name: str, taken: tuple[int, bool]
+    ) -> bool:
         other, reads = taken
         if other < len(self._jobs) and self._jobs[other][0] == fingerprint:
             self.duplicates += 1
@@ -197,7 +230,11 @@ class Planner:
             self._fault(item, self._overwrites(name, str(self._origin(other)), is_output=False))
         elif other < len(self._jobs):
             origin = self._origin(other)
-            same = (origin.file, origin.line, origin.source) == (item.file, item.line, self._labels[item.source]) and item.line
+            same = (origin.file, origin.line, origin.source) == (
+                item.file,
+                item.line,
+                self._labels[item.source],
+            ) and item.line
             where = "another variant of this object" if same else f"the job of {origin}"
             way_out = "Make the names differ, for example with {dir}, {ext} or {variant}."
             text = f"The output {quoted(name)} is already written by {where}. {way_out}"
@@ -209,7 +246,11 @@ class Planner:
         way_out = "Write the outputs under a prefix of their own"
         if not where:
             return f"The job would overwrite its own input {quoted(name)}. {way_out}."
-        told = "is an output of the job of" if is_output else "would be overwritten: it is the input of"
+        told = (
+            "is an output of the job of"
+            if is_output
+            else "would be overwritten: it is the input of"
+        )
         return f"{quoted(name)} {told} {where}. {way_out}, and exclude that prefix from the inputs."
 
     def _origin(self, number: int) -> Origin:
@@ -217,7 +258,9 @@ class Planner:
         return Origin(run[1], self._jobs[number][1], self._labels[run[2]])
 
     def _fault(self, item: SourceItem, message: str, hint: str = "") -> None:
-        self.faults.add(Fault(message, item.file, item.line, path=self._labels[item.source], hint=hint))
+        self.faults.add(
+            Fault(message, item.file, item.line, path=self._labels[item.source], hint=hint)
+        )
 
 
 def _written(names: list[str], extension: str) -> list[str]:

@@ -74,7 +74,9 @@ def data_path(name: str) -> tuple[str, ...]:
 
 def flat(settings: VariantSettings) -> dict[str, Any]:
     """What settings say, by flat name."""
-    values: dict[str, Any] = {name: value for name in _PLAIN if (value := getattr(settings, name)) is not None}
+    values: dict[str, Any] = {
+        name: value for name in _PLAIN if (value := getattr(settings, name)) is not None
+    }
     operation, output = settings.operation, settings.output
     if operation is not None:
         values["template_id"] = operation.template_id

@@ -70,7 +70,11 @@ class RecipeMaker:
     """
 
     def __init__(
-        self, params: Mapping[str, str], known: Collection[str] | None, at: Path, fault: Callable[[str, Path, str], Fault]
+        self,
+        params: Mapping[str, str],
+        known: Collection[str] | None,
+        at: Path,
+        fault: Callable[[str, Path, str], Fault],
     ) -> None:
         self.params = params
         self.known = known
@@ -99,7 +103,9 @@ class RecipeMaker:
             names=tuple((stem.value, template) for stem, template in names),
             bucket=bucket,
             region=region,
-            extension="" if operation.template_id else vendor_limits.extension(operation.audio.codec),
+            extension=""
+            if operation.template_id
+            else vendor_limits.extension(operation.audio.codec),
             level=values.get("level", 0),
             user_data=user_data,
             queue_id=self._constant("queue_id"),
@@ -120,7 +126,10 @@ class RecipeMaker:
             return Operation(template_id=self._constant("template_id"))
         mode = self._mode(named)
         audio = vendor_limits.complete_audio(
-            AudioConfig(*(values.get(name) for name in ("codec", "samplerate", "bitrate", "channels"))), mode
+            AudioConfig(
+                *(values.get(name) for name in ("codec", "samplerate", "bitrate", "channels"))
+            ),
+            mode,
         )
         if mode is None:
             self._blame_all(_unclear(named), "output")
@@ -148,7 +157,9 @@ class RecipeMaker:
             if self.known is None:
                 return template
             template.check({*self.known, *self.params})
-            return template.fill({key: value for key, value in self.params.items() if key not in self.known})
+            return template.fill(
+                {key: value for key, value in self.params.items() if key not in self.known}
+            )
         except TemplateError as error:
             self._blame(name, error.message, error.hint)
             # Something must stand for the name, so that it is not told as missing as well.
@@ -190,9 +201,19 @@ class RecipeMaker:
 
 def _unclear(named: list[Stem]) -> list[tuple[str, str]]:
     if not named:
-        return [("", 'No output is named. Say where the stems go, for example output: {voice: "stems/{stem}/voice.${ext}"}.')]
+        return [
+            (
+                "",
+                'No output is named. Say where the stems go, for example output: {voice: "stems/{stem}/voice.${ext}"}.',
+            )
+        ]
     stems = ", ".join(named)
-    return [("", f"Outputs are named for {stems}, which no audio_mode makes. Name voice, background, both, or all four stems (MusicMode).")]
+    return [
+        (
+            "",
+            f"Outputs are named for {stems}, which no audio_mode makes. Name voice, background, both, or all four stems (MusicMode).",
+        )
+    ]
 
 
 def _callback(settings: CallbackSettings | None) -> Callback | None:

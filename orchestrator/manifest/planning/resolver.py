@@ -36,10 +36,15 @@ class RuleMatch:
     """
 
     def __init__(self, when: When, text: Callable[[str], str]) -> None:
-        self._object = matcher(text(glob) for glob in when.object) if when.object is not None else None
+        self._object = (
+            matcher(text(glob) for glob in when.object) if when.object is not None else None
+        )
         self._prefix = text(when.prefix) if when.prefix is not None else None
         self._smallest, self._largest = when.min_size, when.max_size
-        self._columns = [(name, matcher(text(glob) for glob in globs)) for name, globs in (when.column or {}).items()]
+        self._columns = [
+            (name, matcher(text(glob) for glob in globs))
+            for name, globs in (when.column or {}).items()
+        ]
 
     def __call__(self, item: SourceItem) -> bool:
         """Whether the rule is for this object."""
@@ -50,14 +55,18 @@ class RuleMatch:
             return False
         if not self._fits(media.size_bytes):
             return False
-        return all(name in item.columns and match(item.columns[name]) for name, match in self._columns)
+        return all(
+            name in item.columns and match(item.columns[name]) for name, match in self._columns
+        )
 
     def _fits(self, size: int | None) -> bool:
         if self._smallest is None and self._largest is None:
             return True
         if size is None:
             return False
-        return (self._smallest is None or size >= self._smallest) and (self._largest is None or size <= self._largest)
+        return (self._smallest is None or size >= self._smallest) and (
+            self._largest is None or size <= self._largest
+        )
 
 
 class Recipes:
@@ -76,11 +85,17 @@ class Recipes:
         self._defaults = Layer(("defaults",), flat(manifest.defaults))
         self._sources: dict[int, tuple[Layer, Any]] = {}
         self._matches = [RuleMatch(rule.when, self._text) for rule in manifest.rules]
-        self._rules = [Layer(("rules", index), flat(rule)) for index, rule in enumerate(manifest.rules)]
+        self._rules = [
+            Layer(("rules", index), flat(rule)) for index, rule in enumerate(manifest.rules)
+        ]
 
     def of(self, item: SourceItem) -> tuple[Recipe, ...]:
         """The recipes of an object, one per variant; none if its settings have faults (which are told)."""
-        matched = tuple(index for index, match in enumerate(self._matches) if match(item)) if self._matches else ()
+        matched = (
+            tuple(index for index, match in enumerate(self._matches) if match(item))
+            if self._matches
+            else ()
+        )
         _, signature = self._source(item.source)
         key = (signature, matched, tuple(item.columns) if item.columns else ())
         recipes = self._known.get(key)
@@ -103,7 +118,9 @@ class Recipes:
             made = self._sources[index] = (Layer(("inputs", index), flat(settings)), index)
             return made
         if settings.operation is None and settings.output is None and settings.matrix is None:
-            values = {name: value for name in _OWN if (value := getattr(settings, name)) is not None}
+            values = {
+                name: value for name in _OWN if (value := getattr(settings, name)) is not None
+            }
         else:
             values = flat(settings)
         values = {name: value for name, value in values.items() if not is_carried(name, value)}
@@ -120,7 +137,10 @@ class Recipes:
         if matrix is None:
             return [("", layers)]
         path, variants = matrix
-        return [(name, [*layers, Layer((*path, "matrix", name), flat(settings))]) for name, settings in variants.items()]
+        return [
+            (name, [*layers, Layer((*path, "matrix", name), flat(settings))])
+            for name, settings in variants.items()
+        ]
 
     def matched(self, item: SourceItem) -> list[int]:
         """Numbers of the rules that are for this object."""
@@ -141,10 +161,15 @@ class Recipes:
 
     def _make(self, item: SourceItem, matched: tuple[int, ...]) -> tuple[Recipe, ...]:
         known = {*ITEM_NAMES, *item.columns}
-        made = [self._recipe(item.source, variant, layers, known) for variant, layers in self.layers(item.source, matched)]
+        made = [
+            self._recipe(item.source, variant, layers, known)
+            for variant, layers in self.layers(item.source, matched)
+        ]
         return tuple(recipe for recipe in made if recipe is not None)
 
-    def _recipe(self, source: int, variant: str, layers: list[Layer], known: set[str] | None) -> Recipe | None:
+    def _recipe(
+        self, source: int, variant: str, layers: list[Layer], known: set[str] | None
+    ) -> Recipe | None:
         maker = RecipeMaker(self.manifest.params, known, ("inputs", source), self.manifest.fault)
         recipe = maker.make(layers, variant)
         for fault in maker.faults:

@@ -82,14 +82,19 @@ class Feed:
                 yield specs
         finally:
             ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)  # nobody wants to hear of the batch that is not taken
+            await asyncio.gather(
+                ahead, return_exceptions=True
+            )  # nobody wants to hear of the batch that is not taken
             await planned.aclose()
 
     async def _planned(self) -> AsyncGenerator[list[JobSpec]]:
         async for batch in self.items():
             specs = self._planner.specs(batch)
             if self._callback is not None:
-                specs = [spec if spec.callback else replace(spec, callback=self._callback) for spec in specs]
+                specs = [
+                    spec if spec.callback else replace(spec, callback=self._callback)
+                    for spec in specs
+                ]
             yield specs
 
 
@@ -117,7 +122,13 @@ async def check(manifest: Manifest, max_faults: int) -> int:
 class _NothingListed:
     """An object storage that nobody is to ask for anything but a listing, which is empty."""
 
-    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:  # noqa: ARG002 - a port
+    async def list_objects(
+        self,
+        place: Place,  # noqa: ARG002
+        prefix: str,  # noqa: ARG002
+        marker: str = "",  # noqa: ARG002
+        max_keys: int = 1000,  # noqa: ARG002
+    ) -> ObjectPage:
         """No object."""
         return ObjectPage()
 
@@ -129,6 +140,12 @@ class _NothingListed:
         """Not to be called."""
         raise ConfigError(f"{place.bucket}/{key} cannot be read: no storage is open.")
 
-    async def put(self, place: Place, key: str, content: bytes, content_type: str = "") -> ObjectHead:  # noqa: ARG002 - a port
+    async def put(
+        self,
+        place: Place,
+        key: str,
+        content: bytes,  # noqa: ARG002
+        content_type: str = "",  # noqa: ARG002
+    ) -> ObjectHead:
         """Not to be called."""
         raise ConfigError(f"{place.bucket}/{key} cannot be written: no storage is open.")

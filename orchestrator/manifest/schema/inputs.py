@@ -8,7 +8,16 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema,
 
 from orchestrator.manifest.diagnostics import did_you_mean, listed
 from orchestrator.manifest.schema.job_settings import Bucket, JobSettings, Part, Region
-from orchestrator.manifest.schema.value_types import Bytes, Instant, Integer, Loose, Number, Seconds, Text, refuse
+from orchestrator.manifest.schema.value_types import (
+    Bytes,
+    Instant,
+    Integer,
+    Loose,
+    Number,
+    Seconds,
+    Text,
+    refuse,
+)
 
 FORMATS = ("txt", "csv", "tsv", "jsonl", "parquet")
 STDIN = "-"
@@ -80,7 +89,11 @@ class PrefixInput(Filters):
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
-        for low, high in (("min_size", "max_size"), ("min_age", "max_age"), ("modified_from", "modified_to")):
+        for low, high in (
+            ("min_size", "max_size"),
+            ("min_age", "max_age"),
+            ("modified_from", "modified_to"),
+        ):
             least, most = getattr(self, low), getattr(self, high)
             if least is not None and most is not None and least > most:
                 refuse(f"{low} is greater than {high}: no object can pass. Swap them?")
@@ -88,7 +101,9 @@ class PrefixInput(Filters):
 
 
 _COLUMN = r"^[A-Za-z_][A-Za-z0-9_]*$"
-ColumnName = Annotated[Text, Field(pattern=_COLUMN), WithJsonSchema({"type": "string", "pattern": _COLUMN})]
+ColumnName = Annotated[
+    Text, Field(pattern=_COLUMN), WithJsonSchema({"type": "string", "pattern": _COLUMN})
+]
 
 
 class ListInput(Filters):
@@ -121,7 +136,9 @@ class When(Part):
     @model_validator(mode="after")
     def _something(self) -> Self:
         if all(getattr(self, name) is None for name in type(self).model_fields):
-            refuse("An empty when would be for every object: write that under defaults, or say which objects are meant.")
+            refuse(
+                "An empty when would be for every object: write that under defaults, or say which objects are meant."
+            )
         return self
 
 
@@ -151,10 +168,16 @@ def _source_form(data: Any) -> Any:
         refuse(f"A source is a mapping with object:, prefix: or list:.{example}")
     kinds = _kinds(data)
     if not kinds:
-        near = next((hint for key in data if (hint := did_you_mean(key, ("object", "prefix", "list")))), "")
-        refuse(f"A source needs one of object, prefix or list; this one has {listed(data, 'and') or 'nothing'}. {near}".rstrip())
+        near = next(
+            (hint for key in data if (hint := did_you_mean(key, ("object", "prefix", "list")))), ""
+        )
+        refuse(
+            f"A source needs one of object, prefix or list; this one has {listed(data, 'and') or 'nothing'}. {near}".rstrip()
+        )
     if "prefix" in data and len(kinds) > 1:
-        refuse(f"A source is one of object, prefix or list; this one has {listed(kinds, 'and')}. Make two sources of it.")
+        refuse(
+            f"A source is one of object, prefix or list; this one has {listed(kinds, 'and')}. Make two sources of it."
+        )
     return data
 
 

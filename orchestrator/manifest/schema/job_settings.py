@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from orchestrator.manifest.diagnostics import did_you_mean, listed, quoted
 from orchestrator.manifest.schema import vendor_limits
@@ -19,7 +27,13 @@ _REGION = re.compile(r"[a-z]{2,10}(-[a-z0-9]{1,20}){1,3}")
 class Part(BaseModel):
     """A mapping of the manifest: unknown keys are faults, and nothing changes once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
 
 
 def _one_of(value: Any, allowed: tuple[int, ...], what: str) -> int:
@@ -78,9 +92,15 @@ def _is_slip(value: str, near: str) -> bool:
 
 
 Bucket = Annotated[
-    Text, AfterValidator(_bucket), WithJsonSchema({"type": "string", "pattern": r"^([a-z0-9][a-z0-9-]*-[0-9]{5,12}|.*\{.*)$"})
+    Text,
+    AfterValidator(_bucket),
+    WithJsonSchema({"type": "string", "pattern": r"^([a-z0-9][a-z0-9-]*-[0-9]{5,12}|.*\{.*)$"}),
 ]
-Region = Annotated[Text, AfterValidator(_region), WithJsonSchema({"type": "string", "pattern": r"^([a-z]+-[a-z0-9-]+|.*\{.*)$"})]
+Region = Annotated[
+    Text,
+    AfterValidator(_region),
+    WithJsonSchema({"type": "string", "pattern": r"^([a-z]+-[a-z0-9-]+|.*\{.*)$"}),
+]
 Level = Annotated[Integer, Field(ge=0, le=2)]
 
 
@@ -90,18 +110,40 @@ class AudioSettings(Part):
     codec: Annotated[vendor_limits.Codec, BeforeValidator(_codec)] | None = None
     """Format of the stems. amr means 8000 Hz mono. The service's default is aac. A later layer that changes the codec drops an inherited
     bitrate, and an inherited sample rate or channel count that the new codec cannot have."""
-    samplerate: Annotated[Integer, AfterValidator(_samplerate), WithJsonSchema({"enum": list(vendor_limits.SAMPLERATES)})] | None = None
+    samplerate: (
+        Annotated[
+            Integer,
+            AfterValidator(_samplerate),
+            WithJsonSchema({"enum": list(vendor_limits.SAMPLERATES)}),
+        ]
+        | None
+    ) = None
     """Hz. aac and flac: not 8000; mp3: neither 8000 nor 96000; amr: only 8000. The service's default is 44100."""
-    bitrate: Annotated[Integer, Field(ge=vendor_limits.MIN_BITRATE, le=vendor_limits.MAX_BITRATE)] | None = None
+    bitrate: (
+        Annotated[Integer, Field(ge=vendor_limits.MIN_BITRATE, le=vendor_limits.MAX_BITRATE)] | None
+    ) = None
     """kbit/s, 8 to 1000."""
-    channels: Annotated[Integer, AfterValidator(_channels), WithJsonSchema({"enum": list(vendor_limits.CHANNELS)})] | None = None
+    channels: (
+        Annotated[
+            Integer,
+            AfterValidator(_channels),
+            WithJsonSchema({"enum": list(vendor_limits.CHANNELS)}),
+        ]
+        | None
+    ) = None
     """Channel count. mp3: 1 or 2; amr: 1."""
 
 
 class OperationSettings(Part):
     """What is asked of the service: a template of the account, or inline parameters; not both in one place."""
 
-    template_id: Annotated[Text, Field(min_length=1, max_length=128, examples=["t1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"])] | None = None
+    template_id: (
+        Annotated[
+            Text,
+            Field(min_length=1, max_length=128, examples=["t1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]),
+        ]
+        | None
+    ) = None
     """A voice-separation template of the account. Replaces inherited inline parameters."""
     audio_mode: Literal["IsAudio", "IsBackground", "AudioAndBackground", "MusicMode"] | None = None
     """Which stems are made: IsAudio voice; IsBackground background; AudioAndBackground both; MusicMode voice, background, bass and drums.
@@ -112,7 +154,9 @@ class OperationSettings(Part):
     @model_validator(mode="after")
     def _either(self) -> Self:
         if self.template_id and (self.audio_mode or self.audio):
-            refuse("template_id stands beside inline parameters (audio_mode, audio); the service would ignore those. Keep one of the two.")
+            refuse(
+                "template_id stands beside inline parameters (audio_mode, audio); the service would ignore those. Keep one of the two."
+            )
         return self
 
 
@@ -125,7 +169,9 @@ class OutputSettings(Part):
     """Region of that bucket; the input's if left out."""
     voice: Annotated[Text, Field(examples=["stems/{dir}/{stem}/voice.${ext}"])] | None = None
     """Name of the voice stem. An empty text takes back a name that a default gave."""
-    background: Annotated[Text, Field(examples=["stems/{dir}/{stem}/background.${ext}"])] | None = None
+    background: Annotated[Text, Field(examples=["stems/{dir}/{stem}/background.${ext}"])] | None = (
+        None
+    )
     """Name of the background stem."""
     bass: Text | None = None
     """Name of the bass stem (MusicMode)."""
@@ -162,7 +208,9 @@ class CallbackSettings(Part):
         made = handler.resolve_ref_schema(handler(schema))
         whole = dict(made)
         made.clear()
-        made.update({"description": whole.get("description", ""), "anyOf": [{"const": "no"}, whole]})
+        made.update(
+            {"description": whole.get("description", ""), "anyOf": [{"const": "no"}, whole]}
+        )
         return dict(made)
 
     @model_validator(mode="before")
@@ -176,13 +224,19 @@ class CallbackSettings(Part):
             if self.mq is None:
                 refuse("type: TDMQ needs mq: with region, mode and name of the message queue.")
             if self.url is not None:
-                refuse("url stands beside type: TDMQ, which sends to the message queue. Keep one of the two.")
+                refuse(
+                    "url stands beside type: TDMQ, which sends to the message queue. Keep one of the two."
+                )
         elif self.mq is not None:
             refuse("mq is only for type: TDMQ. Add the type, or remove mq.")
         elif self.url is None:
-            refuse('A callback needs url: an address, or the word no. (For a message queue: "type: TDMQ" and mq.)')
+            refuse(
+                'A callback needs url: an address, or the word no. (For a message queue: "type: TDMQ" and mq.)'
+            )
         elif self.url != "no" and not self.url.startswith(("http://", "https://")):
-            refuse(f"{quoted(self.url)} is no address. It begins with https:// or http://, or is the word no.")
+            refuse(
+                f"{quoted(self.url)} is no address. It begins with https:// or http://, or is the word no."
+            )
         return self
 
 
@@ -207,7 +261,9 @@ class VariantSettings(Part):
 
 def _variant_name(name: str) -> str:
     if not _VARIANT.fullmatch(name):
-        refuse(f"{quoted(name)} cannot name a variant: it can stand in object names. Letters, digits, - and _ only.")
+        refuse(
+            f"{quoted(name)} cannot name a variant: it can stand in object names. Letters, digits, - and _ only."
+        )
     return name
 
 
@@ -217,5 +273,7 @@ VariantName = Annotated[str, AfterValidator(_variant_name)]
 class JobSettings(VariantSettings):
     """Settings of a job, or of several jobs per object."""
 
-    matrix: Annotated[dict[VariantName, VariantSettings], Field(min_length=1, max_length=32)] | None = None
+    matrix: (
+        Annotated[dict[VariantName, VariantSettings], Field(min_length=1, max_length=32)] | None
+    ) = None
     """Several jobs for each object: named variants, each laid over the other settings. {variant} is the name."""

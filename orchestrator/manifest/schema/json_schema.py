@@ -20,7 +20,11 @@ _KEYWORDS = {
 def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of the manifest: descriptions, defaults, examples and enums."""
     schema = _tidy(ManifestFile.model_json_schema(by_alias=True))
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, "title": "orchestrator manifest"}
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        "title": "orchestrator manifest",
+    }
     return {**head, **schema}
 
 

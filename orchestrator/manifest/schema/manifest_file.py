@@ -7,12 +7,35 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from orchestrator.manifest.diagnostics import did_you_mean, quoted
 from orchestrator.manifest.schema.inputs import KIND_PREFIX, AnyInput, Globs, Rule
-from orchestrator.manifest.schema.job_settings import Bucket, CallbackSettings, JobSettings, Part, Region
-from orchestrator.manifest.schema.value_types import Integer, Loose, Number, Seconds, Text, parse_share, refuse
+from orchestrator.manifest.schema.job_settings import (
+    Bucket,
+    CallbackSettings,
+    JobSettings,
+    Part,
+    Region,
+)
+from orchestrator.manifest.schema.value_types import (
+    Integer,
+    Loose,
+    Number,
+    Seconds,
+    Text,
+    parse_share,
+    refuse,
+)
 from orchestrator.manifest.schema.window import AnyWindow, check_zone
 
 DEFAULT_PRICE_PER_MIN = 0.012
@@ -82,7 +105,12 @@ class BudgetSettings(Part):
             Allowance,
             PlainValidator(Allowance.read),
             WithJsonSchema(
-                {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^([0-9]+|[0-9]+(\.[0-9]+)?\s*%)$"}]}
+                {
+                    "anyOf": [
+                        {"type": "integer", "minimum": 0},
+                        {"type": "string", "pattern": r"^([0-9]+|[0-9]+(\.[0-9]+)?\s*%)$"},
+                    ]
+                }
             ),
             Field(examples=[50, "5%"]),
         ]
@@ -91,7 +119,9 @@ class BudgetSettings(Part):
     """Stop beyond this many failures, or this share of the jobs that ended."""
     max_cost: Annotated[Number, Field(gt=0)] | None = None
     """Stop before the estimated cost goes beyond this, in the currency of price."""
-    deadline_s: Annotated[Seconds, Field(gt=0)] | None = Field(default=None, alias="deadline", examples=["6h"])
+    deadline_s: Annotated[Seconds, Field(gt=0)] | None = Field(
+        default=None, alias="deadline", examples=["6h"]
+    )
     """Stop this long after the start."""
 
 
@@ -100,7 +130,9 @@ class PriceSettings(Part):
 
     per_minute: Annotated[Number, Field(ge=0)] = DEFAULT_PRICE_PER_MIN
     """Price of one minute of output (two stems of a minute are two)."""
-    currency: Annotated[Text, Field(pattern=_CURRENCY), WithJsonSchema({"type": "string", "pattern": _CURRENCY})] = "USD"
+    currency: Annotated[
+        Text, Field(pattern=_CURRENCY), WithJsonSchema({"type": "string", "pattern": _CURRENCY})
+    ] = "USD"
     """Three letters."""
 
 
@@ -125,10 +157,14 @@ def _url(value: str) -> str:
     except ValueError:  # a port that is no number, a bracket that is not closed
         refuse(f"{quoted(value)} is no address. Write for example http://127.0.0.1:8080.")
     if "@" in parts.netloc:
-        refuse("An address must not hold a user name or password. Credentials come from the environment (TENCENTCLOUD_SECRET_ID ...).")
+        refuse(
+            "An address must not hold a user name or password. Credentials come from the environment (TENCENTCLOUD_SECRET_ID ...)."
+        )
     # A path would not be part of what is signed.
     if not whole or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        refuse(f"{quoted(value)} is no address. Write http://host:port or https://host, without a path.")
+        refuse(
+            f"{quoted(value)} is no address. Write http://host:port or https://host, without a path."
+        )
     return value
 
 
@@ -144,7 +180,9 @@ class EndpointService(Part):
 def _service_kind(value: Any) -> str | None:
     if isinstance(value, str) and value in {"local", "tencent"}:
         return KIND_PREFIX + "word"
-    if isinstance(value, EndpointService) or (isinstance(value, dict) and set(value) & {"ci", "cos"}):
+    if isinstance(value, EndpointService) or (
+        isinstance(value, dict) and set(value) & {"ci", "cos"}
+    ):
         return KIND_PREFIX + "endpoint"
     if isinstance(value, LocalService) or (isinstance(value, dict) and "local" in value):
         return KIND_PREFIX + "local"
@@ -156,7 +194,9 @@ def _service_form(value: Any) -> Any:
         return value
     shown = quoted(value) if isinstance(value, str) else "This"
     near = did_you_mean(value, ("local", "tencent")) if isinstance(value, str) else ""
-    return refuse(f"{shown} is no service. Write local, tencent, {{local: {{root: DIR}}}} or {{ci: URL, cos: URL}}. {near}".rstrip())
+    return refuse(
+        f"{shown} is no service. Write local, tencent, {{local: {{root: DIR}}}} or {{ci: URL, cos: URL}}. {near}".rstrip()
+    )
 
 
 AnyService = Annotated[
@@ -172,19 +212,25 @@ AnyService = Annotated[
 
 def _version(value: int) -> int:
     if value != 1:
-        refuse(f"This orchestrator reads manifests of version 1, not {value}. A newer one is needed, or version: 1.")
+        refuse(
+            f"This orchestrator reads manifests of version 1, not {value}. A newer one is needed, or version: 1."
+        )
     return value
 
 
 def _name(value: str) -> str:
     if not re.fullmatch(NAME_PATTERN, value):
-        refuse(f"{quoted(value)} cannot be a name: it names files. Letters, digits, '-', '_' and '.', at most 64, a letter or digit first.")
+        refuse(
+            f"{quoted(value)} cannot be a name: it names files. Letters, digits, '-', '_' and '.', at most 64, a letter or digit first."
+        )
     return value
 
 
 def _some(value: tuple[AnyInput, ...]) -> tuple[AnyInput, ...]:
     if not value:
-        refuse("There is nothing to do: inputs is missing or empty. Add for example inputs: [{prefix: incoming/}].")
+        refuse(
+            "There is nothing to do: inputs is missing or empty. Add for example inputs: [{prefix: incoming/}]."
+        )
     return value
 
 
@@ -193,7 +239,12 @@ class ManifestFile(Part):
 
     version: Annotated[Integer, AfterValidator(_version), WithJsonSchema({"const": 1})] = 1
     """Version of this format."""
-    name: Annotated[Text, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})] | None = None
+    name: (
+        Annotated[
+            Text, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
+        ]
+        | None
+    ) = None
     """Names the ledger, the report and the runs; the file's own name if left out."""
     service: AnyService = "local"
     """Who does the work: local (this machine, free), tencent (Tencent Cloud CI, every job costs money), or other endpoints."""
@@ -203,13 +254,17 @@ class ManifestFile(Part):
     """Region of the buckets, unless a source names its own. May be left out for service: local only."""
     timezone: Annotated[Text, AfterValidator(check_zone), Field(examples=["Asia/Shanghai"])] = "UTC"
     """Time zone of {today}, {yesterday} and the window."""
-    params: dict[str, Loose | None] = Field(default_factory=dict, examples=[{"date": "{yesterday}"}])
+    params: dict[str, Loose | None] = Field(
+        default_factory=dict, examples=[{"date": "{yesterday}"}]
+    )
     """Values for templates, overridden by --set name=value. One without a value must be set. May use {today} and {yesterday}."""
     include: Globs = ()
     """Other files whose settings lie beneath this one's and whose inputs and rules come first; relative to this file."""
     defaults: JobSettings = Field(default_factory=JobSettings)
     """Settings of every job, unless something more specific says otherwise."""
-    inputs: Annotated[tuple[AnyInput, ...], AfterValidator(_some), Field(validate_default=True)] = ()
+    inputs: Annotated[
+        tuple[AnyInput, ...], AfterValidator(_some), Field(validate_default=True)
+    ] = ()
     """What to process: single objects, prefixes of a bucket, list files."""
     rules: tuple[Rule, ...] = ()
     """Settings for the objects that match, applied in order over what the sources say."""

@@ -44,7 +44,11 @@ def faults_of(error: ValidationError, model: type[BaseModel], files: Files) -> I
 
 def _tell(detail: ErrorDetails, model: type[BaseModel], files: Files) -> Fault:
     location = detail["loc"]
-    path: Path = tuple(step for step in location if not (isinstance(step, str) and step.startswith(KIND_PREFIX)) and step != _KEY)
+    path: Path = tuple(
+        step
+        for step in location
+        if not (isinstance(step, str) and step.startswith(KIND_PREFIX)) and step != _KEY
+    )
     is_key = detail["type"] == "extra_forbidden" or _KEY in location
     message, hint = _words(detail, model)
     return files.fault(message, path, hint=hint, key=is_key)
@@ -61,8 +65,12 @@ def _words(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     if kind == "missing":
         return f"The key {quoted(key)} is missing.", ""
     if kind == "literal_error":
-        words = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
-        return f"{_shown(value)} is not allowed here. Allowed: {listed(words)}.", did_you_mean(str(value), words)
+        words = [
+            word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")
+        ]
+        return f"{_shown(value)} is not allowed here. Allowed: {listed(words)}.", did_you_mean(
+            str(value), words
+        )
     return _BOUNDS.get(kind, _other)(detail), ""
 
 
@@ -84,18 +92,26 @@ def _unknown_key(key: str, known: list[str]) -> tuple[str, str]:
 
 def _bound(text: str) -> Any:
     def words(detail: ErrorDetails) -> str:
-        (bound,) = [value for name, value in detail.get("ctx", {}).items() if name in {"ge", "gt", "le", "lt"}]
+        (bound,) = [
+            value
+            for name, value in detail.get("ctx", {}).items()
+            if name in {"ge", "gt", "le", "lt"}
+        ]
         return f"{_shown(detail['input'])} is out of range: it must be {text} {bound:,}."
 
     return words
 
 
 def _kind_expected(what: str) -> Any:
-    return lambda detail: f"{what} is expected here, not {_shown(detail['input'])[:1].lower()}{_shown(detail['input'])[1:]}."
+    return lambda detail: (
+        f"{what} is expected here, not {_shown(detail['input'])[:1].lower()}{_shown(detail['input'])[1:]}."
+    )
 
 
 def _other(detail: ErrorDetails) -> str:
-    return f"{_shown(detail['input'])} does not fit: {detail['msg'][:1].lower()}{detail['msg'][1:]}."
+    return (
+        f"{_shown(detail['input'])} does not fit: {detail['msg'][:1].lower()}{detail['msg'][1:]}."
+    )
 
 
 _BOUNDS = {
@@ -108,8 +124,12 @@ _BOUNDS = {
     "tuple_type": _kind_expected("A list (lines that begin with '- ')"),
     "string_type": _kind_expected("A text"),
     "string_too_short": lambda _: "The text is empty.",
-    "string_too_long": lambda detail: f"{quoted(detail['input'])} is too long: at most {detail['ctx']['max_length']} characters.",
-    "string_pattern_mismatch": lambda detail: f"{quoted(detail['input'])} does not have the form {detail['ctx']['pattern']}.",
+    "string_too_long": lambda detail: (
+        f"{quoted(detail['input'])} is too long: at most {detail['ctx']['max_length']} characters."
+    ),
+    "string_pattern_mismatch": lambda detail: (
+        f"{quoted(detail['input'])} does not have the form {detail['ctx']['pattern']}."
+    ),
     "too_short": lambda _: "It is empty: remove it, or put something in.",
     "too_long": lambda detail: f"Too many: at most {detail['ctx']['max_length']} are allowed.",
 }
@@ -123,7 +143,12 @@ def allowed_keys(model: type[BaseModel], location: Iterable[str | int]) -> Itera
             kind = step.removeprefix(KIND_PREFIX)
             models = [each for each in models if each.__name__.lower().startswith(kind)]
         elif isinstance(step, str) and any(_field(each, step) for each in models):
-            models = [inner for each in models if (field := _field(each, step)) for inner in _models_in(field)]
+            models = [
+                inner
+                for each in models
+                if (field := _field(each, step))
+                for inner in _models_in(field)
+            ]
         # An index of a list, or a name in a mapping of names: its models are already known.
     for each in models:
         for name, field in each.model_fields.items():

@@ -42,13 +42,19 @@ def _single(value: Any, wanted: str) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, dict) and value and all(inner is None for inner in value.values()):
         written = "{" + ", ".join(value) + "}"
-        return refuse(f'Braces without quotes are a mapping in YAML. Put quotes around the text: "{written}".')
+        return refuse(
+            f'Braces without quotes are a mapping in YAML. Put quotes around the text: "{written}".'
+        )
     return _single(value, "A text")
 
 
 def _switch_note(text: str) -> str:
     """The old trap of YAML, where ``no`` was false: here it is the word that stands there."""
-    return f" (Old YAML reads {text} as true or false; in a manifest it is just this word.)" if text.lower() in _YAML_1_1_SWITCHES else ""
+    return (
+        f" (Old YAML reads {text} as true or false; in a manifest it is just this word.)"
+        if text.lower() in _YAML_1_1_SWITCHES
+        else ""
+    )
 
 
 def _integer(value: Any) -> int:
@@ -90,7 +96,9 @@ def _duration(value: Any) -> float:
         text = _single(value, "A duration")
         seconds = parse_duration_s(text)
     if seconds is None or not 0 <= seconds < 1e10:
-        refuse(f'{quoted(value)} is no duration. Write for example "90s", "15m", "2h30m" or "7d"; a bare number is seconds.')
+        refuse(
+            f'{quoted(value)} is no duration. Write for example "90s", "15m", "2h30m" or "7d"; a bare number is seconds.'
+        )
     return seconds
 
 
@@ -100,7 +108,9 @@ def _size(value: Any) -> int:
     text = _single(value, "A size")
     match = _SIZE.fullmatch(text)
     if match is None:
-        refuse(f'{quoted(text)} is no size. Write bytes, or for example "500kB", "10MB" (powers of 1000) or "10MiB" (powers of 1024).')
+        refuse(
+            f'{quoted(text)} is no size. Write bytes, or for example "500kB", "10MB" (powers of 1000) or "10MiB" (powers of 1024).'
+        )
     number, unit, binary = match.groups()
     power = " kmgt".index(unit.lower()) if unit else 0
     return int(float(number) * (1024 if binary else 1000) ** power)
@@ -113,7 +123,9 @@ def _day_or_instant(value: Any) -> float:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
-        refuse(f'{quoted(text)} is no date. Write "2026-11-22" or "2026-11-22T01:30:00+08:00" (UTC if no offset stands there).')
+        refuse(
+            f'{quoted(text)} is no date. Write "2026-11-22" or "2026-11-22T01:30:00+08:00" (UTC if no offset stands there).'
+        )
     return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
 
 
@@ -135,12 +147,16 @@ def parse_share(value: Any) -> tuple[int | None, float | None]:
         return None, float(match[1])
     if _INTEGER.fullmatch(text) and int(text) >= 0:
         return int(text), None
-    return refuse(f'{quoted(text)} is neither a count such as 50 nor a percentage such as "5%" (0 to 100).')
+    return refuse(
+        f'{quoted(text)} is neither a count such as 50 nor a percentage such as "5%" (0 to 100).'
+    )
 
 
 Text = Annotated[str, BeforeValidator(_text)]
 """A text as written. A number or a date is text, too, where text is meant."""
-Loose = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Loose = Annotated[
+    str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number", "boolean"]})
+]
 """A text for which people also write bare numbers."""
 Integer = Annotated[int, BeforeValidator(_integer)]
 Number = Annotated[float, BeforeValidator(_number)]
@@ -148,15 +164,31 @@ Seconds = Annotated[
     float,
     BeforeValidator(_duration),
     WithJsonSchema(
-        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^(?=.)(\d+d)?(\d+h)?(\d+m)?(\d+(\.\d+)?s?)?$"}]}
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {"type": "string", "pattern": r"^(?=.)(\d+d)?(\d+h)?(\d+m)?(\d+(\.\d+)?s?)?$"},
+            ]
+        }
     ),
 ]
 """A duration: ``2h30m``; in seconds once read."""
 Bytes = Annotated[
     int,
     BeforeValidator(_size),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*[kKmMgGtT]?i?[bB]?$"}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*[kKmMgGtT]?i?[bB]?$"},
+            ]
+        }
+    ),
 ]
 """A size: ``10MB``; in bytes once read."""
-Instant = Annotated[float, BeforeValidator(_day_or_instant), WithJsonSchema({"type": "string", "examples": ["2026-11-22"]})]
+Instant = Annotated[
+    float,
+    BeforeValidator(_day_or_instant),
+    WithJsonSchema({"type": "string", "examples": ["2026-11-22"]}),
+]
 """A date or date and time; seconds since the epoch once read."""

@@ -29,7 +29,13 @@ CODEC_SAMPLERATES: Final[dict[str, tuple[int, ...]]] = {
     "amr": (8000,),
     "wav": SAMPLERATES,  # the vendor states no limits for wav
 }
-CODEC_CHANNELS: Final[dict[str, tuple[int, ...]]] = {"aac": CHANNELS, "flac": CHANNELS, "mp3": (1, 2), "amr": (1,), "wav": CHANNELS}
+CODEC_CHANNELS: Final[dict[str, tuple[int, ...]]] = {
+    "aac": CHANNELS,
+    "flac": CHANNELS,
+    "mp3": (1, 2),
+    "amr": (1,),
+    "wav": CHANNELS,
+}
 DEFAULT_CODEC = "aac"
 """What the service uses when none is given."""
 DEFAULT_SAMPLERATE = 44100
@@ -41,8 +47,27 @@ WILDCARDS: Final = ("${ext}", "${jobid}")
 MQ_REGIONS: Final = ("sh", "bj", "gz", "cd", "hk")
 
 REGIONS: Final = (
-    *("ap-beijing", "ap-nanjing", "ap-shanghai", "ap-guangzhou", "ap-chengdu", "ap-chongqing", "ap-hongkong", "ap-singapore", "ap-mumbai"),
-    *("ap-seoul", "ap-bangkok", "ap-tokyo", "ap-jakarta", "ap-beijing-1", "na-siliconvalley", "na-ashburn", "na-toronto"),
+    *(
+        "ap-beijing",
+        "ap-nanjing",
+        "ap-shanghai",
+        "ap-guangzhou",
+        "ap-chengdu",
+        "ap-chongqing",
+        "ap-hongkong",
+        "ap-singapore",
+        "ap-mumbai",
+    ),
+    *(
+        "ap-seoul",
+        "ap-bangkok",
+        "ap-tokyo",
+        "ap-jakarta",
+        "ap-beijing-1",
+        "na-siliconvalley",
+        "na-ashburn",
+        "na-toronto",
+    ),
     *("eu-frankfurt", "eu-moscow", "sa-saopaulo"),
 )
 """Regions of the vendor's pages. Others may come: a region is refused only if it looks like a slip of one of these."""
@@ -95,10 +120,20 @@ def audio_faults(audio: AudioConfig, mode: AudioMode | None) -> list[tuple[str, 
     said = codec if audio.codec else f"{codec} (the service's default)"
     if audio.samplerate is not None and audio.samplerate not in CODEC_SAMPLERATES[codec]:
         allowed = listed(CODEC_SAMPLERATES[codec])
-        faults.append(("samplerate", f"The codec {said} has no sample rate {audio.samplerate}. Allowed: {allowed} Hz."))
+        faults.append(
+            (
+                "samplerate",
+                f"The codec {said} has no sample rate {audio.samplerate}. Allowed: {allowed} Hz.",
+            )
+        )
     if audio.channels is not None and audio.channels not in CODEC_CHANNELS[codec]:
         allowed = listed(CODEC_CHANNELS[codec])
-        faults.append(("channels", f"The codec {said} cannot have {audio.channels} channels. Allowed: {allowed}."))
+        faults.append(
+            (
+                "channels",
+                f"The codec {said} cannot have {audio.channels} channels. Allowed: {allowed}.",
+            )
+        )
     return faults
 
 
@@ -129,9 +164,19 @@ def stem_faults(mode: AudioMode | None, named: Collection[Stem]) -> list[tuple[s
         missing = [stem.value for stem in mode.stems if stem not in named]
         if missing:
             makes = listed((stem.value for stem in mode.stems), "and")
-            return [(missing[0], f"{mode.value} makes {makes}, but no output is named for {listed(missing, 'and')}. {_way_out(named)}")]
+            return [
+                (
+                    missing[0],
+                    f"{mode.value} makes {makes}, but no output is named for {listed(missing, 'and')}. {_way_out(named)}",
+                )
+            ]
     elif Stem.VOICE not in named and Stem.BACKGROUND not in named:
-        return [("", "Neither voice nor background is named under output; the service wants at least one of them.")]
+        return [
+            (
+                "",
+                "Neither voice nor background is named under output; the service wants at least one of them.",
+            )
+        ]
     return []
 
 

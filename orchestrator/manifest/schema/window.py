@@ -30,7 +30,9 @@ def check_zone(name: str) -> str:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         near = did_you_mean(name, available_timezones())
-        refuse(f"{quoted(name)} is no time zone. Write UTC, or a name such as Asia/Shanghai. {near}".rstrip())
+        refuse(
+            f"{quoted(name)} is no time zone. Write UTC, or a name such as Asia/Shanghai. {near}".rstrip()
+        )
     return name
 
 
@@ -42,7 +44,11 @@ def _clock_time(value: str) -> str:
     return value
 
 
-ClockTime = Annotated[Text, AfterValidator(_clock_time), WithJsonSchema({"type": "string", "pattern": r"^[0-2]\d:[0-5]\d(:[0-5]\d)?$"})]
+ClockTime = Annotated[
+    Text,
+    AfterValidator(_clock_time),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-2]\d:[0-5]\d(:[0-5]\d)?$"}),
+]
 
 
 class WindowSettings(Part):
@@ -60,7 +66,9 @@ class WindowSettings(Part):
     @model_validator(mode="after")
     def _opens_at_all(self) -> Self:
         if self.opens == self.closes:
-            refuse(f"from and to are both {self.opens}: the window would never be open. Leave the window out to submit at any time.")
+            refuse(
+                f"from and to are both {self.opens}: the window would never be open. Leave the window out to submit at any time."
+            )
         if not self.days:
             refuse("days is empty: the window would never be open.")
         return self
@@ -75,7 +83,9 @@ def _in_full(value: Any) -> Any:
         return value
     found = re.match(_SHORT, value)
     if found is None:
-        refuse(f'{quoted(value)} is no window. Write "22:00-06:00", "22:00-06:00 Asia/Shanghai", or a mapping with from and to.')
+        refuse(
+            f'{quoted(value)} is no window. Write "22:00-06:00", "22:00-06:00 Asia/Shanghai", or a mapping with from and to.'
+        )
     opens, closes, zone = found.groups()
     return {"from": opens, "to": closes} | ({"timezone": zone.strip()} if zone else {})
 
@@ -83,8 +93,15 @@ def _in_full(value: Any) -> Any:
 class _OrShort:
     """Says in the JSON Schema that a text will do as well."""
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [{"type": "string", "pattern": _SHORT, "examples": ["01:00-06:00 Asia/Shanghai"]}, handler(schema)]}
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {
+            "anyOf": [
+                {"type": "string", "pattern": _SHORT, "examples": ["01:00-06:00 Asia/Shanghai"]},
+                handler(schema),
+            ]
+        }
 
 
 AnyWindow = Annotated[WindowSettings, BeforeValidator(_in_full), _OrShort()]

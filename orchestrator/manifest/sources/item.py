@@ -45,7 +45,9 @@ class SourceItem(NamedTuple):
 
 def is_carried(name: str, value: object) -> bool:
     """Whether a setting of a single object travels with the item (as a row's level does) instead of being part of its recipe."""
-    return name == "level" or (name == "user_data" and isinstance(value, str) and "{" not in value and "}" not in value)
+    return name == "level" or (
+        name == "user_data" and isinstance(value, str) and "{" not in value and "}" not in value
+    )
 
 
 class Source:
@@ -78,12 +80,19 @@ class Source:
 
     def filter(self, settings: Filters) -> Filter:
         """Its include and exclude."""
-        return Filter([self.text(glob) for glob in settings.include], [self.text(glob) for glob in settings.exclude])
+        return Filter(
+            [self.text(glob) for glob in settings.include],
+            [self.text(glob) for glob in settings.exclude],
+        )
 
     def place_fault(self, bucket: str, region: str) -> str:
         """What is wrong with a bucket and region, or nothing."""
         if not bucket:
-            return "No bucket: name it in the manifest, at this source, or in a column named bucket."
+            return (
+                "No bucket: name it in the manifest, at this source, or in a column named bucket."
+            )
         if not region:
-            return "No region: name it in the manifest, at this source, or in a column named region."
+            return (
+                "No region: name it in the manifest, at this source, or in a column named region."
+            )
         return valid_bucket(bucket) or valid_region(region)

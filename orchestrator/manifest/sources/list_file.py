@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import ListInput
 
-MEANT_COLUMNS = ("object", "bucket", "region", "level", "user_data", "etag", "duration_s", "size_bytes")
+MEANT_COLUMNS = (
+    "object",
+    "bucket",
+    "region",
+    "level",
+    "user_data",
+    "etag",
+    "duration_s",
+    "size_bytes",
+)
 """Columns that say something about the object or its job by themselves."""
 _LEVELS = {"0": 0, "1": 1, "2": 2}
 
@@ -34,19 +43,29 @@ class ListReader:
         faults: Takes what is wrong; rows with faults are left out.
     """
 
-    def __init__(self, manifest: Manifest, index: int, settings: ListInput, faults: FaultList) -> None:
+    def __init__(
+        self, manifest: Manifest, index: int, settings: ListInput, faults: FaultList
+    ) -> None:
         self.source = Source(manifest, index)
         self.faults = faults
         self.manifest = manifest
         name = self.source.text(settings.list)
-        self.file: Path | None = None if name == STDIN else manifest.files.folder_of(("inputs", index)) / name
+        self.file: Path | None = (
+            None if name == STDIN else manifest.files.folder_of(("inputs", index)) / name
+        )
         self.shown = "standard input" if self.file is None else str(self.file)
         self.kind = settings.format or format_of(name)
         self.columns = settings.columns
-        self._template = Template(settings.object).fill(manifest.params) if settings.object else None
+        self._template = (
+            Template(settings.object).fill(manifest.params) if settings.object else None
+        )
         self._filter = self.source.filter(settings)
         self._label = f"inputs[{index}]"
-        self._good_places = {(self.source.bucket, self.source.region)} if self.source.bucket and self.source.region else set()
+        self._good_places = (
+            {(self.source.bucket, self.source.region)}
+            if self.source.bucket and self.source.region
+            else set()
+        )
 
     def batches(self, size: int) -> Iterator[list[SourceItem]]:
         """The objects of the list, ``size`` rows at a time."""
@@ -77,7 +96,9 @@ class ListReader:
         if error.line:
             self._fault(error.line, error.message)
         else:
-            self.faults.add(self.manifest.fault(f"{self.shown}: {error.message}", (*self.source.path, "list")))
+            self.faults.add(
+                self.manifest.fault(f"{self.shown}: {error.message}", (*self.source.path, "list"))
+            )
 
     def _has_object(self, row: Mapping[str, str]) -> bool:
         """Whether the first row shows where the object's name comes from; a list without it has one fault, not a million."""
@@ -91,7 +112,9 @@ class ListReader:
             try:
                 self._template.check(row)
             except TemplateError as error:
-                self.faults.add(self.manifest.fault(error.message, (*self.source.path, "object"), error.hint))
+                self.faults.add(
+                    self.manifest.fault(error.message, (*self.source.path, "object"), error.hint)
+                )
                 return False
         return True
 
@@ -106,18 +129,34 @@ class ListReader:
         if said := row.get("level"):
             level = _LEVELS.get(said.strip())
             if level is None:
-                self._fault(line, f"The level {quoted(said)} is out of range: 0, 1 or 2 (larger goes first).")
+                self._fault(
+                    line,
+                    f"The level {quoted(said)} is out of range: 0, 1 or 2 (larger goes first).",
+                )
                 return None
         media = self._media(key, row, line)
         if media is None:
             return None
-        return SourceItem(media, self.source.index, index, self.shown, line, row, level, row.get("user_data") or None)
+        return SourceItem(
+            media,
+            self.source.index,
+            index,
+            self.shown,
+            line,
+            row,
+            level,
+            row.get("user_data") or None,
+        )
 
     def _key(self, row: Mapping[str, str], line: int) -> str | None:
         if self._template is None:
             key = row.get("object")
             if key is None:
-                self._fault(line, f"This row has no object, but {listed(row, 'and') or 'nothing'}.", did_you_mean("object", row))
+                self._fault(
+                    line,
+                    f"This row has no object, but {listed(row, 'and') or 'nothing'}.",
+                    did_you_mean("object", row),
+                )
             elif not key:
                 self._fault(line, "The column object is empty.")
             return key or None
@@ -140,7 +179,14 @@ class ListReader:
         if _WRONG in {size, duration}:
             return None
         etag = row.get("etag")
-        return MediaObject(bucket, region, key, etag.strip().strip('"') if etag else "", None if size is None else int(size), duration)
+        return MediaObject(
+            bucket,
+            region,
+            key,
+            etag.strip().strip('"') if etag else "",
+            None if size is None else int(size),
+            duration,
+        )
 
     def _number(self, row: Mapping[str, str], name: str, line: int) -> float | None:
         text = row.get(name)
@@ -151,7 +197,9 @@ class ListReader:
         except ValueError:
             number = _WRONG
         if not 0 <= number < 1e18:
-            self._fault(line, f"The column {name} is {quoted(text)}; it must be a number, 0 or more.")
+            self._fault(
+                line, f"The column {name} is {quoted(text)}; it must be a number, 0 or more."
+            )
             return _WRONG
         return number
 

@@ -34,7 +34,14 @@ class Lister:
         clock: For ages, and for pauses between tries.
     """
 
-    def __init__(self, manifest: Manifest, index: int, settings: PrefixInput, store: ObjectStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        index: int,
+        settings: PrefixInput,
+        store: ObjectStore,
+        clock: Clock,
+    ) -> None:
         self.source = Source(manifest, index)
         self.settings = settings
         self.store = store
@@ -43,9 +50,15 @@ class Lister:
         self.prefix = self.source.text(settings.prefix).removeprefix("/")
         self._filter = self.source.filter(settings)
         now = clock.now()
-        bounds = [settings.modified_from, now - settings.max_age if settings.max_age is not None else None]
+        bounds = [
+            settings.modified_from,
+            now - settings.max_age if settings.max_age is not None else None,
+        ]
         self._oldest = max((bound for bound in bounds if bound is not None), default=float("-inf"))
-        limits = [settings.modified_to, now - settings.min_age if settings.min_age is not None else None]
+        limits = [
+            settings.modified_to,
+            now - settings.min_age if settings.min_age is not None else None,
+        ]
         self._newest = min((limit for limit in limits if limit is not None), default=float("inf"))
         self._smallest = settings.min_size or 0
         self._largest = settings.max_size if settings.max_size is not None else 2**63
@@ -63,8 +76,16 @@ class Lister:
                     continue
                 if self._takes(listed):
                     index += 1
-                    media = MediaObject(self.place.bucket, self.place.region, listed.key, listed.etag.strip('"'), listed.size_bytes)
-                    batch.append(SourceItem(media, self.source.index, index, self._file, self._line))
+                    media = MediaObject(
+                        self.place.bucket,
+                        self.place.region,
+                        listed.key,
+                        listed.etag.strip('"'),
+                        listed.size_bytes,
+                    )
+                    batch.append(
+                        SourceItem(media, self.source.index, index, self._file, self._line)
+                    )
             yield batch
             if not page.next_marker:
                 return

@@ -26,7 +26,14 @@ Row = tuple[int, dict[str, str] | str]
 
 MAX_LINE_BYTES = 1024 * 1024
 """Longest line: object names have at most 850 bytes, and a row some columns more."""
-_ENDINGS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_ENDINGS = {
+    ".txt": "txt",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -71,7 +78,9 @@ def rows(file: Path | None, kind: str, columns: Sequence[str] | None = None) -> 
             else:
                 yield from _separated(lines, "\t" if kind == "tsv" else ",", columns)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ListUnreadable(f"The gzip data is damaged or cut off ({error}). Make the file again.") from error
+            raise ListUnreadable(
+                f"The gzip data is damaged or cut off ({error}). Make the file again."
+            ) from error
         except OSError as error:
             raise ListUnreadable(f"Reading failed: {error.strerror or error}.") from error
 
@@ -83,8 +92,14 @@ def _opened(file: Path | None, stack: ExitStack) -> _Readable:
         try:
             stream = stack.enter_context(file.open("rb"))
         except OSError as error:
-            reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror or error})"
-            raise ListUnreadable(f"The list file {reason}. Paths are relative to the manifest.") from error
+            reason = (
+                "does not exist"
+                if isinstance(error, FileNotFoundError)
+                else f"cannot be read ({error.strerror or error})"
+            )
+            raise ListUnreadable(
+                f"The list file {reason}. Paths are relative to the manifest."
+            ) from error
     if not stream.peek(2).startswith(_GZIP_MAGIC):
         return stream
     return stack.enter_context(gzip.GzipFile(fileobj=stream, mode="rb"))
@@ -96,7 +111,10 @@ def _lines(stream: _Readable) -> Iterator[str]:
     while raw := stream.readline(MAX_LINE_BYTES):
         number += 1
         if len(raw) == MAX_LINE_BYTES and raw[-1:] != b"\n":
-            raise ListUnreadable(f"The line is longer than {MAX_LINE_BYTES // 1024} KiB. Is this a list of objects, one per line?", number)
+            raise ListUnreadable(
+                f"The line is longer than {MAX_LINE_BYTES // 1024} KiB. Is this a list of objects, one per line?",
+                number,
+            )
         try:
             line = raw.decode()
         except UnicodeDecodeError as error:
@@ -111,12 +129,17 @@ def _txt(lines: Iterator[str]) -> Iterator[Row]:
         if not text or text.isspace():
             continue
         if text[0].isspace() or text[-1].isspace():
-            yield number, f"{quoted(text)} begins or ends with a blank. Remove it (a jsonl list can name an object that really has one)."
+            yield (
+                number,
+                f"{quoted(text)} begins or ends with a blank. Remove it (a jsonl list can name an object that really has one).",
+            )
         else:
             yield number, {"object": text}
 
 
-def _separated(lines: Iterator[str], separator: str, columns: Sequence[str] | None) -> Iterator[Row]:
+def _separated(
+    lines: Iterator[str], separator: str, columns: Sequence[str] | None
+) -> Iterator[Row]:
     reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
         names = list(columns) if columns else _header(next(reader, []))
@@ -149,14 +172,20 @@ def _jsonl(lines: Iterator[str]) -> Iterator[Row]:
         try:
             value = orjson.loads(line.rstrip())
         except orjson.JSONDecodeError as error:
-            yield number, f"This is not JSON: {error.msg} at column {error.colno}. Each line is an object of its own."
+            yield (
+                number,
+                f"This is not JSON: {error.msg} at column {error.colno}. Each line is an object of its own.",
+            )
             continue
         if isinstance(value, str):
             yield number, {"object": value}
         elif isinstance(value, dict):
             yield number, _texts(value)
         else:
-            yield number, f'A line is an object ({{"object": "input/a.mp3"}}) or a text, not {quoted(line.strip())}.'
+            yield (
+                number,
+                f'A line is an object ({{"object": "input/a.mp3"}}) or a text, not {quoted(line.strip())}.',
+            )
 
 
 def _texts(value: dict[str, Any]) -> dict[str, str]:
@@ -191,7 +220,9 @@ def _parquet(file: Path | None) -> Iterator[Row]:
                     number += 1
                     yield number, _texts({name: _plain(inner) for name, inner in value.items()})
     except FileNotFoundError as error:
-        raise ListUnreadable("The list file does not exist. Paths are relative to the manifest.") from error
+        raise ListUnreadable(
+            "The list file does not exist. Paths are relative to the manifest."
+        ) from error
     except (OSError, pa.ArrowException) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ListUnreadable(f"The parquet file cannot be read: {first}") from error

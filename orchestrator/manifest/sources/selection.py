@@ -28,7 +28,12 @@ class Selection:
         ConfigError: If a number is out of range.
     """
 
-    def __init__(self, only: Iterable[str] | None = None, limit: int | None = None, sample: float | None = None) -> None:
+    def __init__(
+        self,
+        only: Iterable[str] | None = None,
+        limit: int | None = None,
+        sample: float | None = None,
+    ) -> None:
         if limit is not None and limit < 1:
             raise ConfigError(f"--limit {limit}: it must be at least 1.")
         if sample is not None and not 0 < sample <= 100:
@@ -64,7 +69,9 @@ class Selection:
             return False
         if self._below is None:
             return True
-        digest = hashlib.blake2b(f"{item.media.bucket}/{key}".encode(errors="surrogatepass"), digest_size=4).digest()
+        digest = hashlib.blake2b(
+            f"{item.media.bucket}/{key}".encode(errors="surrogatepass"), digest_size=4
+        ).digest()
         return int.from_bytes(digest, "big") < self._below
 
 

@@ -81,7 +81,13 @@ async def _batches(
     yield inline
 
 
-def _add_inline(batch: list[SourceItem], manifest: Manifest, index: int, settings: ObjectInput, faults: FaultList) -> None:
+def _add_inline(
+    batch: list[SourceItem],
+    manifest: Manifest,
+    index: int,
+    settings: ObjectInput,
+    faults: FaultList,
+) -> None:
     try:
         source = Source(manifest, index)
         key = source.text(settings.object)
@@ -89,7 +95,9 @@ def _add_inline(batch: list[SourceItem], manifest: Manifest, index: int, setting
         faults.add(manifest.fault(error.message, ("inputs", index), error.hint))
         return
     etag = (settings.etag or "").strip('"')
-    media = MediaObject(source.bucket, source.region, key, etag, settings.size_bytes, settings.duration_s)
+    media = MediaObject(
+        source.bucket, source.region, key, etag, settings.size_bytes, settings.duration_s
+    )
     file, line = manifest.files.item("inputs", index)
     own = settings.user_data if is_carried("user_data", settings.user_data) else None
     batch.append(SourceItem(media, index, 1, file, line, level=settings.level, user_data=own))

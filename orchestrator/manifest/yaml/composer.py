@@ -21,7 +21,10 @@ MAX_YAML_FAULTS = 50
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _STANDARD_TAG = "tag:yaml.org,2002:"
-_PLAIN_TAGS = frozenset(_STANDARD_TAG + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp"))
+_PLAIN_TAGS = frozenset(
+    _STANDARD_TAG + name
+    for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp")
+)
 _NO_KEY = object()
 _MERGE = "<<"
 
@@ -125,7 +128,10 @@ class Builder:
     def _on_document(self, event: Any) -> None:
         self._documents += 1
         if self._documents == 2:
-            self._fault(event, "A second document begins here (---). A manifest is one document: remove the line, or make two files.")
+            self._fault(
+                event,
+                "A second document begins here (---). A manifest is one document: remove the line, or make two files.",
+            )
             self._stopped = True
 
     def _on_scalar(self, event: Any) -> None:
@@ -143,7 +149,10 @@ class Builder:
         if tag is not None and tag not in _PLAIN_TAGS:
             self._fault(event, syntax_errors.tag_message(tag))
         if len(self._stack) >= MAX_DEPTH:
-            self._fault(event, f"Nested more than {MAX_DEPTH} levels deep. No manifest needs that: look for an unclosed bracket.")
+            self._fault(
+                event,
+                f"Nested more than {MAX_DEPTH} levels deep. No manifest needs that: look for an unclosed bracket.",
+            )
             self._stopped = True
             return
         frame = _Frame({} if isinstance(event, yaml.MappingStartEvent) else [], event)
@@ -163,9 +172,16 @@ class Builder:
         known = self._anchors.get(name)
         if known is None:
             if any(frame.anchor == name for frame in self._stack):
-                self._fault(event, f"*{name} stands inside the value that it names, so it would contain itself. Remove it.")
+                self._fault(
+                    event,
+                    f"*{name} stands inside the value that it names, so it would contain itself. Remove it.",
+                )
             else:
-                self._fault(event, f"*{name} names nothing: no value before it is marked &{name}.", did_you_mean(name, self._anchors))
+                self._fault(
+                    event,
+                    f"*{name} names nothing: no value before it is marked &{name}.",
+                    did_you_mean(name, self._anchors),
+                )
             known = (None, 1, None)
         value, size, spot = known
         self._alias_nodes += size
@@ -188,7 +204,9 @@ class Builder:
         data = frame.data
         if isinstance(data, list):
             if len(self._stack) == 2 and isinstance(self._stack[0].key, str):
-                self.item_lines.setdefault(self._stack[0].key, array("I")).append(event.start_mark.line + 1)
+                self.item_lines.setdefault(self._stack[0].key, array("I")).append(
+                    event.start_mark.line + 1
+                )
             if frame.spot is not None:
                 frame.spot.add(len(data), self._placed(event, inner))
             data.append(value)
@@ -201,7 +219,8 @@ class Builder:
         if not isinstance(value, str):
             what = "nothing" if value is None else "a list or mapping"
             self._fault(
-                event, f'A key is a word; {what} stands here. Write "key: value", and quotes around a text that begins with {{ or [.'
+                event,
+                f'A key is a word; {what} stands here. Write "key: value", and quotes around a text that begins with {{ or [.',
             )
             value = f"#{len(frame.data)}"
         elif value in frame.data:
@@ -228,13 +247,20 @@ class Builder:
         several = isinstance(merged, list)
         for index, other in enumerate(merged if several else [merged]):
             if not isinstance(other, dict):
-                self._fault(frame.event, "<< takes a mapping, or a list of mappings, that was named with & before.")
+                self._fault(
+                    frame.event,
+                    "<< takes a mapping, or a list of mappings, that was named with & before.",
+                )
                 continue
             other_spot = spot.child(index) if spot is not None and several else spot
             for key, value in other.items():
                 if key not in frame.data:
                     frame.data[key] = value
-                    if frame.spot is not None and other_spot is not None and (place := other_spot.child(key)) is not None:
+                    if (
+                        frame.spot is not None
+                        and other_spot is not None
+                        and (place := other_spot.child(key)) is not None
+                    ):
                         frame.spot.add(key, place)
 
     # --- places

@@ -98,7 +98,11 @@ class Document:
             if child is None:
                 return Mark(spot.line, spot.column)
             spot = child
-        return Mark(spot.key_line or spot.line, spot.key_column or spot.column) if key else Mark(spot.line, spot.column)
+        return (
+            Mark(spot.key_line or spot.line, spot.key_column or spot.column)
+            if key
+            else Mark(spot.line, spot.column)
+        )
 
 
 def render_path(path: Path) -> str:
@@ -119,5 +123,7 @@ def decode(file: str, raw: bytes) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        message = f"Byte 0x{raw[error.start]:02x} is not UTF-8. Save the file with the encoding UTF-8."
+        message = (
+            f"Byte 0x{raw[error.start]:02x} is not UTF-8. Save the file with the encoding UTF-8."
+        )
         raise ManifestError([Fault(message, file=file, line=line)]) from error

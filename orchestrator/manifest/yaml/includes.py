@@ -51,7 +51,9 @@ class Files:
         self._open.append(resolved)
         document = Document(shown, decode(shown, self._bytes(path, shown, asked)))
         if document.data is None:
-            raise ManifestError([Fault("The file is empty. Begin with 'version: 1' and 'inputs:'.", file=shown)])
+            raise ManifestError(
+                [Fault("The file is empty. Begin with 'version: 1' and 'inputs:'.", file=shown)]
+            )
         if not isinstance(document.data, dict):
             text = "A manifest is a mapping with keys such as inputs: and defaults:, not a list or a text."
             raise ManifestError([Fault(text, shown, 1, 1)])
@@ -69,10 +71,16 @@ class Files:
         except FileNotFoundError:
             self._refuse(asked, f"The file {quoted(shown, FILE_LENGTH)} does not exist.", shown)
         except IsADirectoryError:
-            self._refuse(asked, f"{quoted(shown, FILE_LENGTH)} is a folder, not a manifest. Name the file in it.", shown)
+            self._refuse(
+                asked,
+                f"{quoted(shown, FILE_LENGTH)} is a folder, not a manifest. Name the file in it.",
+                shown,
+            )
         except (OSError, ValueError) as error:
             self._refuse(
-                asked, f"The file {quoted(shown, FILE_LENGTH)} cannot be read: {getattr(error, 'strerror', None) or error}.", shown
+                asked,
+                f"The file {quoted(shown, FILE_LENGTH)} cannot be read: {getattr(error, 'strerror', None) or error}.",
+                shown,
             )
         if len(raw) > MAX_FILE_BYTES:
             self._refuse(
@@ -85,7 +93,9 @@ class Files:
     @staticmethod
     def _refuse(asked: Fault | None, message: str, shown: str = "") -> NoReturn:
         if asked is None:
-            raise ManifestError([Fault(message, file="" if quoted(shown, FILE_LENGTH) in message else shown)])
+            raise ManifestError(
+                [Fault(message, file="" if quoted(shown, FILE_LENGTH) in message else shown)]
+            )
         raise ManifestError([Fault(message, asked.file, asked.line, asked.column, asked.path)])
 
     # --- joining
@@ -110,7 +120,14 @@ class Files:
         """The document that says the value at ``path``, its folder, and the path inside that document."""
         if path and path[0] in _LISTS and len(path) > 1 and isinstance(path[1], int):
             key, index = str(path[0]), path[1]
-            number = max((n for n, start in enumerate(self._starts[key]) if start <= index and self._has_list(n, key)), default=-1)
+            number = max(
+                (
+                    n
+                    for n, start in enumerate(self._starts[key])
+                    if start <= index and self._has_list(n, key)
+                ),
+                default=-1,
+            )
             document, folder = self._documents[number]
             return document, folder, (key, index - self._starts[key][number], *path[2:])
         for length in range(len(path), 0, -1):
@@ -154,7 +171,17 @@ def _includes(document: Document) -> list[str]:
     names = [named] if isinstance(named, str) else named
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         mark = document.mark(("include",))
-        raise ManifestError([Fault("include takes a file name, or a list of them.", document.file, mark.line, mark.column, "include")])
+        raise ManifestError(
+            [
+                Fault(
+                    "include takes a file name, or a list of them.",
+                    document.file,
+                    mark.line,
+                    mark.column,
+                    "include",
+                )
+            ]
+        )
     return names
 
 
@@ -173,6 +200,10 @@ def _merged(below: Any, above: Any) -> Any:
 
 def _merged_operation(below: Any, above: Any) -> Any:
     """A template replaces inline parameters and the other way round: the two never mix."""
-    if isinstance(below, dict) and isinstance(above, dict) and ("template_id" in below) != ("template_id" in above):
+    if (
+        isinstance(below, dict)
+        and isinstance(above, dict)
+        and ("template_id" in below) != ("template_id" in above)
+    ):
         return above
     return _merged(below, above)

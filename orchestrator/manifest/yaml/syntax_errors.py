@@ -23,18 +23,42 @@ _EXPLAINED = (
         "did not find expected key",
         "A key was expected here. Look at the indentation of this line and the one before it, and at quotes and brackets.",
     ),
-    ("could not find expected ':'", "A key without its colon. Write 'key: value', with a space after the colon."),
-    ("did not find expected '-' indicator", "An item of a list was expected here. Items begin with '- ' and stand in the same column."),
-    ("did not find expected ',' or ']'", "A list in brackets is not closed, or a comma is missing."),
+    (
+        "could not find expected ':'",
+        "A key without its colon. Write 'key: value', with a space after the colon.",
+    ),
+    (
+        "did not find expected '-' indicator",
+        "An item of a list was expected here. Items begin with '- ' and stand in the same column.",
+    ),
+    (
+        "did not find expected ',' or ']'",
+        "A list in brackets is not closed, or a comma is missing.",
+    ),
     (
         "did not find expected ',' or '}'",
         "A mapping in braces is not closed, or a comma is missing. A text that begins with { needs quotes around it.",
     ),
-    ("found unexpected end of stream", "The file ends in the middle of a text in quotes. Close the quotes."),
-    ("found undefined tag handle", "Tags (!...) are not used in a manifest. Put quotes around a text that begins with '!'."),
-    ("control characters are not allowed", "A control character stands here that no text file should contain. Remove it."),
-    ("block sequence entries are not allowed", "A list item ('- ') cannot begin here. Put it on a line of its own, under its key."),
-    ("did not find expected alphabetic", 'A text that begins with * or & needs quotes around it: write "*.mp3", not *.mp3.'),
+    (
+        "found unexpected end of stream",
+        "The file ends in the middle of a text in quotes. Close the quotes.",
+    ),
+    (
+        "found undefined tag handle",
+        "Tags (!...) are not used in a manifest. Put quotes around a text that begins with '!'.",
+    ),
+    (
+        "control characters are not allowed",
+        "A control character stands here that no text file should contain. Remove it.",
+    ),
+    (
+        "block sequence entries are not allowed",
+        "A list item ('- ') cannot begin here. Put it on a line of its own, under its key.",
+    ),
+    (
+        "did not find expected alphabetic",
+        'A text that begins with * or & needs quotes around it: write "*.mp3", not *.mp3.',
+    ),
     (
         "did not find expected <document start>",
         "Something stands here after the end of the manifest. Look at the indentation of this line.",
@@ -67,13 +91,27 @@ def syntax_fault(file: str, text: str, error: yaml.YAMLError) -> Fault:
     line, column = mark.line + 1, mark.column + 1
     tab = _tab_near(text, mark.line)
     if tab is not None:
-        return Fault("A tab stands in the indentation. YAML allows only spaces there: replace it.", file, tab[0], tab[1])
-    if _UNQUOTED_BRACES.search(_line(text, mark.line)) or _UNQUOTED_BRACES.search(_line(text, mark.line - 1)):
-        return Fault("A text that begins with { needs quotes around it, or YAML takes it for a mapping.", file, line, column)
+        return Fault(
+            "A tab stands in the indentation. YAML allows only spaces there: replace it.",
+            file,
+            tab[0],
+            tab[1],
+        )
+    if _UNQUOTED_BRACES.search(_line(text, mark.line)) or _UNQUOTED_BRACES.search(
+        _line(text, mark.line - 1)
+    ):
+        return Fault(
+            "A text that begins with { needs quotes around it, or YAML takes it for a mapping.",
+            file,
+            line,
+            column,
+        )
     for part, advice in _EXPLAINED:
         if part in problem:
             return Fault(advice, file, line, column)
-    return Fault(f"This is not YAML: {problem}. Look at this line and the one before it.", file, line, column)
+    return Fault(
+        f"This is not YAML: {problem}. Look at this line and the one before it.", file, line, column
+    )
 
 
 def _line(text: str, number: int) -> str:

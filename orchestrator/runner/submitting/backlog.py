@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Run
     from orchestrator.runner.ports import Parts
 
-_LANES_IN_FULL = 10  # so many full windows are kept in memory; with more lanes than that each keeps less ...
-_LEAST_PER_LANE = 8  # ... but never less than this: the shares are fair only among jobs that are at hand
+_LANES_IN_FULL = (
+    10  # so many full windows are kept in memory; with more lanes than that each keeps less ...
+)
+_LEAST_PER_LANE = (
+    8  # ... but never less than this: the shares are fair only among jobs that are at hand
+)
 _ANY_TIME_S = 10 * 366 * 86400.0  # beyond any instant that a job waits for
 
 
@@ -38,13 +42,21 @@ class Backlog:
         self._window = parts.settings.window
         self._cap_s = parts.settings.cap_s
         self._queue = ReadyQueue(parts.settings.age_after)
-        self._delayed: list[tuple[float, int, Job]] = []  # by the monotonic instant at which they are due
+        self._delayed: list[
+            tuple[float, int, Job]
+        ] = []  # by the monotonic instant at which they are due
         self._held: set[int] = set()  # ids of every job that is in memory, wherever
         self._waiting: set[int] = set()  # ids of those that wait here
         self._is_expecting = False
-        self._left: set[int] = set()  # ids of jobs that were in memory and left it since expect() was called
-        self._spilled: dict[LaneKey, None] = {}  # lanes with jobs that are in the ledger only; a set that keeps its order
-        self._later: dict[LaneKey, float] = {}  # lanes whose next job in the ledger is due at a monotonic instant
+        self._left: set[int] = (
+            set()
+        )  # ids of jobs that were in memory and left it since expect() was called
+        self._spilled: dict[
+            LaneKey, None
+        ] = {}  # lanes with jobs that are in the ledger only; a set that keeps its order
+        self._later: dict[
+            LaneKey, float
+        ] = {}  # lanes whose next job in the ledger is due at a monotonic instant
         self._is_fetching = False
 
     # --- what there is
@@ -126,22 +138,34 @@ class Backlog:
 
     def has_run_dry(self, job: Job) -> bool:
         """The next jobs of this one's lane must be fetched first: without them those of a lower level would go on."""
-        return bool(self._spilled) and (lane := lane_of(job)) in self._spilled and not self._queue.size_of(lane)
+        return (
+            bool(self._spilled)
+            and (lane := lane_of(job)) in self._spilled
+            and not self._queue.size_of(lane)
+        )
 
     # --- between memory and ledger
 
     async def refill(self) -> None:
         """Bring up what has come due, and fetch more of the lanes that ran low: half of what they may hold is used up."""
         self._release_due()
-        for lane in [lane for lane in self._spilled if self._room_in(lane) >= max(self._queue.size_of(lane), 1)]:
-            self._spilled.pop(lane, None)  # before the await: what is added meanwhile may spill again
+        for lane in [
+            lane
+            for lane in self._spilled
+            if self._room_in(lane) >= max(self._queue.size_of(lane), 1)
+        ]:
+            self._spilled.pop(
+                lane, None
+            )  # before the await: what is added meanwhile may spill again
             self._is_fetching = True
             await self._fetch(lane, self._room_in(lane))
             self._is_fetching = False
 
     async def _fetch(self, lane: LaneKey, room: int) -> None:
         # Not all that are held need be left out: those that were sent are planned no more, or are on their way back here.
-        ready = await self._ledger.ready(self._run, lane.level, lane.share, room, self._waiting, self._clock.now())
+        ready = await self._ledger.ready(
+            self._run, lane.level, lane.share, room, self._waiting, self._clock.now()
+        )
         for job in ready:
             if job.id not in self._held:
                 self._push(job)
@@ -152,9 +176,13 @@ class Backlog:
 
     async def _fetch_waiting(self, lane: LaneKey) -> None:
         """What is left of a lane in the ledger is not due yet: take it into memory, as far as there is room for what waits."""
-        room = max(self._window * 4 - len(self._delayed), 0) + 1  # one more, to know whether there are more
+        room = (
+            max(self._window * 4 - len(self._delayed), 0) + 1
+        )  # one more, to know whether there are more
         any_time = self._clock.now() + _ANY_TIME_S
-        for job in await self._ledger.ready(self._run, lane.level, lane.share, room, self._waiting, any_time):
+        for job in await self._ledger.ready(
+            self._run, lane.level, lane.share, room, self._waiting, any_time
+        ):
             if job.id not in self._held:
                 self._place(job, has_waited=True)
 

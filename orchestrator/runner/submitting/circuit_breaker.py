@@ -83,6 +83,9 @@ class Breaker:
     def next_probe_in_s(self) -> float:
         """How long to wait before the next probe; grows with each one that fails."""
         self._trips += 1
-        bound = min(self._settings.cap_s, max(self._settings.initial_s, 1.0) * 2.0 ** min(self._trips - 1, 30))
+        bound = min(
+            self._settings.cap_s,
+            max(self._settings.initial_s, 1.0) * 2.0 ** min(self._trips - 1, 30),
+        )
         # At least half of the bound: a probe that comes at once tells nothing.
         return self._rng.uniform(bound / 2, bound)

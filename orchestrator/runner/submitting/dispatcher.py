@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 _GATHER_S = 0.005  # how long free connections wait for company: intents that are recorded together share one sync
 _PACE_S = 0.01  # how often those who want to read on look again
 _PRESSED_S = 0.1  # so long after half of all connections were filled at once it is this machine that bounds the sending ...
-_PRESSED_FROM = 16  # ... unless that half is fewer than these: a few connections are filled whatever bounds it
+_PRESSED_FROM = (
+    16  # ... unless that half is fewer than these: a few connections are filled whatever bounds it
+)
 
 
 class Dispatcher:
@@ -73,7 +75,9 @@ class Dispatcher:
         self._in_flight = 0
         self._gather_until: float | None = None
         self._pressed_until = 0.0
-        self._soon_free = 0  # connections that will be free by the time that the next intents are recorded
+        self._soon_free = (
+            0  # connections that will be free by the time that the next intents are recorded
+        )
         self._paused_until = 0.0
         self._is_paused = False  # somebody asked for silence, and that was told
         self._is_down = False  # the service does not answer, and that was told
@@ -162,7 +166,9 @@ class Dispatcher:
                 await self._intend(batch)
                 self._note_turnover(self._room() - room)
                 for job in batch:
-                    self._sink.emit(JobSending(job.spec.key, job.spec.media.key, job.spec.level, job.attempts))
+                    self._sink.emit(
+                        JobSending(job.spec.key, job.spec.media.key, job.spec.level, job.attempts)
+                    )
                     self._send(job)
                 self._handed_on.set()
 
@@ -195,7 +201,9 @@ class Dispatcher:
 
         Only where the service answers that fast: a job must not wait long for its connection, for meanwhile a better one may come.
         """
-        self._soon_free = min(freed, self._settings.connections // 2) if freed >= _PRESSED_FROM else 0
+        self._soon_free = (
+            min(freed, self._settings.connections // 2) if freed >= _PRESSED_FROM else 0
+        )
 
     async def _until_sendable(self) -> None:
         """Wait until there is a job to send, a slot and a connection for it, and no reason to be silent."""
@@ -208,13 +216,21 @@ class Dispatcher:
             self._tell_if_up()
             pause_s = self._pause_left_s()
             room = self._room() + self._soon_free
-            has_place = self._in_flight < self._settings.in_flight and room > 0 and self._breaker.at_most > 0
+            has_place = (
+                self._in_flight < self._settings.in_flight
+                and room > 0
+                and self._breaker.at_most > 0
+            )
             if len(self.backlog) and has_place and pause_s <= 0:
                 if await self._has_gathered(room):
                     return
                 continue
             self._on_quiet()
-            waits = [wait_s for wait_s in (pause_s or None, self.backlog.next_due_in_s()) if wait_s is not None]
+            waits = [
+                wait_s
+                for wait_s in (pause_s or None, self.backlog.next_due_in_s())
+                if wait_s is not None
+            ]
             await self._wait(min(waits, default=None))
 
     def _pause_left_s(self) -> float:

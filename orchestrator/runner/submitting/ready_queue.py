@@ -39,7 +39,9 @@ class _Lane:
 @dataclass(slots=True)
 class _Level:
     lanes: dict[str, _Lane] = field(default_factory=dict)
-    order: list[tuple[int, str]] = field(default_factory=list)  # heap of (times served, group) of the lanes that hold jobs
+    order: list[tuple[int, str]] = field(
+        default_factory=list
+    )  # heap of (times served, group) of the lanes that hold jobs
     turn: int = 0  # times served, of the lane that was served last, before it was
     passed: int = 0  # pops that went to a higher level while this one waited
 
@@ -109,7 +111,11 @@ class ReadyQueue:
                     yield job
 
     def _best_level(self) -> int:
-        waiting = [(number + level.passed // self._age_after, number) for number, level in self._levels.items() if level.order]
+        waiting = [
+            (number + level.passed // self._age_after, number)
+            for number, level in self._levels.items()
+            if level.order
+        ]
         if not waiting:
             raise IndexError("the ready queue is empty")
         return max(waiting)[1]

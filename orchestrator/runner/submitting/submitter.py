@@ -77,7 +77,9 @@ _ACCEPTED = Conclusion(Verdict.ACCEPTED)
 Answer = SubmitReply | OrchestratorError
 
 
-def conclude(job: Job, answer: Answer, settings: EngineSettings, now: float, rng: random.Random) -> Conclusion:
+def conclude(
+    job: Job, answer: Answer, settings: EngineSettings, now: float, rng: random.Random
+) -> Conclusion:
     """Take the step that the answer proves, and say where the job goes. Changes ``job``; does nothing else."""
     match answer:
         case SubmitReply():
@@ -87,7 +89,9 @@ def conclude(job: Job, answer: Answer, settings: EngineSettings, now: float, rng
             return _return(job, Step.NOT_SENT, answer, backoff_s(settings, 1, rng), now)
         case Throttled():
             return _return(job, Step.REFUSED, answer, backoff_s(settings, 1, rng), now)
-        case RefusedForNow() if (decision := decide(settings, job.attempts, now, rng)).again_at is not None:
+        case RefusedForNow() if (
+            decision := decide(settings, job.attempts, now, rng)
+        ).again_at is not None:
             job.step(Step.REFUSED)
             job.not_before = decision.again_at
             return Conclusion(Verdict.RETURNED, str(answer), decision.again_at - now)
@@ -117,7 +121,9 @@ def _accept(job: Job, reply: SubmitReply, now: float) -> None:
     job.started_at = job.finished_at = None
 
 
-def _return(job: Job, step: Step, error: OrchestratorError, delay_s: float, now: float) -> Conclusion:
+def _return(
+    job: Job, step: Step, error: OrchestratorError, delay_s: float, now: float
+) -> Conclusion:
     job.step(step)
     job.attempts -= 1  # it proves that no job came of it: not an attempt
     job.not_before = now + delay_s if delay_s else 0.0
@@ -188,7 +194,9 @@ class Submitter:
         self._pending = 0  # jobs taken whose answer is not recorded yet
         self._all_recorded = asyncio.Event()
         self._all_recorded.set()
-        self._repaired: dict[int, type[OrchestratorError]] = {}  # by job id, the refusal that was followed by a correction
+        self._repaired: dict[
+            int, type[OrchestratorError]
+        ] = {}  # by job id, the refusal that was followed by a correction
         self.sent = 0
         """POSTs that left, or may have."""
 
@@ -261,7 +269,10 @@ class Submitter:
 
     async def _settle_batch(self, batch: list[tuple[Job, Answer]]) -> None:
         now = self._clock.now()
-        concluded = [(job, answer, conclude(job, answer, self._settings, now, self._rng)) for job, answer in batch]
+        concluded = [
+            (job, answer, conclude(job, answer, self._settings, now, self._rng))
+            for job, answer in batch
+        ]
         await self._record([job for job, _, _ in concluded])
         self._pending -= len(batch)
         if not self._pending:
@@ -284,7 +295,9 @@ class Submitter:
             case QueueUnavailable():
                 self._breaker.succeeded()
                 self._limiter.throttled()  # once per burst; the silence is the dispatcher's
-                delay_s = answer.retry_after_s or backoff_s(self._settings, 8, self._rng, self._settings.initial_s)
+                delay_s = answer.retry_after_s or backoff_s(
+                    self._settings, 8, self._rng, self._settings.initial_s
+                )
                 self._on_pause(delay_s, str(answer))
             case Throttled():
                 self._breaker.succeeded()

@@ -52,8 +52,12 @@ class PollPlan:
         self._settings = settings
         self._run_times = RunTimes()
         self._has_any_ended = False
-        self._asked_at: dict[Place, float] = {}  # of each bucket: a busy one must not keep the others waiting
-        self._queued: dict[Place, bool] = {}  # whether jobs of a bucket, asked about last, still waited for their turn
+        self._asked_at: dict[
+            Place, float
+        ] = {}  # of each bucket: a busy one must not keep the others waiting
+        self._queued: dict[
+            Place, bool
+        ] = {}  # whether jobs of a bucket, asked about last, still waited for their turn
         self._freed_at = -math.inf
         self._freed = 0
 
@@ -86,9 +90,13 @@ class PollPlan:
         for place in followed.places():
             guess_s = self._guess_s(place, now)
             batch = self._candidates(place, guess_s, now)
-            if self._is_worth(batch, guess_s, now, is_queued=place.is_queued(self._settings.query_size)):
+            if self._is_worth(
+                batch, guess_s, now, is_queued=place.is_queued(self._settings.query_size)
+            ):
                 return Round(tuple(tracked for _, tracked in batch))
-            shortest_s = min([self._expected_s(tracked, guess_s) for _, tracked in batch], default=guess_s)
+            shortest_s = min(
+                [self._expected_s(tracked, guess_s) for _, tracked in batch], default=guess_s
+            )
             step_s = max(min(shortest_s / 20, 5.0), self._settings.poll_min_s / 4)
             again_in_s = step_s if again_in_s is None else min(again_in_s, step_s)
         return Round(again_in_s=again_in_s)
@@ -106,18 +114,26 @@ class PollPlan:
         learned_s = self._run_times.of(tracked.job.spec.media)
         return max(guess_s if learned_s is None else learned_s, float(1 << tracked.ran_power >> 1))
 
-    def _candidates(self, place: AtPlace, guess_s: float, now: float) -> list[tuple[float, Tracked]]:
+    def _candidates(
+        self, place: AtPlace, guess_s: float, now: float
+    ) -> list[tuple[float, Tracked]]:
         """The ten jobs that have most probably ended, with their chances."""
         size = self._settings.query_size
         soonest = now - self._settings.poll_min_s
-        begun = list(islice((tracked for tracked in place.ended.free() if tracked.looked_at <= soonest), size))
+        begun = list(
+            islice(
+                (tracked for tracked in place.ended.free() if tracked.looked_at <= soonest), size
+            )
+        )
         for line in place.running():
             begun += _longest_unseen(line, soonest, size)
         begun.sort(key=attrgetter("number"))
         waiting = islice(place.waiting(), self._may_have_begun(place, guess_s, now))
         asked = [*begun, *(tracked for tracked in waiting if tracked.looked_at <= soonest)]
         rated = [(self._chance(tracked, guess_s, now), tracked) for tracked in asked]
-        rated.sort(key=lambda pair: -pair[0])  # stable: of those with the same chance the older first
+        rated.sort(
+            key=lambda pair: -pair[0]
+        )  # stable: of those with the same chance the older first
         return rated[:size]
 
     def _may_have_begun(self, place: AtPlace, guess_s: float, now: float) -> int:
@@ -149,23 +165,38 @@ class PollPlan:
             scale_s *= self._settings.callback_patience
         return 1.0 - math.exp(-(now - began_at) / scale_s)
 
-    def _is_worth(self, batch: list[tuple[float, Tracked]], guess_s: float, now: float, *, is_queued: bool) -> bool:
+    def _is_worth(
+        self, batch: list[tuple[float, Tracked]], guess_s: float, now: float, *, is_queued: bool
+    ) -> bool:
         settings = self._settings
         if not batch:
             return False
         best = batch[0][1]
         place = best.job.spec.media.place
         asked_at = self._asked_at.get(place, -math.inf)
-        if not (self._has_any_ended or best.may_have_ended) and now - asked_at < min(guess_s / 2, settings.poll_max_s):
+        if not (self._has_any_ended or best.may_have_ended) and now - asked_at < min(
+            guess_s / 2, settings.poll_max_s
+        ):
             return False  # ten of them tell as much as all
         is_queued = is_queued and self._queued.get(place, False)
-        worth = settings.hinted_worth if settings.has_callbacks else settings.queued_worth if is_queued else settings.query_worth
+        worth = (
+            settings.hinted_worth
+            if settings.has_callbacks
+            else settings.queued_worth
+            if is_queued
+            else settings.query_worth
+        )
         if sum(chance for chance, _ in batch) >= worth:
             return True
         hints = [tracked.hinted_at for _, tracked in batch if tracked.hinted_at is not None]
-        if hints and (len(hints) == len(batch) < settings.query_size or now - min(hints) >= settings.hint_gather_s):
+        if hints and (
+            len(hints) == len(batch) < settings.query_size
+            or now - min(hints) >= settings.hint_gather_s
+        ):
             return True
-        return now - max(asked_at, best.looked_at) >= self._longest_s(best, guess_s, is_queued=is_queued)
+        return now - max(asked_at, best.looked_at) >= self._longest_s(
+            best, guess_s, is_queued=is_queued
+        )
 
     def _longest_s(self, best: Tracked, guess_s: float, *, is_queued: bool) -> float:
         """How long nothing is asked of a bucket at most, however little an answer is likely to tell."""
@@ -180,7 +211,9 @@ def _longest_unseen(line: Line, soonest: float, size: int) -> list[Tracked]:
     """Of a line those that were not looked at for longest, and not since ``soonest``: ``size``, and those just like the last."""
     found: list[Tracked] = []
     for tracked in line.free():
-        if tracked.looked_at > soonest or (len(found) >= size and tracked.looked_at > found[-1].looked_at):
+        if tracked.looked_at > soonest or (
+            len(found) >= size and tracked.looked_at > found[-1].looked_at
+        ):
             break
         found.append(tracked)
     return found

@@ -62,7 +62,11 @@ class Tracked:
     @property
     def ran_power(self) -> int:
         """For how long it was seen running, as a power of two: at least half of ``2 ** ran_power`` seconds; 0 if for less than one."""
-        return 0 if self.running_since is None else int(self.looked_at - self.running_since).bit_length()
+        return (
+            0
+            if self.running_since is None
+            else int(self.looked_at - self.running_since).bit_length()
+        )
 
     @property
     def may_have_ended(self) -> bool:
@@ -127,7 +131,9 @@ class AtPlace:
     def __init__(self) -> None:
         self.taken: dict[int, Tracked] = {}
         self.ended = Line(attrgetter("number"))
-        self._running: dict[tuple[Length | None, int], Line] = {}  # by the length of their media, and for how long they were seen running
+        self._running: dict[
+            tuple[Length | None, int], Line
+        ] = {}  # by the length of their media, and for how long they were seen running
         self._waiting: dict[int, Line] = {}  # by level
 
     def line_of(self, tracked: Tracked) -> Line:
@@ -149,7 +155,9 @@ class AtPlace:
         like = length_of(tracked.job.spec.media), tracked.ran_power
         line = self._running.get(like)
         if line is None:
-            self._running = {known: line for known, line in self._running.items() if line}  # those that it was among before may be gone
+            self._running = {
+                known: line for known, line in self._running.items() if line
+            }  # those that it was among before may be gone
             line = self._running[like] = Line(attrgetter("looked_at"))
         return line
 
@@ -215,5 +223,9 @@ class Followed:
 
     def places(self) -> list[AtPlace]:
         """The buckets that have a free job; first that of the free job that was taken first."""
-        first = [(found.number, place) for place in self._places.values() if (found := place.first()) is not None]
+        first = [
+            (found.number, place)
+            for place in self._places.values()
+            if (found := place.first()) is not None
+        ]
         return [place for _, place in sorted(first, key=lambda pair: pair[0])]

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from orchestrator.runner.ports import Parts
 
 
-_MAX_EARLY_HINTS = 1000  # the latest ones: the others are about jobs that have ended, or were never ours
+_MAX_EARLY_HINTS = (
+    1000  # the latest ones: the others are about jobs that have ended, or were never ours
+)
 
 
 class Tracker:
@@ -86,7 +88,9 @@ class Tracker:
         looked_at = float("-inf") if at_once else now
         if (before := self._jobs.get(job.job_id)) is not None:
             self._drop(before)
-        tracked = self._jobs[job.job_id] = Tracked(job, now, looked_at, hinted_at=early, is_from_before=at_once)
+        tracked = self._jobs[job.job_id] = Tracked(
+            job, now, looked_at, hinted_at=early, is_from_before=at_once
+        )
         self._followed.add(tracked)
         # A job that was accepted just now has not ended: it is seen with the next look. To look at all for each one would cost far more
         # than sending it.
@@ -136,7 +140,9 @@ class Tracker:
             if found.batch:
                 return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if found.again_in_s is None else max(found.again_in_s, 0.001)):
+                async with asyncio.timeout(
+                    None if found.again_in_s is None else max(found.again_in_s, 0.001)
+                ):
                     await self._wake.wait()
 
     async def _query(self, batch: Sequence[Tracked]) -> None:
@@ -167,17 +173,26 @@ class Tracker:
         self._failures += 1
         if isinstance(error, Throttled):
             self._limiter.throttled(error.retry_after_s)
-        delay_s = backoff_s(self._settings, self._failures, self._rng, self._settings.poll_min_s / 2)
+        delay_s = backoff_s(
+            self._settings, self._failures, self._rng, self._settings.poll_min_s / 2
+        )
         self._silent_until = max(self._silent_until, self._clock.monotonic() + delay_s)
 
     async def _take(self, batch: Sequence[Tracked], reply: QueryReply, asked_at: float) -> None:
         """Work one answer into the jobs, save those that changed, hand on those that ended."""
         now = self._clock.now()
-        self._plan.freed([max(now - job.ended_at, 0.0) for job in reply.jobs if job.ended_at is not None], self._clock.monotonic())
+        self._plan.freed(
+            [max(now - job.ended_at, 0.0) for job in reply.jobs if job.ended_at is not None],
+            self._clock.monotonic(),
+        )
         by_id = {remote.job_id: remote for remote in reply.jobs}
         changed: list[Job] = []
         hand_on: list[Callable[[], None]] = []
-        waited = [by_id[tracked.job.job_id].state for tracked in batch if not tracked.is_running and tracked.job.job_id in by_id]
+        waited = [
+            by_id[tracked.job.job_id].state
+            for tracked in batch
+            if not tracked.is_running and tracked.job.job_id in by_id
+        ]
         for tracked in batch:
             job = tracked.job
             remote = by_id.get(job.job_id)
@@ -230,7 +245,10 @@ class Tracker:
             case RemoteState.CANCELLED:
                 job.step(Step.CANCEL)
                 job.finished_at = remote.ended_at or self._clock.now()
-                job.code, job.message = remote.code, remote.message or "The job was cancelled at the service."
+                job.code, job.message = (
+                    remote.code,
+                    remote.message or "The job was cancelled at the service.",
+                )
         self._watch_stall(tracked)
 
     def _hold(self, job: Job, state: RemoteState) -> None:
@@ -238,7 +256,9 @@ class Tracker:
             self._move(job, Step.HOLD)
         if state is RemoteState.PAUSED and not self._paused_noticed:
             self._paused_noticed = True
-            self._sink.emit(Noticed("The service's queue is paused: its jobs wait until somebody resumes it."))
+            self._sink.emit(
+                Noticed("The service's queue is paused: its jobs wait until somebody resumes it.")
+            )
 
     def _move(self, job: Job, step: Step) -> None:
         job.step(step)
@@ -270,7 +290,10 @@ class Tracker:
         if not tracked.missed:
             tracked.missed_since = now
         tracked.missed += 1
-        if tracked.missed < self._settings.lost_after or now - tracked.missed_since < self._settings.lost_after_s:
+        if (
+            tracked.missed < self._settings.lost_after
+            or now - tracked.missed_since < self._settings.lost_after_s
+        ):
             return
         job = tracked.job
         if job.code == LOST_BY_SERVICE and job.state is JobState.SUBMITTED:
@@ -287,11 +310,24 @@ class Tracker:
     def _watch_stall(self, tracked: Tracked) -> None:
         job = tracked.job
         moved_at = job.started_at if job.state is JobState.RUNNING else job.submitted_at
-        stalled_s = self._clock.now() - moved_at if moved_at is not None and job.job_id in self._jobs else 0.0
+        stalled_s = (
+            self._clock.now() - moved_at
+            if moved_at is not None and job.job_id in self._jobs
+            else 0.0
+        )
         if not tracked.is_from_before:
-            stalled_s = min(stalled_s, self._clock.monotonic() - tracked.since)  # the wall clock may have been set
-        if job.state in (JobState.SUBMITTED, JobState.RUNNING) and stalled_s > self._settings.stall_s:
-            self._give_up(job, "Stalled", f"The job has been {job.state} for {stalled_s / 3600:.1f} hours; it is no longer waited for.")
+            stalled_s = min(
+                stalled_s, self._clock.monotonic() - tracked.since
+            )  # the wall clock may have been set
+        if (
+            job.state in (JobState.SUBMITTED, JobState.RUNNING)
+            and stalled_s > self._settings.stall_s
+        ):
+            self._give_up(
+                job,
+                "Stalled",
+                f"The job has been {job.state} for {stalled_s / 3600:.1f} hours; it is no longer waited for.",
+            )
 
     def _give_up(self, job: Job, code: str, message: str) -> None:
         job.step(Step.GIVE_UP)

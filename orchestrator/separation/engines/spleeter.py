@@ -52,7 +52,11 @@ class SpleeterEngine:
         np.abs(spectrum[:, :, : spleeter_graph.BINS], out=magnitude[0, :, :frames])
         (mask,) = self._session.run([spleeter_graph.OUTPUT], {spleeter_graph.INPUT: magnitude})
         voice = np.zeros_like(spectrum)
-        np.multiply(spectrum[:, :, : spleeter_graph.BINS], mask[0, :, :frames], out=voice[:, :, : spleeter_graph.BINS])
+        np.multiply(
+            spectrum[:, :, : spleeter_graph.BINS],
+            mask[0, :, :frames],
+            out=voice[:, :, : spleeter_graph.BINS],
+        )
         return voice
 
 

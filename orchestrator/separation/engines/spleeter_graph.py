@@ -59,7 +59,9 @@ def build_network(tensors: Tensors, notes: dict[str, str]) -> bytes:
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape)],
         graph.constants,
     )
-    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    model = helper.make_model(
+        proto, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION
+    )
     helper.set_model_props(model, notes)
     return bytes(model.SerializeToString())
 
@@ -79,7 +81,9 @@ class _Graph:
         for level in range(_LEVELS):
             skips.append(self.convolution(down, *layers.convolution(level)))
             if level < _LEVELS - 1:
-                down = self.node("LeakyRelu", [self.normalisation(skips[level], layers, level)], alpha=_LEAK)
+                down = self.node(
+                    "LeakyRelu", [self.normalisation(skips[level], layers, level)], alpha=_LEAK
+                )
         up = skips.pop()
         for level in range(_LEVELS):
             up = self.node("Relu", [self.transposed(up, *layers.transposed(level))])
@@ -88,32 +92,49 @@ class _Graph:
                 up = self.node("Concat", [skips.pop(), up], axis=1)
         return self.estimate(up, *layers.convolution(_LEVELS))
 
-    def convolution(self, source: str, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> str:
+    def convolution(
+        self, source: str, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]
+    ) -> str:
         """5x5, stride 2; ``SAME_UPPER`` pads as TensorFlow's "same" does."""
         weights = self.constant(kernel.transpose(3, 2, 0, 1))
-        return self.node("Conv", [source, weights, self.constant(bias)], strides=[2, 2], auto_pad="SAME_UPPER")
+        return self.node(
+            "Conv", [source, weights, self.constant(bias)], strides=[2, 2], auto_pad="SAME_UPPER"
+        )
 
-    def transposed(self, source: str, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> str:
+    def transposed(
+        self, source: str, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]
+    ) -> str:
         """5x5, stride 2, twice as large; cut as the gradient of the "same" convolution is: one before, two after."""
         weights = self.constant(kernel.transpose(3, 2, 0, 1))
-        return self.node("ConvTranspose", [source, weights, self.constant(bias)], strides=[2, 2], pads=[1, 1, 2, 2])
+        return self.node(
+            "ConvTranspose",
+            [source, weights, self.constant(bias)],
+            strides=[2, 2],
+            pads=[1, 1, 2, 2],
+        )
 
     def normalisation(self, source: str, layers: _Layers, number: int) -> str:
         """Batch normalisation with the statistics of the training."""
         parameters = [self.constant(values) for values in layers.normalisation(number)]
         return self.node("BatchNormalization", [source, *parameters], epsilon=_BATCH_NORM_EPSILON)
 
-    def estimate(self, source: str, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> str:
+    def estimate(
+        self, source: str, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]
+    ) -> str:
         """4x4, dilated by 2, sigmoid, times the input: the net's idea of its source's magnitude."""
         weights = self.constant(kernel.transpose(3, 2, 0, 1))
-        logits = self.node("Conv", [source, weights, self.constant(bias)], dilations=[2, 2], pads=[3, 3, 3, 3])
+        logits = self.node(
+            "Conv", [source, weights, self.constant(bias)], dilations=[2, 2], pads=[3, 3, 3, 3]
+        )
         return self.node("Mul", [self.node("Sigmoid", [logits]), INPUT])
 
     def voice_mask(self, voice: str, accompaniment: str) -> None:
         """``(v^2 + e/2) / (v^2 + a^2 + e)``."""
         voice_power = self.node("Mul", [voice, voice])
         power = self.node("Add", [voice_power, self.node("Mul", [accompaniment, accompaniment])])
-        above = self.node("Add", [voice_power, self.constant(np.float32(_MASK_EPSILON / 2).reshape(1))])
+        above = self.node(
+            "Add", [voice_power, self.constant(np.float32(_MASK_EPSILON / 2).reshape(1))]
+        )
         below = self.node("Add", [power, self.constant(np.float32(_MASK_EPSILON).reshape(1))])
         self.node("Div", [above, below], output=OUTPUT)
 
@@ -130,7 +151,9 @@ class _Graph:
         from onnx import numpy_helper
 
         name = f"weight_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name))
+        self.constants.append(
+            numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name)
+        )
         return name
 
 
@@ -152,9 +175,14 @@ class _Layers:
     def normalisation(self, number: int) -> list[npt.NDArray[np.float32]]:
         """Scale, offset, mean and variance; 0-5 on the way down, 6-11 on the way up."""
         layer = _numbered("batch_normalization", 2 * _LEVELS * self._net + number)
-        return [self._tensors[f"{layer}/{part}"] for part in ("gamma", "beta", "moving_mean", "moving_variance")]
+        return [
+            self._tensors[f"{layer}/{part}"]
+            for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        ]
 
-    def _kernel(self, layer: str, number: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _kernel(
+        self, layer: str, number: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         name = _numbered(layer, number)
         return self._tensors[f"{name}/kernel"], self._tensors[f"{name}/bias"]
 

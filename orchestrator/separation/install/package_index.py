@@ -72,7 +72,10 @@ def download(wheel: Wheel, part: Path, on_progress: Callable[[int, int], None]) 
 def index_urls() -> list[str]:
     """The http(s) indexes that pip is set up for, first to last."""
     settings = _pip_settings()
-    urls = [settings.get("index-url") or DEFAULT_INDEX, *settings.get("extra-index-url", "").split()]
+    urls = [
+        settings.get("index-url") or DEFAULT_INDEX,
+        *settings.get("extra-index-url", "").split(),
+    ]
     return [url.rstrip("/") for url in urls if _is_plain(url)]
 
 
@@ -85,8 +88,12 @@ def _is_plain(url: str) -> bool:
 def _pip_settings() -> dict[str, str]:
     """The configuration of pip: its files, then its environment variables, which win."""
     found: dict[str, str] = {}
-    no_files = os.environ.get("PIP_CONFIG_FILE") == os.devnull  # pip's documented way to ignore its files
-    for line in [] if no_files else _pip("config", "list", timeout_s=_TIMEOUT_S, quiet=True).splitlines():
+    no_files = (
+        os.environ.get("PIP_CONFIG_FILE") == os.devnull
+    )  # pip's documented way to ignore its files
+    for line in (
+        [] if no_files else _pip("config", "list", timeout_s=_TIMEOUT_S, quiet=True).splitlines()
+    ):
         name, _, value = line.partition("=")
         found[name.rpartition(".")[2]] = value.strip("'\"").replace("\\n", " ")
     for name in ("index-url", "extra-index-url"):
@@ -102,7 +109,17 @@ def _by_pip(wheel: Wheel, part: Path) -> None:
     folder.mkdir(exist_ok=True)
     try:
         requirement = f"{wheel.package}=={wheel.version}"
-        _pip("download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement, timeout_s=_PIP_TIMEOUT_S)
+        _pip(
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--dest",
+            str(folder),
+            requirement,
+            timeout_s=_PIP_TIMEOUT_S,
+        )
         (folder / wheel.file).replace(part)
     except FileNotFoundError as error:
         raise RegistryError(f"pip brought another file than {wheel.file}") from error
@@ -116,11 +133,17 @@ def _pip(*arguments: str, timeout_s: float, quiet: bool = False) -> str:
     """Run this interpreter's pip; its last line of complaint becomes the error, unless ``quiet``."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603 - fixed words only
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise RegistryError("pip did not finish in time") from error
     if done.returncode and not quiet:
-        complaint = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines() or ["pip failed"]
+        complaint = (
+            [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            or done.stderr.splitlines()
+            or ["pip failed"]
+        )
         raise RegistryError(complaint[-1].removeprefix("ERROR: "))
     return done.stdout if not done.returncode else ""
 
@@ -130,10 +153,17 @@ def _link(index: str, wheel: Wheel) -> str:
     page_url = f"{index}/{wheel.package}/"
     with _open(page_url, {"Accept": f"{_JSON}, text/html;q=0.5"}) as answer:
         body = answer.read(_PAGE_LIMIT_BYTES)
-        links = _json_links(body) if "json" in answer.headers.get("Content-Type", "") else _html_links(body)
+        links = (
+            _json_links(body)
+            if "json" in answer.headers.get("Content-Type", "")
+            else _html_links(body)
+        )
         base = answer.url
     for link in links:
-        if urllib.parse.urlsplit(link).path.endswith(f"/{wheel.file}") or link.partition("#")[0] == wheel.file:
+        if (
+            urllib.parse.urlsplit(link).path.endswith(f"/{wheel.file}")
+            or link.partition("#")[0] == wheel.file
+        ):
             url = urllib.parse.urljoin(base, link)
             if _is_plain(url):
                 return url
@@ -163,7 +193,9 @@ def _transfer(url: str, part: Path, on_progress: Callable[[int, int], None]) -> 
     have = part.stat().st_size if part.exists() else 0
     try:
         answer = _open(url, {"Range": f"bytes={have}-"} if have else {})
-    except RangeRefused:  # nothing is left to send, or the part is of another file: the caller's hash decides
+    except (
+        RangeRefused
+    ):  # nothing is left to send, or the part is of another file: the caller's hash decides
         return
     with answer:
         resumed = answer.status == 206
@@ -172,17 +204,25 @@ def _transfer(url: str, part: Path, on_progress: Callable[[int, int], None]) -> 
         with part.open("ab" if resumed else "wb") as file:
             have = _copy(answer, file.write, have, total, on_progress)
     if total and have < total:
-        raise RegistryError(f"the transfer broke off after {have} of {total} bytes; the next try goes on from there")
+        raise RegistryError(
+            f"the transfer broke off after {have} of {total} bytes; the next try goes on from there"
+        )
 
 
 def _copy(
-    answer: http.client.HTTPResponse, write: Callable[[bytes], object], have: int, total: int, on_progress: Callable[[int, int], None]
+    answer: http.client.HTTPResponse,
+    write: Callable[[bytes], object],
+    have: int,
+    total: int,
+    on_progress: Callable[[int, int], None],
 ) -> int:
     while True:
         try:
             chunk = answer.read(_CHUNK_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            raise RegistryError(f"the transfer broke off after {have} of {total} bytes; the next try goes on from there") from error
+            raise RegistryError(
+                f"the transfer broke off after {have} of {total} bytes; the next try goes on from there"
+            ) from error
         if not chunk:
             return have
         write(chunk)
@@ -195,7 +235,9 @@ class RangeRefused(Exception):
 
 
 def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, headers={"User-Agent": "voiceseparate-orchestrator", **headers})  # noqa: S310 - http(s) only, see index_urls
+    request = urllib.request.Request(  # noqa: S310
+        url, headers={"User-Agent": "voiceseparate-orchestrator", **headers}
+    )
     host = urllib.parse.urlsplit(url).hostname
     try:
         answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - the same
@@ -205,5 +247,7 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
             raise RangeRefused from error
         raise RegistryError(f"{host} answered {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        raise RegistryError(f"{host} could not be reached ({getattr(error, 'reason', error)})") from error
+        raise RegistryError(
+            f"{host} could not be reached ({getattr(error, 'reason', error)})"
+        ) from error
     return answer

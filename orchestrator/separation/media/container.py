@@ -9,7 +9,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.separation.errors import RESOURCE_NOT_FOUND, RESOURCE_NOT_SUPPORTED, SeparationFailed
+from orchestrator.separation.errors import (
+    RESOURCE_NOT_FOUND,
+    RESOURCE_NOT_SUPPORTED,
+    SeparationFailed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +47,9 @@ def open_media(path: Path) -> Iterator[InputContainer]:
 
     try:
         # The prefix keeps a name with a colon from being taken for an address.
-        container = av.open(f"file:{path.absolute()}", options=dict(_OPTIONS), metadata_errors="replace")
+        container = av.open(
+            f"file:{path.absolute()}", options=dict(_OPTIONS), metadata_errors="replace"
+        )
     except (av.FFmpegError, ValueError) as error:
         raise SeparationFailed(
             RESOURCE_NOT_SUPPORTED,
@@ -67,6 +73,10 @@ def refuse_unreadable(path: Path) -> None:
     except FileNotFoundError as error:
         raise SeparationFailed(RESOURCE_NOT_FOUND, "The input does not exist.") from error
     except OSError as error:
-        raise SeparationFailed(RESOURCE_NOT_FOUND, f"The input cannot be read: {error.strerror}.") from error
+        raise SeparationFailed(
+            RESOURCE_NOT_FOUND, f"The input cannot be read: {error.strerror}."
+        ) from error
     if not size_bytes:
-        raise SeparationFailed(RESOURCE_NOT_SUPPORTED, "The input is empty (0 bytes); upload it again.")
+        raise SeparationFailed(
+            RESOURCE_NOT_SUPPORTED, "The input is empty (0 bytes); upload it again."
+        )

@@ -84,7 +84,9 @@ class Decoder:
         while True:
             try:
                 packet = next(packets, None)
-            except av.FFmpegError:  # the container itself is damaged here; what can be said of it is said at the end
+            except (
+                av.FFmpegError
+            ):  # the container itself is damaged here; what can be said of it is said at the end
                 self._damaged += 1
                 break
             if packet is None:
@@ -114,8 +116,14 @@ class Decoder:
                 "upload it again.",
             )
         if not self.samples:
-            what = "no part of it could be decoded" if self._damaged else "it holds no samples (length zero)"
-            raise SeparationFailed(RESOURCE_NOT_SUPPORTED, f"The input has a sound track, but {what}; upload it again.")
+            what = (
+                "no part of it could be decoded"
+                if self._damaged
+                else "it holds no samples (length zero)"
+            )
+            raise SeparationFailed(
+                RESOURCE_NOT_SUPPORTED, f"The input has a sound track, but {what}; upload it again."
+            )
 
 
 class _ToStereo:
@@ -125,7 +133,9 @@ class _ToStereo:
         self._kind = _kind(frame)
         # One channel is doubled here: libswresample would lower it by 3 dB.
         layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
-        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLERATE_HZ, options=SWR_OPTIONS)
+        self._resampler = av.AudioResampler(
+            format="fltp", layout=layout, rate=SAMPLERATE_HZ, options=SWR_OPTIONS
+        )
 
     def fits(self, frame: AudioFrame) -> bool:
         """Whether the frame is of this kind."""
@@ -158,12 +168,15 @@ def _main_track(container: InputContainer) -> AudioStream:
     """The track that FFmpeg thinks best (most channels, default flag)."""
     if not container.streams.audio:
         has = "pictures only" if container.streams.video else "no sound track"
-        raise SeparationFailed(RESOURCE_NOT_SUPPORTED, f"The input has {has}; there is nothing to separate.")
+        raise SeparationFailed(
+            RESOURCE_NOT_SUPPORTED, f"The input has {has}; there is nothing to separate."
+        )
     best = container.streams.best("audio")
     track = best if isinstance(best, av.AudioStream) else container.streams.audio[0]
     if not has_decoder(track):
         raise SeparationFailed(
-            RESOURCE_NOT_SUPPORTED, "The input's sound is in a codec that cannot be decoded here; convert it, to mp3 for example."
+            RESOURCE_NOT_SUPPORTED,
+            "The input's sound is in a codec that cannot be decoded here; convert it, to mp3 for example.",
         )
     return track
 

@@ -51,7 +51,9 @@ _AAC_FAST_KBPS_PER_CHANNEL: Final = 64
 the time."""
 _SHORTEST_TO_RESAMPLE: Final = 1024
 """Samples (23 ms). What is shorter is filled up with silence, because a resampler gives nothing for it, and no file can hold nothing."""
-_CHUNK: Final = 65536  # samples that go through the encoder at once: bounds the memory of resampled frames
+_CHUNK: Final = (
+    65536  # samples that go through the encoder at once: bounds the memory of resampled frames
+)
 
 
 class StemWriter:
@@ -67,7 +69,9 @@ class StemWriter:
         self._shortest = 1 if form.samplerate_hz == SAMPLERATE_HZ else _SHORTEST_TO_RESAMPLE
         self._mono = form.channels == 1
         self._container = av.open(f"file:{path.absolute()}", "w", format=writer.container)
-        self._stream = cast("AudioStream", self._container.add_stream(writer.encoder, rate=form.samplerate_hz))
+        self._stream = cast(
+            "AudioStream", self._container.add_stream(writer.encoder, rate=form.samplerate_hz)
+        )
         codec = self._stream.codec_context
         codec.layout = _LAYOUTS[form.channels]
         codec.format = av.AudioFormat(writer.sample_fmt)
@@ -111,7 +115,9 @@ class StemWriter:
     def _frame(self, block: Block) -> AudioFrame:
         # The mean, not libswresample's sum at -3 dB: one channel that was doubled comes back as it was.
         planes = block.mean(axis=1, dtype=np.float32)[np.newaxis] if self._mono else block.T
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout="mono" if self._mono else "stereo")
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(planes), format="fltp", layout="mono" if self._mono else "stereo"
+        )
         frame.sample_rate = SAMPLERATE_HZ
         frame.pts = self.samples
         frame.time_base = Fraction(1, SAMPLERATE_HZ)
@@ -144,7 +150,10 @@ class StemWriters:
     def write(self, sound: dict[Stem, Block]) -> None:
         """Append to each file; an error of the block before is raised here."""
         self._wait()
-        self._pending = [self._threads.submit(writer.write, sound[stem]) for stem, writer in self._writers.items()]
+        self._pending = [
+            self._threads.submit(writer.write, sound[stem])
+            for stem, writer in self._writers.items()
+        ]
 
     def close(self) -> None:
         """Complete all files."""
@@ -162,4 +171,6 @@ def _bitrate_bps(form: OutputFormat) -> int:
     """The bitrate to ask for; encoders clamp it themselves, but AMR's refuses what is not one of its modes."""
     if form.codec != "amr":
         return form.bitrate_kbps * 1000
-    return round(1000 * max((mode for mode in _AMR_KBPS if mode <= form.bitrate_kbps), default=_AMR_KBPS[0]))
+    return round(
+        1000 * max((mode for mode in _AMR_KBPS if mode <= form.bitrate_kbps), default=_AMR_KBPS[0])
+    )

@@ -108,10 +108,16 @@ def probe_file(path: Path, known_duration_s: float | None = None) -> MediaProbe:
         return probe_container(container, path.stat().st_size, known_duration_s)
 
 
-def probe_container(container: InputContainer, size_bytes: int, known_duration_s: float | None = None) -> MediaProbe:
+def probe_container(
+    container: InputContainer, size_bytes: int, known_duration_s: float | None = None
+) -> MediaProbe:
     """The same for a container that is open already."""
-    duration_s = _seconds(container.duration, 1 / 1_000_000)  # FFmpeg counts a container's length in microseconds
-    if known_duration_s is not None and (duration_s is None or container.format.name in _BARE_STREAMS):
+    duration_s = _seconds(
+        container.duration, 1 / 1_000_000
+    )  # FFmpeg counts a container's length in microseconds
+    if known_duration_s is not None and (
+        duration_s is None or container.format.name in _BARE_STREAMS
+    ):
         duration_s = known_duration_s
     else:
         known_duration_s = None
@@ -127,14 +133,20 @@ def probe_container(container: InputContainer, size_bytes: int, known_duration_s
         num_program=0,
         num_stream=len(streams),
         audio=tuple(
-            _audio(stream, known_duration_s, bitrate_kbps if len(streams) == 1 else None) for stream in streams.audio if has_decoder(stream)
+            _audio(stream, known_duration_s, bitrate_kbps if len(streams) == 1 else None)
+            for stream in streams.audio
+            if has_decoder(stream)
         ),
         video=tuple(_video(stream) for stream in streams.video if has_decoder(stream)),
-        subtitles=tuple(SubtitleStreamProbe(stream.index, stream.language or "") for stream in streams.subtitles),
+        subtitles=tuple(
+            SubtitleStreamProbe(stream.index, stream.language or "") for stream in streams.subtitles
+        ),
     )
 
 
-def _audio(stream: AudioStream, known_duration_s: float | None, overall_kbps: float | None) -> AudioStreamProbe:
+def _audio(
+    stream: AudioStream, known_duration_s: float | None, overall_kbps: float | None
+) -> AudioStreamProbe:
     """One sound track; alone in its file, it has the file's bitrate when it names none."""
     codec = stream.codec_context
     return AudioStreamProbe(
@@ -142,14 +154,18 @@ def _audio(stream: AudioStream, known_duration_s: float | None, overall_kbps: fl
         codec_name=codec.codec.canonical_name,
         codec_long_name=codec.codec.long_name,
         codec_tag=f"0x{int.from_bytes(_tag(stream), 'little'):04x}",
-        codec_tag_string="".join(chr(byte) if 32 < byte < 127 else f"[{byte}]" for byte in _tag(stream)),
+        codec_tag_string="".join(
+            chr(byte) if 32 < byte < 127 else f"[{byte}]" for byte in _tag(stream)
+        ),
         sample_fmt=codec.format.name,
         sample_rate_hz=codec.sample_rate or 0,
         channels=codec.channels,
         channel_layout=_PLAIN_LAYOUTS.get(codec.layout.name, codec.layout.name),
         timebase=str(stream.time_base) if stream.time_base else "",
         start_time_s=_ticks(stream, stream.start_time),
-        duration_s=known_duration_s if known_duration_s is not None else _ticks(stream, stream.duration),
+        duration_s=known_duration_s
+        if known_duration_s is not None
+        else _ticks(stream, stream.duration),
         bitrate_kbps=codec.bit_rate / 1000 if codec.bit_rate else overall_kbps,
         language=stream.language or "",
     )

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-_HEADER_STATES_LENGTH: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "flac", "aiff", "caf", "tta", "wv", "ape")
+_HEADER_STATES_LENGTH: Final = (
+    "mov,mp4,m4a,3gp,3g2,mj2",
+    "flac",
+    "aiff",
+    "caf",
+    "tta",
+    "wv",
+    "ape",
+)
 """Containers (FFmpeg's names) whose header has the length; of others FFmpeg estimates it from size and bitrate."""
 _UNKNOWN_RIFF_BYTES: Final = 0x7FFF0000
 """Writers that do not know the size put this or more."""
@@ -34,11 +42,19 @@ def missing_s(path: Path, container_name: str, declared_s: float | None, found_s
     """
     stated_s = _stated_s(path, container_name, declared_s, found_s)
     missing = (stated_s or 0.0) - found_s
-    return missing if missing > max(_MISSING_ALLOWED_S, _MISSING_ALLOWED_SHARE * (stated_s or 0.0)) else 0.0
+    return (
+        missing
+        if missing > max(_MISSING_ALLOWED_S, _MISSING_ALLOWED_SHARE * (stated_s or 0.0))
+        else 0.0
+    )
 
 
-def _stated_s(path: Path, container_name: str, declared_s: float | None, found_s: float) -> float | None:
-    if container_name in _HEADER_STATES_LENGTH or (container_name == "mp3" and _has_xing_header(path)):
+def _stated_s(
+    path: Path, container_name: str, declared_s: float | None, found_s: float
+) -> float | None:
+    if container_name in _HEADER_STATES_LENGTH or (
+        container_name == "mp3" and _has_xing_header(path)
+    ):
         return declared_s
     if container_name == "wav":  # FFmpeg silently goes by the size of the file here
         return found_s * _riff_bytes(path) / path.stat().st_size
@@ -58,7 +74,10 @@ def _has_xing_header(path: Path) -> bool:
     with path.open("rb") as file:
         tag = file.read(10)
         if tag[:3] == b"ID3":  # its size is written in 7 bits per byte
-            file.seek(10 + sum(byte << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=False)))
+            file.seek(
+                10
+                + sum(byte << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=False))
+            )
         else:
             file.seek(0)
         first_frame = file.read(256)

@@ -29,7 +29,9 @@ _NOTIFY = ("State", "Url", "Type", "Event", "ResultFormat", "MqMode", "MqRegion"
 
 
 def _wrong_call(call: Call) -> Refusal:
-    return Refusal("MethodNotAllowed", f"{call.method} {call.path[:80]} is not a call of this service.")
+    return Refusal(
+        "MethodNotAllowed", f"{call.method} {call.path[:80]} is not a call of this service."
+    )
 
 
 def _paging(call: Call) -> tuple[int, int]:
@@ -37,7 +39,12 @@ def _paging(call: Call) -> tuple[int, int]:
 
 
 def _counted(call: Call, total: int, page: int, size: int) -> dict[str, Tree]:
-    return {"RequestId": call.request_id, "TotalCount": str(total), "PageNumber": str(page), "PageSize": str(size)}
+    return {
+        "RequestId": call.request_id,
+        "TotalCount": str(total),
+        "PageNumber": str(page),
+        "PageSize": str(size),
+    }
 
 
 def _words(call: Call, name: str) -> list[str]:
@@ -79,10 +86,20 @@ class TemplateCalls:
         if ids:
             return self._by_ids(call, ids)
         page, size = _paging(call)
-        if call.param("tag", "All") not in {"All", TAG} or call.param("category", "Custom") != "Custom":
-            return xml_answer(_counted(call, 0, page, size))  # there are no official templates here, nor any of other kinds
+        if (
+            call.param("tag", "All") not in {"All", TAG}
+            or call.param("category", "Custom") != "Custom"
+        ):
+            return xml_answer(
+                _counted(call, 0, page, size)
+            )  # there are no official templates here, nor any of other kinds
         total, found = self._templates.page(call.bucket, call.param("name"), page, size)
-        return xml_answer({**_counted(call, total, page, size), "TemplateList": [stored.tree() for stored in found]})
+        return xml_answer(
+            {
+                **_counted(call, total, page, size),
+                "TemplateList": [stored.tree() for stored in found],
+            }
+        )
 
     def _by_ids(self, call: Call, ids: list[str]) -> web.StreamResponse:
         found: list[Tree] = []
@@ -125,7 +142,11 @@ class QueueCalls:
         queues = self._parts.queues.of_bucket(call.bucket, family)
         category = call.param("category", CATEGORY[family])
         known = {queue.queue_id for queue in queues}
-        queues = [queue for queue in queues if state in {"All", queue.state} and (not ids or queue.queue_id in ids)]
+        queues = [
+            queue
+            for queue in queues
+            if state in {"All", queue.state} and (not ids or queue.queue_id in ids)
+        ]
         if family == "media" and category not in {"CateAll", CATEGORY[family]}:
             queues = []
         tree = _counted(call, len(queues), page, size)
@@ -139,7 +160,9 @@ class QueueCalls:
         root = xml.read(await read_body(call, self._parts.settings))
         queue = self._parts.queues.get(queue_id)
         if queue is None or queue.bucket != call.bucket or queue.family != family:
-            raise Refusal("QueueNotFound", f"The queue {queue_id[:40]!r} does not exist in {call.bucket}.")
+            raise Refusal(
+                "QueueNotFound", f"The queue {queue_id[:40]!r} does not exist in {call.bucket}."
+            )
         name, state = root.value("Name"), root.value("State")
         if not _QUEUE_NAME.fullmatch(name):
             raise invalid("Name must have 1 to 128 letters, digits, _, - or *.")
@@ -165,11 +188,15 @@ class QueueCalls:
             raise invalid("NotifyConfig/State must be On or Off.")
         events = notify.get("Event", "").split(",")
         if not events or not set(events) <= {"TaskFinish", "WorkflowFinish"}:
-            raise invalid("NotifyConfig/Event must be TaskFinish, WorkflowFinish or both, separated by a comma.")
+            raise invalid(
+                "NotifyConfig/Event must be TaskFinish, WorkflowFinish or both, separated by a comma."
+            )
         if notify.setdefault("ResultFormat", "XML") not in {"XML", "JSON"}:
             raise invalid("NotifyConfig/ResultFormat must be XML or JSON.")
         if notify.get("Type") == "TDMQ":
-            check_message_queue({name: notify.get(name, "") for name in ("MqRegion", "MqMode", "MqName")})
+            check_message_queue(
+                {name: notify.get(name, "") for name in ("MqRegion", "MqMode", "MqName")}
+            )
         elif notify.get("Type") != "Url":
             raise invalid("NotifyConfig/Type must be Url or TDMQ.")
         elif not notify.get("Url", "").lower().startswith(("http://", "https://")):
@@ -208,24 +235,40 @@ class ActivationCalls:
         if call.method == "GET":
             return self._list(call, family, node)
         if not call.bucket:
-            raise Refusal("InvalidHost", "The Host header names no bucket (it is not <bucket>.ci.<region>.myqcloud.com).")
+            raise Refusal(
+                "InvalidHost",
+                "The Host header names no bucket (it is not <bucket>.ci.<region>.myqcloud.com).",
+            )
         demand(call, call.bucket, write=True)
         since = self._queues.activated_at(call.bucket, family)
         if call.method == "POST":
             if since is not None:
-                raise Refusal("MediaBucketAlreadyBinded", f"The service is enabled for {call.bucket} already.")
+                raise Refusal(
+                    "MediaBucketAlreadyBinded", f"The service is enabled for {call.bucket} already."
+                )
             await self._queues.activate(call.bucket, call.region, family, call.now)
-            return xml_answer({"RequestId": call.request_id, node: _bucket_tree(call.bucket, call.region, call.now)})
+            return xml_answer(
+                {
+                    "RequestId": call.request_id,
+                    node: _bucket_tree(call.bucket, call.region, call.now),
+                }
+            )
         if call.method == "DELETE":
             if since is None:
-                raise Refusal("MediaBucketUnBinded", f"The service is not enabled for {call.bucket}.")
+                raise Refusal(
+                    "MediaBucketUnBinded", f"The service is not enabled for {call.bucket}."
+                )
             await self._queues.deactivate(call.bucket, family)
             return xml_answer({"RequestId": call.request_id})
         raise _wrong_call(call)
 
     def _list(self, call: Call, family: str, node: str) -> web.StreamResponse:
         page, size = _paging(call)
-        regions, names, prefix = _words(call, "regions"), _words(call, "bucketNames"), call.param("bucketName")
+        regions, names, prefix = (
+            _words(call, "regions"),
+            _words(call, "bucketNames"),
+            call.param("bucketName"),
+        )
         found = [
             _bucket_tree(bucket, region, since)
             for bucket, region, since in self._queues.activated(family)
@@ -235,7 +278,12 @@ class ActivationCalls:
             and call.key is not None
             and call.key.allows(bucket, write=False)
         ]
-        return xml_answer({**_counted(call, len(found), page, size), f"{node}List": found[(page - 1) * size : page * size]})
+        return xml_answer(
+            {
+                **_counted(call, len(found), page, size),
+                f"{node}List": found[(page - 1) * size : page * size],
+            }
+        )
 
 
 def _bucket_tree(bucket: str, region: str, since: float) -> dict[str, Tree]:

@@ -67,8 +67,12 @@ class Control:
             Refusal: ``AccessDenied`` without the token, ``InvalidArgument`` for what makes no sense.
         """
         expected = self._parts.settings.control_token
-        if not hmac.compare_digest(call.header(TOKEN_HEADER).encode("utf-8", "replace"), expected.encode()):
-            raise Refusal("AccessDenied", f"The control plane needs its token in {TOKEN_HEADER}.", 403)
+        if not hmac.compare_digest(
+            call.header(TOKEN_HEADER).encode("utf-8", "replace"), expected.encode()
+        ):
+            raise Refusal(
+                "AccessDenied", f"The control plane needs its token in {TOKEN_HEADER}.", 403
+            )
         acts: dict[tuple[str, str], Callable[[Any], Awaitable[None]]] = {
             ("POST", "reset"): self._reset,
             ("POST", "seed"): self._seed,
@@ -79,7 +83,10 @@ class Control:
         if (call.method, name) != ("GET", "state"):
             act = acts.get((call.method, name))
             if act is None:
-                raise Refusal("InvalidUrl", f"{call.method} {call.path[:80]} is not a call of the control plane.")
+                raise Refusal(
+                    "InvalidUrl",
+                    f"{call.method} {call.path[:80]} is not a call of the control plane.",
+                )
             await act(await self._json(call))
         return web.json_response(body=orjson.dumps(state_of(self._parts)))
 

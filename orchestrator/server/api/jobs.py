@@ -50,14 +50,21 @@ class JobCalls:
             return self._list(call)
         if call.method == "PUT" and ids:
             return await self._cancel(call, ids)
-        raise Refusal("MethodNotAllowed", f"{call.method} {call.path[:80]} is not a call of the job service.")
+        raise Refusal(
+            "MethodNotAllowed", f"{call.method} {call.path[:80]} is not a call of the job service."
+        )
 
     async def _submit(self, call: Call) -> web.StreamResponse:
         demand(call, call.bucket, write=True)
-        key, queue_id, drafts = self._reader.read(xml.read(await read_body(call, self._parts.settings)))
+        key, queue_id, drafts = self._reader.read(
+            xml.read(await read_body(call, self._parts.settings))
+        )
         for draft in drafts:
             if call.key is None or not call.key.allows(draft.output_bucket, write=True):
-                raise Refusal("WriteTargetBucketDenied", f"These keys may not write to the output bucket {draft.output_bucket}.")
+                raise Refusal(
+                    "WriteTargetBucketDenied",
+                    f"These keys may not write to the output bucket {draft.output_bucket}.",
+                )
         if self._parts.settings.missing_input_rule is MissingInput.REFUSE:
             await self._refuse_missing(call.bucket, key)
         queue = await self._parts.queues.for_job(call.bucket, call.region, queue_id, call.now)
@@ -69,29 +76,58 @@ class JobCalls:
 
     async def _refuse_missing(self, bucket: str, key: str) -> None:
         loop = asyncio.get_running_loop()
-        if await loop.run_in_executor(self._parts.disk, self._parts.objects.path_of, bucket, key) is None:
-            raise Refusal("ResourceNotFound", f"The input object {key[:200]!r} does not exist in {bucket}.")
+        if (
+            await loop.run_in_executor(self._parts.disk, self._parts.objects.path_of, bucket, key)
+            is None
+        ):
+            raise Refusal(
+                "ResourceNotFound", f"The input object {key[:200]!r} does not exist in {bucket}."
+            )
 
     def _check_room(self, queue: Queue, count: int) -> None:
         if queue.state != ACTIVE:
-            raise Refusal("QueuePaused", f"The queue {queue.queue_id} is paused: resume it with PUT /{_path(queue)}/{queue.queue_id}.")
+            raise Refusal(
+                "QueuePaused",
+                f"The queue {queue.queue_id} is paused: resume it with PUT /{_path(queue)}/{queue.queue_id}.",
+            )
         if self._parts.store.waiting[queue.queue_id] + count > queue.max_size:
-            raise Refusal("QueueSaturated", f"The queue {queue.queue_id} holds {queue.max_size} waiting jobs, its MaxSize: retry later.")
+            raise Refusal(
+                "QueueSaturated",
+                f"The queue {queue.queue_id} holds {queue.max_size} waiting jobs, its MaxSize: retry later.",
+            )
 
     def _row(self, call: Call, draft: Draft, queue: Queue, key: str) -> JobRow:
         job_id = self._parts.ids.job()
-        return JobRow(job_id, call.bucket, call.region, queue.queue_id, draft.level, key, call.now, draft.request)
+        return JobRow(
+            job_id,
+            call.bucket,
+            call.region,
+            queue.queue_id,
+            draft.level,
+            key,
+            call.now,
+            draft.request,
+        )
 
     async def _query(self, call: Call, text: str) -> web.StreamResponse:
         demand(call, call.bucket, write=False)
         wanted = list(dict.fromkeys(job_id for job_id in text.split(",") if job_id))
         most = self._parts.settings.max_ids_per_query
         if not 1 <= len(wanted) <= most:
-            raise Refusal("InvalidArgument", f"A query takes 1 to {most} job ids, separated by commas; this one has {len(wanted)}.")
-        found = {job_id: row for job_id, row in self._parts.store.get(wanted).items() if row.bucket == call.bucket}
+            raise Refusal(
+                "InvalidArgument",
+                f"A query takes 1 to {most} job ids, separated by commas; this one has {len(wanted)}.",
+            )
+        found = {
+            job_id: row
+            for job_id, row in self._parts.store.get(wanted).items()
+            if row.bucket == call.bucket
+        }
         for row in found.values():
             await self._parts.scheduler.polled(row)
-        tree: dict[str, Tree] = {"JobsDetail": [self._detail(found[job_id]) for job_id in wanted if job_id in found]}
+        tree: dict[str, Tree] = {
+            "JobsDetail": [self._detail(found[job_id]) for job_id in wanted if job_id in found]
+        }
         missing = [job_id for job_id in wanted if job_id not in found]
         if missing:
             tree["NonExistJobIds"] = missing
@@ -117,13 +153,21 @@ class JobCalls:
         states = tuple(state for state in call.param("states").split(",") if state)
         unknown = [state for state in states if state not in {"All", *State}]
         if unknown:
-            raise Refusal("InvalidArgument", f"states has {unknown[0][:40]!r}; use All, {', '.join(State)}.")
+            raise Refusal(
+                "InvalidArgument", f"states has {unknown[0][:40]!r}; use All, {', '.join(State)}."
+            )
         order = call.param("orderByTime", "Desc")
         if order not in {"Asc", "Desc"}:
-            raise Refusal("InvalidArgument", f"orderByTime is {order[:40]!r}; it must be Asc or Desc.")
+            raise Refusal(
+                "InvalidArgument", f"orderByTime is {order[:40]!r}; it must be Asc or Desc."
+            )
         token = call.param("nextToken")
         # Nothing is triggered by workflows or inventories here, so a filter by one of them finds nothing.
-        tag = "none" if call.param("workflowId") or call.param("inventoryTriggerJobId") else call.param("tag")
+        tag = (
+            "none"
+            if call.param("workflowId") or call.param("inventoryTriggerJobId")
+            else call.param("tag")
+        )
         lag_s = self._parts.player.listing_lag_s()
         return ListQuery(
             bucket=call.bucket,
@@ -143,11 +187,20 @@ class JobCalls:
         demand(call, call.bucket, write=True)
         row = self._parts.store.get([job_id]).get(job_id)
         if row is None or row.bucket != call.bucket:
-            raise Refusal("ResourceNotFound", f"The job {job_id[:40]!r} does not exist in {call.bucket}.")
-        allowed = {State.SUBMITTED, State.PAUSE} if self._parts.settings.cancel_paused else {State.SUBMITTED}
+            raise Refusal(
+                "ResourceNotFound", f"The job {job_id[:40]!r} does not exist in {call.bucket}."
+            )
+        allowed = (
+            {State.SUBMITTED, State.PAUSE}
+            if self._parts.settings.cancel_paused
+            else {State.SUBMITTED}
+        )
         if row.state is not State.CANCEL:  # cancelling twice is as good as once
             if not await self._parts.store.cancel(row, call.now, allowed):
-                raise Refusal("InvalidArgument", f"The job provided can not be modified: it is {row.state}, not waiting.")
+                raise Refusal(
+                    "InvalidArgument",
+                    f"The job provided can not be modified: it is {row.state}, not waiting.",
+                )
             if self._parts.settings.callback_on_cancel:
                 await self._parts.callbacks.tell(row)
         return web.Response()
@@ -164,7 +217,10 @@ def _instant(call: Call, name: str) -> float | None:
     try:
         return parse_vendor_time(text)
     except (ValueError, OverflowError):
-        raise Refusal("InvalidArgument", f"{name} is {text[:40]!r}; write it like 2024-05-01T10:00:00+0800 (with + as %2B).") from None
+        raise Refusal(
+            "InvalidArgument",
+            f"{name} is {text[:40]!r}; write it like 2024-05-01T10:00:00+0800 (with + as %2B).",
+        ) from None
 
 
 def _end_of_second(instant: float | None) -> float | None:

@@ -33,7 +33,13 @@ MAX_KEYS = 1000  # the vendor's largest page
 HASHING_BUDGET_S = 2.0
 """A page of files whose sums are not known yet ends early after this time; ``max-keys`` is an upper bound, so that is a legal answer."""
 
-_KEPT_HEADERS = ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires")
+_KEPT_HEADERS = (
+    "Cache-Control",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Expires",
+)
 _OVERRIDES = frozenset(f"response-{name.lower()}" for name in ("Content-Type", *_KEPT_HEADERS))
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 MAX_META_BYTES = 2048  # the vendor's limit for x-cos-meta-*
@@ -45,12 +51,17 @@ class ObjectCalls:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._folders = listing.Folders()
-        self._listing = asyncio.Lock()  # one listing at a time reads folders; its windows are shared
+        self._listing = (
+            asyncio.Lock()
+        )  # one listing at a time reads folders; its windows are shared
 
     async def answer(self, call: Call) -> web.StreamResponse:
         """Route by method and path."""
         if not call.bucket:
-            raise Refusal("InvalidBucketName", "The Host header names no bucket, and this service has no default bucket.")
+            raise Refusal(
+                "InvalidBucketName",
+                "The Host header names no bucket, and this service has no default bucket.",
+            )
         demand(call, call.bucket, write=call.method not in {"GET", "HEAD"})
         key = call.path[1:]
         if not key:
@@ -58,10 +69,15 @@ class ObjectCalls:
         handlers = {"GET": self._get, "HEAD": self._get, "PUT": self._put, "DELETE": self._delete}
         handler = handlers.get(call.method)
         if handler is None:
-            raise Refusal("MethodNotAllowed", f"{call.method} is not a call of the storage service here.")
+            raise Refusal(
+                "MethodNotAllowed", f"{call.method} is not a call of the storage service here."
+            )
         for name in ("uploads", "uploadId", "acl", "tagging"):
             if call.has(name):
-                raise Refusal("NotImplemented", f"?{name} is not part of this service: store objects with one simple PUT.")
+                raise Refusal(
+                    "NotImplemented",
+                    f"?{name} is not part of this service: store objects with one simple PUT.",
+                )
         return await handler(call, key)
 
     async def _on_disk(self, act: Callable[..., T], *arguments: object) -> T:
@@ -88,13 +104,19 @@ class ObjectCalls:
         size = call.number("max-keys", MAX_KEYS, 0, 999_999_999)
         prefix, delimiter, marker = (call.param(name) for name in ("prefix", "delimiter", "marker"))
         async with self._listing:
-            act = functools.partial(self._page, call.bucket, prefix, delimiter, marker, min(size, MAX_KEYS))
+            act = functools.partial(
+                self._page, call.bucket, prefix, delimiter, marker, min(size, MAX_KEYS)
+            )
             page, contents = await self._on_disk(act)
         write = (lambda text: quote(text, safe="/-_.~")) if encoding else xml.clean
         tree: dict[str, Tree] = {"Name": call.bucket}
         if encoding:
             tree["EncodingType"] = encoding
-        tree |= {"Prefix": write(prefix), "Marker": write(marker), "MaxKeys": str(min(size, MAX_KEYS))}
+        tree |= {
+            "Prefix": write(prefix),
+            "Marker": write(marker),
+            "MaxKeys": str(min(size, MAX_KEYS)),
+        }
         if delimiter:
             tree["Delimiter"] = write(delimiter)
         tree["IsTruncated"] = "true" if page.truncated else "false"
@@ -104,14 +126,22 @@ class ObjectCalls:
         owner = call.bucket.rpartition("-")[2]
         tree["Contents"] = [_entry(write(key), content, owner) for key, content in contents]
         body = xml.document("ListBucketResult", tree)
-        return web.Response(body=body, content_type="application/xml", headers={"x-cos-bucket-region": call.region})
+        return web.Response(
+            body=body, content_type="application/xml", headers={"x-cos-bucket-region": call.region}
+        )
 
-    def _page(self, bucket: str, prefix: str, delimiter: str, marker: str, size: int) -> tuple[listing.Page, list[tuple[str, Content]]]:
+    def _page(
+        self, bucket: str, prefix: str, delimiter: str, marker: str, size: int
+    ) -> tuple[listing.Page, list[tuple[str, Content]]]:
         folder = self._parts.objects.folder(bucket)
-        page = listing.page(self._folders, folder, prefix.encode(), delimiter.encode(), marker.encode(), size)
+        page = listing.page(
+            self._folders, folder, prefix.encode(), delimiter.encode(), marker.encode(), size
+        )
         contents: list[tuple[str, Content]] = []
         begun = self._parts.clock.monotonic()
-        for described in self._parts.objects.describe(bucket, [(raw.decode(), path) for raw, path in page.files]):
+        for described in self._parts.objects.describe(
+            bucket, [(raw.decode(), path) for raw, path in page.files]
+        ):
             contents.append(described)
             last = described[0].encode()
             if self._parts.clock.monotonic() - begun > HASHING_BUDGET_S and last != page.last:
@@ -148,7 +178,9 @@ class ObjectCalls:
             if file is not None:
                 file.close()
 
-    async def _send(self, response: web.StreamResponse, file: BinaryIO, first: int, length: int) -> None:
+    async def _send(
+        self, response: web.StreamResponse, file: BinaryIO, first: int, length: int
+    ) -> None:
         file.seek(first)
         while length > 0:
             data = await self._on_disk(file.read, min(CHUNK, length))
@@ -165,7 +197,10 @@ class ObjectCalls:
         if length is None and call.header("Transfer-Encoding").lower() != "chunked":
             raise Refusal("MissingContentLength", "PUT needs a Content-Length.")
         if (length or 0) > self._parts.settings.max_object_bytes:
-            raise Refusal("EntityTooLarge", f"An object may have {self._parts.settings.max_object_bytes} bytes here.")
+            raise Refusal(
+                "EntityTooLarge",
+                f"An object may have {self._parts.settings.max_object_bytes} bytes here.",
+            )
         meta = _meta(call)
         if key.endswith("/"):
             await read_body(call, self._parts.settings)
@@ -183,7 +218,9 @@ class ObjectCalls:
                 async for data in pieces(call, self._parts.settings):
                     await self._on_disk(_take, file, sums, data)
             _check_md5(call.header("Content-MD5"), sums.md5)
-            return await self._on_disk(objects.adopt, call.bucket, key, path, call.header("Content-Type"), sums, meta)
+            return await self._on_disk(
+                objects.adopt, call.bucket, key, path, call.header("Content-Type"), sums, meta
+            )
         finally:
             path.unlink(missing_ok=True)
 
@@ -228,9 +265,15 @@ def _headers(content: Content) -> dict[str, str]:
 def _meta(call: Call) -> dict[str, str]:
     """Headers that are kept with an object and given back with it."""
     kept = {name: call.header(name) for name in _KEPT_HEADERS if call.header(name)}
-    own = {name.lower(): value for name, value in call.request.headers.items() if name.lower().startswith("x-cos-meta-")}
+    own = {
+        name.lower(): value
+        for name, value in call.request.headers.items()
+        if name.lower().startswith("x-cos-meta-")
+    }
     if sum(len(name) + len(value) for name, value in own.items()) > MAX_META_BYTES:
-        raise Refusal("InvalidArgument", f"The x-cos-meta- headers have more than {MAX_META_BYTES} bytes.")
+        raise Refusal(
+            "InvalidArgument", f"The x-cos-meta- headers have more than {MAX_META_BYTES} bytes."
+        )
     return kept | own
 
 
@@ -249,7 +292,11 @@ def _check_md5(header: str, md5: bytes) -> None:
 
 def _overrides(call: Call) -> dict[str, str]:
     """Headers of the answer that the request asks for by ``response-...`` parameters."""
-    wanted = {name.removeprefix("response-").title(): value for name, value in call.query if name in _OVERRIDES and value}
+    wanted = {
+        name.removeprefix("response-").title(): value
+        for name, value in call.query
+        if name in _OVERRIDES and value
+    }
     if any(not value.isprintable() for value in wanted.values()):
         raise Refusal("InvalidArgument", "A response-... parameter has control characters.")
     return wanted
@@ -270,7 +317,11 @@ def _range(header: str, size: int) -> tuple[int, int] | None:
             return None
         unsatisfiable = first >= size
     if unsatisfiable:
-        raise Refusal("InvalidRange", f"The range lies outside of the object's {size} bytes.", headers={"Content-Range": f"bytes */{size}"})
+        raise Refusal(
+            "InvalidRange",
+            f"The range lies outside of the object's {size} bytes.",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
     return first, last
 
 
@@ -293,7 +344,10 @@ def _condition(call: Call, content: Content) -> bool:
     """
     modified = int(content.modified_at)
     match, none_match = call.header("If-Match"), call.header("If-None-Match")
-    unmodified_since, modified_since = _instant(call.header("If-Unmodified-Since")), _instant(call.header("If-Modified-Since"))
+    unmodified_since, modified_since = (
+        _instant(call.header("If-Unmodified-Since")),
+        _instant(call.header("If-Modified-Since")),
+    )
     if match:
         if not _tags(match) & {content.md5, "*"}:
             raise Refusal("PreconditionFailed", "The object's ETag is not the one of If-Match.")

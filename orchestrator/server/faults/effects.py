@@ -20,7 +20,13 @@ _ANSWER_DONE = (Do.FAIL_AFTER, Do.LOSE_ANSWER, Do.TRUNCATE, Do.GARBLE)
 def _refusal(rule: Rule) -> Refusal:
     headers = {} if rule.retry_after_s is None else {"Retry-After": f"{rule.retry_after_s:g}"}
     clock = rule.code in {"RequestTimeTooSkewed", "SignatureExpired"}
-    return Refusal(rule.code, "A scripted fault of the local service.", rule.status, headers=headers, server_time=clock)
+    return Refusal(
+        rule.code,
+        "A scripted fault of the local service.",
+        rule.status,
+        headers=headers,
+        server_time=clock,
+    )
 
 
 def cut_off(call: Call) -> NoReturn:
@@ -52,7 +58,9 @@ async def before(rule: Rule, call: Call, clock: Clock) -> None:
         cut_off(call)
 
 
-async def after(rule: Rule, call: Call, response: web.StreamResponse, clock: Clock) -> web.StreamResponse:
+async def after(
+    rule: Rule, call: Call, response: web.StreamResponse, clock: Clock
+) -> web.StreamResponse:
     """What happens to the answer of a request that was done.
 
     Raises:

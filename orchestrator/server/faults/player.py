@@ -72,10 +72,16 @@ class FaultPlayer:
             return None
         elapsed = self._clock.monotonic() - self._began
         for number, rule in enumerate(self.faults.rules):
-            if rule.route not in {Route.ANY, route} or elapsed < rule.from_s or (rule.until_s is not None and elapsed >= rule.until_s):
+            if (
+                rule.route not in {Route.ANY, route}
+                or elapsed < rule.from_s
+                or (rule.until_s is not None and elapsed >= rule.until_s)
+            ):
                 continue
             self._seen[number] += 1
-            if self._seen[number] <= rule.skip or (rule.times is not None and self._done[number] >= rule.times):
+            if self._seen[number] <= rule.skip or (
+                rule.times is not None and self._done[number] >= rule.times
+            ):
                 continue
             if rule.share < 1 and self._rule_dice[number].random() >= rule.share:
                 continue

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import Fault as Mistake
 from orchestrator.errors import ManifestError
 from orchestrator.server.http.errors import CI_STATUS, COS_STATUS
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,14 +144,25 @@ class Faults:
         import yaml
 
         try:
-            data = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+            data = yaml.load(
+                path.read_bytes(),
+                Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506
+            )
         except OSError as error:
-            raise ManifestError([Mistake(f"The fault script cannot be read: {error.strerror or error}.", str(path))]) from error
+            raise ManifestError(
+                [Mistake(f"The fault script cannot be read: {error.strerror or error}.", str(path))]
+            ) from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
             raise ManifestError(
-                [Mistake(f"The fault script is not YAML: {getattr(error, 'problem', error)}.", str(path), *place)]
+                [
+                    Mistake(
+                        f"The fault script is not YAML: {getattr(error, 'problem', error)}.",
+                        str(path),
+                        *place,
+                    )
+                ]
             ) from error
         return cls.parse(data if data is not None else {}, str(path))
 
@@ -187,12 +198,18 @@ class _Reader:
             if key not in allowed:
                 near = difflib.get_close_matches(str(key), allowed, 1)
                 self._wrong(
-                    path, f"{key!r} is not known; allowed are {', '.join(sorted(allowed))}.", f"Did you mean {near[0]}?" if near else ""
+                    path,
+                    f"{key!r} is not known; allowed are {', '.join(sorted(allowed))}.",
+                    f"Did you mean {near[0]}?" if near else "",
                 )
         return {str(key): value for key, value in data.items() if key in allowed}
 
     def script(self, data: object) -> Faults:
-        found = self._mapping(data, "", {"seed", "max_concurrent", "progression", "listing_lag_s", "callbacks", "faults"})
+        found = self._mapping(
+            data,
+            "",
+            {"seed", "max_concurrent", "progression", "listing_lag_s", "callbacks", "faults"},
+        )
         rules = found.get("faults") or []
         if not isinstance(rules, list):
             self._wrong("faults", "must be a list.")
@@ -202,7 +219,9 @@ class _Reader:
             callbacks=self._record(CallbackFaults, found.get("callbacks", {}), "callbacks"),
             listing_lag_s=self._number(found.get("listing_lag_s", 0), "listing_lag_s"),
             seed=self._count(found.get("seed"), "seed"),
-            progression=self._record(Progression, found["progression"], "progression") if "progression" in found else None,
+            progression=self._record(Progression, found["progression"], "progression")
+            if "progression" in found
+            else None,
             max_concurrent=self._count(found.get("max_concurrent"), "max_concurrent", least=1),
         )
 
@@ -219,7 +238,9 @@ class _Reader:
 
     def _record(self, kind: type[Any], data: object, path: str) -> Any:
         found = self._mapping(data, path, {entry.name for entry in fields(kind)})
-        return kind(**{name: self._value(name, value, f"{path}.{name}") for name, value in found.items()})
+        return kind(
+            **{name: self._value(name, value, f"{path}.{name}") for name, value in found.items()}
+        )
 
     def _value(self, name: str, value: object, path: str) -> Any:
         words: Mapping[str, type[StrEnum]] = {"route": Route, "do": Do, "pace": Pace}
@@ -239,12 +260,23 @@ class _Reader:
             return kind(str(value))
         except ValueError:
             near = difflib.get_close_matches(str(value), list(kind), 1)
-            self._wrong(path, f"is {value!r:.40}; allowed are {', '.join(kind)}.", f"Did you mean {near[0]}?" if near else "")
+            self._wrong(
+                path,
+                f"is {value!r:.40}; allowed are {', '.join(kind)}.",
+                f"Did you mean {near[0]}?" if near else "",
+            )
             return next(iter(kind))
 
     def _number(self, value: object, path: str, *, negative: bool = False) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or (value < 0 and not negative):
-            self._wrong(path, f"is {value!r:.40}; it must be a number{'' if negative else ' of at least 0'}.")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or (value < 0 and not negative)
+        ):
+            self._wrong(
+                path,
+                f"is {value!r:.40}; it must be a number{'' if negative else ' of at least 0'}.",
+            )
             return 0
         return value
 

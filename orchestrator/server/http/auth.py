@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from orchestrator.server.http.request import Call
     from orchestrator.server.settings import KeyPair
 
-_FIELDS = ("q-sign-algorithm", "q-ak", "q-sign-time", "q-key-time", "q-header-list", "q-url-param-list", "q-signature")
+_FIELDS = (
+    "q-sign-algorithm",
+    "q-ak",
+    "q-sign-time",
+    "q-key-time",
+    "q-header-list",
+    "q-url-param-list",
+    "q-signature",
+)
 _TIME = re.compile(r"([0-9]{1,12});([0-9]{1,12})")
 _TOKEN_HEADERS = ("x-ci-security-token", "x-cos-security-token")
 _SHA1_HEX = 40
@@ -58,14 +66,20 @@ def parse(header: str, query: list[tuple[str, str]]) -> Signature | None:
         Refusal: ``InvalidAuthorization`` if it is malformed.
     """
     if header:
-        pairs = [(name, value) for name, _, value in (part.partition("=") for part in header.strip().split("&"))]
+        pairs = [
+            (name, value)
+            for name, _, value in (part.partition("=") for part in header.strip().split("&"))
+        ]
     else:
         pairs = [(name, value) for name, value in query if name in _FIELDS]
     if not pairs:
         return None
     fields = dict(pairs)
     if len(fields) != len(pairs) or any(name not in fields for name in _FIELDS):
-        raise Refusal("InvalidAuthorization", "The Authorization must have each of " + ", ".join(_FIELDS) + " once.")
+        raise Refusal(
+            "InvalidAuthorization",
+            "The Authorization must have each of " + ", ".join(_FIELDS) + " once.",
+        )
     if fields["q-sign-algorithm"] != "sha1":
         raise Refusal("InvalidAuthorization", "q-sign-algorithm must be sha1.")
     return Signature(
@@ -104,7 +118,9 @@ def _listed(names: tuple[str, ...], given: Mapping[str, list[str]]) -> str | Non
 def signature_of(secret_key: str, key_time: str, sign_time: str, http_string: str) -> str:
     """Steps 2, 6 and 7 of the signature page."""
     digest = hashlib.sha1(http_string.encode("utf-8", "surrogateescape")).hexdigest()  # noqa: S324 - the vendor's algorithm
-    return hmac.digest(_sign_key(secret_key, key_time), f"sha1\n{sign_time}\n{digest}\n".encode(), "sha1").hex()
+    return hmac.digest(
+        _sign_key(secret_key, key_time), f"sha1\n{sign_time}\n{digest}\n".encode(), "sha1"
+    ).hex()
 
 
 @functools.lru_cache(256)  # requests of one second share it
@@ -123,7 +139,11 @@ def matches(secret_key: str, signature: Signature, call: Call) -> bool:
     if params is None:
         return False
     wanted = {name.lower() for name in signature.headers}
-    headers = _group((name, value.strip()) for name, value in call.request.headers.items() if name.lower() in wanted)
+    headers = _group(
+        (name, value.strip())
+        for name, value in call.request.headers.items()
+        if name.lower() in wanted
+    )
     bare = call.host.rpartition(":")[0] if re.search(r":[0-9]+\Z", call.host) else call.host
     good = False
     for host in {call.host, bare}:
@@ -132,7 +152,12 @@ def matches(secret_key: str, signature: Signature, call: Call) -> bool:
         signed = _listed(signature.headers, headers)
         if signed is None:
             continue
-        expected = signature_of(secret_key, signature.key_time, signature.sign_time, http_string(call.method, call.path, params, signed))
+        expected = signature_of(
+            secret_key,
+            signature.key_time,
+            signature.sign_time,
+            http_string(call.method, call.path, params, signed),
+        )
         good |= hmac.compare_digest(expected.encode(), signature.value.encode("utf-8", "replace"))
     return good
 
@@ -153,23 +178,35 @@ class Verifier:
         ci = call.ci
         signature = parse(call.header("Authorization"), call.query)
         if signature is None:
-            raise Refusal("MissingAuthorization" if ci else "AccessDenied", "The request is not signed: it has no Authorization.")
+            raise Refusal(
+                "MissingAuthorization" if ci else "AccessDenied",
+                "The request is not signed: it has no Authorization.",
+            )
         key = self._keys.get(signature.key_id)
         if key is None:
             code = "SecretidNotExist" if ci else "InvalidAccessKeyId"
-            raise Refusal(code, "The secret id is not known here. Use the key pair that the local service printed when it started.")
+            raise Refusal(
+                code,
+                "The secret id is not known here. Use the key pair that the local service printed when it started.",
+            )
         self._check_time(signature, call)
         self._check_token(key, call)
         if not matches(key.secret_key, signature, call):
             code = "InvalidAuthorization" if ci else "SignatureDoesNotMatch"
-            raise Refusal(code, "The signature does not fit the request: check the secret key, and what was changed after signing.")
+            raise Refusal(
+                code,
+                "The signature does not fit the request: check the secret key, and what was changed after signing.",
+            )
         return key
 
     def _check_time(self, signature: Signature, call: Call) -> None:
         for text in (signature.sign_time, signature.key_time):
             match = _TIME.fullmatch(text)
             if match is None or int(match[2]) < int(match[1]):
-                raise Refusal("InvalidAuthorization", "q-sign-time and q-key-time must be <start>;<end> in seconds.")
+                raise Refusal(
+                    "InvalidAuthorization",
+                    "q-sign-time and q-key-time must be <start>;<end> in seconds.",
+                )
             if int(match[1]) > call.now + self._max_skew_s:
                 message = "The signature's time has not begun: the client's clock is ahead."
                 raise Refusal("RequestTimeTooSkewed", message, server_time=True)
@@ -191,16 +228,24 @@ class Verifier:
     @staticmethod
     def _refuse_expired(call: Call) -> None:
         if call.ci:
-            raise Refusal("SignatureExpired", "The signature has expired: sign again, and check the client's clock.", server_time=True)
+            raise Refusal(
+                "SignatureExpired",
+                "The signature has expired: sign again, and check the client's clock.",
+                server_time=True,
+            )
         raise Refusal("AccessDenied", "Request has expired", server_time=True)
 
     @staticmethod
     def _check_token(key: KeyPair, call: Call) -> None:
         given = next((call.header(name) for name in _TOKEN_HEADERS if call.header(name)), "")
-        given = given or next((value for name, value in call.query if name.lower() in _TOKEN_HEADERS), "")
+        given = given or next(
+            (value for name, value in call.query if name.lower() in _TOKEN_HEADERS), ""
+        )
         code = "InvalidAuthorization" if call.ci else "InvalidAccessKeyId"
         if not hmac.compare_digest(given.encode("utf-8", "replace"), key.token.encode()):
-            raise Refusal(code, "The session token is missing or does not belong to this secret id.")
+            raise Refusal(
+                code, "The session token is missing or does not belong to this secret id."
+            )
         if key.expires_at is not None and call.now >= key.expires_at:
             raise Refusal("ExpiredToken", "The temporary keys have expired: fetch new ones.")
 
@@ -212,4 +257,7 @@ def demand(call: Call, bucket: str, *, write: bool) -> None:
         Refusal: ``AccessDenied``.
     """
     if call.key is None or not call.key.allows(bucket, write=write):
-        raise Refusal("AccessDenied", f"These keys may not {'write to' if write else 'read'} {bucket or 'this account'}.")
+        raise Refusal(
+            "AccessDenied",
+            f"These keys may not {'write to' if write else 'read'} {bucket or 'this account'}.",
+        )

@@ -28,11 +28,15 @@ async def pieces(call: Call, settings: LocalSettings) -> AsyncIterator[bytes]:
     while data := await _next(call, settings.read_timeout_s):
         taken += len(data)
         if taken > settings.max_object_bytes:
-            raise Refusal("EntityTooLarge", f"An object may have {settings.max_object_bytes} bytes here.")
+            raise Refusal(
+                "EntityTooLarge", f"An object may have {settings.max_object_bytes} bytes here."
+            )
         yield data
     expected = call.request.content_length
     if expected is not None and taken != expected:
-        raise Refusal("IncompleteBody", f"The body has {taken} bytes; Content-Length says {expected}.")
+        raise Refusal(
+            "IncompleteBody", f"The body has {taken} bytes; Content-Length says {expected}."
+        )
 
 
 async def read_body(call: Call, settings: LocalSettings) -> bytes:
@@ -46,7 +50,9 @@ async def read_body(call: Call, settings: LocalSettings) -> bytes:
         raise Refusal("MissingContentLength", f"{call.method} needs a Content-Length.")
     parts: list[bytes] = []
     left = settings.max_body_bytes
-    too_large = Refusal("InvalidContent", f"The body may have {settings.max_body_bytes} bytes.", 413)
+    too_large = Refusal(
+        "InvalidContent", f"The body may have {settings.max_body_bytes} bytes.", 413
+    )
     if (length or 0) > left:
         raise too_large
     await _invite(call)
@@ -77,7 +83,11 @@ async def _next(call: Call, timeout_s: float) -> bytes:
         async with asyncio.timeout(timeout_s):
             return await content.readany()
     except TimeoutError:
-        raise Refusal("RequestTimeout", f"No further byte of the body came for {timeout_s:g} s.", headers={"Connection": "close"}) from None
+        raise Refusal(
+            "RequestTimeout",
+            f"No further byte of the body came for {timeout_s:g} s.",
+            headers={"Connection": "close"},
+        ) from None
 
 
 def _check_md5(header: str, body: bytes) -> None:

@@ -83,7 +83,13 @@ class Refusal(Exception):
     """
 
     def __init__(
-        self, code: str, message: str, status: int | None = None, *, headers: dict[str, str] | None = None, server_time: bool = False
+        self,
+        code: str,
+        message: str,
+        status: int | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        server_time: bool = False,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code

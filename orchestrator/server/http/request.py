@@ -22,7 +22,10 @@ _HOST = re.compile(
     re.IGNORECASE,
 )
 _CI_ROOTS = frozenset({"jobs", "template", "queue", "asrqueue", "mediabucket", "asrbucket"})
-_IDS = {"jobs": re.compile(r"j[0-9a-f]{32}(?:,j[0-9a-f]{32})*"), "template": re.compile(r"t[01][0-9a-f]{32}")}
+_IDS = {
+    "jobs": re.compile(r"j[0-9a-f]{32}(?:,j[0-9a-f]{32})*"),
+    "template": re.compile(r"t[01][0-9a-f]{32}"),
+}
 _IDS["queue"] = _IDS["asrqueue"] = re.compile(r"p[0-9a-f]{32}")
 MAX_QUERY_PARAMETERS = 200  # the longest documented list call has 10
 
@@ -81,8 +84,13 @@ class Call:
         text = self.param(name)
         if not text:
             return default
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-            raise Refusal("InvalidArgument", f"{name} is {text[:40]!r}; it must be a whole number from {least} to {most}.")
+        if not (
+            text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most
+        ):
+            raise Refusal(
+                "InvalidArgument",
+                f"{name} is {text[:40]!r}; it must be a whole number from {least} to {most}.",
+            )
         return int(text)
 
     def header(self, name: str) -> str:
@@ -118,9 +126,14 @@ def decode_query(raw: str) -> list[tuple[str, str]]:
     text = raw.partition("?")[2]
     parts = [part for part in text.split("&") if part]
     if len(parts) > MAX_QUERY_PARAMETERS:
-        raise Refusal("InvalidURI", f"The request has more than {MAX_QUERY_PARAMETERS} query parameters.")
+        raise Refusal(
+            "InvalidURI", f"The request has more than {MAX_QUERY_PARAMETERS} query parameters."
+        )
     try:
-        return [(_decode_form(name), _decode_form(value)) for name, _, value in (part.partition("=") for part in parts)]
+        return [
+            (_decode_form(name), _decode_form(value))
+            for name, _, value in (part.partition("=") for part in parts)
+        ]
     except UnicodeError:
         raise Refusal("InvalidURI", "The query is not UTF-8 after percent-decoding.") from None
 
@@ -145,7 +158,9 @@ def address(host: str, default_bucket: str, default_region: str) -> Address:
         return Address(default_bucket, default_region, "")
     bucket = (match["bucket"] or "").lower()
     if bucket and not BUCKET.fullmatch(bucket):
-        raise Refusal("InvalidHost", f"{bucket[:80]!r} is not a bucket name such as media-1250000000.")
+        raise Refusal(
+            "InvalidHost", f"{bucket[:80]!r} is not a bucket name such as media-1250000000."
+        )
     return Address(bucket, match["region"].lower(), match["service"].lower())
 
 
@@ -162,6 +177,12 @@ def is_ci(method: str, path: str, query: list[tuple[str, str]], service: str) ->
     if root not in _CI_ROOTS:
         return False
     if not rest:
-        return method in {"GET", "POST", "DELETE"} if root.endswith("bucket") else method in {"GET", "POST"}
+        return (
+            method in {"GET", "POST", "DELETE"}
+            if root.endswith("bucket")
+            else method in {"GET", "POST"}
+        )
     pattern = _IDS.get(root)
-    return bool(pattern and pattern.fullmatch(rest)) or (root == "jobs" and any(name == "cancel" for name, _ in query))
+    return bool(pattern and pattern.fullmatch(rest)) or (
+        root == "jobs" and any(name == "cancel" for name, _ in query)
+    )

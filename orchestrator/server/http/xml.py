@@ -24,7 +24,9 @@ Tree: TypeAlias = "str | dict[str, Any] | Sequence[Tree] | None"
 """What can be written: text, an empty element, children by name, or a repeated element."""
 
 DECLARATION = "<?xml version='1.0' encoding='utf-8' ?>\n"
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot carry
+_FORBIDDEN = re.compile(
+    "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)  # what XML 1.0 cannot carry
 
 
 @dataclass(slots=True)
@@ -68,7 +70,10 @@ class _Reader:
     def start(self, name: str, _attributes: object) -> None:
         self._count += 1
         if len(self._open) >= MAX_DEPTH or self._count > MAX_NODES:
-            raise Refusal("InvalidContent", f"The body has more than {MAX_NODES} elements or more than {MAX_DEPTH} levels.")
+            raise Refusal(
+                "InvalidContent",
+                f"The body has more than {MAX_NODES} elements or more than {MAX_DEPTH} levels.",
+            )
         node = Node(name)
         if self._open:
             self._open[-1].children.append(node)
@@ -84,7 +89,10 @@ class _Reader:
 
 
 def _refuse_doctype(*_: object) -> None:
-    raise Refusal("InvalidContent", "The body has a document type declaration; requests must not declare entities.")
+    raise Refusal(
+        "InvalidContent",
+        "The body has a document type declaration; requests must not declare entities.",
+    )
 
 
 def read(body: bytes) -> Node:
@@ -105,7 +113,11 @@ def read(body: bytes) -> Node:
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
         parser.Parse(body, True)
-    except (expat.ExpatError, ValueError, LookupError) as error:  # LookupError and ValueError: encodings that are unknown or do not fit
+    except (
+        expat.ExpatError,
+        ValueError,
+        LookupError,
+    ) as error:  # LookupError and ValueError: encodings that are unknown or do not fit
         raise Refusal("InvalidContent", f"The body is not well-formed XML: {error}.") from None
     if reader.root is None:
         raise Refusal("MissingContent", "The request needs an XML body.")
@@ -129,7 +141,9 @@ def _write(out: list[str], name: str, value: Tree) -> None:
         out.append(f"<{name}>{escape(value)}</{name}>" if value else f"<{name}/>")
     elif value is None:
         out.append(f"<{name}/>")
-    elif isinstance(value, dict):  # quicker than asking for Mapping, and every tree here is made of dicts
+    elif isinstance(
+        value, dict
+    ):  # quicker than asking for Mapping, and every tree here is made of dicts
         out.append(f"<{name}>")
         for child, inner in value.items():
             _write(out, child, inner)

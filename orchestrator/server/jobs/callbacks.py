@@ -51,7 +51,9 @@ class GuardedResolver(AbstractResolver):
         self._policy = policy
         self._inner = aiohttp.ThreadedResolver()
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         """The allowed addresses of a name.
 
         Raises:
@@ -73,9 +75,15 @@ def body_of(row: JobRow, form: str) -> tuple[bytes, str]:
     names = row.result["names"] if row.result else None
     detail = row.detail(names=names)
     if form == "JSON":
-        return orjson.dumps({"EventName": "TaskFinish", "JobsDetail": [collapse(detail)]}), "application/json"
-    ordered: dict[str, Tree] = {name: detail[name] for name in sorted(detail)}  # the vendor's samples are alphabetical
-    return xml.document("Response", {"EventName": "TaskFinish", "JobsDetail": ordered}), "application/xml"
+        return orjson.dumps(
+            {"EventName": "TaskFinish", "JobsDetail": [collapse(detail)]}
+        ), "application/json"
+    ordered: dict[str, Tree] = {
+        name: detail[name] for name in sorted(detail)
+    }  # the vendor's samples are alphabetical
+    return xml.document(
+        "Response", {"EventName": "TaskFinish", "JobsDetail": ordered}
+    ), "application/xml"
 
 
 def collapse(tree: Tree) -> Json:
@@ -98,7 +106,9 @@ def destination(request: Mapping[str, str], notify: Mapping[str, str]) -> tuple[
     queue = notify if on else {}
     url = request.get("CallBack") or queue.get("Url", "")
     form = request.get("CallBackFormat") or queue.get("ResultFormat") or "XML"
-    kind = request.get("CallBackType") or ("Url" if request.get("CallBack") else queue.get("Type", "Url"))
+    kind = request.get("CallBackType") or (
+        "Url" if request.get("CallBack") else queue.get("Type", "Url")
+    )
     if url == "no":
         return "", form
     if kind == "TDMQ":
@@ -110,7 +120,9 @@ def destination(request: Mapping[str, str], notify: Mapping[str, str]) -> tuple[
 class Callbacks:
     """Delivers callbacks in the background."""
 
-    def __init__(self, policy: CallbackPolicy, clock: Clock, queues: Queues, player: FaultPlayer) -> None:
+    def __init__(
+        self, policy: CallbackPolicy, clock: Clock, queues: Queues, player: FaultPlayer
+    ) -> None:
         self._policy = policy
         self._clock = clock
         self._queues = queues
@@ -128,11 +140,19 @@ class Callbacks:
         if not address:
             return
         if address.startswith("tdmq:"):
-            log.info("job %s would be told to the message queue %s, which does not exist here", row.job_id, address[5:])
+            log.info(
+                "job %s would be told to the message queue %s, which does not exist here",
+                row.job_id,
+                address[5:],
+            )
             return
         if len(self._tasks) >= self._policy.max_pending:
             self.failed += 1
-            log.warning("callback of job %s dropped: %d deliveries wait already", row.job_id, len(self._tasks))
+            log.warning(
+                "callback of job %s dropped: %d deliveries wait already",
+                row.job_id,
+                len(self._tasks),
+            )
             return
         body, media_type = body_of(row, form)
         for _ in range(self._player.callback_copies()):
@@ -142,9 +162,15 @@ class Callbacks:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(resolver=GuardedResolver(self._policy), limit=DELIVERIES_AT_ONCE, use_dns_cache=False)
+            connector = aiohttp.TCPConnector(
+                resolver=GuardedResolver(self._policy),
+                limit=DELIVERIES_AT_ONCE,
+                use_dns_cache=False,
+            )
             timeout = aiohttp.ClientTimeout(total=self._policy.timeout_s)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, trust_env=False
+            )
         return self._session
 
     async def _deliver(self, job_id: str, url: str, body: bytes, media_type: str) -> None:
@@ -170,8 +196,12 @@ class Callbacks:
             try:
                 if is_forbidden_literal(url, self._policy):
                     return "it is a private address; callbacks do not go there"
-                async with self._open().post(url, data=body, headers={"Content-Type": media_type}, allow_redirects=False) as response:
-                    return "" if response.status < 300 else f"answered {response.status}"  # a redirect could lead anywhere
+                async with self._open().post(
+                    url, data=body, headers={"Content-Type": media_type}, allow_redirects=False
+                ) as response:
+                    return (
+                        "" if response.status < 300 else f"answered {response.status}"
+                    )  # a redirect could lead anywhere
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 return f"{type(error).__name__}: {error}"
 

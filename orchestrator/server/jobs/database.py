@@ -48,7 +48,9 @@ def _connect(path: Path, *, durable: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-    connection.execute("PRAGMA cache_size = -16000")  # 16 MB: the working set of the indexes, not of the jobs
+    connection.execute(
+        "PRAGMA cache_size = -16000"
+    )  # 16 MB: the working set of the indexes, not of the jobs
     return connection
 
 
@@ -97,7 +99,9 @@ class Database:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                results = await loop.run_in_executor(self._pool, self._commit, [act for act, _ in batch])
+                results = await loop.run_in_executor(
+                    self._pool, self._commit, [act for act, _ in batch]
+                )
                 for (_, future), (value, error) in zip(batch, results, strict=True):
                     if future.done():  # its request was given up; what it wrote stays written
                         continue
@@ -108,7 +112,9 @@ class Database:
         finally:
             self._flusher = None
 
-    def _commit(self, acts: list[Callable[[sqlite3.Connection], Any]]) -> list[tuple[Any, Exception | None]]:
+    def _commit(
+        self, acts: list[Callable[[sqlite3.Connection], Any]]
+    ) -> list[tuple[Any, Exception | None]]:
         try:
             return self._transaction(acts, lambda act: (act(self._writer), None))
         except Exception:  # noqa: BLE001 - one of them fails: find out which, each with a way back of its own
@@ -119,7 +125,9 @@ class Database:
             return [(None, error)] * len(acts)
 
     def _transaction(
-        self, acts: list[Callable[[sqlite3.Connection], Any]], carry_out: Callable[[Any], tuple[Any, Exception | None]]
+        self,
+        acts: list[Callable[[sqlite3.Connection], Any]],
+        carry_out: Callable[[Any], tuple[Any, Exception | None]],
     ) -> list[tuple[Any, Exception | None]]:
         self._writer.execute("BEGIN IMMEDIATE")
         try:
@@ -136,7 +144,9 @@ class Database:
         try:
             value = act(self._writer)
         except Exception as error:
-            if not self._writer.in_transaction:  # a full disk or an I/O error ends the whole transaction, companions included
+            if (
+                not self._writer.in_transaction
+            ):  # a full disk or an I/O error ends the whole transaction, companions included
                 raise
             self._writer.execute("ROLLBACK TO one")
             self._writer.execute("RELEASE one")

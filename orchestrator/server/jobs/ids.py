@@ -44,7 +44,9 @@ class Ids:
     def request(self, now: float) -> str:
         """Base64 of ``time_random_count``, as the vendor's look."""
         self._count += 1
-        return base64.b64encode(f"{int(now):08x}_{self._prefix}_{self._count:x}_1".encode()).decode()
+        return base64.b64encode(
+            f"{int(now):08x}_{self._prefix}_{self._count:x}_1".encode()
+        ).decode()
 
 
 def vendor_time(instant: float | None) -> str:

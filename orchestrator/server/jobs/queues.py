@@ -42,7 +42,9 @@ class Queue:
 class Queues:
     """All queues, held in memory: there are two for each bucket."""
 
-    def __init__(self, database: Database, settings: LocalSettings, ids: Ids, max_concurrent: int) -> None:
+    def __init__(
+        self, database: Database, settings: LocalSettings, ids: Ids, max_concurrent: int
+    ) -> None:
         self._database = database
         self._settings = settings
         self._ids = ids
@@ -57,10 +59,38 @@ class Queues:
         self._queues.clear()
         self._default.clear()
         for row in self._database.read(f"SELECT {_COLUMNS} FROM queues"):  # noqa: S608 - our own words only
-            queue_id, bucket, region, family, name, state, size, concurrent, notify, created, updated = row
-            self._keep(Queue(queue_id, bucket, region, family, name, state, size, concurrent, created, updated, orjson.loads(notify)))
+            (
+                queue_id,
+                bucket,
+                region,
+                family,
+                name,
+                state,
+                size,
+                concurrent,
+                notify,
+                created,
+                updated,
+            ) = row
+            self._keep(
+                Queue(
+                    queue_id,
+                    bucket,
+                    region,
+                    family,
+                    name,
+                    state,
+                    size,
+                    concurrent,
+                    created,
+                    updated,
+                    orjson.loads(notify),
+                )
+            )
         sql = "SELECT bucket, family, created_at FROM activations"
-        self._active = {(bucket, family): created for bucket, family, created in self._database.read(sql)}
+        self._active = {
+            (bucket, family): created for bucket, family, created in self._database.read(sql)
+        }
 
     def _keep(self, queue: Queue) -> None:
         self._queues[queue.queue_id] = queue
@@ -73,7 +103,11 @@ class Queues:
 
     def of_bucket(self, bucket: str, family: str) -> list[Queue]:
         """The queues of one family of a bucket, oldest first."""
-        found = [queue for queue in self._queues.values() if queue.bucket == bucket and queue.family == family]
+        found = [
+            queue
+            for queue in self._queues.values()
+            if queue.bucket == bucket and queue.family == family
+        ]
         return sorted(found, key=lambda queue: queue.created_at)
 
     def activated_at(self, bucket: str, family: str) -> float | None:
@@ -88,13 +122,17 @@ class Queues:
     async def activate(self, bucket: str, region: str, family: str, now: float) -> None:
         """Enable a service for a bucket; that makes its queue."""
         self._active[bucket, family] = now
-        await self._database.execute("INSERT OR REPLACE INTO activations VALUES (?, ?, ?, ?)", (bucket, family, region, now))
+        await self._database.execute(
+            "INSERT OR REPLACE INTO activations VALUES (?, ?, ?, ?)", (bucket, family, region, now)
+        )
         await self.ensure(bucket, region, family, now)
 
     async def deactivate(self, bucket: str, family: str) -> None:
         """Disable a service; its queue stays, with the jobs that it holds."""
         del self._active[bucket, family]
-        await self._database.execute("DELETE FROM activations WHERE bucket = ? AND family = ?", (bucket, family))
+        await self._database.execute(
+            "DELETE FROM activations WHERE bucket = ? AND family = ?", (bucket, family)
+        )
 
     async def ensure(self, bucket: str, region: str, family: str, now: float) -> Queue:
         """The bucket's queue of a family, made if there is none."""
@@ -113,7 +151,9 @@ class Queues:
             queue.queue_id, queue.bucket, queue.region, queue.family, queue.name, queue.state, queue.max_size, queue.max_concurrent,
             orjson.dumps(queue.notify), queue.created_at, queue.updated_at,
         )  # fmt: skip
-        await self._database.execute("INSERT OR REPLACE INTO queues VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        await self._database.execute(
+            "INSERT OR REPLACE INTO queues VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
+        )
 
     async def clear(self) -> None:
         """Forget every queue and activation."""
@@ -131,10 +171,15 @@ class Queues:
         if self._settings.activation_required:
             families = [family for family in families if (bucket, family) in self._active]
             if not families:
-                raise Refusal("MediaBucketUnBinded", f"Enable a service for {bucket} first: POST /asrbucket or POST /mediabucket.")
+                raise Refusal(
+                    "MediaBucketUnBinded",
+                    f"Enable a service for {bucket} first: POST /asrbucket or POST /mediabucket.",
+                )
         if queue_id:
             queue = self._queues.get(queue_id)
             if queue is None or queue.bucket != bucket:
-                raise Refusal("QueueNotFound", f"The queue {queue_id[:40]!r} does not exist in {bucket}.")
+                raise Refusal(
+                    "QueueNotFound", f"The queue {queue_id[:40]!r} does not exist in {bucket}."
+                )
             return queue
         return await self.ensure(bucket, region, families[0], now)

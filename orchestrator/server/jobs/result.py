@@ -36,7 +36,10 @@ def result_of(bucket: str, region: str, stems: Sequence[StoredStem]) -> dict[str
         "Region": region,
     }
     return {
-        "media_info": {"Format": stems[0].probe.format, "Stream": {"Audio": sound, "Subtitle": None, "Video": None}},
+        "media_info": {
+            "Format": stems[0].probe.format,
+            "Stream": {"Audio": sound, "Subtitle": None, "Video": None},
+        },
         "media_result": {"OutputFile": output},
         "names": {STEM_NODES[stored.stem]: stored.key for stored in stems},
     }

@@ -78,7 +78,25 @@ class JobRow:
     @classmethod
     def load(cls, row: tuple[Any, ...] | sqlite3.Row) -> JobRow:
         """From a row of ``COLUMNS``."""
-        seq, job_id, bucket, region, queue_id, tag, state, level, key, code, message, created, started, ended, starts, request, result = row
+        (
+            seq,
+            job_id,
+            bucket,
+            region,
+            queue_id,
+            tag,
+            state,
+            level,
+            key,
+            code,
+            message,
+            created,
+            started,
+            ended,
+            starts,
+            request,
+            result,
+        ) = row
         return cls(
             job_id, bucket, region, queue_id, level, key, created, orjson.loads(request), tag, State(state), code, message, started, ended,
             starts, orjson.loads(result) if result else None, seq,

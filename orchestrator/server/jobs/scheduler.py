@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import AudioMode
 from orchestrator.server.http.errors import Refusal
-from orchestrator.server.jobs.progression import Pace, Progression
 from orchestrator.server.jobs.queues import ACTIVE
 from orchestrator.server.jobs.result import StoredStem, result_of
 from orchestrator.server.jobs.row import JobRow, State
 from orchestrator.server.jobs.submit_request import expand
+from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.settings import MissingInput
 from orchestrator.server.workers.protocol import WorkFailed, WorkResult, WorkTask, simulate
 
@@ -103,11 +103,17 @@ class Scheduler:
                 continue
             try:
                 await self._start_all()
-            except sqlite3.Error as error:  # disk full, for example: nothing was started, and it may pass
-                log.warning("jobs cannot be started (%s); trying again in %g s", error, STORAGE_RETRY_S)
+            except (
+                sqlite3.Error
+            ) as error:  # disk full, for example: nothing was started, and it may pass
+                log.warning(
+                    "jobs cannot be started (%s); trying again in %g s", error, STORAGE_RETRY_S
+                )
                 asyncio.get_running_loop().call_later(STORAGE_RETRY_S, self.wake)
             if self.progression.start_after and self._store.queues_with_waiting():
-                asyncio.get_running_loop().call_later(min(self.progression.start_after, RIPEN_S), self.wake)
+                asyncio.get_running_loop().call_later(
+                    min(self.progression.start_after, RIPEN_S), self.wake
+                )
 
     async def _start_all(self) -> None:
         while row := self._next():
@@ -119,7 +125,9 @@ class Scheduler:
         best: JobRow | None = None
         if len(self._jobs) >= self._max_concurrent:
             return None
-        ripe = self._clock.now() - (self.progression.start_after if self.progression.pace is Pace.SECONDS else 0)
+        ripe = self._clock.now() - (
+            self.progression.start_after if self.progression.pace is Pace.SECONDS else 0
+        )
         for queue_id in self._store.queues_with_waiting():
             queue = self._queues.get(queue_id)
             if queue is None or not self._has_room(queue):
@@ -152,44 +160,85 @@ class Scheduler:
             await self._finish(row, State.FAILED, error.code, error.message)
         except OSError as error:
             log.warning("the stems of job %s cannot be stored: %s", row.job_id, error)
-            await self._finish(row, State.FAILED, "InternalError", f"The stems could not be stored: {error.strerror or error}.")
+            await self._finish(
+                row,
+                State.FAILED,
+                "InternalError",
+                f"The stems could not be stored: {error.strerror or error}.",
+            )
         except Exception:
             log.exception("job %s failed inside the service", row.job_id)
-            await self._finish(row, State.FAILED, "InternalError", "The job failed inside the service; its log says why.")
+            await self._finish(
+                row,
+                State.FAILED,
+                "InternalError",
+                "The job failed inside the service; its log says why.",
+            )
         else:
             await self._finish(row, State.SUCCESS, "Success", "", result)
 
-    async def _finish(self, row: JobRow, state: State, code: str, message: str, result: dict[str, object] | None = None) -> None:
+    async def _finish(
+        self,
+        row: JobRow,
+        state: State,
+        code: str,
+        message: str,
+        result: dict[str, object] | None = None,
+    ) -> None:
         if await self._record(row, state, code, message, result):
             log.info("job %s ended: %s %s", row.job_id, state.value, code)
             await self._on_end(row)
 
-    async def _record(self, row: JobRow, state: State, code: str, message: str, result: dict[str, object] | None) -> bool:
+    async def _record(
+        self, row: JobRow, state: State, code: str, message: str, result: dict[str, object] | None
+    ) -> bool:
         while True:
             try:
-                return await self._store.finish(row, self._clock.now(), state, code, message, result)
+                return await self._store.finish(
+                    row, self._clock.now(), state, code, message, result
+                )
             except sqlite3.Error as error:  # its files are stored; only the word of it is missing, and that must not be lost
-                log.warning("the end of job %s cannot be recorded (%s); trying again in %g s", row.job_id, error, STORAGE_RETRY_S)
+                log.warning(
+                    "the end of job %s cannot be recorded (%s); trying again in %g s",
+                    row.job_id,
+                    error,
+                    STORAGE_RETRY_S,
+                )
                 await self._clock.sleep(STORAGE_RETRY_S)
 
     async def _work(self, row: JobRow) -> dict[str, object]:
         """Do the work and store its files: they are visible before the job is told to have ended."""
         if row.starts > self._settings.max_starts:
-            raise WorkFailed("InternalError", f"The job was begun {row.starts - 1} times and the service ended each time before it did.")
+            raise WorkFailed(
+                "InternalError",
+                f"The job was begun {row.starts - 1} times and the service ended each time before it did.",
+            )
         if row.request["mode"] == AudioMode.MUSIC_MODE and not self.progression.simulated:
             raise WorkFailed("ResourceNotSupported", MUSIC_REFUSED)
         loop = asyncio.get_running_loop()
-        source = await loop.run_in_executor(self._disk, self._objects.path_of, row.bucket, row.input_object)
+        source = await loop.run_in_executor(
+            self._disk, self._objects.path_of, row.bucket, row.input_object
+        )
         if source is None and self._settings.missing_input_rule is not MissingInput.IGNORE:
-            raise WorkFailed("ResourceNotFound", f"The input object {row.input_object[:200]!r} does not exist in {row.bucket}.")
+            raise WorkFailed(
+                "ResourceNotFound",
+                f"The input object {row.input_object[:200]!r} does not exist in {row.bucket}.",
+            )
         bucket = row.request["output"]["Bucket"]
         names = expand(row.request, row.job_id)
         suffixes = {stem: Path(key).suffix[:16] for stem, key in names.items()}
         paths = {stem: self._objects.temporary(bucket, suffix) for stem, suffix in suffixes.items()}
         try:
-            task = WorkTask(str(source or ""), {stem: str(path) for stem, path in paths.items()}, row.request["mode"], row.request["audio"])
+            task = WorkTask(
+                str(source or ""),
+                {stem: str(path) for stem, path in paths.items()},
+                row.request["mode"],
+                row.request["audio"],
+            )
             done = await self._do(row, task)
-            return await loop.run_in_executor(self._disk, self._store_files, row, done, names, paths)
+            return await loop.run_in_executor(
+                self._disk, self._store_files, row, done, names, paths
+            )
         finally:
             for path in paths.values():
                 path.unlink(missing_ok=True)
@@ -197,13 +246,17 @@ class Scheduler:
     async def _do(self, row: JobRow, task: WorkTask) -> WorkResult:
         progression = self.progression
         if not progression.simulated:
-            return await self._pool.run(task, lambda part: self.progress.__setitem__(row.job_id, part))
+            return await self._pool.run(
+                task, lambda part: self.progress.__setitem__(row.job_id, part)
+            )
         if progression.pace is Pace.SECONDS:
             size_mb = os.stat(task.source).st_size / 1e6 if task.source else 0  # noqa: PTH116 - one quick call
             await self._clock.sleep(progression.finish_after + progression.per_input_mb_s * size_mb)
         return simulate(task, progression.media_s)
 
-    def _store_files(self, row: JobRow, done: WorkResult, names: dict[str, str], paths: dict[str, Path]) -> dict[str, object]:
+    def _store_files(
+        self, row: JobRow, done: WorkResult, names: dict[str, str], paths: dict[str, Path]
+    ) -> dict[str, object]:
         output = row.request["output"]
         stored = []
         for stem, probe in done.files.items():
@@ -219,7 +272,11 @@ class Scheduler:
         count = self._polls[row.job_id] = self._polls.get(row.job_id, 0) + 1
         if row.state is State.SUBMITTED and count > progression.start_after:
             await self._store.start(row, self._clock.now())
-        if row.state is State.RUNNING and count > progression.start_after + progression.finish_after and row.job_id not in self._finishing:
+        if (
+            row.state is State.RUNNING
+            and count > progression.start_after + progression.finish_after
+            and row.job_id not in self._finishing
+        ):
             self._finishing.add(row.job_id)
             try:
                 await self._carry_out(row)

@@ -58,7 +58,9 @@ class JobStore:
     def recover(self) -> int:
         """After a start: what was running is waiting again (in its old place), and everything is counted. Says how many were running."""
         interrupted = len(self._database.read("SELECT seq FROM jobs WHERE state = 'Running'"))
-        self._database.write_now("UPDATE jobs SET state = 'Submitted', started_at = NULL WHERE state = 'Running'")
+        self._database.write_now(
+            "UPDATE jobs SET state = 'Submitted', started_at = NULL WHERE state = 'Running'"
+        )
         sql = "SELECT queue_id, COUNT(*) FROM jobs WHERE state IN ('Submitted', 'Pause') GROUP BY queue_id"
         self.waiting = Counter(dict(self._database.read(sql)))
         return interrupted
@@ -85,7 +87,10 @@ class JobStore:
     def get(self, job_ids: Sequence[str]) -> dict[str, JobRow]:
         """The jobs with these ids."""
         marks = ", ".join("?" * len(job_ids))
-        rows = self._database.read(f"SELECT {COLUMNS} FROM jobs WHERE job_id IN ({marks})", tuple(job_ids))  # noqa: S608 - question marks only
+        rows = self._database.read(
+            f"SELECT {COLUMNS} FROM jobs WHERE job_id IN ({marks})",  # noqa: S608
+            tuple(job_ids),  # noqa: RUF100, S608
+        )
         return {row[1]: JobRow.load(row) for row in rows}
 
     def page(self, query: ListQuery) -> list[JobRow]:
@@ -111,18 +116,30 @@ class JobStore:
 
     async def start(self, row: JobRow, now: float) -> bool:
         """Begin a job; False if it is not waiting any more."""
-        started = await self._step(row, (State.SUBMITTED,), State.RUNNING, "started_at = ?, starts = starts + 1", (now,))
+        started = await self._step(
+            row, (State.SUBMITTED,), State.RUNNING, "started_at = ?, starts = starts + 1", (now,)
+        )
         if started:
             row.started_at, row.starts = now, row.starts + 1
             self.waiting[row.queue_id] -= 1
             self.running[row.queue_id] += 1
         return started
 
-    async def finish(self, row: JobRow, now: float, state: State, code: str, message: str, result: dict[str, Any] | None = None) -> bool:
+    async def finish(
+        self,
+        row: JobRow,
+        now: float,
+        state: State,
+        code: str,
+        message: str,
+        result: dict[str, Any] | None = None,
+    ) -> bool:
         """End a running job; False if it is not running (any more)."""
         raw = orjson.dumps(result) if result is not None else None
         values = (now, code, message, raw)
-        done = await self._step(row, (State.RUNNING,), state, "ended_at = ?, code = ?, message = ?, result = ?", values)
+        done = await self._step(
+            row, (State.RUNNING,), state, "ended_at = ?, code = ?, message = ?, result = ?", values
+        )
         if done:
             row.ended_at, row.code, row.message, row.result = now, code, message, result
             self.running[row.queue_id] -= 1
@@ -139,20 +156,34 @@ class JobStore:
     async def hold(self, queue_id: str, *, paused: bool) -> None:
         """Hold back the waiting jobs of a queue, or let them go again."""
         before, after = (State.SUBMITTED, State.PAUSE) if paused else (State.PAUSE, State.SUBMITTED)
-        await self._database.execute("UPDATE jobs SET state = ? WHERE queue_id = ? AND state = ?", (after.value, queue_id, before.value))
+        await self._database.execute(
+            "UPDATE jobs SET state = ? WHERE queue_id = ? AND state = ?",
+            (after.value, queue_id, before.value),
+        )
 
-    async def _step(self, row: JobRow, before: tuple[State, ...], after: State, assignments: str, values: tuple[object, ...]) -> bool:
+    async def _step(
+        self,
+        row: JobRow,
+        before: tuple[State, ...],
+        after: State,
+        assignments: str,
+        values: tuple[object, ...],
+    ) -> bool:
         marks = ", ".join("?" * len(before))
         sql = f"UPDATE jobs SET state = ?, {assignments} WHERE job_id = ? AND state IN ({marks})"  # noqa: S608 - our own words only
         parameters = (after.value, *values, row.job_id, *(state.value for state in before))
-        changed = await self._database.write(lambda connection: connection.execute(sql, parameters).rowcount)
+        changed = await self._database.write(
+            lambda connection: connection.execute(sql, parameters).rowcount
+        )
         if changed:
             row.state = after
         return bool(changed)
 
     async def forget_ended_before(self, instant: float) -> None:
         """Drop jobs that ended before ``instant``."""
-        await self._database.execute("DELETE FROM jobs WHERE ended_at IS NOT NULL AND ended_at < ?", (instant,))
+        await self._database.execute(
+            "DELETE FROM jobs WHERE ended_at IS NOT NULL AND ended_at < ?", (instant,)
+        )
 
     async def clear(self) -> None:
         """Forget every job."""

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 TAG = "VoiceSeparate"
 MAX_OPERATIONS = 6  # the vendor's MultiJobs page
 MAX_USER_DATA = 1024  # printable ASCII, as the vendor's sibling jobs state it
-STEM_NODES = {"voice": "AuObject", "background": "Object", "bass": "BassObject", "drums": "DrumObject"}
+STEM_NODES = {
+    "voice": "AuObject",
+    "background": "Object",
+    "bass": "BassObject",
+    "drums": "DrumObject",
+}
 """Stem -> node of ``Output``, in the order of the vendor's MediaResult."""
 
 _WILDCARD = re.compile(r"\$\{(ext|jobid)\}", re.IGNORECASE)  # workflows spell them ${Ext}, ${Jobid}
@@ -81,7 +86,9 @@ def expand(request: dict[str, Any], job_id: str) -> dict[str, str]:
     values = {"ext": extension(AudioConfig(**request["audio"])), "jobid": job_id}
     made = {stem.value for stem in AudioMode(request["mode"]).stems}
     return {
-        stem: _WILDCARD.sub(lambda match: values[match[1].lower()], pattern) for stem, pattern in request["names"].items() if stem in made
+        stem: _WILDCARD.sub(lambda match: values[match[1].lower()], pattern)
+        for stem, pattern in request["names"].items()
+        if stem in made
     }
 
 
@@ -93,11 +100,15 @@ def read_sound(node: Node, *, mode_required: bool) -> Sound:
     """
     text = node.value("AudioMode")
     if mode_required and not text:
-        raise invalid("AudioMode is required: IsAudio, IsBackground, AudioAndBackground or MusicMode.")
+        raise invalid(
+            "AudioMode is required: IsAudio, IsBackground, AudioAndBackground or MusicMode."
+        )
     try:
         mode = AudioMode(text or AudioMode.AUDIO_AND_BACKGROUND)
     except ValueError:
-        raise invalid(f"AudioMode {text[:40]!r} is none of IsAudio, IsBackground, AudioAndBackground, MusicMode.") from None
+        raise invalid(
+            f"AudioMode {text[:40]!r} is none of IsAudio, IsBackground, AudioAndBackground, MusicMode."
+        ) from None
     audio = node.get("AudioConfig")
     echo: dict[str, Any] = {}
     values: dict[str, Any] = {}
@@ -105,7 +116,9 @@ def read_sound(node: Node, *, mode_required: bool) -> Sound:
         value = audio.value(name) if audio else ""
         if value:
             echo[name] = value
-            values[_NUMBERS.get(name, "codec")] = _number(name, value) if name in _NUMBERS else value.lower()
+            values[_NUMBERS.get(name, "codec")] = (
+                _number(name, value) if name in _NUMBERS else value.lower()
+            )
     config = AudioConfig(**values)
     fault = check_audio(mode, config)
     if fault:
@@ -133,12 +146,16 @@ class Reader:
             Refusal: ``InvalidArgument``, ``TemplateNotFound``.
         """
         if root.name != "Request":
-            raise Refusal("InvalidContent", f"The root element is <{root.name[:40]}>; it must be <Request>.")
+            raise Refusal(
+                "InvalidContent", f"The root element is <{root.name[:40]}>; it must be <Request>."
+            )
         operations = root.all("Operation")
         top_tag = root.value("Tag")
         multi = not top_tag and any(operation.value("Tag") for operation in operations)
         if not 1 <= len(operations) <= MAX_OPERATIONS or (len(operations) > 1 and not multi):
-            raise invalid(f"A request has one Operation, or (without a Tag of its own) 1 to {MAX_OPERATIONS} that each have a Tag.")
+            raise invalid(
+                f"A request has one Operation, or (without a Tag of its own) 1 to {MAX_OPERATIONS} that each have a Tag."
+            )
         key = self._input(root)
         callback = _callback(root)
         drafts = []
@@ -160,7 +177,9 @@ class Reader:
             raise invalid("Input/Object is required: the key of the media object.")
         fault = keys.fault_of(text)
         if fault or text.endswith("/") or len(text.encode()) > keys.MAX_KEY_BYTES:
-            raise invalid(f"Input/Object {text[:80]!r} cannot be an object's key: {fault or 'it is too long, or ends with a slash'}.")
+            raise invalid(
+                f"Input/Object {text[:80]!r} cannot be an object's key: {fault or 'it is too long, or ends with a slash'}."
+            )
         return text
 
     def _operation(self, node: Node, root: Node, callback: dict[str, str], *, multi: bool) -> Draft:
@@ -180,7 +199,12 @@ class Reader:
             sound = Sound(AudioMode.AUDIO_AND_BACKGROUND, AudioConfig(), {})
         request["mode"] = sound.mode.value
         audio = sound.audio
-        request["audio"] = {"codec": audio.codec, "samplerate": audio.samplerate, "bitrate": audio.bitrate, "channels": audio.channels}
+        request["audio"] = {
+            "codec": audio.codec,
+            "samplerate": audio.samplerate,
+            "bitrate": audio.bitrate,
+            "channels": audio.channels,
+        }
         user_data = node.get("UserData")
         if user_data is not None and user_data.text:
             request["user_data"] = _user_data(user_data.text)
@@ -201,12 +225,20 @@ def _output(operation: Node) -> tuple[dict[str, str], dict[str, str]]:
     if not region or not bucket:
         raise invalid("Output/Region and Output/Bucket are required.")
     if not BUCKET.fullmatch(bucket):
-        raise invalid(f"Output/Bucket {bucket[:80]!r} is not a bucket name such as media-1250000000.")
-    texts = {stem: (found.text if (found := output.get(node)) else "") for stem, node in STEM_NODES.items()}
+        raise invalid(
+            f"Output/Bucket {bucket[:80]!r} is not a bucket name such as media-1250000000."
+        )
+    texts = {
+        stem: (found.text if (found := output.get(node)) else "")
+        for stem, node in STEM_NODES.items()
+    }
     names = {stem: text for stem, text in texts.items() if text}
     if "voice" not in names and "background" not in names:
         raise invalid("Output/Object and Output/AuObject must not both be empty.")
-    echo = {STEM_NODES[stem]: text for stem, text in sorted(names.items(), key=lambda item: STEM_NODES[item[0]], reverse=True)}
+    echo = {
+        STEM_NODES[stem]: text
+        for stem, text in sorted(names.items(), key=lambda item: STEM_NODES[item[0]], reverse=True)
+    }
     return {"Region": region, "Bucket": bucket, **echo}, names
 
 
@@ -215,11 +247,15 @@ def _check_names(request: dict[str, Any]) -> None:
     names = expand(request, "j" + "0" * 32)
     if not names:
         made = " and ".join(stem.value for stem in AudioMode(request["mode"]).stems)
-        raise invalid(f"AudioMode {request['mode']} makes {made}, but Output names no object for it.")
+        raise invalid(
+            f"AudioMode {request['mode']} makes {made}, but Output names no object for it."
+        )
     for name in names.values():
         fault = keys.fault_of(name)
         if fault or name.endswith("/") or len(name.encode()) > keys.MAX_KEY_BYTES:
-            raise invalid(f"Output name {name[:80]!r} cannot be an object's key: {fault or 'it is too long, or ends with a slash'}.")
+            raise invalid(
+                f"Output name {name[:80]!r} cannot be an object's key: {fault or 'it is too long, or ends with a slash'}."
+            )
     if len(set(names.values())) < len(names):
         raise invalid("Two stems would be written to the same object: give each a name of its own.")
 

@@ -54,7 +54,9 @@ def read(root: Node) -> tuple[str, Sound]:
         Refusal: ``InvalidArgument``.
     """
     if root.value("Tag") != TAG:
-        raise invalid(f"Tag is {root.value('Tag')[:40]!r}; this service keeps {TAG} templates only.")
+        raise invalid(
+            f"Tag is {root.value('Tag')[:40]!r}; this service keeps {TAG} templates only."
+        )
     name = root.value("Name")
     if not _NAME.fullmatch(name):
         raise invalid("Name must have 1 to 64 letters, digits, _, - or *.")
@@ -95,7 +97,9 @@ class Templates:
         values = (bucket, len(prefix), prefix)
         total = self._database.read(f"SELECT COUNT(*) FROM templates {where}", values)[0][0]  # noqa: S608 - our own words only
         sql = f"SELECT {_COLUMNS} FROM templates {where} ORDER BY created_at, template_id LIMIT ? OFFSET ?"  # noqa: S608 - our own words only
-        return total, [_load(row) for row in self._database.read(sql, (*values, size, (page - 1) * size))]
+        return total, [
+            _load(row) for row in self._database.read(sql, (*values, size, (page - 1) * size))
+        ]
 
     async def save(self, stored: Stored) -> None:
         """Create or replace a template.
@@ -111,13 +115,23 @@ class Templates:
             "channels": sound.audio.channels,
         }
         body = orjson.dumps({"mode": sound.mode.value, "audio": audio, "echo": sound.echo})
-        values = (stored.template_id, stored.bucket, stored.name, body, stored.created_at, stored.updated_at)
+        values = (
+            stored.template_id,
+            stored.bucket,
+            stored.name,
+            body,
+            stored.created_at,
+            stored.updated_at,
+        )
         sql = """INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (template_id) DO UPDATE SET
             name = excluded.name, body = excluded.body, updated_at = excluded.updated_at"""
         try:
             await self._database.execute(sql, values)
         except sqlite3.IntegrityError:
-            raise Refusal("TemplateNameDuplicate", f"{stored.bucket} has another template named {stored.name!r}.") from None
+            raise Refusal(
+                "TemplateNameDuplicate",
+                f"{stored.bucket} has another template named {stored.name!r}.",
+            ) from None
 
     async def delete(self, template_id: str) -> None:
         """Remove a template; jobs that were made with it go on."""

@@ -51,15 +51,24 @@ class FolderStore:
         """Close it."""
         self._index.close()
 
-    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+    async def list_objects(
+        self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+    ) -> ObjectPage:
         """See ``ports.ObjectStore``."""
         async with self._one_at_a_time:
             return await _off_loop(lambda: self._page(place.bucket, prefix, marker, max_keys))
 
     def _page(self, bucket: str, prefix: str, marker: str, size: int) -> ObjectPage:
-        page = listing.page(self._folders, self._objects.folder(bucket), prefix.encode(), b"", marker.encode(), size)
-        described = self._objects.describe(bucket, [(key.decode(), path) for key, path in page.files])
-        listed = tuple(ListedObject(key, content.size, content.md5, content.modified_at) for key, content in described)
+        page = listing.page(
+            self._folders, self._objects.folder(bucket), prefix.encode(), b"", marker.encode(), size
+        )
+        described = self._objects.describe(
+            bucket, [(key.decode(), path) for key, path in page.files]
+        )
+        listed = tuple(
+            ListedObject(key, content.size, content.md5, content.modified_at)
+            for key, content in described
+        )
         return ObjectPage(listed, page.last.decode() if page.truncated else "")
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
@@ -74,13 +83,21 @@ class FolderStore:
         """Not to be called: who only looks reads no content."""
         _refuse(place, key, "read")
 
-    async def put(self, place: Place, key: str, content: bytes, content_type: str = "") -> ObjectHead:  # noqa: ARG002 - a port
+    async def put(
+        self,
+        place: Place,
+        key: str,
+        content: bytes,  # noqa: ARG002
+        content_type: str = "",  # noqa: ARG002
+    ) -> ObjectHead:
         """Not to be called: who only looks changes nothing."""
         _refuse(place, key, "written")
 
 
 def _refuse(place: Place, key: str, what: str) -> NoReturn:
-    raise ConfigError(f"{place.bucket}/{key} cannot be {what}: its folder was opened to look at names only.")
+    raise ConfigError(
+        f"{place.bucket}/{key} cannot be {what}: its folder was opened to look at names only."
+    )
 
 
 def _open_index(root: Path) -> ObjectIndex:
@@ -106,9 +123,9 @@ async def _off_loop(act: Callable[[], _T]) -> _T:
         answer = ApiAnswer(refusal.http_status(ci=False), refusal.code, refusal.message)
         raise (NotFound if answer.http_status == _NOT_FOUND else Rejected)(answer) from refusal
     except OSError as error:
-        raise ConfigError(f"The folder {error.filename} cannot be read: {error.strerror or error}.") from error
+        raise ConfigError(
+            f"The folder {error.filename} cannot be read: {error.strerror or error}."
+        ) from error
     except sqlite3.Error as error:
-        message = (
-            f"What is known of the objects cannot be read or kept ({error}): is the disk full, or the root's {RESERVED} folder damaged?"
-        )
+        message = f"What is known of the objects cannot be read or kept ({error}): is the disk full, or the root's {RESERVED} folder damaged?"
         raise ConfigError(message) from error

@@ -31,7 +31,9 @@ class ObjectIndex:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            path, timeout=30, isolation_level=None, check_same_thread=False
+        )
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute(SCHEMA)
@@ -48,22 +50,40 @@ class ObjectIndex:
             WHERE bucket = ? AND key IN ({marks})"""  # noqa: S608 - question marks only
         with self._lock:
             rows = self._connection.execute(sql, (bucket, *keys)).fetchall()
-        return {row[0]: Content(row[1], row[2], row[3], row[4], row[5], row[6], orjson.loads(row[7])) for row in rows}
+        return {
+            row[0]: Content(row[1], row[2], row[3], row[4], row[5], row[6], orjson.loads(row[7]))
+            for row in rows
+        }
 
     def remember(self, bucket: str, contents: Sequence[tuple[str, Content]]) -> None:
         """Keep what is known of objects, ``(key, content)`` each, with one commit."""
         rows = [
-            (bucket, key, c.size, c.mtime_ns, c.inode, c.md5, c.crc64, c.content_type, orjson.dumps(c.meta or {})) for key, c in contents
+            (
+                bucket,
+                key,
+                c.size,
+                c.mtime_ns,
+                c.inode,
+                c.md5,
+                c.crc64,
+                c.content_type,
+                orjson.dumps(c.meta or {}),
+            )
+            for key, c in contents
         ]
         with self._lock:
             self._connection.execute("BEGIN")
-            self._connection.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+            )
             self._connection.execute("COMMIT")
 
     def forget(self, bucket: str, key: str) -> None:
         """Drop what is known of an object."""
         with self._lock:
-            self._connection.execute("DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket, key))
+            self._connection.execute(
+                "DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket, key)
+            )
 
     def close(self) -> None:
         """Close the file."""

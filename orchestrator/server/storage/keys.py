@@ -40,7 +40,9 @@ def fault_of(key: str) -> str:
     if segments[0].casefold() == RESERVED:
         return f"names under {RESERVED}/ belong to the service"
     if any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
-        return f"a segment has more than {MAX_SEGMENT_BYTES} bytes, which this file system cannot hold"
+        return (
+            f"a segment has more than {MAX_SEGMENT_BYTES} bytes, which this file system cannot hold"
+        )
     return ""
 
 
@@ -54,7 +56,9 @@ def check(key: str) -> str:
         raise Refusal("KeyTooLong", f"The object key has more than {MAX_KEY_BYTES} bytes.")
     fault = fault_of(key)
     if fault:
-        raise Refusal("InvalidObjectName", f"The object key {key[:80]!r} cannot be used here: {fault}.")
+        raise Refusal(
+            "InvalidObjectName", f"The object key {key[:80]!r} cannot be used here: {fault}."
+        )
     return key
 
 
@@ -65,7 +69,9 @@ def bucket_folder(root: Path, bucket: str) -> Path:
         Refusal: ``InvalidBucketName``.
     """
     if not BUCKET.fullmatch(bucket):
-        raise Refusal("InvalidBucketName", f"{bucket[:80]!r} is not a bucket name such as media-1250000000.")
+        raise Refusal(
+            "InvalidBucketName", f"{bucket[:80]!r} is not a bucket name such as media-1250000000."
+        )
     return root / bucket
 
 

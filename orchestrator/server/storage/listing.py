@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WINDOW = 20_000  # names per window: some 2 MB; a folder of 200,000 is read ten times in a full listing
+WINDOW = (
+    20_000  # names per window: some 2 MB; a folder of 200,000 is read ten times in a full listing
+)
 MAX_WINDOWS = 16
 BEYOND = b"\xff"
 """Sorts behind every UTF-8 continuation: ``prefix + BEYOND`` is after all keys that begin with ``prefix``."""
@@ -102,7 +104,12 @@ def _is_folder(path: str) -> bool:
 def _names(folders: Folders, folder: str, after: bytes, prefix: bytes) -> Iterator[bytes]:
     """Names of one folder that begin with ``prefix`` and hold keys beyond ``after``."""
     head, slash, tail = after.partition(b"/")
-    if slash and tail != BEYOND and head.startswith(prefix) and _is_folder(f"{folder}/{os.fsdecode(head)}"):
+    if (
+        slash
+        and tail != BEYOND
+        and head.startswith(prefix)
+        and _is_folder(f"{folder}/{os.fsdecode(head)}")
+    ):
         yield head + slash  # it sorts before `after`, but part of its content does not
     for name in folders.names_from(folder, max(after + b"\0" if after else b"", prefix)):
         if not name.startswith(prefix):
@@ -110,7 +117,9 @@ def _names(folders: Folders, folder: str, after: bytes, prefix: bytes) -> Iterat
         yield name
 
 
-def walk(folders: Folders, bucket_folder: Path, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, str]]:
+def walk(
+    folders: Folders, bucket_folder: Path, prefix: bytes, after: bytes
+) -> Iterator[tuple[bytes, str]]:
     """``(key, path)`` of every file whose key begins with ``prefix`` and is greater than ``after``, in key order."""
     above = prefix[: prefix.rfind(b"/") + 1]
     if after > above and not after.startswith(above):
@@ -122,10 +131,18 @@ def walk(folders: Folders, bucket_folder: Path, prefix: bytes, after: bytes) -> 
         folder = f"{folder}/{os.fsdecode(above[:-1])}"
         if os.path.realpath(folder) != folder:
             return  # a link in the way
-    yield from _descend(folders, folder, above, after[len(above) :] if after.startswith(above) else b"", prefix[len(above) :])
+    yield from _descend(
+        folders,
+        folder,
+        above,
+        after[len(above) :] if after.startswith(above) else b"",
+        prefix[len(above) :],
+    )
 
 
-def _descend(folders: Folders, folder: str, above: bytes, after: bytes, prefix: bytes) -> Iterator[tuple[bytes, str]]:
+def _descend(
+    folders: Folders, folder: str, above: bytes, after: bytes, prefix: bytes
+) -> Iterator[tuple[bytes, str]]:
     stack = [(folder, above, after, _names(folders, folder, after, prefix))]
     while stack:
         folder, above, after, names = stack[-1]
@@ -152,11 +169,20 @@ class Page:
     last: bytes
 
 
-def page(folders: Folders, bucket_folder: Path, prefix: bytes, delimiter: bytes, marker: bytes, size: int) -> Page:
+def page(
+    folders: Folders, bucket_folder: Path, prefix: bytes, delimiter: bytes, marker: bytes, size: int
+) -> Page:
     """Up to ``size`` keys and common prefixes together, after ``marker``."""
     after = marker
-    if delimiter and marker.startswith(prefix) and marker.endswith(delimiter) and len(marker) > len(prefix):
-        after = marker + BEYOND  # a page ended with this common prefix: all that it stands for has been told
+    if (
+        delimiter
+        and marker.startswith(prefix)
+        and marker.endswith(delimiter)
+        and len(marker) > len(prefix)
+    ):
+        after = (
+            marker + BEYOND
+        )  # a page ended with this common prefix: all that it stands for has been told
     files: list[tuple[bytes, str]] = []
     prefixes: list[bytes] = []
     last = b""

@@ -13,7 +13,9 @@ from orchestrator.server.storage.crc64 import crc64
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CHUNK = 1 << 18  # bytes per read: large enough that the calls do not count, small enough for many readers at once
+CHUNK = (
+    1 << 18
+)  # bytes per read: large enough that the calls do not count, small enough for many readers at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,11 @@ class Content:
 
     def is_of(self, stat: os.stat_result) -> bool:
         """Whether this is still true of a file."""
-        return (self.size, self.mtime_ns, self.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return (self.size, self.mtime_ns, self.inode) == (
+            stat.st_size,
+            stat.st_mtime_ns,
+            stat.st_ino,
+        )
 
     @property
     def etag(self) -> str:
@@ -93,7 +99,9 @@ def guess_type(key: str) -> str:
 
 def content_of(key: str, stat: os.stat_result, sums: Sums) -> Content:
     """What is known of a file of which nothing but its name and its content is known."""
-    return Content(stat.st_size, stat.st_mtime_ns, stat.st_ino, sums.md5.hex(), sums.crc64, guess_type(key), {})
+    return Content(
+        stat.st_size, stat.st_mtime_ns, stat.st_ino, sums.md5.hex(), sums.crc64, guess_type(key), {}
+    )
 
 
 def content_at(key: str, path: str) -> Content:

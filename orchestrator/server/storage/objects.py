@@ -67,7 +67,9 @@ class Objects(ObjectReads):
             sums = sums or sums_of(file)
             if self._durable:
                 os.fsync(file.fileno())
-            stat = os.fstat(file.fileno())  # of this very file: after the rename the name may already be another's
+            stat = os.fstat(
+                file.fileno()
+            )  # of this very file: after the rename the name may already be another's
         try:
             temporary.replace(path)
         except (IsADirectoryError, NotADirectoryError) as error:
@@ -75,7 +77,15 @@ class Objects(ObjectReads):
         if self._durable:
             _sync_folder(path.parent)
         content_type = content_type or guess_type(key)
-        content = Content(stat.st_size, stat.st_mtime_ns, stat.st_ino, sums.md5.hex(), sums.crc64, content_type, dict(meta or {}))
+        content = Content(
+            stat.st_size,
+            stat.st_mtime_ns,
+            stat.st_ino,
+            sums.md5.hex(),
+            sums.crc64,
+            content_type,
+            dict(meta or {}),
+        )
         self._index.remember(bucket, [(key, content)])
         return content
 
@@ -83,7 +93,10 @@ class Objects(ObjectReads):
         folder = self.folder(bucket, must_exist=False)
         path = keys.locate(folder, key)
         if path is None:
-            raise Refusal("AccessDenied", f"A symbolic link stands in the way of {key[:80]!r}; links inside a bucket are not followed.")
+            raise Refusal(
+                "AccessDenied",
+                f"A symbolic link stands in the way of {key[:80]!r}; links inside a bucket are not followed.",
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -92,7 +105,10 @@ class Objects(ObjectReads):
 
     @staticmethod
     def _conflict(key: str) -> Refusal:
-        return Refusal("PathConflict", f"{key[:80]!r} cannot be stored: objects are files here, and one name would be a file and a folder.")
+        return Refusal(
+            "PathConflict",
+            f"{key[:80]!r} cannot be stored: objects are files here, and one name would be a file and a folder.",
+        )
 
     def make_folder(self, bucket: str, key: str) -> Content:
         """Store a folder marker: an empty object whose key ends with a slash. It exists as long as the folder does."""
@@ -114,7 +130,13 @@ class Objects(ObjectReads):
             else:
                 path.unlink()
         except OSError as error:
-            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EPERM}:
+            if error.errno in {
+                errno.ENOENT,
+                errno.ENOTDIR,
+                errno.EISDIR,
+                errno.ENOTEMPTY,
+                errno.EPERM,
+            }:
                 return
             raise
         self._index.forget(bucket, key)

@@ -37,13 +37,24 @@ class ObjectReads:
         """
         folder = keys.bucket_folder(self.root, bucket)
         if must_exist and not folder.is_dir():
-            raise Refusal("NoSuchBucket", f"The bucket {bucket} does not exist here: store an object in it, or make the folder {folder}.")
+            raise Refusal(
+                "NoSuchBucket",
+                f"The bucket {bucket} does not exist here: store an object in it, or make the folder {folder}.",
+            )
         return folder
 
     @staticmethod
     def _marker(path: Path) -> Content:
         stat = path.stat()
-        return Content(0, stat.st_mtime_ns, stat.st_ino, hashlib.md5(usedforsecurity=False).hexdigest(), "0", "application/x-directory", {})
+        return Content(
+            0,
+            stat.st_mtime_ns,
+            stat.st_ino,
+            hashlib.md5(usedforsecurity=False).hexdigest(),
+            "0",
+            "application/x-directory",
+            {},
+        )
 
     def open(self, bucket: str, key: str) -> tuple[BinaryIO | None, Content]:
         """The object's file, open for reading, and what is known of exactly that file. A folder marker has no file.
@@ -65,7 +76,9 @@ class ObjectReads:
         except OSError as error:
             if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}:
                 raise missing from None
-            raise Refusal("AccessDenied", f"The file of {key[:200]!r} cannot be read: {error.strerror}.") from None
+            raise Refusal(
+                "AccessDenied", f"The file of {key[:200]!r} cannot be read: {error.strerror}."
+            ) from None
         try:
             return file, self._content(bucket, key, file)
         except BaseException:
@@ -94,7 +107,9 @@ class ObjectReads:
             file.close()
         return content
 
-    def describe(self, bucket: str, files: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Content]]:
+    def describe(
+        self, bucket: str, files: Sequence[tuple[str, str]]
+    ) -> Iterator[tuple[str, Content]]:
         """What is known of listed files, ``(key, path)`` each; those that went away meanwhile are passed over."""
         known = self._index.recall_all(bucket, [key for key, _ in files])
         fresh: list[tuple[str, Content]] = []

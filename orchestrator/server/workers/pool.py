@@ -48,11 +48,27 @@ class Worker:
         Raises:
             WorkFailed: ``EngineNotInstalled`` if it cannot be started.
         """
-        command = [sys.executable, "-m", "orchestrator.server.workers.process", work, *([str(memory_bytes)] if memory_bytes else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "orchestrator.server.workers.process",
+            work,
+            *([str(memory_bytes)] if memory_bytes else []),
+        ]
         # The same modules as here, also where they were found by a path that only this process knows.
-        environment = {ENGINE_THREADS: str(threads), **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = {
+            ENGINE_THREADS: str(threads),
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment, limit=MAX_MESSAGE_BYTES, start_new_session=True
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=environment,
+            limit=MAX_MESSAGE_BYTES,
+            start_new_session=True,
         )
         worker = cls(process)
         try:
@@ -61,7 +77,8 @@ class Worker:
         except TimeoutError:
             await worker.stop()
             raise WorkFailed(
-                "InternalError", f"No worker process could be started within {START_TIMEOUT_S} s; the machine is overloaded."
+                "InternalError",
+                f"No worker process could be started within {START_TIMEOUT_S} s; the machine is overloaded.",
             ) from None
         except BaseException:
             await worker.stop()
@@ -69,7 +86,8 @@ class Worker:
         if "ready" not in message:
             await worker.stop()
             raise WorkFailed(
-                "EngineNotInstalled", f"The work cannot be loaded on this machine: {message.get('unusable', 'no answer')}. {ADVICE}"
+                "EngineNotInstalled",
+                f"The work cannot be loaded on this machine: {message.get('unusable', 'no answer')}. {ADVICE}",
             )
         return worker
 
@@ -96,11 +114,15 @@ class Worker:
         code = await self._process.wait()
         await self._listener
         if code < 0:
-            how = f"was ended by {signal.Signals(-code).name}" + (" (often: out of memory)" if -code == signal.SIGKILL else "")
+            how = f"was ended by {signal.Signals(-code).name}" + (
+                " (often: out of memory)" if -code == signal.SIGKILL else ""
+            )
         else:
             how = f"ended with status {code}"
         words = self._last_words.decode("utf-8", "replace").strip().splitlines()
-        return f"The worker process {how} while it worked on this file." + (f" Its last words: {words[-1][:300]}" if words else "")
+        return f"The worker process {how} while it worked on this file." + (
+            f" Its last words: {words[-1][:300]}" if words else ""
+        )
 
     async def run(self, task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         """Do one task.
@@ -137,7 +159,9 @@ class Worker:
 class Pool:
     """Workers for at most as many tasks at once as the caller asks for."""
 
-    def __init__(self, work: str, *, memory_bytes: int | None, timeout_s: float, threads: int) -> None:
+    def __init__(
+        self, work: str, *, memory_bytes: int | None, timeout_s: float, threads: int
+    ) -> None:
         self._work = work
         self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s

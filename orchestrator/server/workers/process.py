@@ -81,7 +81,14 @@ def _carry_out(work: Work, line: bytes, channel: _Channel) -> None:
     except WorkFailed as error:
         channel.send({"failed": {"code": error.code, "message": error.message}})
     except MemoryError:
-        channel.send({"failed": {"code": "InternalError", "message": "The file needs more memory than one worker may use."}})
+        channel.send(
+            {
+                "failed": {
+                    "code": "InternalError",
+                    "message": "The file needs more memory than one worker may use.",
+                }
+            }
+        )
     except Exception as error:  # noqa: BLE001 - a poisoned file fails its own job; the process stays
         message = f"The work on this file failed: {type(error).__name__}: {error}"
         channel.send({"failed": {"code": "InternalError", "message": message[:1000]}})
@@ -97,7 +104,9 @@ def main(arguments: list[str]) -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get between our messages
     tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_read_tasks, args=(os.fdopen(os.dup(0), "rb"), tasks), daemon=True).start()
+    threading.Thread(
+        target=_read_tasks, args=(os.fdopen(os.dup(0), "rb"), tasks), daemon=True
+    ).start()
     channel = _Channel(out)
     try:
         work = load(arguments[0])

@@ -78,14 +78,33 @@ def silence_probe(size_bytes: int, media_s: float, rate_hz: int = 8000) -> Probe
     """The probe of such a file that claims to be ``media_s`` long."""
     length, rate = f"{media_s:.6f}", f"{rate_hz * 16 / 1000:.6f}"
     shape = {"Bitrate": rate, "Duration": length}
-    names = {"FormatLongName": "WAV / WAVE (Waveform Audio)", "FormatName": "wav", "NumProgram": "0", "NumStream": "1"}
-    stream = {"Channel": "1", "ChannelLayout": "mono", "CodecName": "pcm_s16le", "Index": "0", "SampleFmt": "s16"}
+    names = {
+        "FormatLongName": "WAV / WAVE (Waveform Audio)",
+        "FormatName": "wav",
+        "NumProgram": "0",
+        "NumStream": "1",
+    }
+    stream = {
+        "Channel": "1",
+        "ChannelLayout": "mono",
+        "CodecName": "pcm_s16le",
+        "Index": "0",
+        "SampleFmt": "s16",
+    }
     start = {"StartTime": "0.000000"}
-    return Probe({**shape, **names, **start, "Size": str(size_bytes)}, [{**shape, **stream, **start, "SampleRate": str(rate_hz)}])
+    return Probe(
+        {**shape, **names, **start, "Size": str(size_bytes)},
+        [{**shape, **stream, **start, "SampleRate": str(rate_hz)}],
+    )
 
 
 def simulate(task: WorkTask, media_s: float) -> WorkResult:
     """Write silence for every named stem."""
     for path in task.outputs.values():
         write_silence(Path(path))
-    return WorkResult({stem: silence_probe(Path(path).stat().st_size, media_s) for stem, path in task.outputs.items()})
+    return WorkResult(
+        {
+            stem: silence_probe(Path(path).stat().st_size, media_s)
+            for stem, path in task.outputs.items()
+        }
+    )

@@ -23,7 +23,12 @@ def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult
     """
     outputs = {Stem(stem): Path(path) for stem, path in task.outputs.items()}
     try:
-        result = separate_file(SeparationTask(Path(task.source), outputs, AudioMode(task.mode), AudioConfig(**task.audio)), on_progress)
+        result = separate_file(
+            SeparationTask(
+                Path(task.source), outputs, AudioMode(task.mode), AudioConfig(**task.audio)
+            ),
+            on_progress,
+        )
     except SeparationFailed as error:
         raise WorkFailed(error.code, error.message) from error
     return WorkResult({stem.value: _probe(probe) for stem, probe in result.files.items()})

@@ -32,7 +32,11 @@ class Home:
 
     def open(self) -> Ledger:
         """The ledger, once more, as another process would open it."""
-        ledger: Ledger = MemoryLedger(self.store) if self.kind == "memory" else open_ledger(self.folder / "ledger.db")
+        ledger: Ledger = (
+            MemoryLedger(self.store)
+            if self.kind == "memory"
+            else open_ledger(self.folder / "ledger.db")
+        )
         self.opened.append(ledger)
         return ledger
 

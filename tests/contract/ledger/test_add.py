@@ -29,15 +29,26 @@ async def begin(ledger: Ledger, now: float = T0) -> Run:
 async def bring(ledger: Ledger, job: Job, state: JobState) -> None:
     """Walk the job to ``state``, saved at every step, as the engine does; what ended was at the service before, unless it was rejected."""
     is_remote = job.state is JobState.PLANNED and state in TERMINAL - {JobState.REJECTED}
-    for step in [*way_to(JobState.SUBMITTED), *way_to(state, JobState.SUBMITTED)] if is_remote else way_to(state, job.state):
+    for step in (
+        [*way_to(JobState.SUBMITTED), *way_to(state, JobState.SUBMITTED)]
+        if is_remote
+        else way_to(state, job.state)
+    ):
         job.step(step)
         if step is Step.SEND:
             job.attempts, job.intent_at = job.attempts + 1, T0 + 1
         if step is Step.ACCEPT:
-            job.job_id, job.queue_id, job.request_id, job.submitted_at = f"j{job.id}", "p1", "req", T0 + 2
+            job.job_id, job.queue_id, job.request_id, job.submitted_at = (
+                f"j{job.id}",
+                "p1",
+                "req",
+                T0 + 2,
+            )
         if job.state in TERMINAL:
             job.finished_at = T0 + 9
-            job.code, job.message = ("", "") if job.state is JobState.SUCCEEDED else ("Oops", "It broke.")
+            job.code, job.message = (
+                ("", "") if job.state is JobState.SUCCEEDED else ("Oops", "It broke.")
+            )
         await ledger.save([job])
 
 
@@ -88,13 +99,21 @@ async def test_many_specs_at_once_are_all_there(ledger: Ledger) -> None:
     assert {key: job.id for key, job in found.items()} == {job.spec.key: job.id for job in jobs}
 
 
-async def test_a_planned_job_takes_from_the_new_spec_what_is_not_identity(home: Home, ledger: Ledger) -> None:
+async def test_a_planned_job_takes_from_the_new_spec_what_is_not_identity(
+    home: Home, ledger: Ledger
+) -> None:
     old = make_spec(1)
     await ledger.add(await begin(ledger), [make_spec(7), old])
     again = await home.reopen(ledger)
     run = await begin(again)
     new = make_spec(
-        1, level=2, callback=Callback("no"), queue_id="p9", group="films", user_data="later", origin=Origin("other.csv", 9, "inputs[1]")
+        1,
+        level=2,
+        callback=Callback("no"),
+        queue_id="p9",
+        group="films",
+        user_data="later",
+        origin=Origin("other.csv", 9, "inputs[1]"),
     )
     offered = replace(new, media=replace(new.media, duration_s=3.5))
     [job] = await again.add(run, [offered])
@@ -114,13 +133,20 @@ async def test_an_open_job_goes_on_as_it_is(home: Home, ledger: Ledger, state: J
     run = await begin(again)
     [job] = await again.add(run, [make_spec(level=2)], retry=TERMINAL)
 
-    assert (job.state, job.saved_state, job.job_id, job.attempts) == (state, state, before.job_id, before.attempts)
+    assert (job.state, job.saved_state, job.job_id, job.attempts) == (
+        state,
+        state,
+        before.job_id,
+        before.attempts,
+    )
     assert job.spec.level == 0
     assert await again.counts(run) == Counts({state: 1})
 
 
 @pytest.mark.parametrize("retry", [(), NOT_DONE])
-async def test_what_succeeded_in_an_earlier_run_is_skipped_with_a_row(ledger: Ledger, retry: frozenset[JobState]) -> None:
+async def test_what_succeeded_in_an_earlier_run_is_skipped_with_a_row(
+    ledger: Ledger, retry: frozenset[JobState]
+) -> None:
     """... even if every state that ended otherwise is to be tried again: what is done is never paid for twice by accident."""
     done = await earlier(ledger, JobState.SUCCEEDED)
     run = await begin(ledger, T0 + 60)
@@ -143,10 +169,14 @@ async def test_rows_of_skipped_jobs_come_in_the_order_of_the_manifest(ledger: Le
     again = await ledger.add(run, [*make_specs(3, 3), make_spec(9), *make_specs(2, 1)])
 
     assert [job.row for job in again] == [1, 2, 3, 0, 4, 5]
-    assert [job.spec.key for job in await ledger.rows(run)] == [make_spec(number).key for number in (3, 4, 5, 1, 2)]
+    assert [job.spec.key for job in await ledger.rows(run)] == [
+        make_spec(number).key for number in (3, 4, 5, 1, 2)
+    ]
 
 
-async def test_what_succeeded_in_this_run_keeps_its_row_when_the_run_is_continued(home: Home, ledger: Ledger) -> None:
+async def test_what_succeeded_in_this_run_keeps_its_row_when_the_run_is_continued(
+    home: Home, ledger: Ledger
+) -> None:
     run = await begin(ledger)
     done, _ = await ledger.add(run, make_specs(2))
     await bring(ledger, done, JobState.SUCCEEDED)
@@ -158,7 +188,9 @@ async def test_what_succeeded_in_this_run_keeps_its_row_when_the_run_is_continue
     assert await again.counts(run) == Counts({JobState.SUCCEEDED: 1, JobState.PLANNED: 1})
 
 
-async def test_a_skipped_job_stays_skipped_when_the_run_is_continued(home: Home, ledger: Ledger) -> None:
+async def test_a_skipped_job_stays_skipped_when_the_run_is_continued(
+    home: Home, ledger: Ledger
+) -> None:
     await earlier(ledger, JobState.SUCCEEDED)
     run = await begin(ledger, T0 + 60)
     await ledger.add(run, make_specs(2))
@@ -190,10 +222,27 @@ async def test_what_is_to_be_tried_again_is_planned_anew(ledger: Ledger, state: 
     [waiting] = await ledger.ready(run, 1, job.spec.share, 5, (), T0)
 
     for seen in (job, stored, waiting):
-        assert (seen.state, seen.saved_state, seen.run_no, seen.row) == (JobState.PLANNED, JobState.PLANNED, 2, 0)
+        assert (seen.state, seen.saved_state, seen.run_no, seen.row) == (
+            JobState.PLANNED,
+            JobState.PLANNED,
+            2,
+            0,
+        )
         assert seen.past_job_ids == (() if state is JobState.REJECTED else ("j1",))
-        assert (seen.job_id, seen.queue_id, seen.request_id, seen.code, seen.message, seen.attempts) == ("", "", "", "", "", 0)
-        assert (seen.intent_at, seen.submitted_at, seen.finished_at, seen.files) == (None, None, None, ())
+        assert (
+            seen.job_id,
+            seen.queue_id,
+            seen.request_id,
+            seen.code,
+            seen.message,
+            seen.attempts,
+        ) == ("", "", "", "", "", 0)
+        assert (seen.intent_at, seen.submitted_at, seen.finished_at, seen.files) == (
+            None,
+            None,
+            None,
+            (),
+        )
         assert (seen.spec.level, seen.spec.user_data) == (1, "new")
     assert await ledger.counts(run) == Counts({JobState.PLANNED: 1})
 
@@ -218,7 +267,12 @@ async def test_an_unfinished_job_with_a_remote_id_is_looked_at_again(ledger: Led
     [job] = await ledger.add(run, [make_spec(level=2)], retry={JobState.UNFINISHED})
 
     assert (job.state, job.saved_state, job.row) == (JobState.SUBMITTED, JobState.SUBMITTED, 0)
-    assert (job.job_id, job.attempts, job.submitted_at, job.past_job_ids) == (before.job_id, 1, T0 + 2, ())
+    assert (job.job_id, job.attempts, job.submitted_at, job.past_job_ids) == (
+        before.job_id,
+        1,
+        T0 + 2,
+        (),
+    )
     assert (job.code, job.message, job.finished_at) == ("", "", None)
     assert job.spec.level == 0
     assert await ledger.counts(run) == Counts({JobState.SUBMITTED: 1})
@@ -249,7 +303,9 @@ async def test_what_ended_in_this_run_is_not_tried_again_by_it(home: Home, ledge
     assert (job.state, job.row, job.run_no) == (JobState.FAILED, 1, 1)
 
 
-async def test_a_succeeded_job_that_is_planned_again_before_it_is_added_is_done_again(ledger: Ledger) -> None:
+async def test_a_succeeded_job_that_is_planned_again_before_it_is_added_is_done_again(
+    ledger: Ledger,
+) -> None:
     """How a run redoes what lost its outputs."""
     await earlier(ledger, JobState.SUCCEEDED)
     run = await begin(ledger, T0 + 60)

@@ -56,7 +56,11 @@ async def test_an_intent_outlives_the_process_that_recorded_it(home: Home, ledge
 
     async for look in now_and_later(home, ledger):
         found = await stored(look, job)
-        assert (found.state, found.saved_state, found.attempts, found.intent_at) == (*[JobState.SUBMITTING] * 2, 2, T0 + 0.123456)
+        assert (found.state, found.saved_state, found.attempts, found.intent_at) == (
+            *[JobState.SUBMITTING] * 2,
+            2,
+            T0 + 0.123456,
+        )
         assert await look.counts(run) == Counts({JobState.SUBMITTING: 1, JobState.PLANNED: 1})
         assert await ids(look, JobState.SUBMITTING) == [job.id]
         assert await ids(look, JobState.PLANNED) == [other.id]
@@ -67,7 +71,9 @@ async def test_what_is_about_to_be_sent_is_not_ready(ledger: Ledger) -> None:
     run, jobs = await start(ledger, 5)
     await ledger.intend(send(*jobs[:3]))
 
-    assert [job.id for job in await ledger.ready(run, 0, "inputs[0]", 2, {jobs[3].id}, T0)] == [jobs[4].id]
+    assert [job.id for job in await ledger.ready(run, 0, "inputs[0]", 2, {jobs[3].id}, T0)] == [
+        jobs[4].id
+    ]
     assert await ledger.next_ready_at(run, {jobs[3].id}) == 0.0
     assert await ledger.next_ready_at(run, {job.id for job in jobs[3:]}) is None
 
@@ -81,11 +87,18 @@ async def test_the_answer_comes_on_top_of_the_intent(home: Home, ledger: Ledger)
 
     async for look in now_and_later(home, ledger):
         found = await stored(look, job)
-        assert (found.state, found.job_id, found.attempts, found.intent_at) == (JobState.SUBMITTED, "v1", 1, T0 + 0.123456)
+        assert (found.state, found.job_id, found.attempts, found.intent_at) == (
+            JobState.SUBMITTED,
+            "v1",
+            1,
+            T0 + 0.123456,
+        )
         assert await look.counts(run) == Counts({JobState.SUBMITTED: 1})
 
 
-async def test_a_job_that_came_back_is_planned_and_can_be_sent_again(home: Home, ledger: Ledger) -> None:
+async def test_a_job_that_came_back_is_planned_and_can_be_sent_again(
+    home: Home, ledger: Ledger
+) -> None:
     run, [job] = await start(ledger)
     await ledger.intend(send(job))
     job.step(Step.NOT_SENT)
@@ -94,12 +107,16 @@ async def test_a_job_that_came_back_is_planned_and_can_be_sent_again(home: Home,
 
     again = await home.reopen(ledger)
     assert (await stored(again, job)).state is JobState.PLANNED
-    [ready] = await again.ready(await again.begin_run("n", T0, "r"), 0, "inputs[0]", 9, (), T0) or [await stored(again, job)]
+    [ready] = await again.ready(await again.begin_run("n", T0, "r"), 0, "inputs[0]", 9, (), T0) or [
+        await stored(again, job)
+    ]
     await again.intend(send(ready))
     assert await again.counts(run) == Counts({JobState.SUBMITTING: 1})
 
 
-async def test_a_job_that_is_not_planned_is_refused_and_nothing_of_the_call_is_kept(ledger: Ledger) -> None:
+async def test_a_job_that_is_not_planned_is_refused_and_nothing_of_the_call_is_kept(
+    ledger: Ledger,
+) -> None:
     """It was answered meanwhile, and somebody still believes that it waits: the last moment to see that it would be paid for twice."""
     _, [job, other] = await start(ledger, 2)
     twin = await stored(ledger, job)
@@ -114,7 +131,10 @@ async def test_a_job_that_is_not_planned_is_refused_and_nothing_of_the_call_is_k
         await ledger.intend(send(other, twin))
 
     assert (other.saved_state, twin.saved_state) == (JobState.PLANNED, JobState.PLANNED)
-    assert [(await stored(ledger, one)).state for one in (job, other)] == [JobState.SUBMITTED, JobState.PLANNED]
+    assert [(await stored(ledger, one)).state for one in (job, other)] == [
+        JobState.SUBMITTED,
+        JobState.PLANNED,
+    ]
     await ledger.intend([other])
     assert (await stored(ledger, other)).state is JobState.SUBMITTING
 
@@ -137,7 +157,9 @@ async def test_a_job_twice_in_one_call_is_refused(ledger: Ledger) -> None:
         await ledger.intend([job, job])
 
 
-async def test_who_lost_the_lease_is_told_before_anything_is_sent(home: Home, ledger: Ledger) -> None:
+async def test_who_lost_the_lease_is_told_before_anything_is_sent(
+    home: Home, ledger: Ledger
+) -> None:
     _, [job, other] = await start(ledger, 2)
     await ledger.intend(send(job))
     home.lose_lease()
@@ -146,10 +168,15 @@ async def test_who_lost_the_lease_is_told_before_anything_is_sent(home: Home, le
 
     with pytest.raises(LedgerLocked):
         await ledger.intend(send(other))
-    assert [(await stored(heir, one)).state for one in (job, other)] == [JobState.SUBMITTING, JobState.PLANNED]
+    assert [(await stored(heir, one)).state for one in (job, other)] == [
+        JobState.SUBMITTING,
+        JobState.PLANNED,
+    ]
 
 
-async def test_who_lost_the_lease_hears_so_too_when_an_answer_comes_too_late(home: Home, ledger: Ledger) -> None:
+async def test_who_lost_the_lease_hears_so_too_when_an_answer_comes_too_late(
+    home: Home, ledger: Ledger
+) -> None:
     if home.kind == "memory":
         pytest.skip("what was saved last counts there")
     _, [job] = await start(ledger)
@@ -185,7 +212,9 @@ async def test_thousands_are_all_kept(home: Home, ledger: Ledger) -> None:
     await ledger.save(jobs[::2])
 
     async for look in now_and_later(home, ledger):
-        assert await look.counts(run) == Counts({JobState.SUBMITTED: 1173, JobState.SUBMITTING: 1172})
+        assert await look.counts(run) == Counts(
+            {JobState.SUBMITTED: 1173, JobState.SUBMITTING: 1172}
+        )
 
 
 async def test_a_known_key_that_is_about_to_be_sent_goes_on_as_it_is(ledger: Ledger) -> None:
@@ -197,7 +226,9 @@ async def test_a_known_key_that_is_about_to_be_sent_goes_on_as_it_is(ledger: Led
         assert (again.state, again.spec.level, again.attempts) == (JobState.SUBMITTING, 0, 1)
 
 
-async def test_what_is_about_to_be_sent_is_neither_dropped_nor_forgotten_at_the_end(ledger: Ledger) -> None:
+async def test_what_is_about_to_be_sent_is_neither_dropped_nor_forgotten_at_the_end(
+    ledger: Ledger,
+) -> None:
     _, [job, _] = await start(ledger, 2)
     await ledger.intend(send(job))
     run = await ledger.begin_run("n", T0, "r")

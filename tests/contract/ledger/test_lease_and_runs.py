@@ -62,7 +62,9 @@ async def test_a_closed_ledger_refuses_work_and_closes_again(ledger: Ledger) -> 
         await ledger.recall("x")
 
 
-async def test_a_new_run_has_an_id_of_name_and_time_and_its_report_is_named_after_it(ledger: Ledger) -> None:
+async def test_a_new_run_has_an_id_of_name_and_time_and_its_report_is_named_after_it(
+    ledger: Ledger,
+) -> None:
     run = await ledger.begin_run("nightly", T0 + 0.25, "reports/{run}.jsonl")
 
     assert (run.id, run.number, run.opened_at) == ("nightly-20261122T010000Z", 1, T0 + 0.25)
@@ -82,7 +84,9 @@ async def test_an_id_that_is_taken_is_counted_on(ledger: Ledger) -> None:
     assert ids == [(base, 1), (f"{base}-2", 2), (f"{base}-3", 3)]
 
 
-async def test_an_open_run_is_continued_under_its_own_id_and_report(home: Home, ledger: Ledger) -> None:
+async def test_an_open_run_is_continued_under_its_own_id_and_report(
+    home: Home, ledger: Ledger
+) -> None:
     first = await ledger.begin_run("nightly", T0, "{run}.jsonl")
     again = await home.reopen(ledger)
     run = await again.begin_run("other", T0 + 100, "other-{run}.jsonl")
@@ -113,7 +117,9 @@ async def test_the_last_run_is_known_without_beginning_one(home: Home, ledger: L
     assert (seen.id, seen.resumed) == (run.id, False)
 
 
-@pytest.mark.parametrize("steps", [[], [Step.SEND], [Step.SEND, Step.LOSE_ANSWER], [Step.SEND, Step.ACCEPT, Step.START]])
+@pytest.mark.parametrize(
+    "steps", [[], [Step.SEND], [Step.SEND, Step.LOSE_ANSWER], [Step.SEND, Step.ACCEPT, Step.START]]
+)
 async def test_a_run_with_an_open_job_cannot_end(ledger: Ledger, steps: list[Step]) -> None:
     run = await ledger.begin_run("n", T0, "r")
     [job] = await ledger.add(run, [make_spec()])
@@ -164,7 +170,9 @@ async def test_what_is_remembered_outlives_the_process(home: Home, ledger: Ledge
     assert await again.recall("other") == b""
 
 
-async def test_another_process_reads_what_is_committed_meanwhile(home: Home, ledger: Ledger) -> None:
+async def test_another_process_reads_what_is_committed_meanwhile(
+    home: Home, ledger: Ledger
+) -> None:
     run = await ledger.begin_run("n", T0, "r")
     reader = home.open()
     await ledger.add(run, make_specs(3))

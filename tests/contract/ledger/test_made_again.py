@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Ledger
 
 
-async def test_what_succeeded_before_is_planned_anew_when_that_is_asked_for_by_name(ledger: Ledger) -> None:
+async def test_what_succeeded_before_is_planned_anew_when_that_is_asked_for_by_name(
+    ledger: Ledger,
+) -> None:
     done = await earlier(ledger, JobState.SUCCEEDED)
     run = await begin(ledger, T0 + 60)
     [job] = await ledger.add(run, [make_spec()], {JobState.SUCCEEDED})
@@ -20,4 +22,6 @@ async def test_what_succeeded_before_is_planned_anew_when_that_is_asked_for_by_n
     assert (job.state, job.skipped, job.run_no, job.row) == (JobState.PLANNED, False, 2, 0)
     assert job.past_job_ids == (done.job_id,)
     assert (job.job_id, job.attempts, job.files) == ("", 0, ())
-    assert [waiting.id for waiting in await ledger.ready(run, 0, job.spec.share, 9, (), T0 + 60)] == [job.id]
+    assert [
+        waiting.id for waiting in await ledger.ready(run, 0, job.spec.share, 9, (), T0 + 60)
+    ] == [job.id]

@@ -36,9 +36,14 @@ async def move(ledger: Ledger, job: Job, *steps: Step) -> None:
     await ledger.save([job])
 
 
-async def test_ready_jobs_are_those_of_the_level_and_share_in_the_order_of_the_manifest(ledger: Ledger) -> None:
+async def test_ready_jobs_are_those_of_the_level_and_share_in_the_order_of_the_manifest(
+    ledger: Ledger,
+) -> None:
     run = await begin(ledger)
-    specs = [make_spec(number, level=number % 3, group="odd" if number % 2 else "") for number in range(20, 0, -1)]
+    specs = [
+        make_spec(number, level=number % 3, group="odd" if number % 2 else "")
+        for number in range(20, 0, -1)
+    ]
     await ledger.add(run, specs)
 
     for level in range(3):
@@ -54,7 +59,9 @@ async def test_ready_passes_over_what_the_caller_holds(ledger: Ledger) -> None:
     jobs = await ledger.add(run, make_specs(40))
     held = {job.id for job in jobs[:30]} | {jobs[33].id, 999}
 
-    assert keys(await ledger.ready(run, 0, SHARE, 5, held, T0)) == keys([jobs[30], jobs[31], jobs[32], jobs[34], jobs[35]])
+    assert keys(await ledger.ready(run, 0, SHARE, 5, held, T0)) == keys(
+        [jobs[30], jobs[31], jobs[32], jobs[34], jobs[35]]
+    )
     assert await ledger.ready(run, 0, SHARE, 5, {job.id for job in jobs}, T0) == []
 
 
@@ -104,9 +111,15 @@ async def test_what_the_manifest_lost_is_cancelled_with_a_row(home: Home, ledger
 
     assert await again.drop_unseen(run, T0 + 9) == 2
     assert await again.drop_unseen(run, T0 + 9) == 0
-    assert await again.counts(run) == Counts({JobState.CANCELLED: 3, JobState.SUBMITTING: 1, JobState.PLANNED: 1})
+    assert await again.counts(run) == Counts(
+        {JobState.CANCELLED: 3, JobState.SUBMITTING: 1, JobState.PLANNED: 1}
+    )
     rows = await again.rows(run)
-    assert [(row.row, row.spec.key) for row in rows] == [(1, jobs[0].spec.key), (2, jobs[2].spec.key), (3, jobs[4].spec.key)]
+    assert [(row.row, row.spec.key) for row in rows] == [
+        (1, jobs[0].spec.key),
+        (2, jobs[2].spec.key),
+        (3, jobs[4].spec.key),
+    ]
     assert {(row.finished_at, "manifest" in row.message) for row in rows[1:]} == {(T0 + 9, True)}
     [kept] = await again.in_states({JobState.PLANNED})
     await move(again, kept, Step.CANCEL)
@@ -132,7 +145,9 @@ async def test_jobs_are_found_by_state_page_by_page(ledger: Ledger) -> None:
     assert await page({JobState.IN_DOUBT, JobState.SUBMITTING}, limit=4) == ids(0, 1, 2, 3)
     assert await page({JobState.IN_DOUBT, JobState.SUBMITTING}, after=jobs[5].id) == ids(6, 7)
     assert await page({JobState.SUBMITTING}, after=jobs[2].id, limit=2) == ids(3, 4)
-    assert await page({JobState.PLANNED, JobState.CANCELLED, JobState.IN_DOUBT}) == ids(0, 1, 2, 8, 9, 10, 11)
+    assert await page({JobState.PLANNED, JobState.CANCELLED, JobState.IN_DOUBT}) == ids(
+        0, 1, 2, 8, 9, 10, 11
+    )
     assert await page({JobState.SUCCEEDED}) == []
     assert await page(set()) == []
 
@@ -159,14 +174,18 @@ async def test_counts_are_those_of_the_run(ledger: Ledger) -> None:
     await move(ledger, jobs[2], Step.SEND, Step.ACCEPT)
     for job in jobs[3:]:
         await move(ledger, job, Step.CANCEL)
-    assert await ledger.counts(first) == Counts({JobState.SUCCEEDED: 1, JobState.REJECTED: 1, JobState.SUBMITTED: 1, JobState.CANCELLED: 3})
+    assert await ledger.counts(first) == Counts(
+        {JobState.SUCCEEDED: 1, JobState.REJECTED: 1, JobState.SUBMITTED: 1, JobState.CANCELLED: 3}
+    )
 
     await move(ledger, jobs[2], Step.FAIL)
     await ledger.end_run(first, T0)
     second = await begin(ledger)
     assert await ledger.counts(second) == Counts()
     await ledger.add(second, make_specs(3))
-    assert await ledger.counts(second) == Counts({JobState.REJECTED: 1, JobState.FAILED: 1}, skipped=1)
+    assert await ledger.counts(second) == Counts(
+        {JobState.REJECTED: 1, JobState.FAILED: 1}, skipped=1
+    )
     assert (await ledger.counts(second)).total == 3
 
 
@@ -174,19 +193,30 @@ async def test_only_known_keys_are_found(ledger: Ledger) -> None:
     run = await begin(ledger)
     await ledger.add(run, make_specs(3))
 
-    assert set(await ledger.find([make_spec(2).key, make_spec(9).key, make_spec(2).key])) == {make_spec(2).key}
+    assert set(await ledger.find([make_spec(2).key, make_spec(9).key, make_spec(2).key])) == {
+        make_spec(2).key
+    }
     assert await ledger.find([]) == {}
 
 
 @pytest.mark.parametrize("count", [1, 5, 700])
-async def test_an_object_that_has_a_job_under_another_key_is_known(ledger: Ledger, count: int) -> None:
+async def test_an_object_that_has_a_job_under_another_key_is_known(
+    ledger: Ledger, count: int
+) -> None:
     run = await begin(ledger)
     specs = make_specs(count)
     await ledger.add(run, specs)
     changed = [replace(spec, key=JobKey(f"{spec.key}-flac")) for spec in specs[::2]]
-    elsewhere = [replace(spec, key=JobKey(f"{spec.key}-there"), media=replace(spec.media, region="ap-beijing")) for spec in specs]
+    elsewhere = [
+        replace(
+            spec, key=JobKey(f"{spec.key}-there"), media=replace(spec.media, region="ap-beijing")
+        )
+        for spec in specs
+    ]
 
-    assert await ledger.same_object([*specs, *changed, *elsewhere, make_spec(9999)]) == {spec.key for spec in changed}
+    assert await ledger.same_object([*specs, *changed, *elsewhere, make_spec(9999)]) == {
+        spec.key for spec in changed
+    }
     assert await ledger.same_object([]) == set()
 
 

@@ -37,7 +37,9 @@ instants = st.integers(0, 4_000_000_000_000_000).map(lambda value: value / 1_000
 levels = st.integers(0, 2)
 shares = st.sampled_from(["", "films"])
 specs = st.builds(
-    lambda number, level, group, line: make_spec(number, level=level, group=group, origin=Origin("l.csv", line, "inputs[0]")),
+    lambda number, level, group, line: make_spec(
+        number, level=level, group=group, origin=Origin("l.csv", line, "inputs[0]")
+    ),
     st.integers(1, KEYS),
     levels,
     shares,
@@ -64,7 +66,15 @@ changes = st.fixed_dictionaries(
         "finished_at": st.none() | instants,
         "media_duration_s": st.none() | instants,
         "files": st.lists(
-            st.builds(StemFile, st.sampled_from(Stem), texts, texts, st.none() | st.integers(0, 2**53), st.booleans()), max_size=2
+            st.builds(
+                StemFile,
+                st.sampled_from(Stem),
+                texts,
+                texts,
+                st.none() | st.integers(0, 2**53),
+                st.booleans(),
+            ),
+            max_size=2,
         ).map(tuple),
     },
 )
@@ -132,13 +142,19 @@ class SameAnswers(RuleBasedStateMachine):
     def add(self, offered: list[JobSpec], retry: frozenset[JobState]) -> None:
         self.both(lambda ledger: ledger.add(self.here, offered, retry))
 
-    @rule(data=st.data(), wanted=st.lists(numbers, min_size=1, max_size=3, unique=True), stale=st.integers(0, 9))
+    @rule(
+        data=st.data(),
+        wanted=st.lists(numbers, min_size=1, max_size=3, unique=True),
+        stale=st.integers(0, 9),
+    )
     def save(self, data: st.DataObject, wanted: list[int], stale: int) -> None:
         """Steps that are legal, fields at random; now and then with a wrong idea of the stored state."""
         keys = [make_spec(number).key for number in wanted]
         found: dict[JobKey, Job] = self.both(lambda ledger: ledger.find(keys))
         steps = {
-            key: data.draw(st.sampled_from([step for step in Step if is_legal(job.state, step)])) for key, job in found.items() if job.state
+            key: data.draw(st.sampled_from([step for step in Step if is_legal(job.state, step)]))
+            for key, job in found.items()
+            if job.state
         }
         fields = {key: data.draw(changes) for key in found}
 
@@ -149,20 +165,33 @@ class SameAnswers(RuleBasedStateMachine):
                 for name, value in fields[job.spec.key].items():
                     setattr(job, name, value)
             if stale == 0 and jobs:
-                jobs[-1].saved_state = JobState.SUBMITTING if jobs[-1].saved_state is JobState.RUNNING else JobState.RUNNING
+                jobs[-1].saved_state = (
+                    JobState.SUBMITTING
+                    if jobs[-1].saved_state is JobState.RUNNING
+                    else JobState.RUNNING
+                )
             await ledger.save(jobs)
             return jobs
 
         self.both(save)
 
-    @rule(wanted=st.lists(numbers, min_size=1, max_size=4), attempts=st.integers(0, 9), at=instants, blindly=st.booleans())
+    @rule(
+        wanted=st.lists(numbers, min_size=1, max_size=4),
+        attempts=st.integers(0, 9),
+        at=instants,
+        blindly=st.booleans(),
+    )
     def intend(self, wanted: list[int], attempts: int, at: float, blindly: bool) -> None:
         """Jobs are about to be sent; ``blindly``: also those that must not be."""
         keys = [make_spec(number).key for number in wanted]
 
         async def intend(ledger: Ledger) -> list[Job]:
             found = await ledger.find(keys)
-            jobs = [found[key] for key in keys if key in found and (blindly or found[key].state is JobState.PLANNED)]
+            jobs = [
+                found[key]
+                for key in keys
+                if key in found and (blindly or found[key].state is JobState.PLANNED)
+            ]
             for job in jobs:
                 job.state, job.attempts, job.intent_at = JobState.SUBMITTING, attempts, at
             await ledger.intend(jobs)
@@ -170,12 +199,18 @@ class SameAnswers(RuleBasedStateMachine):
 
         self.both(intend)
 
-    @rule(number=numbers, remote=st.sampled_from([Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP]))
+    @rule(
+        number=numbers, remote=st.sampled_from([Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP])
+    )
     def finish(self, number: int, remote: Step) -> None:
         """The usual way of a job that waits, so that random walks reach its end often enough."""
 
         async def finish(ledger: Ledger) -> list[Job]:
-            jobs = [job for job in (await ledger.find([make_spec(number).key])).values() if job.state is JobState.PLANNED]
+            jobs = [
+                job
+                for job in (await ledger.find([make_spec(number).key])).values()
+                if job.state is JobState.PLANNED
+            ]
             for job in jobs:
                 for step in (Step.SEND, Step.ACCEPT, remote):
                     job.step(step)
@@ -229,7 +264,9 @@ class SameAnswers(RuleBasedStateMachine):
         without=held,
         later=st.sampled_from([-1, 0, 5]),
     )
-    def ready(self, level: int, share: str, limit: int, without: frozenset[int], later: int) -> None:
+    def ready(
+        self, level: int, share: str, limit: int, without: frozenset[int], later: int
+    ) -> None:
         self.both(lambda ledger: ledger.ready(self.here, level, share, limit, without, T0 + later))
         self.both(lambda ledger: ledger.next_ready_at(self.here, without))
 
@@ -239,7 +276,15 @@ class SameAnswers(RuleBasedStateMachine):
 
     @rule(wanted=st.lists(specs, max_size=4), other=st.booleans())
     def same_object(self, wanted: list[JobSpec], other: bool) -> None:
-        asked = [JobSpec(JobKey(f"{spec.key}-x" if other else spec.key), spec.media, spec.operation, spec.output) for spec in wanted]
+        asked = [
+            JobSpec(
+                JobKey(f"{spec.key}-x" if other else spec.key),
+                spec.media,
+                spec.operation,
+                spec.output,
+            )
+            for spec in wanted
+        ]
         self.both(lambda ledger: ledger.same_object(asked))
 
     @precondition(lambda self: self.run is not None)
@@ -258,6 +303,9 @@ class SameAnswers(RuleBasedStateMachine):
 
 
 SameAnswers.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=15,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestSameAnswers = pytest.mark.slow(SameAnswers.TestCase)

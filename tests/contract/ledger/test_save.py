@@ -44,11 +44,24 @@ def walk(job: Job, *steps: Step) -> None:
 async def test_every_field_is_kept(home: Home, ledger: Ledger) -> None:
     run, [job] = await start(ledger)
     walk(job, Step.SEND, Step.LOSE_ANSWER, Step.ADOPT, Step.SUCCEED)
-    job.attempts, job.job_id, job.past_job_ids, job.queue_id, job.request_id = 3, "j'1", ('a"', "b,"), "p\u00e9", "NjA=\n"
-    job.adopted, job.code, job.message = True, "Co'de", 'It "broke" \u4e2d\u6587 \U0001f3b5 \\ \0 end'
+    job.attempts, job.job_id, job.past_job_ids, job.queue_id, job.request_id = (
+        3,
+        "j'1",
+        ('a"', "b,"),
+        "p\u00e9",
+        "NjA=\n",
+    )
+    job.adopted, job.code, job.message = (
+        True,
+        "Co'de",
+        'It "broke" \u4e2d\u6587 \U0001f3b5 \\ \0 end',
+    )
     job.not_before, job.intent_at, job.submitted_at = T0 + 0.000001, T0 + 0.123456, T0 + 1.1
     job.started_at, job.finished_at, job.media_duration_s = T0 + 2.2, T0 + 3.3, 13.69
-    job.files = (StemFile(Stem.VOICE, "stems/1/v oice.mp3", "0" * 32, 219_263, True), StemFile(Stem.BACKGROUND, "\u4e2d.mp3"))
+    job.files = (
+        StemFile(Stem.VOICE, "stems/1/v oice.mp3", "0" * 32, 219_263, True),
+        StemFile(Stem.BACKGROUND, "\u4e2d.mp3"),
+    )
     await ledger.save([job])
 
     assert job.row == 1
@@ -79,7 +92,10 @@ async def test_fields_are_read_before_the_first_wait(ledger: Ledger) -> None:
     await saving
 
     assert job.saved_state is JobState.SUBMITTING
-    assert ((await stored(ledger, job)).state, (await stored(ledger, job)).job_id) == (JobState.SUBMITTING, "")
+    assert ((await stored(ledger, job)).state, (await stored(ledger, job)).job_id) == (
+        JobState.SUBMITTING,
+        "",
+    )
     await ledger.save([job])
     assert (await stored(ledger, job)).job_id == "later"
 
@@ -97,7 +113,9 @@ async def test_saved_state_follows_what_was_saved(ledger: Ledger) -> None:
     assert seen == [planned, planned, submitting, submitting, JobState.IN_DOUBT]
 
 
-async def test_a_job_that_was_changed_elsewhere_is_refused_and_nothing_of_the_call_is_kept(ledger: Ledger) -> None:
+async def test_a_job_that_was_changed_elsewhere_is_refused_and_nothing_of_the_call_is_kept(
+    ledger: Ledger,
+) -> None:
     _, [job, other] = await start(ledger, 2)
     twin = await stored(ledger, job)
     walk(job, Step.SEND)
@@ -108,7 +126,11 @@ async def test_a_job_that_was_changed_elsewhere_is_refused_and_nothing_of_the_ca
     with pytest.raises(LedgerMismatch, match=job.spec.key):
         await ledger.save([other, twin])
     assert (await stored(ledger, other)).state is JobState.PLANNED
-    assert (other.saved_state, twin.saved_state, twin.row) == (JobState.PLANNED, JobState.PLANNED, 0)
+    assert (other.saved_state, twin.saved_state, twin.row) == (
+        JobState.PLANNED,
+        JobState.PLANNED,
+        0,
+    )
     await ledger.save([other])
     walk(other, Step.REJECT)
     await ledger.save([other])
@@ -171,7 +193,10 @@ async def test_a_job_keeps_its_row_when_it_is_saved_again(ledger: Ledger) -> Non
     walk(other, Step.CANCEL)
     await ledger.save([job, other])
 
-    assert [(row.row, row.message) for row in await ledger.rows(run)] == [(1, "by the user"), (2, "")]
+    assert [(row.row, row.message) for row in await ledger.rows(run)] == [
+        (1, "by the user"),
+        (2, ""),
+    ]
 
 
 async def test_rows_go_on_after_a_restart(home: Home, ledger: Ledger) -> None:

@@ -32,7 +32,9 @@ async def _told(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_a_wrong_manifest_is_told_in_exactly_these_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wrong_manifest_is_told_in_exactly_these_words(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(WRONG)
     told = await _told(name)
     golden = WRONG / name.replace(".yaml", ".txt")

@@ -14,7 +14,16 @@ from orchestrator.client.endpoint import Endpoint, Timeouts
 from orchestrator.client.service import CloudService
 from orchestrator.client.wire.signature import Credentials
 from orchestrator.domain.clock import SystemClock
-from orchestrator.domain.spec import AudioConfig, AudioMode, JobKey, JobSpec, MediaObject, Operation, Output, Place
+from orchestrator.domain.spec import (
+    AudioConfig,
+    AudioMode,
+    JobKey,
+    JobSpec,
+    MediaObject,
+    Operation,
+    Output,
+    Place,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -68,11 +77,19 @@ class Wire:
     def http(self, status: str, body: bytes = b"", **headers: str) -> bytes:
         """A whole answer; header names are written with underscores."""
         lines = [f"{name.replace('_', '-')}: {text}" for name, text in headers.items()]
-        return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines]).encode() + b"\r\n\r\n" + body
+        return (
+            "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines]).encode()
+            + b"\r\n\r\n"
+            + body
+        )
 
     def error(self, status: str, code: str, message: str = "text", **headers: str) -> bytes:
         """An error answer of CI."""
-        return self.http(status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode(), **headers)
+        return self.http(
+            status,
+            f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode(),
+            **headers,
+        )
 
     @property
     def accepted(self) -> bytes:
@@ -105,15 +122,25 @@ class Wire:
     @staticmethod
     async def _read(reader: asyncio.StreamReader) -> Received | None:
         try:
-            if (first := await reader.readexactly(1)) == b"\x16":  # a TLS handshake: this server does not speak it
+            if (
+                first := await reader.readexactly(1)
+            ) == b"\x16":  # a TLS handshake: this server does not speak it
                 return None
             head = first + await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError:
             return None
         line, *lines = head.decode().split("\r\n")[:-2]
         method, target, _ = line.split(" ")
-        headers = {name.lower(): value.strip() for name, _, value in (text.partition(":") for text in lines)}
-        return Received(method, target, headers, await reader.readexactly(int(headers.get("content-length", "0"))))
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (text.partition(":") for text in lines)
+        }
+        return Received(
+            method,
+            target,
+            headers,
+            await reader.readexactly(int(headers.get("content-length", "0"))),
+        )
 
 
 @pytest.fixture
@@ -127,10 +154,14 @@ async def wire() -> AsyncIterator[Wire]:
 
 
 @asynccontextmanager
-async def client(url: str, connections: int = 4, timeouts: Timeouts = PATIENT) -> AsyncIterator[CloudService]:
+async def client(
+    url: str, connections: int = 4, timeouts: Timeouts = PATIENT
+) -> AsyncIterator[CloudService]:
     """A client with a temporary key for everything at ``url``."""
     credentials = Static(Credentials("AKIDEXAMPLE", SECRET, TOKEN))
-    async with CloudService(Endpoint(url, url), credentials, SystemClock(), connections=connections, timeouts=timeouts) as service:
+    async with CloudService(
+        Endpoint(url, url), credentials, SystemClock(), connections=connections, timeouts=timeouts
+    ) as service:
         yield service
 
 

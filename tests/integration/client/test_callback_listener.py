@@ -37,7 +37,9 @@ async def test_a_callback_of_either_format_is_a_hint_about_its_job(body: str, pa
     assert heard == [JOB]
 
 
-@pytest.mark.parametrize("body", [b"", b"<Response>", b"{", b"<!DOCTYPE x><Response/>", b"\x00\xff", b"<Error/>"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<Response>", b"{", b"<!DOCTYPE x><Response/>", b"\x00\xff", b"<Error/>"]
+)
 async def test_what_is_not_a_callback_is_answered_like_one_and_passed_over(body: bytes) -> None:
     heard: list[str] = []
     async with CallbackListener("127.0.0.1", 0, TOKEN, heard.append) as listener:
@@ -50,7 +52,9 @@ async def test_what_is_not_a_callback_is_answered_like_one_and_passed_over(body:
 async def test_without_the_unguessable_part_there_is_nothing_here() -> None:
     heard: list[str] = []
     async with CallbackListener("127.0.0.1", 0, TOKEN, heard.append) as listener:
-        statuses = [await post(listener, path, AS_XML) for path in ("", "x", f"{TOKEN}x", new_token())]
+        statuses = [
+            await post(listener, path, AS_XML) for path in ("", "x", f"{TOKEN}x", new_token())
+        ]
 
     assert statuses == [404] * 4
     assert heard == []

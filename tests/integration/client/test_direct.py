@@ -55,7 +55,12 @@ async def transport() -> AsyncIterator[Transport]:
 
 
 def _post(wire: Wire, **headers: str) -> PreparedRequest:
-    return PreparedRequest("POST", f"{wire.url}/jobs", {"host": "a.example", "content-length": str(len(BODY)), **headers}, BODY)
+    return PreparedRequest(
+        "POST",
+        f"{wire.url}/jobs",
+        {"host": "a.example", "content-length": str(len(BODY)), **headers},
+        BODY,
+    )
 
 
 @asynccontextmanager
@@ -73,12 +78,16 @@ def test_the_release_of_aiohttp_that_is_installed_is_one_that_the_short_way_know
     assert direct.is_open()
 
 
-async def test_a_mock_or_tracer_of_the_client_sees_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_mock_or_tracer_of_the_client_sees_every_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(aiohttp.ClientSession, "_request", lambda *_: None)
     assert not direct.is_open()
 
 
-async def test_what_leaves_is_the_request_and_nothing_else(wire: Wire, transport: Transport) -> None:
+async def test_what_leaves_is_the_request_and_nothing_else(
+    wire: Wire, transport: Transport
+) -> None:
     wire.answers = [wire.accepted]
 
     answer = await transport.post(_post(wire))
@@ -137,7 +146,9 @@ async def test_a_service_that_ends_a_connection_before_the_turn_was_sent_nothing
 
 
 @pytest.mark.parametrize("cut", [1, 5, 10, 30, 60])
-async def test_an_answer_that_began_before_its_question_belongs_to_nobody(wire: Wire, transport: Transport, cut: int) -> None:
+async def test_an_answer_that_began_before_its_question_belongs_to_nobody(
+    wire: Wire, transport: Transport, cut: int
+) -> None:
     """A server that gives up a connection, in two pieces: the second would complete an answer to the POST that left in between."""
     wire.answers = [wire.accepted + FAREWELL[:cut], FAREWELL[cut:]]
     await transport.post(_post(wire))
@@ -167,15 +178,21 @@ async def test_answers_on_the_way_are_not_the_answer(wire: Wire, transport: Tran
 
 
 async def test_a_body_in_chunks_is_read_whole(wire: Wire, transport: Transport) -> None:
-    wire.answers = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"]
+    wire.answers = [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    ]
     assert (await transport.post(_post(wire))).body == b"abcde"
     assert (await transport.post(_post(wire))).body == b"abcde"
     assert wire.connections == 1
 
 
-async def test_an_error_whose_text_is_cut_off_is_still_that_error(wire: Wire, transport: Transport) -> None:
+async def test_an_error_whose_text_is_cut_off_is_still_that_error(
+    wire: Wire, transport: Transport
+) -> None:
     async def cut(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\nContent-Length: 1000\r\n\r\n<Err")
+        writer.write(
+            b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\nContent-Length: 1000\r\n\r\n<Err"
+        )
         await writer.drain()
         writer.close()
 
@@ -184,7 +201,9 @@ async def test_an_error_whose_text_is_cut_off_is_still_that_error(wire: Wire, tr
     assert (answer.status, answer.headers["Retry-After"], answer.body) == (429, "3", b"")
 
 
-async def test_a_silent_service_is_given_up_in_time_and_its_connection_not_used_again(wire: Wire) -> None:
+async def test_a_silent_service_is_given_up_in_time_and_its_connection_not_used_again(
+    wire: Wire,
+) -> None:
     async def hang(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
@@ -218,7 +237,9 @@ async def test_the_short_way_leads_over_tls_and_keeps_its_connections(
     assert (len(wire.received), wire.connections) == (3, 1)
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_not_sent_anything(wire: Wire, transport: Transport) -> None:
+async def test_a_certificate_that_nobody_vouches_for_is_not_sent_anything(
+    wire: Wire, transport: Transport
+) -> None:
     async with _secured(wire, trustme.CA()) as url:
         with pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED"):
             await transport.post(_post(wire)._replace(url=url))

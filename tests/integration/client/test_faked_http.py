@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobSpec
 
 JOBS = "https://examplebucket-1250000000.ci.ap-chongqing.myqcloud.com/jobs"
-ACCEPTED = b"<Response><JobsDetail><JobId>j1</JobId><State>Submitted</State></JobsDetail></Response>"
+ACCEPTED = (
+    b"<Response><JobsDetail><JobId>j1</JobId><State>Submitted</State></JobsDetail></Response>"
+)
 
 
 @pytest.fixture
@@ -40,8 +42,12 @@ async def test_without_an_override_a_submit_goes_to_the_buckets_https_host(
     assert (reply.job.job_id, reply.request_id) == ("j1", "r1")
 
 
-async def test_a_429_of_the_vendor_is_throttling(vendor: CloudService, fake_http: aioresponses, spec: JobSpec) -> None:
-    fake_http.post(JOBS, status=429, body=b"<Error><Code>SlowDown</Code></Error>", headers={"Retry-After": "3"})
+async def test_a_429_of_the_vendor_is_throttling(
+    vendor: CloudService, fake_http: aioresponses, spec: JobSpec
+) -> None:
+    fake_http.post(
+        JOBS, status=429, body=b"<Error><Code>SlowDown</Code></Error>", headers={"Retry-After": "3"}
+    )
 
     async with vendor as service:
         with pytest.raises(Throttled) as caught:
@@ -52,10 +58,18 @@ async def test_a_429_of_the_vendor_is_throttling(vendor: CloudService, fake_http
 
 @pytest.mark.parametrize(
     ("failure", "expected"),
-    [(TimeoutError(), ReplyTimeout), (aiohttp.ClientPayloadError("cut"), SendInDoubt), (OSError(104, "reset"), SendInDoubt)],
+    [
+        (TimeoutError(), ReplyTimeout),
+        (aiohttp.ClientPayloadError("cut"), SendInDoubt),
+        (OSError(104, "reset"), SendInDoubt),
+    ],
 )
 async def test_what_aiohttp_raises_after_sending_is_in_doubt(
-    vendor: CloudService, fake_http: aioresponses, spec: JobSpec, failure: Exception, expected: type[SendInDoubt]
+    vendor: CloudService,
+    fake_http: aioresponses,
+    spec: JobSpec,
+    failure: Exception,
+    expected: type[SendInDoubt],
 ) -> None:
     fake_http.post(re.compile(".*"), exception=failure)
 

@@ -15,7 +15,16 @@ from orchestrator.client.wire.signature import Credentials
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.remote import JobFilter, ListedObject, ObjectHead, RemoteState
 from orchestrator.domain.spec import Place
-from orchestrator.errors import AuthRejected, ConnectFailed, NotFound, ProtocolError, Rejected, ReplyTimeout, SendInDoubt, Throttled
+from orchestrator.errors import (
+    AuthRejected,
+    ConnectFailed,
+    NotFound,
+    ProtocolError,
+    Rejected,
+    ReplyTimeout,
+    SendInDoubt,
+    Throttled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +47,10 @@ async def test_a_query_tells_jobs_and_missing_ids(wire: Wire, service: CloudServ
 
     reply = await service.query(PLACE, ["j1", "j2", "j3"])
 
-    assert [(job.job_id, job.state) for job in reply.jobs] == [("j1", RemoteState.RUNNING), ("j2", RemoteState.SUCCEEDED)]
+    assert [(job.job_id, job.state) for job in reply.jobs] == [
+        ("j1", RemoteState.RUNNING),
+        ("j2", RemoteState.SUCCEEDED),
+    ]
     assert (reply.missing, reply.request_id) == (("j3",), "r")
     assert wire.received[0].target == "/jobs/j1,j2,j3"
 
@@ -49,11 +61,17 @@ async def test_a_list_tells_a_page_and_where_it_goes_on(wire: Wire, service: Clo
     page = await service.list_jobs(PLACE, JobFilter(states=(RemoteState.RUNNING,), size=10), "n1")
 
     assert (len(page.jobs), page.next_token) == (2, "n2")
-    assert wire.received[0].target == "/jobs?tag=VoiceSeparate&orderByTime=Desc&nextToken=n1&size=10&states=Running"
+    assert (
+        wire.received[0].target
+        == "/jobs?tag=VoiceSeparate&orderByTime=Desc&nextToken=n1&size=10&states=Running"
+    )
 
 
 async def test_a_job_is_cancelled_by_an_empty_put(wire: Wire, service: CloudService) -> None:
-    wire.answers = [wire.http("200 OK"), wire.error("400 Bad Request", "InvalidArgument", "The job provided can not be modified")]
+    wire.answers = [
+        wire.http("200 OK"),
+        wire.error("400 Bad Request", "InvalidArgument", "The job provided can not be modified"),
+    ]
 
     await service.cancel(PLACE, "j1")
     with pytest.raises(Rejected, match="can not be modified"):
@@ -64,7 +82,9 @@ async def test_a_job_is_cancelled_by_an_empty_put(wire: Wire, service: CloudServ
     assert "content-type" not in wire.received[0].headers
 
 
-async def test_a_head_tells_what_is_known_or_that_there_is_none(wire: Wire, service: CloudService) -> None:
+async def test_a_head_tells_what_is_known_or_that_there_is_none(
+    wire: Wire, service: CloudService
+) -> None:
     wire.answers = [
         b'HTTP/1.1 200 OK\r\nContent-Length: 219263\r\nETag: "e"\r\nContent-Type: audio/mpeg\r\nx-cos-hash-crc64ecma: 7\r\n\r\n',
         b"HTTP/1.1 404 Not Found\r\nContent-Length: 300\r\n\r\n",
@@ -78,7 +98,9 @@ async def test_a_head_tells_what_is_known_or_that_there_is_none(wire: Wire, serv
         await service.head(PLACE, "a")
     with pytest.raises(Throttled):
         await service.head(PLACE, "a")
-    assert {request.headers["host"] for request in wire.received} == {"examplebucket-1250000000.cos.ap-chongqing.myqcloud.com"}
+    assert {request.headers["host"] for request in wire.received} == {
+        "examplebucket-1250000000.cos.ap-chongqing.myqcloud.com"
+    }
     assert wire.received[0].headers["x-cos-security-token"] == "the-session-token"
 
 
@@ -91,7 +113,9 @@ async def test_a_head_tells_what_is_known_or_that_there_is_none(wire: Wire, serv
         ("/leading", "//leading"),
     ],
 )
-async def test_keys_reach_the_wire_to_the_letter(wire: Wire, service: CloudService, key: str, target: str) -> None:
+async def test_keys_reach_the_wire_to_the_letter(
+    wire: Wire, service: CloudService, key: str, target: str
+) -> None:
     """Nothing on the way collapses slashes or dots, or encodes twice: the signature would not fit."""
     wire.answers = [wire.http("200 OK")]
 
@@ -115,7 +139,9 @@ async def test_an_object_that_is_not_there_is_not_found(wire: Wire, service: Clo
         await service.get(PLACE, "a")
 
 
-async def test_a_download_that_is_cut_or_stalls_is_an_error_of_the_iteration(wire: Wire, service: CloudService) -> None:
+async def test_a_download_that_is_cut_or_stalls_is_an_error_of_the_iteration(
+    wire: Wire, service: CloudService
+) -> None:
     async def cut(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
         await writer.drain()
@@ -133,7 +159,9 @@ async def test_a_download_that_is_cut_or_stalls_is_an_error_of_the_iteration(wir
         await whole(await service.get(PLACE, "a"))
 
 
-async def test_a_download_that_is_refused_is_understood_by_its_status_even_if_the_body_is_lost(wire: Wire, service: CloudService) -> None:
+async def test_a_download_that_is_refused_is_understood_by_its_status_even_if_the_body_is_lost(
+    wire: Wire, service: CloudService
+) -> None:
     async def cut(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 500\r\n\r\n<Error>")
         await writer.drain()
@@ -154,13 +182,17 @@ async def test_a_large_object_gets_time_by_its_size(wire: Wire, connect: Connect
         writer.write(wire.http("200 OK"))
 
     wire.answers = [slow]
-    async with connect(wire.url, timeouts=Timeouts(connect_s=0.15, read_s=0.2, total_s=0.2)) as service:
+    async with connect(
+        wire.url, timeouts=Timeouts(connect_s=0.15, read_s=0.2, total_s=0.2)
+    ) as service:
         await service.put(PLACE, "a", content)
 
     assert wire.received[0].body == content
 
 
-async def test_a_download_that_is_left_halfway_gives_its_connection_back(wire: Wire, connect: Connect) -> None:
+async def test_a_download_that_is_left_halfway_gives_its_connection_back(
+    wire: Wire, connect: Connect
+) -> None:
     wire.answers = [wire.http("200 OK", b"x" * 3_000_000), wire.http("200 OK")]
     async with connect(wire.url, connections=1) as service:
         pieces = await service.get(PLACE, "a")
@@ -200,7 +232,9 @@ async def test_a_bucket_is_listed_by_pages(wire: Wire, service: CloudService) ->
 
 
 @pytest.mark.parametrize("body", [b"", b"<html/>", b"<!DOCTYPE x><Response/>"])
-async def test_an_answer_that_makes_no_sense_is_a_protocol_error(wire: Wire, service: CloudService, body: bytes) -> None:
+async def test_an_answer_that_makes_no_sense_is_a_protocol_error(
+    wire: Wire, service: CloudService, body: bytes
+) -> None:
     wire.answers = [wire.http("200 OK", body)]
 
     with pytest.raises(ProtocolError):
@@ -211,7 +245,9 @@ async def test_an_answer_that_makes_no_sense_is_a_protocol_error(wire: Wire, ser
         await service.list_objects(PLACE, "")
 
 
-async def test_a_read_on_a_kept_connection_that_dies_is_repeated_unlike_a_post(wire: Wire, service: CloudService) -> None:
+async def test_a_read_on_a_kept_connection_that_dies_is_repeated_unlike_a_post(
+    wire: Wire, service: CloudService
+) -> None:
     """The counterpart of the test that a POST is not: aiohttp does repeat what is idempotent."""
     wire.answers = [wire.http("200 OK", JOBS), None, wire.http("200 OK", JOBS)]
 
@@ -232,11 +268,16 @@ class Impatient(SystemClock):
         self.asked.append(delay_s)
 
 
-async def test_a_read_whose_connection_cannot_be_made_is_tried_three_times_and_a_submit_once(connect: Connect, spec: object) -> None:
+async def test_a_read_whose_connection_cannot_be_made_is_tried_three_times_and_a_submit_once(
+    connect: Connect, spec: object
+) -> None:
     clock = Impatient()
     credentials = Static(Credentials("AKID", "s"))
     async with CloudService(
-        Endpoint("http://127.0.0.1:1", "http://127.0.0.1:1"), credentials, clock, timeouts=Timeouts(1, 1, 2)
+        Endpoint("http://127.0.0.1:1", "http://127.0.0.1:1"),
+        credentials,
+        clock,
+        timeouts=Timeouts(1, 1, 2),
     ) as service:
         with pytest.raises(ConnectFailed):
             await service.query(PLACE, ["j1"])
@@ -274,7 +315,10 @@ async def test_the_environments_proxy_is_used_but_never_for_this_machine(
     async with CloudService(Endpoint(wire.url, wire.url), credentials, Impatient()) as local:
         await local.query(PLACE, ["j1"])
 
-    assert (wire.received[0].method, wire.received[0].target) == ("CONNECT", "examplebucket-1250000000.ci.ap-chongqing.myqcloud.com:443")
+    assert (wire.received[0].method, wire.received[0].target) == (
+        "CONNECT",
+        "examplebucket-1250000000.ci.ap-chongqing.myqcloud.com:443",
+    )
     assert "authorization" not in wire.received[0].headers
     assert "x-ci-security-token" not in wire.received[0].headers
     assert wire.received[1].target == "/jobs/j1"

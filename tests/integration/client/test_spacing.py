@@ -58,7 +58,9 @@ def gated(service: CloudService) -> Gate:
     return limiter.gate
 
 
-async def test_not_a_byte_leaves_before_the_moment_and_all_of_them_at_it(wire: Wire, service: CloudService, spec: JobSpec) -> None:
+async def test_not_a_byte_leaves_before_the_moment_and_all_of_them_at_it(
+    wire: Wire, service: CloudService, spec: JobSpec
+) -> None:
     wire.answers = [wire.accepted]
     gate = gated(service)
     submit = asyncio.create_task(service.submit(spec))
@@ -95,7 +97,9 @@ TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n"
 
 
 @pytest.mark.parametrize(
-    "words", [None, TIMEOUT + b"Connection: close\r\n\r\n", TIMEOUT + b"\r\n"], ids=["hangs up", "speaks first", "speaks first and stays"]
+    "words",
+    [None, TIMEOUT + b"Connection: close\r\n\r\n", TIMEOUT + b"\r\n"],
+    ids=["hangs up", "speaks first", "speaks first and stays"],
 )
 async def test_a_service_that_ends_the_connection_before_the_moment_was_sent_nothing(
     connect: Connect, spec: JobSpec, words: bytes | None
@@ -111,8 +115,12 @@ async def test_a_service_that_ends_the_connection_before_the_moment_was_sent_not
     assert b"".join(heard) == b""
 
 
-async def test_a_moment_that_does_not_come_in_time_means_that_nothing_was_sent(connect: Connect, wire: Wire, spec: JobSpec) -> None:
-    async with connect(wire.url, timeouts=Timeouts(connect_s=0.1, read_s=0.1, total_s=0.2)) as service:
+async def test_a_moment_that_does_not_come_in_time_means_that_nothing_was_sent(
+    connect: Connect, wire: Wire, spec: JobSpec
+) -> None:
+    async with connect(
+        wire.url, timeouts=Timeouts(connect_s=0.1, read_s=0.1, total_s=0.2)
+    ) as service:
         gate = gated(service)
         with pytest.raises(ConnectFailed, match="nothing was sent"):
             await service.submit(spec)
@@ -122,7 +130,9 @@ async def test_a_moment_that_does_not_come_in_time_means_that_nothing_was_sent(c
     assert wire.received == []
 
 
-async def test_a_submit_that_is_cancelled_before_its_moment_never_leaves(wire: Wire, service: CloudService, spec: JobSpec) -> None:
+async def test_a_submit_that_is_cancelled_before_its_moment_never_leaves(
+    wire: Wire, service: CloudService, spec: JobSpec
+) -> None:
     wire.answers = [wire.accepted]
     gate = gated(service)
     submit = asyncio.create_task(service.submit(spec))
@@ -136,7 +146,9 @@ async def test_a_submit_that_is_cancelled_before_its_moment_never_leaves(wire: W
     assert len(wire.received) == 1
 
 
-async def test_a_submit_that_left_and_was_not_answered_stays_in_doubt(wire: Wire, service: CloudService, spec: JobSpec) -> None:
+async def test_a_submit_that_left_and_was_not_answered_stays_in_doubt(
+    wire: Wire, service: CloudService, spec: JobSpec
+) -> None:
     wire.answers = [None]
     gated(service).opened.set()
 

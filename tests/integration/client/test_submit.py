@@ -49,19 +49,29 @@ async def hang(writer: asyncio.StreamWriter) -> None:
     await writer.wait_closed()
 
 
-async def test_an_accepted_job_is_answered_with_its_id_and_the_request_id(wire: Wire, service: CloudService, spec: JobSpec) -> None:
+async def test_an_accepted_job_is_answered_with_its_id_and_the_request_id(
+    wire: Wire, service: CloudService, spec: JobSpec
+) -> None:
     wire.answers = [wire.accepted]
 
     reply = await service.submit(spec)
 
-    assert (reply.job.job_id, reply.job.state, reply.job.user_data, reply.request_id) == ("j1", RemoteState.SUBMITTED, "v1.key", "req-1")
+    assert (reply.job.job_id, reply.job.state, reply.job.user_data, reply.request_id) == (
+        "j1",
+        RemoteState.SUBMITTED,
+        "v1.key",
+        "req-1",
+    )
     request = wire.received[0]
     assert (request.method, request.target) == ("POST", "/jobs")
     assert request.headers["host"] == "examplebucket-1250000000.ci.ap-chongqing.myqcloud.com"
     assert request.headers["content-type"] == "application/xml"
     assert request.headers["x-ci-security-token"] == "the-session-token"
     assert "accept-encoding" in request.headers
-    assert "q-header-list=content-length;content-type;host;x-ci-security-token" in request.headers["authorization"]
+    assert (
+        "q-header-list=content-length;content-type;host;x-ci-security-token"
+        in request.headers["authorization"]
+    )
 
 
 REFUSALS: list[tuple[str, str, type[ApiError]]] = [
@@ -81,9 +91,18 @@ REFUSALS: list[tuple[str, str, type[ApiError]]] = [
 ]
 
 
-@pytest.mark.parametrize(("status", "code", "expected"), REFUSALS, ids=[f"{status[:3]}-{code}" for status, code, _ in REFUSALS])
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    REFUSALS,
+    ids=[f"{status[:3]}-{code}" for status, code, _ in REFUSALS],
+)
 async def test_an_error_answer_is_raised_by_its_code_after_one_post(
-    wire: Wire, service: CloudService, spec: JobSpec, status: str, code: str, expected: type[ApiError]
+    wire: Wire,
+    service: CloudService,
+    spec: JobSpec,
+    status: str,
+    code: str,
+    expected: type[ApiError],
 ) -> None:
     wire.answers = [wire.error(status, code, x_ci_request_id="req-7")]
 
@@ -96,7 +115,10 @@ async def test_an_error_answer_is_raised_by_its_code_after_one_post(
 
 
 async def test_retry_after_is_passed_on(wire: Wire, service: CloudService, spec: JobSpec) -> None:
-    wire.answers = [wire.error("429 Too Many Requests", "SlowDown", Retry_After="7"), wire.error("429 Too Many Requests", "SlowDown")]
+    wire.answers = [
+        wire.error("429 Too Many Requests", "SlowDown", Retry_After="7"),
+        wire.error("429 Too Many Requests", "SlowDown"),
+    ]
 
     for expected in (7.0, None):
         with pytest.raises(Throttled) as caught:
@@ -117,7 +139,9 @@ async def test_retry_after_is_passed_on(wire: Wire, service: CloudService, spec:
     ],
     ids=["empty", "html", "no job", "cut", "unknown state", "error", "bytes"],
 )
-async def test_a_success_that_names_no_job_is_in_doubt(wire: Wire, service: CloudService, spec: JobSpec, body: bytes) -> None:
+async def test_a_success_that_names_no_job_is_in_doubt(
+    wire: Wire, service: CloudService, spec: JobSpec, body: bytes
+) -> None:
     wire.answers = [wire.http("200 OK", body)]
 
     with pytest.raises(SendInDoubt, match=r"song\.mp3.*was sent") as caught:
@@ -127,7 +151,9 @@ async def test_a_success_that_names_no_job_is_in_doubt(wire: Wire, service: Clou
     assert len(wire.received) == 1
 
 
-async def test_the_answer_to_another_jobs_request_leaves_this_one_in_doubt(wire: Wire, service: CloudService, spec: JobSpec) -> None:
+async def test_the_answer_to_another_jobs_request_leaves_this_one_in_doubt(
+    wire: Wire, service: CloudService, spec: JobSpec
+) -> None:
     """To follow the id in it would lose both: that job would be followed twice, and this one, which is paid for, never."""
     wire.answers = [wire.accepted.replace(b"v1.key", b"v1.yek")]
 
@@ -142,12 +168,16 @@ async def test_a_service_that_changes_user_data_is_believed_about_its_job(
     wire: Wire, service: CloudService, spec: JobSpec, user_data: bytes
 ) -> None:
     """The List could not find such a job by its key: to doubt the answer would be to pay twice."""
-    wire.answers = [wire.http("200 OK", wire.accepted.partition(b"\r\n\r\n")[2].replace(b"v1.key", user_data))]
+    wire.answers = [
+        wire.http("200 OK", wire.accepted.partition(b"\r\n\r\n")[2].replace(b"v1.key", user_data))
+    ]
 
     assert (await service.submit(spec)).job.job_id == "j1"
 
 
-async def test_an_answer_that_is_too_large_is_in_doubt_and_not_read_to_its_end(wire: Wire, service: CloudService, spec: JobSpec) -> None:
+async def test_an_answer_that_is_too_large_is_in_doubt_and_not_read_to_its_end(
+    wire: Wire, service: CloudService, spec: JobSpec
+) -> None:
     sent = 0
 
     async def flood(writer: asyncio.StreamWriter) -> None:
@@ -170,7 +200,9 @@ async def close_at_once(writer: asyncio.StreamWriter) -> None:
 
 
 async def reset(writer: asyncio.StreamWriter) -> None:
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00"
+    )
     writer.transport.abort()
 
 
@@ -181,7 +213,9 @@ async def close_in_the_head(writer: asyncio.StreamWriter) -> None:
 
 
 async def close_in_the_body(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n<Response><JobsDetail><JobId>j1</JobId>")
+    writer.write(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n<Response><JobsDetail><JobId>j1</JobId>"
+    )
     await writer.drain()
     writer.close()
 
@@ -203,7 +237,15 @@ async def nonsense(writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
-LOST = [close_at_once, reset, close_in_the_head, close_in_the_body, close_in_a_chunk, close_without_a_length, nonsense]
+LOST = [
+    close_at_once,
+    reset,
+    close_in_the_head,
+    close_in_the_body,
+    close_in_a_chunk,
+    close_without_a_length,
+    nonsense,
+]
 
 
 @pytest.mark.parametrize("end", LOST, ids=lambda end: end.__name__)
@@ -241,8 +283,12 @@ async def half_an_answer(writer: asyncio.StreamWriter) -> None:
     await hang(writer)
 
 
-@pytest.mark.parametrize("silence", [hang, half_an_answer], ids=["before the answer", "in the answer"])
-async def test_silence_is_a_reply_timeout_after_exactly_one_post(wire: Wire, hasty: CloudService, spec: JobSpec, silence: object) -> None:
+@pytest.mark.parametrize(
+    "silence", [hang, half_an_answer], ids=["before the answer", "in the answer"]
+)
+async def test_silence_is_a_reply_timeout_after_exactly_one_post(
+    wire: Wire, hasty: CloudService, spec: JobSpec, silence: object
+) -> None:
     wire.answers = [silence]  # type: ignore[list-item]  # one of the functions above
 
     with pytest.raises(ReplyTimeout, match="no whole answer in time"):
@@ -251,7 +297,9 @@ async def test_silence_is_a_reply_timeout_after_exactly_one_post(wire: Wire, has
     assert len(wire.received) == 1
 
 
-async def test_an_answer_that_trickles_on_for_ever_ends_with_the_total(wire: Wire, hasty: CloudService, spec: JobSpec) -> None:
+async def test_an_answer_that_trickles_on_for_ever_ends_with_the_total(
+    wire: Wire, hasty: CloudService, spec: JobSpec
+) -> None:
     async def trickle(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
         while True:
@@ -266,7 +314,9 @@ async def test_an_answer_that_trickles_on_for_ever_ends_with_the_total(wire: Wir
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "500 Internal Server Error"])
-async def test_an_error_status_counts_even_if_its_body_is_lost(wire: Wire, service: CloudService, spec: JobSpec, status: str) -> None:
+async def test_an_error_status_counts_even_if_its_body_is_lost(
+    wire: Wire, service: CloudService, spec: JobSpec, status: str
+) -> None:
     async def cut(writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 500\r\n\r\n<Error>".encode())
         await writer.drain()
@@ -279,7 +329,14 @@ async def test_an_error_status_counts_even_if_its_body_is_lost(wire: Wire, servi
 
 
 @pytest.mark.parametrize(
-    "status", ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
+    "status",
+    [
+        "301 Moved Permanently",
+        "302 Found",
+        "303 See Other",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+    ],
 )
 async def test_a_redirect_is_not_followed_and_proves_that_no_job_exists(
     wire: Wire, service: CloudService, spec: JobSpec, status: str
@@ -292,7 +349,9 @@ async def test_a_redirect_is_not_followed_and_proves_that_no_job_exists(
     assert [request.target for request in wire.received] == ["/jobs"]
 
 
-async def test_a_refused_connection_means_that_nothing_was_sent(connect: Connect, spec: JobSpec) -> None:
+async def test_a_refused_connection_means_that_nothing_was_sent(
+    connect: Connect, spec: JobSpec
+) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound, but nobody listens
         async with connect(f"http://127.0.0.1:{reserved.getsockname()[1]}") as service:
@@ -312,7 +371,9 @@ async def test_a_name_that_does_not_resolve_means_that_nothing_was_sent(
             await service.submit(spec)
 
 
-async def test_a_server_that_speaks_no_tls_means_that_nothing_was_sent(wire: Wire, connect: Connect, spec: JobSpec) -> None:
+async def test_a_server_that_speaks_no_tls_means_that_nothing_was_sent(
+    wire: Wire, connect: Connect, spec: JobSpec
+) -> None:
     async with connect(wire.url.replace("http:", "https:")) as service:
         with pytest.raises(ConnectFailed):
             await service.submit(spec)
@@ -320,9 +381,13 @@ async def test_a_server_that_speaks_no_tls_means_that_nothing_was_sent(wire: Wir
     assert wire.received == []
 
 
-async def test_no_free_connection_in_time_means_that_nothing_was_sent(wire: Wire, connect: Connect, spec: JobSpec) -> None:
+async def test_no_free_connection_in_time_means_that_nothing_was_sent(
+    wire: Wire, connect: Connect, spec: JobSpec
+) -> None:
     wire.answers = [hang]
-    async with connect(wire.url, connections=1, timeouts=Timeouts(connect_s=0.1, read_s=1.0, total_s=2.0)) as service:
+    async with connect(
+        wire.url, connections=1, timeouts=Timeouts(connect_s=0.1, read_s=1.0, total_s=2.0)
+    ) as service:
         first = asyncio.ensure_future(service.submit(spec))
         await wire.arrived.wait()
         with pytest.raises(ConnectFailed):
@@ -332,19 +397,26 @@ async def test_no_free_connection_in_time_means_that_nothing_was_sent(wire: Wire
         await asyncio.wait([first])
 
 
-async def test_a_connection_that_is_not_made_in_time_means_that_nothing_was_sent(connect: Connect, spec: JobSpec) -> None:
+async def test_a_connection_that_is_not_made_in_time_means_that_nothing_was_sent(
+    connect: Connect, spec: JobSpec
+) -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
         address = deaf.getsockname()
         fillers = []
-        for _ in range(4):  # fill the queue of connections that nobody accepts: the next one is left waiting
+        for _ in range(
+            4
+        ):  # fill the queue of connections that nobody accepts: the next one is left waiting
             filler = socket.socket()
             filler.setblocking(False)
             filler.connect_ex(address)
             fillers.append(filler)
         try:
-            async with connect(f"http://127.0.0.1:{address[1]}", timeouts=Timeouts(connect_s=0.2, read_s=1.0, total_s=2.0)) as service:
+            async with connect(
+                f"http://127.0.0.1:{address[1]}",
+                timeouts=Timeouts(connect_s=0.2, read_s=1.0, total_s=2.0),
+            ) as service:
                 with pytest.raises(ConnectFailed, match="Timeout"):
                     await service.submit(spec)
         finally:
@@ -362,7 +434,9 @@ async def test_connections_are_kept_and_shared(wire: Wire, connect: Connect, spe
     assert wire.connections <= 3
 
 
-async def test_a_cancelled_submit_gives_its_connection_back(wire: Wire, connect: Connect, spec: JobSpec) -> None:
+async def test_a_cancelled_submit_gives_its_connection_back(
+    wire: Wire, connect: Connect, spec: JobSpec
+) -> None:
     wire.answers = [hang, wire.accepted]
     async with connect(wire.url, connections=1) as service:
         task = asyncio.ensure_future(service.submit(spec))
@@ -391,7 +465,9 @@ async def test_a_clock_that_differs_is_corrected_by_the_answers_date_for_the_nex
     assert len(wire.received) == 2
 
 
-async def test_a_temporary_key_that_is_over_and_cannot_be_renewed_stops_the_run(wire: Wire, service: CloudService, spec: JobSpec) -> None:
+async def test_a_temporary_key_that_is_over_and_cannot_be_renewed_stops_the_run(
+    wire: Wire, service: CloudService, spec: JobSpec
+) -> None:
     wire.answers = [wire.error("400 Bad Request", "ExpiredToken")]
 
     with pytest.raises(AuthRejected, match="temporary key is over") as caught:
@@ -399,24 +475,46 @@ async def test_a_temporary_key_that_is_over_and_cannot_be_renewed_stops_the_run(
     assert not isinstance(caught.value, CredentialsExpired)
 
 
-@pytest.mark.parametrize("end", [*LOST, hang, "refused", "tls", "auth", "garbage"], ids=lambda end: getattr(end, "__name__", end))
+@pytest.mark.parametrize(
+    "end",
+    [*LOST, hang, "refused", "tls", "auth", "garbage"],
+    ids=lambda end: getattr(end, "__name__", end),
+)
 async def test_no_failure_tells_a_secret(
-    wire: Wire, connect: Connect, spec: JobSpec, secrets: tuple[str, ...], caplog: pytest.LogCaptureFixture, end: object
+    wire: Wire,
+    connect: Connect,
+    spec: JobSpec,
+    secrets: tuple[str, ...],
+    caplog: pytest.LogCaptureFixture,
+    end: object,
 ) -> None:
     """Neither the error, nor its chain of causes, nor any log line at any level."""
     caplog.set_level(logging.DEBUG)
-    named = {"auth": wire.error("401 Unauthorized", "SignatureDoesNotMatch"), "garbage": wire.http("200 OK", b"?")}
+    named = {
+        "auth": wire.error("401 Unauthorized", "SignatureDoesNotMatch"),
+        "garbage": wire.http("200 OK", b"?"),
+    }
     wire.answers = [named.get(end) if isinstance(end, str) else end]  # type: ignore[list-item]  # one of the functions above
-    url = {"refused": "http://127.0.0.1:1", "tls": wire.url.replace("http:", "https:")}.get(str(end), wire.url)
+    url = {"refused": "http://127.0.0.1:1", "tls": wire.url.replace("http:", "https:")}.get(
+        str(end), wire.url
+    )
     async with connect(url, timeouts=Timeouts(0.35, 0.25, 0.4)) as service:
         with pytest.raises(OrchestratorError) as caught:
             await service.submit(spec)
 
     chain: list[BaseException] = [caught.value]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and not chain[-1].__suppress_context__:
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and not chain[
+        -1
+    ].__suppress_context__:
         chain.append(cause)
     told = "".join(
-        [*traceback.format_exception(caught.value), *map(repr, chain), caplog.text, repr(service), *map(repr, vars(caught.value).values())]
+        [
+            *traceback.format_exception(caught.value),
+            *map(repr, chain),
+            caplog.text,
+            repr(service),
+            *map(repr, vars(caught.value).values()),
+        ]
     )
     for secret in secrets:
         assert secret not in told

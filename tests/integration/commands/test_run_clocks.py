@@ -12,7 +12,7 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import JobState
 from orchestrator.manifest import load_manifest
 from orchestrator.server.faults.script import Faults
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import KeyPair, LocalSettings
 
@@ -52,12 +52,20 @@ async def test_a_job_whose_answer_was_lost_is_found_however_wrong_the_clock_of_t
 ) -> None:
     monkeypatch.setenv("TENCENTCLOUD_SECRET_ID", KEYS.secret_id)
     monkeypatch.setenv("TENCENTCLOUD_SECRET_KEY", KEYS.secret_key)
-    faults = Faults.parse({"seed": 3, "faults": [{"route": "submit", "do": "lose_answer", "share": 0.5}]})
-    settings = LocalSettings(root=tmp_path / "objects", credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE))
+    faults = Faults.parse(
+        {"seed": 3, "faults": [{"route": "submit", "do": "lose_answer", "share": 0.5}]}
+    )
+    settings = LocalSettings(
+        root=tmp_path / "objects", credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE)
+    )
     async with LocalService(settings.with_faults(faults), SystemClock()) as service:
         objects = ", ".join(f"{{object: in/{number}.mp3}}" for number in range(12))
-        (tmp_path / "clocks.yaml").write_text(MANIFEST.format(url=service.url, objects=objects), encoding="utf-8")
-        async with open_session(load_manifest(tmp_path / "clocks.yaml", {}), RunOptions(), clock=WrongClock(ahead_s)) as session:
+        (tmp_path / "clocks.yaml").write_text(
+            MANIFEST.format(url=service.url, objects=objects), encoding="utf-8"
+        )
+        async with open_session(
+            load_manifest(tmp_path / "clocks.yaml", {}), RunOptions(), clock=WrongClock(ahead_s)
+        ) as session:
             result = await session.run()
         state = service.state()
 

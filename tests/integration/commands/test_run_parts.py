@@ -10,7 +10,7 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import JobAccepted
 from orchestrator.domain.states import JobState
 from orchestrator.manifest import load_manifest
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import LocalSettings
 from tests.integration.commands.test_run_clocks import KEYS, MANIFEST
@@ -32,15 +32,22 @@ class Failing:
             raise TypeError("what is this?")
 
 
-async def test_a_sink_that_raises_does_not_hurt_a_run_that_a_program_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sink_that_raises_does_not_hurt_a_run_that_a_program_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TENCENTCLOUD_SECRET_ID", KEYS.secret_id)
     monkeypatch.setenv("TENCENTCLOUD_SECRET_KEY", KEYS.secret_key)
-    settings = LocalSettings(root=tmp_path / "objects", credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE))
+    settings = LocalSettings(
+        root=tmp_path / "objects", credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE)
+    )
     async with LocalService(settings, SystemClock()) as service:
         (tmp_path / "m.yaml").write_text(
-            MANIFEST.format(url=service.url, objects="{object: in/1.mp3}, {object: in/2.mp3}"), encoding="utf-8"
+            MANIFEST.format(url=service.url, objects="{object: in/1.mp3}, {object: in/2.mp3}"),
+            encoding="utf-8",
         )
-        async with open_session(load_manifest(tmp_path / "m.yaml", {}), RunOptions(), sink=Failing()) as session:
+        async with open_session(
+            load_manifest(tmp_path / "m.yaml", {}), RunOptions(), sink=Failing()
+        ) as session:
             result = await session.run()
 
     assert result.counts.of(JobState.SUCCEEDED) == 2

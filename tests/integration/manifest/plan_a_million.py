@@ -27,7 +27,9 @@ def _write(folder: Path, rows: int, kind: str) -> Path:
     names = (f"incoming/album{number // 12:06d}/track-{number:07d}.mp3" for number in range(rows))
     manifest = folder / "m.yaml"
     if kind == "inline":
-        manifest.write_text(HEAD + "inputs:\n" + "".join(f"  - object: {name}\n    level: 1\n" for name in names))
+        manifest.write_text(
+            HEAD + "inputs:\n" + "".join(f"  - object: {name}\n    level: 1\n" for name in names)
+        )
         return manifest
     with (folder / f"list.{kind}").open("w") as file:
         file.writelines(["object,title\n"] if kind == "csv" else [])
@@ -57,7 +59,10 @@ async def _plan(path: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    rows, kind = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000, sys.argv[2] if len(sys.argv) > 2 else "csv"
+    rows, kind = (
+        int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000,
+        sys.argv[2] if len(sys.argv) > 2 else "csv",
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = _write(Path(folder), rows, kind)
         sys.stdout.write(json.dumps({"kind": kind, **asyncio.run(_plan(path))}) + "\n")

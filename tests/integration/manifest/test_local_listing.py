@@ -32,7 +32,13 @@ inputs:
   - prefix: in/
     exclude: ["*/draft/*"]
 """
-ODD = ["in/a b+c%20d&e.mp3", "in/晚安/{x}.wav", "in/'quoted' \"too\".mp3", "in/#1?.flac", "in/ü/ü.mp3"]
+ODD = [
+    "in/a b+c%20d&e.mp3",
+    "in/晚安/{x}.wav",
+    "in/'quoted' \"too\".mp3",
+    "in/#1?.flac",
+    "in/ü/ü.mp3",
+]
 
 
 def _fill(root: Path, names: list[str]) -> None:
@@ -51,14 +57,21 @@ async def listed(store: ObjectStore, size: int) -> list[ListedObject]:
     found: list[ListedObject] = []
     marker = ""
     while True:
-        page = await store.list_objects(Place("media-1250000000", "ap-chongqing"), "in/", marker, size)
-        found += [replace(one, modified_at=one.modified_at and int(one.modified_at)) for one in page.objects]
+        page = await store.list_objects(
+            Place("media-1250000000", "ap-chongqing"), "in/", marker, size
+        )
+        found += [
+            replace(one, modified_at=one.modified_at and int(one.modified_at))
+            for one in page.objects
+        ]
         marker = page.next_marker
         if not marker:
             return found
 
 
-async def test_a_root_is_listed_while_a_service_works_on_it_and_as_that_service_lists_it(tmp_path: Path) -> None:
+async def test_a_root_is_listed_while_a_service_works_on_it_and_as_that_service_lists_it(
+    tmp_path: Path,
+) -> None:
     _fill(tmp_path / "media", [*ODD, "in/1.mp3", "in/2.mp3", "in/deep/er/3.mp3", "out/no.mp3"])
     (tmp_path / "m.yaml").write_text(MANIFEST)
     manifest = load_manifest(tmp_path / "m.yaml")
@@ -70,7 +83,11 @@ async def test_a_root_is_listed_while_a_service_works_on_it_and_as_that_service_
             seen, told = await store.head(place, "in/1.mp3"), await service.head(place, "in/1.mp3")
             assert seen is not None
             assert told is not None
-            assert (seen.size_bytes, seen.etag, seen.crc64) == (told.size_bytes, told.etag, told.crc64)
+            assert (seen.size_bytes, seen.etag, seen.crc64) == (
+                told.size_bytes,
+                told.etag,
+                told.crc64,
+            )
         found = await preview(manifest, ledger=str(tmp_path / "ledger.db"))
 
     assert by_folder == by_service
@@ -78,7 +95,9 @@ async def test_a_root_is_listed_while_a_service_works_on_it_and_as_that_service_
     assert found.forecast.totals[Standing.NEW] == len(ODD) + 3
 
 
-async def test_to_look_at_a_root_makes_nothing_and_a_bucket_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_to_look_at_a_root_makes_nothing_and_a_bucket_that_is_not_there_is_told(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "m.yaml").write_text(MANIFEST)
     manifest = load_manifest(tmp_path / "m.yaml")
 
@@ -88,7 +107,9 @@ async def test_to_look_at_a_root_makes_nothing_and_a_bucket_that_is_not_there_is
     assert _names(tmp_path) == ["m.yaml"]
 
 
-async def test_a_prefix_of_the_local_service_is_listed_whole_while_others_write(tmp_path: Path) -> None:
+async def test_a_prefix_of_the_local_service_is_listed_whole_while_others_write(
+    tmp_path: Path,
+) -> None:
     names = [f"in/{number % 7}/{number:05d}.mp3" for number in range(2_300)] + ODD
     _fill(tmp_path / "media", [*names, "in/draft/x.mp3", "out/y.mp3"])
     (tmp_path / "m.yaml").write_text(MANIFEST)
@@ -101,7 +122,9 @@ async def test_a_prefix_of_the_local_service_is_listed_whole_while_others_write(
             for spec in planner.specs(batch):
                 found.append(spec.media.key)
                 etags.add(spec.media.etag)
-            await store.put(Place("media-1250000000", "ap-chongqing"), f"in/{len(found):05d}-late.mp3", b"late")
+            await store.put(
+                Place("media-1250000000", "ap-chongqing"), f"in/{len(found):05d}-late.mp3", b"late"
+            )
 
     assert set(found) >= set(names)
     assert all(name.endswith("-late.mp3") for name in set(found) - set(names))

@@ -41,7 +41,10 @@ def demo_files() -> list[DemoFile]:
     """All demo files."""
     stems = ROOT / "tests/media"
     inputs = sorted((ROOT / "manifests/media/demo-1250000000/input").iterdir())
-    return [DemoFile(path, stems / f"{path.stem}.voice.m4a", stems / f"{path.stem}.background.m4a") for path in inputs]
+    return [
+        DemoFile(path, stems / f"{path.stem}.voice.m4a", stems / f"{path.stem}.background.m4a")
+        for path in inputs
+    ]
 
 
 def decode(path: Path) -> Block:
@@ -50,7 +53,14 @@ def decode(path: Path) -> Block:
         return np.concatenate([np.zeros((0, 2), np.float32), *Decoder(path, container).blocks()])
 
 
-def encode(path: Path, sound: Block, codec: str = "wav", samplerate_hz: int = 44100, channels: int = 2, bitrate_kbps: int = 0) -> Path:
+def encode(
+    path: Path,
+    sound: Block,
+    codec: str = "wav",
+    samplerate_hz: int = 44100,
+    channels: int = 2,
+    bitrate_kbps: int = 0,
+) -> Path:
     """Write a sound."""
     writer = StemWriter(path, OutputFormat(codec, samplerate_hz, channels, bitrate_kbps))
     writer.write(sound)
@@ -106,9 +116,18 @@ def random_weights(filters: tuple[int, ...] = FILTERS) -> Tensors:
     up = (*reversed(filters[1:-1]), 1)
     for net in range(2):
         for level in range(6):
-            add_kernel(_name("conv2d", 7 * net + level), 5, 5, filters[level], filters[level + 1], inputs=filters[level])
+            add_kernel(
+                _name("conv2d", 7 * net + level),
+                5,
+                5,
+                filters[level],
+                filters[level + 1],
+                inputs=filters[level],
+            )
             below = filters[-1] if level == 0 else 2 * up[level - 1]
-            add_kernel(_name("conv2d_transpose", 6 * net + level), 5, 5, up[level], below, inputs=below)
+            add_kernel(
+                _name("conv2d_transpose", 6 * net + level), 5, 5, up[level], below, inputs=below
+            )
         add_kernel(_name("conv2d", 7 * net + 6), 4, 4, 1, 2, inputs=1)
         for number, width in enumerate((*filters[1:], *up)):
             layer = _name("batch_normalization", 12 * net + number)
@@ -144,10 +163,18 @@ def write_bundle(tensors: Tensors, *, per_block: int = 5) -> tuple[bytes, bytes]
     for name, tensor in sorted(tensors.items()):
         shape = b"".join(_field(2, _number(1, size)) for size in tensor.shape)
         raw = tensor.astype("<f4").tobytes()
-        proto = _number(1, 1) + _field(2, shape) + _number(4, len(data)) + _number(5, len(raw)) + b"\x35\x00\x00\x00\x00"
+        proto = (
+            _number(1, 1)
+            + _field(2, shape)
+            + _number(4, len(data))
+            + _number(5, len(raw))
+            + b"\x35\x00\x00\x00\x00"
+        )
         entries.append((name.encode(), proto))
         data += raw
-    entries.append((b"zz/counter", _number(1, 9) + _number(4, 0) + _number(5, 8)))  # an int64, which is no weight
+    entries.append(
+        (b"zz/counter", _number(1, 9) + _number(4, 0) + _number(5, 8))
+    )  # an int64, which is no weight
     table, handles = b"", []
     for start in range(0, len(entries), per_block):
         chunk = entries[start : start + per_block]
@@ -156,14 +183,21 @@ def write_bundle(tensors: Tensors, *, per_block: int = 5) -> tuple[bytes, bytes]
         table += block + b"\x00" + b"\x00" * 4
     index = _block(handles)
     footer = varint(0) + varint(0) + varint(len(table)) + varint(len(index))
-    return table + index + b"\x00" * 5 + footer.ljust(40, b"\x00") + struct.pack("<Q", 0xDB4775248B80FB57), data
+    return table + index + b"\x00" * 5 + footer.ljust(40, b"\x00") + struct.pack(
+        "<Q", 0xDB4775248B80FB57
+    ), data
 
 
 def _block(entries: list[tuple[bytes, bytes]]) -> bytes:
     out, before = b"", b""
     for key, value in entries:
-        shared = next((at for at, (one, other) in enumerate(zip(key, before, strict=False)) if one != other), min(len(key), len(before)))
-        out += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+        shared = next(
+            (at for at, (one, other) in enumerate(zip(key, before, strict=False)) if one != other),
+            min(len(key), len(before)),
+        )
+        out += (
+            varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+        )
         before = key
     return out + struct.pack("<II", 0, 1)
 

@@ -16,7 +16,7 @@ from qcloud_cos import CosConfig, CosS3Client
 from yarl import URL
 
 from orchestrator.domain.clock import SystemClock
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import KeyPair, LocalSettings
 
@@ -32,16 +32,21 @@ CI_HOST = f"{BUCKET}.ci.{REGION}.myqcloud.com"
 COS_HOST = f"{BUCKET}.cos.{REGION}.myqcloud.com"
 
 
-def job_body(key: str = "in/a.mp3", *, level: int | None = None, extra: str = "", inside: str = "", voice: str = "out/v.${ext}") -> str:
+def job_body(
+    key: str = "in/a.mp3",
+    *,
+    level: int | None = None,
+    extra: str = "",
+    inside: str = "",
+    voice: str = "out/v.${ext}",
+) -> str:
     """The XML of a plain submit."""
     operation = (
         "<VoiceSeparate><AudioMode>AudioAndBackground</AudioMode><AudioConfig><Codec>mp3</Codec></AudioConfig></VoiceSeparate>"
         f"<Output><Region>{REGION}</Region><Bucket>{BUCKET}</Bucket><Object>out/b.${{ext}}</Object><AuObject>{voice}</AuObject></Output>"
     )
     operation += f"<JobLevel>{level}</JobLevel>" if level is not None else ""
-    return (
-        f"<Request><Tag>VoiceSeparate</Tag><Input><Object>{key}</Object></Input><Operation>{operation}{inside}</Operation>{extra}</Request>"
-    )
+    return f"<Request><Tag>VoiceSeparate</Tag><Input><Object>{key}</Object></Input><Operation>{operation}{inside}</Operation>{extra}</Request>"
 
 
 def sign(
@@ -61,12 +66,16 @@ def sign(
 
     def join(pairs: dict[str, str]) -> tuple[str, str]:
         items = sorted((encode(name).lower(), encode(value)) for name, value in pairs.items())
-        return "&".join(f"{name}={value}" for name, value in items), ";".join(name for name, _ in items)
+        return "&".join(f"{name}={value}" for name, value in items), ";".join(
+            name for name, _ in items
+        )
 
     (query, query_list), (head, head_list) = join(params), join(headers)
     time = f"{start};{end}"
     key = hmac.new(keys.secret_key.encode(), time.encode(), hashlib.sha1).hexdigest()
-    digest = hashlib.sha1(usedforsecurity=False, string=f"{method.lower()}\n{path}\n{query}\n{head}\n".encode()).hexdigest()
+    digest = hashlib.sha1(
+        usedforsecurity=False, string=f"{method.lower()}\n{path}\n{query}\n{head}\n".encode()
+    ).hexdigest()
     value = hmac.new(key.encode(), f"sha1\n{time}\n{digest}\n".encode(), hashlib.sha1).hexdigest()
     return (
         f"q-sign-algorithm=sha1&q-ak={keys.secret_id}&q-sign-time={time}&q-key-time={time}"
@@ -102,8 +111,15 @@ class Bench:
     def sdk(self, **changes: Any) -> CosS3Client:
         """The vendor's Python client, pointed at this service by IP and port."""
         url = URL(self.service.url)
-        options = {"Region": REGION, "SecretId": self.keys.secret_id, "SecretKey": self.keys.secret_key, "Scheme": "http"}
-        client = CosS3Client(CosConfig(**{**options, "IP": url.host, "Port": url.port, **changes}), retry=0)
+        options = {
+            "Region": REGION,
+            "SecretId": self.keys.secret_id,
+            "SecretKey": self.keys.secret_key,
+            "Scheme": "http",
+        }
+        client = CosS3Client(
+            CosConfig(**{**options, "IP": url.host, "Port": url.port, **changes}), retry=0
+        )
         self._clients.append(client)
         return client
 
@@ -131,8 +147,14 @@ class Bench:
         start, end = window or (now - 60, now + 600)
         signed = {"host": host, **(headers or {})}
         if authorization is None:
-            authorization = sign(method, path, params or {}, signed, keys=keys or self.keys, start=start, end=end)
-        sent = {"Host": host, **(headers or {}), **({"Authorization": authorization} if authorization else {})}
+            authorization = sign(
+                method, path, params or {}, signed, keys=keys or self.keys, start=start, end=end
+            )
+        sent = {
+            "Host": host,
+            **(headers or {}),
+            **({"Authorization": authorization} if authorization else {}),
+        }
         if token:
             sent["x-ci-security-token"] = token
         query = f"?{urlencode(params, quote_via=quote)}" if params else ""
@@ -163,7 +185,13 @@ class Bench:
 
         async def look() -> str:
             text = await self.job(job_id)
-            return text if any(f"<State>{state}</State>" in text for state in ("Success", "Failed", "Cancel")) else ""
+            return (
+                text
+                if any(
+                    f"<State>{state}</State>" in text for state in ("Success", "Failed", "Cancel")
+                )
+                else ""
+            )
 
         return await self.until(look)
 
@@ -176,9 +204,13 @@ class Benches:
         self._stack = stack
 
     async def __call__(self, *, within: AsyncExitStack | None = None, **changes: Any) -> Bench:
-        settings = LocalSettings(self.root, credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE), durable=False)
+        settings = LocalSettings(
+            self.root, credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE), durable=False
+        )
         stack = within or self._stack
-        service = await stack.enter_async_context(LocalService(replace(settings, **changes), SystemClock()))
+        service = await stack.enter_async_context(
+            LocalService(replace(settings, **changes), SystemClock())
+        )
         http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         bench = Bench(service, self.root, http)
         stack.callback(lambda: [client._session.close() for client in bench._clients])

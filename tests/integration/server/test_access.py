@@ -53,7 +53,9 @@ async def test_unknown_keys_have_their_own_code_on_each_side(bench: Bench) -> No
     assert (objects.status, "InvalidAccessKeyId" in objects.text) == (403, True)
 
 
-async def test_a_window_that_is_over_and_one_that_has_not_begun_tell_the_servers_time(bench: Bench) -> None:
+async def test_a_window_that_is_over_and_one_that_has_not_begun_tell_the_servers_time(
+    bench: Bench,
+) -> None:
     now = int(SystemClock().now())
 
     over = await bench.raw("GET", "/jobs", window=(now - 100, now - 10))
@@ -61,7 +63,10 @@ async def test_a_window_that_is_over_and_one_that_has_not_begun_tell_the_servers
     early = await bench.raw("GET", "/jobs", window=(now + 5000, now + 6000))
 
     assert (over.status, "<Code>SignatureExpired</Code>" in over.text) == (401, True)
-    assert (over_cos.status, "<Message>Request has expired</Message>" in over_cos.text) == (403, True)
+    assert (over_cos.status, "<Message>Request has expired</Message>" in over_cos.text) == (
+        403,
+        True,
+    )
     assert (early.status, "<Code>RequestTimeTooSkewed</Code>" in early.text) == (403, True)
     for answer in (over, over_cos, early):
         assert "<ServerTime>" in answer.text
@@ -69,13 +74,20 @@ async def test_a_window_that_is_over_and_one_that_has_not_begun_tell_the_servers
 
 async def test_a_signature_may_stand_in_the_query(bench: Bench) -> None:
     now = int(SystemClock().now())
-    text = bench.sign("GET", "/jobs", {}, {"host": CI}, keys=bench.keys, start=now - 60, end=now + 60)
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, _, value in (part.partition("=") for part in text.split("&")))
+    text = bench.sign(
+        "GET", "/jobs", {}, {"host": CI}, keys=bench.keys, start=now - 60, end=now + 60
+    )
+    query = "&".join(
+        f"{name}={quote(value, safe='')}"
+        for name, _, value in (part.partition("=") for part in text.split("&"))
+    )
     url = f"{bench.service.url}/jobs?{query}"
 
     async with bench.http.get(URL(url, encoded=True), headers={"Host": CI}) as good:
         assert good.status == 200
-    async with bench.http.get(URL(url.replace("q-signature=", "q-signature=0"), encoded=True), headers={"Host": CI}) as bad:
+    async with bench.http.get(
+        URL(url.replace("q-signature=", "q-signature=0"), encoded=True), headers={"Host": CI}
+    ) as bad:
         assert bad.status == 401
 
 
@@ -91,7 +103,9 @@ async def test_temporary_keys_need_their_token_in_either_header(start: Benches) 
     assert [answer.status for answer in (without, unsigned, signed, wrong)] == [401, 200, 200, 401]
 
 
-async def test_key_pairs_may_be_bound_to_buckets_and_to_reading(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_key_pairs_may_be_bound_to_buckets_and_to_reading(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     full = KeyPair("AKIDFULL", "a")
     reader = KeyPair("AKIDREAD", "b", grants=(Grant("media-*", write=False),))
     inside = KeyPair("AKIDIN", "c", grants=(Grant("media-*"), Grant("*", read=False, write=False)))
@@ -112,7 +126,9 @@ async def test_key_pairs_may_be_bound_to_buckets_and_to_reading(start: Benches, 
     assert may_not_list.status == 403
 
 
-async def test_bodies_are_bounded_and_their_md5_is_checked(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_bodies_are_bounded_and_their_md5_is_checked(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(max_body_bytes=2000, max_object_bytes=1000)
     wrong = base64.b64encode(hashlib.md5(b"other", usedforsecurity=False).digest()).decode()
 
@@ -126,8 +142,12 @@ async def test_bodies_are_bounded_and_their_md5_is_checked(start: Benches, job_b
     assert not (bench.root / "media-1250000000" / "a").exists()
 
 
-async def test_a_compressed_body_is_not_unpacked(bench: Bench, job_body: Callable[..., str]) -> None:
-    answer = await bench.raw("POST", "/jobs", body=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"})
+async def test_a_compressed_body_is_not_unpacked(
+    bench: Bench, job_body: Callable[..., str]
+) -> None:
+    answer = await bench.raw(
+        "POST", "/jobs", body=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"}
+    )
 
     assert (answer.status, "InvalidContent" in answer.text) == (400, True)
 
@@ -164,9 +184,15 @@ async def exchange(bench: Bench, data: bytes, *, wait_s: float = 10) -> bytes:
 
 @pytest.mark.parametrize(
     "data",
-    [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", b"\x16\x03\x01\x02\x00" * 10 + b"\r\n\r\n"],
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00" * 10 + b"\r\n\r\n",
+    ],
 )
-async def test_what_is_not_http_gets_an_error_and_the_service_lives_on(bench: Bench, data: bytes) -> None:
+async def test_what_is_not_http_gets_an_error_and_the_service_lives_on(
+    bench: Bench, data: bytes
+) -> None:
     answer = await exchange(bench, data)
 
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
@@ -184,9 +210,14 @@ async def test_silent_connections_and_half_headers_are_closed(start: Benches) ->
 async def test_a_body_that_stops_coming_ends_in_an_error(start: Benches) -> None:
     bench = await start(read_timeout_s=0.2)
     now = int(SystemClock().now())
-    head = bench.sign("PUT", "/slow", {}, {"host": COS}, keys=bench.keys, start=now - 60, end=now + 60)
+    head = bench.sign(
+        "PUT", "/slow", {}, {"host": COS}, keys=bench.keys, start=now - 60, end=now + 60
+    )
 
-    answer = await exchange(bench, f"PUT /slow HTTP/1.1\r\nHost: {COS}\r\nAuthorization: {head}\r\nContent-Length: 100\r\n\r\nabc".encode())
+    answer = await exchange(
+        bench,
+        f"PUT /slow HTTP/1.1\r\nHost: {COS}\r\nAuthorization: {head}\r\nContent-Length: 100\r\n\r\nabc".encode(),
+    )
 
     assert b"RequestTimeout" in answer
     assert not (bench.root / "media-1250000000" / "slow").exists()
@@ -195,9 +226,14 @@ async def test_a_body_that_stops_coming_ends_in_an_error(start: Benches) -> None
 
 async def test_a_body_without_a_length_is_refused(bench: Bench) -> None:
     now = int(SystemClock().now())
-    head = bench.sign("POST", "/jobs", {}, {"host": CI}, keys=bench.keys, start=now - 60, end=now + 60)
+    head = bench.sign(
+        "POST", "/jobs", {}, {"host": CI}, keys=bench.keys, start=now - 60, end=now + 60
+    )
 
-    answer = await exchange(bench, f"POST /jobs HTTP/1.1\r\nHost: {CI}\r\nAuthorization: {head}\r\nConnection: close\r\n\r\n".encode())
+    answer = await exchange(
+        bench,
+        f"POST /jobs HTTP/1.1\r\nHost: {CI}\r\nAuthorization: {head}\r\nConnection: close\r\n\r\n".encode(),
+    )
 
     assert answer.startswith(b"HTTP/1.1 411")
     assert b"MissingContentLength" in answer
@@ -217,7 +253,9 @@ async def test_a_client_that_waits_for_leave_to_send_its_body_gets_it_unless_the
         "Expect: 100-continue",
         "Connection: close",
     ]
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(bench.service.url.rpartition(":")[2]))
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", int(bench.service.url.rpartition(":")[2])
+    )
     writer.write("\r\n".join([*lines, "", ""]).encode())
     async with asyncio.timeout(10):
         first = await reader.readline()
@@ -229,19 +267,28 @@ async def test_a_client_that_waits_for_leave_to_send_its_body_gets_it_unless_the
     assert (b"HTTP/1.1 200 OK" in rest) == invited
 
 
-async def test_no_secret_is_logged(start: Benches, caplog: pytest.LogCaptureFixture, job_body: Callable[..., str]) -> None:
+async def test_no_secret_is_logged(
+    start: Benches, caplog: pytest.LogCaptureFixture, job_body: Callable[..., str]
+) -> None:
     caplog.set_level(logging.DEBUG)
     keys = KeyPair("AKIDTEMP", "very-secret-key", "very-secret-token")
     bench = await start(credentials=(keys,))
     await bench.raw("POST", "/jobs", body=job_body(), keys=keys, token="very-secret-token")
     await bench.raw("GET", "/jobs", keys=keys, token="wrong")
 
-    ours = [record.getMessage() for record in caplog.records if record.name.startswith("orchestrator")]
+    ours = [
+        record.getMessage() for record in caplog.records if record.name.startswith("orchestrator")
+    ]
     assert ours
     assert not any("very-secret" in line or "q-signature" in line for line in ours)
 
 
-async def test_a_warning_is_loud_when_the_service_can_be_reached_from_elsewhere(start: Benches, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_warning_is_loud_when_the_service_can_be_reached_from_elsewhere(
+    start: Benches, caplog: pytest.LogCaptureFixture
+) -> None:
     await start(host="0.0.0.0")
 
-    assert any(record.levelno >= logging.WARNING and "BEYOND THIS MACHINE" in record.getMessage() for record in caplog.records)
+    assert any(
+        record.levelno >= logging.WARNING and "BEYOND THIS MACHINE" in record.getMessage()
+        for record in caplog.records
+    )

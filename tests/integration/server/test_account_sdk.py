@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from qcloud_cos import CosServiceError
 
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,23 +19,40 @@ BUCKET = "media-1250000000"
 
 def template(name: str = "two-stems", **changes: Any) -> dict[str, Any]:
     sound = {"Codec": "mp3", "Samplerate": "44100", "Bitrate": "192", "Channels": "2"}
-    return {"Tag": "VoiceSeparate", "Name": name, "AudioMode": "AudioAndBackground", "AudioConfig": sound, **changes}
+    return {
+        "Tag": "VoiceSeparate",
+        "Name": name,
+        "AudioMode": "AudioAndBackground",
+        "AudioConfig": sound,
+        **changes,
+    }
 
 
-async def test_templates_are_made_changed_listed_used_and_removed(bench: Bench, job_body: Callable[..., str]) -> None:
+async def test_templates_are_made_changed_listed_used_and_removed(
+    bench: Bench, job_body: Callable[..., str]
+) -> None:
     sdk = bench.sdk()
 
-    made = await bench.call(sdk.ci_create_template, Bucket=BUCKET, Template=template("Zwei-Spuren_歌*"))
+    made = await bench.call(
+        sdk.ci_create_template, Bucket=BUCKET, Template=template("Zwei-Spuren_歌*")
+    )
     template_id = made["Template"]["TemplateId"]
     changed = await bench.call(
-        sdk.ci_update_template, Bucket=BUCKET, TemplateId=template_id, Template=template("other", AudioMode="IsAudio")
+        sdk.ci_update_template,
+        Bucket=BUCKET,
+        TemplateId=template_id,
+        Template=template("other", AudioMode="IsAudio"),
     )
     await bench.call(sdk.ci_create_template, Bucket=BUCKET, Template=template("third"))
     all_of_them = await bench.call(sdk.ci_get_template, Bucket=BUCKET)
     by_name = await bench.call(sdk.ci_get_template, Bucket=BUCKET, Name="oth")
     by_ids = await bench.call(sdk.ci_get_template, Bucket=BUCKET, Ids=f"{template_id},t1nothing")
     body = job_body().partition("<VoiceSeparate>")
-    with_template = body[0] + f"<TemplateId>{template_id}</TemplateId>" + body[2].partition("</VoiceSeparate>")[2]
+    with_template = (
+        body[0]
+        + f"<TemplateId>{template_id}</TemplateId>"
+        + body[2].partition("</VoiceSeparate>")[2]
+    )
     job = await bench.ended(await bench.submit(with_template))
     removed = await bench.call(sdk.ci_delete_template, Bucket=BUCKET, TemplateId=template_id)
 
@@ -73,7 +90,9 @@ async def test_wrong_templates_are_refused(bench: Bench, change: dict[str, Any],
     await bench.call(sdk.ci_create_template, Bucket=BUCKET, Template=template("taken"))
 
     with pytest.raises(CosServiceError) as refused:
-        await bench.call(sdk.ci_create_template, Bucket=BUCKET, Template=template(name="new") | change)
+        await bench.call(
+            sdk.ci_create_template, Bucket=BUCKET, Template=template(name="new") | change
+        )
 
     assert refused.value.get_error_code() == code
 
@@ -88,10 +107,14 @@ async def test_queues_are_shown_paused_and_resumed(start: Benches) -> None:
     def change(state: str) -> dict[str, Any]:
         return {"Name": "mine", "State": state, "NotifyConfig": {"State": "Off"}}
 
-    paused = await bench.call(sdk.ci_update_asr_queue, Bucket=BUCKET, QueueId=queue["QueueId"], Request=change("Paused"))
+    paused = await bench.call(
+        sdk.ci_update_asr_queue, Bucket=BUCKET, QueueId=queue["QueueId"], Request=change("Paused")
+    )
     listed = await bench.call(sdk.ci_get_asr_queue, Bucket=BUCKET, State="Paused")
     held = await bench.job(job_id)
-    await bench.call(sdk.ci_update_asr_queue, Bucket=BUCKET, QueueId=queue["QueueId"], Request=change("Active"))
+    await bench.call(
+        sdk.ci_update_asr_queue, Bucket=BUCKET, QueueId=queue["QueueId"], Request=change("Active")
+    )
     media = await bench.call(sdk.ci_get_media_queue, Bucket=BUCKET)
 
     assert queue["State"] == "Active"
@@ -115,7 +138,13 @@ async def test_queues_are_shown_paused_and_resumed(start: Benches) -> None:
         {"State": "On", "Event": "TaskFinish", "Type": "Url", "Url": "http://[fd00::1]/"},
         {"State": "On", "Event": "TaskFinish", "Type": "Url"},
         {"State": "On", "Event": "TaskFinish", "Type": "TDMQ", "MqRegion": "mars"},
-        {"State": "On", "Event": "TaskFinish", "Type": "Url", "Url": "http://a.example", "ResultFormat": "YAML"},
+        {
+            "State": "On",
+            "Event": "TaskFinish",
+            "Type": "Url",
+            "Url": "http://a.example",
+            "ResultFormat": "YAML",
+        },
     ],
 )
 async def test_wrong_queue_settings_are_refused(bench: Bench, notify: dict[str, str]) -> None:

@@ -34,7 +34,9 @@ class Listener:
         self.got.append((request.content_type, await request.read()))
         self.arrived.set()
         status = self.statuses.pop(0) if self.statuses else 200
-        return web.Response(status=status, headers={"Location": "http://127.0.0.1:1/"} if status == 302 else None)
+        return web.Response(
+            status=status, headers={"Location": "http://127.0.0.1:1/"} if status == 302 else None
+        )
 
     async def count(self, number: int) -> None:
         async with asyncio.timeout(10):
@@ -57,7 +59,9 @@ async def listener() -> AsyncIterator[Listener]:
 async def test_the_xml_form_has_the_event_the_expanded_names_and_no_callback_settings(
     bench: Bench, listener: Listener, job_body: Callable[..., str]
 ) -> None:
-    job_id = await bench.submit(job_body(extra=f"<CallBack>{listener.url}</CallBack>", inside="<UserData>mine</UserData>"))
+    job_id = await bench.submit(
+        job_body(extra=f"<CallBack>{listener.url}</CallBack>", inside="<UserData>mine</UserData>")
+    )
     await listener.count(1)
 
     content_type, body = listener.got[0]
@@ -69,7 +73,10 @@ async def test_the_xml_form_has_the_event_the_expanded_names_and_no_callback_set
     assert root.findtext("JobsDetail/State") == "Success"
     assert root.findtext("JobsDetail/Operation/UserData") == "mine"
     assert root.findtext("JobsDetail/Operation/Output/AuObject") == "out/v.mp3"
-    assert [name.text or "" for name in root.iterfind("JobsDetail/Operation/MediaResult/OutputFile/ObjectName")] == [
+    assert [
+        name.text or ""
+        for name in root.iterfind("JobsDetail/Operation/MediaResult/OutputFile/ObjectName")
+    ] == [
         "out/v.mp3",
         "out/b.mp3",
     ]
@@ -101,14 +108,22 @@ async def test_the_json_form_collapses_single_values_and_drops_empty_ones(
 
 
 def test_collapsing_follows_the_vendors_samples() -> None:
-    assert collapse({"A": ["x"], "B": ["x", "y"], "C": None, "D": "", "E": {"F": None}, "G": [{"H": "1"}]}) == {
+    assert collapse(
+        {"A": ["x"], "B": ["x", "y"], "C": None, "D": "", "E": {"F": None}, "G": [{"H": "1"}]}
+    ) == {
         "A": "x",
         "B": ["x", "y"],
         "G": {"H": "1"},
     }
 
 
-ON = {"State": "On", "Event": "TaskFinish", "Url": "http://queue", "ResultFormat": "JSON", "Type": "Url"}
+ON = {
+    "State": "On",
+    "Event": "TaskFinish",
+    "Url": "http://queue",
+    "ResultFormat": "JSON",
+    "Type": "Url",
+}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +139,11 @@ ON = {"State": "On", "Event": "TaskFinish", "Url": "http://queue", "ResultFormat
         ({"CallBack": "no"}, ON, ("", "JSON")),
         ({"CallBackType": "TDMQ", "MqRegion": "bj", "MqName": "q"}, ON, ("tdmq:bj/q", "JSON")),
         ({}, {**ON, "Type": "TDMQ", "MqRegion": "sh", "MqName": "t"}, ("tdmq:sh/t", "JSON")),
-        ({"CallBack": "http://request"}, {**ON, "Type": "TDMQ", "MqRegion": "sh", "MqName": "t"}, ("http://request", "JSON")),
+        (
+            {"CallBack": "http://request"},
+            {**ON, "Type": "TDMQ", "MqRegion": "sh", "MqName": "t"},
+            ("http://request", "JSON"),
+        ),
     ],
 )
 def test_the_request_goes_before_the_queue_and_no_silences_both(
@@ -150,7 +169,9 @@ async def test_the_queues_address_is_used_when_the_request_names_none(
     assert [json.loads(body)["JobsDetail"][0]["JobId"] for _, body in listener.got] == [told]
 
 
-async def test_a_failed_job_is_told_too(start: Benches, listener: Listener, job_body: Callable[..., str]) -> None:
+async def test_a_failed_job_is_told_too(
+    start: Benches, listener: Listener, job_body: Callable[..., str]
+) -> None:
     from orchestrator.server.settings import MissingInput
 
     bench = await start(missing_input=MissingInput.FAIL)
@@ -160,7 +181,9 @@ async def test_a_failed_job_is_told_too(start: Benches, listener: Listener, job_
     assert b"<Code>ResourceNotFound</Code>" in listener.got[0][1]
 
 
-async def test_deliveries_are_tried_again_only_as_often_as_set(start: Benches, listener: Listener, job_body: Callable[..., str]) -> None:
+async def test_deliveries_are_tried_again_only_as_often_as_set(
+    start: Benches, listener: Listener, job_body: Callable[..., str]
+) -> None:
     bench = await start(callbacks=CallbackPolicy(retries=2, retry_wait_s=0.01))
     listener.statuses = [500, 302, 200]
     await bench.submit(job_body(extra=f"<CallBack>{listener.url}</CallBack>"))
@@ -174,7 +197,9 @@ async def test_deliveries_are_tried_again_only_as_often_as_set(start: Benches, l
     assert bench.service.parts.callbacks.failed == 0
 
 
-async def test_one_delivery_is_all_by_default(bench: Bench, listener: Listener, job_body: Callable[..., str]) -> None:
+async def test_one_delivery_is_all_by_default(
+    bench: Bench, listener: Listener, job_body: Callable[..., str]
+) -> None:
     listener.statuses = [500]
     await bench.submit(job_body(extra=f"<CallBack>{listener.url}</CallBack>"))
 
@@ -186,9 +211,17 @@ async def test_one_delivery_is_all_by_default(bench: Bench, listener: Listener, 
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:{port}/x", "http://localhost:{port}/x", "http://[::ffff:127.0.0.1]:{port}/x", "http://2130706433:{port}/x"]
+    "url",
+    [
+        "http://127.0.0.1:{port}/x",
+        "http://localhost:{port}/x",
+        "http://[::ffff:127.0.0.1]:{port}/x",
+        "http://2130706433:{port}/x",
+    ],
 )
-async def test_a_private_address_is_never_called(start: Benches, listener: Listener, job_body: Callable[..., str], url: str) -> None:
+async def test_a_private_address_is_never_called(
+    start: Benches, listener: Listener, job_body: Callable[..., str], url: str
+) -> None:
     bench = await start(callbacks=CallbackPolicy(allow_loopback=False))
     address = url.format(port=listener.url.split(":")[2].split("/")[0])
     await bench.submit(job_body(extra=f"<CallBack>{address}</CallBack>"))
@@ -206,16 +239,23 @@ async def test_a_private_address_is_never_called(start: Benches, listener: Liste
      ("172.16.0.1", False), ("100.64.0.1", False), ("0.0.0.0", False), ("::", False), ("fd00::1", False), ("fe80::1%eth0", False),
      ("::ffff:10.0.0.1", False), ("::ffff:127.0.0.1", True), ("2001:4860:4860::8888", True)],
 )  # fmt: skip
-def test_only_public_addresses_and_loopback_are_allowed_by_default(address: str, allowed: bool) -> None:
+def test_only_public_addresses_and_loopback_are_allowed_by_default(
+    address: str, allowed: bool
+) -> None:
     assert is_allowed(address, CallbackPolicy()) == allowed
     assert is_allowed(address, CallbackPolicy(allow_private=True)) or address == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
-    ("faults", "count"), [(CallbackFaults(lose=1), 0), (CallbackFaults(double=1), 2), (CallbackFaults(delay_s=0.05), 1)]
+    ("faults", "count"),
+    [(CallbackFaults(lose=1), 0), (CallbackFaults(double=1), 2), (CallbackFaults(delay_s=0.05), 1)],
 )
 async def test_callbacks_can_be_lost_doubled_and_late(
-    start: Benches, listener: Listener, job_body: Callable[..., str], faults: CallbackFaults, count: int
+    start: Benches,
+    listener: Listener,
+    job_body: Callable[..., str],
+    faults: CallbackFaults,
+    count: int,
 ) -> None:
     bench = await start(faults=Faults(callbacks=faults))
     job_id = await bench.submit(job_body(extra=f"<CallBack>{listener.url}</CallBack>"))
@@ -236,5 +276,10 @@ def test_the_alphabetical_xml_form_is_pinned(job_row: Any) -> None:
 def job_row() -> Any:
     from orchestrator.server.jobs.row import JobRow
 
-    request = {"output": {"Region": "r", "Bucket": "b-1", "AuObject": "v"}, "names": {"voice": "v"}, "mode": "IsAudio", "audio": {}}
+    request = {
+        "output": {"Region": "r", "Bucket": "b-1", "AuObject": "v"},
+        "names": {"voice": "v"},
+        "mode": "IsAudio",
+        "audio": {},
+    }
     return JobRow("j1", "b-1", "r", "p1", 0, "in", 0.0, request)

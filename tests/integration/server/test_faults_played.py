@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.server.faults.script import Faults
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +31,13 @@ async def count(bench: Bench) -> int:
     return int((await bench.raw("GET", "/jobs", params={"size": "100"})).text.count("<JobId>"))
 
 
-async def test_throttling_comes_with_and_without_retry_after_and_makes_no_job(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_throttling_comes_with_and_without_retry_after_and_makes_no_job(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     slow = {"route": "submit", "code": "SlowDown", "times": 1}
-    bench = await start(faults=script({**slow, "retry_after_s": 2}, slow, {"route": "head", "code": "SlowDown"}))
+    bench = await start(
+        faults=script({**slow, "retry_after_s": 2}, slow, {"route": "head", "code": "SlowDown"})
+    )
 
     first, second, third = [await bench.raw("POST", "/jobs", body=job_body()) for _ in range(3)]
     storage = await bench.raw("HEAD", "/a", host=COS)
@@ -47,12 +51,22 @@ async def test_throttling_comes_with_and_without_retry_after_and_makes_no_job(st
 
 
 @pytest.mark.parametrize(
-    ("do", "made"), [("refuse", 0), ("fail_after", 1), ("drop", 0), ("lose_answer", 1), ("truncate", 1), ("garble", 1)]
+    ("do", "made"),
+    [
+        ("refuse", 0),
+        ("fail_after", 1),
+        ("drop", 0),
+        ("lose_answer", 1),
+        ("truncate", 1),
+        ("garble", 1),
+    ],
 )
 async def test_a_submit_can_go_wrong_before_and_after_it_was_accepted(
     start: Benches, job_body: Callable[..., str], do: str, made: int
 ) -> None:
-    bench = await start(faults=script({"route": "submit", "do": do, "code": "InternalError", "times": 1}))
+    bench = await start(
+        faults=script({"route": "submit", "do": do, "code": "InternalError", "times": 1})
+    )
     answer: Answer | None = None
     try:
         answer = await bench.raw("POST", "/jobs", body=job_body())
@@ -78,7 +92,10 @@ async def test_a_download_can_break_in_the_middle(start: Benches) -> None:
 
 async def test_answers_can_be_late(start: Benches, job_body: Callable[..., str]) -> None:
     bench = await start(
-        faults=script({"route": "submit", "do": "delay", "delay_s": 0.2, "times": 1}, {"do": "delay_answer", "delay_s": 0.2})
+        faults=script(
+            {"route": "submit", "do": "delay", "delay_s": 0.2, "times": 1},
+            {"do": "delay_answer", "delay_s": 0.2},
+        )
     )
     clock = SystemClock()
 
@@ -88,10 +105,13 @@ async def test_answers_can_be_late(start: Benches, job_body: Callable[..., str])
         assert clock.monotonic() - begun >= 0.2
 
 
-async def test_clock_errors_come_with_a_skewed_date(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_clock_errors_come_with_a_skewed_date(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(
         faults=script(
-            {"route": "submit", "code": "SignatureExpired", "times": 1, "skew_s": -3600}, {"route": "query", "do": "skew", "skew_s": 7200}
+            {"route": "submit", "code": "SignatureExpired", "times": 1, "skew_s": -3600},
+            {"route": "query", "do": "skew", "skew_s": 7200},
         )
     )
     expired = await bench.raw("POST", "/jobs", body=job_body())
@@ -99,8 +119,12 @@ async def test_clock_errors_come_with_a_skewed_date(start: Benches, job_body: Ca
     now = SystemClock().now()
 
     assert (expired.status, "<Code>SignatureExpired</Code>" in expired.text) == (401, True)
-    assert parsedate_to_datetime(expired.headers["Date"]).timestamp() == pytest.approx(now - 3600, abs=5)
-    assert parsedate_to_datetime(queried.headers["Date"]).timestamp() == pytest.approx(now + 7200, abs=5)
+    assert parsedate_to_datetime(expired.headers["Date"]).timestamp() == pytest.approx(
+        now - 3600, abs=5
+    )
+    assert parsedate_to_datetime(queried.headers["Date"]).timestamp() == pytest.approx(
+        now + 7200, abs=5
+    )
 
 
 async def test_listings_can_lag_while_queries_do_not(start: Benches) -> None:
@@ -116,9 +140,14 @@ async def test_listings_can_lag_while_queries_do_not(start: Benches) -> None:
     await bench.until(listed)
 
 
-async def test_a_paused_or_full_queue_can_be_played(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_a_paused_or_full_queue_can_be_played(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(
-        faults=script({"route": "submit", "code": "QueuePaused", "times": 1}, {"route": "submit", "code": "QueueSaturated"})
+        faults=script(
+            {"route": "submit", "code": "QueuePaused", "times": 1},
+            {"route": "submit", "code": "QueueSaturated"},
+        )
     )
 
     assert (await bench.raw("POST", "/jobs", body=job_body())).status == 403
@@ -126,7 +155,9 @@ async def test_a_paused_or_full_queue_can_be_played(start: Benches, job_body: Ca
 
 
 async def test_a_fault_can_begin_and_end_by_time(start: Benches) -> None:
-    bench = await start(faults=script({"route": "list", "code": "ServiceUnavailable", "until_s": 0.3}))
+    bench = await start(
+        faults=script({"route": "list", "code": "ServiceUnavailable", "until_s": 0.3})
+    )
 
     first = await bench.raw("GET", "/jobs")
 
@@ -137,7 +168,9 @@ async def test_a_fault_can_begin_and_end_by_time(start: Benches) -> None:
     assert first.status == 503
 
 
-async def test_the_state_tells_requests_faults_and_duplicates(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_the_state_tells_requests_faults_and_duplicates(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(faults=script({"route": "submit", "do": "fail_after", "times": 1}))
     for user in ("k1", "k1", "k2"):
         await bench.raw("POST", "/jobs", body=job_body(inside=f"<UserData>{user}</UserData>"))
@@ -150,14 +183,22 @@ async def test_the_state_tells_requests_faults_and_duplicates(start: Benches, jo
     assert sum(state["jobs"].values()) == 3
 
 
-async def control(bench: Bench, method: str, name: str, data: Any = None, word: str = "let-me") -> tuple[int, Any]:
+async def control(
+    bench: Bench, method: str, name: str, data: Any = None, word: str = "let-me"
+) -> tuple[int, Any]:
     headers = {"x-control-token": word}
-    async with bench.http.request(method, f"{bench.service.url}/_orchestrator/{name}", json=data, headers=headers) as response:
+    async with bench.http.request(
+        method, f"{bench.service.url}/_orchestrator/{name}", json=data, headers=headers
+    ) as response:
         text = await response.text()
-        return response.status, json.loads(text) if response.content_type == "application/json" else text
+        return response.status, json.loads(
+            text
+        ) if response.content_type == "application/json" else text
 
 
-async def test_the_control_plane_is_absent_unless_asked_for_and_needs_its_token(start: Benches, bench: Bench) -> None:
+async def test_the_control_plane_is_absent_unless_asked_for_and_needs_its_token(
+    start: Benches, bench: Bench
+) -> None:
     assert (await control(bench, "GET", "state"))[0] == 403
     await bench.service.close()
     with_plane = await start(control_token="let-me")
@@ -177,7 +218,9 @@ async def test_the_same_seed_on_a_used_root_makes_new_ids(start: Benches) -> Non
     assert len(ids) == 3
 
 
-async def test_the_control_plane_sets_progression_faults_and_seed_and_resets(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_the_control_plane_sets_progression_faults_and_seed_and_resets(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(control_token="let-me")
     await control(bench, "PUT", "progression", {"pace": "polls", "finish_after": 1})
     await control(bench, "POST", "seed", {"seed": 5})

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.settings import MissingInput
 
 if TYPE_CHECKING:
@@ -23,16 +23,26 @@ def states(text: str) -> list[str]:
     return re.findall("<State>(.*?)</State>", text)
 
 
-async def test_a_submit_answers_in_the_vendors_shape(bench: Bench, job_body: Callable[..., str]) -> None:
-    answer = await bench.raw("POST", "/jobs", body=job_body(level=2, inside="<UserData>key own data</UserData>"))
+async def test_a_submit_answers_in_the_vendors_shape(
+    bench: Bench, job_body: Callable[..., str]
+) -> None:
+    answer = await bench.raw(
+        "POST", "/jobs", body=job_body(level=2, inside="<UserData>key own data</UserData>")
+    )
 
     detail = ET.fromstring(answer.text).find("JobsDetail")  # noqa: S314 - our own service's answer
     assert detail is not None
     assert re.fullmatch("j[0-9a-f]{32}", detail.findtext("JobId") or "")
     assert re.fullmatch("p[0-9a-f]{32}", detail.findtext("QueueId") or "")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0800", detail.findtext("CreationTime") or "")
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0800", detail.findtext("CreationTime") or ""
+    )
     assert (detail.findtext("StartTime"), detail.findtext("EndTime")) == ("-", "-")
-    assert (detail.findtext("State"), detail.findtext("Tag"), detail.findtext("Code")) == ("Submitted", "VoiceSeparate", "Success")
+    assert (detail.findtext("State"), detail.findtext("Tag"), detail.findtext("Code")) == (
+        "Submitted",
+        "VoiceSeparate",
+        "Success",
+    )
     assert detail.findtext("Input/BucketId") == "media-1250000000"
     assert detail.findtext("Operation/JobLevel") == "2"
     assert detail.findtext("Operation/UserData") == "key own data"
@@ -51,26 +61,78 @@ async def test_a_submit_answers_in_the_vendors_shape(bench: Bench, job_body: Cal
         (lambda text: text.replace("in/a.mp3", ""), "InvalidArgument"),
         (lambda text: text.replace("in/a.mp3", "../x"), "InvalidArgument"),
         (lambda text: text.replace("<Region>ap-chongqing</Region>", ""), "InvalidArgument"),
-        (lambda text: text.replace("<Bucket>media-1250000000</Bucket>", "<Bucket>..</Bucket>"), "InvalidArgument"),
-        (lambda text: text.replace("out/b.${ext}", "").replace("out/v.${ext}", ""), "InvalidArgument"),
+        (
+            lambda text: text.replace("<Bucket>media-1250000000</Bucket>", "<Bucket>..</Bucket>"),
+            "InvalidArgument",
+        ),
+        (
+            lambda text: text.replace("out/b.${ext}", "").replace("out/v.${ext}", ""),
+            "InvalidArgument",
+        ),
         (lambda text: text.replace("out/b.${ext}", "out/v.${ext}"), "InvalidArgument"),
         (lambda text: text.replace("out/v.${ext}", "/etc/passwd"), "InvalidArgument"),
         (lambda text: text.replace("out/v.${ext}", ".service/queue.db"), "InvalidArgument"),
         (lambda text: text.replace("AudioAndBackground", "Karaoke"), "InvalidArgument"),
         (lambda text: text.replace("<Codec>mp3</Codec>", "<Codec>ogg</Codec>"), "InvalidArgument"),
-        (lambda text: text.replace("<Codec>mp3</Codec>", "<Codec>mp3</Codec><Samplerate>8000</Samplerate>"), "InvalidArgument"),
+        (
+            lambda text: text.replace(
+                "<Codec>mp3</Codec>", "<Codec>mp3</Codec><Samplerate>8000</Samplerate>"
+            ),
+            "InvalidArgument",
+        ),
         (lambda text: text.replace("<Codec>mp3</Codec>", "<Codec>amr</Codec>"), "InvalidArgument"),
-        (lambda text: text.replace("<Codec>mp3</Codec>", "<Bitrate>5</Bitrate>"), "InvalidArgument"),
-        (lambda text: text.replace("<Codec>mp3</Codec>", "<Channels>x</Channels>"), "InvalidArgument"),
-        (lambda text: text.replace("</Operation>", "<JobLevel>3</JobLevel></Operation>"), "InvalidArgument"),
-        (lambda text: text.replace("</Operation>", f"<UserData>{'x' * 1025}</UserData></Operation>"), "InvalidArgument"),
-        (lambda text: text.replace("</Operation>", "<UserData>é</UserData></Operation>"), "InvalidArgument"),
-        (lambda text: text.replace("</Operation>", "<TemplateId>t1nothing</TemplateId></Operation>"), "TemplateNotFound"),
-        (lambda text: text.replace("</Request>", "<QueueId>pnothing</QueueId></Request>"), "QueueNotFound"),
-        (lambda text: text.replace("</Request>", "<CallBackType>TDMQ</CallBackType></Request>"), "InvalidArgument"),
-        (lambda text: text.replace("</Request>", "<CallBackType>Pigeon</CallBackType></Request>"), "InvalidArgument"),
-        (lambda text: text.replace("</Request>", "<CallBackFormat>YAML</CallBackFormat></Request>"), "InvalidArgument"),
-        (lambda text: text.replace("</Request>", "<CallBack>ftp://x</CallBack></Request>"), "InvalidArgument"),
+        (
+            lambda text: text.replace("<Codec>mp3</Codec>", "<Bitrate>5</Bitrate>"),
+            "InvalidArgument",
+        ),
+        (
+            lambda text: text.replace("<Codec>mp3</Codec>", "<Channels>x</Channels>"),
+            "InvalidArgument",
+        ),
+        (
+            lambda text: text.replace("</Operation>", "<JobLevel>3</JobLevel></Operation>"),
+            "InvalidArgument",
+        ),
+        (
+            lambda text: text.replace(
+                "</Operation>", f"<UserData>{'x' * 1025}</UserData></Operation>"
+            ),
+            "InvalidArgument",
+        ),
+        (
+            lambda text: text.replace("</Operation>", "<UserData>é</UserData></Operation>"),
+            "InvalidArgument",
+        ),
+        (
+            lambda text: text.replace(
+                "</Operation>", "<TemplateId>t1nothing</TemplateId></Operation>"
+            ),
+            "TemplateNotFound",
+        ),
+        (
+            lambda text: text.replace("</Request>", "<QueueId>pnothing</QueueId></Request>"),
+            "QueueNotFound",
+        ),
+        (
+            lambda text: text.replace("</Request>", "<CallBackType>TDMQ</CallBackType></Request>"),
+            "InvalidArgument",
+        ),
+        (
+            lambda text: text.replace(
+                "</Request>", "<CallBackType>Pigeon</CallBackType></Request>"
+            ),
+            "InvalidArgument",
+        ),
+        (
+            lambda text: text.replace(
+                "</Request>", "<CallBackFormat>YAML</CallBackFormat></Request>"
+            ),
+            "InvalidArgument",
+        ),
+        (
+            lambda text: text.replace("</Request>", "<CallBack>ftp://x</CallBack></Request>"),
+            "InvalidArgument",
+        ),
         (lambda text: re.sub("<VoiceSeparate>.*</VoiceSeparate>", "", text), "InvalidArgument"),
         (lambda text: re.sub("<Operation>.*</Operation>", "", text), "InvalidArgument"),
         (lambda text: text.replace("Request>", "Query>"), "InvalidContent"),
@@ -90,26 +152,40 @@ async def test_a_wrong_submit_is_refused_and_makes_no_job(
     assert (await bench.raw("GET", "/jobs")).text.endswith("<Response></Response>")
 
 
-async def test_empty_and_unknown_nodes_count_as_absent(bench: Bench, job_body: Callable[..., str]) -> None:
-    body = job_body(extra="<BucketName>x</BucketName><QueueId/><CallBack></CallBack>", inside="<TemplateId/><UserData/><JobLevel/>")
-    body = body.replace("<Codec>mp3</Codec>", "<Codec>MP3</Codec><Samplerate></Samplerate><Bitrate/><Channels/>")
+async def test_empty_and_unknown_nodes_count_as_absent(
+    bench: Bench, job_body: Callable[..., str]
+) -> None:
+    body = job_body(
+        extra="<BucketName>x</BucketName><QueueId/><CallBack></CallBack>",
+        inside="<TemplateId/><UserData/><JobLevel/>",
+    )
+    body = body.replace(
+        "<Codec>mp3</Codec>", "<Codec>MP3</Codec><Samplerate></Samplerate><Bitrate/><Channels/>"
+    )
 
     answer = await bench.raw("POST", "/jobs", body=body)
 
     assert answer.status == 200, answer.text
 
 
-async def test_one_stem_modes_write_one_stem_although_two_are_named(bench: Bench, job_body: Callable[..., str]) -> None:
+async def test_one_stem_modes_write_one_stem_although_two_are_named(
+    bench: Bench, job_body: Callable[..., str]
+) -> None:
     job_id = await bench.submit(job_body().replace("AudioAndBackground", "IsAudio"))
 
     text = await bench.ended(job_id)
 
-    assert re.findall("<ObjectName>(.*?)</ObjectName>", text.partition("<ObjectPrefix")[0].rpartition("</Md5Info>")[2]) == ["out/v.mp3"]
+    assert re.findall(
+        "<ObjectName>(.*?)</ObjectName>",
+        text.partition("<ObjectPrefix")[0].rpartition("</Md5Info>")[2],
+    ) == ["out/v.mp3"]
     assert (bench.root / "media-1250000000/out/v.mp3").exists()
     assert not (bench.root / "media-1250000000/out/b.mp3").exists()
 
 
-async def test_several_operations_make_one_job_each(bench: Bench, job_body: Callable[..., str]) -> None:
+async def test_several_operations_make_one_job_each(
+    bench: Bench, job_body: Callable[..., str]
+) -> None:
     body = job_body().replace("<Tag>VoiceSeparate</Tag>", "")
     operation = re.search("<Operation>.*</Operation>", body)
     assert operation
@@ -117,7 +193,9 @@ async def test_several_operations_make_one_job_each(bench: Bench, job_body: Call
     many = [tagged.replace("out/", f"out{number}/") for number in range(7)]
 
     good = await bench.raw("POST", "/jobs", body=body.replace(operation[0], "".join(many[:6])))
-    mixed = await bench.raw("POST", "/jobs", body=body.replace(operation[0], many[0] + many[1].replace("mp3", "ogg")))
+    mixed = await bench.raw(
+        "POST", "/jobs", body=body.replace(operation[0], many[0] + many[1].replace("mp3", "ogg"))
+    )
     seven = await bench.raw("POST", "/jobs", body=body.replace(operation[0], "".join(many)))
 
     assert good.text.count("<JobsDetail>") == 6
@@ -126,7 +204,9 @@ async def test_several_operations_make_one_job_each(bench: Bench, job_body: Call
     assert (await bench.raw("GET", "/jobs", params={"size": "100"})).text.count("<JobId>") == 6
 
 
-async def test_higher_levels_go_first_and_older_jobs_before_younger(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_higher_levels_go_first_and_older_jobs_before_younger(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(progression=HOLD, max_concurrent=1)
     levels = [0, 1, 2, 0, 2, 1]
     ids = [await bench.submit(job_body(level=level)) for level in levels]
@@ -157,7 +237,9 @@ async def test_polls_move_a_job_step_by_step(start: Benches) -> None:
 
 
 async def test_seconds_let_a_job_wait_run_and_end(start: Benches) -> None:
-    bench = await start(progression=Progression(Pace.SECONDS, start_after=0.3, finish_after=0.3, media_s=12))
+    bench = await start(
+        progression=Progression(Pace.SECONDS, start_after=0.3, finish_after=0.3, media_s=12)
+    )
     job_id = await bench.submit()
     first = states(await bench.job(job_id))
 
@@ -198,7 +280,9 @@ async def test_a_query_takes_one_to_ten_ids_in_both_wire_forms(bench: Bench) -> 
     ids = [await bench.submit() for _ in range(11)]
 
     ten = await bench.raw("GET", f"/jobs/{','.join(ids[:10])}")
-    encoded = await bench.raw("GET", f"/jobs/{ids[0]},{ids[1]}", wire_path=f"/jobs/{ids[0]}%2C{ids[1]}")
+    encoded = await bench.raw(
+        "GET", f"/jobs/{ids[0]},{ids[1]}", wire_path=f"/jobs/{ids[0]}%2C{ids[1]}"
+    )
     eleven = await bench.raw("GET", f"/jobs/{','.join(ids)}")
 
     assert ten.text.count("<JobsDetail>") == 10
@@ -218,12 +302,16 @@ async def test_jobs_of_another_bucket_do_not_exist_for_this_one(bench: Bench) ->
     assert cancelled.status == 400
 
 
-async def test_a_list_finds_jobs_by_their_input(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_a_list_finds_jobs_by_their_input(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(progression=HOLD)
     await bench.submit(job_body("in/a.mp3"))
     wanted = await bench.submit(job_body("in/b c.mp3"))
 
-    found = await bench.raw("GET", "/jobs", params={"tag": "VoiceSeparate", "inputObject": "in/b c.mp3"})
+    found = await bench.raw(
+        "GET", "/jobs", params={"tag": "VoiceSeparate", "inputObject": "in/b c.mp3"}
+    )
 
     assert re.findall("<JobId>(.*?)</JobId>", found.text) == [wanted]
 
@@ -247,7 +335,9 @@ async def test_a_missing_input_fails_later_or_at_once_by_setting(start: Benches)
     assert "in/a.mp3" in text
 
 
-async def test_a_missing_input_is_refused_at_submit_if_so_set(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_a_missing_input_is_refused_at_submit_if_so_set(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(missing_input=MissingInput.REFUSE)
 
     answer = await bench.raw("POST", "/jobs", body=job_body())
@@ -255,7 +345,9 @@ async def test_a_missing_input_is_refused_at_submit_if_so_set(start: Benches, jo
     assert (answer.status, "<Code>ResourceNotFound</Code>" in answer.text) == (400, True)
 
 
-async def test_a_full_queue_and_a_paused_one_refuse_jobs(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_a_full_queue_and_a_paused_one_refuse_jobs(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(progression=HOLD, queue_max_size=2)
     await bench.submit()
     job_id = await bench.submit()
@@ -277,7 +369,9 @@ async def test_a_full_queue_and_a_paused_one_refuse_jobs(start: Benches, job_bod
     assert states(listed.text) == ["Submitted", "Cancel"]
 
 
-async def test_services_must_be_enabled_first_if_so_set(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_services_must_be_enabled_first_if_so_set(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(activation_required=True)
 
     before = await bench.raw("POST", "/jobs", body=job_body())
@@ -318,7 +412,11 @@ async def test_a_disk_that_is_full_for_a_while_refuses_jobs_and_loses_none(
     again = await bench.raw("POST", "/jobs", body=large)
 
     assert again.status == 200
-    assert (refused.status, "<Code>InternalError</Code>" in refused.text, "full" in refused.text) == (500, True, True)
+    assert (
+        refused.status,
+        "<Code>InternalError</Code>" in refused.text,
+        "full" in refused.text,
+    ) == (500, True, True)
     assert "<State>Success</State>" in await bench.ended(job_id)
 
 

@@ -28,7 +28,16 @@ def node_modules(request: pytest.FixtureRequest) -> Path:
     folder = request.config.cache.mkdir("node-sdk")
     modules = Path(folder, "node_modules")
     if not (modules / "cos-nodejs-sdk-v5").is_dir():
-        command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
+        command = [
+            "npm",
+            "install",
+            "--prefix",
+            str(folder),
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            PACKAGE,
+        ]
         try:
             done = subprocess.run(command, capture_output=True, timeout=50, check=False)
         except subprocess.TimeoutExpired:
@@ -39,7 +48,9 @@ def node_modules(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.slow
-async def test_the_node_client_submits_follows_and_lists_jobs_and_objects(start: Benches, node_modules: Path) -> None:
+async def test_the_node_client_submits_follows_and_lists_jobs_and_objects(
+    start: Benches, node_modules: Path
+) -> None:
     bench = await start(bucket="media-1250000000", region="ap-chongqing")
     process = await asyncio.create_subprocess_exec(
         "node",
@@ -58,7 +69,10 @@ async def test_the_node_client_submits_follows_and_lists_jobs_and_objects(start:
     assert told["submitted"]["State"] == "Submitted"
     assert told["submitted"]["Operation"]["UserData"] == "from node"
     assert told["queried"]["State"] == "Success"
-    assert told["queried"]["Operation"]["MediaResult"]["OutputFile"]["ObjectName"] == ["out/v.mp3", "out/b.mp3"]
+    assert told["queried"]["Operation"]["MediaResult"]["OutputFile"]["ObjectName"] == [
+        "out/v.mp3",
+        "out/b.mp3",
+    ]
     assert told["both"]["NonExistJobIds"] == "j" + "0" * 32
     assert told["listed"]["JobId"] == told["submitted"]["JobId"]
     assert told["got"] == "hello"

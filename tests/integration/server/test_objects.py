@@ -42,7 +42,9 @@ async def test_sums_are_told_on_put_head_and_get(bench: Bench) -> None:
     assert head.body == b""
     assert head.headers["Content-Length"] == "300000"
     assert head.headers["Content-Type"] == "audio/mpeg"
-    assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", head.headers["Last-Modified"])
+    assert re.fullmatch(
+        r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", head.headers["Last-Modified"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,9 @@ async def test_sums_are_told_on_put_head_and_get(bench: Bench) -> None:
         ("lines=1-2", 200, b"0123456789", None),
     ],
 )
-async def test_a_single_range_is_honoured(bench: Bench, header: str, status: int, body: bytes | None, span: str | None) -> None:
+async def test_a_single_range_is_honoured(
+    bench: Bench, header: str, status: int, body: bytes | None, span: str | None
+) -> None:
     await put(bench, "a", b"0123456789")
 
     answer = await bench.raw("GET", "/a", host=HOST, headers={"Range": header})
@@ -104,11 +108,21 @@ async def test_a_body_that_does_not_fit_its_md5_is_not_stored(bench: Bench) -> N
 
 
 async def test_metadata_and_encodings_come_back_as_they_were_sent(bench: Bench) -> None:
-    headers = {"Content-Encoding": "gzip", "Cache-Control": "no-cache", "x-cos-meta-artist": "someone", "Content-Type": "text/x-odd"}
+    headers = {
+        "Content-Encoding": "gzip",
+        "Cache-Control": "no-cache",
+        "x-cos-meta-artist": "someone",
+        "Content-Type": "text/x-odd",
+    }
     await bench.raw("PUT", "/a", host=HOST, body=b"not really gzip", headers=headers)
 
     head = await bench.raw("HEAD", "/a", host=HOST)
-    shown = await bench.raw("GET", "/a", host=HOST, params={"response-content-type": "text/plain", "response-cache-control": "max-age=1"})
+    shown = await bench.raw(
+        "GET",
+        "/a",
+        host=HOST,
+        params={"response-content-type": "text/plain", "response-cache-control": "max-age=1"},
+    )
 
     assert {name: head.headers[name] for name in headers} == headers
     assert shown.body == b"not really gzip"
@@ -126,7 +140,9 @@ async def test_deleting_is_final_and_can_be_repeated(bench: Bench) -> None:
     assert (await bench.raw("HEAD", "/dir/a", host=HOST)).status == 404
 
 
-async def test_a_folder_of_media_is_served_as_it_is_and_noticed_when_it_changes(start: Benches) -> None:
+async def test_a_folder_of_media_is_served_as_it_is_and_noticed_when_it_changes(
+    start: Benches,
+) -> None:
     file = start.root / BUCKET / "album/song.flac"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"one")
@@ -147,7 +163,9 @@ async def test_listing_shows_encoded_keys_on_request(bench: Bench) -> None:
     await put(bench, "a&b/ü <c>.mp3", b"x")
 
     plain = await bench.raw("GET", "/", host=HOST, params={"prefix": "a&b/"})
-    encoded = await bench.raw("GET", "/", host=HOST, params={"prefix": "a&b/", "encoding-type": "url"})
+    encoded = await bench.raw(
+        "GET", "/", host=HOST, params={"prefix": "a&b/", "encoding-type": "url"}
+    )
 
     assert "<Key>a&amp;b/ü &lt;c&gt;.mp3</Key>" in plain.text
     assert "<Key>a%26b/%C3%BC%20%3Cc%3E.mp3</Key>" in encoded.text
@@ -197,18 +215,28 @@ async def test_folder_markers_can_be_made_and_seen(bench: Bench) -> None:
      "/%2eservice/credentials.json", "/a//b", "/%ff", "/a%0ab"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "DELETE"])
-async def test_keys_that_lead_elsewhere_are_refused_by_every_call(bench: Bench, method: str, wire: str) -> None:
+async def test_keys_that_lead_elsewhere_are_refused_by_every_call(
+    bench: Bench, method: str, wire: str
+) -> None:
     from urllib.parse import unquote
 
     (bench.root / BUCKET).mkdir()
-    answer = await bench.raw(method, unquote(wire, errors="replace"), wire_path=wire, host=HOST, body=b"x" if method == "PUT" else b"")
+    answer = await bench.raw(
+        method,
+        unquote(wire, errors="replace"),
+        wire_path=wire,
+        host=HOST,
+        body=b"x" if method == "PUT" else b"",
+    )
 
     assert answer.status in {400, 403, 404}
     assert not (bench.root.parent / "etc").exists()
     assert not (bench.root / BUCKET / "etc").exists()
 
 
-async def test_a_link_out_of_the_bucket_is_neither_read_nor_written(start: Benches, tmp_path: Path) -> None:
+async def test_a_link_out_of_the_bucket_is_neither_read_nor_written(
+    start: Benches, tmp_path: Path
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_bytes(b"s")
@@ -270,7 +298,9 @@ async def test_a_large_folder_is_listed_whole_while_it_grows(start: Benches) -> 
     seen: list[str] = []
     marker = ""
     while True:
-        answer = await bench.raw("GET", "/", host=HOST, params={"prefix": "in/", "marker": marker, "max-keys": "700"})
+        answer = await bench.raw(
+            "GET", "/", host=HOST, params={"prefix": "in/", "marker": marker, "max-keys": "700"}
+        )
         seen += re.findall("<Key>in/(.*?).mp3</Key>", answer.text)
         (folder / f"{len(seen):05d}-more.mp3").touch()
         if "<IsTruncated>true" not in answer.text:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from qcloud_cos import CosServiceError
 
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 
 if TYPE_CHECKING:
     from tests.integration.server.conftest import Bench, Benches
@@ -18,12 +18,26 @@ REGION = "ap-chongqing"
 
 
 def job(key: str = "in/a.mp3", **operation: Any) -> dict[str, Any]:
-    sound = {"AudioMode": "AudioAndBackground", "AudioConfig": {"Codec": "mp3", "Samplerate": "44100", "Bitrate": "128", "Channels": "2"}}
-    output = {"Region": REGION, "Bucket": BUCKET, "Object": "out/${jobid}/b.${ext}", "AuObject": "out/${jobid}/v.${Ext}"}
+    sound = {
+        "AudioMode": "AudioAndBackground",
+        "AudioConfig": {"Codec": "mp3", "Samplerate": "44100", "Bitrate": "128", "Channels": "2"},
+    }
+    output = {
+        "Region": REGION,
+        "Bucket": BUCKET,
+        "Object": "out/${jobid}/b.${ext}",
+        "AuObject": "out/${jobid}/v.${Ext}",
+    }
     return {
         "Tag": "VoiceSeparate",
         "Input": {"Object": key},
-        "Operation": {"VoiceSeparate": sound, "Output": output, "UserData": "k & <x>", "JobLevel": "1", **operation},
+        "Operation": {
+            "VoiceSeparate": sound,
+            "Output": output,
+            "UserData": "k & <x>",
+            "JobLevel": "1",
+            **operation,
+        },
     }
 
 
@@ -57,7 +71,9 @@ async def test_two_ids_and_a_missing_one_are_told_apart(bench: Bench) -> None:
     ids = [await bench.submit(), await bench.submit()]
     missing = "j" + "f" * 32
 
-    answer = await bench.call(sdk.ci_get_media_jobs, Bucket=BUCKET, JobIDs=",".join([*ids, missing]))
+    answer = await bench.call(
+        sdk.ci_get_media_jobs, Bucket=BUCKET, JobIDs=",".join([*ids, missing])
+    )
 
     assert [found["JobId"] for found in answer["JobsDetail"]] == ids
     assert answer["NonExistJobIds"] == missing
@@ -70,7 +86,14 @@ async def test_a_list_pages_through_all_jobs_once(start: Benches) -> None:
 
     seen, token = [], ""
     for _ in range(10):
-        page = await bench.call(sdk.ci_list_media_jobs, Bucket=BUCKET, Tag="VoiceSeparate", Size=3, NextToken=token, OrderByTime="Asc")
+        page = await bench.call(
+            sdk.ci_list_media_jobs,
+            Bucket=BUCKET,
+            Tag="VoiceSeparate",
+            Size=3,
+            NextToken=token,
+            OrderByTime="Asc",
+        )
         seen += [found["JobId"] for found in page["JobsDetail"]]
         token = page.get("NextToken") or ""
         if not token:
@@ -89,7 +112,9 @@ async def test_a_list_filters_by_state_time_and_queue(start: Benches) -> None:
     queue = listed["JobsDetail"][0]["QueueId"]
 
     async def ids(**options: Any) -> list[str]:
-        page = await bench.call(sdk.ci_list_media_jobs, Bucket=BUCKET, Tag="VoiceSeparate", **options)
+        page = await bench.call(
+            sdk.ci_list_media_jobs, Bucket=BUCKET, Tag="VoiceSeparate", **options
+        )
         return [found["JobId"] for found in page.get("JobsDetail", [])]
 
     assert await ids(States="Submitted") == [first]
@@ -97,7 +122,9 @@ async def test_a_list_filters_by_state_time_and_queue(start: Benches) -> None:
     assert await ids(QueueId=queue) == [second, first]
     assert await ids(QueueId="p" + "0" * 32) == []
     assert await ids(StartCreationTime="2099-01-01T00:00:00+0800") == []
-    assert await ids(StartCreationTime="2001-01-01T00:00:00+0800", EndCreationTime="2099-01-01T00:00:00+0800") == [second, first]
+    assert await ids(
+        StartCreationTime="2001-01-01T00:00:00+0800", EndCreationTime="2099-01-01T00:00:00+0800"
+    ) == [second, first]
 
 
 async def test_objects_go_in_and_come_out_unchanged(bench: Bench) -> None:
@@ -105,7 +132,14 @@ async def test_objects_go_in_and_come_out_unchanged(bench: Bench) -> None:
     content = bytes(range(256)) * 300
     key = "音乐/a b+c(1).bin"
 
-    put = await bench.call(sdk.put_object, Bucket=BUCKET, Key=key, Body=content, EnableMD5=True, ContentType="audio/x-test")
+    put = await bench.call(
+        sdk.put_object,
+        Bucket=BUCKET,
+        Key=key,
+        Body=content,
+        EnableMD5=True,
+        ContentType="audio/x-test",
+    )
     head = await bench.call(sdk.head_object, Bucket=BUCKET, Key=key)
     got = await bench.call(sdk.get_object, Bucket=BUCKET, Key=key)
     part = await bench.call(sdk.get_object, Bucket=BUCKET, Key=key, Range="bytes=10-19")
@@ -126,13 +160,18 @@ async def test_the_listing_gives_keys_sizes_and_etags(bench: Bench) -> None:
         await bench.call(sdk.put_object, Bucket=BUCKET, Key=key, Body=b"x" * 5)
 
     page = await bench.call(sdk.list_objects, Bucket=BUCKET, Prefix="in/", MaxKeys=2)
-    rest = await bench.call(sdk.list_objects, Bucket=BUCKET, Prefix="in/", Marker=page["NextMarker"])
+    rest = await bench.call(
+        sdk.list_objects, Bucket=BUCKET, Prefix="in/", Marker=page["NextMarker"]
+    )
     grouped = await bench.call(sdk.list_objects, Bucket=BUCKET, Prefix="in/", Delimiter="/")
 
     assert [entry["Key"] for entry in page["Contents"]] == ["in/a.mp3", "in/b.mp3"]
     assert page["IsTruncated"] == "true"
     assert page["Contents"][0]["Size"] == "5"
-    assert page["Contents"][0]["ETag"] == f'"{hashlib.md5(b"xxxxx", usedforsecurity=False).hexdigest()}"'
+    assert (
+        page["Contents"][0]["ETag"]
+        == f'"{hashlib.md5(b"xxxxx", usedforsecurity=False).hexdigest()}"'
+    )
     assert [entry["Key"] for entry in rest["Contents"]] == ["in/深/c d.mp3"]
     assert rest["IsTruncated"] == "false"
     assert [entry["Prefix"] for entry in grouped["CommonPrefixes"]] == ["in/深/"]
@@ -162,11 +201,19 @@ async def test_a_wrong_secret_is_refused(bench: Bench) -> None:
     with pytest.raises(CosServiceError) as objects:
         await bench.call(sdk.list_objects, Bucket=BUCKET)
 
-    assert (jobs.value.get_status_code(), jobs.value.get_error_code()) == (401, "InvalidAuthorization")
-    assert (objects.value.get_status_code(), objects.value.get_error_code()) == (403, "SignatureDoesNotMatch")
+    assert (jobs.value.get_status_code(), jobs.value.get_error_code()) == (
+        401,
+        "InvalidAuthorization",
+    )
+    assert (objects.value.get_status_code(), objects.value.get_error_code()) == (
+        403,
+        "SignatureDoesNotMatch",
+    )
 
 
-async def test_a_client_that_uses_the_address_as_domain_gets_the_default_bucket(start: Benches) -> None:
+async def test_a_client_that_uses_the_address_as_domain_gets_the_default_bucket(
+    start: Benches,
+) -> None:
     bench = await start(bucket=BUCKET, region=REGION)
     sdk = bench.sdk(IP=None, Port=None, Domain=bench.service.url.removeprefix("http://"))
 

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.server.faults.script import Faults
-from orchestrator.server.jobs.progression import Pace, Progression
+from orchestrator.server.progression import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,18 +61,31 @@ class Load:
         while clock.monotonic() < deadline:
             self.asked += 1
             try:
-                await dice.choice([self.submit, self.submit, self.query, self.list_jobs, self.cancel, self.put, self.get, self.list_keys])(
-                    dice
-                )
+                await dice.choice(
+                    [
+                        self.submit,
+                        self.submit,
+                        self.query,
+                        self.list_jobs,
+                        self.cancel,
+                        self.put,
+                        self.get,
+                        self.list_keys,
+                    ]
+                )(dice)
             except (TimeoutError, aiohttp.ClientError):
                 continue  # a scripted fault
 
     async def submit(self, dice: random.Random) -> None:
         answer = await self.bench.raw("POST", "/jobs", body=self.body(level=dice.randrange(3)))
-        self.accepted += re.findall("<JobId>(.*?)</JobId>", answer.text) if answer.status == 200 else []
+        self.accepted += (
+            re.findall("<JobId>(.*?)</JobId>", answer.text) if answer.status == 200 else []
+        )
 
     async def query(self, dice: random.Random) -> None:
-        ids = dice.sample(self.accepted[-1000:], min(10, len(self.accepted[-1000:]))) or ["j" + "0" * 32]
+        ids = dice.sample(self.accepted[-1000:], min(10, len(self.accepted[-1000:]))) or [
+            "j" + "0" * 32
+        ]
         answer = await self.bench.raw("GET", f"/jobs/{','.join(ids)}")
         assert answer.status in {200, 429}, answer.text
 
@@ -81,11 +94,18 @@ class Load:
 
     async def cancel(self, dice: random.Random) -> None:
         if self.accepted:
-            answer = await self.bench.raw("PUT", f"/jobs/{self.accepted[-1]}", params={"cancel": ""})
+            answer = await self.bench.raw(
+                "PUT", f"/jobs/{self.accepted[-1]}", params={"cancel": ""}
+            )
             assert answer.status in {200, 400, 429}
 
     async def put(self, dice: random.Random) -> None:
-        answer = await self.bench.raw("PUT", f"/in/{dice.randrange(50)}.mp3", host=COS, body=dice.randbytes(dice.randrange(100_000)))
+        answer = await self.bench.raw(
+            "PUT",
+            f"/in/{dice.randrange(50)}.mp3",
+            host=COS,
+            body=dice.randbytes(dice.randrange(100_000)),
+        )
         assert answer.status in {200, 503}
 
     async def get(self, dice: random.Random) -> None:
@@ -97,7 +117,9 @@ class Load:
         assert answer.status in {200, 404, 503}
 
 
-async def soak(start: Benches, job_body: Callable[..., str], seconds: float, growth_mb: float) -> None:
+async def soak(
+    start: Benches, job_body: Callable[..., str], seconds: float, growth_mb: float
+) -> None:
     before = open_files()
     clock = SystemClock()
     async with AsyncExitStack() as stack:
@@ -110,13 +132,19 @@ async def soak(start: Benches, job_body: Callable[..., str], seconds: float, gro
         )
         load = Load(bench, job_body)
         begun = clock.monotonic()
-        await asyncio.gather(*(load.until(begun + seconds / 3, random.Random(seed)) for seed in range(12)))
+        await asyncio.gather(
+            *(load.until(begun + seconds / 3, random.Random(seed)) for seed in range(12))
+        )
         warm_mb = resident_mb()
-        await asyncio.gather(*(load.until(begun + seconds, random.Random(100 + seed)) for seed in range(12)))
+        await asyncio.gather(
+            *(load.until(begun + seconds, random.Random(100 + seed)) for seed in range(12))
+        )
         grown_mb = resident_mb() - warm_mb
         parts = bench.service.parts
         known = {
-            job_id for position in range(0, len(load.accepted), 100) for job_id in parts.store.get(load.accepted[position : position + 100])
+            job_id
+            for position in range(0, len(load.accepted), 100)
+            for job_id in parts.store.get(load.accepted[position : position + 100])
         }
         parts.scheduler.progression = Progression(Pace.SECONDS, finish_after=60)
         in_flight = len(parts.scheduler._jobs)
@@ -131,12 +159,16 @@ async def soak(start: Benches, job_body: Callable[..., str], seconds: float, gro
 
 
 @pytest.mark.slow
-async def test_a_few_seconds_of_mixed_load_with_faults(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_a_few_seconds_of_mixed_load_with_faults(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     await soak(start, job_body, 3, growth_mb=40)
 
 
 @pytest.mark.soak
-async def test_two_minutes_of_mixed_load_with_faults(start: Benches, job_body: Callable[..., str], request: pytest.FixtureRequest) -> None:
+async def test_two_minutes_of_mixed_load_with_faults(
+    start: Benches, job_body: Callable[..., str], request: pytest.FixtureRequest
+) -> None:
     if not request.config.getoption("--soak", default=False):
         pytest.skip("minutes of load: run with --soak")
     await soak(start, job_body, 120, growth_mb=60)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.errors import LocalRootLocked
-from orchestrator.server.jobs.progression import Progression
+from orchestrator.server.progression import Progression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,11 @@ async def test_a_poisoned_file_fails_its_own_job_only(
 ) -> None:
     bench = await start(**WORK, max_concurrent=1, worker_memory_bytes=1 << 30)
     bad = await bench.submit(job_body(order(bench.root, "in/bad", what)))
-    good = await bench.submit(job_body(order(bench.root, "in/good", "chatty"), voice="good/v.${ext}").replace("out/b", "good/b"))
+    good = await bench.submit(
+        job_body(order(bench.root, "in/good", "chatty"), voice="good/v.${ext}").replace(
+            "out/b", "good/b"
+        )
+    )
 
     failed, done = await bench.ended(bad), await bench.ended(good)
 
@@ -102,7 +106,9 @@ async def test_work_beyond_its_time_is_ended(start: Benches, job_body: Callable[
     assert "longer than 1.5 s" in text
 
 
-async def test_work_that_cannot_be_loaded_fails_the_job_with_the_reason(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_work_that_cannot_be_loaded_fails_the_job_with_the_reason(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(work="no_such_module:work", progression=Progression())
     text = await bench.ended(await bench.submit(job_body(order(bench.root, "in/a", "ok"))))
 
@@ -112,20 +118,30 @@ async def test_work_that_cannot_be_loaded_fails_the_job_with_the_reason(start: B
     assert "no_such_module" in text
 
 
-async def test_music_mode_is_accepted_and_fails_with_a_helpful_sentence(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_music_mode_is_accepted_and_fails_with_a_helpful_sentence(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(**WORK)
-    text = await bench.ended(await bench.submit(job_body(order(bench.root, "in/a", "ok")).replace("AudioAndBackground", "MusicMode")))
+    text = await bench.ended(
+        await bench.submit(
+            job_body(order(bench.root, "in/a", "ok")).replace("AudioAndBackground", "MusicMode")
+        )
+    )
 
     assert "<Code>ResourceNotSupported</Code>" in text
     assert "use AudioAndBackground" in text
 
 
 @pytest.mark.slow
-async def test_a_service_that_is_closed_keeps_its_jobs_and_goes_on_with_them(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_a_service_that_is_closed_keeps_its_jobs_and_goes_on_with_them(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     async with AsyncExitStack() as first:
         bench = await start(within=first, **WORK, max_concurrent=1)
         running = await bench.submit(job_body(order(bench.root, "in/a", "endless")))
-        waiting = await bench.submit(job_body(order(bench.root, "in/b", "ok"), voice="b/v").replace("out/b", "b/b"))
+        waiting = await bench.submit(
+            job_body(order(bench.root, "in/b", "ok"), voice="b/v").replace("out/b", "b/b")
+        )
 
         async def is_running() -> bool:
             return "<Progress>" in await bench.job(running)
@@ -151,7 +167,14 @@ async def test_a_killed_service_takes_its_workers_along_and_the_job_is_done_once
     root = tmp_path / "root"
     order(root, "in/a", "endless")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, str(HERE / "serve_once.py"), str(root), "poison:behave", KEYS.secret_id, KEYS.secret_key]
+    command = [
+        sys.executable,
+        str(HERE / "serve_once.py"),
+        str(root),
+        "poison:behave",
+        KEYS.secret_id,
+        KEYS.secret_key,
+    ]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, env=environment)
     assert process.stdout
     url = (await process.stdout.readline()).decode().strip()
@@ -186,7 +209,9 @@ async def test_a_killed_service_takes_its_workers_along_and_the_job_is_done_once
     assert list((root / ".service" / "tmp").iterdir()) == []
 
 
-async def test_a_job_that_ends_the_service_again_and_again_is_given_up(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_a_job_that_ends_the_service_again_and_again_is_given_up(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(**WORK, max_starts=1)
     database = bench.service.parts.store._database
     bench.service.parts.scheduler._max_concurrent = 0
@@ -209,7 +234,9 @@ async def test_a_second_service_on_the_same_root_is_told_who_holds_it(start: Ben
 
 
 @pytest.mark.slow
-async def test_workers_ignore_ctrl_c_and_inherit_no_socket(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_workers_ignore_ctrl_c_and_inherit_no_socket(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(**WORK, max_concurrent=1)
     job_id = await bench.submit(job_body(order(bench.root, "in/a", "endless")))
 

@@ -26,11 +26,17 @@ CODES = {
 
 
 def every_kind() -> list[type[OrchestratorError]]:
-    return [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, OrchestratorError)]
+    return [
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, OrchestratorError)
+    ]
 
 
 @pytest.mark.parametrize("kind", every_kind(), ids=lambda kind: kind.__name__)
-def test_every_error_of_the_tree_has_the_code_that_the_table_gives_it(kind: type[OrchestratorError]) -> None:
+def test_every_error_of_the_tree_has_the_code_that_the_table_gives_it(
+    kind: type[OrchestratorError],
+) -> None:
     """What is not in the table left jobs unfinished: running again may help."""
     error = kind.__new__(kind)
 
@@ -42,7 +48,9 @@ def test_the_table_is_the_published_one() -> None:
     assert of_error(KeyboardInterrupt()) == INTERRUPTED == 130
 
 
-def result(*, stopped: str = "", error: OrchestratorError | None = None, skipped: int = 0, **counts: Any) -> RunResult:
+def result(
+    *, stopped: str = "", error: OrchestratorError | None = None, skipped: int = 0, **counts: Any
+) -> RunResult:
     return RunResult(
         Run("r", 1, 0.0, "r.jsonl"),
         Counts({JobState(name): number for name, number in counts.items()}, skipped),
@@ -73,7 +81,9 @@ def test_jobs_that_are_open_or_given_up_are_7_even_beside_failed_ones(state: str
     assert of_result(result(succeeded=3, **counts)) == 7
 
 
-@pytest.mark.parametrize(("kind", "code"), [("signal", 130), ("budget", 6), ("deadline", 6), ("window", 6)])
+@pytest.mark.parametrize(
+    ("kind", "code"), [("signal", 130), ("budget", 6), ("deadline", 6), ("window", 6)]
+)
 def test_what_stopped_a_run_counts_before_its_jobs(kind: str, code: int) -> None:
     assert of_result(result(stopped=kind, failed=1, planned=5)) == code
 
@@ -82,7 +92,9 @@ def test_what_stopped_a_run_counts_before_its_jobs(kind: str, code: int) -> None
 def test_a_stop_that_came_when_all_had_ended_has_stopped_nothing(kind: str) -> None:
     assert of_result(result(stopped=kind, succeeded=2)) == 0
     assert of_result(result(stopped=kind, failed=1)) == 1
-    assert of_result(replace(result(stopped=kind, failed=1), kept_back=1)) in {6, 130}, "it was to be asked for again"
+    assert of_result(replace(result(stopped=kind, failed=1), kept_back=1)) in {6, 130}, (
+        "it was to be asked for again"
+    )
 
 
 def test_a_run_whose_manifest_was_not_read_to_its_end_is_not_complete() -> None:
@@ -93,4 +105,7 @@ def test_a_run_whose_manifest_was_not_read_to_its_end_is_not_complete() -> None:
 
 
 def test_an_error_that_stopped_a_run_counts_before_everything() -> None:
-    assert of_result(result(stopped="error", error=errors.AuthRejected(ApiAnswer(403)), planned=5)) == 3
+    assert (
+        of_result(result(stopped="error", error=errors.AuthRejected(ApiAnswer(403)), planned=5))
+        == 3
+    )

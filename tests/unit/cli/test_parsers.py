@@ -7,20 +7,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.options import read_sets
-from orchestrator.cli.parsers import read_address, read_allowance, read_cost, read_duration_s, read_retry
+from orchestrator.cli.parsers import (
+    read_address,
+    read_allowance,
+    read_cost,
+    read_duration_s,
+    read_retry,
+)
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("1.5h", 5400), ("15m", 900), ("1h30m", 5400), ("1h 30m", 5400), ("1d", 86400), ("2H", 7200), ("0.5", 0.5)],
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("1.5h", 5400),
+        ("15m", 900),
+        ("1h30m", 5400),
+        ("1h 30m", 5400),
+        ("1d", 86400),
+        ("2H", 7200),
+        ("0.5", 0.5),
+    ],
 )
 def test_a_duration_is_read_in_every_usual_form(text: str, seconds: float) -> None:
     assert read_duration_s("--deadline", text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "0", "0s", "-5", "5x", "h", "1h,5m", "1e3", "5 minutes"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "0", "0s", "-5", "5x", "h", "1h,5m", "1e3", "5 minutes"]
+)
 def test_what_is_no_duration_is_refused_with_the_option_and_examples(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--deadline .*90s, 15m, 2h or 1h30m"):
         read_duration_s("--deadline", text)
@@ -28,7 +46,10 @@ def test_what_is_no_duration_is_refused_with_the_option_and_examples(text: str) 
 
 @given(st.integers(0, 9), st.integers(0, 99), st.integers(0, 99), st.integers(1, 99))
 def test_the_parts_of_a_duration_add_up(days: int, hours: int, minutes: int, seconds: int) -> None:
-    assert read_duration_s("--x", f"{days}d{hours}h{minutes}m{seconds}s") == days * 86400 + hours * 3600 + minutes * 60 + seconds
+    assert (
+        read_duration_s("--x", f"{days}d{hours}h{minutes}m{seconds}s")
+        == days * 86400 + hours * 3600 + minutes * 60 + seconds
+    )
 
 
 def test_what_is_not_given_is_not_read() -> None:
@@ -39,9 +60,18 @@ def test_what_is_not_given_is_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "read"), [("50", (50, None)), ("0", (0, None)), ("5%", (None, 5.0)), ("0.5 %", (None, 0.5)), ("100%", (None, 100.0))]
+    ("text", "read"),
+    [
+        ("50", (50, None)),
+        ("0", (0, None)),
+        ("5%", (None, 5.0)),
+        ("0.5 %", (None, 0.5)),
+        ("100%", (None, 100.0)),
+    ],
 )
-def test_an_allowance_is_a_count_or_a_share(text: str, read: tuple[int | None, float | None]) -> None:
+def test_an_allowance_is_a_count_or_a_share(
+    text: str, read: tuple[int | None, float | None]
+) -> None:
     assert read_allowance(text) == read
 
 
@@ -67,13 +97,20 @@ def test_a_set_is_split_at_the_first_equals_sign() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "read"), [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:8080", ("::1", 8080)), ("localhost:65535", ("localhost", 65535))]
+    ("text", "read"),
+    [
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("[::1]:8080", ("::1", 8080)),
+        ("localhost:65535", ("localhost", 65535)),
+    ],
 )
 def test_an_address_is_host_and_port(text: str, read: tuple[str, int]) -> None:
     assert read_address("--listen", text) == read
 
 
-@pytest.mark.parametrize("text", ["8080", ":8080", "host", "host:", "host:x", "host:65536", "host:-1"])
+@pytest.mark.parametrize(
+    "text", ["8080", ":8080", "host", "host:", "host:x", "host:65536", "host:-1"]
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--listen .*HOST:PORT"):
         read_address("--listen", text)

@@ -33,20 +33,31 @@ def all_files(tmp_path: Path) -> dict[str, Path]:
     """Every place holds a key pair of its own."""
     return {
         "named": write(tmp_path / "named.ini", "[default]\nsecret_id = AKIDnamed\nsecret_key = s"),
-        "home": write(tmp_path / "home/.tencentcloud/credentials", '[default]\nsecret_id="AKIDhome"\nsecret_key = "100%s"\ntoken=t'),
-        "etc": write(tmp_path / "etc/tencentcloud/credentials", "[other]\nx=1\n[default]\nSECRET_ID=AKIDetc\nsecret_key=s"),
+        "home": write(
+            tmp_path / "home/.tencentcloud/credentials",
+            '[default]\nsecret_id="AKIDhome"\nsecret_key = "100%s"\ntoken=t',
+        ),
+        "etc": write(
+            tmp_path / "etc/tencentcloud/credentials",
+            "[other]\nx=1\n[default]\nSECRET_ID=AKIDetc\nsecret_key=s",
+        ),
         "tccli": write(
-            tmp_path / "home/.tccli/default.credential", json.dumps({"secretId": "AKIDtccli", "secretKey": "s", "token": "t2", "type": "x"})
+            tmp_path / "home/.tccli/default.credential",
+            json.dumps({"secretId": "AKIDtccli", "secretKey": "s", "token": "t2", "type": "x"}),
         ),
     }
 
 
 def test_the_environment_comes_first(tmp_path: Path, all_files: dict[str, Path]) -> None:
     assert found(tmp_path, ENVIRONMENT) == Credentials("AKIDenv", "env-secret")
-    assert found(tmp_path, {**ENVIRONMENT, "TENCENTCLOUD_SESSION_TOKEN": "tok"}) == Credentials("AKIDenv", "env-secret", "tok")
+    assert found(tmp_path, {**ENVIRONMENT, "TENCENTCLOUD_SESSION_TOKEN": "tok"}) == Credentials(
+        "AKIDenv", "env-secret", "tok"
+    )
 
 
-def test_the_files_follow_in_the_order_of_the_vendors_tools(tmp_path: Path, all_files: dict[str, Path]) -> None:
+def test_the_files_follow_in_the_order_of_the_vendors_tools(
+    tmp_path: Path, all_files: dict[str, Path]
+) -> None:
     environment = {"TENCENTCLOUD_CREDENTIALS_FILE": str(all_files["named"])}
 
     assert found(tmp_path, environment).secret_id == "AKIDnamed"
@@ -103,7 +114,9 @@ def test_half_a_key_pair_in_the_environment_is_named_instead_of_being_passed_ove
     ],
     ids=["no section", "no value", "half ini", "cut json", "no object", "half json"],
 )
-def test_a_broken_file_is_named_and_nothing_of_it_is_told(tmp_path: Path, place: str, text: str) -> None:
+def test_a_broken_file_is_named_and_nothing_of_it_is_told(
+    tmp_path: Path, place: str, text: str
+) -> None:
     path = write(tmp_path / place, text)
 
     with pytest.raises(CredentialsMissing) as caught:
@@ -118,7 +131,9 @@ def test_a_broken_file_is_named_and_nothing_of_it_is_told(tmp_path: Path, place:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "home/.tencentcloud/credentials").mkdir(parents=True)
 
-    with pytest.raises(CredentialsMissing, match=r"credentials: the key pair cannot be read: Is a directory"):
+    with pytest.raises(
+        CredentialsMissing, match=r"credentials: the key pair cannot be read: Is a directory"
+    ):
         found(tmp_path)
 
 
@@ -152,16 +167,28 @@ def test_the_process_environment_is_used_by_default(monkeypatch: pytest.MonkeyPa
     assert Discovered().load() == Credentials("AKIDenv", "env-secret")
 
 
-@pytest.mark.parametrize("name", ["TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TENCENTCLOUD_SESSION_TOKEN"])
-@pytest.mark.parametrize("value", ["a\nb-secret", "a\r\nx: b-secret", "a\0b-secret", "a\u2028b-secret"])
-def test_a_part_that_cannot_stand_in_a_header_is_said_at_once_and_not_told(tmp_path: Path, name: str, value: str) -> None:
-    with pytest.raises(CredentialsMissing, match=r"environment holds a (secret id|secret key|token) with a line break") as caught:
+@pytest.mark.parametrize(
+    "name", ["TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TENCENTCLOUD_SESSION_TOKEN"]
+)
+@pytest.mark.parametrize(
+    "value", ["a\nb-secret", "a\r\nx: b-secret", "a\0b-secret", "a\u2028b-secret"]
+)
+def test_a_part_that_cannot_stand_in_a_header_is_said_at_once_and_not_told(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    with pytest.raises(
+        CredentialsMissing,
+        match=r"environment holds a (secret id|secret key|token) with a line break",
+    ) as caught:
         found(tmp_path, {**ENVIRONMENT, name: value})
     assert "secret" not in str(caught.value).replace("secret id", "").replace("secret key", "")
 
 
 def test_so_is_that_of_a_file(tmp_path: Path) -> None:
-    file = write(tmp_path / "home/.tencentcloud/credentials", "[default]\nsecret_id = AKID\nsecret_key = s\ntoken = a\n  b\n")
+    file = write(
+        tmp_path / "home/.tencentcloud/credentials",
+        "[default]\nsecret_id = AKID\nsecret_key = s\ntoken = a\n  b\n",
+    )
     with pytest.raises(CredentialsMissing, match="token with a line break") as caught:
         found(tmp_path)
     assert str(file) in str(caught.value)

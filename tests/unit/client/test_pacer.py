@@ -46,7 +46,9 @@ def mean_per_s(instants: list[float]) -> float:
     return (len(instants) - 1) / (instants[-1] - instants[0])
 
 
-async def leave(departures: Departures, loop: VirtualTimeLoop, left: list[float], held_up_s: float = 0.0) -> None:
+async def leave(
+    departures: Departures, loop: VirtualTimeLoop, left: list[float], held_up_s: float = 0.0
+) -> None:
     """One request; ``held_up_s`` passes between its turn and the end of its write, and the write happens somewhere within."""
     seat, asked_at = departures.take(), loop.time()
     if seat is None:
@@ -76,8 +78,14 @@ def test_no_second_has_more_departures_than_the_limit_wherever_the_process_is_he
             loop.call_at(at, loop.advance, length_s)
         tasks: list[asyncio.Task[None]] = []
         for _ in range(12):
-            held_up = [rng.choice([0.0, 0.0, 0.0, 0.0002, 0.02]) for _ in range(max(1, int(rate * rng.random())))]
-            tasks += [asyncio.create_task(leave(departures, loop, left, held_up_s)) for held_up_s in held_up]
+            held_up = [
+                rng.choice([0.0, 0.0, 0.0, 0.0002, 0.02])
+                for _ in range(max(1, int(rate * rng.random())))
+            ]
+            tasks += [
+                asyncio.create_task(leave(departures, loop, left, held_up_s))
+                for held_up_s in held_up
+            ]
             if cancels:
                 loop.call_later(rng.random(), rng.choice(tasks).cancel)
             await clock.sleep(rng.random() * 0.8)
@@ -91,7 +99,14 @@ def test_no_second_has_more_departures_than_the_limit_wherever_the_process_is_he
     assert most_in_a_second(arrived) <= math.ceil(rate)
 
 
-async def feed(limiter: AdaptiveLimiter, loop: VirtualTimeLoop, clock: LoopClock, left: list[float], for_s: float, sync_s: float) -> None:
+async def feed(
+    limiter: AdaptiveLimiter,
+    loop: VirtualTimeLoop,
+    clock: LoopClock,
+    left: list[float],
+    for_s: float,
+    sync_s: float,
+) -> None:
     """As the engine does: one waiter takes permits, syncs what it took, and hands it on; each request needs a moment to be made."""
     departures = limiter.space()
     rng = random.Random(7)
@@ -110,11 +125,15 @@ async def feed(limiter: AdaptiveLimiter, loop: VirtualTimeLoop, clock: LoopClock
 
 @pytest.mark.parametrize("rate", [0.5, 1, 2.5, 10, 99.5, 100, 1000])
 @pytest.mark.parametrize("sync_s", [0.001, 0.03], ids=["fast disk", "slow disk"])
-def test_the_engine_leaves_at_99_to_100_percent_of_the_limit_and_never_above_it(rate: float, sync_s: float) -> None:
+def test_the_engine_leaves_at_99_to_100_percent_of_the_limit_and_never_above_it(
+    rate: float, sync_s: float
+) -> None:
     left: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, clock: LoopClock) -> None:
-        await feed(AdaptiveLimiter(rate, clock), loop, clock, left, 8.0 if rate >= 10 else 200.0, sync_s)
+        await feed(
+            AdaptiveLimiter(rate, clock), loop, clock, left, 8.0 if rate >= 10 else 200.0, sync_s
+        )
 
     run(scene)
 
@@ -123,7 +142,9 @@ def test_the_engine_leaves_at_99_to_100_percent_of_the_limit_and_never_above_it(
 
 
 @pytest.mark.parametrize(("pause_s", "times"), [(0.01, 24), (0.03, 8), (0.05, 2)])
-def test_what_a_short_pause_holds_up_is_made_up_for_within_the_limit(pause_s: float, times: int) -> None:
+def test_what_a_short_pause_holds_up_is_made_up_for_within_the_limit(
+    pause_s: float, times: int
+) -> None:
     left: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, clock: LoopClock) -> None:
@@ -171,7 +192,9 @@ def test_a_pause_is_made_up_for_at_twice_the_rate_and_not_at_once() -> None:
     assert left[29] == pytest.approx(0.292, abs=0.002), "and on time again"
 
 
-def test_a_long_pause_is_lost_and_comes_back_at_most_as_long_as_the_queue_that_waited_through_it() -> None:
+def test_a_long_pause_is_lost_and_comes_back_at_most_as_long_as_the_queue_that_waited_through_it() -> (
+    None
+):
     left: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, clock: LoopClock) -> None:
@@ -204,7 +227,9 @@ def test_when_enough_requests_wait_to_leave_no_permit_is_given_until_some_have_l
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.9, 2.0])
-def test_at_a_slow_rate_no_request_waits_so_long_for_its_turn_that_it_is_given_up(rate: float) -> None:
+def test_at_a_slow_rate_no_request_waits_so_long_for_its_turn_that_it_is_given_up(
+    rate: float,
+) -> None:
     """A permit long before its turn would be that of a job that times out, and the turn after it would be later still."""
     left: list[float] = []
 
@@ -248,7 +273,9 @@ def test_a_seat_is_taken_from_the_turn_on_even_while_the_write_is_not_done() -> 
         await first
         await clock.sleep(1.0)
 
-        assert not second.done(), "both were due, and the first has its turn and has not told that it left"
+        assert not second.done(), (
+            "both were due, and the first has its turn and has not told that it left"
+        )
         await second
 
     run(scene)

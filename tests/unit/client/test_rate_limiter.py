@@ -56,8 +56,12 @@ def most_in_a_second(instants: list[float]) -> int:
 
 
 @pytest.mark.parametrize("rate", [0.5, 1, 2.5, 7, 10, 23, 25, 99.5, 100, 997, 1000])
-@pytest.mark.parametrize("oversleep_s", [0.0, 0.001, 0.002], ids=["exact", "1 ms late", "2 ms late"])
-async def test_the_rate_is_99_to_100_percent_of_the_configured_one_and_never_more_in_any_second(rate: float, oversleep_s: float) -> None:
+@pytest.mark.parametrize(
+    "oversleep_s", [0.0, 0.001, 0.002], ids=["exact", "1 ms late", "2 ms late"]
+)
+async def test_the_rate_is_99_to_100_percent_of_the_configured_one_and_never_more_in_any_second(
+    rate: float, oversleep_s: float
+) -> None:
     clock = StepClock(oversleep_s)
     limiter = AdaptiveLimiter(rate, clock)
     for_s = 100.0 if rate < 100 else 20.0
@@ -70,7 +74,9 @@ async def test_the_rate_is_99_to_100_percent_of_the_configured_one_and_never_mor
 
 
 @pytest.mark.parametrize("rate", [100, 1000])
-async def test_a_loop_that_is_late_by_ten_milliseconds_costs_less_than_one_percent(rate: float) -> None:
+async def test_a_loop_that_is_late_by_ten_milliseconds_costs_less_than_one_percent(
+    rate: float,
+) -> None:
     """The slices make up for it within the second; the second does not."""
     clock = StepClock(0.010)
     given = await permits(AdaptiveLimiter(rate, clock), clock, 20.0)

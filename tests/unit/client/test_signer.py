@@ -10,7 +10,14 @@ from orchestrator.client.signer import Signed, Signer
 from orchestrator.client.wire.request import head_request
 from orchestrator.client.wire.signature import Credentials
 from orchestrator.domain.spec import Place
-from orchestrator.errors import ApiAnswer, AuthRejected, ClockSkewed, CredentialsExpired, Rejected, Throttled
+from orchestrator.errors import (
+    ApiAnswer,
+    AuthRejected,
+    ClockSkewed,
+    CredentialsExpired,
+    Rejected,
+    Throttled,
+)
 
 REQUEST = head_request(Place("b-1250000000", "ap-chongqing"), "a")
 ANSWER = ApiAnswer(403, "RequestTimeTooSkewed", "text")

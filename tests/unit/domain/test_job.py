@@ -37,11 +37,28 @@ def built(kind: Any, *fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 medias = built(MediaObject, texts, texts, texts, texts, whole, amounts)
-operations = built(Operation, texts, st.none() | st.sampled_from(AudioMode), built(AudioConfig, st.none() | texts, whole, whole, whole))
+operations = built(
+    Operation,
+    texts,
+    st.none() | st.sampled_from(AudioMode),
+    built(AudioConfig, st.none() | texts, whole, whole, whole),
+)
 outputs = built(Output, texts, texts, texts, texts, texts, texts)
 callbacks = st.none() | built(Callback, texts, texts, texts, texts, texts, texts)
 origins = built(Origin, texts, st.integers(0, 2**31), texts)
-specs = built(JobSpec, texts, medias, operations, outputs, st.integers(0, 2), texts, texts, callbacks, texts, origins)
+specs = built(
+    JobSpec,
+    texts,
+    medias,
+    operations,
+    outputs,
+    st.integers(0, 2),
+    texts,
+    texts,
+    callbacks,
+    texts,
+    origins,
+)
 
 
 @given(specs)
@@ -50,9 +67,13 @@ def test_a_spec_comes_back_from_the_ledgers_form_as_it_was(spec: JobSpec) -> Non
 
 
 @given(specs, st.booleans(), st.booleans())
-def test_an_output_beside_its_input_comes_back_as_it_was(spec: JobSpec, same_bucket: bool, same_region: bool) -> None:
+def test_an_output_beside_its_input_comes_back_as_it_was(
+    spec: JobSpec, same_bucket: bool, same_region: bool
+) -> None:
     media = spec.media
-    output = Output(media.bucket if same_bucket else "b", media.region if same_region else "r", "voice.mp3")
+    output = Output(
+        media.bucket if same_bucket else "b", media.region if same_region else "r", "voice.mp3"
+    )
     beside = JobSpec(spec.key, media, spec.operation, output)
 
     assert spec_of(spec.key, orjson.loads(encode_spec(beside))) == beside
@@ -60,7 +81,9 @@ def test_an_output_beside_its_input_comes_back_as_it_was(spec: JobSpec, same_buc
 
 def test_the_ledgers_form_stays_as_it_is() -> None:
     """Ledgers that exist hold it: what is changed here needs a new format of the ledger."""
-    spec = make_spec(7, callback=Callback("https://h", "JSON"), level=2, group="films", queue_id="p1")
+    spec = make_spec(
+        7, callback=Callback("https://h", "JSON"), level=2, group="films", queue_id="p1"
+    )
 
     assert encode_spec(spec).decode() == (
         '[["media-1250000000","ap-chongqing","incoming/7.mp3","00000000000000000000000000000007",219263,null],'
@@ -83,7 +106,9 @@ def test_an_output_names_only_the_stems_that_are_wanted_in_the_vendors_order() -
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1), texts)
-def test_the_key_is_found_again_in_the_user_data_that_it_travels_in(key: str, user_data: str) -> None:
+def test_the_key_is_found_again_in_the_user_data_that_it_travels_in(
+    key: str, user_data: str
+) -> None:
     spec = make_spec(key=JobKey(key), user_data=user_data)
 
     assert key_of_user_data(spec.wire_user_data) == key

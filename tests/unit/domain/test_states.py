@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.states import OPEN, REMOTE, TERMINAL, JobState, Step, after, is_legal, transitions
+from orchestrator.domain.states import (
+    OPEN,
+    REMOTE,
+    TERMINAL,
+    JobState,
+    Step,
+    after,
+    is_legal,
+    transitions,
+)
 from orchestrator.errors import LedgerMismatch
 from orchestrator.testing.builders import way_to
 
@@ -34,7 +43,9 @@ def test_a_walk_never_gets_stuck(way: list[tuple[JobState, Step, JobState]]) -> 
 
 
 @given(walks())
-def test_nothing_is_sent_while_the_service_may_have_it(way: list[tuple[JobState, Step, JobState]]) -> None:
+def test_nothing_is_sent_while_the_service_may_have_it(
+    way: list[tuple[JobState, Step, JobState]],
+) -> None:
     """Between two sends there is an answer, a proof of absence, an end, or a decision to ask again."""
     frees = {Step.NOT_SENT, Step.REFUSED, Step.PROVE_ABSENT, Step.RETRY}
     since: set[Step] | None = None
@@ -47,7 +58,9 @@ def test_nothing_is_sent_while_the_service_may_have_it(way: list[tuple[JobState,
 
 
 @given(walks())
-def test_an_ended_job_moves_only_when_it_is_asked_for_again_or_looked_at_again(way: list[tuple[JobState, Step, JobState]]) -> None:
+def test_an_ended_job_moves_only_when_it_is_asked_for_again_or_looked_at_again(
+    way: list[tuple[JobState, Step, JobState]],
+) -> None:
     assert {step for state, step, _ in way if state in TERMINAL} <= {Step.RETRY, Step.ADOPT}
 
 
@@ -83,13 +96,24 @@ def test_only_what_is_planned_is_sent() -> None:
 
 def test_in_doubt_is_left_only_by_knowing() -> None:
     """Never straight back to the queue, and never to a failure."""
-    assert {step for before, step, _ in transitions() if before is JobState.IN_DOUBT} <= {Step.ADOPT, Step.PROVE_ABSENT}
+    assert {step for before, step, _ in transitions() if before is JobState.IN_DOUBT} <= {
+        Step.ADOPT,
+        Step.PROVE_ABSENT,
+    }
 
 
 def test_what_may_be_paid_for_returns_to_planned_only_by_proof() -> None:
-    back = {(before, step) for before, step, then in transitions() if then is JobState.PLANNED and before in MAY_BE_PAID}
+    back = {
+        (before, step)
+        for before, step, then in transitions()
+        if then is JobState.PLANNED and before in MAY_BE_PAID
+    }
 
-    assert back == {(JobState.SUBMITTING, Step.NOT_SENT), (JobState.SUBMITTING, Step.REFUSED), (JobState.IN_DOUBT, Step.PROVE_ABSENT)}
+    assert back == {
+        (JobState.SUBMITTING, Step.NOT_SENT),
+        (JobState.SUBMITTING, Step.REFUSED),
+        (JobState.IN_DOUBT, Step.PROVE_ABSENT),
+    }
 
 
 def test_a_state_is_open_or_ended() -> None:

@@ -7,7 +7,13 @@ from enum import Enum
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from orchestrator.domain import states
 from orchestrator.domain.states import OPEN, TERMINAL, JobState, Step
@@ -45,7 +51,14 @@ class Life(RuleBasedStateMachine):
             Known.NONE: {Step.SEND, Step.CANCEL, Step.FAIL},
             Known.SENT: {Step.NOT_SENT, Step.REFUSED, Step.REJECT, Step.LOSE_ANSWER, Step.ACCEPT},
             Known.UNCLEAR: {Step.ADOPT, Step.PROVE_ABSENT},
-            Known.WAITS: {Step.START, Step.LOSE, Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP},
+            Known.WAITS: {
+                Step.START,
+                Step.LOSE,
+                Step.SUCCEED,
+                Step.FAIL,
+                Step.CANCEL,
+                Step.GIVE_UP,
+            },
             Known.RUNS: {Step.HOLD, Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP},
             Known.OVER: set(),
         }[self.known]
@@ -177,6 +190,12 @@ def test_a_table_with_one_wrong_line_is_found_out(
     """What can never fail proves nothing."""
     table = {pair: after for pair, after in states._TABLE.items() if pair != (before, step)}
     monkeypatch.setattr(states, "_TABLE", table if then is None else table | {(before, step): then})
-    thorough = settings(max_examples=400, stateful_step_count=50, deadline=None, derandomize=True, phases=[Phase.generate])
+    thorough = settings(
+        max_examples=400,
+        stateful_step_count=50,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],
+    )
     with pytest.raises((AssertionError, LedgerMismatch, pytest.fail.Exception)):
         run_state_machine_as_test(Life, settings=thorough)

@@ -18,7 +18,11 @@ async def main(path: str) -> None:
     await ledger.acquire(Holder("worker-1", os.getpid(), 1_700_000_000.0))
     run = await ledger.begin_run("crash", 1_700_000_000.0, "r")
     first = 1 + (await ledger.counts(run)).total
-    jobs = [job for job in await ledger.add(run, make_specs(400, first)) if job.state is JobState.PLANNED]
+    jobs = [
+        job
+        for job in await ledger.add(run, make_specs(400, first))
+        if job.state is JobState.PLANNED
+    ]
 
     async def carry_out(part: slice) -> None:
         for job in jobs[part]:

@@ -25,7 +25,9 @@ RANK = {JobState.PLANNED: 0, JobState.SUBMITTING: 1, JobState.SUBMITTED: 2, JobS
 
 async def killed_after(path: Path, lines: int) -> list[bytes]:
     """What the saver had acknowledged when it was killed, which happened at the given line or a little later."""
-    saver = await asyncio.create_subprocess_exec(sys.executable, str(SAVER), str(path), stdout=asyncio.subprocess.PIPE)
+    saver = await asyncio.create_subprocess_exec(
+        sys.executable, str(SAVER), str(path), stdout=asyncio.subprocess.PIPE
+    )
     assert saver.stdout is not None
     told = [await saver.stdout.readline() for _ in range(lines)]
     saver.kill()
@@ -43,7 +45,9 @@ async def every_job(ledger: Ledger) -> dict[JobKey, Job]:
 
 @pytest.mark.crash
 @pytest.mark.slow
-async def test_nothing_acknowledged_is_lost_by_a_kill_and_the_lease_is_free_at_once(tmp_path: Path) -> None:
+async def test_nothing_acknowledged_is_lost_by_a_kill_and_the_lease_is_free_at_once(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "ledger.db"
     acknowledged: dict[JobKey, tuple[JobState, int]] = {}
     for turn in range(3):
@@ -64,5 +68,7 @@ async def test_nothing_acknowledged_is_lost_by_a_kill_and_the_lease_is_free_at_o
             assert RANK[stored[known].state] >= RANK[state]
             assert row in {0, stored[known].row}
         assert [job.row for job in rows] == list(range(1, len(rows) + 1))
-        assert {job.spec.key for job in rows} == {key for key, job in stored.items() if job.state in TERMINAL}
+        assert {job.spec.key for job in rows} == {
+            key for key, job in stored.items() if job.state in TERMINAL
+        }
     assert acknowledged

@@ -96,7 +96,11 @@ class _Play:
                 job.attempts, job.intent_at = job.attempts + 1, T0 + self.random.randint(1, 99)
             elif step is Step.ACCEPT:
                 job.job_id = job.queue_id = "v"
-                job.submitted_at, job.message, job.not_before = T0, "", self.random.choice([0.0, job.not_before])
+                job.submitted_at, job.message, job.not_before = (
+                    T0,
+                    "",
+                    self.random.choice([0.0, job.not_before]),
+                )
             elif self.random.random() < 0.5:
                 job.message, job.not_before = "why", self.random.choice([0.0, T0])
         try:
@@ -113,12 +117,25 @@ class _Play:
         found = await ledger.find([job.spec.key for job in self.jobs])
         assert {job.id: _fields(job) for job in found.values()} == self.known
         states = {number: known["state"] for number, known in self.known.items()}
-        assert (await ledger.counts(self.run)).by_state == {state: [*states.values()].count(state) for state in set(states.values())}
-        for wanted in ({JobState.PLANNED}, {JobState.SUBMITTING}, {JobState.PLANNED, JobState.SUBMITTED}):
+        assert (await ledger.counts(self.run)).by_state == {
+            state: [*states.values()].count(state) for state in set(states.values())
+        }
+        for wanted in (
+            {JobState.PLANNED},
+            {JobState.SUBMITTING},
+            {JobState.PLANNED, JobState.SUBMITTED},
+        ):
             listed = [job.id for job in await ledger.in_states(wanted, 7, 9)]
-            assert listed == sorted(number for number in states if number > 7 and states[number] in wanted)[:9]
+            assert (
+                listed
+                == sorted(number for number in states if number > 7 and states[number] in wanted)[
+                    :9
+                ]
+            )
         ready = await ledger.ready(self.run, 0, "inputs[0]", 9, (), T0 + 100)
-        assert [job.id for job in ready] == [job.id for job in self.jobs if states[job.id] is JobState.PLANNED][:9]
+        assert [job.id for job in ready] == [
+            job.id for job in self.jobs if states[job.id] is JobState.PLANNED
+        ][:9]
 
     async def change_hands(self) -> None:
         """Another process takes the ledger, while this one believes to hold it: it is told, and does no harm."""
@@ -139,7 +156,9 @@ def _fields(job: Job) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_what_was_acknowledged_is_there_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+async def test_what_was_acknowledged_is_there_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     play = _Play(tmp_path / "ledger.db", seed)
     monkeypatch.setattr(intents, "_MOST", play.random.choice([3, 10, 512]))
     await play.open()

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 T0 = 1_795_309_200.0
 
 
-async def test_the_row_of_intents_stays_small_and_those_that_are_not_in_it_are_in_their_own_rows(tmp_path: Path) -> None:
+async def test_the_row_of_intents_stays_small_and_those_that_are_not_in_it_are_in_their_own_rows(
+    tmp_path: Path,
+) -> None:
     ledger = open_ledger(tmp_path / "ledger.db")
     await ledger.acquire(make_holder())
     jobs = await ledger.add(await ledger.begin_run("n", T0, "r"), make_specs(2000))
@@ -29,8 +31,13 @@ async def test_the_row_of_intents_stays_small_and_those_that_are_not_in_it_are_i
             job.intent_at = T0
         await ledger.intend(jobs[start : start + 50])
         with closing(sqlite3.connect(tmp_path / "ledger.db")) as reader:
-            in_one = {intent[0] for intent in orjson.loads(reader.execute("SELECT jobs FROM intents").fetchone()[0])}
-            in_rows = {row[0] for row in reader.execute("SELECT id FROM jobs WHERE state = 'submitting'")}
+            in_one = {
+                intent[0]
+                for intent in orjson.loads(reader.execute("SELECT jobs FROM intents").fetchone()[0])
+            }
+            in_rows = {
+                row[0] for row in reader.execute("SELECT id FROM jobs WHERE state = 'submitting'")
+            }
         assert in_one | in_rows == {job.id for job in jobs[: start + 50]}
         assert not in_one & in_rows
         seen.append(len(in_one))

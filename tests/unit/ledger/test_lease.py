@@ -87,7 +87,10 @@ async def test_a_heartbeat_is_kept_for_those_who_look(tmp_path: Path) -> None:
     await ledger.acquire(make_holder())
     await ledger.heartbeat(1_700_000_123.5)
     writer = cast("SqlLedger", ledger)._writer
-    seen = await writer.submit(lambda session: session.conn.exec_driver_sql("SELECT seen_at FROM lease").scalar(), writes=False)
+    seen = await writer.submit(
+        lambda session: session.conn.exec_driver_sql("SELECT seen_at FROM lease").scalar(),
+        writes=False,
+    )
     assert seen == 1_700_000_123_500_000
     await ledger.close()
 
@@ -103,7 +106,10 @@ def test_the_one_who_came_second_is_told_who_is_first_and_what_to_do() -> None:
 async def test_a_ledger_has_one_lock_by_whatever_name_it_is_opened(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link.db").symlink_to(tmp_path / "elsewhere" / "ledger.db")
-    first, second = open_ledger(tmp_path / "elsewhere" / "ledger.db"), open_ledger(tmp_path / "link.db")
+    first, second = (
+        open_ledger(tmp_path / "elsewhere" / "ledger.db"),
+        open_ledger(tmp_path / "link.db"),
+    )
     try:
         await first.acquire(make_holder())
         with pytest.raises(LedgerLocked, match=r"link\.db"):

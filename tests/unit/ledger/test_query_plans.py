@@ -44,8 +44,16 @@ async def plans(ledger: SqlLedger, run: Run, call: Call) -> list[str]:
 
     def explain(session: Session) -> list[str]:
         event.remove(session.conn, "before_cursor_execute", note)
-        asked = [(text, values) for text, values in seen if text.split()[0] in {"SELECT", "UPDATE", "WITH", "DELETE"}]
-        return [row[3] for text, values in asked for row in session.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)]
+        asked = [
+            (text, values)
+            for text, values in seen
+            if text.split()[0] in {"SELECT", "UPDATE", "WITH", "DELETE"}
+        ]
+        return [
+            row[3]
+            for text, values in asked
+            for row in session.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+        ]
 
     await ledger._writer.submit(listen, writes=False)
     await call(ledger, run)
@@ -74,18 +82,31 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
     ),
     "next_ready_at": (
         lambda ledger, run: ledger.next_ready_at(run, set(range(1001))),
-        {"COVERING INDEX jobs_ready (visit=?)", "COVERING INDEX jobs_due (visit=? AND not_before>?)"},
+        {
+            "COVERING INDEX jobs_ready (visit=?)",
+            "COVERING INDEX jobs_due (visit=? AND not_before>?)",
+        },
     ),
     "in_flight": (lambda ledger, _: ledger.in_states(REMOTE), {"jobs_in_flight"}),
-    "in_states": (lambda ledger, _: ledger.in_states({JobState.FAILED, JobState.PLANNED}, 3), set()),
+    "in_states": (
+        lambda ledger, _: ledger.in_states({JobState.FAILED, JobState.PLANNED}, 3),
+        set(),
+    ),
     "rows": (lambda ledger, run: ledger.rows(run, 5), {"jobs_by_row"}),
     "counts": (
         lambda ledger, run: ledger.counts(run),
-        {"COVERING INDEX jobs_ready", "COVERING INDEX jobs_in_flight", "COVERING INDEX jobs_by_row"},
+        {
+            "COVERING INDEX jobs_ready",
+            "COVERING INDEX jobs_in_flight",
+            "COVERING INDEX jobs_by_row",
+        },
     ),
     "begin_run": (lambda ledger, _: ledger.begin_run("n", T0, "r"), {"jobs_by_row"}),
     "drop_unseen": (lambda ledger, run: ledger.drop_unseen(run, T0), {"(visit<?)"}),
-    "find": (lambda ledger, _: ledger.find([spec.key for spec in make_specs(5)]), {"sqlite_autoindex_jobs_1"}),
+    "find": (
+        lambda ledger, _: ledger.find([spec.key for spec in make_specs(5)]),
+        {"sqlite_autoindex_jobs_1"},
+    ),
     "add": (lambda ledger, run: ledger.add(run, make_specs(5, 998)), {"sqlite_autoindex_jobs_1"}),
     "same_object": (lambda ledger, _: ledger.same_object(make_specs(5)), {"specs_by_object"}),
     "save": (save, set()),
@@ -101,7 +122,11 @@ async def test_every_question_finds_its_rows_by_an_index(ledger: SqlLedger, name
     told = await plans(ledger, run, call)
 
     assert told
-    assert [line for line in told if line.startswith(("SCAN jobs", "SCAN specs")) and "INDEX" not in line] == []
+    assert [
+        line
+        for line in told
+        if line.startswith(("SCAN jobs", "SCAN specs")) and "INDEX" not in line
+    ] == []
     assert {index for index in indexes if any(index in line for line in told)} == indexes
 
 
@@ -118,14 +143,18 @@ async def steps(ledger: SqlLedger, call: Callable[[], Awaitable[object]]) -> int
     taken: list[None] = []
 
     def count(session: Session) -> None:
-        session.conn.connection.driver_connection.set_progress_handler(lambda: taken.append(None), 100)  # type: ignore[union-attr]  # it is SQLite's
+        driver = session.conn.connection.driver_connection
+        assert driver is not None
+        driver.set_progress_handler(lambda: taken.append(None), 100)
 
     await ledger._writer.submit(count, writes=False)
     await call()
     return len(taken)
 
 
-async def test_the_last_rows_of_a_report_are_found_without_passing_over_all_before_them(ledger: SqlLedger) -> None:
+async def test_the_last_rows_of_a_report_are_found_without_passing_over_all_before_them(
+    ledger: SqlLedger,
+) -> None:
     """Otherwise the report of a million rows takes a thousand times as long to be caught up with as that of a thousand."""
     run = await ledger.begin_run("n", T0, "r")
     jobs = await ledger.add(run, make_specs(3000))
@@ -135,4 +164,7 @@ async def test_the_last_rows_of_a_report_are_found_without_passing_over_all_befo
         await ledger.save(jobs)
     await ledger.rows(run, 0, 5)  # what is done once, is done
 
-    assert await steps(ledger, lambda: ledger.rows(run, 2990, 5)) <= 2 * await steps(ledger, lambda: ledger.rows(run, 0, 5)) + 2
+    assert (
+        await steps(ledger, lambda: ledger.rows(run, 2990, 5))
+        <= 2 * await steps(ledger, lambda: ledger.rows(run, 0, 5)) + 2
+    )

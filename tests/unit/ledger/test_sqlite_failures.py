@@ -73,7 +73,9 @@ async def test_a_ledger_of_another_format_is_refused(path: Path, read_only: bool
     other.execute("UPDATE facts SET value = 99 WHERE name = 'format'")
     other.commit()
     other.close()
-    with pytest.raises(LedgerCorrupt, match=r"has format 99, and this version of orchestrator knows format 2"):
+    with pytest.raises(
+        LedgerCorrupt, match=r"has format 99, and this version of orchestrator knows format 2"
+    ):
         open_ledger(path, read_only=read_only)
 
 
@@ -125,14 +127,21 @@ async def test_who_only_reads_sees_what_is_about_to_be_sent(path: Path, ledger: 
     done.step(Step.ACCEPT)
     await ledger.save([done])
 
-    assert await reader.counts(run) == Counts({JobState.SUBMITTING: 1, JobState.SUBMITTED: 1, JobState.PLANNED: 1})
-    assert {key: job.state for key, job in (await reader.find([job.spec.key for job in (sent, done, waits)])).items()} == {
+    assert await reader.counts(run) == Counts(
+        {JobState.SUBMITTING: 1, JobState.SUBMITTED: 1, JobState.PLANNED: 1}
+    )
+    assert {
+        key: job.state
+        for key, job in (await reader.find([job.spec.key for job in (sent, done, waits)])).items()
+    } == {
         sent.spec.key: JobState.SUBMITTING,
         done.spec.key: JobState.SUBMITTED,
         waits.spec.key: JobState.PLANNED,
     }
     assert [job.id for job in await reader.in_states({JobState.PLANNED})] == [waits.id]
-    assert [job.id for job in await reader.in_states({JobState.SUBMITTING, JobState.SUBMITTED})] == [sent.id, done.id]
+    assert [
+        job.id for job in await reader.in_states({JobState.SUBMITTING, JobState.SUBMITTED})
+    ] == [sent.id, done.id]
     await reader.close()
 
 
@@ -216,13 +225,17 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 async def test_a_file_that_became_unwritable_is_told(ledger: Ledger) -> None:
     """What SQLite says on a read-only file system, asked for on this one."""
     await pragma(ledger, "query_only = ON")
-    with pytest.raises(LedgerError, match=r"cannot be opened for writing\. Make the file and its folder writable"):
+    with pytest.raises(
+        LedgerError, match=r"cannot be opened for writing\. Make the file and its folder writable"
+    ):
         await ledger.remember("x", b"")
 
 
 async def pragma(ledger: Ledger, text: str) -> None:
     writer = cast("SqlLedger", ledger)._writer
-    await writer.submit(lambda session: session.conn.exec_driver_sql(f"PRAGMA {text}").close(), writes=False)
+    await writer.submit(
+        lambda session: session.conn.exec_driver_sql(f"PRAGMA {text}").close(), writes=False
+    )
 
 
 async def test_a_full_disk_undoes_the_whole_group_and_all_who_wait_are_told(ledger: Ledger) -> None:
@@ -296,7 +309,9 @@ asyncio.run(main())
 
 
 @pytest.mark.slow
-async def test_a_limit_on_file_size_ends_in_an_error_and_what_was_recorded_is_safe(path: Path) -> None:
+async def test_a_limit_on_file_size_ends_in_an_error_and_what_was_recorded_is_safe(
+    path: Path,
+) -> None:
     """A file system that really refuses to write, in a process of its own."""
     process = subprocess.run(  # noqa: ASYNC221  # nothing else runs meanwhile
         [sys.executable, "-c", LIMITED, str(path)],
@@ -339,7 +354,9 @@ async def test_a_missing_ledger_reads_as_an_empty_one_and_is_not_made(path: Path
     assert names(path.parent) == []
 
 
-async def test_a_file_with_nothing_in_it_reads_as_an_empty_ledger_and_stays_as_it_is(empty: Path) -> None:
+async def test_a_file_with_nothing_in_it_reads_as_an_empty_ledger_and_stays_as_it_is(
+    empty: Path,
+) -> None:
     """A full disk leaves one."""
     reader = open_ledger(empty, read_only=True)
     try:
@@ -350,7 +367,9 @@ async def test_a_file_with_nothing_in_it_reads_as_an_empty_ledger_and_stays_as_i
     assert content(empty) == b""
 
 
-async def test_a_reader_sees_what_the_writer_committed_meanwhile(path: Path, ledger: Ledger) -> None:
+async def test_a_reader_sees_what_the_writer_committed_meanwhile(
+    path: Path, ledger: Ledger
+) -> None:
     reader = open_ledger(path, read_only=True)
     run = await ledger.begin_run("n", T0, "r")
     await ledger.add(run, make_specs(3))
@@ -360,7 +379,13 @@ async def test_a_reader_sees_what_the_writer_committed_meanwhile(path: Path, led
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"), [("x.db", "x.db"), ("sqlite:///x.db", "x.db"), ("sqlite:////var/x.db", "/var/x.db"), ("a:b.db", "a:b.db")]
+    ("name", "wanted"),
+    [
+        ("x.db", "x.db"),
+        ("sqlite:///x.db", "x.db"),
+        ("sqlite:////var/x.db", "/var/x.db"),
+        ("a:b.db", "a:b.db"),
+    ],
 )
 def test_a_ledger_is_named_by_path_or_url(name: str, wanted: str) -> None:
     assert str(ledger_path(name)) == wanted

@@ -90,7 +90,9 @@ async def test_reading_alone_takes_no_write_lock() -> None:
 async def test_a_failure_undoes_the_group_and_everyone_in_it_is_told(place: str) -> None:
     store = Notes(fails_at=place)
     writer = GroupWriter(store)
-    told = await asyncio.gather(*(writer.submit(say(word), writes=True) for word in "abc"), return_exceptions=True)
+    told = await asyncio.gather(
+        *(writer.submit(say(word), writes=True) for word in "abc"), return_exceptions=True
+    )
 
     assert [str(error) for error in told] == [f"explained {place}"] * 3
     assert store.notes[-2:] == ["undo", "rollback"]
@@ -104,7 +106,11 @@ async def test_each_who_waits_gets_an_error_of_its_own_with_the_same_cause() -> 
         raise LedgerMismatch("no") from ValueError("why")
 
     writer = GroupWriter(Notes())
-    told = await asyncio.gather(writer.submit(refuse, writes=True), writer.submit(say("b"), writes=True), return_exceptions=True)
+    told = await asyncio.gather(
+        writer.submit(refuse, writes=True),
+        writer.submit(say("b"), writes=True),
+        return_exceptions=True,
+    )
     await writer.close()
 
     assert {type(error) for error in told} == {LedgerMismatch}

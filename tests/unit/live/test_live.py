@@ -38,7 +38,11 @@ class HandClock:
         self.at += delay_s
 
 
-KINDS = [kind for _, kind in inspect.getmembers(ev, inspect.isclass) if issubclass(kind, ev.Event) and kind not in {ev.Event, ev.JobEvent}]
+KINDS = [
+    kind
+    for _, kind in inspect.getmembers(ev, inspect.isclass)
+    if issubclass(kind, ev.Event) and kind not in {ev.Event, ev.JobEvent}
+]
 SAMPLES: dict[str, Any] = {
     "str": "some text", "int": 3, "float": 1.5, "bool": True, "JobKey": A, "JobState": JobState.FAILED, "float | None": 2.5,
     "dict[str, object]": {"jobs": 1},
@@ -79,7 +83,9 @@ def test_lines_are_prefixed_with_the_name_of_the_command() -> None:
     LineSink(stream).emit(ev.JobSending(A, "a.mp3", 0, 1))
     LineSink(stream).emit(ev.JobEnded(A, "a.mp3", JobState.FAILED, "NoSuchKey", "it is gone", 1.25))
 
-    assert stream.getvalue() == "orchestrator: failed     a.mp3 after 1.2 s: NoSuchKey: it is gone\n"
+    assert (
+        stream.getvalue() == "orchestrator: failed     a.mp3 after 1.2 s: NoSuchKey: it is gone\n"
+    )
 
 
 def test_after_a_stop_no_line_promises_another_try() -> None:
@@ -146,7 +152,9 @@ def test_the_tally_follows_jobs_through_every_way() -> None:
     assert tally.eta_s == 5.0
 
 
-def test_jobs_that_a_continued_run_finds_at_the_service_are_counted_as_submitted_until_more_is_heard() -> None:
+def test_jobs_that_a_continued_run_finds_at_the_service_are_counted_as_submitted_until_more_is_heard() -> (
+    None
+):
     tally = Tally(HandClock())
     tally.emit(ev.JobsPlanned(open=3))
     assert (tally.of(JobState.SUBMITTED), tally.under_way) == (3, 3)
@@ -155,7 +163,11 @@ def test_jobs_that_a_continued_run_finds_at_the_service_are_counted_as_submitted
     tally.emit(ev.JobEnded(B, "b", JobState.SUCCEEDED))
     tally.emit(ev.JobEnded(A, "a", JobState.SUCCEEDED))
 
-    assert (tally.of(JobState.SUBMITTED), tally.under_way, tally.of(JobState.SUCCEEDED)) == (1, 1, 2)
+    assert (tally.of(JobState.SUBMITTED), tally.under_way, tally.of(JobState.SUCCEEDED)) == (
+        1,
+        1,
+        2,
+    )
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
@@ -191,7 +203,15 @@ def test_the_summary_names_what_there_is_with_what_to_do_about_it_in_80_columns(
 
 
 def test_the_summary_leaves_out_what_there_is_none_of_but_never_the_successes() -> None:
-    text = summary_text({"run": "r", "jobs": {"total": 3, "skipped": 0}, "calls": {}, "elapsed_s": 0, "report": "r.jsonl"})
+    text = summary_text(
+        {
+            "run": "r",
+            "jobs": {"total": 3, "skipped": 0},
+            "calls": {},
+            "elapsed_s": 0,
+            "report": "r.jsonl",
+        }
+    )
 
     assert [line.split()[0] for line in text.splitlines() if line.startswith("  ")] == ["succeeded"]
 
@@ -199,14 +219,28 @@ def test_the_summary_leaves_out_what_there_is_none_of_but_never_the_successes() 
 def test_a_run_that_found_nothing_says_so() -> None:
     jobs = {"total": 0, **{state.value: 0 for state in JobState}}
 
-    summary = {"run": "r", "jobs": jobs, "calls": {"submits": 0}, "elapsed_s": 0, "report": "r.jsonl"}
+    summary = {
+        "run": "r",
+        "jobs": jobs,
+        "calls": {"submits": 0},
+        "elapsed_s": 0,
+        "report": "r.jsonl",
+    }
 
     assert "nothing to do" in summary_text({**summary, "complete": True})
-    assert "nothing to do" not in summary_text({**summary, "complete": False}), "an error kept it from being read"
+    assert "nothing to do" not in summary_text({**summary, "complete": False}), (
+        "an error kept it from being read"
+    )
 
 
 def test_a_job_that_waits_for_no_time_worth_telling_waits_until_soon() -> None:
     key = JobKey("v1." + "a" * 32)
 
-    assert sentence(ev.JobReturned(key, "in/a.mp3", "SlowDown: Wait.", 0.01)) == "waiting    in/a.mp3: SlowDown: Wait; again soon"
-    assert sentence(ev.JobReturned(key, "in/a.mp3", "SlowDown: Wait.", 1.25)) == "waiting    in/a.mp3: SlowDown: Wait; again in 1.2 s"
+    assert (
+        sentence(ev.JobReturned(key, "in/a.mp3", "SlowDown: Wait.", 0.01))
+        == "waiting    in/a.mp3: SlowDown: Wait; again soon"
+    )
+    assert (
+        sentence(ev.JobReturned(key, "in/a.mp3", "SlowDown: Wait.", 1.25))
+        == "waiting    in/a.mp3: SlowDown: Wait; again in 1.2 s"
+    )

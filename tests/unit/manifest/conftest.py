@@ -54,15 +54,33 @@ class Desk:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
 
-    def load(self, text: str, sets: Mapping[str, str] | None = None, *, service: str | None = None, head: str = HEAD) -> Manifest:
-        return load_manifest(self.write("manifest.yaml", head + text), sets, service=service, clock=FixedClock())
+    def load(
+        self,
+        text: str,
+        sets: Mapping[str, str] | None = None,
+        *,
+        service: str | None = None,
+        head: str = HEAD,
+    ) -> Manifest:
+        return load_manifest(
+            self.write("manifest.yaml", head + text), sets, service=service, clock=FixedClock()
+        )
 
     async def plan(
-        self, text: str, sets: Mapping[str, str] | None = None, *, head: str = HEAD, store: ObjectStore | None = None
+        self,
+        text: str,
+        sets: Mapping[str, str] | None = None,
+        *,
+        head: str = HEAD,
+        store: ObjectStore | None = None,
     ) -> list[JobSpec]:
         manifest = self.load(text, sets, head=head)
         planner = Planner(manifest)
-        return [spec async for batch in read(manifest, store, clock=FixedClock()) for spec in planner.specs(batch)]
+        return [
+            spec
+            async for batch in read(manifest, store, clock=FixedClock())
+            for spec in planner.specs(batch)
+        ]
 
 
 @pytest.fixture

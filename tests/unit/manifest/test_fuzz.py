@@ -28,16 +28,28 @@ media-1250000000 ap-chongqing local tencent - 晚安 1e400 null ~ * %s a/../b"""
 WORDS = st.sampled_from([*_WORDS.split(), "", "x" * 900, "9" * 40, "\x07"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=12),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | st.text(max_size=6), inner, max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(WORDS | st.text(max_size=6), inner, max_size=5)
+    ),
     max_leaves=25,
 )
 SETTINGS = st.fixed_dictionaries(
     {},
     optional={
         "operation": st.fixed_dictionaries(
-            {}, optional={"audio_mode": WORDS, "template_id": WORDS, "audio": st.dictionaries(WORDS, WORDS, max_size=3) | VALUES}
+            {},
+            optional={
+                "audio_mode": WORDS,
+                "template_id": WORDS,
+                "audio": st.dictionaries(WORDS, WORDS, max_size=3) | VALUES,
+            },
         ),
-        "output": st.dictionaries(st.sampled_from(["voice", "background", "bass", "drums", "bucket", "region"]), WORDS, max_size=4)
+        "output": st.dictionaries(
+            st.sampled_from(["voice", "background", "bass", "drums", "bucket", "region"]),
+            WORDS,
+            max_size=4,
+        )
         | VALUES,
         "level": st.sampled_from(["0", "1", "3", 2, "x", None]),
         "user_data": WORDS | VALUES,
@@ -59,7 +71,11 @@ MANIFESTS = st.fixed_dictionaries(
         "service": WORDS | VALUES,
         "params": st.dictionaries(WORDS, WORDS, max_size=3) | VALUES,
         "defaults": SETTINGS | VALUES,
-        "rules": st.lists(st.builds(lambda when, rest: {**rest, "when": when}, VALUES, SETTINGS) | VALUES, max_size=2) | VALUES,
+        "rules": st.lists(
+            st.builds(lambda when, rest: {**rest, "when": when}, VALUES, SETTINGS) | VALUES,
+            max_size=2,
+        )
+        | VALUES,
         "limits": VALUES,
         "budget": VALUES,
         "window": VALUES,
@@ -76,17 +92,42 @@ VALID: dict[str, Any] = {
     "timezone": "Asia/Shanghai",
     "params": {"date": "{yesterday}"},
     "defaults": {
-        "operation": {"audio_mode": "AudioAndBackground", "audio": {"codec": "mp3", "samplerate": 44100, "bitrate": 192, "channels": 2}},
-        "output": {"bucket": "out-1250000000", "region": "ap-tokyo", "voice": "{variant}/{object}.v", "background": "{variant}/{object}.b"},
+        "operation": {
+            "audio_mode": "AudioAndBackground",
+            "audio": {"codec": "mp3", "samplerate": 44100, "bitrate": 192, "channels": 2},
+        },
+        "output": {
+            "bucket": "out-1250000000",
+            "region": "ap-tokyo",
+            "voice": "{variant}/{object}.v",
+            "background": "{variant}/{object}.b",
+        },
         "level": 1,
         "user_data": "{stem|slug} {date}",
         "matrix": {"a": {"operation": {"audio": {"codec": "flac"}}}, "b": {"level": 2}},
     },
     "inputs": [
         {"object": "a.mp3", "etag": "e", "duration_s": 1.5, "size_bytes": 3, "group": "g"},
-        {"prefix": "in/{date}/", "include": ["*.mp3"], "exclude": ["*x*"], "min_size": "1kB", "max_age": "7d", "queue_id": "p1"},
+        {
+            "prefix": "in/{date}/",
+            "include": ["*.mp3"],
+            "exclude": ["*x*"],
+            "min_size": "1kB",
+            "max_age": "7d",
+            "queue_id": "p1",
+        },
     ],
-    "rules": [{"when": {"object": "*.mp3", "prefix": "in/", "max_size": "1GB", "column": {"genre": "x*"}}, "level": 0}],
+    "rules": [
+        {
+            "when": {
+                "object": "*.mp3",
+                "prefix": "in/",
+                "max_size": "1GB",
+                "column": {"genre": "x*"},
+            },
+            "level": 0,
+        }
+    ],
     "callback": {"type": "TDMQ", "mq": {"region": "sh", "mode": "Topic", "name": "q"}},
     "limits": {"submit_per_s": 5},
     "retry": {"attempts": 3},
@@ -95,7 +136,11 @@ VALID: dict[str, Any] = {
     "price": {"per_minute": 0.1, "currency": "CNY"},
     "report": "r/{name}-{run}.jsonl",
 }
-QUIET = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+QUIET = settings(
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 def _plan(path: Path) -> int:
@@ -127,18 +172,24 @@ def _either_plan_or_faults(path: Path, content: bytes) -> None:
 @QUIET
 @given(manifest=MANIFESTS)
 def test_any_structure_gives_a_plan_or_faults(tmp_path: Path, manifest: dict[str, Any]) -> None:
-    _either_plan_or_faults(tmp_path / "fuzz.yaml", yaml.safe_dump(manifest, allow_unicode=True).encode())
+    _either_plan_or_faults(
+        tmp_path / "fuzz.yaml", yaml.safe_dump(manifest, allow_unicode=True).encode()
+    )
 
 
 @QUIET
 @given(data=st.data())
-def test_a_valid_manifest_with_one_value_replaced_gives_a_plan_or_faults(tmp_path: Path, data: st.DataObject) -> None:
+def test_a_valid_manifest_with_one_value_replaced_gives_a_plan_or_faults(
+    tmp_path: Path, data: st.DataObject
+) -> None:
     manifest = copy.deepcopy(VALID)
     places = list(_places(manifest))
     container, key = data.draw(st.sampled_from(places))
     container[key] = data.draw(VALUES)
 
-    _either_plan_or_faults(tmp_path / "fuzz.yaml", yaml.safe_dump(manifest, allow_unicode=True).encode())
+    _either_plan_or_faults(
+        tmp_path / "fuzz.yaml", yaml.safe_dump(manifest, allow_unicode=True).encode()
+    )
 
 
 def _places(node: Any) -> Iterator[tuple[Any, Any]]:
@@ -150,7 +201,10 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @QUIET
-@given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=200) | st.text(alphabet="{}[]:-&*!|>'\"#%@` \t\nab1", max_size=80))
+@given(
+    text=st.text(alphabet=st.characters(codec="utf-8"), max_size=200)
+    | st.text(alphabet="{}[]:-&*!|>'\"#%@` \t\nab1", max_size=80)
+)
 def test_any_text_gives_a_plan_or_faults(tmp_path: Path, text: str) -> None:
     _either_plan_or_faults(tmp_path / "fuzz.yaml", text.encode())
 

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import ManifestError
-from orchestrator.manifest import EndpointSettings, LocalServiceSettings, TencentSettings, load_manifest
+from orchestrator.manifest import (
+    EndpointSettings,
+    LocalServiceSettings,
+    TencentSettings,
+    load_manifest,
+)
 from orchestrator.manifest.schema.manifest_file import Allowance
 
 if TYPE_CHECKING:
@@ -20,17 +25,40 @@ INPUT = "inputs: [{object: a.mp3, output: {voice: v}}]\n"
 def test_defaults_are_those_of_the_documentation(desk: Desk) -> None:
     manifest = desk.load(INPUT)
 
-    assert (manifest.name, manifest.service, manifest.window) == ("manifest", LocalServiceSettings(None), None)
-    assert manifest.limits.model_dump() == {"submit_per_s": 20, "query_per_s": 20, "in_flight": 500, "connections": 64, "timeout_s": 60}
-    assert manifest.retry.model_dump() == {"attempts": 6, "initial_s": 0.5, "cap_s": 60, "settle_s": 30}
+    assert (manifest.name, manifest.service, manifest.window) == (
+        "manifest",
+        LocalServiceSettings(None),
+        None,
+    )
+    assert manifest.limits.model_dump() == {
+        "submit_per_s": 20,
+        "query_per_s": 20,
+        "in_flight": 500,
+        "connections": 64,
+        "timeout_s": 60,
+    }
+    assert manifest.retry.model_dump() == {
+        "attempts": 6,
+        "initial_s": 0.5,
+        "cap_s": 60,
+        "settle_s": 30,
+    }
     assert manifest.report == str(desk.folder / "reports/{run}.jsonl")
 
 
 def test_budget_durations_and_shares_are_read(desk: Desk) -> None:
-    budget = desk.load(INPUT + "budget: {max_failures: 2.5%, max_cost: 40, deadline: 1h30m}\n").budget
+    budget = desk.load(
+        INPUT + "budget: {max_failures: 2.5%, max_cost: 40, deadline: 1h30m}\n"
+    ).budget
 
-    assert (budget.max_failures, budget.max_cost, budget.deadline_s) == (Allowance(percent=2.5), 40, 5400)
-    assert desk.load(INPUT + "budget: {max_failures: 7}\n").budget.max_failures == Allowance(count=7)
+    assert (budget.max_failures, budget.max_cost, budget.deadline_s) == (
+        Allowance(percent=2.5),
+        40,
+        5400,
+    )
+    assert desk.load(INPUT + "budget: {max_failures: 7}\n").budget.max_failures == Allowance(
+        count=7
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,12 +67,18 @@ def test_budget_durations_and_shares_are_read(desk: Desk) -> None:
         ("tencent", None, TencentSettings()),
         ("tencent", "local", LocalServiceSettings(None)),
         ("local", "tencent", TencentSettings()),
-        ("{ci: 'http://127.0.0.1:1', cos: 'http://127.0.0.1:2'}", None, EndpointSettings("http://127.0.0.1:1", "http://127.0.0.1:2")),
+        (
+            "{ci: 'http://127.0.0.1:1', cos: 'http://127.0.0.1:2'}",
+            None,
+            EndpointSettings("http://127.0.0.1:1", "http://127.0.0.1:2"),
+        ),
         ("{ci: 'http://127.0.0.1:1', cos: 'http://127.0.0.1:2'}", "tencent", TencentSettings()),
         ("{local: }", None, LocalServiceSettings(None)),
     ],
 )
-def test_the_service_is_the_manifests_unless_overridden(desk: Desk, said: str, override: str | None, expected: object) -> None:
+def test_the_service_is_the_manifests_unless_overridden(
+    desk: Desk, said: str, override: str | None, expected: object
+) -> None:
     assert desk.load(INPUT + f"service: {said}\n", service=override).service == expected
 
 
@@ -52,7 +86,9 @@ def test_the_local_root_is_relative_to_the_manifest_and_stays_when_overridden(de
     text = INPUT + "service: {local: {root: ../media}}\n"
 
     assert desk.load(text).service == LocalServiceSettings(desk.folder / "../media")
-    assert desk.load(text, service="local").service == LocalServiceSettings(desk.folder / "../media")
+    assert desk.load(text, service="local").service == LocalServiceSettings(
+        desk.folder / "../media"
+    )
 
 
 def test_only_the_local_service_has_a_default_region(desk: Desk) -> None:
@@ -72,9 +108,19 @@ def test_params_know_today_in_the_manifests_time_zone(desk: Desk) -> None:
 
 
 def test_a_date_number_or_no_in_params_stays_the_text_that_it_is(desk: Desk) -> None:
-    params = desk.load(INPUT + "params: {a: 2026-11-22, b: 007, c: no, d: 1.10, e: 22:30, f: 0x1F, g: true}\n").params
+    params = desk.load(
+        INPUT + "params: {a: 2026-11-22, b: 007, c: no, d: 1.10, e: 22:30, f: 0x1F, g: true}\n"
+    ).params
 
-    assert [params[name] for name in "abcdefg"] == ["2026-11-22", "007", "no", "1.10", "22:30", "0x1F", "true"]
+    assert [params[name] for name in "abcdefg"] == [
+        "2026-11-22",
+        "007",
+        "no",
+        "1.10",
+        "22:30",
+        "0x1F",
+        "true",
+    ]
 
 
 def test_set_overrides_params_and_gives_those_without_a_value(desk: Desk) -> None:
@@ -103,12 +149,18 @@ report: "{p}/{name}-{run}.jsonl"
     assert [spec.media.key for spec in specs] == ["x/a.mp3", "b{1}.mp3", "c.mp3"]
     assert specs[1].media.bucket == "inx-12345"
     first = specs[0]
-    assert (first.output.bucket, first.output.voice, first.operation.template_id) == ("x-12345", "x/a.v", "t1abc")
+    assert (first.output.bucket, first.output.voice, first.operation.template_id) == (
+        "x-12345",
+        "x/a.v",
+        "t1abc",
+    )
     assert (first.queue_id, first.group, first.user_data) == ("xq", "xg", "x")
 
 
 async def test_includes_lie_beneath_and_their_inputs_come_first(desk: Desk) -> None:
-    desk.write("team/deep.yaml", "limits: {submit_per_s: 1, in_flight: 7}\nparams: {a: deep, b: deep}\n")
+    desk.write(
+        "team/deep.yaml", "limits: {submit_per_s: 1, in_flight: 7}\nparams: {a: deep, b: deep}\n"
+    )
     desk.write("team/l.txt", "listed.mp3\n")
     desk.write(
         "team/base.yaml",
@@ -121,8 +173,16 @@ async def test_includes_lie_beneath_and_their_inputs_come_first(desk: Desk) -> N
     manifest = desk.load(text)
     specs = await desk.plan(text)
 
-    assert (manifest.limits.submit_per_s, manifest.limits.in_flight, manifest.params["a"], manifest.params["b"]) == (2, 7, "base", "deep")
-    assert [(spec.media.key, spec.level, spec.operation.audio.bitrate) for spec in specs] == [("listed.mp3", 1, 96), ("own.mp3", 2, 96)]
+    assert (
+        manifest.limits.submit_per_s,
+        manifest.limits.in_flight,
+        manifest.params["a"],
+        manifest.params["b"],
+    ) == (2, 7, "base", "deep")
+    assert [(spec.media.key, spec.level, spec.operation.audio.bitrate) for spec in specs] == [
+        ("listed.mp3", 1, 96),
+        ("own.mp3", 2, 96),
+    ]
     assert (Path(specs[1].origin.file).name, specs[1].origin.line) == ("manifest.yaml", 7)
 
 
@@ -151,7 +211,11 @@ inputs:
 """
     )
 
-    assert [(source.level, source.operation.audio.codec) for source in manifest.inputs] == [(1, "flac"), (1, "flac")]  # type: ignore[union-attr]  # set above
+    assert [source.level for source in manifest.inputs] == [1, 1]
+    for source in manifest.inputs:
+        assert source.operation is not None
+        assert source.operation.audio is not None
+        assert source.operation.audio.codec == "flac"
     assert manifest.files.where(("inputs", 1, "level"))[1].line == 7
     assert manifest.files.item("inputs", 1)[1] == 8
 
@@ -166,7 +230,13 @@ def test_max_faults_bounds_the_flood_and_counts_the_rest(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "does not exist"), (b"", "empty"), (b"a: \xff", "not UTF-8"), (b"\x00", "must not stand")]
+    ("content", "words"),
+    [
+        (None, "does not exist"),
+        (b"", "empty"),
+        (b"a: \xff", "not UTF-8"),
+        (b"\x00", "must not stand"),
+    ],
 )
 def test_what_is_no_text_file_is_told(tmp_path: Path, content: bytes | None, words: str) -> None:
     path = tmp_path / "m.yaml"

@@ -41,7 +41,23 @@ def test_slugs_of_names_without_latin_letters_stay_different() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "}", "{}", "{a", "a}", "{a b}", "${x}", "${}", "{a|}", "{a|pad}", "{a|pad:0}", "{a|lower:1}", "{a|date:%H}", "{a{b}}"]
+    "text",
+    [
+        "{",
+        "}",
+        "{}",
+        "{a",
+        "a}",
+        "{a b}",
+        "${x}",
+        "${}",
+        "{a|}",
+        "{a|pad}",
+        "{a|pad:0}",
+        "{a|lower:1}",
+        "{a|date:%H}",
+        "{a{b}}",
+    ],
 )
 def test_a_wrong_template_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(TemplateError, match=r"\w+ .*\."):

@@ -19,7 +19,16 @@ from orchestrator.domain.run import Counts, Run
 from orchestrator.domain.spec import Output, Stem
 from orchestrator.domain.states import TERMINAL, JobState, Step
 from orchestrator.errors import ReportError
-from orchestrator.reporting.report_file import Calls, ReportFile, instant, line, row, summary, summary_path, write_summary
+from orchestrator.reporting.report_file import (
+    Calls,
+    ReportFile,
+    instant,
+    line,
+    row,
+    summary,
+    summary_path,
+    write_summary,
+)
 from orchestrator.reporting.row_schema import row_schema
 from orchestrator.testing.builders import make_holder, make_job, make_spec, make_specs
 from orchestrator.testing.memory_ledger import MemoryLedger
@@ -31,7 +40,10 @@ if TYPE_CHECKING:
 
 T0 = 1_795_309_200.0
 RUN = Run("nightly-20261122T010000Z", 1, T0, "report.jsonl")
-FILES = (StemFile(Stem.BACKGROUND, "s/b.mp3", "0" * 32, 12, verified=True), StemFile(Stem.VOICE, "s/v.mp3"))
+FILES = (
+    StemFile(Stem.BACKGROUND, "s/b.mp3", "0" * 32, 12, verified=True),
+    StemFile(Stem.VOICE, "s/v.mp3"),
+)
 
 
 async def ledger_with_rows(count: int, path: Path) -> tuple[MemoryLedger, Run, list[Job]]:
@@ -44,7 +56,11 @@ async def ledger_with_rows(count: int, path: Path) -> tuple[MemoryLedger, Run, l
         job.step(Step.SEND)
         await ledger.save([job])
         job.step(Step.REJECT)
-        job.finished_at, job.code, job.message = T0 + job.id, "InvalidArgument", f'"{job.id}" is no good: ä\u2028\n'
+        job.finished_at, job.code, job.message = (
+            T0 + job.id,
+            "InvalidArgument",
+            f'"{job.id}" is no good: ä\u2028\n',
+        )
         await ledger.save([job])
     return ledger, run, jobs
 
@@ -57,9 +73,17 @@ async def whole(ledger: MemoryLedger, run: Run, path: Path) -> bytes:
 # --- rows
 
 
-@given(st.floats(-1e9, 4e9) | st.integers(-10, 2_000_000_000).map(float) | st.integers(0, 4_000_000_000_000_000).map(lambda us: us / 1e6))
+@given(
+    st.floats(-1e9, 4e9)
+    | st.integers(-10, 2_000_000_000).map(float)
+    | st.integers(0, 4_000_000_000_000_000).map(lambda us: us / 1e6)
+)
 def test_an_instant_is_told_to_the_millisecond_as_datetime_tells_it(seconds: float) -> None:
-    expected = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    expected = (
+        datetime.fromtimestamp(seconds, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
     assert instant(seconds) == expected
 
@@ -67,7 +91,15 @@ def test_an_instant_is_told_to_the_millisecond_as_datetime_tells_it(seconds: flo
 @pytest.mark.parametrize("state", sorted(TERMINAL))
 @pytest.mark.parametrize("skipped", [False, True])
 def test_every_row_is_as_the_schema_says(state: JobState, skipped: bool) -> None:
-    job = make_job(state=state, skipped=skipped, job_id="j1", attempts=2, submitted_at=T0, finished_at=T0 + 5.25, files=FILES)
+    job = make_job(
+        state=state,
+        skipped=skipped,
+        job_id="j1",
+        attempts=2,
+        submitted_at=T0,
+        finished_at=T0 + 5.25,
+        files=FILES,
+    )
 
     found = json.loads(line(job, RUN))
 
@@ -83,14 +115,26 @@ def test_the_schema_refuses_a_row_with_anything_missing_unknown_or_of_another_ki
     for name in good:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({key: value for key, value in good.items() if key != name}, schema)
-    changes: tuple[dict[str, Any], ...] = ({"extra": 1}, {"state": "planned"}, {"attempts": -1}, {"level": 3}, {"files": [{}]})
+    changes: tuple[dict[str, Any], ...] = (
+        {"extra": 1},
+        {"state": "planned"},
+        {"attempts": -1},
+        {"level": 3},
+        {"files": [{}]},
+    )
     for change in changes:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**good, **change}, schema)
 
 
 def test_a_row_names_the_stems_as_they_were_made_and_else_as_they_were_asked_for() -> None:
-    output = Output("b-1250000000", "ap-x", voice="s/v.${ext}", background="s/b.${ext}", bass="s/${jobid}.${ext}")
+    output = Output(
+        "b-1250000000",
+        "ap-x",
+        voice="s/v.${ext}",
+        background="s/b.${ext}",
+        bass="s/${jobid}.${ext}",
+    )
     job = make_job(spec=make_spec(output=output), state=JobState.SUCCEEDED, files=FILES)
 
     assert row(job, RUN)["output"] == {
@@ -107,7 +151,9 @@ def test_instants_are_rfc_3339_in_utc_with_milliseconds() -> None:
 # --- the file
 
 
-async def test_rows_are_written_in_the_order_of_the_ledger_however_they_come(tmp_path: Path) -> None:
+async def test_rows_are_written_in_the_order_of_the_ledger_however_they_come(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "deep" / "er" / "report.jsonl"
     ledger, run, jobs = await ledger_with_rows(6, path)
     fresh = MemoryLedger()
@@ -116,7 +162,9 @@ async def test_rows_are_written_in_the_order_of_the_ledger_however_they_come(tmp
     await report.open()
     for job in (jobs[3], jobs[0], jobs[5], jobs[5], jobs[4]):
         report.offer([job])
-    assert path.read_bytes().count(b"\n") == 3, "rows 1 to 3; the others wait for those in front of them"
+    assert path.read_bytes().count(b"\n") == 3, (
+        "rows 1 to 3; the others wait for those in front of them"
+    )
     report.offer(jobs)
     report.close()
 
@@ -135,8 +183,13 @@ async def test_a_file_cut_at_any_byte_is_made_whole_again(tmp_path: Path) -> Non
         assert path.read_bytes() == expected, f"cut at byte {cut}"
 
 
-@pytest.mark.parametrize("damage", ["doubled line", "torn and appended", "zeros at the end", "a changed byte", "another run"])
-async def test_whatever_else_happened_to_the_file_it_is_made_whole_again(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    ["doubled line", "torn and appended", "zeros at the end", "a changed byte", "another run"],
+)
+async def test_whatever_else_happened_to_the_file_it_is_made_whole_again(
+    tmp_path: Path, damage: str
+) -> None:
     path = tmp_path / "report.jsonl"
     ledger, run, jobs = await ledger_with_rows(4, path)
     expected = await whole(ledger, run, path)
@@ -146,8 +199,12 @@ async def test_whatever_else_happened_to_the_file_it_is_made_whole_again(tmp_pat
             "doubled line": lines[0] + lines[1] + lines[1] + lines[2],
             "torn and appended": lines[0] + lines[1][:20] + lines[2],
             "zeros at the end": lines[0] + bytes(4096),
-            "a changed byte": lines[0] + lines[1].replace(b"InvalidArgument", b"InvalidArgumenT") + lines[2],
-            "another run": b"".join(line(job, replace(run, id="nightly-20261121T010000Z")) for job in jobs),
+            "a changed byte": lines[0]
+            + lines[1].replace(b"InvalidArgument", b"InvalidArgumenT")
+            + lines[2],
+            "another run": b"".join(
+                line(job, replace(run, id="nightly-20261121T010000Z")) for job in jobs
+            ),
         }[damage]
     )
     report = ReportFile(path, run, ledger)
@@ -158,7 +215,14 @@ async def test_whatever_else_happened_to_the_file_it_is_made_whole_again(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "content", [b"Dear diary\n", b'{"schema": "something/1"}\n', b"[1, 2]\n", b"\x00\x01\x02", b'"orchestrator.reporting.report_file/1"\n']
+    "content",
+    [
+        b"Dear diary\n",
+        b'{"schema": "something/1"}\n',
+        b"[1, 2]\n",
+        b"\x00\x01\x02",
+        b'"orchestrator.reporting.report_file/1"\n',
+    ],
 )
 async def test_a_file_that_is_no_report_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "report.jsonl"
@@ -242,7 +306,9 @@ def test_a_summary_replaces_the_one_before_whole(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["a.summary.json"]
 
 
-def test_the_summary_counts_every_state_and_says_whether_the_run_is_complete(tmp_path: Path) -> None:
+def test_the_summary_counts_every_state_and_says_whether_the_run_is_complete(
+    tmp_path: Path,
+) -> None:
     counts = Counts({JobState.SUCCEEDED: 2, JobState.FAILED: 1, JobState.IN_DOUBT: 1}, skipped=3)
     made = summary(
         RUN,
@@ -256,7 +322,11 @@ def test_the_summary_counts_every_state_and_says_whether_the_run_is_complete(tmp
         report=tmp_path / "r.jsonl",
     )
 
-    assert made["jobs"]["total"] == sum(number for name, number in made["jobs"].items() if name != "total") == 7
+    assert (
+        made["jobs"]["total"]
+        == sum(number for name, number in made["jobs"].items() if name != "total")
+        == 7
+    )
     assert made["complete"] is False
     assert made["elapsed_s"] == 1.5
     assert made["calls"] == {"submits": 4, "queries": 3, "lists": 2, "heads": 1}

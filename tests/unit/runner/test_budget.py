@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from orchestrator.domain.job import Job
 
 
-def job(number: int = 1, state: JobState = JobState.PLANNED, duration_s: float | None = None, **changes: float | None) -> Job:
+def job(
+    number: int = 1,
+    state: JobState = JobState.PLANNED,
+    duration_s: float | None = None,
+    **changes: float | None,
+) -> Job:
     spec = make_spec(number)
-    return make_job(number, state=state, spec=replace(spec, media=replace(spec.media, duration_s=duration_s)), **changes)
+    return make_job(
+        number,
+        state=state,
+        spec=replace(spec, media=replace(spec.media, duration_s=duration_s)),
+        **changes,
+    )
 
 
 def test_without_bounds_everything_may_be_sent() -> None:
@@ -34,7 +44,9 @@ def test_without_bounds_everything_may_be_sent() -> None:
 
 def test_a_count_of_failures_is_allowed_and_one_more_is_too_many() -> None:
     budget = Budget(Bounds(max_failures=2))
-    for number, state in enumerate([JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED, JobState.REJECTED], 1):
+    for number, state in enumerate(
+        [JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED, JobState.REJECTED], 1
+    ):
         assert budget.refusal(job()) is None
         budget.ended(job(number, state))
     assert budget.refusal(job()) is None
@@ -91,19 +103,29 @@ def test_a_job_that_would_pass_the_cost_is_refused_with_the_sums() -> None:
     budget = Budget(Bounds(max_cost=3, price_per_min=1.0, guess_s=60))
     budget.reserve(job(1))
 
-    assert budget.refusal(job(2)) == "the next job would bring the cost from 2.00 to 4.00, beyond max_cost 3"
+    assert (
+        budget.refusal(job(2))
+        == "the next job would bring the cost from 2.00 to 4.00, beyond max_cost 3"
+    )
     assert budget.refusal(job(3, duration_s=30)) is None
 
 
-@given(st.lists(st.tuples(st.floats(1, 600), st.sampled_from(["ok", "fail", "return"])), max_size=40), st.floats(0.5, 50))
-def test_what_was_reserved_never_passes_the_bound_when_durations_are_as_given(jobs: list[tuple[float, str]], max_cost: float) -> None:
+@given(
+    st.lists(st.tuples(st.floats(1, 600), st.sampled_from(["ok", "fail", "return"])), max_size=40),
+    st.floats(0.5, 50),
+)
+def test_what_was_reserved_never_passes_the_bound_when_durations_are_as_given(
+    jobs: list[tuple[float, str]], max_cost: float
+) -> None:
     budget = Budget(Bounds(max_cost=max_cost, price_per_min=1.0))
     for number, (duration_s, fate) in enumerate(jobs, 1):
         one = job(number, duration_s=duration_s)
         if budget.refusal(one) is None:
             budget.reserve(one)
             if fate == "ok":
-                budget.ended(job(number, JobState.SUCCEEDED, duration_s, media_duration_s=duration_s))
+                budget.ended(
+                    job(number, JobState.SUCCEEDED, duration_s, media_duration_s=duration_s)
+                )
             elif fate == "fail":
                 budget.ended(job(number, JobState.FAILED, duration_s))
             else:

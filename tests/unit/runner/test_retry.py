@@ -13,9 +13,19 @@ from orchestrator.runner.settings import EngineSettings
 from orchestrator.runner.submitting.circuit_breaker import Breaker
 
 
-@given(st.integers(1, 10_000), st.floats(0.01, 10), st.floats(10, 600), st.floats(0, 100), st.integers())
-def test_a_backoff_lies_between_its_floor_and_its_cap(tries: int, initial_s: float, cap_s: float, floor_s: float, seed: int) -> None:
-    found = backoff_s(EngineSettings(initial_s=initial_s, cap_s=cap_s), tries, random.Random(seed), floor_s)
+@given(
+    st.integers(1, 10_000),
+    st.floats(0.01, 10),
+    st.floats(10, 600),
+    st.floats(0, 100),
+    st.integers(),
+)
+def test_a_backoff_lies_between_its_floor_and_its_cap(
+    tries: int, initial_s: float, cap_s: float, floor_s: float, seed: int
+) -> None:
+    found = backoff_s(
+        EngineSettings(initial_s=initial_s, cap_s=cap_s), tries, random.Random(seed), floor_s
+    )
 
     assert floor_s <= found <= floor_s + cap_s
 
@@ -27,7 +37,15 @@ def test_the_bound_doubles_with_each_try_until_the_cap() -> None:
         def uniform(self, a: float, b: float) -> float:
             return b
 
-    assert [backoff_s(settings, tries, Highest()) for tries in range(1, 8)] == [1, 2, 4, 8, 16, 20, 20]
+    assert [backoff_s(settings, tries, Highest()) for tries in range(1, 8)] == [
+        1,
+        2,
+        4,
+        8,
+        16,
+        20,
+        20,
+    ]
 
 
 def test_jitter_survives_at_the_cap() -> None:
@@ -91,7 +109,9 @@ def test_probes_grow_apart_up_to_the_cap_and_never_come_at_once(breaker: Breaker
     assert breaker.next_probe_in_s() <= 1.0
 
 
-def test_after_a_probe_one_job_goes_and_its_answer_decides_about_the_others(breaker: Breaker) -> None:
+def test_after_a_probe_one_job_goes_and_its_answer_decides_about_the_others(
+    breaker: Breaker,
+) -> None:
     for _ in range(3):
         breaker.failed()
     assert breaker.at_most == 0

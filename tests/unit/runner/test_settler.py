@@ -30,7 +30,13 @@ def test_a_job_is_found_by_its_key_with_or_without_the_users_own_text() -> None:
 
 
 def test_a_key_that_only_begins_or_ends_like_ours_is_another_ones() -> None:
-    strangers = [listed("j1", f"{KEY}x"), listed("j2", f"x{KEY}"), listed("j3", f"text {KEY}"), listed("j4", ""), listed("j5", KEY.upper())]
+    strangers = [
+        listed("j1", f"{KEY}x"),
+        listed("j2", f"x{KEY}"),
+        listed("j3", f"text {KEY}"),
+        listed("j4", ""),
+        listed("j5", KEY.upper()),
+    ]
 
     assert match([doubt()], strangers) == {}
 
@@ -54,13 +60,22 @@ def test_of_twins_of_one_second_the_choice_does_not_depend_on_the_order_of_the_l
     assert match([doubt()], [one, two]) == match([doubt()], [two, one]) == {1: one}
 
 
-@given(st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["", "text"])), max_size=30), st.sets(st.integers(1, 6)))
-def test_exactly_the_doubts_whose_key_is_listed_are_found(rows: list[tuple[int, str]], wanted: set[int]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["", "text"])), max_size=30),
+    st.sets(st.integers(1, 6)),
+)
+def test_exactly_the_doubts_whose_key_is_listed_are_found(
+    rows: list[tuple[int, str]], wanted: set[int]
+) -> None:
     remotes = [
-        listed(f"j{at}", make_job(number).spec.key + (f" {text}" if text else ""), float(at)) for at, (number, text) in enumerate(rows)
+        listed(f"j{at}", make_job(number).spec.key + (f" {text}" if text else ""), float(at))
+        for at, (number, text) in enumerate(rows)
     ]
 
     found = match([doubt(number) for number in sorted(wanted)], remotes)
 
     assert set(found) == wanted & {number for number, _ in rows}
-    assert all(remote.user_data.split(" ")[0] == make_job(number).spec.key for number, remote in found.items())
+    assert all(
+        remote.user_data.split(" ")[0] == make_job(number).spec.key
+        for number, remote in found.items()
+    )

@@ -21,7 +21,10 @@ def spec_of(mode: AudioMode | None = AudioMode.AUDIO_AND_BACKGROUND, **names: st
 
 
 def names(spec: JobSpec, *objects: str, job_id: str = "j1") -> dict[Stem, str]:
-    return {stem: file.object for stem, file in match_stems(spec, job_id, [RemoteFile(name) for name in objects]).items()}
+    return {
+        stem: file.object
+        for stem, file in match_stems(spec, job_id, [RemoteFile(name) for name in objects]).items()
+    }
 
 
 def test_stems_are_told_apart_whatever_the_order_of_the_answer() -> None:
@@ -51,11 +54,15 @@ def test_characters_of_patterns_in_a_name_are_plain_characters() -> None:
 
 
 def test_a_stem_that_is_not_among_the_files_is_left_out() -> None:
-    assert names(spec_of(voice="v.${ext}", background="b.${ext}"), "v.mp3", "other.mp3") == {Stem.VOICE: "v.mp3"}
+    assert names(spec_of(voice="v.${ext}", background="b.${ext}"), "v.mp3", "other.mp3") == {
+        Stem.VOICE: "v.mp3"
+    }
 
 
 def test_one_file_is_never_two_stems() -> None:
-    assert names(spec_of(voice="s.${ext}", background="${x}.${ext}"), "s.mp3") == {Stem.VOICE: "s.mp3"}
+    assert names(spec_of(voice="s.${ext}", background="${x}.${ext}"), "s.mp3") == {
+        Stem.VOICE: "s.mp3"
+    }
 
 
 def test_a_stem_must_come_if_it_has_a_name_and_the_mode_makes_it() -> None:
@@ -68,10 +75,19 @@ def test_a_stem_must_come_if_it_has_a_name_and_the_mode_makes_it() -> None:
 
 
 @given(
-    st.permutations(["v-${jobid}.${ext}", "b.${ext}", "bass.${ext}", "drums"]), st.permutations(range(4)), st.sampled_from(["mp3", "flac"])
+    st.permutations(["v-${jobid}.${ext}", "b.${ext}", "bass.${ext}", "drums"]),
+    st.permutations(range(4)),
+    st.sampled_from(["mp3", "flac"]),
 )
-def test_four_stems_find_their_files_in_any_order(patterns: list[str], order: list[int], ext: str) -> None:
-    spec = spec_of(AudioMode.MUSIC_MODE, **dict(zip(("voice", "background", "bass", "drums"), patterns, strict=True)))
+def test_four_stems_find_their_files_in_any_order(
+    patterns: list[str], order: list[int], ext: str
+) -> None:
+    spec = spec_of(
+        AudioMode.MUSIC_MODE,
+        **dict(zip(("voice", "background", "bass", "drums"), patterns, strict=True)),
+    )
     made = [pattern.replace("${jobid}", "j7").replace("${ext}", ext) for pattern in patterns]
 
-    assert names(spec, *(made[at] for at in order), job_id="j7") == dict(zip(Stem, made, strict=True))
+    assert names(spec, *(made[at] for at in order), job_id="j7") == dict(
+        zip(Stem, made, strict=True)
+    )

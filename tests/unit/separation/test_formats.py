@@ -36,7 +36,10 @@ def test_the_default_is_aac() -> None:
     [
         (AudioConfig(codec="opus"), ["opus", "aac, mp3, flac, amr, wav"]),
         (AudioConfig(codec="aac", samplerate=8000), ["8000", "aac", "96000"]),
-        (AudioConfig(codec="mp3", samplerate=96000), ["96000", "mp3", "11025, 22050, 32000, 44100 or 48000"]),
+        (
+            AudioConfig(codec="mp3", samplerate=96000),
+            ["96000", "mp3", "11025, 22050, 32000, 44100 or 48000"],
+        ),
         (AudioConfig(codec="flac", samplerate=12345), ["12345", "flac"]),
         (AudioConfig(codec="mp3", channels=6), ["6", "mp3", "1 or 2"]),
         (AudioConfig(codec="aac", channels=3), ["3", "aac"]),
@@ -46,7 +49,9 @@ def test_the_default_is_aac() -> None:
         (AudioConfig(codec="aac", bitrate=1001), ["1001"]),
     ],
 )
-def test_what_the_vendor_refuses_gets_a_sentence_with_the_value_and_what_is_allowed(audio: AudioConfig, words: list[str]) -> None:
+def test_what_the_vendor_refuses_gets_a_sentence_with_the_value_and_what_is_allowed(
+    audio: AudioConfig, words: list[str]
+) -> None:
     """The sentence names the wrong value and the right ones."""
     fault = check_audio(BOTH, audio)
     assert fault is not None
@@ -63,9 +68,20 @@ def test_music_mode_looks_at_the_codec_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codec", "source", "made"), [("aac", 1, 1), ("aac", 3, 2), ("aac", 7, 6), ("mp3", 6, 2), ("flac", 12, 8), ("amr", 2, 1), ("wav", 5, 5)]
+    ("codec", "source", "made"),
+    [
+        ("aac", 1, 1),
+        ("aac", 3, 2),
+        ("aac", 7, 6),
+        ("mp3", 6, 2),
+        ("flac", 12, 8),
+        ("amr", 2, 1),
+        ("wav", 5, 5),
+    ],
 )
-def test_channels_left_out_are_the_sources_or_the_next_fewer_that_the_codec_has(codec: str, source: int, made: int) -> None:
+def test_channels_left_out_are_the_sources_or_the_next_fewer_that_the_codec_has(
+    codec: str, source: int, made: int
+) -> None:
     """A codec that cannot hold the source's channels gets fewer, never none."""
     assert resolve(AudioConfig(codec, 8000 if codec == "amr" else None), source).channels == made
 

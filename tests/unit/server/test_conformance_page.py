@@ -11,7 +11,11 @@ PAGE = (TESTS.parent / "docs" / "conformance.md").read_text()
 
 
 def rows() -> list[list[str]]:
-    lines = [line for line in PAGE.splitlines() if line.startswith("|") and not line.startswith(("|---", "| what", "| client"))]
+    lines = [
+        line
+        for line in PAGE.splitlines()
+        if line.startswith("|") and not line.startswith(("|---", "| what", "| client"))
+    ]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 

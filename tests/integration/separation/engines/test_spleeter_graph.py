@@ -35,7 +35,9 @@ class PlainNumpy:
             down = np.where(normalised > 0, normalised, 0.2 * normalised)
         up = skips[5]
         for level in range(6):
-            up = self._normalised(np.maximum(self._transposed(up, 6 * self._net + level), 0), 6 + level)
+            up = self._normalised(
+                np.maximum(self._transposed(up, 6 * self._net + level), 0), 6 + level
+            )
             if level < 5:
                 up = np.concatenate([skips[4 - level], up], axis=2)
         logits = self._dilated(up, 7 * self._net + 6)
@@ -51,10 +53,14 @@ class PlainNumpy:
         kernel = self._tensor(layer, number, "kernel")
         frames, bins, _ = source.shape
         padded = np.pad(source, ((1, 2), (1, 2), (0, 0)))
-        out: Array = np.zeros((frames // 2, bins // 2, kernel.shape[3])) + self._tensor(layer, number, "bias")
+        out: Array = np.zeros((frames // 2, bins // 2, kernel.shape[3])) + self._tensor(
+            layer, number, "bias"
+        )
         for row in range(5):
             for column in range(5):
-                out += padded[row : row + frames : 2, column : column + bins : 2] @ kernel[row, column]
+                out += (
+                    padded[row : row + frames : 2, column : column + bins : 2] @ kernel[row, column]
+                )
         return out
 
     def _transposed(self, source: Array, number: int) -> Array:
@@ -64,7 +70,9 @@ class PlainNumpy:
         padded = np.zeros((2 * frames + 3, 2 * bins + 3, kernel.shape[2]))
         for row in range(5):
             for column in range(5):
-                padded[row : row + 2 * frames : 2, column : column + 2 * bins : 2] += source @ kernel[row, column].T
+                padded[row : row + 2 * frames : 2, column : column + 2 * bins : 2] += (
+                    source @ kernel[row, column].T
+                )
         out: Array = padded[1:-2, 1:-2] + self._tensor("conv2d_transpose", number, "bias")
         return out
 
@@ -75,7 +83,10 @@ class PlainNumpy:
         out: Array = np.zeros((frames, bins, 2)) + self._tensor("conv2d", number, "bias")
         for row in range(4):
             for column in range(4):
-                out += padded[2 * row : 2 * row + frames, 2 * column : 2 * column + bins] @ kernel[row, column]
+                out += (
+                    padded[2 * row : 2 * row + frames, 2 * column : 2 * column + bins]
+                    @ kernel[row, column]
+                )
         return out
 
     def _normalised(self, source: Array, number: int) -> Array:
@@ -89,7 +100,9 @@ class PlainNumpy:
 
 def _run(model: bytes, magnitude: Array) -> Array:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    (mask,) = session.run([OUTPUT], {INPUT: magnitude.transpose(2, 0, 1)[np.newaxis].astype(np.float32)})
+    (mask,) = session.run(
+        [OUTPUT], {INPUT: magnitude.transpose(2, 0, 1)[np.newaxis].astype(np.float32)}
+    )
     result: Array = mask[0].transpose(1, 2, 0)
     return result
 
@@ -108,7 +121,9 @@ def test_the_graph_is_the_published_network(checkpoints: Checkpoints) -> None:
 
 def test_silence_belongs_half_to_each(checkpoints: Checkpoints) -> None:
     """No division by zero where there is no sound."""
-    mask = _run(build_network(checkpoints.random((2, 1, 1, 1, 1, 1, 1)), {}), np.zeros((64, BINS, 2)))
+    mask = _run(
+        build_network(checkpoints.random((2, 1, 1, 1, 1, 1, 1)), {}), np.zeros((64, BINS, 2))
+    )
     np.testing.assert_allclose(mask, 0.5)
 
 

@@ -27,7 +27,9 @@ def test_all_tensors_come_back_by_name(checkpoints: Checkpoints) -> None:
 
 def test_a_scalar_and_an_empty_tensor_keep_their_shape(checkpoints: Checkpoints) -> None:
     """No dimension, and a dimension of zero, are shapes too."""
-    read = read_bundle(*checkpoints.write({"a": np.array(2.5, np.float32), "b": np.zeros((0, 3), np.float32)}))
+    read = read_bundle(
+        *checkpoints.write({"a": np.array(2.5, np.float32), "b": np.zeros((0, 3), np.float32)})
+    )
     assert read["a"].shape == ()
     assert read["b"].shape == (0, 3)
 
@@ -41,7 +43,9 @@ def test_a_scalar_and_an_empty_tensor_keep_their_shape(checkpoints: Checkpoints)
         (lambda index, data: (index[400:], data), "damaged|compressed|outside|another size"),
     ],
 )
-def test_a_damaged_checkpoint_is_refused(checkpoints: Checkpoints, damage: object, words: str) -> None:
+def test_a_damaged_checkpoint_is_refused(
+    checkpoints: Checkpoints, damage: object, words: str
+) -> None:
     """Nothing is read from a bundle that contradicts itself."""
     assert callable(damage)
     with pytest.raises(BundleError, match=words):

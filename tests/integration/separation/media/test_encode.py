@@ -33,21 +33,38 @@ def _delay(sound: np.ndarray, decoded: np.ndarray) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", RULES)
-def test_every_combination_is_written_and_read_back(codec: str, media: Media, tmp_path: Path) -> None:
+def test_every_combination_is_written_and_read_back(
+    codec: str, media: Media, tmp_path: Path
+) -> None:
     """Rate, channels, layout, codec, length and place of the sound are right for each rate and channel count."""
     sound = media.tones(SECONDS)
     rule = RULES[codec]
     for rate in rule.samplerates_hz:
         for channels in rule.channels:
-            path = media.encode(tmp_path / "stem.tmp", sound, codec, rate, channels, rule.kbps_per_channel * channels)
+            path = media.encode(
+                tmp_path / "stem.tmp",
+                sound,
+                codec,
+                rate,
+                channels,
+                rule.kbps_per_channel * channels,
+            )
             (stream,) = probe_file(path, SECONDS).audio
-            found = (stream.codec_name, stream.sample_rate_hz, stream.channels, stream.channel_layout)
+            found = (
+                stream.codec_name,
+                stream.sample_rate_hz,
+                stream.channels,
+                stream.channel_layout,
+            )
             assert found == (CODEC_NAMES[codec], rate, channels, LAYOUTS[channels])
             decoded = media.decode(path)
             extra = (len(decoded) - len(sound)) * rate / 44100
             assert -1.5 <= extra <= MOST_EXTRA_SAMPLES[codec] + 0.5, (rate, channels)
             delay = _delay(sound, decoded) * rate / 44100
-            assert delay == pytest.approx({"aac": 1024, "amr": 40}.get(codec, 0), abs=2), (rate, channels)
+            assert delay == pytest.approx({"aac": 1024, "amr": 40}.get(codec, 0), abs=2), (
+                rate,
+                channels,
+            )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +79,13 @@ def test_every_combination_is_written_and_read_back(codec: str, media: Media, tm
     ],
 )
 def test_a_bitrate_is_a_request_that_is_clamped(
-    codec: str, asked_kbps: int, rate: int, channels: int, got_kbps: float, media: Media, tmp_path: Path
+    codec: str,
+    asked_kbps: int,
+    rate: int,
+    channels: int,
+    got_kbps: float,
+    media: Media,
+    tmp_path: Path,
 ) -> None:
     """The encoder takes the nearest that it has; none is refused."""
     path = media.encode(tmp_path / "stem.tmp", media.tones(5), codec, rate, channels, asked_kbps)
@@ -72,7 +95,9 @@ def test_a_bitrate_is_a_request_that_is_clamped(
 @pytest.mark.parametrize("asked_kbps", [8, 1000])
 @pytest.mark.parametrize("rate", [11025, 44100, 96000])
 @pytest.mark.parametrize("channels", [1, 8])
-def test_aac_takes_any_bitrate_too(asked_kbps: int, rate: int, channels: int, media: Media, tmp_path: Path) -> None:
+def test_aac_takes_any_bitrate_too(
+    asked_kbps: int, rate: int, channels: int, media: Media, tmp_path: Path
+) -> None:
     """The limits of the request pass at the limits of rate and channels."""
     path = media.encode(tmp_path / "stem.tmp", media.tones(1), "aac", rate, channels, asked_kbps)
     assert len(media.decode(path)) > 44100
@@ -80,9 +105,13 @@ def test_aac_takes_any_bitrate_too(asked_kbps: int, rate: int, channels: int, me
 
 @pytest.mark.parametrize("length", [0, 1, 100, 4095])
 @pytest.mark.parametrize("codec", RULES)
-def test_the_shortest_sounds_are_written(codec: str, length: int, media: Media, tmp_path: Path) -> None:
+def test_the_shortest_sounds_are_written(
+    codec: str, length: int, media: Media, tmp_path: Path
+) -> None:
     """A file of any codec may hold almost nothing."""
-    for rate in {RULES[codec].samplerates_hz[0], 44100, RULES[codec].samplerates_hz[-1]} & {*RULES[codec].samplerates_hz}:
+    for rate in {RULES[codec].samplerates_hz[0], 44100, RULES[codec].samplerates_hz[-1]} & {
+        *RULES[codec].samplerates_hz
+    }:
         path = media.encode(tmp_path / "stem.tmp", media.tones(1)[:length], codec, rate, 1, 32)
         assert len(media.decode(path)) >= length
         if codec in {"flac", "wav"} and rate == 44100 and length:
@@ -91,7 +120,9 @@ def test_the_shortest_sounds_are_written(codec: str, length: int, media: Media, 
 
 def test_a_doubled_mono_sound_comes_back_as_it_was(media: Media, tmp_path: Path) -> None:
     """One channel becomes two and one again without a change of level, to the last bit of 16."""
-    mono = np.repeat(np.round(media.tones(0.5)[:, :1] * 32768) / 32768, 2, axis=1).astype(np.float32)
+    mono = np.repeat(np.round(media.tones(0.5)[:, :1] * 32768) / 32768, 2, axis=1).astype(
+        np.float32
+    )
     back = media.decode(media.encode(tmp_path / "mono.wav", mono, "wav", 44100, 1))
     np.testing.assert_array_equal(back, mono)
 

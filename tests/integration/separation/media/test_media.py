@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
     from tests.integration.separation.conftest import Media
 
-CUT_OFF_WHOLE_SECONDS = {"clip.mp4": 8.0, "phone.mov": 6.0, "trailer.mp3": 9.0, "memo.wav": 6.0, "interview.flac": 6.4}
+CUT_OFF_WHOLE_SECONDS = {
+    "clip.mp4": 8.0,
+    "phone.mov": 6.0,
+    "trailer.mp3": 9.0,
+    "memo.wav": 6.0,
+    "interview.flac": 6.4,
+}
 
 
 def _code(path: Path) -> tuple[str, str]:
@@ -32,12 +38,24 @@ def _code(path: Path) -> tuple[str, str]:
 
 def test_every_demo_file_holds_its_stems_at_their_places(media: Media) -> None:
     """Each kind of container is decoded to the right length and start: the sum of the known stems is the decoded sound."""
-    assert {demo.mixture.suffix for demo in media.demo} == {".mp3", ".m4a", ".wav", ".flac", ".ogg", ".mp4", ".mov"}
+    assert {demo.mixture.suffix for demo in media.demo} == {
+        ".mp3",
+        ".m4a",
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".mp4",
+        ".mov",
+    }
     for demo in media.demo:
-        mixture, voice, background = (media.decode(path) for path in (demo.mixture, demo.voice, demo.background))
+        mixture, voice, background = (
+            media.decode(path) for path in (demo.mixture, demo.voice, demo.background)
+        )
         shortest = min(len(mixture), len(voice), len(background))
         assert len(voice) - shortest < 1024
-        assert si_sdr_db(mixture[:shortest], voice[:shortest] + background[:shortest]) > 18, demo.mixture.name
+        assert si_sdr_db(mixture[:shortest], voice[:shortest] + background[:shortest]) > 18, (
+            demo.mixture.name
+        )
 
 
 def test_the_demo_files_are_small(media: Media) -> None:
@@ -57,14 +75,30 @@ def test_a_probe_has_the_leaves_of_the_vendors_media_info(media: Media) -> None:
     assert probe.format_long_name == "QuickTime / MOV"
     assert (probe.num_stream, probe.num_program, probe.size_bytes) == (2, 0, clip.stat().st_size)
     assert probe.duration_s == pytest.approx(8.0, abs=0.1)
-    assert probe.bitrate_kbps == pytest.approx(probe.size_bytes * 8 / 1000 / (probe.duration_s or 1))
+    assert probe.bitrate_kbps == pytest.approx(
+        probe.size_bytes * 8 / 1000 / (probe.duration_s or 1)
+    )
     (sound,), (picture,) = probe.audio, probe.video
-    assert (sound.codec_name, sound.codec_tag_string, sound.codec_tag) == ("aac", "mp4a", "0x6134706d")
-    assert (sound.sample_rate_hz, sound.channels, sound.channel_layout, sound.sample_fmt) == (48000, 2, "stereo", "fltp")
+    assert (sound.codec_name, sound.codec_tag_string, sound.codec_tag) == (
+        "aac",
+        "mp4a",
+        "0x6134706d",
+    )
+    assert (sound.sample_rate_hz, sound.channels, sound.channel_layout, sound.sample_fmt) == (
+        48000,
+        2,
+        "stereo",
+        "fltp",
+    )
     assert (sound.index, sound.timebase, sound.language) == (0, "1/48000", "und")
     assert sound.duration_s == pytest.approx(8.0, abs=0.05)
     assert sound.bitrate_kbps == pytest.approx(128, rel=0.15)
-    assert (picture.codec_name, picture.width, picture.height, picture.fps) == ("h264", 320, 180, 12)
+    assert (picture.codec_name, picture.width, picture.height, picture.fps) == (
+        "h264",
+        320,
+        180,
+        12,
+    )
 
 
 def test_the_true_length_stands_in_for_a_guess(media: Media, tmp_path: Path) -> None:
@@ -121,12 +155,18 @@ def test_a_damaged_file_is_refused(media: Media, tmp_path: Path) -> None:
     [
         ("empty.mp3", b"", "empty (0 bytes)"),
         ("text.mp3", b"This is a text, not a song.\n" * 300, "no media file"),
-        ("list.m3u8", b"#EXTM3U\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n", "no media file"),
+        (
+            "list.m3u8",
+            b"#EXTM3U\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n",
+            "no media file",
+        ),
         ("list.ffconcat", b"ffconcat version 1.0\nfile 'secret.wav'\n", "no media file"),
         ("random.mp3", np.random.default_rng(0).bytes(60_000), ""),
     ],
 )
-def test_what_is_no_media_file_is_refused(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+def test_what_is_no_media_file_is_refused(
+    name: str, content: bytes, words: str, tmp_path: Path
+) -> None:
     """Texts, random bytes, nothing at all, and playlists that would lead to other files."""
     (tmp_path / "secret.wav").write_bytes(b"")
     (tmp_path / name).write_bytes(content)
@@ -148,9 +188,16 @@ def test_pictures_without_sound_are_refused(tmp_path: Path) -> None:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
         for _ in range(5):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+            container.mux(
+                stream.encode(
+                    av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+                )
+            )
         container.mux(stream.encode(None))
-    assert _code(path) == ("ResourceNotSupported", "The input has pictures only; there is nothing to separate.")
+    assert _code(path) == (
+        "ResourceNotSupported",
+        "The input has pictures only; there is nothing to separate.",
+    )
 
 
 def test_a_file_of_length_zero_is_refused(tmp_path: Path) -> None:
@@ -176,6 +223,9 @@ def test_a_wave_file_of_unknown_size_is_whole(media: Media, tmp_path: Path) -> N
 
 def test_a_stream_that_changes_its_rate_is_read_on(media: Media, tmp_path: Path) -> None:
     """Two AAC streams of different rates, one after the other, are one sound."""
-    parts = [media.encode(tmp_path / f"{rate}", media.tones(1), "aac", rate, 2, 96).read_bytes() for rate in (44100, 22050)]
+    parts = [
+        media.encode(tmp_path / f"{rate}", media.tones(1), "aac", rate, 2, 96).read_bytes()
+        for rate in (44100, 22050)
+    ]
     (tmp_path / "joined.aac").write_bytes(b"".join(parts))
     assert len(media.decode(tmp_path / "joined.aac")) > 2 * 44100

@@ -32,11 +32,17 @@ JOB = {
     "Tag": "VoiceSeparate",
     "Input": {"BucketId": "b-1", "Object": "in/song.mp3", "Region": "ap-chongqing"},
     "Operation": {
-        "MediaInfo": {"Format": {"Duration": "13.5"}, "Stream": {"Audio": [{"Index": "0"}, {"Index": "0"}]}},
+        "MediaInfo": {
+            "Format": {"Duration": "13.5"},
+            "Stream": {"Audio": [{"Index": "0"}, {"Index": "0"}]},
+        },
         "MediaResult": {
             "OutputFile": {
                 "ObjectName": ["v.mp3", "b.mp3"],
-                "Md5Info": [{"Md5": "0011", "ObjectName": "v.mp3"}, {"Md5": "2233", "ObjectName": "b.mp3"}],
+                "Md5Info": [
+                    {"Md5": "0011", "ObjectName": "v.mp3"},
+                    {"Md5": "2233", "ObjectName": "b.mp3"},
+                ],
             }
         },
         "UserData": "v1.key",
@@ -59,7 +65,9 @@ EXPECTED = RemoteJob(
 
 def test_xml_and_json_callbacks_tell_the_same() -> None:
     assert callback_jobs(XML) == (EXPECTED,)
-    assert callback_jobs(orjson.dumps({"EventName": "TaskFinish", "JobsDetail": [JOB]})) == (EXPECTED,)
+    assert callback_jobs(orjson.dumps({"EventName": "TaskFinish", "JobsDetail": [JOB]})) == (
+        EXPECTED,
+    )
 
 
 def test_a_single_job_may_be_a_bare_object() -> None:
@@ -67,14 +75,24 @@ def test_a_single_job_may_be_a_bare_object() -> None:
 
 
 def test_a_single_file_may_be_bare_values() -> None:
-    one = {"MediaResult": {"OutputFile": {"ObjectName": "v.mp3", "Md5Info": {"Md5": "0011", "ObjectName": "v.mp3"}}}, "UserData": "v1.key"}
+    one = {
+        "MediaResult": {
+            "OutputFile": {"ObjectName": "v.mp3", "Md5Info": {"Md5": "0011", "ObjectName": "v.mp3"}}
+        },
+        "UserData": "v1.key",
+    }
 
-    assert (RemoteFile("v.mp3", "0011"),) == callback_jobs(orjson.dumps({"JobsDetail": [{**JOB, "Operation": one}]}))[0].files
+    assert (RemoteFile("v.mp3", "0011"),) == callback_jobs(
+        orjson.dumps({"JobsDetail": [{**JOB, "Operation": one}]})
+    )[0].files
 
 
 def test_several_jobs_and_none_are_possible() -> None:
     assert len(callback_jobs(orjson.dumps({"JobsDetail": [JOB, JOB]}))) == 2
-    assert callback_jobs(b'{"EventName": "WorkflowFinish", "WorkflowExecution": {"RunId": "i1"}}') == ()
+    assert (
+        callback_jobs(b'{"EventName": "WorkflowFinish", "WorkflowExecution": {"RunId": "i1"}}')
+        == ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,7 +118,9 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["JobsDetail", "JobId", "State", "Operation", "x"]), inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["JobsDetail", "JobId", "State", "Operation", "x"]), inner, max_size=3
+        )
     ),
     max_leaves=10,
 )

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.client.wire.error_codes import class_of, error_of, is_transient_job_code, request_id, retry_after
+from orchestrator.client.wire.error_codes import (
+    class_of,
+    error_of,
+    is_transient_job_code,
+    request_id,
+    retry_after,
+)
 from orchestrator.client.wire.hosts import Api
 from orchestrator.errors import (
     ApiError,
@@ -85,9 +91,21 @@ COS = """
 """
 CLASSES = {
     kind.__name__: kind
-    for kind in (AuthRejected, ClockSkewed, CredentialsExpired, NotFound, QueueUnavailable, RefusedForNow, Rejected, ServerFault, Throttled)
+    for kind in (
+        AuthRejected,
+        ClockSkewed,
+        CredentialsExpired,
+        NotFound,
+        QueueUnavailable,
+        RefusedForNow,
+        Rejected,
+        ServerFault,
+        Throttled,
+    )
 }
-LINES = [(Api.CI, *line.split()) for line in CI.strip().splitlines()] + [(Api.COS, *line.split()) for line in COS.strip().splitlines()]
+LINES = [(Api.CI, *line.split()) for line in CI.strip().splitlines()] + [
+    (Api.COS, *line.split()) for line in COS.strip().splitlines()
+]
 
 
 def body(code: str, message: str = "text", extra: str = "") -> bytes:
@@ -119,16 +137,24 @@ def test_every_documented_code_has_its_class(line: tuple[Api, str, str, str]) ->
     ],
 )
 @pytest.mark.parametrize(
-    "raw", [b"", b"<html>Bad gateway</html>", body("SomethingNew"), b"<Error><Code>Slow"], ids=["none", "html", "new", "cut"]
+    "raw",
+    [b"", b"<html>Bad gateway</html>", body("SomethingNew"), b"<Error><Code>Slow"],
+    ids=["none", "html", "new", "cut"],
 )
-def test_an_unknown_code_is_judged_by_its_status(status: int, expected: type[ApiError], raw: bytes) -> None:
+def test_an_unknown_code_is_judged_by_its_status(
+    status: int, expected: type[ApiError], raw: bytes
+) -> None:
     assert expected is type(error_of(Api.CI, status, {}, raw, 0.0))
 
 
 def test_only_5xx_answers_leave_a_submit_in_doubt() -> None:
     """A 4xx proves that no job exists; of the 5xx, "not implemented" does so too."""
-    assert not [status for status in range(300, 500) if issubclass(class_of("", status), ServerFault)]
-    assert [status for status in range(500, 600) if not issubclass(class_of("", status), ServerFault)] == [501]
+    assert not [
+        status for status in range(300, 500) if issubclass(class_of("", status), ServerFault)
+    ]
+    assert [
+        status for status in range(500, 600) if not issubclass(class_of("", status), ServerFault)
+    ] == [501]
 
 
 def test_a_head_answer_of_503_from_cos_is_taken_for_its_slow_down() -> None:
@@ -145,24 +171,40 @@ def test_a_head_answer_of_503_from_cos_is_taken_for_its_slow_down() -> None:
         ("no permission", AuthRejected),
     ],
 )
-def test_an_access_denied_is_understood_by_the_words_that_cos_puts_into_its_message(words: str, expected: type[ApiError]) -> None:
+def test_an_access_denied_is_understood_by_the_words_that_cos_puts_into_its_message(
+    words: str, expected: type[ApiError]
+) -> None:
     assert expected is type(error_of(Api.COS, 403, {}, body("AccessDenied", words), 0.0))
 
 
 def test_the_services_time_is_taken_from_the_body_or_from_the_date() -> None:
     date = {"Date": "Wed, 01 May 2024 02:00:00 GMT"}
-    told = error_of(Api.COS, 403, date, body("RequestTimeTooSkewed", extra="<ServerTime>2024-05-01T03:00:00Z</ServerTime>"), 0.0)
+    told = error_of(
+        Api.COS,
+        403,
+        date,
+        body("RequestTimeTooSkewed", extra="<ServerTime>2024-05-01T03:00:00Z</ServerTime>"),
+        0.0,
+    )
     dated = error_of(Api.CI, 401, date, body("SignatureExpired"), 0.0)
     neither = error_of(Api.CI, 401, {}, body("SignatureExpired"), 0.0)
 
     assert isinstance(told, ClockSkewed)
     assert isinstance(dated, ClockSkewed)
     assert isinstance(neither, ClockSkewed)
-    assert (told.server_time, dated.server_time, neither.server_time) == (1714532400.0, 1714528800.0, None)
+    assert (told.server_time, dated.server_time, neither.server_time) == (
+        1714532400.0,
+        1714528800.0,
+        None,
+    )
 
 
 def test_the_facts_of_the_answer_are_kept_for_support() -> None:
-    raw = body("InvalidArgument", "bad &lt;thing&gt;", "<RequestId>body-id</RequestId><TraceId>trace</TraceId><Resource/>")
+    raw = body(
+        "InvalidArgument",
+        "bad &lt;thing&gt;",
+        "<RequestId>body-id</RequestId><TraceId>trace</TraceId><Resource/>",
+    )
     by_header = error_of(Api.CI, 400, {"x-ci-request-id": "header-id"}, raw, 0.0)
     by_body = error_of(Api.CI, 400, {}, raw, 0.0)
 
@@ -178,9 +220,23 @@ def test_the_facts_of_the_answer_are_kept_for_support() -> None:
 
 
 def test_what_a_hostile_answer_says_is_bounded() -> None:
-    error = error_of(Api.CI, 400, {"x-ci-request-id": "r" * 9999}, body("C" * 9999, "m" * 9999, f"<TraceId>{'t' * 9999}</TraceId>"), 0.0)
+    error = error_of(
+        Api.CI,
+        400,
+        {"x-ci-request-id": "r" * 9999},
+        body("C" * 9999, "m" * 9999, f"<TraceId>{'t' * 9999}</TraceId>"),
+        0.0,
+    )
 
-    assert max(len(error.answer.code), len(error.answer.message), len(error.answer.request_id), len(error.answer.trace_id)) <= 2000
+    assert (
+        max(
+            len(error.answer.code),
+            len(error.answer.message),
+            len(error.answer.request_id),
+            len(error.answer.trace_id),
+        )
+        <= 2000
+    )
 
 
 def test_a_redirect_names_where_it_points_and_is_not_followed() -> None:
@@ -192,7 +248,11 @@ def test_a_redirect_names_where_it_points_and_is_not_followed() -> None:
 
 @pytest.mark.parametrize(
     ("code", "advice"),
-    [("SecretidNotExist", "TENCENTCLOUD_SECRET_ID"), ("CIRoleNotExist", "CI_QCSRole"), ("MediaBucketUnBinded", "bucket")],
+    [
+        ("SecretidNotExist", "TENCENTCLOUD_SECRET_ID"),
+        ("CIRoleNotExist", "CI_QCSRole"),
+        ("MediaBucketUnBinded", "bucket"),
+    ],
 )
 def test_an_error_that_stops_the_run_says_what_to_do_next(code: str, advice: str) -> None:
     assert advice in str(error_of(Api.CI, 400, {}, body(code), 0.0))
@@ -233,7 +293,17 @@ def test_some_jobs_fail_for_a_passing_reason(code: str) -> None:
     assert is_transient_job_code(code)
 
 
-@pytest.mark.parametrize("code", ["ResourceNotFound", "ResourceAccessDenied", "ResourceNotSupported", "WriteTargetBucketDenied", "", "New"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ResourceNotFound",
+        "ResourceAccessDenied",
+        "ResourceNotSupported",
+        "WriteTargetBucketDenied",
+        "",
+        "New",
+    ],
+)
 def test_every_other_failure_of_a_job_is_permanent(code: str) -> None:
     assert not is_transient_job_code(code)
 

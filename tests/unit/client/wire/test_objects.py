@@ -23,7 +23,10 @@ PAGE = """<?xml version='1.0' encoding='utf-8' ?>
 def test_a_page_is_read_with_its_keys_decoded() -> None:
     page = object_page(PAGE.encode())
 
-    assert (ListedObject("in/a 音.mp3", 219263, "0011", 1714528800.0), ListedObject("in/b+.mp3")) == page.objects
+    assert (
+        ListedObject("in/a 音.mp3", 219263, "0011", 1714528800.0),
+        ListedObject("in/b+.mp3"),
+    ) == page.objects
     assert page.next_marker == "in/b+.mp3"
 
 
@@ -34,12 +37,18 @@ def test_keys_are_taken_literally_when_the_answer_does_not_say_that_they_are_enc
 
 
 def test_the_last_page_has_no_marker() -> None:
-    assert object_page(PAGE.replace("<IsTruncated>true", "<IsTruncated>false").encode()).next_marker == ""
+    assert (
+        object_page(PAGE.replace("<IsTruncated>true", "<IsTruncated>false").encode()).next_marker
+        == ""
+    )
     assert object_page(b"<ListBucketResult/>").objects == ()
 
 
 def test_a_truncated_page_without_a_marker_goes_on_after_its_last_key() -> None:
-    assert object_page(PAGE.replace("<NextMarker>in/b%2B.mp3</NextMarker>", "").encode()).next_marker == "in/b+.mp3"
+    assert (
+        object_page(PAGE.replace("<NextMarker>in/b%2B.mp3</NextMarker>", "").encode()).next_marker
+        == "in/b+.mp3"
+    )
 
 
 @pytest.mark.parametrize(

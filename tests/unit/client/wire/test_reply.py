@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.client.wire.reply import _plain_job, instant, job_page, jobs_of, query_reply, submit_reply
+from orchestrator.client.wire.reply import (
+    _plain_job,
+    instant,
+    job_page,
+    jobs_of,
+    query_reply,
+    submit_reply,
+)
 from orchestrator.client.wire.xml import parse
 from orchestrator.domain.remote import RemoteFile, RemoteJob, RemoteState
 from orchestrator.errors import ProtocolError
@@ -75,9 +82,16 @@ def test_a_finished_job_is_read_from_its_media_result_and_md5s_are_matched_by_na
     reply = query_reply(FINISHED.encode())
     job = reply.jobs[0]
 
-    assert (RemoteFile("stems/voice.mp3", "001122"), RemoteFile("stems/background.mp3", "ffeedd")) == job.files
+    assert (
+        RemoteFile("stems/voice.mp3", "001122"),
+        RemoteFile("stems/background.mp3", "ffeedd"),
+    ) == job.files
     assert job.media_duration_s == 13.688163
-    assert (job.created_at, job.started_at, job.ended_at) == (1714528800.0, 1714528801.0, 1714528806.0)
+    assert (job.created_at, job.started_at, job.ended_at) == (
+        1714528800.0,
+        1714528801.0,
+        1714528806.0,
+    )
     assert (job.code, job.message) == ("", "")
     assert job.input_object == "a.mp3"
 
@@ -136,13 +150,17 @@ def test_a_submit_answer_names_exactly_one_job(count: int) -> None:
 
 
 def test_a_page_gives_its_jobs_and_the_next_token() -> None:
-    page = job_page(SUBMITTED.replace("</Response>", "<NextToken>225508</NextToken></Response>").encode())
+    page = job_page(
+        SUBMITTED.replace("</Response>", "<NextToken>225508</NextToken></Response>").encode()
+    )
 
     assert page.next_token == "225508"
     assert [job.job_id for job in page.jobs] == ["j0123"]
 
 
-@pytest.mark.parametrize("token", ["", "<NextToken/>", "<NextToken>-</NextToken>", "<NextToken> </NextToken>"])
+@pytest.mark.parametrize(
+    "token", ["", "<NextToken/>", "<NextToken>-</NextToken>", "<NextToken> </NextToken>"]
+)
 def test_a_token_that_is_missing_empty_or_a_hyphen_ends_the_listing(token: str) -> None:
     page = job_page(f"<Response>{token}</Response>".encode())
 
@@ -179,12 +197,23 @@ def test_an_odd_duration_or_time_does_not_make_a_paid_job_unreadable() -> None:
         ("0001-01-01T00:00:00+0800", None),
     ],
 )
-def test_times_are_read_in_every_form_that_the_samples_show(text: str, expected: float | None) -> None:
+def test_times_are_read_in_every_form_that_the_samples_show(
+    text: str, expected: float | None
+) -> None:
     assert expected == instant(text)
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"<html>busy</html>", b"<Response>", b"\xff\xfe", b"{}", b"<Error><Code>x</Code></Error>", SUBMITTED.encode()[:300]]
+    "raw",
+    [
+        b"",
+        b"<html>busy</html>",
+        b"<Response>",
+        b"\xff\xfe",
+        b"{}",
+        b"<Error><Code>x</Code></Error>",
+        SUBMITTED.encode()[:300],
+    ],
 )
 def test_anything_else_is_a_protocol_error(raw: bytes) -> None:
     for read in (submit_reply, query_reply, job_page):
@@ -226,23 +255,37 @@ LEAVES = {
 }
 # What an answer may hold in the place of a text, and what stands around it.
 PLAIN = st.sampled_from(["x", " x ", "音", "-", "a/b.mp3", ">"])
-SPECIAL = PLAIN | st.sampled_from(["", "a &amp; b", "a&#13;b", "<![CDATA[a<b]]>", "<!-- c -->", "<b/>", "a\r\nb", "a\nb"])
-AROUND = st.sampled_from(["", "<?xml version='1.0' encoding='utf-8' ?>\n", " ", "\ufeff", "<!-- c -->"])
+SPECIAL = PLAIN | st.sampled_from(
+    ["", "a &amp; b", "a&#13;b", "<![CDATA[a<b]]>", "<!-- c -->", "<b/>", "a\r\nb", "a\nb"]
+)
+AROUND = st.sampled_from(
+    ["", "<?xml version='1.0' encoding='utf-8' ?>\n", " ", "\ufeff", "<!-- c -->"]
+)
 OFTEN = st.sampled_from([True] * 30 + [False])
 
 
 @given(data=st.data())
-def test_the_quick_reading_of_a_submit_answer_says_what_the_full_reading_says(data: st.DataObject) -> None:
+def test_the_quick_reading_of_a_submit_answer_says_what_the_full_reading_says(
+    data: st.DataObject,
+) -> None:
     """Whatever the order, the white space, the missing and the special nodes of the answer."""
     words = data.draw(st.sampled_from([PLAIN, SPECIAL]))
     varied = st.sampled_from(
-        ["JobId", "QueueId", "CreationTime", "Message", "State"] if words is SPECIAL else ["JobId", "QueueId", "Message"]
+        ["JobId", "QueueId", "CreationTime", "Message", "State"]
+        if words is SPECIAL
+        else ["JobId", "QueueId", "Message"]
     )
     texts = {**LEAVES, **data.draw(st.dictionaries(varied, words, max_size=2))}
     nodes = [f"<{name}>{text}</{name}>" for name, text in texts.items() if data.draw(OFTEN)]
     input_node = f"<Input><Object>{data.draw(words)}</Object></Input>"
-    nodes.append(input_node if data.draw(OFTEN) else data.draw(st.sampled_from(["<Input/>", "", "<Input><Region/></Input>"])))
-    nodes.append(f"<Operation><Output><Object>{data.draw(words)}</Object></Output><UserData>{data.draw(words)}</UserData></Operation>")
+    nodes.append(
+        input_node
+        if data.draw(OFTEN)
+        else data.draw(st.sampled_from(["<Input/>", "", "<Input><Region/></Input>"]))
+    )
+    nodes.append(
+        f"<Operation><Output><Object>{data.draw(words)}</Object></Output><UserData>{data.draw(words)}</UserData></Operation>"
+    )
     gap = data.draw(st.sampled_from(["", "\n  "] if words is PLAIN else ["", "\r\n"]))
     detail = gap.join(["<JobsDetail>", *data.draw(st.permutations(nodes)), "</JobsDetail>"])
     count = 1 if data.draw(OFTEN) else data.draw(st.sampled_from([0, 2]))

@@ -21,9 +21,22 @@ from orchestrator.client.wire.request import (
     submit_request,
     wire_time,
 )
-from orchestrator.client.wire.signature import Credentials, authorization, signing_key, signing_key_for
+from orchestrator.client.wire.signature import (
+    Credentials,
+    authorization,
+    signing_key,
+    signing_key_for,
+)
 from orchestrator.domain.remote import JobFilter, RemoteState
-from orchestrator.domain.spec import AudioMode, JobKey, JobSpec, MediaObject, Operation, Output, Place
+from orchestrator.domain.spec import (
+    AudioMode,
+    JobKey,
+    JobSpec,
+    MediaObject,
+    Operation,
+    Output,
+    Place,
+)
 from orchestrator.errors import ConfigError
 
 PLACE = Place("examplebucket-1250000000", "ap-chongqing")
@@ -43,8 +56,14 @@ def test_a_submit_goes_to_the_input_buckets_ci_host_with_every_header_signed() -
     prepared = prepare(request, KEY)
 
     assert ("POST", f"https://{CI_HOST}/jobs") == (prepared.method, prepared.url)
-    described = {"host": CI_HOST, "content-type": "application/xml", "content-length": str(len(prepared.body))}
-    assert {name: value for name, value in prepared.headers.items() if name != "authorization"} == described
+    described = {
+        "host": CI_HOST,
+        "content-type": "application/xml",
+        "content-length": str(len(prepared.body)),
+    }
+    assert {
+        name: value for name, value in prepared.headers.items() if name != "authorization"
+    } == described
     assert prepared.headers["authorization"] == authorization(KEY, "POST", "/jobs", {}, described)
 
 
@@ -58,25 +77,39 @@ def test_an_override_changes_the_address_and_not_the_signed_host() -> None:
 
 @pytest.mark.parametrize(
     ("request_made", "header"),
-    [(submit_request(SPEC), "x-ci-security-token"), (head_request(PLACE, "a"), "x-cos-security-token")],
+    [
+        (submit_request(SPEC), "x-ci-security-token"),
+        (head_request(PLACE, "a"), "x-cos-security-token"),
+    ],
     ids=["CI", "COS"],
 )
-def test_a_temporary_keys_token_travels_signed_in_the_header_of_its_api(request_made: object, header: str) -> None:
+def test_a_temporary_keys_token_travels_signed_in_the_header_of_its_api(
+    request_made: object, header: str
+) -> None:
     key = signing_key(Credentials("AKID", "secret", "the-token"), 1700000000.0)
     prepared = prepare(request_made, key)  # type: ignore[arg-type]  # the parameter's type is lost in the table above
 
     assert prepared.headers[header] == "the-token"
-    assert header in prepared.headers["authorization"].partition("q-header-list=")[2].partition("&")[0].split(";")
+    assert header in prepared.headers["authorization"].partition("q-header-list=")[2].partition(
+        "&"
+    )[0].split(";")
     assert "the-token" not in repr(prepared)
     assert "q-signature" not in repr(prepared)
 
 
 def test_a_query_joins_its_ids_with_raw_commas_as_the_published_vector_signs_them() -> None:
-    key = signing_key_for(Credentials("AKIDEXAMPLEEXAMPLEEXAMPLE", "exampleSecretKeyExample0123456789"), 1700000000, 1700003600, 0.0)
+    key = signing_key_for(
+        Credentials("AKIDEXAMPLEEXAMPLEEXAMPLE", "exampleSecretKeyExample0123456789"),
+        1700000000,
+        1700003600,
+        0.0,
+    )
     prepared = prepare(query_request(PLACE, ["j1", "j2"]), key)
 
     assert f"https://{CI_HOST}/jobs/j1,j2" == prepared.url
-    assert prepared.headers["authorization"].endswith("q-signature=c67cb48788903210db20a7c9a3c3469ac308cde4")
+    assert prepared.headers["authorization"].endswith(
+        "q-signature=c67cb48788903210db20a7c9a3c3469ac308cde4"
+    )
 
 
 @pytest.mark.parametrize("count", [0, 11])
@@ -89,7 +122,12 @@ def test_a_list_carries_every_filter_and_leaves_out_what_does_not_filter() -> No
     wanted = JobFilter(
         queue_id="p1",
         input_object="音乐/a b+c.mp3",
-        states=(RemoteState.SUBMITTED, RemoteState.SUCCEEDED, RemoteState.PAUSED, RemoteState.CANCELLED),
+        states=(
+            RemoteState.SUBMITTED,
+            RemoteState.SUCCEEDED,
+            RemoteState.PAUSED,
+            RemoteState.CANCELLED,
+        ),
         created_from=1704038400.9,
         created_to=1704042000.0,
         oldest_first=True,
@@ -110,7 +148,11 @@ def test_a_list_carries_every_filter_and_leaves_out_what_does_not_filter() -> No
         "inputObject": "音乐/a b+c.mp3",
     }
     assert "startCreationTime=2024-01-01T00%3A00%3A00%2B0800" in query
-    assert list_request(PLACE, JobFilter()).params == {"tag": "VoiceSeparate", "orderByTime": "Desc", "size": "100"}
+    assert list_request(PLACE, JobFilter()).params == {
+        "tag": "VoiceSeparate",
+        "orderByTime": "Desc",
+        "size": "100",
+    }
 
 
 @pytest.mark.parametrize("size", [0, 101])
@@ -120,20 +162,38 @@ def test_a_page_of_jobs_has_one_to_a_hundred_entries(size: int) -> None:
 
 
 def test_a_cancel_is_a_put_with_a_bare_signed_parameter_and_no_body() -> None:
-    key = signing_key_for(Credentials("AKIDEXAMPLEEXAMPLEEXAMPLE", "exampleSecretKeyExample0123456789"), 1700000000, 1700003600, 0.0)
+    key = signing_key_for(
+        Credentials("AKIDEXAMPLEEXAMPLEEXAMPLE", "exampleSecretKeyExample0123456789"),
+        1700000000,
+        1700003600,
+        0.0,
+    )
     prepared = prepare(cancel_request(PLACE, "j1"), key)
 
-    assert ("PUT", f"https://{CI_HOST}/jobs/j1?cancel", b"") == (prepared.method, prepared.url, prepared.body)
-    assert prepared.headers["authorization"].endswith("q-signature=5cb2598515db34f149625d61ad563762f0ac86b2")
+    assert ("PUT", f"https://{CI_HOST}/jobs/j1?cancel", b"") == (
+        prepared.method,
+        prepared.url,
+        prepared.body,
+    )
+    assert prepared.headers["authorization"].endswith(
+        "q-signature=5cb2598515db34f149625d61ad563762f0ac86b2"
+    )
 
 
 def test_a_ranged_get_of_an_odd_key_is_the_published_vector() -> None:
-    key = signing_key_for(Credentials("AKIDEXAMPLEEXAMPLEEXAMPLE", "exampleSecretKeyExample0123456789"), 1700000000, 1700003600, 0.0)
+    key = signing_key_for(
+        Credentials("AKIDEXAMPLEEXAMPLEEXAMPLE", "exampleSecretKeyExample0123456789"),
+        1700000000,
+        1700003600,
+        0.0,
+    )
     prepared = prepare(get_request(PLACE, "音乐/a b+c(1).mp3", 0, 99), key)
 
     assert f"https://{COS_HOST}/%E9%9F%B3%E4%B9%90/a%20b%2Bc%281%29.mp3" == prepared.url
     assert prepared.headers["range"] == "bytes=0-99"
-    assert prepared.headers["authorization"].endswith("q-signature=0cd9ed1616c48a45ebc1ab420b17a16cee526b6e")
+    assert prepared.headers["authorization"].endswith(
+        "q-signature=0cd9ed1616c48a45ebc1ab420b17a16cee526b6e"
+    )
 
 
 def test_a_get_names_a_range_only_if_one_is_wanted() -> None:
@@ -145,8 +205,17 @@ def test_a_get_names_a_range_only_if_one_is_wanted() -> None:
 def test_a_put_describes_its_content() -> None:
     request = put_request(PLACE, "a", b"hello", "audio/mpeg")
 
-    assert request.headers == {"content-type": "audio/mpeg", "content-length": "5", "content-md5": "XUFAKrxLKna5cZ2REBfFkg=="}
-    assert (request.api, request.method, request.path, request.body) == (Api.COS, "PUT", "/a", b"hello")
+    assert request.headers == {
+        "content-type": "audio/mpeg",
+        "content-length": "5",
+        "content-md5": "XUFAKrxLKna5cZ2REBfFkg==",
+    }
+    assert (request.api, request.method, request.path, request.body) == (
+        Api.COS,
+        "PUT",
+        "/a",
+        b"hello",
+    )
 
 
 def test_a_bucket_listing_asks_for_encoded_keys() -> None:
@@ -170,7 +239,13 @@ def test_the_wire_path_of_any_key_decodes_to_the_key(key: str) -> None:
     assert not set("?#\r\n ") & set(prepared.url)
 
 
-@given(st.dictionaries(st.text("abcXY-", min_size=1), st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=4))
+@given(
+    st.dictionaries(
+        st.text("abcXY-", min_size=1),
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+        max_size=4,
+    )
+)
 def test_the_wire_query_decodes_to_the_parameters(params: dict[str, str]) -> None:
     from dataclasses import replace
 
@@ -186,7 +261,15 @@ def test_times_are_written_in_beijing_time_and_whole_seconds() -> None:
 
 
 @pytest.mark.parametrize(
-    "place", [Place("a/b", "r"), Place("", "r"), Place("a", "evil.example"), Place("a\r\nb", "r"), Place("A", "r"), Place("-a", "r")]
+    "place",
+    [
+        Place("a/b", "r"),
+        Place("", "r"),
+        Place("a", "evil.example"),
+        Place("a\r\nb", "r"),
+        Place("A", "r"),
+        Place("-a", "r"),
+    ],
 )
 def test_a_bucket_or_region_that_could_lead_elsewhere_is_refused(place: Place) -> None:
     with pytest.raises(ConfigError, match="cannot be part of a host name"):

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.client.wire.signature import Credentials, authorization, canonical, signing_key, signing_key_for, url_encode
+from orchestrator.client.wire.signature import (
+    Credentials,
+    authorization,
+    canonical,
+    signing_key,
+    signing_key_for,
+    url_encode,
+)
 
 # Printed on the vendor's signature page (436/7778), and in the Go SDK's unit test.
 PAGE_KEY = "BQYIM75p8x0iWVFSIgqEKwFprpRSVHlz"
@@ -72,7 +79,10 @@ VECTORS = [
         "54ecfe22f59d3514fdc764b87a32d8133ea611e6",
         "01681b8c9d798a678e43b685a9f1bba0f6c0e012",
         "date;host",
-        {"response-content-type": "application/octet-stream", "response-cache-control": "max-age=600"},
+        {
+            "response-content-type": "application/octet-stream",
+            "response-cache-control": "max-age=600",
+        },
         "response-cache-control;response-content-type",
     ),
     Vector(
@@ -110,7 +120,12 @@ VECTORS = [
         CI_SIGN_KEY,
         "POST",
         "/jobs",
-        {"Content-Type": "application/xml", "Content-Length": "398", "Content-MD5": "QVyw1giSWlof0A87R0aKOg==", "Host": CI_HOST},
+        {
+            "Content-Type": "application/xml",
+            "Content-Length": "398",
+            "Content-MD5": "QVyw1giSWlof0A87R0aKOg==",
+            "Host": CI_HOST,
+        },
         "9cd486cd746c77bc890c1621782bf45a8f03aa9e",
         "9989bfb0ff4851bdb69d1bded4356af1002a4d59",
         "content-length;content-md5;content-type;host",
@@ -204,7 +219,9 @@ VECTORS = [
 def test_every_published_vector_is_reproduced(vector: Vector) -> None:
     """SignKey, digest of the canonical request, lists and signature are those of the example."""
     start, end = map(int, vector.key_time.split(";"))
-    key = signing_key_for(Credentials("AKIDEXAMPLEEXAMPLEEXAMPLE", vector.secret_key), start, end, renew_at=0.0)
+    key = signing_key_for(
+        Credentials("AKIDEXAMPLEEXAMPLEEXAMPLE", vector.secret_key), start, end, renew_at=0.0
+    )
     text = canonical(vector.method, vector.path, vector.params, vector.headers).text
 
     assert vector.sign_key == key.key.decode()
@@ -215,9 +232,13 @@ def test_every_published_vector_is_reproduced(vector: Vector) -> None:
     ) == authorization(key, vector.method, vector.path, vector.params, vector.headers)
 
 
-def test_requests_of_one_minute_share_a_key_whose_window_opened_earlier_and_outlives_the_minute() -> None:
+def test_requests_of_one_minute_share_a_key_whose_window_opened_earlier_and_outlives_the_minute() -> (
+    None
+):
     credentials = Credentials("id", "secret")
-    first, last, next_minute = (signing_key(credentials, now) for now in (1700000040.0, 1700000099.9, 1700000100.0))
+    first, last, next_minute = (
+        signing_key(credentials, now) for now in (1700000040.0, 1700000099.9, 1700000100.0)
+    )
 
     assert first.key_time == "1699999980;1700000940"
     assert first == last
@@ -251,11 +272,17 @@ def test_encoding_agrees_with_the_reference_form_and_can_be_undone(text: str) ->
     assert text == unquote(url_encode(text))
 
 
-WORDS = st.dictionaries(st.text("abcdefghXYZ-", min_size=1, max_size=8), st.text("ab =&;/%+\n音", max_size=8), max_size=5)
+WORDS = st.dictionaries(
+    st.text("abcdefghXYZ-", min_size=1, max_size=8),
+    st.text("ab =&;/%+\n音", max_size=8),
+    max_size=5,
+)
 
 
 @given(params=WORDS, headers=WORDS)
-def test_the_order_of_parameters_and_headers_does_not_matter(params: dict[str, str], headers: dict[str, str]) -> None:
+def test_the_order_of_parameters_and_headers_does_not_matter(
+    params: dict[str, str], headers: dict[str, str]
+) -> None:
     key = signing_key(Credentials("id", "secret"), 0.0)
     lower = {name.lower() for name in params}, {name.lower() for name in headers}
     if len(lower[0]) < len(params) or len(lower[1]) < len(headers):
@@ -263,11 +290,15 @@ def test_the_order_of_parameters_and_headers_does_not_matter(params: dict[str, s
 
     backwards = dict(reversed(params.items())), dict(reversed(headers.items()))
 
-    assert authorization(key, "GET", "/jobs", params, headers) == authorization(key, "get", "/jobs", *backwards)
+    assert authorization(key, "GET", "/jobs", params, headers) == authorization(
+        key, "get", "/jobs", *backwards
+    )
 
 
 @given(params=WORDS, headers=WORDS, data=st.data())
-def test_whatever_is_signed_cannot_be_changed(params: dict[str, str], headers: dict[str, str], data: st.DataObject) -> None:
+def test_whatever_is_signed_cannot_be_changed(
+    params: dict[str, str], headers: dict[str, str], data: st.DataObject
+) -> None:
     """Another value, path, method, window or secret gives another signature."""
     signature = _signature("GET", "/jobs", params, headers)
     changed = data.draw(st.sampled_from(["method", "path", "params", "headers"]))
@@ -283,6 +314,13 @@ def test_whatever_is_signed_cannot_be_changed(params: dict[str, str], headers: d
     assert signature != _signature("GET", "/jobs", params, headers, now=60.0)
 
 
-def _signature(method: str, path: str, params: dict[str, str], headers: dict[str, str], key_half: str = "x", now: float = 0.0) -> str:
+def _signature(
+    method: str,
+    path: str,
+    params: dict[str, str],
+    headers: dict[str, str],
+    key_half: str = "x",
+    now: float = 0.0,
+) -> str:
     key = signing_key(Credentials("id", key_half), now)
     return authorization(key, method, path, params, headers).rpartition("=")[2]

@@ -10,14 +10,31 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.client.wire.submit_body import submit_body, unsendable
-from orchestrator.domain.spec import AudioConfig, AudioMode, Callback, JobKey, JobSpec, MediaObject, Operation, Origin, Output
+from orchestrator.domain.spec import (
+    AudioConfig,
+    AudioMode,
+    Callback,
+    JobKey,
+    JobSpec,
+    MediaObject,
+    Operation,
+    Origin,
+    Output,
+)
 from orchestrator.errors import Rejected
 
 SPEC = JobSpec(
     key=JobKey("v1.key"),
     media=MediaObject("media-1250000000", "ap-chongqing", "incoming/song.mp3"),
-    operation=Operation(audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44100, 192, 2)),
-    output=Output("media-1250000000", "ap-chongqing", voice="stems/voice.${ext}", background="stems/background.${ext}"),
+    operation=Operation(
+        audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44100, 192, 2)
+    ),
+    output=Output(
+        "media-1250000000",
+        "ap-chongqing",
+        voice="stems/voice.${ext}",
+        background="stems/background.${ext}",
+    ),
     level=1,
     user_data="song",
     origin=Origin("nightly.yaml", 12, "inputs[0]"),
@@ -25,7 +42,9 @@ SPEC = JobSpec(
 
 # What XML 1.0 can carry, section 2.2.
 TEXT = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters=["\ufffe", "\uffff"]).filter(lambda c: c >= " " or c in "\t\n\r"),
+    st.characters(exclude_categories=["Cs"], exclude_characters=["\ufffe", "\uffff"]).filter(
+        lambda c: c >= " " or c in "\t\n\r"
+    ),
     min_size=1,
 )
 
@@ -92,16 +111,27 @@ def test_four_stems_and_a_message_queue_are_written_with_their_nodes() -> None:
 
 
 def test_what_the_spec_leaves_open_is_left_out() -> None:
-    spec = replace(SPEC, operation=Operation(audio_mode=AudioMode.IS_AUDIO), output=Output("b-1", "r", voice="v"), user_data="")
+    spec = replace(
+        SPEC,
+        operation=Operation(audio_mode=AudioMode.IS_AUDIO),
+        output=Output("b-1", "r", voice="v"),
+        user_data="",
+    )
     root = fromstring(submit_body(spec))
 
     assert [node.tag for node in root.findall("Operation/VoiceSeparate/*")] == ["AudioMode"]
-    assert [node.tag for node in root.findall("Operation/Output/*")] == ["Region", "Bucket", "AuObject"]
+    assert [node.tag for node in root.findall("Operation/Output/*")] == [
+        "Region",
+        "Bucket",
+        "AuObject",
+    ]
     assert [node.tag for node in root] == ["Tag", "Input", "Operation"]
 
 
 @given(key=TEXT, voice=TEXT, user_data=TEXT, url=TEXT)
-def test_every_text_that_xml_can_carry_arrives_unchanged(key: str, voice: str, user_data: str, url: str) -> None:
+def test_every_text_that_xml_can_carry_arrives_unchanged(
+    key: str, voice: str, user_data: str, url: str
+) -> None:
     """An independent parser reads back what the spec says, including line ends, brackets and ampersands."""
     spec = replace(
         SPEC,
@@ -118,11 +148,20 @@ def test_every_text_that_xml_can_carry_arrives_unchanged(key: str, voice: str, u
     assert url == root.findtext("CallBack")
 
 
-@given(before=TEXT, bad=st.sampled_from("\x00\x01\x08\x0b\x0c\x1b\x1f\ud800\udfff\ufffe\uffff"), after=TEXT)
-def test_a_character_that_xml_cannot_carry_is_refused_with_its_place(before: str, bad: str, after: str) -> None:
+@given(
+    before=TEXT,
+    bad=st.sampled_from("\x00\x01\x08\x0b\x0c\x1b\x1f\ud800\udfff\ufffe\uffff"),
+    after=TEXT,
+)
+def test_a_character_that_xml_cannot_carry_is_refused_with_its_place(
+    before: str, bad: str, after: str
+) -> None:
     spec = replace(SPEC, media=replace(SPEC.media, key=before + bad + after))
 
-    with pytest.raises(Rejected, match=rf"U\+{ord(bad):04X} at position {len(before) + 1} .*nothing was sent.*nightly.yaml:12"):
+    with pytest.raises(
+        Rejected,
+        match=rf"U\+{ord(bad):04X} at position {len(before) + 1} .*nothing was sent.*nightly.yaml:12",
+    ):
         submit_body(spec)
     assert unsendable(before + bad)
     assert unsendable(before) == ""
@@ -145,7 +184,10 @@ def test_a_bad_character_is_refused_wherever_it_stands(place: str) -> None:
 
 @pytest.mark.parametrize(
     ("operation", "words"),
-    [(Operation(), "either a template id or inline parameters"), (Operation("t1a", AudioMode.IS_AUDIO), "not both")],
+    [
+        (Operation(), "either a template id or inline parameters"),
+        (Operation("t1a", AudioMode.IS_AUDIO), "not both"),
+    ],
     ids=["neither", "both"],
 )
 def test_a_job_has_either_a_template_or_inline_parameters(operation: Operation, words: str) -> None:

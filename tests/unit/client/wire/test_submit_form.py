@@ -11,12 +11,23 @@ from hypothesis import strategies as st
 from orchestrator.client.wire.request import header_lines, prepare, submit_request
 from orchestrator.client.wire.signature import Credentials, signing_key
 from orchestrator.client.wire.submit_form import SubmitForm
-from orchestrator.domain.spec import AudioMode, JobKey, JobSpec, MediaObject, Operation, Output, Place
+from orchestrator.domain.spec import (
+    AudioMode,
+    JobKey,
+    JobSpec,
+    MediaObject,
+    Operation,
+    Output,
+    Place,
+)
 from orchestrator.errors import ConfigError, CredentialsMissing, Rejected
 
 PLACE = Place("examplebucket-1250000000", "ap-chongqing")
 SPEC = JobSpec(
-    JobKey("v1.key"), MediaObject(*PLACE, "song.mp3"), Operation(audio_mode=AudioMode.IS_AUDIO), Output(*PLACE, voice="stems/voice.${ext}")
+    JobKey("v1.key"),
+    MediaObject(*PLACE, "song.mp3"),
+    Operation(audio_mode=AudioMode.IS_AUDIO),
+    Output(*PLACE, voice="stems/voice.${ext}"),
 )
 
 
@@ -27,14 +38,18 @@ SPEC = JobSpec(
     base_url=st.sampled_from([None, "http://127.0.0.1:8080"]),
     now=st.floats(0, 4e9),
 )
-def test_it_agrees_with_the_general_way_for_every_job(key: str, user_data: str, token: str, base_url: str | None, now: float) -> None:
+def test_it_agrees_with_the_general_way_for_every_job(
+    key: str, user_data: str, token: str, base_url: str | None, now: float
+) -> None:
     signing = signing_key(Credentials("AKID", "secret", token), now)
     spec = replace(SPEC, media=replace(SPEC.media, key=key), user_data=user_data)
 
     prepared = SubmitForm(PLACE, signing, base_url).prepare(spec)
 
     assert prepared._replace(head="") == prepare(submit_request(spec), signing, base_url)
-    assert sorted(prepared.head.splitlines(keepends=True)) == sorted(header_lines(prepared.headers).splitlines(keepends=True))
+    assert sorted(prepared.head.splitlines(keepends=True)) == sorted(
+        header_lines(prepared.headers).splitlines(keepends=True)
+    )
 
 
 def test_one_form_signs_many_jobs() -> None:
@@ -42,7 +57,9 @@ def test_one_form_signs_many_jobs() -> None:
     form = SubmitForm(PLACE, signing)
     specs = [replace(SPEC, user_data="x" * size) for size in range(20)]
 
-    assert [form.prepare(spec)._replace(head="") for spec in specs] == [prepare(submit_request(spec), signing) for spec in specs]
+    assert [form.prepare(spec)._replace(head="") for spec in specs] == [
+        prepare(submit_request(spec), signing) for spec in specs
+    ]
 
 
 def test_it_refuses_what_cannot_be_sent() -> None:
@@ -54,7 +71,9 @@ def test_it_refuses_what_cannot_be_sent() -> None:
         SubmitForm(Place("a/b", "r"), signing_key(Credentials("AKID", "secret"), 0.0))
 
 
-@pytest.mark.parametrize("keys", [Credentials("AK\nID", "secret"), Credentials("AKID", "secret", "to\r\nx-evil: 1")])
+@pytest.mark.parametrize(
+    "keys", [Credentials("AK\nID", "secret"), Credentials("AKID", "secret", "to\r\nx-evil: 1")]
+)
 def test_credentials_of_two_lines_are_no_header(keys: Credentials) -> None:
     with pytest.raises(CredentialsMissing, match="more than one line"):
         SubmitForm(PLACE, signing_key(keys, 0.0))

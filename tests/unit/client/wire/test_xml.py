@@ -26,7 +26,9 @@ def test_document_types_entities_and_external_references_are_refused(text: str) 
         xml.parse(text.encode())
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "cp037"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "cp037"]
+)
 def test_another_encoding_cannot_hide_a_document_type(encoding: str) -> None:
     for declaration in ("", f'<?xml version="1.0" encoding="{encoding}"?>'):
         with pytest.raises(ProtocolError):
@@ -35,7 +37,9 @@ def test_another_encoding_cannot_hide_a_document_type(encoding: str) -> None:
 
 @pytest.mark.parametrize("declared", ["utf-8", "UTF-8", "gb2312", "iso-8859-1"])
 def test_a_reply_is_utf_8_whatever_it_declares(declared: str) -> None:
-    assert xml.parse(f'<?xml version="1.0" encoding="{declared}"?><a>音乐</a>'.encode()).text == "音乐"
+    assert (
+        xml.parse(f'<?xml version="1.0" encoding="{declared}"?><a>音乐</a>'.encode()).text == "音乐"
+    )
 
 
 def test_comments_cdata_and_a_byte_order_mark_are_harmless() -> None:
@@ -45,7 +49,9 @@ def test_comments_cdata_and_a_byte_order_mark_are_harmless() -> None:
     assert xml.text_of(xml.parse("\ufeff<a><b>x</b></a>".encode()), "b") == "x"
 
 
-def test_an_oversized_answer_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_oversized_answer_is_refused_before_it_is_parsed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(xml, "MAX_REPLY_BYTES", 10)
 
     assert xml.parse(b"<a>123</a>").tag == "a"

@@ -60,7 +60,13 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
     ]
     data = forecast.as_dict()
 
-    assert told == [Standing.NEW, Standing.CHANGED, Standing.DONE, Standing.FAILED, Standing.UNFINISHED]
+    assert told == [
+        Standing.NEW,
+        Standing.CHANGED,
+        Standing.DONE,
+        Standing.FAILED,
+        Standing.UNFINISHED,
+    ]
     assert data["jobs"] == {
         "new": 1,
         "changed": 1,
@@ -74,8 +80,22 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
     }
     assert data["by_level"]["2"]["unfinished"] == data["by_level"]["1"]["failed_before"] == 1
     assert data["by_source"] == {
-        "single objects": {"new": 1, "changed": 1, "unfinished": 0, "failed_before": 0, "done": 1, "lost": 0},
-        "inputs[3]": {"new": 0, "changed": 0, "unfinished": 1, "failed_before": 1, "done": 0, "lost": 0},
+        "single objects": {
+            "new": 1,
+            "changed": 1,
+            "unfinished": 0,
+            "failed_before": 0,
+            "done": 1,
+            "lost": 0,
+        },
+        "inputs[3]": {
+            "new": 0,
+            "changed": 0,
+            "unfinished": 1,
+            "failed_before": 1,
+            "done": 0,
+            "lost": 0,
+        },
     }
 
 
@@ -91,7 +111,12 @@ async def test_minutes_and_cost_say_what_they_are_made_of(desk: Desk) -> None:
     forecast.add(c)  # unknown: as the others
 
     assert forecast.output_minutes == 6.0
-    assert forecast.as_dict()["estimate"]["durations"] == {"given": 1, "measured": 0, "from_size": 1, "unknown": 1}
+    assert forecast.as_dict()["estimate"]["durations"] == {
+        "given": 1,
+        "measured": 0,
+        "from_size": 1,
+        "unknown": 1,
+    }
     assert forecast.as_dict()["calls"] == {"submit": 3, "query": 2, "head": 6}
     assert forecast.at_least_s == 1.5
     assert any("1 object is guessed from the size" in note for note in forecast.notes())
@@ -111,11 +136,16 @@ async def test_a_job_whose_stems_are_gone_is_made_again_at_its_measured_length(d
     _, _, c, *_ = Planner(desk.load(TEXT)).specs(items)
     forecast = Forecast(desk.load(TEXT))
 
-    assert forecast.add(c, Job(1, c, JobState.SUCCEEDED, media_duration_s=60), lost=True) is Standing.LOST
+    assert (
+        forecast.add(c, Job(1, c, JobState.SUCCEEDED, media_duration_s=60), lost=True)
+        is Standing.LOST
+    )
     assert (forecast.to_do, forecast.output_minutes) == (1, 2.0)
 
 
-async def test_cost_is_unknown_when_no_length_is_known_and_nothing_on_this_machine(desk: Desk) -> None:
+async def test_cost_is_unknown_when_no_length_is_known_and_nothing_on_this_machine(
+    desk: Desk,
+) -> None:
     items = await _items(desk)
     _, _, c, *_ = Planner(desk.load(TEXT)).specs(items)
     cloud, local = Forecast(desk.load(TEXT)), Forecast(desk.load(TEXT, service="local"))
@@ -139,7 +169,10 @@ async def test_jobs_that_failed_count_as_work_only_if_they_are_asked_for_again(d
 async def test_an_explanation_gives_each_value_and_the_line_that_said_it(desk: Desk) -> None:
     items = await _items(desk)
     (job,) = explain(desk.load(TEXT), items[3])
-    told = {value.name: (value.value, value.origin.rpartition("/")[2], value.note) for value in job.values}
+    told = {
+        value.name: (value.value, value.origin.rpartition("/")[2], value.note)
+        for value in job.values
+    }
 
     assert told["object"] == ("d.amr", "l.csv:2", "")
     assert told["codec"] == ("amr", "manifest.yaml:16", "")
@@ -173,7 +206,10 @@ async def test_a_selection_takes_by_name_and_stops_at_its_limit(desk: Desk) -> N
 
 async def test_a_sample_takes_the_same_share_of_objects_every_time(desk: Desk) -> None:
     (item, *_) = await _items(desk)
-    items = [item._replace(media=type(item.media)("b-12345", "r", f"{number}.mp3")) for number in range(10_000)]
+    items = [
+        item._replace(media=type(item.media)("b-12345", "r", f"{number}.mp3"))
+        for number in range(10_000)
+    ]
     first, again = Selection(sample=5).take(items), Selection(sample=5).take(items)
 
     assert first == again
@@ -193,7 +229,12 @@ def test_a_share_is_a_percentage() -> None:
 
 
 def test_numbers_and_their_nouns_agree() -> None:
-    assert [counted(number, "object") for number in (0, 1, 2, 1000)] == ["0 objects", "1 object", "2 objects", "1,000 objects"]
+    assert [counted(number, "object") for number in (0, 1, 2, 1000)] == [
+        "0 objects",
+        "1 object",
+        "2 objects",
+        "1,000 objects",
+    ]
     assert counted(2, "query", "queries") == "2 queries"
 
 

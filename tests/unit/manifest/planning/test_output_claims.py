@@ -60,7 +60,10 @@ def test_claims_survive_growing() -> None:
     for number in range(20_000):
         assert claims.claim(hash(("bucket", f"name-{number}")), number, is_input=False) is None
 
-    assert all(claims.claim(hash(("bucket", f"name-{number}")), 99_999, is_input=False) == (number, False) for number in range(20_000))
+    assert all(
+        claims.claim(hash(("bucket", f"name-{number}")), 99_999, is_input=False) == (number, False)
+        for number in range(20_000)
+    )
     assert len(claims) == 20_000
 
 
@@ -69,7 +72,11 @@ def test_a_claim_takes_less_than_three_bytes_of_memory_once_there_are_many() -> 
     claims = Claims(Counting())
     parts = 64  # as full as all parts are with ten million claims, in a second
     for number in range(parts * 600):
-        claims.claim(hash(("name", number)) << 14 & 0x7FFF_FFFF_FFFF_C000 | number % parts, number, is_input=False)
+        claims.claim(
+            hash(("name", number)) << 14 & 0x7FFF_FFFF_FFFF_C000 | number % parts,
+            number,
+            is_input=False,
+        )
     before = Claims().size_bytes
 
     assert (claims.size_bytes - before) / len(claims) < 3

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.domain.spec import AudioConfig, AudioMode, Callback, MediaObject, Operation, Output
+from orchestrator.domain.spec import (
+    AudioConfig,
+    AudioMode,
+    Callback,
+    MediaObject,
+    Operation,
+    Output,
+)
 from orchestrator.errors import ManifestError, PlanError
 from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.planning.planner import Planner, job_key
@@ -18,9 +25,15 @@ from orchestrator.manifest.sources.stream import read
 if TYPE_CHECKING:
     from tests.unit.manifest.conftest import Desk
 
-MEDIA = MediaObject("media-1250000000", "ap-chongqing", "input/a b ü.mp3", "d41d8cd98f00b204e9800998ecf8427e")
-OPERATION = Operation(audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44100, 192, 2))
-OUTPUT = Output("media-1250000000", "ap-chongqing", "stems/a/voice.${ext}", "stems/a/background.${ext}")
+MEDIA = MediaObject(
+    "media-1250000000", "ap-chongqing", "input/a b ü.mp3", "d41d8cd98f00b204e9800998ecf8427e"
+)
+OPERATION = Operation(
+    audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44100, 192, 2)
+)
+OUTPUT = Output(
+    "media-1250000000", "ap-chongqing", "stems/a/voice.${ext}", "stems/a/background.${ext}"
+)
 
 
 # --- identity
@@ -44,7 +57,9 @@ OUTPUT = Output("media-1250000000", "ap-chongqing", "stems/a/voice.${ext}", "ste
         ),
     ],
 )
-def test_job_keys_are_pinned(media: MediaObject, operation: Operation, output: Output, key: str) -> None:
+def test_job_keys_are_pinned(
+    media: MediaObject, operation: Operation, output: Output, key: str
+) -> None:
     """A change here makes every job of every ledger a new one: raise the version instead."""
     assert job_key(media, operation, output) == key
 
@@ -60,18 +75,37 @@ def test_a_job_key_can_be_computed_by_anyone_from_its_documentation() -> None:
     assert job_key(MEDIA, OPERATION, OUTPUT) == expected
 
 
-async def test_reordering_splitting_and_commenting_a_manifest_changes_no_key(desk: Desk, output: str) -> None:
-    one = await desk.plan(output + "inputs: [{object: a.mp3}, {object: b.mp3, level: 2, user_data: x}]\n")
-    other = await desk.plan("# a comment\ninputs:\n  - object: b.mp3  # moved\n" + output + "limits: {submit_per_s: 3}\n")
+async def test_reordering_splitting_and_commenting_a_manifest_changes_no_key(
+    desk: Desk, output: str
+) -> None:
+    one = await desk.plan(
+        output + "inputs: [{object: a.mp3}, {object: b.mp3, level: 2, user_data: x}]\n"
+    )
+    other = await desk.plan(
+        "# a comment\ninputs:\n  - object: b.mp3  # moved\n"
+        + output
+        + "limits: {submit_per_s: 3}\n"
+    )
 
     assert other[0].key == one[1].key
 
 
-async def test_level_user_data_callback_queue_and_group_are_no_part_of_the_key(desk: Desk, output: str) -> None:
+async def test_level_user_data_callback_queue_and_group_are_no_part_of_the_key(
+    desk: Desk, output: str
+) -> None:
     plain = await desk.plan(output + "inputs: [{object: a.mp3}]\n")
-    said = await desk.plan(output + "inputs: [{object: a.mp3, level: 1, user_data: u, callback: no, queue_id: p1, group: g}]\n")
+    said = await desk.plan(
+        output
+        + "inputs: [{object: a.mp3, level: 1, user_data: u, callback: no, queue_id: p1, group: g}]\n"
+    )
 
-    assert (said[0].level, said[0].user_data, said[0].callback, said[0].queue_id, said[0].group) == (1, "u", Callback(url="no"), "p1", "g")
+    assert (
+        said[0].level,
+        said[0].user_data,
+        said[0].callback,
+        said[0].queue_id,
+        said[0].group,
+    ) == (1, "u", Callback(url="no"), "p1", "g")
     assert said[0].key == plain[0].key
 
 
@@ -108,7 +142,11 @@ rules:
 """
     )
 
-    assert [(spec.level, spec.operation.audio.bitrate) for spec in specs] == [(0, 192), (2, 96), (0, 64)]
+    assert [(spec.level, spec.operation.audio.bitrate) for spec in specs] == [
+        (0, 192),
+        (2, 96),
+        (0, 64),
+    ]
 
 
 async def test_a_rule_wins_over_the_settings_of_a_list_and_a_row_over_the_rule(desk: Desk) -> None:
@@ -136,7 +174,9 @@ rules: [{when: {min_size: 1kB}, level: 2}]
     assert [spec.level for spec in specs] == [0, 2, 0]
 
 
-async def test_changing_the_codec_drops_inherited_numbers_that_were_meant_for_another_one(desk: Desk) -> None:
+async def test_changing_the_codec_drops_inherited_numbers_that_were_meant_for_another_one(
+    desk: Desk,
+) -> None:
     specs = await desk.plan(
         """
 defaults:
@@ -156,7 +196,9 @@ inputs:
     ]
 
 
-async def test_a_template_replaces_inherited_parameters_and_parameters_replace_an_inherited_template(desk: Desk) -> None:
+async def test_a_template_replaces_inherited_parameters_and_parameters_replace_an_inherited_template(
+    desk: Desk,
+) -> None:
     specs = await desk.plan(
         """
 defaults: {operation: {audio: {codec: mp3}}, output: {voice: "s/{stem}.v"}}
@@ -180,14 +222,20 @@ rules: [{when: {object: "b*"}, operation: {template_id: t1y}}, {when: {object: "
         ("voice: v, background: b, bass: s, drums: d", AudioMode.MUSIC_MODE),
     ],
 )
-async def test_the_mode_follows_from_the_named_outputs(desk: Desk, stems: str, mode: AudioMode) -> None:
+async def test_the_mode_follows_from_the_named_outputs(
+    desk: Desk, stems: str, mode: AudioMode
+) -> None:
     specs = await desk.plan(f"inputs: [{{object: a.mp3, output: {{{stems}}}}}]\n")
 
     assert specs[0].operation.audio_mode is mode
 
 
-async def test_names_of_stems_that_the_mode_does_not_make_are_left_out(desk: Desk, output: str) -> None:
-    specs = await desk.plan(output + "inputs: [{object: a.mp3, operation: {audio_mode: IsAudio}}]\n")
+async def test_names_of_stems_that_the_mode_does_not_make_are_left_out(
+    desk: Desk, output: str
+) -> None:
+    specs = await desk.plan(
+        output + "inputs: [{object: a.mp3, operation: {audio_mode: IsAudio}}]\n"
+    )
 
     assert specs[0].output.background == ""
 
@@ -226,19 +274,29 @@ async def test_stems_may_go_to_another_bucket_and_region(desk: Desk) -> None:
         "inputs: [{object: a.mp3, bucket: in-12345, region: ap-beijing, output: {bucket: out-12345, region: ap-tokyo, voice: v}}]\n"
     )
 
-    assert (specs[0].media.place, specs[0].output.place) == (("in-12345", "ap-beijing"), ("out-12345", "ap-tokyo"))
+    assert (specs[0].media.place, specs[0].output.place) == (
+        ("in-12345", "ap-beijing"),
+        ("out-12345", "ap-tokyo"),
+    )
 
 
 # --- contradictions
 
 
-async def test_an_object_asked_for_twice_with_the_same_parameters_is_one_job(desk: Desk, output: str) -> None:
-    specs = await desk.plan(output + "inputs: [{object: a.mp3}, {object: b.mp3}, {object: a.mp3, level: 2}, {object: a.mp3, etag: x}]\n")
+async def test_an_object_asked_for_twice_with_the_same_parameters_is_one_job(
+    desk: Desk, output: str
+) -> None:
+    specs = await desk.plan(
+        output
+        + "inputs: [{object: a.mp3}, {object: b.mp3}, {object: a.mp3, level: 2}, {object: a.mp3, etag: x}]\n"
+    )
 
     assert [spec.media.key for spec in specs] == ["a.mp3", "b.mp3"]
 
 
-async def test_two_jobs_that_would_write_the_same_object_are_refused_with_both_lines(desk: Desk) -> None:
+async def test_two_jobs_that_would_write_the_same_object_are_refused_with_both_lines(
+    desk: Desk,
+) -> None:
     text = 'defaults: {output: {voice: "s/{stem}.mp3"}}\ninputs:\n  - object: x/a.mp3\n  - object: y/a.mp3\n'
 
     with pytest.raises(PlanError) as caught:
@@ -261,13 +319,19 @@ inputs:
 
 
 async def test_names_with_a_job_id_never_collide(desk: Desk) -> None:
-    specs = await desk.plan('defaults: {output: {voice: "s/${jobid}.mp3"}}\ninputs: [{object: a.mp3}, {object: b.mp3}, {object: a.mp3}]\n')
+    specs = await desk.plan(
+        'defaults: {output: {voice: "s/${jobid}.mp3"}}\ninputs: [{object: a.mp3}, {object: b.mp3}, {object: a.mp3}]\n'
+    )
 
     assert len(specs) == 2
 
 
 @pytest.mark.parametrize(
-    "inputs", ["[{object: a.mp3}, {object: a.aac, output: {voice: y}}]", "[{object: a.aac, output: {voice: x}}, {object: a.mp3}]"]
+    "inputs",
+    [
+        "[{object: a.mp3}, {object: a.aac, output: {voice: y}}]",
+        "[{object: a.aac, output: {voice: x}}, {object: a.mp3}]",
+    ],
 )
 async def test_an_output_that_would_overwrite_an_input_is_refused(desk: Desk, inputs: str) -> None:
     with pytest.raises(PlanError, match=r"overwrit|is an output"):
@@ -275,25 +339,35 @@ async def test_an_output_that_would_overwrite_an_input_is_refused(desk: Desk, in
 
 
 async def test_the_same_name_in_another_bucket_is_another_object(desk: Desk) -> None:
-    specs = await desk.plan('defaults: {output: {bucket: out-12345, voice: "{object}"}}\ninputs: [{object: a.mp3}]\n')
+    specs = await desk.plan(
+        'defaults: {output: {bucket: out-12345, voice: "{object}"}}\ninputs: [{object: a.mp3}]\n'
+    )
 
     assert specs[0].output.voice == "a.mp3"
 
 
 async def test_user_data_must_fit_beside_the_key(desk: Desk) -> None:
     fits = 1024 - 36
-    specs = await desk.plan(f"inputs: [{{object: a.mp3, user_data: {'x' * fits}, output: {{voice: v}}}}]\n")
+    specs = await desk.plan(
+        f"inputs: [{{object: a.mp3, user_data: {'x' * fits}, output: {{voice: v}}}}]\n"
+    )
     assert len(specs[0].wire_user_data) == 1024
 
     with pytest.raises(PlanError, match="988 fit"):
-        await desk.plan(f"inputs: [{{object: a.mp3, user_data: {'x' * (fits + 1)}, output: {{voice: v}}}}]\n")
+        await desk.plan(
+            f"inputs: [{{object: a.mp3, user_data: {'x' * (fits + 1)}, output: {{voice: v}}}}]\n"
+        )
 
 
 async def test_origin_names_file_line_and_source(desk: Desk, output: str) -> None:
     desk.write("l.txt", "a.mp3\n\nb.mp3\n")
     specs = await desk.plan(output + "inputs:\n  - object: c.mp3\n  - list: l.txt\n")
 
-    assert [(spec.origin.line, spec.origin.source) for spec in specs] == [(7, "inputs[0]"), (1, "inputs[1]"), (3, "inputs[1]")]
+    assert [(spec.origin.line, spec.origin.source) for spec in specs] == [
+        (7, "inputs[0]"),
+        (1, "inputs[1]"),
+        (3, "inputs[1]"),
+    ]
     assert specs[2].origin.file.endswith("l.txt")
 
 
@@ -305,7 +379,9 @@ async def test_no_outputs_at_all_is_a_fault_when_loading(desk: Desk) -> None:
 async def test_a_collision_names_a_line_far_back(desk: Desk, output: str) -> None:
     """What is known of early jobs is read back from where it was put away."""
     desk.write("l.txt", "".join(f"in/{number}.mp3\n" for number in range(9_000)) + "other/7.mp3\n")
-    planner = Planner(desk.load(output.replace("{dir}/", "") + "inputs: [{list: l.txt}]\n"), FaultList())
+    planner = Planner(
+        desk.load(output.replace("{dir}/", "") + "inputs: [{list: l.txt}]\n"), FaultList()
+    )
     jobs = sum([len(planner.specs(batch)) async for batch in read(planner.manifest)])
 
     assert jobs == len(planner) == 9_000

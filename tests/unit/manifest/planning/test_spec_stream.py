@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def library(good: int, *others: str) -> str:
-    return "".join([*(f"in/{number}.mp3\n" for number in range(good)), *(f"{name}\n" for name in others)])
+    return "".join(
+        [*(f"in/{number}.mp3\n" for number in range(good)), *(f"{name}\n" for name in others)]
+    )
 
 
 async def test_every_job_comes_once_and_in_order(desk: Desk, output: str) -> None:
@@ -25,7 +27,9 @@ async def test_every_job_comes_once_and_in_order(desk: Desk, output: str) -> Non
 
     batches = [batch async for batch in feed.specs()]
 
-    assert [spec.media.key for batch in batches for spec in batch] == [f"in/{number}.mp3" for number in range(3 * BATCH + 7)]
+    assert [spec.media.key for batch in batches for spec in batch] == [
+        f"in/{number}.mp3" for number in range(3 * BATCH + 7)
+    ]
     assert max(map(len, batches)) == BATCH
 
 
@@ -40,7 +44,9 @@ async def test_a_batch_is_taken_before_the_fault_behind_it_is_told(desk: Desk, o
         await anext(specs)
 
 
-async def test_a_feed_that_is_given_up_leaves_nothing_behind_and_complains_of_nothing(desk: Desk, output: str) -> None:
+async def test_a_feed_that_is_given_up_leaves_nothing_behind_and_complains_of_nothing(
+    desk: Desk, output: str
+) -> None:
     before = asyncio.all_tasks()
     desk.write("l.txt", library(BATCH, " blank"))
     specs = Feed(desk.load(output + "inputs: [{list: l.txt}]\n"), None).specs()

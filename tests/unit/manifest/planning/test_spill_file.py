@@ -23,7 +23,9 @@ def open_files() -> list[str]:
     return found
 
 
-def test_what_was_appended_is_read_back_from_a_file_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_appended_is_read_back_from_a_file_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     scratch = FileScratch()
@@ -35,7 +37,9 @@ def test_what_was_appended_is_read_back_from_a_file_without_a_name(tmp_path: Pat
     assert any(str(tmp_path) in name for name in open_files())
 
 
-def test_the_file_is_made_only_when_it_is_needed_and_goes_with_the_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_made_only_when_it_is_needed_and_goes_with_the_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     scratch = FileScratch()
@@ -61,7 +65,9 @@ def test_a_folder_that_cannot_be_written_to_means_memory(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("written", [0, 3, None], ids=["nothing more", "a part", "an error"])
-def test_a_full_disk_means_memory_from_then_on(monkeypatch: pytest.MonkeyPatch, written: int | None) -> None:
+def test_a_full_disk_means_memory_from_then_on(
+    monkeypatch: pytest.MonkeyPatch, written: int | None
+) -> None:
     scratch = FileScratch()
     scratch.append(b"abcd")
     real = os.pwrite
@@ -79,7 +85,9 @@ def test_a_full_disk_means_memory_from_then_on(monkeypatch: pytest.MonkeyPatch, 
     assert [scratch.read(offset, 4) for offset in (0, 4, 8)] == [b"abcd", b"efgh", b"ijkl"]
 
 
-def test_a_disk_that_gives_nothing_back_is_told_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_gives_nothing_back_is_told_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(*_: object) -> bytes:
         raise OSError(errno.EIO, "Input/output error")
 

@@ -43,7 +43,9 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
-    _Core.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+    _Core.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
+    )
 
 
 def _as_an_editor_reads(path: Path) -> Any:
@@ -57,9 +59,13 @@ def _editor_accepts(path: Path) -> bool:
 class Bucket:
     """One object under every prefix."""
 
-    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+    async def list_objects(
+        self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+    ) -> ObjectPage:
         names = [f"{prefix}some/one.mp3", f"{prefix}some/two.flac"]
-        return ObjectPage(tuple(ListedObject(name, 1_000_000, f"etag-{place.bucket}", 0.0) for name in names))
+        return ObjectPage(
+            tuple(ListedObject(name, 1_000_000, f"etag-{place.bucket}", 0.0) for name in names)
+        )
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(name)
@@ -75,7 +81,11 @@ def test_every_key_of_the_schema_is_described() -> None:
     keys = [(part, key, inner) for part, node in parts.items() for key, inner in _properties(node)]
 
     assert len(keys) > 90
-    assert [f"{part}.{key}" for part, key, inner in keys if "description" not in inner and "$ref" not in inner] == []
+    assert [
+        f"{part}.{key}"
+        for part, key, inner in keys
+        if "description" not in inner and "$ref" not in inner
+    ] == []
 
 
 def _properties(node: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -94,7 +104,10 @@ async def test_a_cookbook_manifest_validates_and_plans(path: Path) -> None:
     planner = Planner(manifest)
     jobs = [spec async for batch in read(manifest, Bucket()) for spec in planner.specs(batch)]
 
-    assert jobs or manifest.name in {"backfill", "nightly"}  # their windows of time take nothing that old
+    assert jobs or manifest.name in {
+        "backfill",
+        "nightly",
+    }  # their windows of time take nothing that old
 
 
 @pytest.mark.parametrize("path", COOKBOOK, ids=lambda path: path.name)
@@ -106,7 +119,17 @@ def test_a_cookbook_manifest_is_checked_and_accepted_by_editors(path: Path) -> N
 def test_the_cookbook_has_its_recipes() -> None:
     names = {path.stem for path in COOKBOOK}
 
-    assert names >= {"demo", "library", "nightly", "backfill", "two-buckets", "matrix", "from-list", "template-id", "callback"}
+    assert names >= {
+        "demo",
+        "library",
+        "nightly",
+        "backfill",
+        "two-buckets",
+        "matrix",
+        "from-list",
+        "template-id",
+        "callback",
+    }
 
 
 DOCUMENTS = [ROOT / "docs/manifest.md", ROOT / "docs/cookbook.md"]
@@ -121,7 +144,11 @@ def test_every_example_of_the_documentation_is_accepted_by_editors(path: Path) -
         assert [error.message for error in VALIDATOR.iter_errors(yaml.load(block, _Core))] == []  # noqa: S506  # derived from SafeLoader
 
 
-@pytest.mark.parametrize("path", [path for path in WRONG if not BEYOND_A_SCHEMA.match(path.name)], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in WRONG if not BEYOND_A_SCHEMA.match(path.name)],
+    ids=lambda path: path.name,
+)
 def test_an_editor_refuses_what_we_refuse(path: Path) -> None:
     assert not _editor_accepts(path)
 
@@ -156,9 +183,15 @@ GOOD = "bucket: media-1250000000\nregion: ap-chongqing\ninputs: [{object: a.mp3,
         ("price: {currency: yuan}", False),
         ("version: 2", False),
         ("name: a b", False),
-        ("rules: [{when: {object: '*.a', min_size: 10MB, column: {genre: [a, b]}}, level: 1}]", True),
+        (
+            "rules: [{when: {object: '*.a', min_size: 10MB, column: {genre: [a, b]}}, level: 1}]",
+            True,
+        ),
         ("rules: [{when: {object: '*.a'}, level: 7}]", False),
-        ("defaults: {operation: {audio: {codec: flac, samplerate: 48000, bitrate: 8, channels: 1}}}", True),
+        (
+            "defaults: {operation: {audio: {codec: flac, samplerate: 48000, bitrate: 8, channels: 1}}}",
+            True,
+        ),
         ("defaults: {operation: {audio: {codec: ogg}}}", False),
         ("defaults: {operation: {audio: {samplerate: 1}}}", False),
         ("defaults: {operation: {audio: {channels: 3}}}", False),

@@ -19,11 +19,21 @@ def _at(text: str, zone: str = "Asia/Shanghai") -> float:
 
 
 def _window(opens: str, closes: str, **more: object) -> Window:
-    return Window(WindowSettings.model_validate({"from": opens, "to": closes, **more}), "Asia/Shanghai")
+    return Window(
+        WindowSettings.model_validate({"from": opens, "to": closes, **more}), "Asia/Shanghai"
+    )
 
 
 @pytest.mark.parametrize(
-    ("time", "is_open"), [("21:59:59", False), ("22:00", True), ("23:59", True), ("00:00", True), ("05:59", True), ("06:00", False)]
+    ("time", "is_open"),
+    [
+        ("21:59:59", False),
+        ("22:00", True),
+        ("23:59", True),
+        ("00:00", True),
+        ("05:59", True),
+        ("06:00", False),
+    ],
 )
 def test_a_window_over_midnight_is_open_at_night(time: str, is_open: bool) -> None:
     assert _window("22:00", "06:00").is_open(_at(f"2026-11-22T{time}")) is is_open
@@ -46,7 +56,9 @@ def test_a_window_follows_summer_time() -> None:
     before = _at("2026-03-29T00:00", "Europe/Berlin")
 
     opens = window.next_change(before)
-    assert window.next_change(opens) - opens == 2 * 3600  # 02:00 to 03:00 does not exist on that day
+    assert (
+        window.next_change(opens) - opens == 2 * 3600
+    )  # 02:00 to 03:00 does not exist on that day
 
 
 @given(
@@ -54,7 +66,9 @@ def test_a_window_follows_summer_time() -> None:
     hours=st.tuples(st.integers(0, 23), st.integers(0, 23)).filter(lambda pair: pair[0] != pair[1]),
     days=st.sets(st.sampled_from(DAYS), min_size=1),
 )
-def test_the_next_change_changes_it_and_nothing_changes_before(now: int, hours: tuple[int, int], days: set[str]) -> None:
+def test_the_next_change_changes_it_and_nothing_changes_before(
+    now: int, hours: tuple[int, int], days: set[str]
+) -> None:
     window = _window(f"{hours[0]:02}:00", f"{hours[1]:02}:00", days=sorted(days))
     change = window.next_change(now)
 
@@ -64,17 +78,37 @@ def test_the_next_change_changes_it_and_nothing_changes_before(now: int, hours: 
 
 
 @pytest.mark.parametrize(
-    ("text", "zone"), [("22:00-06:00", None), ("22:00-06:00 UTC", "UTC"), ("22:00-06:00 Asia/Shanghai", "Asia/Shanghai")]
+    ("text", "zone"),
+    [
+        ("22:00-06:00", None),
+        ("22:00-06:00 UTC", "UTC"),
+        ("22:00-06:00 Asia/Shanghai", "Asia/Shanghai"),
+    ],
 )
 def test_the_short_form_is_the_mapping_that_it_stands_for(text: str, zone: str | None) -> None:
     long = {"from": "22:00", "to": "06:00"} | ({"timezone": zone} if zone else {})
     assert TypeAdapter(AnyWindow).validate_python(text) == WindowSettings.model_validate(long)
 
 
-@pytest.mark.parametrize("text", ["22-06", "22:00", "22:00 - 06:00", "22:00-06:00 Mars/Olympus", "25:00-06:00", "06:00-06:00", ""])
-def test_a_short_form_that_means_nothing_is_refused_and_so_it_is_by_the_schema_where_its_form_is_wrong(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "22-06",
+        "22:00",
+        "22:00 - 06:00",
+        "22:00-06:00 Mars/Olympus",
+        "25:00-06:00",
+        "06:00-06:00",
+        "",
+    ],
+)
+def test_a_short_form_that_means_nothing_is_refused_and_so_it_is_by_the_schema_where_its_form_is_wrong(
+    text: str,
+) -> None:
     adapter = TypeAdapter[WindowSettings](AnyWindow)
     with pytest.raises(ValidationError):
         adapter.validate_python(text)
     (short, _) = adapter.json_schema()["anyOf"]
-    assert bool(re.match(short["pattern"], text)) == (text in {"22:00-06:00 Mars/Olympus", "25:00-06:00", "06:00-06:00"})
+    assert bool(re.match(short["pattern"], text)) == (
+        text in {"22:00-06:00 Mars/Olympus", "25:00-06:00", "06:00-06:00"}
+    )

@@ -20,22 +20,33 @@ if TYPE_CHECKING:
     from orchestrator.manifest.sources.item import SourceItem
     from tests.unit.manifest.conftest import Desk
 
-CSV = (
-    'object,level,user_data,etag,duration_s,size_bytes,title\n"in/a, b.mp3",2,u1,"""e1""",12.5,1000,"A ""quoted"" title"\nin/c.mp3,,,,,,\n'
-)
+CSV = 'object,level,user_data,etag,duration_s,size_bytes,title\n"in/a, b.mp3",2,u1,"""e1""",12.5,1000,"A ""quoted"" title"\nin/c.mp3,,,,,,\n'
 
 
 async def _items(desk: Desk, source: str) -> list[SourceItem]:
-    manifest = desk.load(f'defaults: {{output: {{voice: "s/{{object}}"}}}}\ninputs:\n  - {source}\n')
+    manifest = desk.load(
+        f'defaults: {{output: {{voice: "s/{{object}}"}}}}\ninputs:\n  - {source}\n'
+    )
     return [item async for batch in read(manifest) for item in batch]
 
 
 def _check(items: list[SourceItem]) -> None:
     assert [item.media.key for item in items] == ["in/a, b.mp3", "in/c.mp3"]
     first, second = items
-    assert (first.level, first.user_data, first.media.etag, first.media.duration_s, first.media.size_bytes) == (2, "u1", "e1", 12.5, 1000)
+    assert (
+        first.level,
+        first.user_data,
+        first.media.etag,
+        first.media.duration_s,
+        first.media.size_bytes,
+    ) == (2, "u1", "e1", 12.5, 1000)
     assert first.columns["title"] == 'A "quoted" title'
-    assert (second.level, second.media.etag, second.media.duration_s, second.media.size_bytes) == (None, "", None, None)
+    assert (second.level, second.media.etag, second.media.duration_s, second.media.size_bytes) == (
+        None,
+        "",
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -99,7 +110,10 @@ async def test_rows_may_name_buckets_and_regions(desk: Desk) -> None:
     desk.write("l.csv", "object,bucket,region\na.mp3,other-12345,ap-tokyo\nb.mp3,,\n")
 
     items = await _items(desk, "list: l.csv")
-    assert [item.media.place for item in items] == [("other-12345", "ap-tokyo"), ("media-1250000000", "ap-chongqing")]
+    assert [item.media.place for item in items] == [
+        ("other-12345", "ap-tokyo"),
+        ("media-1250000000", "ap-chongqing"),
+    ]
 
 
 async def test_standard_input_is_a_list(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,10 +123,14 @@ async def test_standard_input_is_a_list(desk: Desk, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stdin", Stdin)
 
     items = await _items(desk, '{list: "-", format: csv}')
-    assert [(item.media.key, item.level, item.file) for item in items] == [("a.mp3", 1, "standard input")]
+    assert [(item.media.key, item.level, item.file) for item in items] == [
+        ("a.mp3", 1, "standard input")
+    ]
 
 
-async def test_waiting_for_silent_standard_input_can_be_cancelled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_for_silent_standard_input_can_be_cancelled(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb"):
         monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": stream}))
@@ -124,14 +142,20 @@ async def test_waiting_for_silent_standard_input_can_be_cancelled(desk: Desk, mo
 
 
 async def test_faults_name_the_file_and_the_row_and_the_flood_is_bounded(desk: Desk) -> None:
-    rows = "".join(f"in/{number}.mp3,{7 if number % 10 == 0 else 1}\n" for number in range(1, 20_001))
+    rows = "".join(
+        f"in/{number}.mp3,{7 if number % 10 == 0 else 1}\n" for number in range(1, 20_001)
+    )
     desk.write("l.csv", "object,level\n" + rows)
     manifest = desk.load('defaults: {output: {voice: "s/{object}"}}\ninputs: [{list: l.csv}]\n')
     faults = FaultList(limit=3)
 
     good = sum([len(batch) async for batch in read(manifest, faults=faults)])
     assert (good, len(faults), faults.omitted) == (18_000, 2_000, 1_997)
-    assert [(fault.file.endswith("l.csv"), fault.line) for fault in faults.kept] == [(True, 11), (True, 21), (True, 31)]
+    assert [(fault.file.endswith("l.csv"), fault.line) for fault in faults.kept] == [
+        (True, 11),
+        (True, 21),
+        (True, 31),
+    ]
 
 
 async def test_without_a_place_for_faults_they_are_raised_after_their_batch(desk: Desk) -> None:

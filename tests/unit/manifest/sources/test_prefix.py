@@ -25,13 +25,17 @@ NOW = 1795379400.0
 class Shelf:
     """An object store in memory that can only be listed; ``after_page`` lets others write meanwhile."""
 
-    def __init__(self, objects: dict[str, ListedObject], after_page: Callable[[Shelf], None] | None = None) -> None:
+    def __init__(
+        self, objects: dict[str, ListedObject], after_page: Callable[[Shelf], None] | None = None
+    ) -> None:
         self.objects = objects
         self.after_page = after_page
         self.calls: list[tuple[Place, str, str]] = []
         self.failures: list[Exception] = []
 
-    async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+    async def list_objects(
+        self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+    ) -> ObjectPage:
         self.calls.append((place, prefix, marker))
         if self.failures:
             raise self.failures.pop(0)
@@ -62,7 +66,9 @@ class Clock:
         self.pauses.append(delay_s)
 
 
-def _objects(*names: str, size: int = 100, modified_at: float = NOW - 86400) -> dict[str, ListedObject]:
+def _objects(
+    *names: str, size: int = 100, modified_at: float = NOW - 86400
+) -> dict[str, ListedObject]:
     return {name: ListedObject(name, size, f'"{name}"', modified_at) for name in names}
 
 
@@ -72,7 +78,9 @@ async def _keys(manifest: Manifest, store: Shelf, clock: Clock | None = None) ->
 
 
 def _manifest(desk: Desk, source: str) -> Manifest:
-    return desk.load(f'defaults: {{output: {{bucket: out-12345, voice: "{{object}}"}}}}\ninputs:\n  - {source}\n')
+    return desk.load(
+        f'defaults: {{output: {{bucket: out-12345, voice: "{{object}}"}}}}\ninputs:\n  - {source}\n'
+    )
 
 
 async def test_every_page_is_read_and_folder_markers_are_skipped(desk: Desk) -> None:
@@ -118,9 +126,16 @@ async def test_globs_sizes_and_ages_leave_out_objects(desk: Desk) -> None:
 
 async def test_dates_bound_the_time_of_change(desk: Desk) -> None:
     day = 86400.0
-    objects = {**_objects("a", modified_at=day), **_objects("b", modified_at=2 * day), **_objects("c", modified_at=3 * day)}
+    objects = {
+        **_objects("a", modified_at=day),
+        **_objects("b", modified_at=2 * day),
+        **_objects("c", modified_at=3 * day),
+    }
 
-    assert await _keys(_manifest(desk, '{prefix: "", modified_from: 1970-01-03, modified_to: 1970-01-04}'), Shelf(objects)) == ["b"]
+    assert await _keys(
+        _manifest(desk, '{prefix: "", modified_from: 1970-01-03, modified_to: 1970-01-04}'),
+        Shelf(objects),
+    ) == ["b"]
 
 
 async def test_params_and_places_of_a_source_are_used(desk: Desk) -> None:
@@ -134,7 +149,9 @@ async def test_params_and_places_of_a_source_are_used(desk: Desk) -> None:
     assert store.calls == [(Place("other-12345", "ap-tokyo"), "in/2026-11-22/", "")]
 
 
-async def test_a_page_is_asked_for_again_after_a_passing_failure_but_not_for_ever(desk: Desk) -> None:
+async def test_a_page_is_asked_for_again_after_a_passing_failure_but_not_for_ever(
+    desk: Desk,
+) -> None:
     manifest, clock = _manifest(desk, "prefix: in/"), Clock()
     store = Shelf(_objects("in/a.mp3"))
     store.failures = [ConnectFailed(), ConnectFailed()]
@@ -157,7 +174,9 @@ async def test_refused_credentials_end_the_listing_at_once(desk: Desk) -> None:
 
 async def test_a_listing_that_does_not_get_on_is_refused(desk: Desk) -> None:
     class Stuck(Shelf):
-        async def list_objects(self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000) -> ObjectPage:
+        async def list_objects(
+            self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+        ) -> ObjectPage:
             return ObjectPage((), "same")
 
     with pytest.raises(ProtocolError, match="does not get on"):

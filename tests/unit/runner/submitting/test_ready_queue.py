@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from orchestrator.runner.submitting.ready_queue import LaneKey, ReadyQueue, lane_of
 from orchestrator.testing.builders import make_job, make_spec
@@ -22,7 +29,9 @@ NEVER = 10**9  # pops until a level ages: not in these tests
 
 
 def job(number: int, level: int = 0, group: str = "a", seq: int | None = None) -> Job:
-    return make_job(number, spec=make_spec(number, level=level, group=group), seq=number if seq is None else seq)
+    return make_job(
+        number, spec=make_spec(number, level=level, group=group), seq=number if seq is None else seq
+    )
 
 
 def queue_of(*jobs: Job, age_after: int = NEVER) -> ReadyQueue:
@@ -49,7 +58,10 @@ def test_inside_a_lane_the_order_of_the_manifest_holds_whatever_came_first() -> 
 
 
 def test_groups_of_one_level_take_turns_however_large_they_are() -> None:
-    queue = queue_of(*(job(number, group="huge") for number in range(1, 101)), *(job(number, group="small") for number in range(200, 203)))
+    queue = queue_of(
+        *(job(number, group="huge") for number in range(1, 101)),
+        *(job(number, group="small") for number in range(200, 203)),
+    )
 
     assert {200, 201, 202} <= set(drain(queue)[:7])
 
@@ -61,7 +73,9 @@ def test_a_group_that_comes_back_to_life_does_not_make_up_for_the_time_it_was_em
     for number in range(200, 250):
         queue.push(job(number, group="b"))
 
-    shares = Counter("b" if number >= 200 else "a" for number in (queue.pop().id for _ in range(20)))
+    shares = Counter(
+        "b" if number >= 200 else "a" for number in (queue.pop().id for _ in range(20))
+    )
     assert shares == {"a": 10, "b": 10}
 
 
@@ -73,7 +87,9 @@ def test_a_group_that_was_alone_does_not_pay_for_it_when_another_one_comes() -> 
     for number in range(200, 220):
         queue.push(job(number, group="a"))
 
-    shares = Counter("a" if number >= 200 else "b" for number in (queue.pop().id for _ in range(20)))
+    shares = Counter(
+        "a" if number >= 200 else "b" for number in (queue.pop().id for _ in range(20))
+    )
     assert shares == {"a": 10, "b": 10}
 
 
@@ -82,7 +98,9 @@ def test_a_level_that_was_passed_over_often_moves_up_by_one() -> None:
 
     order = drain(queue)
 
-    assert order.index(1) == 20, "10 passes lift it to level 1, where the higher one is preferred; 20 lift it beyond"
+    assert order.index(1) == 20, (
+        "10 passes lift it to level 1, where the higher one is preferred; 20 lift it beyond"
+    )
 
 
 def test_popping_an_empty_queue_is_an_index_error() -> None:
@@ -90,10 +108,18 @@ def test_popping_an_empty_queue_is_an_index_error() -> None:
         ReadyQueue(1).pop()
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc")), max_size=60), st.integers(1, 5))
-def test_a_low_level_waits_at_most_for_a_bounded_number_of_others(kinds: list[tuple[int, str]], age_after: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc")), max_size=60), st.integers(1, 5)
+)
+def test_a_low_level_waits_at_most_for_a_bounded_number_of_others(
+    kinds: list[tuple[int, str]], age_after: int
+) -> None:
     """However many of higher levels keep coming, the lowest is served once in about ``3 * age_after`` pops."""
-    queue = queue_of(*(job(number, level, group) for number, (level, group) in enumerate(kinds, 10)), job(1, 0, "z"), age_after=age_after)
+    queue = queue_of(
+        *(job(number, level, group) for number, (level, group) in enumerate(kinds, 10)),
+        job(1, 0, "z"),
+        age_after=age_after,
+    )
     popped = 0
     while queue.pop().id != 1:
         popped += 1
@@ -111,9 +137,13 @@ class Queue(RuleBasedStateMachine):
         self.is_strict = age_after == NEVER
         self.held: dict[int, Job] = {}
         self.number = 0
-        self.ahead: Counter[tuple[LaneKey, str]] = Counter()  # pops of each other group of its level while a lane waited
+        self.ahead: Counter[tuple[LaneKey, str]] = (
+            Counter()
+        )  # pops of each other group of its level while a lane waited
         self.passed: Counter[int] = Counter()  # pops of higher levels while one waited
-        self.most_passed = 4 * age_after + 2  # level 0 waits for level 2 (3 lifts), or for a level 1 that has itself aged (4)
+        self.most_passed = (
+            4 * age_after + 2
+        )  # level 0 waits for level 2 (3 lifts), or for a level 1 that has itself aged (4)
 
     @rule(level=st.integers(0, 2), group=st.sampled_from(["a", "b", "c"]), seq=st.integers(0, 50))
     def push(self, level: int, group: str, seq: int) -> None:
@@ -135,17 +165,23 @@ class Queue(RuleBasedStateMachine):
     def note_who_waits(self, popped: LaneKey) -> None:
         waiting = {lane_of(one) for one in self.held.values()} - {popped}
         for lane in {lane for lane, _ in self.ahead} - waiting:
-            self.ahead = Counter({pair: count for pair, count in self.ahead.items() if pair[0] != lane})
+            self.ahead = Counter(
+                {pair: count for pair, count in self.ahead.items() if pair[0] != lane}
+            )
         self.ahead.update((lane, popped.share) for lane in waiting if lane.level == popped.level)
         levels = {lane.level for lane in waiting} - {popped.level}
-        self.passed = Counter({level: self.passed[level] + (level < popped.level) for level in levels})
+        self.passed = Counter(
+            {level: self.passed[level] + (level < popped.level) for level in levels}
+        )
 
     @invariant()
     def nobody_starves(self) -> None:
         if hasattr(self, "queue"):
             # Of groups that take turns one is ahead by one, and by one more if it came first by its name.
             assert max(self.ahead.values(), default=0) <= 2, f"a group is shut out: {self.ahead}"
-            assert max(self.passed.values(), default=0) <= self.most_passed, f"a level starves: {self.passed}"
+            assert max(self.passed.values(), default=0) <= self.most_passed, (
+                f"a level starves: {self.passed}"
+            )
 
     @invariant()
     def it_holds_what_was_pushed_and_not_popped(self) -> None:
@@ -184,14 +220,21 @@ def _forget_turns(queue: ReadyQueue, served: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "broken"), [("_best_level", _pop_lowest), ("_best_level", _pop_highest), ("_note_passed", _forget_turns)]
+    ("method", "broken"),
+    [("_best_level", _pop_lowest), ("_best_level", _pop_highest), ("_note_passed", _forget_turns)],
 )
 def test_a_queue_that_ignores_levels_ageing_or_shares_is_found_out(
     monkeypatch: pytest.MonkeyPatch, method: str, broken: Callable[..., object]
 ) -> None:
     """What can never fail proves nothing."""
     monkeypatch.setattr(ReadyQueue, method, broken)
-    thorough = settings(max_examples=300, stateful_step_count=60, deadline=None, derandomize=True, phases=[Phase.generate])
+    thorough = settings(
+        max_examples=300,
+        stateful_step_count=60,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],
+    )
     with pytest.raises(AssertionError):
         run_state_machine_as_test(Queue, settings=thorough)
 
@@ -199,7 +242,13 @@ def test_a_queue_that_ignores_levels_ageing_or_shares_is_found_out(
 @given(st.data())
 def test_shares_of_groups_that_always_wait_differ_by_at_most_one(data: st.DataObject) -> None:
     groups = data.draw(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6, unique=True))
-    queue = queue_of(*(job(100 * at + number, group=group) for at, group in enumerate(groups, 1) for number in range(30)))
+    queue = queue_of(
+        *(
+            job(100 * at + number, group=group)
+            for at, group in enumerate(groups, 1)
+            for number in range(30)
+        )
+    )
     taken = data.draw(st.integers(1, 20 * len(groups)))
 
     served = Counter(queue.pop().spec.group for _ in range(taken))

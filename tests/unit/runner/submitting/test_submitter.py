@@ -54,8 +54,19 @@ def test_an_answer_with_a_job_id_is_an_accepted_job() -> None:
     found = judge(job, SubmitReply(RemoteJob("j1", RemoteState.SUBMITTED, queue_id="p1"), "req-1"))
 
     assert found == Conclusion(Verdict.ACCEPTED)
-    assert (job.state, job.job_id, job.queue_id, job.request_id) == (JobState.SUBMITTED, "j1", "p1", "req-1")
-    assert (job.submitted_at, job.attempts, job.code, job.message, job.adopted) == (NOW, 1, "", "", False)
+    assert (job.state, job.job_id, job.queue_id, job.request_id) == (
+        JobState.SUBMITTED,
+        "j1",
+        "p1",
+        "req-1",
+    )
+    assert (job.submitted_at, job.attempts, job.code, job.message, job.adopted) == (
+        NOW,
+        1,
+        "",
+        "",
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +91,11 @@ def test_what_proves_that_no_job_exists_gives_the_attempt_back(error: Orchestrat
     assert found.reason == str(error)
 
 
-@pytest.mark.parametrize("error", [ConnectFailed(), Throttled(ANSWER), QueueUnavailable(ANSWER)], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [ConnectFailed(), Throttled(ANSWER), QueueUnavailable(ANSWER)],
+    ids=lambda error: type(error).__name__,
+)
 def test_what_may_pass_is_waited_for_a_little(error: OrchestratorError) -> None:
     job = sent()
 
@@ -90,8 +105,14 @@ def test_what_may_pass_is_waited_for_a_little(error: OrchestratorError) -> None:
     assert job.not_before == NOW + found.delay_s
 
 
-@pytest.mark.parametrize("error", [ClockSkewed(ANSWER), CredentialsExpired(ANSWER)], ids=lambda error: type(error).__name__)
-def test_after_a_correction_of_clock_or_credentials_there_is_no_reason_to_wait(error: OrchestratorError) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [ClockSkewed(ANSWER), CredentialsExpired(ANSWER)],
+    ids=lambda error: type(error).__name__,
+)
+def test_after_a_correction_of_clock_or_credentials_there_is_no_reason_to_wait(
+    error: OrchestratorError,
+) -> None:
     job = sent()
 
     assert judge(job, error).delay_s == 0
@@ -99,7 +120,9 @@ def test_after_a_correction_of_clock_or_credentials_there_is_no_reason_to_wait(e
 
 
 @pytest.mark.parametrize(
-    "error", [Rejected(ANSWER), NotFound(ANSWER), ConfigError("cannot be written as XML")], ids=lambda error: type(error).__name__
+    "error",
+    [Rejected(ANSWER), NotFound(ANSWER), ConfigError("cannot be written as XML")],
+    ids=lambda error: type(error).__name__,
 )
 def test_a_refusal_for_good_ends_the_job_with_the_services_words(error: OrchestratorError) -> None:
     job = sent()
@@ -154,7 +177,9 @@ def every_error() -> list[type[OrchestratorError]]:
 
 
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
-def test_every_error_of_the_tree_leads_somewhere_and_none_to_a_second_post_unproven(kind: type[OrchestratorError]) -> None:
+def test_every_error_of_the_tree_leads_somewhere_and_none_to_a_second_post_unproven(
+    kind: type[OrchestratorError],
+) -> None:
     """An error that nobody thought of may have been raised after the request was accepted: it must not free the job."""
     error = kind.__new__(kind)
     error.answer = ANSWER  # type: ignore[attr-defined]  # only those of the API have one
@@ -163,5 +188,16 @@ def test_every_error_of_the_tree_leads_somewhere_and_none_to_a_second_post_unpro
 
     found = judge(job, error)
 
-    proves_absence = (ConnectFailed, Throttled, ClockSkewed, CredentialsExpired, AuthRejected, Rejected, RefusedForNow, ConfigError)
-    assert (found.verdict in {Verdict.RETURNED, Verdict.REJECTED}) == issubclass(kind, proves_absence)
+    proves_absence = (
+        ConnectFailed,
+        Throttled,
+        ClockSkewed,
+        CredentialsExpired,
+        AuthRejected,
+        Rejected,
+        RefusedForNow,
+        ConfigError,
+    )
+    assert (found.verdict in {Verdict.RETURNED, Verdict.REJECTED}) == issubclass(
+        kind, proves_absence
+    )

@@ -16,9 +16,16 @@ from orchestrator.testing.builders import make_job, make_spec
 SETTINGS = EngineSettings()
 
 
-def tracked(number: int, since: float = 0.0, state: JobState = JobState.SUBMITTED, bucket: str = "a-1250000000") -> Tracked:
+def tracked(
+    number: int,
+    since: float = 0.0,
+    state: JobState = JobState.SUBMITTED,
+    bucket: str = "a-1250000000",
+) -> Tracked:
     spec = make_spec(number)
-    job = make_job(number, state=state, spec=replace(spec, media=replace(spec.media, bucket=bucket)))
+    job = make_job(
+        number, state=state, spec=replace(spec, media=replace(spec.media, bucket=bucket))
+    )
     return Tracked(job, since, since)
 
 
@@ -61,16 +68,23 @@ def test_a_learned_run_time_moves_the_looks() -> None:
     for number in range(30):
         quick.learn(make_job(number, started_at=1000.0, finished_at=1002.0))
 
-    assert first_look_s(plan, [tracked(1, state=JobState.RUNNING)]) > 5 * first_look_s(quick, [tracked(1, state=JobState.RUNNING)])
+    assert first_look_s(plan, [tracked(1, state=JobState.RUNNING)]) > 5 * first_look_s(
+        quick, [tracked(1, state=JobState.RUNNING)]
+    )
 
 
 @given(st.integers(1, 60), st.floats(0.5, 3000), st.booleans(), st.booleans())
-def test_a_query_has_at_most_ten_ids_of_one_bucket_and_comes_within_bounds(count: int, run_s: float, learned: bool, running: bool) -> None:
+def test_a_query_has_at_most_ten_ids_of_one_bucket_and_comes_within_bounds(
+    count: int, run_s: float, learned: bool, running: bool
+) -> None:
     plan = PollPlan(SETTINGS)
     if learned:
         plan.learn(make_job(1, started_at=1000.0, finished_at=1000.0 + run_s))
     state = JobState.RUNNING if running else JobState.SUBMITTED
-    jobs = [tracked(number, state=state, bucket=f"{'ab'[number % 2]}-1250000000") for number in range(count)]
+    jobs = [
+        tracked(number, state=state, bucket=f"{'ab'[number % 2]}-1250000000")
+        for number in range(count)
+    ]
 
     asked_at = first_look_s(plan, jobs)
     batch = plan.decide(jobs, asked_at).batch
@@ -86,7 +100,10 @@ def test_the_only_job_of_a_bucket_is_asked_about_in_time_however_busy_another_bu
     plan, followed, busy = PollPlan(SETTINGS), Followed(), "a-1250000000"
     plan.learn(make_job(1, started_at=1000.0, finished_at=1010.0))
     alone = tracked(0, state=JobState.RUNNING, bucket="b-1250000000")
-    for one in (alone, *(tracked(number, state=JobState.RUNNING, bucket=busy) for number in range(1, 100))):
+    for one in (
+        alone,
+        *(tracked(number, state=JobState.RUNNING, bucket=busy) for number in range(1, 100)),
+    ):
         followed.add(one)
     now, number = 0.0, 100
 
@@ -103,7 +120,10 @@ def test_the_only_job_of_a_bucket_is_asked_about_in_time_however_busy_another_bu
 
 
 def test_many_buckets_with_a_job_each_are_all_asked_about_in_the_time_of_one() -> None:
-    plan, followed = PollPlan(SETTINGS), Followed(tracked(number, bucket=f"b{number}-1250000000") for number in range(100))
+    plan, followed = (
+        PollPlan(SETTINGS),
+        Followed(tracked(number, bucket=f"b{number}-1250000000") for number in range(100)),
+    )
     unseen, now = 100, 0.0
 
     while unseen:
@@ -126,7 +146,14 @@ def test_a_long_object_is_expected_to_take_long_though_short_ones_are_quick() ->
     plan = PollPlan(SETTINGS)
     for number in range(40):
         clip_or_film_s = (100.0, 7200.0)[number % 2]
-        plan.learn(make_job(number, spec=lengthy(1, clip_or_film_s).job.spec, started_at=0.0, finished_at=clip_or_film_s / 10))
+        plan.learn(
+            make_job(
+                number,
+                spec=lengthy(1, clip_or_film_s).job.spec,
+                started_at=0.0,
+                finished_at=clip_or_film_s / 10,
+            )
+        )
 
     assert first_look_s(plan, [lengthy(1, 100.0)]) < 20
     assert 100 < first_look_s(plan, [lengthy(2, 7200.0)]) < 1000
@@ -156,7 +183,15 @@ def test_as_long_as_many_wait_at_the_service_a_query_waits_for_more_answers() ->
         plan.saw_queue(tracked(1).job.spec.media.place, is_waiting=is_seen)
         plan.learn(make_job(1, started_at=0.0, finished_at=20.0))
         plan.freed([], 0.0)
-        return first_look_s(plan, [*(tracked(n, state=JobState.RUNNING) for n in range(3)), *(tracked(10 + n) for n in range(waiting))])
+        return first_look_s(
+            plan,
+            [
+                *(tracked(n, state=JobState.RUNNING) for n in range(3)),
+                *(tracked(10 + n) for n in range(waiting)),
+            ],
+        )
 
     assert asked_at(30) > 1.5 * asked_at(3)
-    assert asked_at(30, is_seen=False) < asked_at(30), "they are not known to run, but perhaps they have all ended"
+    assert asked_at(30, is_seen=False) < asked_at(30), (
+        "they are not known to run, but perhaps they have all ended"
+    )

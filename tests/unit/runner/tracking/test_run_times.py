@@ -46,12 +46,16 @@ def test_the_last_ones_count_most() -> None:
 
 
 @pytest.mark.parametrize(("duration_s", "expected_s"), [(400.0, 20.0), (1600.0, 40.0), (25.0, 5.0)])
-def test_of_an_unseen_length_half_of_the_difference_counts(duration_s: float, expected_s: float) -> None:
+def test_of_an_unseen_length_half_of_the_difference_counts(
+    duration_s: float, expected_s: float
+) -> None:
     assert learned((seconds(100.0), 10.0)).of(seconds(duration_s)) == expected_s
 
 
 def test_the_nearest_length_that_was_seen_counts() -> None:
-    assert learned((seconds(10.0), 1.0), (seconds(3600.0), 400.0)).of(seconds(1800.0)) == pytest.approx(400.0 / 2**0.5)
+    assert learned((seconds(10.0), 1.0), (seconds(3600.0), 400.0)).of(
+        seconds(1800.0)
+    ) == pytest.approx(400.0 / 2**0.5)
 
 
 def test_bytes_of_one_kind_say_nothing_of_another_and_then_all_count() -> None:
@@ -60,7 +64,12 @@ def test_bytes_of_one_kind_say_nothing_of_another_and_then_all_count() -> None:
     assert times.of(size(1 << 20, "two.wav")) == 1.0
     assert times.of(size(1 << 20, "three.mp3")) == 10.0
     mean_s = 10.0 + 0.1 * (1.0 - 10.0)
-    assert times.of(size(1 << 20, "four.flac")) == times.of(NOTHING) == times.of(seconds(60.0)) == mean_s
+    assert (
+        times.of(size(1 << 20, "four.flac"))
+        == times.of(NOTHING)
+        == times.of(seconds(60.0))
+        == mean_s
+    )
 
 
 def test_a_duration_says_more_than_a_size() -> None:

@@ -28,7 +28,14 @@ class Searching(PollPlan):
         for place, there in places.items():
             guess_s = max(2.0, (now - min(one.since for one in there)) / 2)
             batch = self._best(there, guess_s, now)
-            if self._is_worth(batch, guess_s, now, is_queued=self._is_queued([one for one in jobs if one.job.spec.media.place == place])):
+            if self._is_worth(
+                batch,
+                guess_s,
+                now,
+                is_queued=self._is_queued(
+                    [one for one in jobs if one.job.spec.media.place == place]
+                ),
+            ):
                 return Round(tuple(one for _, one in batch))
             shortest_s = min([self._expected_s(one, guess_s) for _, one in batch], default=guess_s)
             steps.append(max(min(shortest_s / 20, 5.0), self._settings.poll_min_s / 4))
@@ -39,9 +46,15 @@ class Searching(PollPlan):
         running = sum(one.is_running for one in known)
         return len(known) - running >= max(running, self._settings.query_size)
 
-    def _best(self, there: list[Tracked], guess_s: float, now: float) -> list[tuple[float, Tracked]]:
+    def _best(
+        self, there: list[Tracked], guess_s: float, now: float
+    ) -> list[tuple[float, Tracked]]:
         size = self._settings.query_size
-        begun = [one for one in there if one.is_running or one.hinted_at is not None or one.looked_at == -math.inf]
+        begun = [
+            one
+            for one in there
+            if one.is_running or one.hinted_at is not None or one.looked_at == -math.inf
+        ]
         rated = [(self._chance(one, guess_s, now), one) for one in begun]
         freed = self._freed + math.ceil(sum(chance for chance, _ in rated)) if begun else size
         waiting = [one for one in there if one not in begun]
@@ -67,25 +80,37 @@ class Story:
         number = len(self.jobs)
         spec = make_spec(self.random.randrange(10_000), level=self.random.choice((0, 0, 1, 2)))
         bucket = self.random.choice(("a-1250000000", "a-1250000000", "b-1250000000"))
-        duration_s, size = self.random.choice(((None, None), (30.0, None), (7200.0, 1), (None, 9_000), (None, 90_000_000)))
-        spec = replace(spec, media=replace(spec.media, bucket=bucket, duration_s=duration_s, size_bytes=size))
+        duration_s, size = self.random.choice(
+            ((None, None), (30.0, None), (7200.0, 1), (None, 9_000), (None, 90_000_000))
+        )
+        spec = replace(
+            spec, media=replace(spec.media, bucket=bucket, duration_s=duration_s, size_bytes=size)
+        )
         looked_at = self.random.choice((self.now, self.now, -math.inf))
-        tracked = Tracked(make_job(number, state=JobState.SUBMITTED, spec=spec), self.now, looked_at)
+        tracked = Tracked(
+            make_job(number, state=JobState.SUBMITTED, spec=spec), self.now, looked_at
+        )
         self.jobs.append(tracked)
         self.followed.add(tracked)
 
     def look(self) -> None:
         """What was decided is asked about, and answered; or one of those that were asked about comes back as it was."""
         free = [one for one in self.jobs if not one.is_asked]
-        batch = self.plan.decide(self.followed, self.now).batch or tuple(self.random.sample(free, min(3, len(free))))
+        batch = self.plan.decide(self.followed, self.now).batch or tuple(
+            self.random.sample(free, min(3, len(free)))
+        )
         if batch:
             self.plan.asked(batch, self.now)
         ended = [self.random.uniform(0, 5) for _ in range(self.random.randrange(3))]
         self.plan.freed(ended, self.now)
         if batch:
-            self.plan.saw_queue(batch[0].job.spec.media.place, is_waiting=self.random.random() < 0.5)
+            self.plan.saw_queue(
+                batch[0].job.spec.media.place, is_waiting=self.random.random() < 0.5
+            )
         for tracked in batch:
-            state = self.random.choice((JobState.SUBMITTED, JobState.RUNNING, JobState.RUNNING, None))
+            state = self.random.choice(
+                (JobState.SUBMITTED, JobState.RUNNING, JobState.RUNNING, None)
+            )
             if state is None:
                 self.drop(tracked)
                 continue
@@ -99,7 +124,9 @@ class Story:
         self.followed.remove(tracked)
         if self.random.random() < 0.5:
             ran_s = self.random.uniform(1, 100)
-            self.plan.learn(make_job(1, spec=tracked.job.spec, started_at=1000.0, finished_at=1000.0 + ran_s))
+            self.plan.learn(
+                make_job(1, spec=tracked.job.spec, started_at=1000.0, finished_at=1000.0 + ran_s)
+            )
 
     def hint(self) -> None:
         """Somebody says that a job has ended."""
@@ -151,7 +178,14 @@ def test_a_decision_about_thousands_of_jobs_costs_about_as_much_as_one_about_a_h
     plan.learn(make_job(1, started_at=1000.0, finished_at=1040.0))
 
     def cost_of(count: int) -> float:
-        jobs = [Tracked(make_job(n, state=JobState.RUNNING if n % 2 else JobState.SUBMITTED), 0.0, n * 10.0 / count) for n in range(count)]
+        jobs = [
+            Tracked(
+                make_job(n, state=JobState.RUNNING if n % 2 else JobState.SUBMITTED),
+                0.0,
+                n * 10.0 / count,
+            )
+            for n in range(count)
+        ]
         followed = Followed(jobs)
         return min(repeat(lambda: plan.decide(followed, 12.0), number=20, repeat=5))
 

@@ -32,7 +32,10 @@ def _noise(length: int) -> Block:
     return np.random.default_rng(length).standard_normal((length, 2)).astype(np.float32)
 
 
-@pytest.mark.parametrize("length", [0, 1, 100, HOP, FRAME - 1, FRAME, FRAME + 1, FRAMES * HOP, FRAMES * HOP + FRAME, 50_001])
+@pytest.mark.parametrize(
+    "length",
+    [0, 1, 100, HOP, FRAME - 1, FRAME, FRAME + 1, FRAMES * HOP, FRAMES * HOP + FRAME, 50_001],
+)
 @pytest.mark.parametrize("block", [700, 100_000])
 def test_sound_comes_back_as_it_was_whatever_its_length_and_blocks(length: int, block: int) -> None:
     """Analysis and synthesis without a change between them give the sound back, at its place."""
@@ -48,7 +51,11 @@ def test_spectra_do_not_depend_on_how_the_sound_is_cut_into_blocks() -> None:
     sound = _noise(30_000)
     whole, pieces = Analysis(FRAMES), Analysis(FRAMES)
     at_once = whole.push(sound)
-    bit_by_bit = [spectrum for start in range(0, 30_000, 333) for spectrum in pieces.push(sound[start : start + 333])]
+    bit_by_bit = [
+        spectrum
+        for start in range(0, 30_000, 333)
+        for spectrum in pieces.push(sound[start : start + 333])
+    ]
     assert len(at_once) == len(bit_by_bit) == (FRAME + 30_000 - FRAME) // (FRAMES * HOP)
     for one, other in zip(at_once, bit_by_bit, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -12,7 +12,7 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.errors import ManifestError
 from orchestrator.server.faults.player import FaultPlayer
 from orchestrator.server.faults.script import Do, Faults, Route, Rule
-from orchestrator.server.jobs.progression import Pace
+from orchestrator.server.progression import Pace
 from orchestrator.server.settings import LocalSettings
 from tests.repository import REPOSITORY
 
@@ -43,7 +43,11 @@ def test_a_script_is_read_and_changes_the_settings(tmp_path: Path) -> None:
 
     assert faults.rules[0] == Rule(Route.SUBMIT, Do.REFUSE, "SlowDown", retry_after_s=2, times=3)
     assert settings.faults is faults
-    assert (settings.seed, settings.max_concurrent, settings.progression.pace) == (7, 50, Pace.SECONDS)
+    assert (settings.seed, settings.max_concurrent, settings.progression.pace) == (
+        7,
+        50,
+        Pace.SECONDS,
+    )
     assert settings.progression.media_s == 180
 
 
@@ -72,7 +76,18 @@ def test_every_mistake_is_told_with_its_place_and_the_nearest_word(tmp_path: Pat
         assert part in message
 
 
-@pytest.mark.parametrize("text", ["faults: {", "- 1", "faults: 3", "faults: [x]", "callbacks: no", "listing_lag_s: soon", "seed: true"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "faults: {",
+        "- 1",
+        "faults: 3",
+        "faults: [x]",
+        "callbacks: no",
+        "listing_lag_s: soon",
+        "seed: true",
+    ],
+)
 def test_nonsense_is_refused_without_a_traceback(tmp_path: Path, text: str) -> None:
     with pytest.raises(ManifestError):
         load(tmp_path, text)
@@ -97,6 +112,12 @@ def test_the_same_seed_draws_the_same_faults() -> None:
 
 
 def test_skip_and_times_bound_a_rule_and_the_next_one_follows() -> None:
-    faults = Faults((Rule(do=Do.DROP, skip=1, times=2), Rule(Route.QUERY), Rule(Route.SUBMIT, Do.GARBLE, skip=4)))
+    faults = Faults(
+        (
+            Rule(do=Do.DROP, skip=1, times=2),
+            Rule(Route.QUERY),
+            Rule(Route.SUBMIT, Do.GARBLE, skip=4),
+        )
+    )
 
     assert draws(faults, 8) == ["", "drop", "drop", "", "", "", "garble", "garble"]

@@ -44,11 +44,22 @@ class Vector:
     signed_params: str | None = None
 
     def call(self, **changes: Any) -> Call:
-        request: Any = FakeRequest(CIMultiDict(self.headers | {"Authorization": self.authorization()}))
+        request: Any = FakeRequest(
+            CIMultiDict(self.headers | {"Authorization": self.authorization()})
+        )
         start = int(self.time.partition(";")[0])
         host = self.headers.get("Host", "")
         call = Call(
-            request, self.method, self.path, list(self.params), host, "b-1", "r", ci=".ci." in host, request_id="id", now=start + 10
+            request,
+            self.method,
+            self.path,
+            list(self.params),
+            host,
+            "b-1",
+            "r",
+            ci=".ci." in host,
+            request_id="id",
+            now=start + 10,
         )
         for name, value in changes.items():
             setattr(call, name, value)
@@ -56,7 +67,11 @@ class Vector:
 
     def authorization(self) -> str:
         names = ";".join(sorted(name.lower() for name in self.headers))
-        params = ";".join(sorted(name.lower() for name, _ in self.params)) if self.signed_params is None else self.signed_params
+        params = (
+            ";".join(sorted(name.lower() for name, _ in self.params))
+            if self.signed_params is None
+            else self.signed_params
+        )
         return (
             f"q-sign-algorithm=sha1&q-ak=AKID&q-sign-time={self.time}&q-key-time={self.time}"
             f"&q-header-list={names}&q-url-param-list={params}&q-signature={self.signature}"
@@ -126,7 +141,9 @@ def test_a_session_token_may_be_signed_and_stand_in_either_header() -> None:
 
 @given(vector=st.sampled_from(VECTORS), data=st.data())
 def test_any_change_of_a_signed_part_is_refused(vector: Vector, data: st.DataObject) -> None:
-    part = data.draw(st.sampled_from(["method", "path", "secret", "signature", "header", "parameter"]))
+    part = data.draw(
+        st.sampled_from(["method", "path", "secret", "signature", "header", "parameter"])
+    )
     call, verifier = vector.call(), vector.verifier()
     text = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
     if part == "method":
@@ -137,13 +154,19 @@ def test_any_change_of_a_signed_part_is_refused(vector: Vector, data: st.DataObj
         verifier = replace(vector, secret=vector.secret + data.draw(text)).verifier()
     elif part == "signature":
         position = data.draw(st.integers(0, 39))
-        digit = data.draw(st.sampled_from([d for d in "0123456789abcdef" if d != vector.signature[position]]))
-        changed = replace(vector, signature=vector.signature[:position] + digit + vector.signature[position + 1 :])
+        digit = data.draw(
+            st.sampled_from([d for d in "0123456789abcdef" if d != vector.signature[position]])
+        )
+        changed = replace(
+            vector, signature=vector.signature[:position] + digit + vector.signature[position + 1 :]
+        )
         call = changed.call()
     elif part == "header":
         name = data.draw(st.sampled_from([name for name in vector.headers if name != "Date"]))
         headers: Any = call.request.headers
-        headers[name] += "x" + data.draw(text)  # not a bare port, which may be left out of a signature
+        headers[name] += "x" + data.draw(
+            text
+        )  # not a bare port, which may be left out of a signature
         call.host = headers["Host"]
     elif vector.params and vector.signed_params is None:
         number = data.draw(st.integers(0, len(vector.params) - 1))
@@ -183,7 +206,9 @@ def test_the_host_may_be_signed_without_its_port_and_with_it() -> None:
         return auth.signature_of(CI_KEY, T, T, text)
 
     for signed in ("h.example", "h.example:8080"):
-        vector = Vector("port", CI_KEY, T, "GET", "/jobs", {"Host": "h.example:8080"}, signature(signed))
+        vector = Vector(
+            "port", CI_KEY, T, "GET", "/jobs", {"Host": "h.example:8080"}, signature(signed)
+        )
         assert vector.verifier().verify(vector.call()).secret_id == "AKID"
 
 
@@ -212,7 +237,11 @@ def test_temporary_keys_end() -> None:
 
 
 def test_the_first_matching_grant_decides() -> None:
-    key = KeyPair("a", "b", grants=(Grant("in-*", write=False), Grant("secret-1", read=False, write=False), Grant("*")))
+    key = KeyPair(
+        "a",
+        "b",
+        grants=(Grant("in-*", write=False), Grant("secret-1", read=False, write=False), Grant("*")),
+    )
 
     assert key.allows("in-1", write=False)
     assert not key.allows("in-1", write=True)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from orchestrator.server.http.xml import Tree
 
 BOMB = b"""<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><Request><Tag>&b;</Tag></Request>"""
-EXTERNAL = b"""<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]><Request><Tag>&f;</Tag></Request>"""
+EXTERNAL = (
+    b"""<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]><Request><Tag>&f;</Tag></Request>"""
+)
 DTD = b"""<!DOCTYPE Request SYSTEM "http://127.0.0.1/x.dtd"><Request/>"""
 
 
@@ -36,7 +38,11 @@ def test_depth_and_size_are_bounded() -> None:
         xml.read(b"<a>" + b"<b/>" * 3000 + b"</a>")
 
 
-@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | st.text("<>/!&;x[]?", max_size=40).map(str.encode))
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=200).map(str.encode)
+    | st.text("<>/!&;x[]?", max_size=40).map(str.encode)
+)
 def test_any_body_is_read_or_refused(body: bytes) -> None:
     codes = {""}
     try:
@@ -47,7 +53,9 @@ def test_any_body_is_read_or_refused(body: bytes) -> None:
     assert codes <= {"", "InvalidContent", "MissingContent"}
 
 
-@pytest.mark.parametrize("declaration", ["", '<?xml version="1.0" encoding="utf-8"?>', "<?xml version='1.0'?>\n"])
+@pytest.mark.parametrize(
+    "declaration", ["", '<?xml version="1.0" encoding="utf-8"?>', "<?xml version='1.0'?>\n"]
+)
 def test_the_declaration_may_be_missing(declaration: str) -> None:
     root = xml.read(f"{declaration}<Request><Tag>  歌 </Tag><Empty/></Request>".encode())
 
@@ -58,7 +66,10 @@ def test_the_declaration_may_be_missing(declaration: str) -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=10).map(xml.clean)
 TREES: st.SearchStrategy[Tree] = st.recursive(
     TEXT | st.none(),
-    lambda inner: st.dictionaries(st.sampled_from(["A", "B", "C"]), inner, max_size=3) | st.lists(TEXT, max_size=3),
+    lambda inner: (
+        st.dictionaries(st.sampled_from(["A", "B", "C"]), inner, max_size=3)
+        | st.lists(TEXT, max_size=3)
+    ),
     max_leaves=10,
 )
 

@@ -33,20 +33,51 @@ def test_a_whole_request_is_read() -> None:
     key, queue_id, (draft,) = read(BODY)
 
     assert (key, queue_id, draft.level, draft.output_bucket) == ("in/a.mp3", "p1", 1, "b-1")
-    assert draft.request["audio"] == {"codec": "mp3", "samplerate": 44100, "bitrate": 128, "channels": 2}
-    assert draft.request["callback"] == {"CallBack": "http://a.example", "CallBackFormat": "JSON", "CallBackType": "Url"}
+    assert draft.request["audio"] == {
+        "codec": "mp3",
+        "samplerate": 44100,
+        "bitrate": 128,
+        "channels": 2,
+    }
+    assert draft.request["callback"] == {
+        "CallBack": "http://a.example",
+        "CallBackFormat": "JSON",
+        "CallBackType": "Url",
+    }
     assert draft.names("j7") == {"voice": "o/j7/v.mp3", "background": "o/j7/b.mp3"}
 
 
 TOKENS = re.findall(r"<[^>]*>|[^<]+", BODY)
 WORDS = st.sampled_from(
-    [*TOKENS, "", "no", "TDMQ", "MusicMode", "../x", "a//b", "${ext}", "&amp;", "\U0001f600", "9" * 30, "-1", "<Operation/>"]
+    [
+        *TOKENS,
+        "",
+        "no",
+        "TDMQ",
+        "MusicMode",
+        "../x",
+        "a//b",
+        "${ext}",
+        "&amp;",
+        "\U0001f600",
+        "9" * 30,
+        "-1",
+        "<Operation/>",
+    ]
 )
 
 
 @settings(max_examples=300)
-@given(changes=st.lists(st.tuples(st.integers(0, len(TOKENS) - 1), WORDS | st.text(max_size=5)), min_size=1, max_size=4))
-def test_any_changed_request_gives_safe_drafts_or_a_documented_refusal(changes: list[tuple[int, str]]) -> None:
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(0, len(TOKENS) - 1), WORDS | st.text(max_size=5)),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_any_changed_request_gives_safe_drafts_or_a_documented_refusal(
+    changes: list[tuple[int, str]],
+) -> None:
     tokens = list(TOKENS)
     for position, word in changes:
         tokens[position] = word
@@ -64,7 +95,9 @@ def test_any_changed_request_gives_safe_drafts_or_a_documented_refusal(changes: 
         assert 0 <= draft.level <= 2
 
 
-@pytest.mark.parametrize("inside", ["<Operation/>" * 2, "<Operation><Tag>VoiceSeparate</Tag></Operation>" * 7, ""])
+@pytest.mark.parametrize(
+    "inside", ["<Operation/>" * 2, "<Operation><Tag>VoiceSeparate</Tag></Operation>" * 7, ""]
+)
 def test_the_number_of_operations_is_bounded(inside: str) -> None:
     with pytest.raises(Refusal, match="Operation"):
         read(f"<Request><Input><Object>a</Object></Input>{inside}</Request>")

@@ -41,7 +41,12 @@ def test_keys_that_could_lead_elsewhere_are_refused(key: str, tmp_path: Path) ->
     assert refused.value.code == "InvalidObjectName"
 
 
-@given(st.text(max_size=60) | st.lists(st.sampled_from(["..", ".", "", "a", "~", "\0", ".service", "ü"]), max_size=8).map("/".join))
+@given(
+    st.text(max_size=60)
+    | st.lists(st.sampled_from(["..", ".", "", "a", "~", "\0", ".service", "ü"]), max_size=8).map(
+        "/".join
+    )
+)
 @example("a/..")
 @example("..\\x")
 def test_a_key_that_is_accepted_lies_below_its_bucket(key: str) -> None:
@@ -104,7 +109,9 @@ def test_a_key_has_at_most_850_bytes(tmp_path: Path) -> None:
     assert refused.value.code == "KeyTooLong"
 
 
-@pytest.mark.parametrize("bucket", ["..", ".service", "a", "UPPER-1", "a.b-1", "-1", "x-", "a/b-1", ""])
+@pytest.mark.parametrize(
+    "bucket", ["..", ".service", "a", "UPPER-1", "a.b-1", "-1", "x-", "a/b-1", ""]
+)
 def test_what_is_no_bucket_name_is_no_folder(bucket: str, tmp_path: Path) -> None:
     with pytest.raises(Refusal):
         keys.bucket_folder(tmp_path, bucket)

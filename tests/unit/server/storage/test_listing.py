@@ -25,7 +25,9 @@ def store(bucket: Path, keys: list[str]) -> list[bytes]:
             path.touch()
         except OSError:
             continue
-    return sorted(str(path.relative_to(bucket)).encode() for path in bucket.rglob("*") if path.is_file())
+    return sorted(
+        str(path.relative_to(bucket)).encode() for path in bucket.rglob("*") if path.is_file()
+    )
 
 
 def expected(keys: list[bytes], prefix: bytes, delimiter: bytes, marker: bytes) -> list[bytes]:
@@ -38,7 +40,9 @@ def expected(keys: list[bytes], prefix: bytes, delimiter: bytes, marker: bytes) 
     return sorted({entry for entry in entries if entry > marker})
 
 
-def all_pages(folders: Folders, bucket: Path, prefix: bytes, delimiter: bytes, marker: bytes, size: int) -> list[bytes]:
+def all_pages(
+    folders: Folders, bucket: Path, prefix: bytes, delimiter: bytes, marker: bytes, size: int
+) -> list[bytes]:
     """Every entry, followed over the pages."""
     seen: list[bytes] = []
     while True:
@@ -60,18 +64,29 @@ def all_pages(folders: Folders, bucket: Path, prefix: bytes, delimiter: bytes, m
     size=st.integers(1, 5),
     window=st.integers(1, 4),
 )
-def test_all_pages_together_are_the_whole_listing(keys: list[str], prefix: str, delimiter: str, size: int, window: int) -> None:
+def test_all_pages_together_are_the_whole_listing(
+    keys: list[str], prefix: str, delimiter: str, size: int, window: int
+) -> None:
     with TemporaryDirectory() as name:
         stored = store(Path(name), keys)
 
-        seen = all_pages(Folders(window), Path(name), prefix.encode(), delimiter.encode(), b"", size)
+        seen = all_pages(
+            Folders(window), Path(name), prefix.encode(), delimiter.encode(), b"", size
+        )
 
         assert seen == expected(stored, prefix.encode(), delimiter.encode(), b"")
 
 
 @settings(max_examples=100, deadline=None)
-@given(keys=KEYS, prefix=st.sampled_from(["", "a", "a/"]), marker=st.lists(SEGMENT, max_size=4).map("/".join), window=st.integers(1, 4))
-def test_a_listing_goes_on_after_any_marker(keys: list[str], prefix: str, marker: str, window: int) -> None:
+@given(
+    keys=KEYS,
+    prefix=st.sampled_from(["", "a", "a/"]),
+    marker=st.lists(SEGMENT, max_size=4).map("/".join),
+    window=st.integers(1, 4),
+)
+def test_a_listing_goes_on_after_any_marker(
+    keys: list[str], prefix: str, marker: str, window: int
+) -> None:
     with TemporaryDirectory() as name:
         stored = store(Path(name), keys)
 
@@ -80,7 +95,9 @@ def test_a_listing_goes_on_after_any_marker(keys: list[str], prefix: str, marker
         assert seen == expected(stored, prefix.encode(), b"", marker.encode())
 
 
-def test_keys_that_were_there_all_the_time_are_listed_once_while_others_come_and_go(tmp_path: Path) -> None:
+def test_keys_that_were_there_all_the_time_are_listed_once_while_others_come_and_go(
+    tmp_path: Path,
+) -> None:
     lasting = [f"k{number:04d}" for number in range(0, 400, 2)]
     store(tmp_path, lasting)
     folders, seen, marker = Folders(window=7), [], b""
@@ -104,6 +121,10 @@ def test_links_own_files_and_names_that_are_no_keys_are_not_listed(tmp_path: Pat
     Path(os.fsdecode(bytes(tmp_path) + b"/not-utf8-\xff")).touch()
     (tmp_path / "line\nbreak").touch()
 
-    assert [key for key, _ in listing.walk(Folders(), tmp_path, b"", b"")] == [b"a", b"dir/.service/y", b"dir/b"]
+    assert [key for key, _ in listing.walk(Folders(), tmp_path, b"", b"")] == [
+        b"a",
+        b"dir/.service/y",
+        b"dir/b",
+    ]
     assert list(listing.walk(Folders(), tmp_path, b"loop/", b"")) == []
     assert list(listing.walk(Folders(), tmp_path, b"../", b"")) == []

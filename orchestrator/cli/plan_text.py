@@ -7,7 +7,8 @@ import textwrap
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from orchestrator.manifest.planning.forecast import Standing, counted
+from orchestrator.domain.wording import counted
+from orchestrator.manifest.planning.forecast import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

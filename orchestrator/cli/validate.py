@@ -33,9 +33,9 @@ def validate(
     import asyncio
 
     from orchestrator.cli.exit_codes import ExitCode
+    from orchestrator.domain.wording import counted
     from orchestrator.errors import ManifestError
     from orchestrator.manifest import load_manifest
-    from orchestrator.manifest.planning.forecast import counted
     from orchestrator.manifest.planning.spec_stream import check
 
     try:

@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.wording import did_you_mean, quoted
 from orchestrator.errors import Fault
-from orchestrator.manifest.diagnostics import MAX_FAULTS, FaultList, did_you_mean, quoted
+from orchestrator.manifest.diagnostics import MAX_FAULTS, FaultList
 from orchestrator.manifest.manifest import (
     EndpointSettings,
     LocalServiceSettings,

@@ -11,7 +11,7 @@ import unicodedata
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.manifest.diagnostics import did_you_mean, listed, quoted
+from orchestrator.domain.wording import did_you_mean, listed, quoted
 from orchestrator.manifest.schema import vendor_limits
 from orchestrator.manifest.schema.value_types import parse_date
 

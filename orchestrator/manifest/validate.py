@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import MediaObject
-from orchestrator.manifest.diagnostics import FILE_LENGTH, FaultList, quoted
+from orchestrator.domain.wording import quoted
+from orchestrator.manifest.diagnostics import FILE_LENGTH, FaultList
 from orchestrator.manifest.planning.precedence import STEMS, flat
 from orchestrator.manifest.planning.resolver import Recipes
 from orchestrator.manifest.schema.inputs import STDIN, ListInput, ObjectInput, PrefixInput

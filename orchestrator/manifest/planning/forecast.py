@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.states import JobState
+from orchestrator.domain.wording import counted
 from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.schema.inputs import ObjectInput
 
@@ -72,11 +73,6 @@ def standing(job: Job | None, *, changed: bool) -> Standing:
 def empty_counts() -> dict[str, int]:
     """Zero for every standing."""
     return {standing.value: 0 for standing in Standing}
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """``1 object``, ``2 objects``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 @dataclass(slots=True)

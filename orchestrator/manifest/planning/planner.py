@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from orchestrator.domain.spec import JobKey, JobSpec, Origin, Output
+from orchestrator.domain.wording import quoted
 from orchestrator.errors import Fault, PlanError
-from orchestrator.manifest.diagnostics import FaultList, quoted
+from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.planning.output_claims import Claims, InMemory, Records
 from orchestrator.manifest.planning.resolver import Recipes
 from orchestrator.manifest.schema import vendor_limits

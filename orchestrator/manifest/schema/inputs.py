@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
-from orchestrator.manifest.diagnostics import did_you_mean, listed
+from orchestrator.domain.wording import did_you_mean, listed
 from orchestrator.manifest.schema.job_settings import Bucket, JobSettings, Part, Region
 from orchestrator.manifest.schema.value_types import (
     Bytes,

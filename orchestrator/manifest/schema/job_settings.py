@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.manifest.diagnostics import did_you_mean, listed, quoted
+from orchestrator.domain.wording import did_you_mean, listed, quoted
 from orchestrator.manifest.schema import vendor_limits
 from orchestrator.manifest.schema.value_types import Integer, Loose, Text, refuse
 

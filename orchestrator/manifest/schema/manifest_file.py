@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.manifest.diagnostics import did_you_mean, quoted
+from orchestrator.domain.wording import did_you_mean, quoted
 from orchestrator.manifest.schema.inputs import KIND_PREFIX, AnyInput, Globs, Rule
 from orchestrator.manifest.schema.job_settings import (
     Bucket,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from orchestrator.manifest.diagnostics import did_you_mean, listed, quoted
+from orchestrator.domain.wording import did_you_mean, listed, quoted
 from orchestrator.manifest.schema.inputs import KIND_PREFIX
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
-from orchestrator.manifest.diagnostics import listed, quoted
+from orchestrator.domain.wording import listed, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from orchestrator.manifest.diagnostics import did_you_mean, quoted
+from orchestrator.domain.wording import did_you_mean, quoted
 from orchestrator.manifest.schema.job_settings import Part
 from orchestrator.manifest.schema.value_types import Text, refuse
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import MediaObject
+from orchestrator.domain.wording import did_you_mean, listed, quoted
 from orchestrator.errors import Fault
-from orchestrator.manifest.diagnostics import FILE_LENGTH, FaultList, did_you_mean, listed, quoted
+from orchestrator.manifest.diagnostics import FILE_LENGTH, FaultList
 from orchestrator.manifest.schema.inputs import STDIN
 from orchestrator.manifest.sources.item import Source, SourceItem
 from orchestrator.manifest.sources.row_formats import ListUnreadable, format_of, rows

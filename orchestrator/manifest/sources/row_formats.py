@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.manifest.diagnostics import quoted
+from orchestrator.domain.wording import quoted
 from orchestrator.manifest.schema.inputs import STDIN
 
 if TYPE_CHECKING:

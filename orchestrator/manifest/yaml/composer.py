@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from orchestrator.domain.wording import did_you_mean, quoted
 from orchestrator.errors import Fault
-from orchestrator.manifest.diagnostics import did_you_mean, quoted
 from orchestrator.manifest.yaml import syntax_errors
 
 MAX_DEPTH = 40

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
+from orchestrator.domain.wording import quoted
 from orchestrator.errors import Fault, ManifestError
-from orchestrator.manifest.diagnostics import FILE_LENGTH, quoted
+from orchestrator.manifest.diagnostics import FILE_LENGTH
 from orchestrator.manifest.yaml.document import Document, Mark, Path, decode, render_path
 
 MAX_FILE_BYTES = 64 * 1024 * 1024

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from orchestrator.domain.wording import quoted
 from orchestrator.errors import Fault
-from orchestrator.manifest.diagnostics import quoted
 
 if TYPE_CHECKING:
     from yaml.error import Mark

@@ -10,9 +10,10 @@ from orchestrator.cli.plan_text import plan_text
 from orchestrator.commands.plan import Preview
 from orchestrator.domain.job import Job
 from orchestrator.domain.states import JobState
+from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.planning.explain import explain
-from orchestrator.manifest.planning.forecast import Forecast, Standing, counted
+from orchestrator.manifest.planning.forecast import Forecast, Standing
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.sources.selection import Selection, parse_share
 from orchestrator.manifest.sources.stream import read

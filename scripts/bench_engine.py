@@ -32,8 +32,8 @@ from orchestrator.ledger import open_ledger
 from orchestrator.manifest import load_manifest
 from orchestrator.manifest.planning.planner import job_key
 from orchestrator.runner.ports import Parts
-from orchestrator.runner.runner import Engine
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.runner import Runner
+from orchestrator.runner.settings import RunnerOptions, RunnerSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -159,12 +159,12 @@ async def engine(
     url: str,
     ledger_file: Path,
     sink: Count,
-    settings: EngineSettings,
+    settings: RunnerSettings,
     *,
     rate_per_s: float = FAR_ABOVE_PER_S,
     deadline_s: float | None = None,
     seen_through: Callable[[Ledger], Ledger] | None = None,
-) -> AsyncIterator[Engine]:
+) -> AsyncIterator[Runner]:
     """An engine with everything real but the service; ``seen_through`` may put something between it and its ledger."""
     clock = SystemClock()
     ledger = open_ledger(ledger_file)
@@ -188,7 +188,7 @@ async def engine(
                 settings=settings,
             )
             report = str(ledger_file.with_name("{run}.jsonl"))
-            made = Engine(parts, name="bench", report=report, deadline_s=deadline_s)
+            made = Runner(parts, RunnerOptions(name="bench", report=report, deadline_s=deadline_s))
             sink.reached = lambda: made.stop(
                 Interruption("deadline", "the benchmark has seen enough")
             )
@@ -197,10 +197,10 @@ async def engine(
         await ledger.close()
 
 
-def submit_only(jobs: int, connections: int) -> EngineSettings:
+def submit_only(jobs: int, connections: int) -> RunnerSettings:
     """Settings for measuring submits: all jobs may be at the service at once, and none is asked for."""
     return replace(
-        EngineSettings(),
+        RunnerSettings(),
         in_flight=jobs + 1,
         connections=connections,
         poll_min_s=NEVER_S,

@@ -96,7 +96,7 @@ async def start_again(
     from orchestrator.manifest import load_manifest
     from orchestrator.manifest.planning.spec_stream import Feed
     from orchestrator.reporting import report_file
-    from orchestrator.runner.settings import EngineSettings
+    from orchestrator.runner.settings import RunnerSettings
 
     with stopwatch(waited, "load manifest"):
         manifest = load_manifest(ledger.parent.parent / "bench.yaml", {})
@@ -112,7 +112,7 @@ async def start_again(
     def through(ledger: Ledger) -> Any:
         return Timed(ledger, waited)
 
-    sink, settings = bench_engine.Count(stop_after), EngineSettings()
+    sink, settings = bench_engine.Count(stop_after), RunnerSettings()
     async with bench_engine.engine(url, ledger, sink, settings, seen_through=through) as engine:
         waited["open ledger"] = perf_counter() - begun
         result = await engine.run(timed_feed(Feed(manifest, None).specs(), waited))

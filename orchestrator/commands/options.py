@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.runner.budget import Bounds
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.settings import RunnerSettings
 
 if TYPE_CHECKING:
     from orchestrator.domain.states import JobState
@@ -66,10 +66,10 @@ def report_path(manifest: Manifest, options: RunOptions) -> str:
     )
 
 
-def engine_settings(manifest: Manifest) -> EngineSettings:
+def runner_settings(manifest: Manifest) -> RunnerSettings:
     """The engine's bounds, as the manifest sets them."""
     limits, retry = manifest.limits, manifest.retry
-    return EngineSettings(
+    return RunnerSettings(
         in_flight=limits.in_flight,
         connections=limits.connections,
         attempts=retry.attempts,

@@ -13,7 +13,6 @@ from orchestrator.ledger import open_ledger
 from orchestrator.manifest.planning.explain import explain
 from orchestrator.manifest.planning.forecast import Forecast
 from orchestrator.manifest.planning.spec_stream import Feed
-from orchestrator.runner.settings import EngineSettings
 from orchestrator.runner.verifier import lost_stems
 
 if TYPE_CHECKING:
@@ -89,9 +88,7 @@ async def preview(
             seen += len(specs)
             told(seen)
             lost: Collection[JobKey] = (
-                await lost_stems(opened, store, specs, EngineSettings().heads)
-                if verify_done and store
-                else ()
+                await lost_stems(opened, store, specs) if verify_done and store else ()
             )
             still_open += await _add(found, opened, specs, lost)
         found.forecast.duplicates = feed.duplicates

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.client.wire.error_codes import is_transient_job_code
-from orchestrator.commands.options import RunOptions, bounds, engine_settings, report_path
+from orchestrator.commands.options import RunOptions, bounds, report_path, runner_settings
 from orchestrator.commands.resources import hold_ledger, ledger_path, open_service, service_name
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
@@ -20,7 +20,8 @@ from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.runner.budget import Budget
 from orchestrator.runner.patient_store import PatientStore
 from orchestrator.runner.ports import Parts
-from orchestrator.runner.runner import Engine
+from orchestrator.runner.runner import Runner
+from orchestrator.runner.settings import RunnerOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -84,11 +85,11 @@ class Session:
         )
 
     def stop(self, why: Interruption) -> None:
-        """Stop in order (``Engine.stop``)."""
+        """Stop in order (``Runner.stop``)."""
         self.engine.stop(why)
 
     def hint(self, job_id: str) -> None:
-        """Somebody says that a job has ended (``Engine.hint``)."""
+        """Somebody says that a job has ended (``Runner.hint``)."""
         self.engine.hint(job_id)
 
     async def run(self) -> RunResult:
@@ -113,23 +114,25 @@ class Session:
             second, calls=first.calls + second.calls, started_at=first.started_at, before=first
         )
 
-    def _visit(self, used_s: float) -> Engine:
+    def _visit(self, used_s: float) -> Runner:
         """One visit to the run; what the whole session may spend counts on, and so does the time that it has used."""
         manifest, options = self.manifest, self._options
         deadline_s = (
             options.deadline_s if options.deadline_s is not None else manifest.budget.deadline_s
         )
-        return Engine(
+        return Runner(
             self.parts,
-            name=manifest.name,
-            report=report_path(manifest, options),
-            moves_report=options.report is not None,
-            retry=options.retry,
-            verify_done=options.verify_done,
-            budget=self._budget,
-            deadline_s=None if deadline_s is None else round(max(deadline_s - used_s, 0.0), 3),
-            window=manifest.window,
-            is_whole=options.selection is None or options.selection.is_whole,
+            RunnerOptions(
+                name=manifest.name,
+                report=report_path(manifest, options),
+                moves_report=options.report is not None,
+                retry=options.retry,
+                verify_done=options.verify_done,
+                budget=self._budget,
+                deadline_s=None if deadline_s is None else round(max(deadline_s - used_s, 0.0), 3),
+                window=manifest.window,
+                is_whole=options.selection is None or options.selection.is_whole,
+            ),
         )
 
 
@@ -218,7 +221,7 @@ def _parts(
     sink = Sinks(sink)  # whoever it is, it must not hurt the run
     time = ServiceClock(clock, service)
     rng = random.Random()  # noqa: S311 - jitter, not a secret
-    settings = replace(engine_settings(manifest), has_callbacks=options.callbacks is not None)
+    settings = replace(runner_settings(manifest), has_callbacks=options.callbacks is not None)
     submit_limiter = AdaptiveLimiter(limits.submit_per_s, clock)
     service.space_submits(submit_limiter)
     return Parts(

@@ -1,4 +1,4 @@
-"""When enough is enough: failures, cost, time of day. Pure; ``now`` is an argument."""
+"""Limits on what a run spends: failures and cost. Pure."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.states import JobState
+from orchestrator.domain.wording import counted
 
 if TYPE_CHECKING:
     from orchestrator.domain.job import Job
 
 MIN_SAMPLE = 20
-"""A share of failures means nothing before so many jobs have ended."""
+"""Jobs that must have ended before a share of failures counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one visit to a run may spend.
+    """Limits on what a run spends.
 
     Attributes:
-        max_failures: Failures that stop the sending when passed, or None.
-        max_failure_percent: The same as a share of the jobs that ended, once ``MIN_SAMPLE`` have, or None.
-        max_cost: Cost that must not be passed, or None.
+        max_failures: Stop when more jobs than this have failed, or None.
+        max_failure_percent: The same as a share of the jobs that ended, once ``MIN_SAMPLE`` have;
+            or None.
+        max_cost: Cost that must not be exceeded, or None.
         price_per_min: Price of one minute of output.
-        guess_s: Duration assumed for media whose duration is not known before any has ended.
+        guess_s: Duration assumed for media of unknown duration before any job has ended.
     """
 
     max_failures: int | None = None
@@ -34,7 +36,10 @@ class Bounds:
 
 
 class Budget:
-    """Keeps count of what a visit spends. Cost is reserved before a job is sent, and corrected when its real duration is known."""
+    """Counts what a run spends.
+
+    Cost is reserved before a job is sent, and corrected when its real duration is known.
+    """
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -47,11 +52,11 @@ class Budget:
 
     @property
     def cost(self) -> float:
-        """Spent and reserved."""
+        """Cost spent and reserved."""
         return self._spent + sum(self._reserved.values())
 
     def refusal(self, job: Job) -> str | None:
-        """Why this job must not be sent, or None if it may."""
+        """Return the reason why this job must not be sent, or None if it may."""
         bounds = self._bounds
         if (too_many := self._too_many_failures()) is not None:
             return too_many
@@ -59,20 +64,23 @@ class Budget:
             return None
         cost = self._cost_of(job, self._expected_s(job))
         if self.cost + cost > bounds.max_cost:
-            return f"the next job would bring the cost from {self.cost:.2f} to {self.cost + cost:.2f}, beyond max_cost {bounds.max_cost:g}"
+            return (
+                f"the next job would raise the cost from {self.cost:.2f} to "
+                f"{self.cost + cost:.2f}, beyond max_cost {bounds.max_cost:g}"
+            )
         return None
 
     def reserve(self, job: Job) -> None:
-        """The job is about to be sent: its expected cost counts from now on."""
+        """Count the expected cost of a job that is about to be sent."""
         if self._bounds.max_cost is not None:
             self._reserved[job.id] = self._cost_of(job, self._expected_s(job))
 
     def release(self, job: Job) -> None:
-        """The job was not accepted: it costs nothing."""
+        """Take back the cost of a job that was not accepted."""
         self._reserved.pop(job.id, None)
 
     def ended(self, job: Job) -> None:
-        """The job ended: failures count, and the reserve gives way to the real cost."""
+        """Count a job that ended: its failure, and its real cost instead of the reserved one."""
         self._ended += 1
         self._failed += job.state in (JobState.FAILED, JobState.REJECTED)
         reserved = self._reserved.pop(job.id, None)
@@ -80,10 +88,9 @@ class Budget:
             self._seen_s += job.media_duration_s
             self._seen += 1
         if job.state is JobState.SUCCEEDED and reserved is not None:
-            self._spent += self._cost_of(
-                job,
-                job.media_duration_s if job.media_duration_s is not None else self._expected_s(job),
-            )
+            known_s = job.media_duration_s
+            duration_s = self._expected_s(job) if known_s is None else known_s
+            self._spent += self._cost_of(job, duration_s)
 
     def _expected_s(self, job: Job) -> float:
         if job.spec.media.duration_s is not None:
@@ -91,15 +98,22 @@ class Budget:
         return self._seen_s / self._seen if self._seen else self._bounds.guess_s
 
     def _cost_of(self, job: Job, duration_s: float) -> float:
-        """Output minutes times price: two stems of a minute are two minutes (how the vendor rounds is not published)."""
+        """Return output minutes times price: two stems of one minute are two minutes.
+
+        The vendor does not publish how it rounds.
+        """
         return len(job.spec.output.names()) * duration_s / 60 * self._bounds.price_per_min
 
     def _too_many_failures(self) -> str | None:
         bounds = self._bounds
         if bounds.max_failures is not None and self._failed > bounds.max_failures:
-            return f"{self._failed} jobs failed, beyond max_failures {bounds.max_failures}"
+            failed = counted(self._failed, "job")
+            return f"{failed} failed, beyond max_failures {bounds.max_failures}"
         if bounds.max_failure_percent is not None and self._ended >= MIN_SAMPLE:
             percent = 100 * self._failed / self._ended
             if percent > bounds.max_failure_percent:
-                return f"{self._failed} of {self._ended} jobs failed, beyond max_failures {bounds.max_failure_percent:g}%"
+                return (
+                    f"{self._failed:,} of {self._ended:,} jobs failed, "
+                    f"beyond max_failures {bounds.max_failure_percent:g}%"
+                )
         return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock, EventSink, ObjectStore
     from orchestrator.domain.remote import ObjectHead, ObjectPage
     from orchestrator.domain.spec import Place
-    from orchestrator.runner.settings import EngineSettings
+    from orchestrator.runner.settings import RunnerSettings
 
 _T = TypeVar("_T")
 _TELL_AFTER = 3  # failures in a row after which the user is told: one or two of them are weather
@@ -42,7 +42,7 @@ class PatientStore:
         clock: Clock,
         rng: random.Random,
         sink: EventSink,
-        settings: EngineSettings,
+        settings: RunnerSettings,
     ) -> None:
         self._store = store
         self._clock = clock

@@ -5,18 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.settings import RunnerSettings
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
-    from orchestrator.domain.ports import Clock, EventSink, JobService, Ledger, Limiter, ObjectStore
+    from orchestrator.domain.ports import (
+        Clock,
+        EventSink,
+        JobService,
+        Ledger,
+        Limiter,
+        ObjectStore,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an engine is made of: the ports, filled in by the caller.
+    """Ports of one run.
 
     Attributes:
         ledger: Durable state; the caller has acquired it.
@@ -26,10 +33,10 @@ class Parts:
         query_limiter: Ceiling of queries; only the tracker waits on it.
         list_limiter: Ceiling of lists; only the settler waits on it.
         clock: Time.
-        rng: Jitter.
-        sink: Who wants to know.
-        is_transient: Whether a job that failed with this code may succeed as a new job.
-        off_loop: Does something that blocks (a sync of a file) where it does not hold up the event loop.
+        rng: Source of jitter.
+        sink: Receives events.
+        is_transient: Return True if a job that failed with this code may succeed as a new job.
+        off_loop: Run a blocking call (the sync of a file) off the event loop.
         settings: Bounds.
     """
 
@@ -44,4 +51,4 @@ class Parts:
     sink: EventSink
     is_transient: Callable[[str], bool]
     off_loop: Callable[[Callable[[], None]], Awaitable[None]]
-    settings: EngineSettings = field(default_factory=EngineSettings)
+    settings: RunnerSettings = field(default_factory=RunnerSettings)

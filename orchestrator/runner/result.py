@@ -1,4 +1,4 @@
-"""How a visit to a run ended."""
+"""Result of a run."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a visit to a run ended.
+    """Result of a run, from its start or resumption to its end or stop.
 
     Attributes:
         run: The run.
         counts: Its jobs by state.
-        calls: Requests made by this visit.
-        started_at: When this visit began.
-        ended_at: When it ended.
+        calls: Requests made.
+        started_at: When it was started or resumed.
+        ended_at: When it ended or stopped.
         stopped: Why it stopped before all jobs had ended, or None.
-        error: What stopped it, if that was an error.
+        error: The error that stopped it, if it was one.
         is_planned: The manifest was read to its end: every job of the run is known.
-        kept_back: Jobs that should be asked for again, but ended in this very run, and have their row in its report.
-        before: How the open run ended that was finished first, if there was one.
+        kept_back: Jobs to be retried that ended in this very run and have their row in its report.
+        before: Result of the open run that was finished first, if there was one.
     """
 
     run: Run
@@ -43,15 +43,18 @@ class RunResult:
 
     @property
     def is_complete(self) -> bool:
-        """Every job of the run is known, and has ended."""
+        """True if every job of the run is known and has ended."""
         return self.is_planned and not self.counts.of(*OPEN)
 
     @property
     def is_over(self) -> bool:
-        """The run is closed: it is complete, and no error stands in the way of its report."""
+        """True if the run is closed: complete, with its report written."""
         return self.is_complete and self.error is None
 
     @property
     def cut_short(self) -> Interruption | None:
-        """What stopped it before all was done, or None: a stop that came when nothing was left to do has stopped nothing."""
+        """Reason why it stopped too early, or None.
+
+        A stop that came when nothing was left to do stopped nothing.
+        """
         return None if self.is_complete and not self.kept_back else self.stopped

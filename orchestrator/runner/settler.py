@@ -1,13 +1,15 @@
-"""Bring jobs in doubt to a known state: found at the service, or proven absent. Never by sending again.
+"""Bring jobs in doubt to a known state: found at the service, or proven absent. Never by resending.
 
-The API has no idempotency key, but it echoes ``UserData``, which carries our job key. A job whose answer was lost is looked for in the
-List. Found: it is adopted. Absent: that proves something only after a while, because the listing may lag behind; so it is looked for again
+The API has no idempotency key, but it echoes ``UserData``, which carries our job key. A job whose
+answer was lost is looked for in the job list. If it is found, it is adopted. If it is absent, that
+proves something only after a while, because the list may lag behind. So it is looked for again
 until it has stayed absent for ``settle_s``. Only then may it be sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,24 +18,38 @@ from orchestrator.domain.events import JobAdopted, JobProvenAbsent, Noticed
 from orchestrator.domain.remote import JobFilter
 from orchestrator.domain.spec import key_of_user_data
 from orchestrator.domain.states import JobState, Step
+from orchestrator.domain.wording import counted
 from orchestrator.errors import EndlessListing, OrchestratorError, Rejected, Throttled
 from orchestrator.runner.retry import backoff_s, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.remote import RemoteJob
     from orchestrator.domain.spec import Place
     from orchestrator.runner.ports import Parts
+    from orchestrator.runner.routing import Routing
 
-_TELL_AFTER = 3
-"""Failed looks in a row after which the user is told: one or two of them are weather."""
+ADOPT_MARGIN_S = 1200.0
+"""Lag of the service's clock that the search for a lost job allows for. The vendor refuses
+requests beyond 15 minutes. A signature's time begins up to two minutes before it is used, and that
+may be all that the service compares."""
+_REPORT_AFTER = 3
+"""Failed looks in a row that are reported; one or two are nothing unusual."""
 
 
 @dataclass(slots=True)
 class Doubt:
-    """A job in doubt: since when it is known to be unanswered, when to look next, how often it was looked for, and whose it was."""
+    """A job in doubt.
+
+    Attributes:
+        job: The job.
+        since: When it was known to be unanswered, monotonic.
+        look_at: When to look next, monotonic.
+        looks: How often it was looked for.
+        is_orphan: The process that sent it is gone.
+    """
 
     job: Job
     since: float
@@ -43,21 +59,18 @@ class Doubt:
 
 
 def match(doubts: Sequence[Doubt], listed: Sequence[RemoteJob]) -> dict[int, RemoteJob]:
-    """Which of the jobs in doubt are among the listed ones, by job id in the ledger.
+    """Return the listed jobs that are jobs in doubt, by job id in the ledger.
 
-    An attempt is ours if ``UserData`` begins with the key of the job, and if its remote id is not that of an earlier attempt.
-    Of several, the oldest is taken: it is the one that the lost answer was about.
+    An attempt is ours if ``UserData`` begins with the key of the job, and if its remote id is not
+    that of an earlier attempt. Of several the oldest is taken: the lost answer was about that one.
     """
     by_key: dict[str, list[RemoteJob]] = defaultdict(list)
     for remote in listed:
         by_key[key_of_user_data(remote.user_data)].append(remote)
     found: dict[int, RemoteJob] = {}
     for doubt in doubts:
-        ours = [
-            remote
-            for remote in by_key.get(doubt.job.spec.key, ())
-            if remote.job_id not in doubt.job.past_job_ids
-        ]
+        known = by_key.get(doubt.job.spec.key, ())
+        ours = [remote for remote in known if remote.job_id not in doubt.job.past_job_ids]
         if ours:
             found[doubt.job.id] = min(
                 ours, key=lambda remote: (remote.created_at or 0.0, remote.job_id)
@@ -69,38 +82,18 @@ class Settler:
     """Looks for jobs in doubt.
 
     Args:
-        parts: The ports.
-        record: Saves jobs; returns when they are durable.
-        on_found: Takes adopted jobs, to be followed.
-        on_absent: Takes jobs that may be sent again.
-        on_ended: Takes jobs that had their last attempt.
-        on_stuck: Takes jobs that cannot be settled, because the service does not let us look.
-        on_fatal: Asks for the end of the run.
+        ports: The ports.
+        routing: Where jobs go.
     """
 
-    def __init__(
-        self,
-        parts: Parts,
-        *,
-        record: Callable[[Sequence[Job]], Awaitable[None]],
-        on_found: Callable[[Job], None],
-        on_absent: Callable[[Job], None],
-        on_ended: Callable[[Job], None],
-        on_stuck: Callable[[Job], None],
-        on_fatal: Callable[[OrchestratorError], None],
-    ) -> None:
-        self._service = parts.service
-        self._limiter = parts.list_limiter
-        self._clock = parts.clock
-        self._settings = parts.settings
-        self._rng = parts.rng
-        self._sink = parts.sink
-        self._record = record
-        self._on_found = on_found
-        self._on_absent = on_absent
-        self._on_ended = on_ended
-        self._on_stuck = on_stuck
-        self._on_fatal = on_fatal
+    def __init__(self, ports: Parts, routing: Routing) -> None:
+        self._service = ports.service
+        self._limiter = ports.list_limiter
+        self._clock = ports.clock
+        self._settings = ports.settings
+        self._rng = ports.rng
+        self._sink = ports.sink
+        self._routing = routing
         self._doubts: dict[int, Doubt] = {}
         self._failures = 0
         self._wake = asyncio.Event()
@@ -109,16 +102,14 @@ class Settler:
         self.listings = 0
         """List calls made."""
 
-    def __len__(self) -> int:
-        return len(self._doubts)
-
     def put(self, job: Job, *, is_orphan: bool = False) -> None:
         """Take a job in doubt.
 
         Args:
             job: The job.
-            is_orphan: The process that sent it died before it could hear, or give up waiting: the request may arrive as late as that
-                process would have waited, and the time of the job runs from then.
+            is_orphan: The process that sent it died before the answer came, or its time was up.
+                The request may arrive as late as that process would have waited, and the time of
+                the job runs from then.
         """
         now = self._clock.monotonic()
         since = now + self._settings.reply_timeout_s if is_orphan else now
@@ -132,7 +123,7 @@ class Settler:
         await self._empty.wait()
 
     async def run(self) -> None:
-        """Look, for ever."""
+        """Look until cancelled."""
         while True:
             self._wake.clear()
             now = self._clock.monotonic()
@@ -141,11 +132,9 @@ class Settler:
                 await self._look(due)
                 continue
             next_at = min((doubt.look_at for doubt in self._doubts.values()), default=None)
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if next_at is None else next_at - now):
                     await self._wake.wait()
-            except TimeoutError:
-                pass
 
     async def _look(self, due: Sequence[Doubt]) -> None:
         by_place: dict[tuple[Place, str], list[Doubt]] = defaultdict(list)
@@ -158,22 +147,22 @@ class Settler:
             except (Rejected, EndlessListing) as error:
                 self._leave(doubts, error)
             except OrchestratorError as error:
-                # Nothing was learned. The jobs stay in doubt until the service lets us look.
-                self._later(doubts, error)
+                # Nothing was learned. The jobs stay in doubt until the service shows its list.
+                self._postpone(doubts, error)
                 if error.fatal:
-                    self._on_fatal(error)
+                    self._routing.shutdown.fatal(error)
             else:
                 self._failures = 0
                 await self._conclude(doubts, found, looked_at)
 
     async def _list(self, place: Place, queue_id: str, doubts: Sequence[Doubt]) -> list[RemoteJob]:
-        """All pages of the jobs that could be among ``doubts``: an incomplete listing proves nothing."""
+        """Return all listed jobs that could be among ``doubts``; part of a list proves nothing."""
         earliest = min(doubt.job.intent_at or 0.0 for doubt in doubts)
         objects = {doubt.job.spec.media.key for doubt in doubts}
         wanted = JobFilter(
             queue_id=queue_id,
             input_object=objects.pop() if len(objects) == 1 else "",
-            created_from=earliest - self._settings.adopt_margin_s,
+            created_from=earliest - ADOPT_MARGIN_S,
             size=100,
         )
         listed: list[RemoteJob] = []
@@ -189,8 +178,10 @@ class Settler:
             if not page.next_token or (not page.jobs and page.next_token == token):
                 return listed
             if page.next_token in seen:
-                text = f"The list of the jobs of {place.bucket} names the page {page.next_token[:80]!r} again: it would never end."
-                raise EndlessListing(text)
+                raise EndlessListing(
+                    f"The list of jobs in {place.bucket} is stuck: the service returned the page "
+                    f"{page.next_token[:80]!r} twice."
+                )
             token = page.next_token
             seen.add(token)
 
@@ -198,7 +189,8 @@ class Settler:
         self, doubts: Sequence[Doubt], found: dict[int, RemoteJob], looked_at: float
     ) -> None:
         """Adopt what was found; free what stayed absent long enough; look again for the rest."""
-        changed: list[tuple[Doubt, Callable[[Job], None]]] = []
+        settle_s = self._settings.settle_s
+        changed: list[Doubt] = []
         for doubt in doubts:
             if doubt.is_orphan and not doubt.looks and self._has_arrived_long_ago(doubt.job):
                 doubt.since -= self._settings.reply_timeout_s
@@ -206,30 +198,28 @@ class Settler:
             remote = found.get(doubt.job.id)
             if remote is not None:
                 self._adopt(doubt.job, remote)
-                changed.append((doubt, self._on_found))
-            elif doubt.looks > 1 and looked_at - doubt.since >= self._settings.settle_s:
-                changed.append(
-                    (doubt, self._on_absent if self._free(doubt.job) else self._on_ended)
-                )
+                changed.append(doubt)
+            elif doubt.looks > 1 and looked_at - doubt.since >= settle_s:
+                self._free(doubt.job)
+                changed.append(doubt)
             else:
-                doubt.look_at = max(
-                    doubt.since + self._settings.settle_s, looked_at + self._settings.settle_s / 4
-                )
+                doubt.look_at = max(doubt.since + settle_s, looked_at + settle_s / 4)
         if not changed:
             return
-        await self._record([doubt.job for doubt, _ in changed])
-        for doubt, hand_on in changed:
-            self._tell(doubt)
+        await self._routing.save([doubt.job for doubt in changed])
+        for doubt in changed:
+            self._announce(doubt)
             self._forget(doubt)
-            hand_on(doubt.job)
+            self._routing.route(doubt.job)
 
     def _has_arrived_long_ago(self, job: Job) -> bool:
-        """Whether the request of a process that died cannot be on its way any more.
+        """Return True if the request of a dead process cannot be on its way any more.
 
-        That process's clock and ours may differ; but not by more than the margin, for the service took requests of both: ours just now.
+        That process's clock and ours may differ, but not by more than the margin: the service
+        took requests of both, ours just now.
         """
         sent_ago_s = self._clock.now() - (job.intent_at or 0.0)
-        return sent_ago_s >= self._settings.reply_timeout_s + self._settings.adopt_margin_s
+        return sent_ago_s >= self._settings.reply_timeout_s + ADOPT_MARGIN_S
 
     def _adopt(self, job: Job, remote: RemoteJob) -> None:
         job.step(Step.ADOPT)
@@ -240,8 +230,8 @@ class Settler:
         job.submitted_at = remote.created_at or job.intent_at
         job.started_at = job.finished_at = None
 
-    def _free(self, job: Job) -> bool:
-        """The job does not exist: plan it again, or end it if that was its last attempt. True if it is planned."""
+    def _free(self, job: Job) -> None:
+        """Plan a job that does not exist again, or end it if that was its last attempt."""
         job.step(Step.PROVE_ABSENT)
         job.adopted = False  # an earlier attempt may have been
         if job.job_id:  # the service had accepted it, and lost it
@@ -253,42 +243,40 @@ class Settler:
             job.step(Step.FAIL)
             job.finished_at = now
             job.message = f"{decision.reason}; last answer: {job.message}"
-            return False
-        job.not_before = decision.again_at
-        job.code = job.message = ""
-        return True
+        else:
+            job.not_before = decision.again_at
+            job.code = job.message = ""
 
-    def _later(self, doubts: Sequence[Doubt], error: OrchestratorError) -> None:
+    def _postpone(self, doubts: Sequence[Doubt], error: OrchestratorError) -> None:
         self._failures += 1
         if isinstance(error, Throttled):
             self._limiter.throttled(error.retry_after_s)
-        if self._failures == _TELL_AFTER:
-            self._sink.emit(
-                Noticed(
-                    f"{len(doubts)} jobs in doubt cannot be looked up yet, and are not sent again before: {error}"
-                )
+        if self._failures == _REPORT_AFTER:
+            jobs, them = counted(len(doubts), "job"), "It is" if len(doubts) == 1 else "They are"
+            text = (
+                f"Cannot look up {jobs} in doubt yet ({error}). {them} not resent until that works."
             )
-        look_at = self._clock.monotonic() + backoff_s(
-            self._settings, self._failures, self._rng, self._settings.initial_s
-        )
+            self._sink.emit(Noticed(text))
+        initial_s = self._settings.initial_s
+        delay_s = backoff_s(self._settings, self._failures, self._rng, initial_s)
+        look_at = self._clock.monotonic() + delay_s
         for doubt in doubts:
             doubt.look_at = look_at
 
     def _leave(self, doubts: Sequence[Doubt], error: OrchestratorError) -> None:
-        self._sink.emit(
-            Noticed(
-                f"{len(doubts)} jobs stay in doubt, because the service does not let us look: {error}"
-            )
-        )
+        jobs = counted(len(doubts), "job")
+        verb = "stays" if len(doubts) == 1 else "stay"
+        text = f"{jobs} {verb} in doubt: the service does not show its list of jobs ({error})"
+        self._sink.emit(Noticed(text))
         for doubt in doubts:
             self._forget(doubt)
-            self._on_stuck(doubt.job)
+            self._routing.leave_in_doubt()
 
-    def _tell(self, doubt: Doubt) -> None:
+    def _announce(self, doubt: Doubt) -> None:
         job = doubt.job
         if job.state is JobState.SUBMITTED:
             self._sink.emit(JobAdopted(job.spec.key, job.spec.media.key, job.job_id))
-        elif job.state is JobState.PLANNED:  # else it has ended, and is told as ended
+        elif job.state is JobState.PLANNED:  # else it has ended, and is announced as ended
             self._sink.emit(JobProvenAbsent(job.spec.key, job.spec.media.key, doubt.looks))
 
     def _forget(self, doubt: Doubt) -> None:

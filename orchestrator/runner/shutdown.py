@@ -1,4 +1,4 @@
-"""Why a visit ends before its jobs do: a stop from outside, a budget, an error, or a defect of the program."""
+"""Reasons to stop before all jobs have ended: signal, budget, error, or a defect."""
 
 from __future__ import annotations
 
@@ -16,44 +16,46 @@ if TYPE_CHECKING:
 _UNHURRIED = frozenset({"budget", "deadline", "window"})
 
 
-class Ending:
-    """Takes the first reason to end, and tells it.
+class Shutdown:
+    """Keeps the first reason to stop.
 
     Args:
-        sink: Told of it.
-        on_stop: Called once, with the first reason.
+        sink: Receives the event.
 
     Attributes:
         why: The first reason, or None.
-        error: The error behind it, if it was one.
-        hurried: Nobody wants to wait for what is in doubt.
+        error: The error behind it, if there was one.
+        changed: Set when something happened that may end the run.
+        hurried: Set when the run must not wait for jobs in doubt.
     """
 
-    def __init__(self, sink: EventSink, on_stop: Callable[[], None]) -> None:
+    def __init__(self, sink: EventSink) -> None:
         self._sink = sink
-        self._on_stop = on_stop
         self.why: Interruption | None = None
         self.error: OrchestratorError | None = None
+        self.changed = asyncio.Event()
         self.hurried = asyncio.Event()
 
     def stop(self, why: Interruption, error: OrchestratorError | None = None) -> None:
-        """End in order. The first reason counts; a later one may still put an end to waiting."""
+        """Stop in order. The first reason counts; a later one may still cut waiting short."""
         if why.kind not in _UNHURRIED:
             self.hurried.set()
         if self.why is None:
             self.why, self.error = why, error
             self._sink.emit(Stopping(why.reason))
-            self._on_stop()
+            self.changed.set()
 
     def fatal(self, error: OrchestratorError) -> None:
-        """End because no job can do better."""
+        """Stop because no other job could do better."""
         self.stop(Interruption("error", str(error)), error)
 
     async def guard(self, loop: Callable[[], Awaitable[None]]) -> None:
-        """Go through this loop; a defect in it ends the run in order: answers that are on their way are still heard and recorded.
+        """Run a loop; a defect in it stops the run in order.
+
+        Answers that are on their way are still received and recorded.
 
         Raises:
-            OrchestratorError: What the loop raises of that kind: without a ledger there is no order.
+            OrchestratorError: Raised by the loop: without a ledger nothing can end in order.
         """
         try:
             await loop()
@@ -65,7 +67,7 @@ class Ending:
 
 
 def first_of(error: BaseException) -> BaseException:
-    """The error that began it all: the first that is not a group."""
+    """Return the first error of nested groups that is not a group itself."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,6 +1,7 @@
-"""Did the stems really arrive? A job that the service calls done has succeeded when its stems are seen in the bucket.
+"""Check that the stems of a job that the service calls done are in their bucket.
 
-Stems are recognised by the names that were asked for, never by their position in the answer: nothing there says which file is which.
+Stems are recognised by the names that were requested, never by their position in the answer:
+nothing there says which file is which.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import OrchestratorError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from tenacity import RetryCallState
 
@@ -27,12 +28,20 @@ if TYPE_CHECKING:
     from orchestrator.domain.remote import RemoteFile, RemoteJob
     from orchestrator.domain.spec import JobKey, JobSpec, Place, Stem
     from orchestrator.runner.ports import Parts
+    from orchestrator.runner.routing import Routing
 
+_HEADS = 32
+"""HEADs on the wire at once in a search for lost stems."""
+_LOOKS = 6
+"""HEADs of one stem. The waits between them double, and add up to about ``stem_wait_s``."""
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
 
 def _pattern(name: str, job_id: str) -> re.Pattern[str]:
-    """The names that the service may make of ``name``: ``${jobid}`` is known, ``${ext}`` and others are one part of a path."""
+    """Match the names that the service may make of ``name``.
+
+    ``${jobid}`` is known; ``${ext}`` and others are one part of a path.
+    """
     parts: list[str] = []
     end = 0
     for found in _PLACEHOLDER.finditer(name):
@@ -44,7 +53,7 @@ def _pattern(name: str, job_id: str) -> re.Pattern[str]:
 
 
 def match_stems(spec: JobSpec, job_id: str, files: Sequence[RemoteFile]) -> dict[Stem, RemoteFile]:
-    """Which of the files that the service reported is which stem; a stem that is not among them is left out."""
+    """Assign the reported files to stems; a stem that is not among them is left out."""
     matched: dict[Stem, RemoteFile] = {}
     free = list(files)
     for stem, name in spec.output.names().items():
@@ -57,39 +66,42 @@ def match_stems(spec: JobSpec, job_id: str, files: Sequence[RemoteFile]) -> dict
 
 
 def expected_stems(spec: JobSpec) -> tuple[Stem, ...]:
-    """The stems that must come: those with a name that the mode makes; with a template, whose mode is unknown here, none is certain."""
+    """Return the stems that must be there: those with a name that the mode makes.
+
+    The mode of a template is unknown here, so with a template no stem is certain.
+    """
     named = spec.output.names()
     mode = spec.operation.audio_mode
     return tuple(stem for stem in named if mode is not None and stem in mode.stems)
 
 
+class Sight(Enum):
+    """Results of a HEAD that found no object."""
+
+    ABSENT = "absent"
+    HIDDEN = "hidden"
+    """Looking is not permitted; the service's word stands."""
+
+
 class Verifier:
-    """Looks for the stems of finished jobs, several at a time.
+    """Looks for the stems of finished jobs, several jobs at a time.
 
     Args:
-        parts: The ports.
-        record: Saves jobs; returns when they are durable.
-        on_ended: Takes the jobs, succeeded or failed.
+        ports: The ports.
+        routing: Where jobs go.
     """
 
-    def __init__(
-        self,
-        parts: Parts,
-        *,
-        record: Callable[[Sequence[Job]], Awaitable[None]],
-        on_ended: Callable[[Job], None],
-    ) -> None:
-        self._store = parts.store
-        self._clock = parts.clock
-        self._settings = parts.settings
-        self._record = record
-        self._on_ended = on_ended
+    def __init__(self, ports: Parts, routing: Routing) -> None:
+        self._store = ports.store
+        self._clock = ports.clock
+        self._settings = ports.settings
+        self._routing = routing
         self._inbox: asyncio.Queue[tuple[Job, RemoteJob]] = asyncio.Queue()
         self.heads = 0
         """HEAD calls made."""
 
     def put(self, job: Job, remote: RemoteJob) -> None:
-        """Take a job that the service calls done."""
+        """Take a job that the service calls done, with its answer."""
         self._inbox.put_nowait((job, remote))
 
     async def run(self) -> None:
@@ -97,8 +109,8 @@ class Verifier:
         while True:
             job, remote = await self._inbox.get()
             await self._verify(job, remote)
-            await self._record([job])
-            self._on_ended(job)
+            await self._routing.save([job])
+            self._routing.route(job)
 
     async def _verify(self, job: Job, remote: RemoteJob) -> None:
         matched = match_stems(job.spec, job.job_id, remote.files)
@@ -109,31 +121,29 @@ class Verifier:
             if seen is Sight.ABSENT:
                 missing.append(stem)
             head = seen if isinstance(seen, ObjectHead) else None
-            files.append(
-                StemFile(
-                    stem, file.object, file.md5, head.size_bytes if head else None, head is not None
-                )
-            )
+            size = head.size_bytes if head else None
+            files.append(StemFile(stem, file.object, file.md5, size, head is not None))
         job.files = tuple(files)
-        self._judge(job, missing)
-
-    def _judge(self, job: Job, missing: Sequence[Stem]) -> None:
-        if job.files and not missing:
+        if files and not missing:
             job.step(Step.SUCCEED)
             job.code = job.message = ""
             return
         job.step(Step.FAIL)
         job.code = "StemMissing"
         job.message = (
-            f"The service reported success, but {' and '.join(missing) or 'every stem'} is not in {job.spec.output.bucket}. "
-            "Check the bucket's permissions and lifecycle rules, then run again with --retry failed."
+            f"The service reported success, but {_missing_text(missing)} missing from "
+            f"{job.spec.output.bucket}. Check the bucket's permissions and lifecycle rules, then "
+            "run again with --retry failed."
         )
 
     async def _look(self, job: Job, key: str) -> ObjectHead | Sight:
-        """HEAD until it is known whether the stem is there: for a while if it is not visible yet, for ever if nobody answers."""
+        """HEAD until it is known if the stem is there.
+
+        For a while if it is not visible yet, without end while the storage does not answer.
+        """
         attempts = AsyncRetrying(
             sleep=self._clock.sleep,
-            stop=_seen_enough,
+            stop=_has_looked_enough,
             wait=wait_exponential(
                 multiplier=self._settings.stem_wait_s / 2**_LOOKS, max=self._settings.cap_s
             ),
@@ -151,35 +161,14 @@ class Verifier:
         return await self._store.head(place, key) or Sight.ABSENT
 
 
-async def lost_stems(
-    ledger: Ledger, store: ObjectStore, specs: Sequence[JobSpec], at_once: int
-) -> set[JobKey]:
-    """Of these specs, the keys of those that were done once and whose stems are not all in their bucket any more.
-
-    Raises:
-        OrchestratorError: If the storage does not answer, or does not let us look.
-    """
-    known = await ledger.find([spec.key for spec in specs])
-    slots = asyncio.Semaphore(at_once)
-
-    async def is_lost(job: Job) -> bool:
-        async with slots:
-            heads = [await store.head(job.spec.output.place, file.object) for file in job.files]
-        return None in heads
-
-    done = [job for job in known.values() if job.state is JobState.SUCCEEDED]
-    lost = await asyncio.gather(*(is_lost(job) for job in done))
-    return {job.spec.key for job, gone in zip(done, lost, strict=True) if gone}
-
-
-_LOOKS = 6  # the waits between them double, and add up to about ``stem_wait_s``
-
-
-class Sight(Enum):
-    """What a HEAD can tell besides the facts: there is no such object, or we may not look (then the service's word stands)."""
-
-    ABSENT = "absent"
-    HIDDEN = "hidden"
+def _missing_text(missing: Sequence[Stem]) -> str:
+    match len(missing):
+        case 0:
+            return "all stems are"
+        case 1:
+            return f"the stem {missing[0]} is"
+        case _:
+            return f"the stems {' and '.join(missing)} are"
 
 
 def _is_absent(seen: object) -> bool:
@@ -190,5 +179,25 @@ def _is_retryable(error: BaseException) -> bool:
     return isinstance(error, OrchestratorError) and error.retryable
 
 
-def _seen_enough(state: RetryCallState) -> bool:
-    return state.attempt_number >= _LOOKS and state.outcome is not None and not state.outcome.failed
+def _has_looked_enough(state: RetryCallState) -> bool:
+    has_answer = state.outcome is not None and not state.outcome.failed
+    return state.attempt_number >= _LOOKS and has_answer
+
+
+async def lost_stems(ledger: Ledger, store: ObjectStore, specs: Sequence[JobSpec]) -> set[JobKey]:
+    """Return the keys of those specs that were done once and whose stems are not all there now.
+
+    Raises:
+        OrchestratorError: If the storage does not answer, or refuses to show the stems.
+    """
+    known = await ledger.find([spec.key for spec in specs])
+    slots = asyncio.Semaphore(_HEADS)
+
+    async def is_lost(job: Job) -> bool:
+        async with slots:
+            heads = [await store.head(job.spec.output.place, file.object) for file in job.files]
+        return None in heads
+
+    done = [job for job in known.values() if job.state is JobState.SUCCEEDED]
+    lost = await asyncio.gather(*(is_lost(job) for job in done))
+    return {job.spec.key for job, gone in zip(done, lost, strict=True) if gone}

@@ -392,7 +392,7 @@ def test_6_a_service_that_is_down_is_asked_now_and_then_until_the_deadline(
         done = here.run("--deadline", "4s")
 
     assert done.code == 6
-    assert "paused: the service does not answer; asking now and then until it does" in done.err
+    assert "paused: the service does not answer; probing until it does" in done.err
     assert f"(POST {url}/jobs: no connection, nothing was sent (Connection refused))" in done.err
     assert here.summary()["jobs"]["planned"] == 2
     assert here.summary()["calls"]["submits"] <= 6, "it is not hammered"

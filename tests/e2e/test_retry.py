@@ -56,7 +56,7 @@ def test_a_failed_job_of_a_run_that_is_still_open_is_asked_for_again_when_that_r
     done = there.run("--retry", "failed", *part)
 
     assert done.code == 0, done.err
-    assert "asked for again in a run of their own" in done.err
+    assert "will be retried in a new run" in done.err
     after = Counter(job.input_object for job in strict.jobs())
     assert after - before == Counter(["in/gone.mp3"])
     first, second = there.reports()

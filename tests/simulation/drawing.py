@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.states import JobState
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec
 from orchestrator.testing.weather import Fault, Spell, Trouble, Weather
 
@@ -47,9 +47,9 @@ def _draw_spell(rng: random.Random) -> Spell:
     return Spell(rng.choice(list(Trouble)), begins_at, begins_at + rng.choice([3.0, 30.0, 120.0]))
 
 
-def draw_settings(rng: random.Random, weather: Weather) -> EngineSettings:
+def draw_settings(rng: random.Random, weather: Weather) -> RunnerSettings:
     """Bounds, from one connection to more than are needed."""
-    return EngineSettings(
+    return RunnerSettings(
         in_flight=rng.choice([1, 4, 50]),
         connections=rng.choice([1, 3, 16]),
         attempts=4,

@@ -8,8 +8,8 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.runner.ports import Parts
-from orchestrator.runner.runner import Engine
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.runner import Runner
+from orchestrator.runner.settings import RunnerOptions, RunnerSettings
 from orchestrator.testing.builders import make_holder
 from orchestrator.testing.loop import LoopClock, on_loop
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
@@ -43,7 +43,7 @@ class Rig:
         self,
         folder: Path,
         *,
-        settings: EngineSettings | None = None,
+        settings: RunnerSettings | None = None,
         weather: Weather | None = None,
         store: MemoryStore | None = None,
         service: FakeService | None = None,
@@ -57,7 +57,7 @@ class Rig:
         self.ledger = MemoryLedger(self.store)
         self.recorder = Recorder()
         self.report = folder / "report.jsonl"
-        self.engine: Engine | None = None
+        self.engine: Runner | None = None
         fields: dict[str, Any] = {
             "ledger": self.ledger,
             "service": self.service,
@@ -69,13 +69,13 @@ class Rig:
             "rng": random.Random(2),
             "sink": self.recorder,
             "is_transient": lambda code: code == "InternalError",
-            "settings": settings or EngineSettings(),
+            "settings": settings or RunnerSettings(),
             "off_loop": on_loop,
         }
         self.parts = Parts(**(fields | parts))
 
     async def run(self, *batches: list[JobSpec], pause_s: float = 0.0, **engine: Any) -> RunResult:
-        """Carry out these specs, a batch at a time, with a pause between them; ``engine`` are arguments of ``Engine``."""
+        """Carry out these specs, a batch at a time, with a pause between them; ``engine`` are fields of ``RunnerOptions``."""
 
         async def feed() -> AsyncGenerator[list[JobSpec]]:
             for number, batch in enumerate(batches):
@@ -88,7 +88,9 @@ class Rig:
     async def run_feed(self, feed: AsyncGenerator[list[JobSpec]], **engine: Any) -> RunResult:
         """Carry out what this gives."""
         await self.ledger.acquire(make_holder())
-        self.engine = Engine(self.parts, name="rig", report=str(self.report), **engine)
+        self.engine = Runner(
+            self.parts, RunnerOptions(name="rig", report=str(self.report), **engine)
+        )
         try:
             return await self.engine.run(feed)
         finally:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.runner.ports import Parts
-from orchestrator.runner.runner import Engine
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.runner import Runner
+from orchestrator.runner.settings import RunnerOptions, RunnerSettings
 from orchestrator.runner.tracking.run_times import RunTimes
 from orchestrator.testing.builders import make_holder, make_specs
 from orchestrator.testing.loop import LoopClock, on_loop, run_virtual
@@ -66,10 +66,10 @@ async def cost_of(
         rng=random.Random(2),
         sink=Recorder(),
         is_transient=lambda _: False,
-        settings=EngineSettings(has_callbacks=callbacks),
+        settings=RunnerSettings(has_callbacks=callbacks),
         off_loop=on_loop,
     )
-    engine = Engine(parts, name="calls", report=str(folder / "report.jsonl"))
+    engine = Runner(parts, RunnerOptions(name="calls", report=str(folder / "report.jsonl")))
     if callbacks:
         service.on_end = engine.hint
     ticking = asyncio.create_task(tick(service, clock))

@@ -42,5 +42,5 @@ def test_a_list_of_jobs_that_repeats_its_page_leaves_the_jobs_in_doubt_and_says_
     assert rig.service.calls["submit"] == 1
     assert rig.service.calls["list"] == 3
     (said,) = [event.text for event in rig.recorder.events if isinstance(event, Noticed)]
-    assert "names the page 'a' again" in said
-    assert said.startswith("1 jobs stay in doubt")
+    assert "returned the page 'a' twice" in said
+    assert said.startswith("1 job stays in doubt")

@@ -13,7 +13,7 @@ from orchestrator.domain.remote import ListedObject, ObjectPage
 from orchestrator.domain.spec import Place
 from orchestrator.errors import ApiAnswer, ConnectFailed, Rejected
 from orchestrator.runner.patient_store import PatientStore
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.service import FakeService
 from tests.simulation.doubles import Recorder
@@ -41,7 +41,7 @@ def patient(
 
     store.list_objects = list_objects  # type: ignore[method-assign]  # the same, with weather of its own
     recorder = Recorder()
-    return PatientStore(store, clock, random.Random(2), recorder, EngineSettings()), clock, recorder
+    return PatientStore(store, clock, random.Random(2), recorder, RunnerSettings()), clock, recorder
 
 
 def test_a_listing_goes_on_after_an_hour_without_network() -> None:

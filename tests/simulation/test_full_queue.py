@@ -58,7 +58,7 @@ def test_a_full_queue_lowers_the_rate_once_per_burst_and_the_end_of_the_pause_is
     ((resumed_at, resumed),) = [
         (at, event) for at, event in told_at if isinstance(event, SubmitResumed)
     ]
-    assert resumed == SubmitResumed("the pause is over")
+    assert resumed == SubmitResumed("the pause has ended")
     assert resumed_at - paused_at > 0.5
     assert not [at for at in sent_at if paused_at + 0.05 < at < resumed_at], (
         "what was taken before had left by then"

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.cli.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from orchestrator.runner.result import RunResult
 
-SETTINGS = EngineSettings(reply_timeout_s=10.0)
+SETTINGS = RunnerSettings(reply_timeout_s=10.0)
 
 
 async def leave_in_doubt(folder: Path, fault: Fault) -> Rig:

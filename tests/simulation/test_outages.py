@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.events import SubmitPaused, SubmitResumed
 from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_holder, make_spec, make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
@@ -85,7 +85,7 @@ def test_a_wall_clock_that_is_set_back_by_an_hour_delays_no_retry_by_an_hour(
         weather = Weather(
             faults={Fault.NONE: 1.0, Fault.NO_CONNECTION: 2.0}, job_s=5, concurrency=20
         )
-        rig = Rig(tmp_path / str(step_s), settings=EngineSettings(window=5), weather=weather)
+        rig = Rig(tmp_path / str(step_s), settings=RunnerSettings(window=5), weather=weather)
         rig.after(1, lambda: setattr(rig.clock, "epoch", rig.clock.epoch + step_s))
         result = await rig.run(make_specs(100))
         assert result.counts.of(JobState.SUCCEEDED) == 100
@@ -119,7 +119,7 @@ def test_a_lane_whose_jobs_all_wait_in_the_ledger_is_not_forgotten_for_the_sake_
         await left_behind(store)
         rig = Rig(
             tmp_path,
-            settings=EngineSettings(window=2, in_flight=4),
+            settings=RunnerSettings(window=2, in_flight=4),
             store=store,
             weather=Weather(job_s=4, concurrency=4),
         )
@@ -135,7 +135,7 @@ def test_a_lane_whose_jobs_all_wait_in_the_ledger_is_not_forgotten_for_the_sake_
 def test_memory_does_not_grow_with_the_number_of_groups_times_the_window(tmp_path: Path) -> None:
     async def main() -> int:
         rig = Rig(
-            tmp_path, settings=EngineSettings(window=50, in_flight=5), weather=Weather(job_s=20)
+            tmp_path, settings=RunnerSettings(window=50, in_flight=5), weather=Weather(job_s=20)
         )
         most = 0
 

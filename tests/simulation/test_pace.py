@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec, make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Weather
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobSpec
 
 UNLIMITED = 1e9
-SETTINGS = replace(EngineSettings(), in_flight=10_000, connections=64)
+SETTINGS = replace(RunnerSettings(), in_flight=10_000, connections=64)
 
 
 class _Unlimited:

@@ -12,7 +12,7 @@ from orchestrator.cli.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import Interruption
 from orchestrator.reporting.report_file import ReportFile
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
@@ -54,7 +54,7 @@ def test_a_full_disk_under_the_report_loses_no_answer_that_is_on_its_way(
 
     async def main() -> tuple[RunResult, RunResult, int]:
         weather = Weather(job_s=10, latency_s=4, concurrency=10, reply_timeout_s=60)
-        rig = Rig(tmp_path, settings=EngineSettings(connections=8), weather=weather)
+        rig = Rig(tmp_path, settings=RunnerSettings(connections=8), weather=weather)
         with monkeypatch.context() as patch:
             patch.setattr(ReportFile, "open", open_on_a_small_disk)
             stopped = await rig.run(make_specs(60))
@@ -95,7 +95,7 @@ def test_a_run_that_is_stopped_at_any_instant_has_recorded_all_that_was_sent_and
     async def main(seed: int) -> None:
         chance = random.Random(seed)
         weather = draw_weather(chance)
-        settings = EngineSettings(
+        settings = RunnerSettings(
             in_flight=chance.choice([2, 50]), connections=chance.choice([1, 8]), settle_s=20, cap_s=10,
             attempts=20, reply_timeout_s=weather.reply_timeout_s, window=chance.choice([3, 100]),
         )  # fmt: skip

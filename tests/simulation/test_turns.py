@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator.client.rate_limiter import AdaptiveLimiter
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
@@ -49,7 +49,7 @@ def test_a_batch_does_not_go_on_with_a_lower_level_while_the_ledger_has_more_of_
         )  # a batch is larger than what the queue holds of a level
         rig = Rig(
             tmp_path,
-            settings=EngineSettings(window=3),
+            settings=RunnerSettings(window=3),
             weather=Weather(latency_s=0.0, job_s=1),
             submit_limiter=many_at_once,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ApiAnswer, ClockSkewed, CredentialsExpired, OrchestratorError
-from orchestrator.runner.settings import EngineSettings
+from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
@@ -52,7 +52,7 @@ def test_a_job_whose_intent_was_dated_by_a_clock_that_was_then_set_right_is_reco
         weather = Weather(faults={Fault.HANG: 1.0}, job_s=5, reply_timeout_s=5)
         rig = Rig(
             tmp_path,
-            settings=EngineSettings(reply_timeout_s=5.0),
+            settings=RunnerSettings(reply_timeout_s=5.0),
             weather=weather,
             store=store,
             ledger=slow,

@@ -19,7 +19,8 @@ from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ClockSkewed, Interruption, LedgerError, LedgerFull, LedgerLocked
 from orchestrator.runner.budget import Bounds, Budget
 from orchestrator.runner.ports import Parts
-from orchestrator.runner.runner import Engine
+from orchestrator.runner.runner import Runner
+from orchestrator.runner.settings import RunnerOptions
 from orchestrator.testing.builders import make_holder
 from orchestrator.testing.loop import CrashError, LoopClock, VirtualTimeLoop, kill
 from orchestrator.testing.memory_ledger import MemoryLedger
@@ -175,7 +176,7 @@ class Visit:
         over_at = None if fate.renewed_at_s is None else self._began_at + fate.renewed_at_s
         return Keys(clock, over_at, is_renewed=True)
 
-    def _build(self, client: Client, ledger: WatchedLedger) -> Engine:
+    def _build(self, client: Client, ledger: WatchedLedger) -> Runner:
         world, fate = self.world, self.fate
         parts = Parts(
             ledger=ledger,
@@ -191,16 +192,18 @@ class Visit:
             settings=world.settings,
             off_loop=_skip_sync,
         )
-        return Engine(
+        return Runner(
             parts,
-            name="sim",
-            report=str(world.report),
-            retry=self.retry,
-            budget=Budget(self._bounds()),
-            deadline_s=fate.at_s if fate.ending is Ending.DEADLINE else None,
-            window=Hours(self._clock.now() + fate.at_s - 0.1)
-            if fate.ending is Ending.WINDOW
-            else None,
+            RunnerOptions(
+                name="sim",
+                report=str(world.report),
+                retry=self.retry,
+                budget=Budget(self._bounds()),
+                deadline_s=fate.at_s if fate.ending is Ending.DEADLINE else None,
+                window=Hours(self._clock.now() + fate.at_s - 0.1)
+                if fate.ending is Ending.WINDOW
+                else None,
+            ),
         )
 
     def _bounds(self) -> Bounds:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from orchestrator.domain.remote import RemoteState
 from orchestrator.domain.states import JobState
+from orchestrator.runner.settler import ADOPT_MARGIN_S
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from tests.simulation.turns import Turns
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.run import Run
     from orchestrator.domain.spec import JobKey, JobSpec
-    from orchestrator.runner.settings import EngineSettings
+    from orchestrator.runner.settings import RunnerSettings
     from orchestrator.testing.service import FakeService
 
 COMMIT_S = 0.2
@@ -76,7 +77,7 @@ class Watch:
         store: MemoryStore,
         service: FakeService,
         clock: Clock,
-        settings: EngineSettings,
+        settings: RunnerSettings,
         *,
         rate_per_s: float,
         allowed: Collection[JobKey],
@@ -198,7 +199,7 @@ class Watch:
     def enter(self, spec: JobSpec) -> None:
         """The service takes a request: should its answer be lost, the job will be looked for around the time of its intent."""
         error_s = abs((self._store.jobs[spec.key].intent_at or 0.0) - self._service.clock.now())
-        assert error_s <= self._settings.adopt_margin_s, (
+        assert error_s <= ADOPT_MARGIN_S, (
             f"the intent of {spec.key} is dated wrong by {error_s:.0f} s"
         )
 

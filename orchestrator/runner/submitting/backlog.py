@@ -1,7 +1,7 @@
-"""Jobs that wait to be sent: a window of each lane (level and share) in memory, the rest in the ledger.
+"""Jobs that wait to be sent: part of each lane (level and share) in memory, the rest in the ledger.
 
-What does not fit is fetched when its lane runs low. So memory does not grow with the plan, and a job of a higher level that is found late
-still overtakes everything that waits.
+What does not fit is fetched when its lane runs low. So memory does not grow with the plan, and a
+job of a higher level that is found late still overtakes everything that waits.
 """
 
 from __future__ import annotations
@@ -18,153 +18,153 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Run
     from orchestrator.runner.ports import Parts
 
-_LANES_IN_FULL = (
-    10  # so many full windows are kept in memory; with more lanes than that each keeps less ...
-)
-_LEAST_PER_LANE = (
-    8  # ... but never less than this: the shares are fair only among jobs that are at hand
-)
-_ANY_TIME_S = 10 * 366 * 86400.0  # beyond any instant that a job waits for
+_LANES_IN_FULL = 10
+"""Lanes kept in memory up to the full window; with more lanes each keeps less ..."""
+_LEAST_PER_LANE = 8
+"""... but never less than this: shares are fair only among jobs in memory."""
+_ANY_TIME_S = 10 * 366 * 86400.0
+"""Beyond any instant that a job waits for."""
 
 
 class Backlog:
     """The ready queue, what waits for its time, and what is left in the ledger.
 
     Args:
-        parts: The ports.
+        ports: The ports.
         run: The present run.
     """
 
-    def __init__(self, parts: Parts, run: Run) -> None:
-        self._ledger = parts.ledger
+    def __init__(self, ports: Parts, run: Run) -> None:
+        self._ledger = ports.ledger
         self._run = run
-        self._clock = parts.clock
-        self._window = parts.settings.window
-        self._cap_s = parts.settings.cap_s
-        self._queue = ReadyQueue(parts.settings.age_after)
-        self._delayed: list[
-            tuple[float, int, Job]
-        ] = []  # by the monotonic instant at which they are due
-        self._held: set[int] = set()  # ids of every job that is in memory, wherever
+        self._clock = ports.clock
+        self._window = ports.settings.window
+        self._cap_s = ports.settings.cap_s
+        self._queue = ReadyQueue(ports.settings.age_after)
+        self._delayed: list[tuple[float, int, Job]] = []  # by the monotonic instant of their turn
+        self._held: set[int] = set()  # ids of every job in memory, wherever it is
         self._waiting: set[int] = set()  # ids of those that wait here
         self._is_expecting = False
-        self._left: set[int] = (
-            set()
-        )  # ids of jobs that were in memory and left it since expect() was called
-        self._spilled: dict[
-            LaneKey, None
-        ] = {}  # lanes with jobs that are in the ledger only; a set that keeps its order
-        self._later: dict[
-            LaneKey, float
-        ] = {}  # lanes whose next job in the ledger is due at a monotonic instant
+        self._left: set[int] = set()  # ids of jobs that left memory since expect() was called
+        # Lanes with jobs that are in the ledger only; a set that keeps its order.
+        self._spilled: dict[LaneKey, None] = {}
+        # Lanes whose next job in the ledger is due at a monotonic instant.
+        self._later: dict[LaneKey, float] = {}
         self._is_fetching = False
 
     # --- what there is
 
     def __len__(self) -> int:
-        """Jobs that may go now."""
+        """Return how many jobs may go now."""
         return len(self._queue)
 
     @property
     def in_memory(self) -> int:
-        """Jobs that wait here, for their turn or their time."""
+        """Number of jobs that wait in memory, for their turn or their time."""
         return len(self._queue) + len(self._delayed)
 
     @property
     def is_empty(self) -> bool:
-        """Nothing waits, here or in the ledger."""
+        """True if nothing waits, in memory or in the ledger."""
         return not (self.in_memory or self._spilled or self._later or self._is_fetching)
 
     @property
     def is_well_stocked(self) -> bool:
-        """There is enough at hand; more would only go to the ledger, and be fetched from there."""
+        """True if more jobs would only go to the ledger, to be fetched from there."""
         return len(self._queue) > self._window // 2 or bool(self._spilled)
 
     def next_due_in_s(self) -> float | None:
-        """When the next of those that wait for their time is due, if there is one."""
+        """Return the time until the next delayed job is due, or None if there is none."""
         due = [*self._later.values(), *([self._delayed[0][0]] if self._delayed else [])]
         return min(due) - self._clock.monotonic() if due else None
 
     # --- in and out
 
     def expect(self) -> None:
-        """Jobs will be read from the ledger, and brought by :meth:`add` or :meth:`hold`: what happens to them meanwhile counts."""
+        """Expect jobs that are being read from the ledger; :meth:`add` or :meth:`hold` brings them.
+
+        What happens to them until then counts.
+        """
         self._left.clear()
         self._is_expecting = True
 
     def has_arrived(self) -> None:
-        """What was expected has been brought: nothing need be remembered any more."""
+        """Note that the expected jobs were brought."""
         self._left.clear()
         self._is_expecting = False
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Take planned jobs; those that it has, or had since :meth:`expect`, are passed over."""
+        """Take planned jobs; skip those held now, or held since :meth:`expect`."""
         held, left = self._held, self._left
         for job in jobs:
             if job.id not in held and job.id not in left:
                 self._place(job)
 
     def hold(self, job: Job) -> bool:
-        """Count a job as in memory, although it does not wait; false if it is counted, or was since :meth:`expect`."""
+        """Count a job as in memory although it does not wait.
+
+        Returns:
+            False if it is counted, or was since :meth:`expect`.
+        """
         if job.id in self._held or job.id in self._left:
             return False
         self._held.add(job.id)
         return True
 
     def give_back(self, job: Job) -> None:
-        """A job that went out waits again."""
-        self.let_go(job)
+        """Take back a job that was sent and is planned again."""
+        self.finish(job)
         self._place(job)
 
     def forget(self, job: Job) -> None:
-        """A job that went out may be brought anew."""
+        """Forget a job that was sent; it may be added again."""
         self._held.discard(job.id)
 
-    def let_go(self, job: Job) -> None:
-        """A job that went out is done with."""
+    def finish(self, job: Job) -> None:
+        """Forget a job that was sent and has ended."""
         self._held.discard(job.id)
         if self._is_expecting:
             self._left.add(job.id)
 
     def pop(self) -> Job:
-        """Take out the best job; it stays counted. ``IndexError`` if none may go now."""
+        """Take out the best job; it stays counted. Raises ``IndexError`` if none may go now."""
         job = self._queue.pop()
         self._waiting.discard(job.id)
         return job
 
     def put_back(self, job: Job) -> None:
-        """The job that was taken out is not wanted now."""
+        """Put back a job that was taken out and is not wanted now."""
         self._push(job)
 
     def has_run_dry(self, job: Job) -> bool:
-        """The next jobs of this one's lane must be fetched first: without them those of a lower level would go on."""
-        return (
-            bool(self._spilled)
-            and (lane := lane_of(job)) in self._spilled
-            and not self._queue.size_of(lane)
-        )
+        """Return True if the next jobs of this one's lane must be fetched first.
+
+        Without them jobs of a lower level would go.
+        """
+        if not self._spilled:
+            return False
+        lane = lane_of(job)
+        return lane in self._spilled and not self._queue.size_of(lane)
 
     # --- between memory and ledger
 
     async def refill(self) -> None:
-        """Bring up what has come due, and fetch more of the lanes that ran low: half of what they may hold is used up."""
+        """Queue what has come due, and refill lanes of which half was used up."""
         self._release_due()
-        for lane in [
-            lane
-            for lane in self._spilled
-            if self._room_in(lane) >= max(self._queue.size_of(lane), 1)
-        ]:
-            self._spilled.pop(
-                lane, None
-            )  # before the await: what is added meanwhile may spill again
+        size_of, room_in = self._queue.size_of, self._room_in
+        low = [lane for lane in self._spilled if room_in(lane) >= max(size_of(lane), 1)]
+        for lane in low:
+            self._spilled.pop(lane, None)  # before the await: what is added then may spill again
             self._is_fetching = True
             await self._fetch(lane, self._room_in(lane))
             self._is_fetching = False
 
     async def _fetch(self, lane: LaneKey, room: int) -> None:
-        # Not all that are held need be left out: those that were sent are planned no more, or are on their way back here.
+        # Not all held jobs need be left out: those that were sent are no longer planned, or are on
+        # their way back.
+        now = self._clock.now()
         ready = await self._ledger.ready(
-            self._run, lane.level, lane.share, room, self._waiting, self._clock.now()
+            self._run, lane.level, lane.share, room, self._waiting, now
         )
         for job in ready:
             if job.id not in self._held:
@@ -175,14 +175,14 @@ class Backlog:
             await self._fetch_waiting(lane)
 
     async def _fetch_waiting(self, lane: LaneKey) -> None:
-        """What is left of a lane in the ledger is not due yet: take it into memory, as far as there is room for what waits."""
-        room = (
-            max(self._window * 4 - len(self._delayed), 0) + 1
-        )  # one more, to know whether there are more
+        """Take into memory what is left of a lane and not due yet, as far as it fits."""
+        # One more than there is room for, to know if there are more.
+        room = max(self._window * 4 - len(self._delayed), 0) + 1
         any_time = self._clock.now() + _ANY_TIME_S
-        for job in await self._ledger.ready(
+        jobs = await self._ledger.ready(
             self._run, lane.level, lane.share, room, self._waiting, any_time
-        ):
+        )
+        for job in jobs:
             if job.id not in self._held:
                 self._place(job, has_waited=True)
 
@@ -200,13 +200,13 @@ class Backlog:
         lane = lane_of(job)
         wait_s = job.not_before - self._clock.now() if job.not_before else 0.0
         if wait_s > self._cap_s:
-            # No backoff is longer than the cap: it was told by a clock that was set back since. Who comes from the ledger, because the
-            # memory for those that wait was full, must not wait as long each time that he comes.
+            # A wait beyond the cap means that the clock was set back. A job that comes from the
+            # ledger, because memory for delayed jobs was full, must not wait that long each time.
             wait_s = 0.0 if has_waited else self._cap_s
         if wait_s > 0:
             self._delay(job, lane, self._clock.monotonic() + wait_s)
         elif lane in self._spilled or not self._room_in(lane):
-            # What waits in the ledger comes first by seq: once a lane has spilled, it is fed from the ledger only.
+            # Jobs in the ledger come first by seq: once a lane has spilled, it is fed from there.
             self._spilled[lane] = None
         else:
             self._push(job)
@@ -225,7 +225,7 @@ class Backlog:
             self._later[lane] = min(self._later.get(lane, due), due)
 
     def _room_in(self, lane: LaneKey) -> int:
-        """How many more jobs of a lane are kept in memory."""
+        """Return how many more jobs of a lane are kept in memory."""
         size = self._queue.size_of(lane)
         free = self._window * _LANES_IN_FULL - len(self._queue)
         return max(min(self._window - size, max(free, _LEAST_PER_LANE - size)), 0)

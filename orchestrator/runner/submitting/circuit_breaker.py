@@ -1,4 +1,4 @@
-"""The circuit breaker of the submit path: how many jobs may leave while the service is failing. Pure."""
+"""Circuit breaker of the submit path: how many jobs may leave while the service is failing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import random
 
-    from orchestrator.runner.settings import EngineSettings
+    from orchestrator.runner.settings import RunnerSettings
+
+_OPENS_AFTER = 5  # failures in a row
 
 
 class _Circuit(Enum):
@@ -19,73 +21,79 @@ class _Circuit(Enum):
     TRIAL_OUT = "trial out"
 
 
-class Breaker:
-    """Counts failures of sending in a row; after too many, sending stops until a probe gets through, and then a single job.
+class CircuitBreaker:
+    """Counts failed POSTs in a row. After too many, sending stops until a probe succeeds.
 
-    The probe alone proves little: a service may list jobs and yet fail each new one. So after it one job goes, and only its answer lets
-    the others follow.
+    The probe alone proves little: a service may list jobs and yet fail each new one. So after the
+    probe a single job goes, and only its answer lets the others follow.
+
+    Args:
+        settings: Backoff bounds.
+        rng: Source of jitter.
+        opens_after: Failures in a row that stop sending.
     """
 
-    def __init__(self, settings: EngineSettings, rng: random.Random) -> None:
+    def __init__(
+        self, settings: RunnerSettings, rng: random.Random, opens_after: int = _OPENS_AFTER
+    ) -> None:
         self._settings = settings
         self._rng = rng
+        self._opens_after = opens_after
         self._circuit = _Circuit.CLOSED
         self._failures = 0
         self._trips = 0
         self.reason = ""
-        """What the last request that got no answer ended with."""
+        """Error of the last request that failed."""
 
     @property
     def is_open(self) -> bool:
-        """Nothing should be sent but a probe."""
+        """True if only a probe may be sent."""
         return self._circuit is _Circuit.OPEN
 
     @property
     def is_closed(self) -> bool:
-        """Sending works, as far as is known."""
+        """True if sending works, as far as is known."""
         return self._circuit is _Circuit.CLOSED
 
     @property
     def at_most(self) -> int:
-        """How many jobs may be sent now."""
+        """Number of jobs that may be sent now."""
         if self._circuit is _Circuit.CLOSED:
             return sys.maxsize
         return 1 if self._circuit is _Circuit.TRIAL_DUE else 0
 
     def sent(self) -> None:
-        """Jobs leave: if one is a trial, it is on its way now."""
+        """Note that jobs leave; if a trial was due, this is it."""
         if self._circuit is _Circuit.TRIAL_DUE:
             self._circuit = _Circuit.TRIAL_OUT
 
     def withdrawn(self) -> None:
-        """A job that was to leave was called back: if it was the trial, another one may go."""
+        """Note that a job was called back before it was sent; if it was the trial, one is due."""
         if self._circuit is _Circuit.TRIAL_OUT:
             self._circuit = _Circuit.TRIAL_DUE
 
     def failed(self, reason: str = "") -> None:
-        """One more request got no answer, or a server fault."""
+        """Note one more request without an answer, or with a server fault."""
         self._failures += 1
         self.reason = reason
-        if self._circuit is not _Circuit.CLOSED or self._failures >= self._settings.breaker_after:
+        if self._circuit is not _Circuit.CLOSED or self._failures >= self._opens_after:
             self._circuit = _Circuit.OPEN
 
     def probed(self) -> None:
-        """A probe got through: one job may try."""
+        """Note that a probe succeeded: one job may try."""
         if self._circuit is _Circuit.OPEN:
             self._circuit = _Circuit.TRIAL_DUE
 
     def succeeded(self) -> None:
-        """The service answered a job."""
+        """Note that the service answered a POST."""
         self._circuit = _Circuit.CLOSED
         self._failures = 0
         self._trips = 0
 
     def next_probe_in_s(self) -> float:
-        """How long to wait before the next probe; grows with each one that fails."""
+        """Return the wait before the next probe; it grows with each probe that fails."""
         self._trips += 1
-        bound = min(
-            self._settings.cap_s,
-            max(self._settings.initial_s, 1.0) * 2.0 ** min(self._trips - 1, 30),
-        )
-        # At least half of the bound: a probe that comes at once tells nothing.
-        return self._rng.uniform(bound / 2, bound)
+        longest_s = max(self._settings.initial_s, 1.0) * 2.0 ** min(self._trips - 1, 30)
+        bound_s = min(self._settings.cap_s, longest_s)
+        # At least half of the bound: a probe right after the last one proves nothing new.
+        return self._rng.uniform(bound_s / 2, bound_s)

@@ -1,188 +1,162 @@
-"""One dispatcher owns the ready queue *and* the submit limiter: a permit first, then the best job of that moment.
+"""One dispatcher owns the ready queue *and* the submit limiter: first a permit, then the best job.
 
-Tasks never queue on the limiter; that is where priority dies. What waits is kept by ``backlog``.
+Tasks never queue on the limiter; that is where priority is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.events import JobSending, SubmitPaused, SubmitResumed
+from orchestrator.domain.events import JobSending
+from orchestrator.domain.remote import JobFilter
 from orchestrator.domain.states import Step
+from orchestrator.errors import Interruption, OrchestratorError, ProtocolError
 from orchestrator.runner.submitting.backlog import Backlog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
+    from orchestrator.domain.spec import Place
     from orchestrator.runner.ports import Parts
-    from orchestrator.runner.submitting.circuit_breaker import Breaker
+    from orchestrator.runner.routing import Routing
+    from orchestrator.runner.submitting.gate import Gate
+    from orchestrator.runner.submitting.submitter import Submitter
 
-
-_GATHER_S = 0.005  # how long free connections wait for company: intents that are recorded together share one sync
-_PACE_S = 0.01  # how often those who want to read on look again
-_PRESSED_S = 0.1  # so long after half of all connections were filled at once it is this machine that bounds the sending ...
-_PRESSED_FROM = (
-    16  # ... unless that half is fewer than these: a few connections are filled whatever bounds it
-)
+_GATHER_S = 0.005
+"""Time that a free connection waits for others: intents recorded together share one sync."""
+_PACE_S = 0.01
+"""Time between two looks while reading ahead must wait."""
+_PRESSED_S = 0.1
+"""Time for which this machine counts as the limit, after half of all connections filled up ..."""
+_PRESSED_FROM = 16
+"""... unless half of them is fewer than these: a few connections fill up in any case."""
 
 
 class Dispatcher:
-    """Decides which job is sent next, and when; records the intent; hands the job on.
+    """Decides which job is sent next, and when; records the intent; hands the job to the submitter.
 
     Args:
-        parts: The ports.
+        ports: The ports.
         run: The present run.
-        breaker: While it is open, only ``probe`` talks to the service.
-        intend: Records that jobs are about to be sent; returns when that is durable.
-        room: How many more jobs ``send`` takes now.
-        send: Takes a job whose intent is durable.
-        probe: Asks the service for something harmless; true if it answered.
-        on_quiet: Told when there is nothing to send for the moment.
-        may_send: Last word before a job is taken (budgets); false stops the taking.
+        routing: Where jobs go.
+        gate: Says if jobs may leave now.
+        submitter: Sends jobs.
     """
 
     def __init__(
-        self,
-        parts: Parts,
-        *,
-        run: Run,
-        breaker: Breaker,
-        intend: Callable[[Sequence[Job]], Awaitable[None]],
-        room: Callable[[], int],
-        send: Callable[[Job], None],
-        probe: Callable[[], Awaitable[bool]],
-        may_send: Callable[[Job], bool],
-        on_quiet: Callable[[], None],
+        self, ports: Parts, run: Run, routing: Routing, gate: Gate, submitter: Submitter
     ) -> None:
-        self._limiter = parts.submit_limiter
-        self._breaker = breaker
-        self._clock = parts.clock
-        self._settings = parts.settings
-        self._sink = parts.sink
-        self._intend = intend
-        self._room = room
-        self._send = send
-        self._probe = probe
-        self._may_send = may_send
-        self._on_quiet = on_quiet
-
-        self.backlog = Backlog(parts, run)
-        """What waits to be sent."""
-        self._in_flight = 0
+        self._ledger = ports.ledger
+        self._service = ports.service
+        self._limiter = ports.submit_limiter
+        self._clock = ports.clock
+        self._settings = ports.settings
+        self._sink = ports.sink
+        self._routing = routing
+        self._gate = gate
+        self._submitter = submitter
+        self.backlog = Backlog(ports, run)
+        """Jobs that wait to be sent."""
+        self.in_flight = 0
+        """Jobs that hold a slot."""
         self._gather_until: float | None = None
         self._pressed_until = 0.0
-        self._soon_free = (
-            0  # connections that will be free by the time that the next intents are recorded
-        )
-        self._paused_until = 0.0
-        self._is_paused = False  # somebody asked for silence, and that was told
-        self._is_down = False  # the service does not answer, and that was told
-        self._wake = asyncio.Event()
+        self._soon_free = 0  # connections that will be free once the next intents are recorded
+        self._place: Place | None = None  # a bucket to probe
         self._stopping = False
         self._handed_on = asyncio.Event()  # no job is between its intent and the submitter
         self._handed_on.set()
 
-    # --- what others tell it
+    # --- jobs that come and go
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Planned jobs that may be sent; those that it knows are passed over."""
+        """Take planned jobs that may be sent; known ones are skipped."""
         self.backlog.add(jobs)
-        self._wake.set()
+        self._gate.wake()
 
     def occupy(self, job: Job) -> bool:
-        """Count a job that is at the service already; false if it is known."""
+        """Count a job that is at the service already; return False if it is known."""
         if not self.backlog.hold(job):
             return False
-        self._in_flight += 1
+        self.in_flight += 1
         return True
 
     def give_back(self, job: Job) -> None:
-        """A job that it sent is planned again; its slot is free."""
-        self._in_flight -= 1
+        """Take back a job that is planned again; its slot is free."""
+        self.in_flight -= 1
         self.backlog.give_back(job)
-        self._wake.set()
+        self._gate.wake()
 
     def release(self, job: Job) -> None:
-        """A job that it sent is planned again, and must not be sent unless it is brought anew; its slot is free."""
-        self._in_flight -= 1
+        """Forget a job that is planned again until it is added once more; its slot is free."""
+        self.in_flight -= 1
         self.backlog.forget(job)
-        self._wake.set()
+        self._gate.wake()
 
     def ended(self, job: Job) -> None:
-        """A job has ended; its slot is free."""
-        self._in_flight -= 1
-        self.backlog.let_go(job)
-        self._wake.set()
-
-    def pause(self, delay_s: float, reason: str) -> None:
-        """Send nothing for ``delay_s`` seconds."""
-        until = self._clock.monotonic() + delay_s
-        if until > self._paused_until:
-            self._paused_until = until
-            self._is_paused = True
-            self._sink.emit(SubmitPaused(reason, delay_s))
-            self._wake.set()
+        """Forget a job that has ended; its slot is free."""
+        self.in_flight -= 1
+        self.backlog.finish(job)
+        self._gate.wake()
 
     async def until_wanted(self) -> None:
-        """Wait while jobs are sent as fast as this machine can and enough are at hand: to read on would only slow the sending down."""
+        """Wait while jobs leave as fast as this machine can send and enough are at hand.
+
+        Reading on would only slow the sending down.
+        """
         while self._clock.monotonic() < self._pressed_until and self.backlog.is_well_stocked:
             await self._clock.sleep(_PACE_S)
 
-    def nudge(self) -> None:
-        """Something changed elsewhere (room, a budget): look again."""
-        self._wake.set()
-
     async def stop(self) -> None:
-        """Take no further job; returns when those that were taken are handed on."""
+        """Take no more jobs; return when those that were taken are with the submitter."""
         self._stopping = True
-        self._wake.set()
+        self._gate.wake()
         await self._handed_on.wait()
-
-    @property
-    def in_flight(self) -> int:
-        """Jobs that hold a slot."""
-        return self._in_flight
 
     # --- the loop
 
     async def run(self) -> None:
-        """Send jobs until told to stop."""
+        """Send jobs until stopped."""
         while not self._stopping:
             await self._until_sendable()
             if self._stopping:
                 return
             await self._limiter.acquire()
-            # What came due while it waited for the permit has its turn too; and what was told meanwhile counts.
+            # A job that came due during the wait for the permit has its turn, and a pause that
+            # began then counts.
             await self.backlog.refill()
-            batch = [] if self._pause_left_s() else self._take()
+            batch = [] if self._gate.pause_left_s() else self._take()
             if batch:
-                self._breaker.sent()
-                self._handed_on.clear()
-                room = self._room()
-                await self._intend(batch)
-                self._note_turnover(self._room() - room)
-                for job in batch:
-                    self._sink.emit(
-                        JobSending(job.spec.key, job.spec.media.key, job.spec.level, job.attempts)
-                    )
-                    self._send(job)
-                self._handed_on.set()
+                await self._send(batch)
+
+    async def _send(self, batch: list[Job]) -> None:
+        self._gate.breaker.sent()
+        self._handed_on.clear()
+        room = self._submitter.room
+        await self._ledger.intend(batch)
+        self._place = batch[-1].spec.media.place
+        self._note_turnover(self._submitter.room - room)
+        for job in batch:
+            key, name = job.spec.key, job.spec.media.key
+            self._sink.emit(JobSending(key, name, job.spec.level, job.attempts))
+            self._submitter.put(job)
+        self._handed_on.set()
 
     def _take(self) -> list[Job]:
-        """The best jobs of this moment, as many as have a permit, a slot and a connection."""
+        """Take the best jobs: as many as have a permit, a slot and a connection."""
         batch: list[Job] = []
-        room = self._room() + self._soon_free
-        limit = min(room, self._settings.in_flight - self._in_flight, self._breaker.at_most)
+        room = self._submitter.room + self._soon_free
+        slots = self._settings.in_flight - self.in_flight
+        limit = min(room, slots, self._gate.breaker.at_most)
         now = self._clock.now()
         while len(batch) < limit and self.backlog and not self._stopping:
             if batch and not self._limiter.try_acquire():
                 break
             job = self.backlog.pop()
-            if not self._may_send(job):
+            if not self._is_affordable(job):
                 self.backlog.put_back(job)
                 break
             job.step(Step.SEND)
@@ -191,91 +165,85 @@ class Dispatcher:
             batch.append(job)
             if self.backlog.has_run_dry(job):
                 break
-        self._in_flight += len(batch)
+        self.in_flight += len(batch)
         if len(batch) == room and room >= max(self._settings.connections // 2, _PRESSED_FROM):
             self._pressed_until = self._clock.monotonic() + _PRESSED_S
         return batch
 
-    def _note_turnover(self, freed: int) -> None:
-        """So many connections became free while intents were recorded, and will again: without jobs for them they would wait for the disk.
+    def _is_affordable(self, job: Job) -> bool:
+        budget = self._routing.budget
+        refusal = budget.refusal(job)
+        if refusal is not None:
+            self._routing.shutdown.stop(Interruption("budget", refusal))
+            return False
+        budget.reserve(job)
+        return True
 
-        Only where the service answers that fast: a job must not wait long for its connection, for meanwhile a better one may come.
+    def _note_turnover(self, freed: int) -> None:
+        """Expect as many free connections after the next intents as became free during these.
+
+        Without jobs ready for them they would wait for the disk. Only where the service answers
+        that fast: a job must not wait long for its connection, because a better one may come.
         """
-        self._soon_free = (
-            min(freed, self._settings.connections // 2) if freed >= _PRESSED_FROM else 0
-        )
+        most = self._settings.connections // 2
+        self._soon_free = min(freed, most) if freed >= _PRESSED_FROM else 0
 
     async def _until_sendable(self) -> None:
-        """Wait until there is a job to send, a slot and a connection for it, and no reason to be silent."""
+        """Wait for a job to send, a slot and a connection for it, and an open gate."""
+        gate = self._gate
         while not self._stopping:
-            self._wake.clear()
+            gate.forget_wake()
             await self.backlog.refill()
-            if self._breaker.is_open:
+            if gate.breaker.is_open:
                 await self._wait_for_service()
                 continue
-            self._tell_if_up()
-            pause_s = self._pause_left_s()
-            room = self._room() + self._soon_free
-            has_place = (
-                self._in_flight < self._settings.in_flight
-                and room > 0
-                and self._breaker.at_most > 0
-            )
-            if len(self.backlog) and has_place and pause_s <= 0:
+            gate.announce_recovery()
+            pause_s = gate.pause_left_s()
+            room = self._submitter.room + self._soon_free
+            has_slot = self.in_flight < self._settings.in_flight and gate.breaker.at_most > 0
+            if len(self.backlog) and has_slot and room > 0 and pause_s <= 0:
                 if await self._has_gathered(room):
                     return
                 continue
-            self._on_quiet()
-            waits = [
-                wait_s
-                for wait_s in (pause_s or None, self.backlog.next_due_in_s())
-                if wait_s is not None
-            ]
-            await self._wait(min(waits, default=None))
-
-    def _pause_left_s(self) -> float:
-        """How much longer somebody wants silence; tells when that is over."""
-        left_s = max(self._paused_until - self._clock.monotonic(), 0.0)
-        if self._is_paused and not left_s:
-            self._is_paused = False
-            self._sink.emit(SubmitResumed("the pause is over"))
-        return left_s
+            self._routing.changed.set()
+            due_s = self.backlog.next_due_in_s()
+            waits = [wait_s for wait_s in (pause_s or None, due_s) if wait_s is not None]
+            await gate.wait(min(waits, default=None))
 
     async def _has_gathered(self, room: int) -> bool:
-        """Whether enough connections are free to send the next jobs together, or those that are have waited long enough."""
+        """Return True if enough connections are free, or the free ones have waited long enough."""
         now = self._clock.monotonic()
         until = self._gather_until or now + _GATHER_S
         if room >= min(self._settings.connections // 2, len(self.backlog)) or now >= until:
             self._gather_until = None
             return True
         self._gather_until = until
-        await self._wait(until - now)
+        await self._gate.wait(until - now)
         return False
 
-    async def _wait(self, delay_s: float | None) -> None:
-        """Wait for news, or for ``delay_s`` seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if delay_s is None else max(delay_s, 0.001)):
-                await self._wake.wait()
+    async def _wait_for_service(self) -> None:
+        """Probe the service until it answers, instead of sending jobs that get no answer."""
+        gate, breaker = self._gate, self._gate.breaker
+        gate.announce_outage()
+        while breaker.is_open and not self._is_stopping():
+            deadline = self._clock.monotonic() + breaker.next_probe_in_s()
+            while not self._is_stopping() and (left_s := deadline - self._clock.monotonic()) > 0:
+                await gate.wait(left_s)
+                gate.forget_wake()
+            if not self._is_stopping() and await self._probe():
+                breaker.probed()
 
-    def _is_stopped(self) -> bool:
+    def _is_stopping(self) -> bool:
+        # A method, because the type checker takes an attribute for unchanged across an await.
         return self._stopping
 
-    async def _wait_for_service(self) -> None:
-        """The service is down: ask for something harmless now and then, instead of sending jobs into the dark."""
-        if not self._is_down:
-            self._is_down = True
-            reason = f"the service does not answer; asking now and then until it does ({self._breaker.reason})"
-            self._sink.emit(SubmitPaused(reason, None))
-        while self._breaker.is_open and not self._is_stopped():
-            deadline = self._clock.monotonic() + self._breaker.next_probe_in_s()
-            while not self._is_stopped() and (left_s := deadline - self._clock.monotonic()) > 0:
-                await self._wait(left_s)
-                self._wake.clear()
-            if not self._is_stopped() and await self._probe():
-                self._breaker.probed()
-
-    def _tell_if_up(self) -> None:
-        if self._is_down and self._breaker.is_closed:
-            self._is_down = False
-            self._sink.emit(SubmitResumed("the service answers again"))
+    async def _probe(self) -> bool:
+        """Ask the service for something that costs nothing; return True if it answered."""
+        if self._place is None:
+            return True
+        try:
+            await self._service.list_jobs(self._place, JobFilter(size=1))
+        except OrchestratorError as error:
+            # A page from a proxy or gateway is not an answer of the service.
+            return not (error.retryable or isinstance(error, ProtocolError))
+        return True

@@ -1,8 +1,9 @@
-"""Which job goes next: level, then ageing, then fair shares, then the order of the manifest. Pure.
+"""Order of ready jobs: level, then ageing, then fair shares, then the manifest's order. Pure.
 
-The queue is made of lanes, one for each level and group. A *level* is chosen first: the highest, unless a lower one was passed over so
-often that it has aged into its place, so that nothing starves. Inside a level the *group* that was served least goes next, so that a huge
-source does not shut out a small one. Inside a lane the order of the manifest holds.
+The queue consists of lanes, one for each level and share. A *level* is chosen first: the highest,
+unless a lower one was passed over until it has aged into its place, so that nothing starves.
+Inside a level the *share* that was served least goes next, so that a huge source does not shut out
+a small one. Inside a lane the order of the manifest holds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class LaneKey(NamedTuple):
 
 
 def lane_of(job: Job) -> LaneKey:
-    """The lane that a job waits in."""
+    """Return the lane that a job waits in."""
     return LaneKey(job.spec.level, job.spec.share)
 
 
@@ -39,10 +40,9 @@ class _Lane:
 @dataclass(slots=True)
 class _Level:
     lanes: dict[str, _Lane] = field(default_factory=dict)
-    order: list[tuple[int, str]] = field(
-        default_factory=list
-    )  # heap of (times served, group) of the lanes that hold jobs
-    turn: int = 0  # times served, of the lane that was served last, before it was
+    # Heap of (times served, share) of the lanes that hold jobs.
+    order: list[tuple[int, str]] = field(default_factory=list)
+    turn: int = 0  # times that the lane served last had been served before
     passed: int = 0  # pops that went to a higher level while this one waited
 
 
@@ -71,8 +71,8 @@ class ReadyQueue:
         if lane is None:
             lane = level.lanes[key.share] = _Lane(key)
         if not lane.heap:
-            # A lane that comes (back) to life starts level with the others: it must not make up for the time that it was empty,
-            # nor pay for what it was served while it was alone.
+            # A lane that fills again starts level with the others: it must not make up for the
+            # time that it was empty, nor pay for its turns while it was alone.
             lane.served = max(lane.served, level.turn)
             heappush(level.order, (lane.served, key.share))
         heappush(lane.heap, (job.seq, job.id, job))
@@ -98,13 +98,13 @@ class ReadyQueue:
         return job
 
     def size_of(self, key: LaneKey) -> int:
-        """How many jobs wait in one lane."""
+        """Return how many jobs wait in one lane."""
         level = self._levels.get(key.level)
         lane = level.lanes.get(key.share) if level else None
         return len(lane.heap) if lane else 0
 
     def jobs(self) -> Iterator[Job]:
-        """All jobs that wait, in no order."""
+        """Iterate over all jobs that wait, in no order."""
         for level in self._levels.values():
             for lane in level.lanes.values():
                 for _, _, job in lane.heap:

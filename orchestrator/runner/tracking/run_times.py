@@ -1,4 +1,4 @@
-"""How long jobs run, learned from those that have ended: by the length of their media where it is known, else all alike. Pure."""
+"""Learn how long jobs run from those that have ended, by the length of their media."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ _LEARN = 0.1  # weight of a new observation: the last ten or twenty jobs count
 
 
 class Length(NamedTuple):
-    """About how long an object is.
+    """Approximate length of an object.
 
     Attributes:
-        unit: ``s``, or the ending of names whose bytes are counted: a second of WAV has ten times as many as one of MP3.
-        power: The smallest power of two that is larger than its seconds or bytes. Twice as long is about as near as a service is regular.
+        unit: ``s``, or the extension of names whose bytes are counted: a second of WAV has ten
+            times as many as one of MP3.
+        power: The smallest power of two above its seconds or bytes. A factor of two is about as
+            regular as a service is.
     """
 
     unit: str
@@ -23,7 +25,7 @@ class Length(NamedTuple):
 
 
 def length_of(media: MediaObject) -> Length | None:
-    """The length of an object, from its duration, or else from its size; None if neither is known."""
+    """Return the length by duration, else by size; None if neither is known."""
     if media.duration_s:
         return Length("s", int(media.duration_s).bit_length())
     if media.size_bytes:
@@ -32,24 +34,24 @@ def length_of(media: MediaObject) -> Length | None:
 
 
 class RunTimes:
-    """What the jobs that ended tell of those that run."""
+    """Run times of ended jobs, as an estimate for running ones."""
 
     def __init__(self) -> None:
         self._by_length: dict[Length, float] = {}
         self._of_all: float | None = None
 
     def learn(self, media: MediaObject, ran_s: float) -> None:
-        """The job of this object ran so long."""
+        """Add the run time of a job of this object."""
         self._of_all = _mixed(self._of_all, ran_s)
         length = length_of(media)
         if length is not None:
             self._by_length[length] = _mixed(self._by_length.get(length), ran_s)
 
     def of(self, media: MediaObject) -> float | None:
-        """How long the job of this object will probably run, seconds; None before any was seen.
+        """Estimate the run time of a job of this object in seconds; None before any has ended.
 
-        Of a length that was not seen yet, half of the difference to the nearest one counts (in powers of two): expecting too little costs a
-        few questions, expecting too much would let a job that has ended wait.
+        A length not seen yet counts half of the distance to the nearest one, in powers of two.
+        Too short an estimate costs a few queries; too long a one lets an ended job wait.
         """
         length = length_of(media)
         if length is None or length in self._by_length:

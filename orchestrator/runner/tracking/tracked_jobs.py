@@ -1,8 +1,9 @@
-"""The jobs that are followed, kept in the orders in which ``poll`` looks at them: thousands of them cost a decision no more than ten do.
+"""Index of tracked jobs in the orders in which the poll policy reads them.
 
-Nothing is searched, because what changes goes to an end: a job that was looked at goes behind all others that run, a job that was taken
-goes behind all others that wait. Where one comes out of turn (the service stopped it again, a hint was wrong), its line is put in
-order before it is looked at next.
+A decision about thousands of jobs costs no more than one about ten. Nothing is searched, because
+what changes goes to an end: a job that was queried goes behind all others that run, a new job goes
+behind all others that wait. Where a job is filed out of turn (the service stopped it again, a hint
+was wrong), its line is sorted before it is read next.
 """
 
 from __future__ import annotations
@@ -26,20 +27,21 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Tracked:
-    """A job that is followed. Instants are monotonic.
+    """A tracked job. Instants are monotonic.
 
     Attributes:
         job: The job.
-        since: When it was taken.
-        looked_at: When it was looked at last; ``since`` if never; minus infinity if it may have ended long ago.
-        hinted_at: When somebody said that it has ended, or None.
+        since: When tracking began.
+        looked_at: When it was last queried; ``since`` if never; minus infinity if it may have
+            ended long ago.
+        hinted_at: When a callback said that it has ended, or None.
         missed: Queries in a row that did not know it.
-        missed_since: Since when.
-        is_from_before: It was at the service before it was taken, nobody knows for how long.
-        is_asked: A query about it is under way.
+        missed_since: When the first of these was answered.
+        is_from_before: It was at the service before tracking began, for an unknown time.
+        is_asked: A query about it is on the wire.
         running_since: When it was first seen running, or None.
-        number: Its place in the order in which jobs were taken; given by ``Followed``.
-        line: Where ``Followed`` keeps it.
+        number: Its place in the order of arrival; set by :class:`TrackedJobs`.
+        line: Where :class:`TrackedJobs` keeps it.
     """
 
     job: Job
@@ -56,21 +58,22 @@ class Tracked:
 
     @property
     def is_running(self) -> bool:
-        """It was seen running."""
+        """True if it was seen running."""
         return self.job.state is JobState.RUNNING
 
     @property
     def ran_power(self) -> int:
-        """For how long it was seen running, as a power of two: at least half of ``2 ** ran_power`` seconds; 0 if for less than one."""
-        return (
-            0
-            if self.running_since is None
-            else int(self.looked_at - self.running_since).bit_length()
-        )
+        """Power of two of the time that it was seen running.
+
+        That is at least half of ``2 ** ran_power`` seconds; 0 for less than one second.
+        """
+        if self.running_since is None:
+            return 0
+        return int(self.looked_at - self.running_since).bit_length()
 
     @property
     def may_have_ended(self) -> bool:
-        """Somebody said that it has ended, or nobody knows for how long it has been at the service."""
+        """True if a callback said that it has ended, or its time at the service is unknown."""
         return self.hinted_at is not None or self.looked_at == -math.inf
 
 
@@ -78,7 +81,7 @@ class Line:
     """Some of the jobs, in order.
 
     Args:
-        key: What they are ordered by; it mostly grows from one job that comes to the next.
+        key: Sort key; it mostly grows from one job to the next.
     """
 
     __slots__ = ("_is_in_order", "_jobs", "_key", "_last")
@@ -93,7 +96,7 @@ class Line:
         return len(self._jobs)
 
     def put(self, tracked: Tracked) -> None:
-        """Take a job."""
+        """Add a job."""
         key = self._key(tracked)
         if not self._jobs:
             self._is_in_order = True
@@ -104,12 +107,12 @@ class Line:
         tracked.line = self
 
     def remove(self, tracked: Tracked) -> None:
-        """Let a job go."""
+        """Remove a job."""
         self._jobs.pop(tracked.number, None)
         tracked.line = None
 
     def free(self) -> Iterator[Tracked]:
-        """Those that no query is under way for, in order."""
+        """Iterate in order over the jobs without a query on the wire."""
         if not self._is_in_order:
             ordered = sorted(self._jobs.values(), key=self._key)
             self._jobs = {tracked.number: tracked for tracked in ordered}
@@ -118,26 +121,25 @@ class Line:
         return (tracked for tracked in self._jobs.values() if not tracked.is_asked)
 
 
-class AtPlace:
-    """The jobs of one bucket.
+class TrackedAtPlace:
+    """The tracked jobs of one bucket.
 
     Attributes:
-        taken: All of them, in the order in which they were taken.
-        ended: Those that may have ended long since, as somebody said or as nobody knows, in the same order.
+        all: All of them, in the order of arrival.
+        ended: Those that may have ended long ago (``may_have_ended``), in the same order.
     """
 
-    __slots__ = ("_running", "_waiting", "ended", "taken")
+    __slots__ = ("_running", "_waiting", "all", "ended")
 
     def __init__(self) -> None:
-        self.taken: dict[int, Tracked] = {}
+        self.all: dict[int, Tracked] = {}
         self.ended = Line(attrgetter("number"))
-        self._running: dict[
-            tuple[Length | None, int], Line
-        ] = {}  # by the length of their media, and for how long they were seen running
-        self._waiting: dict[int, Line] = {}  # by level
+        # By the length of their media and the time that they were seen running.
+        self._running: dict[tuple[Length | None, int], Line] = {}
+        self._waiting: dict[int, Line] = {}  # by level, highest first
 
     def line_of(self, tracked: Tracked) -> Line:
-        """Where a job belongs now."""
+        """Return the line that a job belongs to now."""
         if tracked.may_have_ended:
             return self.ended
         if tracked.is_running:
@@ -155,74 +157,77 @@ class AtPlace:
         like = length_of(tracked.job.spec.media), tracked.ran_power
         line = self._running.get(like)
         if line is None:
-            self._running = {
-                known: line for known, line in self._running.items() if line
-            }  # those that it was among before may be gone
+            # The line that it leaves may be empty now.
+            self._running = {known: line for known, line in self._running.items() if line}
             line = self._running[like] = Line(attrgetter("looked_at"))
         return line
 
     def running(self) -> list[Line]:
-        """Those that run, and of which nothing else is known. In each line all are expected to run for the same time.
+        """Return the lines of running jobs of which nothing else is known.
 
-        The one that was not looked at for longest comes first in its line.
+        The jobs of one line are expected to run for the same time; the one that was not queried
+        for longest comes first.
         """
         return [line for line in self._running.values() if line]
 
     def waiting(self) -> Iterator[Tracked]:
-        """Those that are not known to run, free ones only, in the service's order: level, then age."""
+        """Iterate over free jobs not known to run, in the service's order: level, then age."""
         for line in self._waiting.values():
             yield from line.free()
 
     def is_queued(self, least: int) -> bool:
-        """Whether at least so many jobs, and as many as run, wait at the service: it will not stand idle before all that run have ended."""
+        """Return True if ``least`` jobs, and as many as run, wait at the service.
+
+        It will not be idle before all that run have ended.
+        """
         waiting = sum(map(len, self._waiting.values()))
         return waiting >= max(least, sum(map(len, self._running.values())))
 
     def first(self) -> Tracked | None:
-        """The free one that was taken first."""
-        return next((tracked for tracked in self.taken.values() if not tracked.is_asked), None)
+        """Return the free job that arrived first."""
+        return next((tracked for tracked in self.all.values() if not tracked.is_asked), None)
 
 
-class Followed:
-    """All jobs that are followed.
+class TrackedJobs:
+    """All tracked jobs, by bucket.
 
     Args:
-        jobs: Those to begin with, in the order in which they were taken.
+        jobs: Jobs to begin with, in the order of arrival.
     """
 
     def __init__(self, jobs: Iterable[Tracked] = ()) -> None:
         self._numbers = count(1)
-        self._places: dict[Place, AtPlace] = {}
+        self._places: dict[Place, TrackedAtPlace] = {}
         for tracked in jobs:
             self.add(tracked)
 
     def add(self, tracked: Tracked) -> None:
-        """Follow one more."""
+        """Add a job."""
         tracked.number = next(self._numbers)
         where = tracked.job.spec.media.place
         place = self._places.get(where)
         if place is None:
-            place = self._places[where] = AtPlace()
-        place.taken[tracked.number] = tracked
+            place = self._places[where] = TrackedAtPlace()
+        place.all[tracked.number] = tracked
         place.line_of(tracked).put(tracked)
 
     def refile(self, tracked: Tracked) -> None:
-        """Something about it has changed: it was looked at, or somebody said that it has ended. One that was removed stays away."""
+        """Move a job to its line after it was queried or hinted at; a removed one stays away."""
         if tracked.line is not None:
             tracked.line.remove(tracked)
             self._places[tracked.job.spec.media.place].line_of(tracked).put(tracked)
 
     def remove(self, tracked: Tracked) -> None:
-        """Follow it no longer."""
+        """Remove a job."""
         if tracked.line is not None:
             tracked.line.remove(tracked)
             place = tracked.job.spec.media.place
-            self._places[place].taken.pop(tracked.number)
-            if not self._places[place].taken:
+            self._places[place].all.pop(tracked.number)
+            if not self._places[place].all:
                 del self._places[place]
 
-    def places(self) -> list[AtPlace]:
-        """The buckets that have a free job; first that of the free job that was taken first."""
+    def places(self) -> list[TrackedAtPlace]:
+        """Return the buckets with a free job, ordered by the first free job of each."""
         first = [
             (found.number, place)
             for place in self._places.values()

@@ -1,110 +1,98 @@
-"""Follow accepted jobs to their end: batched polls (``poll`` decides when and about what).
+"""Track accepted jobs to their end with batched queries; ``poll_policy`` decides when and which.
 
-Only ``GET /jobs/<ids>`` is believed; a callback is a hint to ask sooner. A query carries up to ten ids, so a look at one job takes along
-the others that are due soon.
+Only ``GET /jobs/<ids>`` is believed; a callback is a hint to ask sooner. A query carries up to ten
+ids, so a query for one job takes along the others that are due soon.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import JobMoved, JobRetried, Noticed
 from orchestrator.domain.job import LOST_BY_SERVICE
-from orchestrator.domain.remote import QueryReply, RemoteJob, RemoteState
-from orchestrator.domain.states import JobState, Step
+from orchestrator.domain.remote import QueryReply, RemoteState
+from orchestrator.domain.states import REMOTE, JobState, Step
 from orchestrator.errors import NotFound, OrchestratorError, Throttled
 from orchestrator.runner.retry import backoff_s, decide
-from orchestrator.runner.tracking.poll_policy import Followed, PollPlan, Round, Tracked
+from orchestrator.runner.tracking.poll_policy import POLL_MIN_S, PollPolicy, Round
+from orchestrator.runner.tracking.tracked_jobs import Tracked, TrackedJobs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from orchestrator.domain.job import Job
+    from orchestrator.domain.remote import RemoteJob
     from orchestrator.runner.ports import Parts
+    from orchestrator.runner.routing import Routing
 
-
-_MAX_EARLY_HINTS = (
-    1000  # the latest ones: the others are about jobs that have ended, or were never ours
-)
+_LOST_AFTER = 4
+"""Queries in a row that must miss an accepted job before it counts as lost ..."""
+_LOST_AFTER_S = 60.0
+"""... and how long they must have missed it."""
+_STALL_S = 86400.0
+"""Time that a job may stay submitted or running before it is reported as unfinished. A day, because
+a paused queue or a long backlog is not a fault."""
+_MAX_EARLY_HINTS = 1000
+"""The latest hints are kept: older ones are about jobs that have ended, or that are not ours."""
 
 
 class Tracker:
     """Polls jobs at the service until they end.
 
     Args:
-        parts: The ports.
-        record: Saves jobs; returns when they are durable.
-        on_done: Takes jobs that the service calls done, with its answer, to be verified.
-        on_returned: Takes jobs that are planned again.
-        on_ended: Takes jobs that ended otherwise.
-        on_lost: Takes jobs that the service lost, and that the user wants nevertheless: they must be looked for.
-        on_fatal: Asks for the end of the run.
+        ports: The ports.
+        routing: Where jobs go.
     """
 
-    def __init__(
-        self,
-        parts: Parts,
-        *,
-        record: Callable[[Sequence[Job]], Awaitable[None]],
-        on_done: Callable[[Job, RemoteJob], None],
-        on_returned: Callable[[Job], None],
-        on_ended: Callable[[Job], None],
-        on_lost: Callable[[Job], None],
-        on_fatal: Callable[[OrchestratorError], None],
-    ) -> None:
-        self._service = parts.service
-        self._limiter = parts.query_limiter
-        self._clock = parts.clock
-        self._settings = parts.settings
-        self._rng = parts.rng
-        self._sink = parts.sink
-        self._record = record
-        self._is_transient = parts.is_transient
-        self._on_done = on_done
-        self._on_returned = on_returned
-        self._on_ended = on_ended
-        self._on_lost = on_lost
-        self._on_fatal = on_fatal
-        self._plan = PollPlan(parts.settings)
-        self._jobs: dict[str, Tracked] = {}  # by remote id
-        self._followed = Followed()  # the same, in the orders that decide
+    def __init__(self, ports: Parts, routing: Routing) -> None:
+        self._service = ports.service
+        self._limiter = ports.query_limiter
+        self._clock = ports.clock
+        self._settings = ports.settings
+        self._rng = ports.rng
+        self._sink = ports.sink
+        self._is_transient = ports.is_transient
+        self._routing = routing
+        self._policy = PollPolicy(has_callbacks=ports.settings.has_callbacks)
+        self._by_job_id: dict[str, Tracked] = {}
+        self._tracked = TrackedJobs()  # the same jobs, in the order in which the policy reads them
         self._early_hints: dict[str, float] = {}
         self._failures = 0
         self._silent_until = 0.0
-        self._paused_noticed = False
+        self._pause_announced = False
         self._wake = asyncio.Event()
         self.queries = 0
         """Query calls made."""
 
-    def __len__(self) -> int:
-        return len(self._jobs)
-
     def put(self, job: Job, *, at_once: bool = False) -> None:
-        """Follow an accepted job; ``at_once`` if it may have ended long ago (a run that goes on, an adopted job)."""
+        """Track a job; ``at_once`` if it may have ended long ago (resumed or adopted)."""
         now = self._clock.monotonic()
         early = self._early_hints.pop(job.job_id, None)
-        looked_at = float("-inf") if at_once else now
-        if (before := self._jobs.get(job.job_id)) is not None:
+        looked_at = -math.inf if at_once else now
+        if (before := self._by_job_id.get(job.job_id)) is not None:
             self._drop(before)
-        tracked = self._jobs[job.job_id] = Tracked(
-            job, now, looked_at, hinted_at=early, is_from_before=at_once
-        )
-        self._followed.add(tracked)
-        # A job that was accepted just now has not ended: it is seen with the next look. To look at all for each one would cost far more
-        # than sending it.
-        if at_once or early is not None or len(self._jobs) == 1:
+        tracked = Tracked(job, now, looked_at, hinted_at=early, is_from_before=at_once)
+        self._by_job_id[job.job_id] = tracked
+        self._tracked.add(tracked)
+        # A job that was accepted just now has not ended; the next query takes it along. A
+        # decision for each one would cost far more than sending it.
+        if at_once or early is not None or len(self._by_job_id) == 1:
             self._wake.set()
 
     def hint(self, job_id: str) -> None:
-        """Somebody says that this job has ended: look soon. It may be so early that the answer to the submit is still on its way."""
+        """Query this job soon: a callback says that it has ended.
+
+        The hint may come before the answer to the submit.
+        """
         now = self._clock.monotonic()
-        tracked = self._jobs.get(job_id)
+        tracked = self._by_job_id.get(job_id)
         if tracked is not None:
             if tracked.hinted_at is None:
                 tracked.hinted_at = now
-                self._followed.refile(tracked)
+                self._tracked.refile(tracked)
             self._wake.set()
         else:
             self._early_hints[job_id] = now
@@ -112,7 +100,7 @@ class Tracker:
                 self._early_hints.pop(next(iter(self._early_hints)))
 
     async def run(self) -> None:
-        """Poll, for ever. Queries run side by side, up to the bound."""
+        """Poll until cancelled; queries run side by side, up to the bound."""
         slots = asyncio.Semaphore(self._settings.queries)
         async with asyncio.TaskGroup() as queries:
             while True:
@@ -123,14 +111,14 @@ class Tracker:
                 if not batch:
                     slots.release()
                     continue
-                self._plan.asked(batch, self._clock.monotonic())
+                self._policy.asked(batch, self._clock.monotonic())
                 for tracked in batch:
                     tracked.is_asked = True
                 task = queries.create_task(self._query(batch))
                 task.add_done_callback(lambda _: slots.release())
 
     def _decide(self) -> Round:
-        return self._plan.decide(self._followed, self._clock.monotonic())
+        return self._policy.decide(self._tracked, self._clock.monotonic())
 
     async def _until_worth_asking(self) -> None:
         while True:
@@ -139,10 +127,9 @@ class Tracker:
             found = Round(again_in_s=silent_s) if silent_s > 0 else self._decide()
             if found.batch:
                 return
+            again_in_s = found.again_in_s
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(
-                    None if found.again_in_s is None else max(found.again_in_s, 0.001)
-                ):
+                async with asyncio.timeout(None if again_in_s is None else max(again_in_s, 0.001)):
                     await self._wake.wait()
 
     async def _query(self, batch: Sequence[Tracked]) -> None:
@@ -161,71 +148,74 @@ class Tracker:
             self._limiter.accepted()
             await self._take(batch, reply, asked_at)
         finally:
-            # Only now: two answers about one job at a time would race each other to the ledger.
+            # Only now: two answers about one job would race each other to the ledger.
             for tracked in batch:
                 tracked.is_asked = False
             self._wake.set()
 
     def _back_off(self, error: OrchestratorError) -> None:
-        """Nothing was learned; ask again later. Only what no waiting can mend stops the run."""
+        """Ask again later; only an error that waiting cannot cure stops the run."""
         if error.fatal:
-            self._on_fatal(error)
+            self._routing.shutdown.fatal(error)
         self._failures += 1
         if isinstance(error, Throttled):
             self._limiter.throttled(error.retry_after_s)
-        delay_s = backoff_s(
-            self._settings, self._failures, self._rng, self._settings.poll_min_s / 2
-        )
+        delay_s = backoff_s(self._settings, self._failures, self._rng, POLL_MIN_S / 2)
         self._silent_until = max(self._silent_until, self._clock.monotonic() + delay_s)
 
     async def _take(self, batch: Sequence[Tracked], reply: QueryReply, asked_at: float) -> None:
-        """Work one answer into the jobs, save those that changed, hand on those that ended."""
-        now = self._clock.now()
-        self._plan.freed(
-            [max(now - job.ended_at, 0.0) for job in reply.jobs if job.ended_at is not None],
-            self._clock.monotonic(),
-        )
+        """Apply one answer to its jobs, save those that changed, hand on those that leave."""
         by_id = {remote.job_id: remote for remote in reply.jobs}
+        self._teach(batch, reply, by_id)
         changed: list[Job] = []
-        hand_on: list[Callable[[], None]] = []
+        leaving: list[tuple[Job, RemoteJob | None]] = []
+        for tracked in batch:
+            job = tracked.job
+            remote = by_id.get(job.job_id)
+            before = job.state
+            is_done = False
+            if remote is None:
+                self._miss(tracked)
+            else:
+                is_done = self._see(tracked, remote)
+            if job.state is not before:
+                changed.append(job)
+            if is_done or job.state not in REMOTE:
+                self._drop(tracked)
+                leaving.append((job, remote if is_done else None))
+            tracked.looked_at = self._clock.monotonic()
+            if tracked.hinted_at is not None and tracked.hinted_at <= asked_at:
+                tracked.hinted_at = None
+            self._tracked.refile(tracked)
+        if changed:
+            await self._routing.save(changed)
+        for job, answer in leaving:
+            if answer is not None:
+                self._routing.verify(job, answer)
+            else:
+                self._routing.route(job)
+
+    def _teach(
+        self, batch: Sequence[Tracked], reply: QueryReply, by_id: dict[str, RemoteJob]
+    ) -> None:
+        """Tell the policy what the answer shows of the service's queue."""
+        now = self._clock.now()
+        ages = [max(now - job.ended_at, 0.0) for job in reply.jobs if job.ended_at is not None]
+        self._policy.freed(ages, self._clock.monotonic())
         waited = [
             by_id[tracked.job.job_id].state
             for tracked in batch
             if not tracked.is_running and tracked.job.job_id in by_id
         ]
-        for tracked in batch:
-            job = tracked.job
-            remote = by_id.get(job.job_id)
-            before = job.state
-            if remote is None:
-                self._miss(tracked)
-            else:
-                tracked.missed = 0
-                self._see(tracked, remote, hand_on)
-            if job.state is not before:
-                changed.append(job)
-            tracked.looked_at = self._clock.monotonic()
-            if tracked.hinted_at is not None and tracked.hinted_at <= asked_at:
-                tracked.hinted_at = None
-            self._followed.refile(tracked)
-            if job.state in (JobState.FAILED, JobState.CANCELLED, JobState.UNFINISHED):
-                self._drop(tracked)
-                hand_on.append(lambda job=job: self._on_ended(job))  # type: ignore[misc]
-            elif job.state is JobState.IN_DOUBT:
-                self._drop(tracked)
-                hand_on.append(lambda job=job: self._on_lost(job))  # type: ignore[misc]
         if waited:
             is_waiting = RemoteState.SUBMITTED in waited or RemoteState.PAUSED in waited
-            self._plan.saw_queue(batch[0].job.spec.media.place, is_waiting=is_waiting)
-        if changed:
-            await self._record(changed)
-        for act in hand_on:
-            act()
+            self._policy.saw_queue(batch[0].job.spec.media.place, is_waiting=is_waiting)
 
-    def _see(self, tracked: Tracked, remote: RemoteJob, hand_on: list[Callable[[], None]]) -> None:
-        """Take the step that the service's word means."""
+    def _see(self, tracked: Tracked, remote: RemoteJob) -> bool:
+        """Take the step that the answer means; return True if the service calls the job done."""
         job = tracked.job
-        if job.code == LOST_BY_SERVICE:  # an earlier visit said so
+        tracked.missed = 0
+        if job.code == LOST_BY_SERVICE:  # as an earlier run found
             job.code = job.message = ""
         job.started_at = remote.started_at or job.started_at
         job.media_duration_s = remote.media_duration_s or job.media_duration_s
@@ -237,97 +227,85 @@ class Tracker:
                     self._move(job, Step.START)
             case RemoteState.SUCCEEDED:
                 job.finished_at = remote.ended_at or self._clock.now()
-                self._plan.learn(job)
-                self._drop(tracked)
-                hand_on.append(lambda: self._on_done(job, remote))
+                self._policy.learn(job)
+                return True
             case RemoteState.FAILED:
-                self._fail(tracked, remote, hand_on)
+                self._fail(tracked, remote)
             case RemoteState.CANCELLED:
                 job.step(Step.CANCEL)
                 job.finished_at = remote.ended_at or self._clock.now()
-                job.code, job.message = (
-                    remote.code,
-                    remote.message or "The job was cancelled at the service.",
-                )
+                job.code = remote.code
+                job.message = remote.message or "The job was cancelled at the service."
         self._watch_stall(tracked)
+        return False
 
     def _hold(self, job: Job, state: RemoteState) -> None:
         if job.state is JobState.RUNNING:
             self._move(job, Step.HOLD)
-        if state is RemoteState.PAUSED and not self._paused_noticed:
-            self._paused_noticed = True
-            self._sink.emit(
-                Noticed("The service's queue is paused: its jobs wait until somebody resumes it.")
-            )
+        if state is RemoteState.PAUSED and not self._pause_announced:
+            self._pause_announced = True
+            text = "The service's queue is paused: its jobs wait until the queue is resumed."
+            self._sink.emit(Noticed(text))
 
     def _move(self, job: Job, step: Step) -> None:
         job.step(step)
         self._sink.emit(JobMoved(job.spec.key, job.spec.media.key, job.state))
 
-    def _fail(self, tracked: Tracked, remote: RemoteJob, hand_on: list[Callable[[], None]]) -> None:
-        """End the job, or plan it again if its failure is of the passing kind and attempts are left."""
+    def _fail(self, tracked: Tracked, remote: RemoteJob) -> None:
+        """End the job, or plan it again if its failure is transient and attempts are left."""
         job = tracked.job
         job.step(Step.FAIL)
         now = self._clock.now()
         job.finished_at = remote.ended_at or now
-        self._plan.learn(job)
+        self._policy.learn(job)
         job.code, job.message = remote.code, remote.message
         decision = decide(self._settings, job.attempts, now, self._rng)
         if decision.again_at is None or not self._is_transient(remote.code):
             return
-        self._drop(tracked)
+        self._drop(tracked)  # while it has its remote id
         job.step(Step.RETRY)
         job.past_job_ids = (*job.past_job_ids, job.job_id)
         job.job_id = ""
         job.started_at = job.finished_at = job.submitted_at = None
         job.not_before = decision.again_at
         self._sink.emit(JobRetried(job.spec.key, job.spec.media.key, remote.code, job.attempts))
-        hand_on.append(lambda: self._on_returned(job))
 
     def _miss(self, tracked: Tracked) -> None:
-        """The service does not know the job. Once may be lag; persistently means that it was lost."""
+        """Note that the service does not know the job: once may be lag, for long it was lost."""
         now = self._clock.monotonic()
         if not tracked.missed:
             tracked.missed_since = now
         tracked.missed += 1
-        if (
-            tracked.missed < self._settings.lost_after
-            or now - tracked.missed_since < self._settings.lost_after_s
-        ):
+        missed_s = now - tracked.missed_since
+        if tracked.missed < _LOST_AFTER or missed_s < _LOST_AFTER_S:
             return
         job = tracked.job
         if job.code == LOST_BY_SERVICE and job.state is JobState.SUBMITTED:
             job.step(Step.LOSE)
             return
-        self._give_up(
-            job,
-            LOST_BY_SERVICE,
-            f"The service accepted the job as {job.job_id}, and now does not know it ({tracked.missed} queries in "
-            f"{now - tracked.missed_since:.0f} s). It may have been paid for, so it is not sent again by itself; with --retry failed it is "
-            "looked for once more, and made anew if it does not exist.",
+        message = (
+            f"The service accepted the job as {job.job_id} and does not know it any more "
+            f"({tracked.missed} queries in {missed_s:.0f} s). It may have been paid for, so it is "
+            "not sent again automatically. With --retry failed it is looked for once more, and "
+            "sent again if it does not exist."
         )
+        self._give_up(job, LOST_BY_SERVICE, message)
 
     def _watch_stall(self, tracked: Tracked) -> None:
         job = tracked.job
+        if job.state not in REMOTE:
+            return
         moved_at = job.started_at if job.state is JobState.RUNNING else job.submitted_at
-        stalled_s = (
-            self._clock.now() - moved_at
-            if moved_at is not None and job.job_id in self._jobs
-            else 0.0
-        )
+        stalled_s = self._clock.now() - moved_at if moved_at is not None else 0.0
         if not tracked.is_from_before:
-            stalled_s = min(
-                stalled_s, self._clock.monotonic() - tracked.since
-            )  # the wall clock may have been set
-        if (
-            job.state in (JobState.SUBMITTED, JobState.RUNNING)
-            and stalled_s > self._settings.stall_s
-        ):
-            self._give_up(
-                job,
-                "Stalled",
-                f"The job has been {job.state} for {stalled_s / 3600:.1f} hours; it is no longer waited for.",
+            # The wall clock may have been set.
+            stalled_s = min(stalled_s, self._clock.monotonic() - tracked.since)
+        if stalled_s > _STALL_S:
+            message = (
+                f"The job has been {job.state} for {stalled_s / 3600:.1f} hours; "
+                "it is no longer tracked."
             )
+            self._give_up(job, "Stalled", message)
 
     def _give_up(self, job: Job, code: str, message: str) -> None:
         job.step(Step.GIVE_UP)
@@ -335,4 +313,4 @@ class Tracker:
         job.finished_at = None
 
     def _drop(self, tracked: Tracked) -> None:
-        self._followed.remove(self._jobs.pop(tracked.job.job_id, tracked))
+        self._tracked.remove(self._by_job_id.pop(tracked.job.job_id, tracked))

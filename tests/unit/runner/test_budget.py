@@ -105,7 +105,7 @@ def test_a_job_that_would_pass_the_cost_is_refused_with_the_sums() -> None:
 
     assert (
         budget.refusal(job(2))
-        == "the next job would bring the cost from 2.00 to 4.00, beyond max_cost 3"
+        == "the next job would raise the cost from 2.00 to 4.00, beyond max_cost 3"
     )
     assert budget.refusal(job(3, duration_s=30)) is None
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.runner.retry import backoff_s, decide
-from orchestrator.runner.settings import EngineSettings
-from orchestrator.runner.submitting.circuit_breaker import Breaker
+from orchestrator.runner.settings import RunnerSettings
+from orchestrator.runner.submitting.circuit_breaker import CircuitBreaker
 
 
 @given(
@@ -24,14 +24,14 @@ def test_a_backoff_lies_between_its_floor_and_its_cap(
     tries: int, initial_s: float, cap_s: float, floor_s: float, seed: int
 ) -> None:
     found = backoff_s(
-        EngineSettings(initial_s=initial_s, cap_s=cap_s), tries, random.Random(seed), floor_s
+        RunnerSettings(initial_s=initial_s, cap_s=cap_s), tries, random.Random(seed), floor_s
     )
 
     assert floor_s <= found <= floor_s + cap_s
 
 
 def test_the_bound_doubles_with_each_try_until_the_cap() -> None:
-    settings = EngineSettings(initial_s=1, cap_s=20)
+    settings = RunnerSettings(initial_s=1, cap_s=20)
 
     class Highest(random.Random):
         def uniform(self, a: float, b: float) -> float:
@@ -50,14 +50,14 @@ def test_the_bound_doubles_with_each_try_until_the_cap() -> None:
 
 def test_jitter_survives_at_the_cap() -> None:
     rng = random.Random(7)
-    waits = [backoff_s(EngineSettings(initial_s=1, cap_s=20), 50, rng) for _ in range(200)]
+    waits = [backoff_s(RunnerSettings(initial_s=1, cap_s=20), 50, rng) for _ in range(200)]
 
     assert min(waits) < 4
     assert max(waits) > 16
 
 
 def test_the_last_attempt_is_not_tried_again_and_says_which_setting_bounds_it() -> None:
-    settings, rng = EngineSettings(attempts=3), random.Random(1)
+    settings, rng = RunnerSettings(attempts=3), random.Random(1)
 
     assert decide(settings, 2, 1000.0, rng).again_at is not None
     given_up = decide(settings, 3, 1000.0, rng)
@@ -67,18 +67,18 @@ def test_the_last_attempt_is_not_tried_again_and_says_which_setting_bounds_it() 
 
 @given(st.integers(0, 5), st.integers())
 def test_a_new_try_is_never_in_the_past(attempts: int, seed: int) -> None:
-    again_at = decide(EngineSettings(attempts=6), attempts, 1000.0, random.Random(seed)).again_at
+    again_at = decide(RunnerSettings(attempts=6), attempts, 1000.0, random.Random(seed)).again_at
 
     assert again_at is not None
     assert again_at >= 1000.0
 
 
 @pytest.fixture
-def breaker() -> Breaker:
-    return Breaker(EngineSettings(breaker_after=3, initial_s=0.5, cap_s=30), random.Random(3))
+def breaker() -> CircuitBreaker:
+    return CircuitBreaker(RunnerSettings(initial_s=0.5, cap_s=30), random.Random(3), opens_after=3)
 
 
-def test_the_breaker_opens_after_failures_in_a_row_only(breaker: Breaker) -> None:
+def test_the_breaker_opens_after_failures_in_a_row_only(breaker: CircuitBreaker) -> None:
     for _ in range(5):
         breaker.failed("reset")
         breaker.failed("reset")
@@ -92,7 +92,7 @@ def test_the_breaker_opens_after_failures_in_a_row_only(breaker: Breaker) -> Non
     assert breaker.reason == "last"
 
 
-def test_one_answer_closes_the_breaker(breaker: Breaker) -> None:
+def test_one_answer_closes_the_breaker(breaker: CircuitBreaker) -> None:
     for _ in range(9):
         breaker.failed()
     breaker.succeeded()
@@ -100,7 +100,7 @@ def test_one_answer_closes_the_breaker(breaker: Breaker) -> None:
     assert not breaker.is_open
 
 
-def test_probes_grow_apart_up_to_the_cap_and_never_come_at_once(breaker: Breaker) -> None:
+def test_probes_grow_apart_up_to_the_cap_and_never_come_at_once(breaker: CircuitBreaker) -> None:
     waits = [breaker.next_probe_in_s() for _ in range(40)]
 
     assert 0.5 <= waits[0] <= 1.0
@@ -110,7 +110,7 @@ def test_probes_grow_apart_up_to_the_cap_and_never_come_at_once(breaker: Breaker
 
 
 def test_after_a_probe_one_job_goes_and_its_answer_decides_about_the_others(
-    breaker: Breaker,
+    breaker: CircuitBreaker,
 ) -> None:
     for _ in range(3):
         breaker.failed()
@@ -130,7 +130,7 @@ def test_after_a_probe_one_job_goes_and_its_answer_decides_about_the_others(
     assert breaker.at_most > 1_000_000
 
 
-def test_a_trial_that_fails_lets_the_probes_grow_further_apart(breaker: Breaker) -> None:
+def test_a_trial_that_fails_lets_the_probes_grow_further_apart(breaker: CircuitBreaker) -> None:
     for _ in range(3):
         breaker.failed()
     for _ in range(9):

@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.states import JobState
-from orchestrator.runner.settings import EngineSettings
-from orchestrator.runner.tracking.poll_policy import Followed, PollPlan, Tracked
+from orchestrator.runner.tracking.poll_policy import POLL_MAX_S, POLL_MIN_S, QUERY_SIZE, PollPolicy
+from orchestrator.runner.tracking.tracked_jobs import Tracked, TrackedJobs
 from orchestrator.testing.builders import make_job, make_spec
-
-SETTINGS = EngineSettings()
 
 
 def tracked(
@@ -29,10 +27,11 @@ def tracked(
     return Tracked(job, since, since)
 
 
-def first_look_s(plan: PollPlan, jobs: list[Tracked], limit_s: float = 1e5) -> float:
+def first_look_s(plan: PollPolicy, jobs: list[Tracked], limit_s: float = 1e5) -> float:
     """When the plan asks, if time passes as it says."""
     now = 0.0
-    while not (found := plan.decide(jobs, now)).batch:
+    followed = TrackedJobs(jobs)
+    while not (found := plan.decide(followed, now)).batch:
         assert found.again_in_s is not None
         assert found.again_in_s > 0, "it would spin"
         now += found.again_in_s
@@ -41,7 +40,7 @@ def first_look_s(plan: PollPlan, jobs: list[Tracked], limit_s: float = 1e5) -> f
 
 
 def test_nothing_to_follow_is_nothing_to_ask_and_nothing_to_wait_for() -> None:
-    found = PollPlan(SETTINGS).decide([], 0.0)
+    found = PollPolicy().decide(TrackedJobs(), 0.0)
 
     assert (found.batch, found.again_in_s) == ((), None)
 
@@ -50,21 +49,21 @@ def test_a_job_that_may_have_ended_long_ago_is_asked_about_soon() -> None:
     one = tracked(1)
     one.looked_at = float("-inf")
 
-    assert first_look_s(PollPlan(SETTINGS), [one]) <= 3
+    assert first_look_s(PollPolicy(), [one]) <= 3
 
 
 def test_a_hint_is_followed_soon() -> None:
     one = tracked(1)
     one.hinted_at = 0.0
 
-    assert first_look_s(PollPlan(SETTINGS), [one]) <= 2
+    assert first_look_s(PollPolicy(), [one]) <= 2
 
 
 def test_a_learned_run_time_moves_the_looks() -> None:
-    plan = PollPlan(SETTINGS)
+    plan = PollPolicy()
     for number in range(30):
         plan.learn(make_job(number, started_at=1000.0, finished_at=1060.0))
-    quick = PollPlan(SETTINGS)
+    quick = PollPolicy()
     for number in range(30):
         quick.learn(make_job(number, started_at=1000.0, finished_at=1002.0))
 
@@ -77,7 +76,7 @@ def test_a_learned_run_time_moves_the_looks() -> None:
 def test_a_query_has_at_most_ten_ids_of_one_bucket_and_comes_within_bounds(
     count: int, run_s: float, learned: bool, running: bool
 ) -> None:
-    plan = PollPlan(SETTINGS)
+    plan = PollPolicy()
     if learned:
         plan.learn(make_job(1, started_at=1000.0, finished_at=1000.0 + run_s))
     state = JobState.RUNNING if running else JobState.SUBMITTED
@@ -87,17 +86,17 @@ def test_a_query_has_at_most_ten_ids_of_one_bucket_and_comes_within_bounds(
     ]
 
     asked_at = first_look_s(plan, jobs)
-    batch = plan.decide(jobs, asked_at).batch
+    batch = plan.decide(TrackedJobs(jobs), asked_at).batch
 
-    assert 1 <= len(batch) <= SETTINGS.query_size
+    assert 1 <= len(batch) <= QUERY_SIZE
     assert len({one.job.spec.media.place for one in batch}) == 1
     assert len({id(one) for one in batch}) == len(batch)
-    assert asked_at >= SETTINGS.poll_min_s, "never sooner than the shortest time between two looks"
-    assert asked_at <= max(SETTINGS.poll_max_s, 2 * run_s) + 5
+    assert asked_at >= POLL_MIN_S, "never sooner than the shortest time between two looks"
+    assert asked_at <= max(POLL_MAX_S, 2 * run_s) + 5
 
 
 def test_the_only_job_of_a_bucket_is_asked_about_in_time_however_busy_another_bucket_is() -> None:
-    plan, followed, busy = PollPlan(SETTINGS), Followed(), "a-1250000000"
+    plan, followed, busy = PollPolicy(), TrackedJobs(), "a-1250000000"
     plan.learn(make_job(1, started_at=1000.0, finished_at=1010.0))
     alone = tracked(0, state=JobState.RUNNING, bucket="b-1250000000")
     for one in (
@@ -121,8 +120,8 @@ def test_the_only_job_of_a_bucket_is_asked_about_in_time_however_busy_another_bu
 
 def test_many_buckets_with_a_job_each_are_all_asked_about_in_the_time_of_one() -> None:
     plan, followed = (
-        PollPlan(SETTINGS),
-        Followed(tracked(number, bucket=f"b{number}-1250000000") for number in range(100)),
+        PollPolicy(),
+        TrackedJobs(tracked(number, bucket=f"b{number}-1250000000") for number in range(100)),
     )
     unseen, now = 100, 0.0
 
@@ -143,7 +142,7 @@ def lengthy(number: int, duration_s: float | None) -> Tracked:
 
 
 def test_a_long_object_is_expected_to_take_long_though_short_ones_are_quick() -> None:
-    plan = PollPlan(SETTINGS)
+    plan = PollPolicy()
     for number in range(40):
         clip_or_film_s = (100.0, 7200.0)[number % 2]
         plan.learn(
@@ -161,9 +160,9 @@ def test_a_long_object_is_expected_to_take_long_though_short_ones_are_quick() ->
 
 def test_a_job_that_runs_on_is_looked_at_at_growing_distances() -> None:
     """Whatever was expected of it: who has run for an hour will not end in the next ten seconds."""
-    plan, one, looks, now = PollPlan(SETTINGS), lengthy(1, None), [0.0], 0.0
+    plan, one, looks, now = PollPolicy(), lengthy(1, None), [0.0], 0.0
     plan.learn(make_job(1, started_at=0.0, finished_at=10.0))
-    followed = Followed([one])
+    followed = TrackedJobs([one])
     while now < 3000:
         found = plan.decide(followed, now)
         if found.batch:
@@ -179,7 +178,7 @@ def test_a_job_that_runs_on_is_looked_at_at_growing_distances() -> None:
 
 def test_as_long_as_many_wait_at_the_service_a_query_waits_for_more_answers() -> None:
     def asked_at(waiting: int, *, is_seen: bool = True) -> float:
-        plan = PollPlan(SETTINGS)
+        plan = PollPolicy()
         plan.saw_queue(tracked(1).job.spec.media.place, is_waiting=is_seen)
         plan.learn(make_job(1, started_at=0.0, finished_at=20.0))
         plan.freed([], 0.0)

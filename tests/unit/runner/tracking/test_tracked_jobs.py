@@ -10,16 +10,16 @@ from timeit import repeat
 import pytest
 
 from orchestrator.domain.states import JobState
-from orchestrator.runner.settings import EngineSettings
-from orchestrator.runner.tracking.poll_policy import Followed, PollPlan, Round, Tracked
+from orchestrator.runner.tracking.poll_policy import POLL_MIN_S, QUERY_SIZE, PollPolicy, Round
+from orchestrator.runner.tracking.tracked_jobs import Tracked, TrackedJobs
 from orchestrator.testing.builders import make_job, make_spec
 
 
-class Searching(PollPlan):
+class Searching(PollPolicy):
     """The same decision by looking at every job, sorting all of them: slow, and easy to believe."""
 
     def search(self, jobs: list[Tracked], now: float) -> Round:
-        """See ``PollPlan.decide``."""
+        """See ``PollPolicy.decide``."""
         places: dict[object, list[Tracked]] = {}
         for tracked in jobs:
             if not tracked.is_asked:
@@ -38,18 +38,18 @@ class Searching(PollPlan):
             ):
                 return Round(tuple(one for _, one in batch))
             shortest_s = min([self._expected_s(one, guess_s) for _, one in batch], default=guess_s)
-            steps.append(max(min(shortest_s / 20, 5.0), self._settings.poll_min_s / 4))
+            steps.append(max(min(shortest_s / 20, 5.0), POLL_MIN_S / 4))
         return Round(again_in_s=min(steps, default=None))
 
     def _is_queued(self, there: list[Tracked]) -> bool:
         known = [one for one in there if one.hinted_at is None and one.looked_at != -math.inf]
         running = sum(one.is_running for one in known)
-        return len(known) - running >= max(running, self._settings.query_size)
+        return len(known) - running >= max(running, QUERY_SIZE)
 
     def _best(
         self, there: list[Tracked], guess_s: float, now: float
     ) -> list[tuple[float, Tracked]]:
-        size = self._settings.query_size
+        size = QUERY_SIZE
         begun = [
             one
             for one in there
@@ -60,7 +60,7 @@ class Searching(PollPlan):
         waiting = [one for one in there if one not in begun]
         waiting.sort(key=lambda one: -one.job.spec.level)
         rated += [(self._chance(one, guess_s, now), one) for one in waiting[: min(freed, size)]]
-        rated = [pair for pair in rated if pair[1].looked_at <= now - self._settings.poll_min_s]
+        rated = [pair for pair in rated if pair[1].looked_at <= now - POLL_MIN_S]
         rated.sort(key=lambda pair: -pair[0])
         return rated[:size]
 
@@ -70,8 +70,8 @@ class Story:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.plan = Searching(EngineSettings(has_callbacks=self.random.random() < 0.3))
-        self.followed = Followed()
+        self.plan = Searching(has_callbacks=self.random.random() < 0.3)
+        self.followed = TrackedJobs()
         self.jobs: list[Tracked] = []
         self.now = 1000.0
 
@@ -162,7 +162,7 @@ def test_the_decision_is_that_of_looking_at_every_job(seed: int) -> None:
 
 
 def test_a_job_that_was_let_go_stays_away_even_if_something_is_heard_of_it() -> None:
-    followed = Followed()
+    followed = TrackedJobs()
     tracked = Tracked(make_job(1, state=JobState.RUNNING), 0.0, 0.0)
     followed.add(tracked)
     followed.remove(tracked)
@@ -174,7 +174,7 @@ def test_a_job_that_was_let_go_stays_away_even_if_something_is_heard_of_it() -> 
 
 
 def test_a_decision_about_thousands_of_jobs_costs_about_as_much_as_one_about_a_hundred() -> None:
-    plan = PollPlan(EngineSettings())
+    plan = PollPolicy()
     plan.learn(make_job(1, started_at=1000.0, finished_at=1040.0))
 
     def cost_of(count: int) -> float:
@@ -186,7 +186,7 @@ def test_a_decision_about_thousands_of_jobs_costs_about_as_much_as_one_about_a_h
             )
             for n in range(count)
         ]
-        followed = Followed(jobs)
+        followed = TrackedJobs(jobs)
         return min(repeat(lambda: plan.decide(followed, 12.0), number=20, repeat=5))
 
     assert cost_of(10_000) < 20 * cost_of(100), "a hundred times the jobs"

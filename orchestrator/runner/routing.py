@@ -1,0 +1,238 @@
+"""The only edges between the stages of a run. Where a job goes follows from its state.
+
+::
+
+    spec stream -> Intake -> Dispatcher -> Submitter -> Tracker -> Verifier -> closed
+                                 ^             |          |  ^        |          ^
+                                 |   planned   |  in doubt|  | found  |          |
+                                 +-------------+----------+  |        | terminal |
+                                 |             v          v  |        +----------+
+                                 +---------- Settler --------+
+
+    state after the save     goes to
+    planned                  the dispatcher, or set aside if the manifest has not named it
+    submitted, running       the tracker
+    in doubt                 the settler
+    terminal                 closed: budget, slot, event
+
+A job that the service calls done keeps its state until the verifier has looked: ``verify``.
+Save comes before route, so that a slot is free only once the ledger knows why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from orchestrator.domain.events import JobEnded
+from orchestrator.domain.states import REMOTE, TERMINAL, JobState
+from orchestrator.errors import LedgerMismatch, ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.remote import RemoteJob
+    from orchestrator.reporting.report_file import ReportFile
+    from orchestrator.runner.budget import Budget
+    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.shutdown import Shutdown
+
+
+class Dispatching(Protocol):
+    """The dispatcher, as far as jobs are handed to it. Each call but the first two frees a slot."""
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Take planned jobs."""
+        ...
+
+    def occupy(self, job: Job) -> bool:
+        """Count a job that is at the service already; return False if it is known."""
+        ...
+
+    def give_back(self, job: Job) -> None:
+        """Take back a job that is planned again."""
+        ...
+
+    def release(self, job: Job) -> None:
+        """Forget a job that is planned again; it waits until the manifest names it."""
+        ...
+
+    def ended(self, job: Job) -> None:
+        """Forget a job that has ended."""
+        ...
+
+
+class Tracking(Protocol):
+    """The tracker, as far as jobs are handed to it."""
+
+    def put(self, job: Job, *, at_once: bool = False) -> None:
+        """Track a job; ``at_once`` if it may have ended long ago."""
+        ...
+
+
+class Settling(Protocol):
+    """The settler, as far as jobs are handed to it."""
+
+    def put(self, job: Job, *, is_orphan: bool = False) -> None:
+        """Take a job in doubt; ``is_orphan`` if the process that sent it is gone."""
+        ...
+
+
+class Verifying(Protocol):
+    """The verifier, as far as jobs are handed to it."""
+
+    def put(self, job: Job, remote: RemoteJob) -> None:
+        """Take a job that the service calls done, with its answer."""
+        ...
+
+
+class Routing:
+    """Saves jobs and hands them to the stage that comes next.
+
+    Args:
+        ports: The ports.
+        report: Report of the run; open.
+        budget: Counts what the run spends.
+        shutdown: Stops the run.
+
+    Attributes:
+        changed: Set when something happened that may have been the last thing.
+        ended: Jobs that have ended since the run was started or resumed.
+        stuck: Jobs in doubt that cannot be settled.
+        aside: Jobs found in the ledger that are planned again; sent only if the manifest names
+            them.
+    """
+
+    def __init__(
+        self, ports: Parts, report: ReportFile, budget: Budget, shutdown: Shutdown
+    ) -> None:
+        self.shutdown = shutdown
+        self.budget = budget
+        self.changed = shutdown.changed
+        self.ended = 0
+        self.stuck = 0
+        self.aside: dict[int, Job] = {}
+        self._ledger = ports.ledger
+        self._sink = ports.sink
+        self._report = report
+        self._unnamed: set[int] = set()  # jobs found in the ledger, until the manifest names them
+
+    def connect(
+        self, dispatcher: Dispatching, tracker: Tracking, settler: Settling, verifier: Verifying
+    ) -> None:
+        """Name the stages. They are built with this object, so they can be named only now."""
+        self._dispatcher = dispatcher
+        self._tracker = tracker
+        self._settler = settler
+        self._verifier = verifier
+
+    # --- durable first
+
+    async def save(self, jobs: Sequence[Job]) -> None:
+        """Make these jobs durable as they are now, and write the rows of those that ended."""
+        await self._ledger.save(jobs)
+        self._write_rows([job for job in jobs if job.state in TERMINAL])
+
+    async def catch_up(self) -> None:
+        """Write the rows that the ledger has and the report lacks."""
+        try:
+            await self._report.catch_up()
+        except ReportError as error:
+            self.shutdown.fatal(error)
+
+    def _write_rows(self, jobs: Sequence[Job]) -> None:
+        # A report that cannot be written stops the run in order: the ledger has the rows, and
+        # answers that are on their way are still recorded.
+        try:
+            self._report.offer(jobs)
+        except ReportError as error:
+            self.shutdown.fatal(error)
+
+    # --- then on
+
+    def route(self, job: Job) -> None:
+        """Hand a saved job to the stage that its state names.
+
+        Raises:
+            LedgerMismatch: The state was not saved.
+        """
+        if job.state is not job.saved_state:
+            raise LedgerMismatch(f"Job {job.id} was handed on as {job.state} before it was saved.")
+        match job.state:
+            case JobState.SUBMITTED | JobState.RUNNING:
+                self._tracker.put(job, at_once=job.adopted)
+            case JobState.PLANNED:
+                self._plan_again(job)
+            case JobState.IN_DOUBT:
+                self._settler.put(job)
+            case JobState.SUBMITTING:
+                raise LedgerMismatch(f"Job {job.id} was handed on while it was being sent.")
+            case _:
+                self._close(job)
+
+    def verify(self, job: Job, answer: RemoteJob) -> None:
+        """Have the stems checked of a job that the service calls done."""
+        self._verifier.put(job, answer)
+
+    def leave_in_doubt(self) -> None:
+        """Count a job that stays in doubt: the service refuses to show its jobs."""
+        self.stuck += 1
+        self.changed.set()
+
+    def _plan_again(self, job: Job) -> None:
+        self.budget.release(job)
+        if job.id not in self._unnamed:
+            self._dispatcher.give_back(job)
+            return
+        # It may have left the manifest; then it must not be paid for.
+        self.aside[job.id] = job
+        self._dispatcher.release(job)
+        self.changed.set()
+
+    def _close(self, job: Job) -> None:
+        self.ended += 1
+        self._unnamed.discard(job.id)
+        self.budget.ended(job)
+        self._dispatcher.ended(job)
+        started = job.submitted_at or job.intent_at
+        took_s = None
+        if job.finished_at is not None and started is not None:
+            # The service reports whole seconds: a quick job seems to end before it was accepted.
+            took_s = max(job.finished_at - started, 0.0)
+        key, name = job.spec.key, job.spec.media.key
+        self._sink.emit(JobEnded(key, name, job.state, job.code, job.message, took_s))
+        self.changed.set()
+
+    # --- where jobs come in
+
+    def take_in(self, jobs: Sequence[Job]) -> None:
+        """Take jobs that the manifest names, whatever their state."""
+        if self._unnamed or self.aside:
+            jobs = [self._named(job) for job in jobs]
+        self._write_rows([job for job in jobs if job.row])
+        self._dispatcher.add(job for job in jobs if job.state is JobState.PLANNED)
+        for job in jobs:
+            if job.state in REMOTE:
+                self._resume(job)
+        self.changed.set()
+
+    def take_up(self, job: Job) -> None:
+        """Take a job that is, or may be, at the service since before this process started.
+
+        The manifest may or may not name it.
+        """
+        self._unnamed.add(job.id)
+        self._resume(job)
+
+    def _named(self, job: Job) -> Job:
+        # If it was set aside while the ledger was read, the copy set aside is newer.
+        self._unnamed.discard(job.id)
+        aside = self.aside.pop(job.id, None)
+        return job if aside is None or job.state is JobState.PLANNED else aside
+
+    def _resume(self, job: Job) -> None:
+        if self._dispatcher.occupy(job):
+            if job.state is JobState.IN_DOUBT:
+                self._settler.put(job, is_orphan=True)
+            else:
+                self._tracker.put(job, at_once=True)

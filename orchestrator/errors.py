@@ -1,7 +1,7 @@
 """The one exception tree.
 
-What may be done about an error is an attribute, set where the error is understood (``protocol.codes``, ``cloud``),
-never a test on its text::
+The possible reactions to an error are attributes, set where the error is understood (in
+``client``), never a test on its text::
 
     OrchestratorError
     |-- ConfigError
@@ -41,14 +41,14 @@ from dataclasses import dataclass, field
 
 
 class OrchestratorError(Exception):
-    """Something went wrong in orchestrator."""
+    """An error of orchestrator."""
 
     retryable: bool = False
-    """The same thing may be tried again, later, by whoever holds the job."""
+    """True if the same call may be tried again later."""
     fatal: bool = False
-    """The whole run must stop: no other job could do better."""
+    """True if the run must stop, because no other job could do better."""
     retry_after_s: float | None = None
-    """The service asked for at least this pause."""
+    """Shortest pause that the service asked for, in seconds."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
@@ -61,15 +61,15 @@ class ConfigError(OrchestratorError):
 
 
 class CredentialsMissing(ConfigError):
-    """No key pair was found; the text says what to set."""
+    """No key pair was found; the message says what to set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with what the user wrote, and where.
+    """One mistake in the user's input, and its place.
 
     Attributes:
-        message: What is wrong, with the offending value, what is allowed and the next step.
+        message: The mistake, with the offending value, the allowed values and the next step.
         file: File name as the user gave it; empty for the command line.
         line: Line, from 1; 0 when the fault has no line.
         column: Column, from 1; 0 when the fault has no column.
@@ -108,7 +108,7 @@ class PlanError(ManifestError):
 
 
 class TransportError(OrchestratorError):
-    """The service could not be talked to."""
+    """The service could not be reached, or gave no answer."""
 
     retryable = True
 
@@ -127,7 +127,7 @@ class ReplyTimeout(SendInDoubt):
 
 @dataclass(frozen=True, slots=True)
 class ApiAnswer:
-    """The facts of an error answer, for messages, the report and support requests.
+    """Facts of an error answer, for messages, the report and support requests.
 
     Attributes:
         http_status: HTTP status of the answer.
@@ -152,10 +152,8 @@ class ApiError(OrchestratorError):
     ) -> None:
         self.answer = answer
         self.retry_after_s = retry_after_s
-        super().__init__(
-            message
-            or f"{answer.code or 'HTTP ' + str(answer.http_status)}: {answer.message or 'no message'}"
-        )
+        code = answer.code or f"HTTP {answer.http_status}"
+        super().__init__(message or f"{code}: {answer.message or 'no message'}")
 
 
 class Throttled(ApiError):
@@ -169,13 +167,16 @@ class QueueUnavailable(Throttled):
 
 
 class ServerFault(ApiError):
-    """The service failed (5xx): whether it did the work is not known."""
+    """The service failed (5xx). It is not known if it did the work."""
 
     retryable = True
 
 
 class RefusedForNow(ApiError):
-    """The service refused the request for a passing reason that lies in this one object; no job exists, and it may succeed later."""
+    """The service refused the request for a passing reason that lies in this one object.
+
+    No job exists, and the request may succeed later.
+    """
 
     retryable = True
 
@@ -184,7 +185,7 @@ class ClockSkewed(ApiError):
     """The service refused the request because the clocks differ.
 
     Attributes:
-        server_time: The service's clock, seconds since the epoch, if it told.
+        server_time: The service's clock, seconds since the epoch, or None if unknown.
     """
 
     retryable = True
@@ -197,7 +198,7 @@ class ClockSkewed(ApiError):
 
 
 class CredentialsExpired(ApiError):
-    """The temporary credentials are over; fresh ones may do."""
+    """The temporary credentials have expired; set new ones."""
 
     retryable = True
 
@@ -209,7 +210,7 @@ class AuthRejected(ApiError):
 
 
 class Rejected(ApiError):
-    """The service refused the request for good; no job exists."""
+    """The service refused the request permanently; no job exists."""
 
 
 class NotFound(Rejected):
@@ -229,7 +230,7 @@ class ProtocolError(OrchestratorError):
 
 
 class EndlessListing(ProtocolError):
-    """The service's listing does not get on: it names a page again that it has given."""
+    """The listing is stuck: the service returned the same page twice."""
 
 
 class LedgerError(OrchestratorError):
@@ -255,7 +256,7 @@ class LedgerFull(LedgerError):
 
 
 class LedgerMismatch(LedgerError):
-    """The ledger does not agree with what this run knows: an illegal step was refused."""
+    """The ledger disagrees with this run: an illegal step was refused."""
 
 
 class ReportError(OrchestratorError):
@@ -269,21 +270,26 @@ class EngineMissing(OrchestratorError):
 
 
 class InternalDefect(OrchestratorError):
-    """A defect of orchestrator: something happened that its code does not expect. Its cause is the error as it was raised."""
+    """A defect of orchestrator; its cause is the unexpected error."""
 
     fatal = True
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(
-            f"{type(cause).__name__}: {cause}. This is a defect of orchestrator; the ledger holds all that is known, "
-            "and running again goes on from it."
+            f"{type(cause).__name__}: {cause}. This is a defect of orchestrator. "
+            "The ledger is intact; run again to resume."
         )
         self.__cause__ = cause
 
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """Why a run stopped before its jobs had ended: ``kind`` is ``signal``, ``budget``, ``deadline`` or ``window``."""
+    """Reason why a run stopped before its jobs had ended.
+
+    Attributes:
+        kind: ``signal``, ``budget``, ``deadline``, ``window`` or ``error``.
+        reason: The reason in words.
+    """
 
     kind: str
     reason: str = field(default="")

@@ -1,1 +1,1 @@
-"""The words of the product as values: job specs, jobs, runs, states, events, and the ports to the world."""
+"""Words of the product as values: specs, jobs, runs, states, events, and the ports to the world."""

@@ -1,4 +1,4 @@
-"""Everything that can happen in a run, as values: progress, logs and tests see the same ones."""
+"""Events of a run, as values: progress, logs and tests receive the same ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """The run is begun, or continued."""
+    """The run started or was resumed."""
 
     run: str
     report: str
@@ -26,7 +26,14 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobsPlanned(Event):
-    """More jobs of the manifest are known: new to the ledger, open from before, done before, ended otherwise before."""
+    """More jobs of the manifest are known.
+
+    Attributes:
+        new: New to the ledger.
+        open: Open from an earlier run.
+        done: Succeeded in an earlier run.
+        ended: Ended otherwise in an earlier run.
+    """
 
     new: int = 0
     open: int = 0
@@ -36,7 +43,7 @@ class JobsPlanned(Event):
 
 @dataclass(frozen=True, slots=True)
 class PlanFinished(Event):
-    """The whole manifest is expanded."""
+    """The whole manifest was expanded."""
 
     total: int
     dropped: int = 0
@@ -67,7 +74,7 @@ class JobAccepted(JobEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobReturned(JobEvent):
-    """It was refused before it could be accepted, or not sent at all, and waits for its next try."""
+    """It was refused before it could be accepted, or not sent, and waits for its next try."""
 
     reason: str
     retry_in_s: float
@@ -75,7 +82,7 @@ class JobReturned(JobEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobInDoubt(JobEvent):
-    """It was sent, and the answer is not known; it will be looked up."""
+    """It was sent and the answer is unknown; it will be looked up."""
 
     reason: str
 
@@ -89,21 +96,21 @@ class JobAdopted(JobEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobProvenAbsent(JobEvent):
-    """It was looked for and does not exist; it will be sent again."""
+    """It was looked for and does not exist; it will be resent."""
 
     looks: int
 
 
 @dataclass(frozen=True, slots=True)
 class JobMoved(JobEvent):
-    """The service runs it, or holds it back."""
+    """The service started it, or holds it back."""
 
     state: JobState
 
 
 @dataclass(frozen=True, slots=True)
 class JobRetried(JobEvent):
-    """It failed for a passing reason and is asked for again, as a new job."""
+    """It failed for a passing reason and is retried as a new job."""
 
     code: str
     attempt: int
@@ -121,7 +128,7 @@ class JobEnded(JobEvent):
 
 @dataclass(frozen=True, slots=True)
 class SubmitPaused(Event):
-    """Nothing is sent for a while, and why."""
+    """Sending has paused, for a reason."""
 
     reason: str
     until_s: float | None = None
@@ -129,7 +136,7 @@ class SubmitPaused(Event):
 
 @dataclass(frozen=True, slots=True)
 class SubmitResumed(Event):
-    """Sending goes on, and why."""
+    """Sending has resumed, for a reason."""
 
     reason: str
 
@@ -151,14 +158,14 @@ class Stopping(Event):
 
 @dataclass(frozen=True, slots=True)
 class Noticed(Event):
-    """Something that the user should know, and that stops nothing."""
+    """A notice for the user that stops nothing."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunFinished(Event):
-    """The run is over for now."""
+    """The run ended or stopped."""
 
     exit_code: int
     summary: dict[str, object]

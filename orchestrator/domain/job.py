@@ -14,20 +14,21 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobSpec, Stem
 
 LOST_BY_SERVICE = "LostByService"
-"""Code of a job that the service had accepted and does not know any more. It stays on a job that is looked at again on request:
-missed once more, such a job is looked for by its key, and made anew if it does not exist."""
+"""Code of a job that the service had accepted and no longer knows. It stays on a job that is
+queried again on request: if it is missed once more, it is looked for by its key, and sent again if
+it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class StemFile:
-    """One stem of a finished job, as the report tells it.
+    """One stem of a finished job.
 
     Attributes:
-        stem: Which stem.
-        object: Its key.
+        stem: The stem.
+        object: Its object key.
         md5: Lowercase hex, or empty if the service gave none.
         size_bytes: Size found in the bucket, or None if it was not found.
-        verified: Whether it was seen in the bucket.
+        verified: True if it was seen in the bucket.
     """
 
     stem: Stem
@@ -41,13 +42,13 @@ class StemFile:
 class Job:
     """A spec being carried out: the ledger's record of it, in memory.
 
-    ``state`` changes only through :meth:`step`. What is changed here is true once ``Ledger.save`` has returned.
+    ``state`` changes only through :meth:`step`. Changes are durable once ``Ledger.save`` returned.
 
     Attributes:
         id: Number in the ledger.
-        spec: What is asked.
-        state: Where it stands.
-        saved_state: The state that the ledger holds; kept by the ledger.
+        spec: The spec.
+        state: Present state.
+        saved_state: State in the ledger; set by the ledger.
         seq: Place in the order of the manifest.
         attempts: POSTs that may have reached the service.
         job_id: Remote job id of the present attempt, or empty.
@@ -55,7 +56,7 @@ class Job:
         queue_id: Remote queue id, as answered.
         request_id: Request id of the last answer to a submit.
         adopted: Found at the service by its key instead of answered.
-        code: Why it failed or was rejected; empty otherwise.
+        code: Error code if it failed or was rejected; else empty.
         message: The same in words.
         not_before: Earliest instant of the next submit, or of the next look while in doubt.
         intent_at: When the present attempt's intent was recorded.
@@ -65,7 +66,7 @@ class Job:
         media_duration_s: Duration as probed by the service.
         files: Stems of a job that succeeded.
         run_no: Number of the run that it belongs to.
-        row: Number of its row in that run's report (from 1), or 0 while it has none; given by the ledger.
+        row: Number of its row in that run's report, from 1, set by the ledger; 0 while it has none.
         skipped: Its row says that it was done in an earlier run.
     """
 
@@ -94,7 +95,7 @@ class Job:
     skipped: bool = False
 
     def step(self, step: Step) -> None:
-        """Go to the next state.
+        """Take a step to the next state.
 
         Raises:
             LedgerMismatch: If the step is not legal in the present state.

@@ -1,7 +1,7 @@
-"""What the service says, translated once: jobs as it sees them, its answers, and the objects of a bucket.
+"""The service's answers, translated once: jobs as it sees them, and the objects of a bucket.
 
-Instants are seconds since the epoch (UTC). ``RemoteJob`` and ``SubmitReply`` are named tuples, because one of each is made per request:
-a frozen dataclass takes five times as long.
+Instants are seconds since the epoch (UTC). ``RemoteJob`` and ``SubmitReply`` are named tuples: one
+of each is made per request, and a frozen dataclass takes five times as long to make.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class RemoteState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """One file that a finished job wrote; ``md5`` is lowercase hex, or empty if the service gave none."""
+    """One file that a finished job wrote; ``md5`` is lowercase hex, empty if unknown."""
 
     object: str
     md5: str = ""
@@ -44,7 +44,7 @@ class RemoteJob(NamedTuple):
         ended_at: When it ended, or None.
         input_object: Key of the input.
         user_data: ``UserData`` as echoed.
-        files: What it wrote, in the service's order (which names no stems).
+        files: Files that it wrote, in the service's order, which does not say which stem is which.
         media_duration_s: Duration of the result as probed by the service, or None.
     """
 
@@ -63,7 +63,7 @@ class RemoteJob(NamedTuple):
 
 
 class SubmitReply(NamedTuple):
-    """An accepted job and the id of the request that made it."""
+    """An accepted job and the id of the request that created it."""
 
     job: RemoteJob
     request_id: str = ""
@@ -80,12 +80,12 @@ class QueryReply:
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs to list; what is empty or None does not filter.
+    """Filter of a job list; an empty value or None does not filter.
 
     Attributes:
         queue_id: Remote queue to read.
         input_object: Exact input key.
-        states: States wanted.
+        states: Wanted states.
         created_from: Earliest creation time.
         created_to: Latest creation time.
         oldest_first: Order by creation time.
@@ -111,7 +111,15 @@ class JobPage:
 
 @dataclass(frozen=True, slots=True)
 class ObjectHead:
-    """What a HEAD tells: size, ETag without quotes, type, modification time, CRC-64/ECMA as decimal text (empty if none)."""
+    """Answer to a HEAD.
+
+    Attributes:
+        size_bytes: Size.
+        etag: ETag without quotes.
+        content_type: Media type.
+        modified_at: Time of the last modification, or None.
+        crc64: CRC-64/ECMA as decimal text, or empty.
+    """
 
     size_bytes: int
     etag: str = ""

@@ -16,10 +16,11 @@ class Run:
     Attributes:
         id: Name and start, ``nightly-stems-20261122T010000Z``.
         number: Counts the runs of this ledger, from 1.
-        opened_at: When it was begun.
+        opened_at: When it began.
         report: Path of the report file.
-        resumed: It was open already, and is continued.
-        visit: Counts the times that this ledger was worked on, from 1; jobs seen by the present one carry it.
+        resumed: It was open already and is resumed.
+        visit: Number of times that this ledger was opened for work, from 1. Jobs that the manifest
+            names now carry it.
     """
 
     id: str
@@ -32,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who works on a ledger: for the message of the one who came second."""
+    """Process that holds a ledger, for the message to the second one."""
 
     host: str
     pid: int
@@ -42,16 +43,21 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Jobs of the present run by state; ``skipped`` counts those done in an earlier run (not in ``by_state``)."""
+    """Jobs of the present run by state.
+
+    Attributes:
+        by_state: Jobs by state, without the skipped ones.
+        skipped: Jobs that were done in an earlier run.
+    """
 
     by_state: dict[JobState, int] = field(default_factory=dict)
     skipped: int = 0
 
     @property
     def total(self) -> int:
-        """All jobs of the run."""
+        """Number of all jobs of the run."""
         return sum(self.by_state.values()) + self.skipped
 
     def of(self, *states: JobState) -> int:
-        """How many are in one of ``states``."""
+        """Return how many jobs are in one of ``states``."""
         return sum(self.by_state.get(state, 0) for state in states)

@@ -1,4 +1,4 @@
-"""Media objects and job specs: what is asked of the service, before any request exists."""
+"""Media objects and job specs: the work to request, before any request exists."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from enum import StrEnum
 from typing import NamedTuple, NewType
 
 JobKey = NewType("JobKey", str)
-"""The stable identity of a job spec: same object, version, parameters and outputs give the same key everywhere (``plan.job_key``)."""
+"""Stable identity of a job spec: the same object, version, parameters and outputs give the same key
+everywhere (``manifest.planning.planner.job_key``)."""
 
 
 class Stem(StrEnum):
-    """One of the tracks that a separation can give."""
+    """One of the audio stems that a separation can produce."""
 
     VOICE = "voice"
     BACKGROUND = "background"
@@ -20,7 +21,7 @@ class Stem(StrEnum):
 
 
 class AudioMode(StrEnum):
-    """Which stems a job makes; the words are the vendor's."""
+    """Choice of the stems that a job produces, in the vendor's words."""
 
     IS_AUDIO = "IsAudio"
     IS_BACKGROUND = "IsBackground"
@@ -29,7 +30,7 @@ class AudioMode(StrEnum):
 
     @property
     def stems(self) -> tuple[Stem, ...]:
-        """The stems that this mode produces."""
+        """Stems that this mode produces."""
         return _STEMS[self]
 
 
@@ -42,7 +43,7 @@ _STEMS: dict[AudioMode, tuple[Stem, ...]] = {
 
 
 class Place(NamedTuple):
-    """A bucket and its region: what the vendor's host names are made of."""
+    """A bucket and its region, the parts of the vendor's host names."""
 
     bucket: str
     region: str
@@ -56,7 +57,8 @@ class MediaObject:
         bucket: Bucket with its account number, ``name-1250000000``.
         region: Region of the bucket, ``ap-chongqing``.
         key: Object key, without a leading slash.
-        etag: Version of the content if it is known (from a listing, a list column or the manifest), without quotes; else empty.
+        etag: Version of the content without quotes (from a listing, a list column or the
+            manifest); empty if unknown.
         size_bytes: Size, if known.
         duration_s: Length of the sound, if known; for estimates only.
     """
@@ -70,13 +72,13 @@ class MediaObject:
 
     @property
     def place(self) -> Place:
-        """Where the object lies."""
+        """Bucket and region of the object."""
         return Place(self.bucket, self.region)
 
 
 @dataclass(frozen=True, slots=True)
 class AudioConfig:
-    """How stems are encoded; what is None is left to the service.
+    """Encoding of the stems; None leaves a value to the service.
 
     Attributes:
         codec: ``aac``, ``mp3``, ``flac``, ``amr`` or ``wav``.
@@ -93,7 +95,7 @@ class AudioConfig:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is asked of the service: a template of the account, or inline parameters; never both."""
+    """Operation to request: a template of the account, or inline parameters; never both."""
 
     template_id: str = ""
     audio_mode: AudioMode | None = None
@@ -102,7 +104,11 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the stems go. Names may hold the service's own ``${ext}`` and ``${jobid}``; a stem without a name is not written."""
+    """Destination of the stems.
+
+    Names may contain the service's own ``${ext}`` and ``${jobid}``. A stem without a name is not
+    written.
+    """
 
     bucket: str
     region: str
@@ -112,7 +118,7 @@ class Output:
     drums: str = ""
 
     def names(self) -> dict[Stem, str]:
-        """The stems that have a name, in the vendor's order."""
+        """Return the stems that have a name, in the vendor's order."""
         named = (
             (Stem.VOICE, self.voice),
             (Stem.BACKGROUND, self.background),
@@ -123,13 +129,15 @@ class Output:
 
     @property
     def place(self) -> Place:
-        """Where the stems lie."""
+        """Bucket and region of the stems."""
         return Place(self.bucket, self.region)
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """Where the service tells that a job ended. A hint for others: orchestrator believes only what it asks for itself.
+    """Address for the service's notice that a job ended.
+
+    A callback is a hint: orchestrator believes only the answers to its own queries.
 
     Attributes:
         url: Address that the service POSTs to, or ``no`` to silence the queue's own callback.
@@ -150,24 +158,30 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the user asked for a job: the manifest or list file, its line (from 1, 0 if none), and the source (``inputs[2]``)."""
+    """Place where the user asked for a job.
+
+    Attributes:
+        file: The manifest or list file.
+        line: Line, from 1; 0 if there is none.
+        source: The source, ``inputs[2]``.
+    """
 
     file: str = ""
     line: int = 0
     source: str = ""
 
     def __str__(self) -> str:
-        """``file:line (source)``."""
+        """Return ``file:line (source)``."""
         where = f"{self.file}:{self.line}" if self.line else self.file
         return f"{where} ({self.source})" if self.source else where
 
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What we intend to ask, before any request exists.
+    """One job to request, before any request exists.
 
     Attributes:
-        key: Identity (``plan.job_key``); made of media, operation and output, of nothing else.
+        key: Identity, made of media, operation and output and nothing else.
         media: The input.
         operation: What to do.
         output: Where the stems go.
@@ -175,8 +189,9 @@ class JobSpec:
         user_data: The user's own pass-through text, without our key.
         queue_id: Remote queue, or empty for the service's default.
         callback: Callback settings, if any.
-        group: Name of the share that this job counts against when shares are fair; empty: its source.
-        origin: Where the user asked for it.
+        group: Name of the share that this job counts against when shares are fair; if empty, its
+            source.
+        origin: Place where the user asked for it.
     """
 
     key: JobKey
@@ -192,7 +207,7 @@ class JobSpec:
 
     @property
     def share(self) -> str:
-        """The name that fair shares go by: the group, or else the source that the job came from."""
+        """Name for fair shares: the group, or else the source of the job."""
         return self.group or self.origin.source
 
     @property
@@ -202,5 +217,5 @@ class JobSpec:
 
 
 def key_of_user_data(user_data: str) -> str:
-    """The first word of an echoed ``UserData``: our job key, if the job is ours."""
+    """Return the first word of an echoed ``UserData``: our job key, if the job is ours."""
     return user_data.split(" ", 1)[0]

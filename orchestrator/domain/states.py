@@ -1,8 +1,9 @@
 """The one table of job states. Nothing else decides which state follows which.
 
-``planned -> submitting -> submitted -> running -> succeeded | failed | cancelled``, with three ways back or out:
-a request that was refused before it could be accepted returns to ``planned``; one refused for good is ``rejected``;
-one without a clear answer is ``in_doubt`` until it is adopted (the job was found) or proven absent (it is planned again).
+``planned -> submitting -> submitted -> running -> succeeded | failed | cancelled``, with three ways
+back or out: a request refused before it could be accepted returns to ``planned``; one refused
+permanently is ``rejected``; one without a clear answer is ``in_doubt`` until the job is adopted (it
+was found) or proven absent (it is planned again).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from orchestrator.errors import LedgerMismatch
 
 
 class JobState(StrEnum):
-    """Where a job stands. The words are those of the ledger, the report and ``orchestrator status``."""
+    """State of a job, in the words of the ledger, the report and ``orchestrator status``."""
 
     PLANNED = "planned"
     SUBMITTING = "submitting"
@@ -28,16 +29,16 @@ class JobState(StrEnum):
 
 
 class Step(StrEnum):
-    """What happens to a job."""
+    """Event that changes the state of a job."""
 
     SEND = "send"
     """The intent is recorded; the request leaves next."""
     NOT_SENT = "not_sent"
-    """Nothing left this machine (connect failure)."""
+    """Nothing left this machine."""
     REFUSED = "refused"
-    """Refused before it could be accepted (throttled, queue full, credentials): no job exists, it may be sent again."""
+    """Refused before it could be accepted (throttled, queue full); no job exists."""
     REJECT = "reject"
-    """Refused for good: no job exists."""
+    """Refused permanently; no job exists."""
     LOSE_ANSWER = "lose_answer"
     """Sent, and the answer is not known."""
     ACCEPT = "accept"
@@ -45,9 +46,10 @@ class Step(StrEnum):
     ADOPT = "adopt"
     """The job was found at the service by its key."""
     LOSE = "lose"
-    """The service does not know a job that it had accepted: it is looked for by its key, because the user wants it."""
+    """The service does not know a job that it had accepted. It is looked for by its key, because
+    the user asked for it."""
     PROVE_ABSENT = "prove_absent"
-    """The job was looked for, long enough, and does not exist."""
+    """The job was looked for long enough and does not exist."""
     START = "start"
     """The service runs the job."""
     HOLD = "hold"
@@ -56,9 +58,9 @@ class Step(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     GIVE_UP = "give_up"
-    """The service lost the job, or it stood still beyond the bound: reported, no longer waited for."""
+    """The service lost the job, or it stalled; it is reported and no longer tracked."""
     RETRY = "retry"
-    """Asked for again, as a new job at the service."""
+    """Planned again, as a new job at the service."""
 
 
 TERMINAL: frozenset[JobState] = frozenset(
@@ -101,20 +103,21 @@ _TABLE: dict[tuple[JobState, Step], JobState] = {
     (_S.RUNNING, _T.FAIL): _S.FAILED,
     (_S.RUNNING, _T.CANCEL): _S.CANCELLED,
     (_S.RUNNING, _T.GIVE_UP): _S.UNFINISHED,
-    # A new run, or a new attempt inside one, may ask again for what ended without a result ...
+    # A new run, or a new attempt inside one, may retry jobs that ended without a result ...
     (_S.FAILED, _T.RETRY): _S.PLANNED,
     (_S.REJECTED, _T.RETRY): _S.PLANNED,
     (_S.CANCELLED, _T.RETRY): _S.PLANNED,
-    # ... and for what succeeded, when its outputs were found missing.
+    # ... and jobs that succeeded, if their stems were found missing.
     (_S.SUCCEEDED, _T.RETRY): _S.PLANNED,
-    # A job that was given up still has an id: it is looked at again, and if it is lost looked for; never sent again unseen.
+    # A job that was given up still has a remote id. It is queried again, and if it is lost, looked
+    # for; it is never sent again without that.
     (_S.UNFINISHED, _T.ADOPT): _S.SUBMITTED,
     (_S.UNFINISHED, _T.RETRY): _S.PLANNED,
 }
 
 
 def after(state: JobState, step: Step) -> JobState:
-    """The state that follows ``state`` by ``step``.
+    """Return the state that follows ``state`` by ``step``.
 
     Raises:
         LedgerMismatch: If the step is not legal in that state.
@@ -122,15 +125,17 @@ def after(state: JobState, step: Step) -> JobState:
     try:
         return _TABLE[state, step]
     except KeyError:
-        message = f"A job that is {state} cannot {step}. This is a defect of orchestrator: please report it with the ledger."
-        raise LedgerMismatch(message) from None
+        raise LedgerMismatch(
+            f"A job that is {state} cannot {step}. This is a defect of orchestrator: "
+            "please report it with the ledger."
+        ) from None
 
 
 def is_legal(state: JobState, step: Step) -> bool:
-    """Whether ``after(state, step)`` has an answer."""
+    """Return True if the step is legal in that state."""
     return (state, step) in _TABLE
 
 
 def transitions() -> tuple[tuple[JobState, Step, JobState], ...]:
-    """The whole table, in reading order, for documentation and tests."""
+    """Return the whole table, in reading order, for documentation and tests."""
     return tuple((before, step, then) for (before, step), then in _TABLE.items())

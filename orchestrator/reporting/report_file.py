@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Ledger
     from orchestrator.domain.run import Counts, Run
 
-ROW_SCHEMA = "orchestrator.reporting.report_file/1"
+ROW_SCHEMA = "orchestrator.report/1"
 SUMMARY_SCHEMA = "orchestrator.summary/1"
 _CHECKPOINT = "report"  # under which name the ledger remembers how far a report was synced
 
@@ -299,7 +299,7 @@ class ReportFile:
                 if first.startswith(f'{{"schema":"{ROW_SCHEMA}'.encode()[: len(first)])
                 else ""
             )
-        if not str(schema).startswith("orchestrator.reporting.report_file/"):
+        if not str(schema).startswith("orchestrator.report/"):
             message = f"{self.path} exists and is not a report of orchestrator. Choose another file with --report, or move it away."
             raise ReportError(message)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobSpec
     from orchestrator.manifest.manifest import Manifest
 
+PLAN_SCHEMA = "orchestrator.plan/1"
 QUERIES_PER_JOB = 0.5
 """A query carries ten ids; jobs that run for a while are asked for a few times. Together with the POST: at most 1.5 calls per job."""
 SINGLE_OBJECTS = "single objects"
@@ -202,7 +203,7 @@ class Forecast:
         minutes, cost = self.output_minutes, self.cost
         queries = round(self.to_do * QUERIES_PER_JOB)
         return {
-            "schema": "orchestrator.manifest.planning.planner/1",
+            "schema": PLAN_SCHEMA,
             "jobs": {
                 **self.totals,
                 "total": sum(self.totals.values()),

@@ -221,7 +221,7 @@ async def test_whatever_else_happened_to_the_file_it_is_made_whole_again(
         b'{"schema": "something/1"}\n',
         b"[1, 2]\n",
         b"\x00\x01\x02",
-        b'"orchestrator.reporting.report_file/1"\n',
+        b'"orchestrator.report/1"\n',
     ],
 )
 async def test_a_file_that_is_no_report_is_left_alone(tmp_path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.domain.audio_formats import check_audio
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
@@ -15,7 +16,7 @@ from orchestrator.separation.errors import (
     INVALID_ARGUMENT,
     SeparationFailed,
 )
-from orchestrator.separation.formats import check_audio, extension, resolve
+from orchestrator.separation.formats import resolve
 from orchestrator.separation.install.cache import installed_engine
 from orchestrator.separation.media.container import open_media, refuse_unreadable
 from orchestrator.separation.media.probe import MediaProbe, probe_container, probe_file
@@ -32,7 +33,6 @@ __all__ = [
     "SeparationFailed",
     "SeparationResult",
     "SeparationTask",
-    "extension",
     "separate_file",
 ]
 

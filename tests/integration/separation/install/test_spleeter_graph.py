@@ -9,7 +9,8 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from orchestrator.separation.engines.spleeter_graph import BINS, INPUT, OUTPUT, build_network
+from orchestrator.separation.engines.spleeter import BINS, INPUT, OUTPUT
+from orchestrator.separation.install.spleeter_graph import build_network
 
 if TYPE_CHECKING:
     from orchestrator.separation.install.checkpoint import Tensors

@@ -18,7 +18,7 @@ Block: TypeAlias = npt.NDArray[np.float32]
 
 
 class VoiceEngine(Protocol):
-    """Finds the voice in a mixture."""
+    """An engine, which finds the voice in a mixture."""
 
     def voice(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """Yield the voice of a stream of sound.
@@ -63,7 +63,7 @@ def _within_full_scale(voice: Block, mixture: Block) -> Block:
 
 
 class _Pending:
-    """Passes blocks to the engine and keeps them until the engine has returned their voice."""
+    """Blocks on their way to the engine, kept until the engine returns their voice."""
 
     def __init__(self, blocks: Iterable[Block]) -> None:
         self._blocks = blocks

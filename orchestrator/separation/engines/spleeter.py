@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FRAMES: Final = 512
 """Frames per block, as in the training."""
 BINS: Final = 1536
-"""Lowest bins of the spectrum, the network's input; a multiple of 64, as it halves them six times."""
+"""Lowest bins of the spectrum: the network's input, a multiple of 64 (it halves them six times)."""
 INPUT: Final = "magnitude"
 OUTPUT: Final = "voice_mask"
 _FRAME_STEP: Final = 64

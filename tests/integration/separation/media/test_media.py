@@ -154,13 +154,13 @@ def test_a_damaged_file_is_refused(media: Media, tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("empty.mp3", b"", "empty (0 bytes)"),
-        ("text.mp3", b"This is a text, not a song.\n" * 300, "no media file"),
+        ("text.mp3", b"This is a text, not a song.\n" * 300, "not a media file"),
         (
             "list.m3u8",
             b"#EXTM3U\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n",
-            "no media file",
+            "not a media file",
         ),
-        ("list.ffconcat", b"ffconcat version 1.0\nfile 'secret.wav'\n", "no media file"),
+        ("list.ffconcat", b"ffconcat version 1.0\nfile 'secret.wav'\n", "not a media file"),
         ("random.mp3", np.random.default_rng(0).bytes(60_000), ""),
     ],
 )
@@ -207,7 +207,7 @@ def test_a_file_of_length_zero_is_refused(tmp_path: Path) -> None:
         file.setnchannels(2)
         file.setsampwidth(2)
         file.setframerate(44100)
-    assert "length zero" in _code(path)[1]
+    assert "length is zero" in _code(path)[1]
 
 
 def test_a_wave_file_of_unknown_size_is_whole(media: Media, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_refusal_names_the_wrong_value_and_the_allowed_ones(
 
 
 def test_music_mode_checks_only_the_codec() -> None:
-    """Music mode takes mp3, wav and aac, and ignores the rest of the configuration."""
+    """MusicMode allows mp3, wav and aac, and ignores the rest of the configuration."""
     assert check_audio(AudioMode.MUSIC_MODE, AudioConfig("mp3", 12345, 1, 99)) is None
     fault = check_audio(AudioMode.MUSIC_MODE, AudioConfig(codec="flac"))
     assert fault is not None

@@ -16,7 +16,7 @@ NARROW = (2, 1, 2, 1, 2, 1, 2)
 
 
 def test_all_tensors_are_read_by_name(checkpoints: Checkpoints) -> None:
-    """Every float tensor is read, from several blocks with shared key prefixes; counters are not."""
+    """All float tensors are read, from blocks with shared key prefixes; counters are not."""
     weights = checkpoints.random(NARROW)
     read = read_bundle(*checkpoints.write(weights))
     assert len(read) == 148

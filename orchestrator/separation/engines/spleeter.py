@@ -30,8 +30,8 @@ _FRAME_STEP: Final = 64
 class SpleeterEngine:
     """A loaded network; it holds about 250 MB, and as much again while it works."""
 
-    def __init__(self, model: Path, threads: int) -> None:
-        self._session = _load(model, threads)
+    def __init__(self, session: Any) -> None:
+        self._session = session
 
     def voice(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """Yield the voice of a stream, at most 12 seconds late (see ``interface.VoiceEngine``)."""
@@ -72,10 +72,6 @@ def load_engine(model: Path, threads: int) -> SpleeterEngine:
     Raises:
         EngineMissing: onnxruntime is not installed, or the file is damaged.
     """
-    return SpleeterEngine(model, threads)
-
-
-def _load(model: Path, threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -93,9 +89,10 @@ def _load(model: Path, threads: int) -> Any:
     # Threads that spin while they wait take the core from the other worker.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no public root class
         raise EngineMissing(
             f"The separation engine's weights cannot be loaded ({model} is damaged); "
             "delete it and run: orchestrator fetch-engine"
         ) from error
+    return SpleeterEngine(session)

@@ -16,13 +16,13 @@ import pytest
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.separation.engines.interface import split
 from orchestrator.separation.engines.spleeter import load_engine
-from orchestrator.separation.quality import si_sdr_db
 from orchestrator.separation.separate import (
     SeparationFailed,
     SeparationResult,
     SeparationTask,
     separate_file,
 )
+from tests.quality import si_sdr_db
 
 if TYPE_CHECKING:
     from orchestrator.separation.engines.interface import Block

@@ -13,7 +13,7 @@ from orchestrator.separation.errors import SeparationFailed
 from orchestrator.separation.media.container import open_media
 from orchestrator.separation.media.decode import Decoder
 from orchestrator.separation.media.probe import probe_file
-from orchestrator.separation.quality import si_sdr_db
+from tests.quality import si_sdr_db
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -45,7 +45,7 @@ class Index:
     Attributes:
         wheel: The file that it serves.
         url: Its address.
-        break_after: Close the connection after this number of bytes, once.
+        break_after: Close the connection after this number of bytes of the file.
         stated_sha256: Hash in the link to the file, if any.
         requests: Path of each request.
     """
@@ -71,8 +71,7 @@ class Index:
                     page = f'<a href="{link}" data-requires-python="&lt;3">{FILE}</a>'
                     self._answer(f"<!DOCTYPE html>{page}".encode(), "text/html")
                 elif self.path == f"/files/{FILE}":
-                    limit, index.break_after = index.break_after, None
-                    self._answer(index.wheel, "application/zip", limit)
+                    self._answer(index.wheel, "application/zip", index.break_after)
                 else:
                     self.send_error(404)
 
@@ -199,6 +198,7 @@ def test_a_broken_transfer_leaves_nothing_behind(
     assert "\n" not in str(failed.value)
     assert f"orchestrator fetch-engine --from {FILE}" in str(failed.value)
     assert _names(tmp_path) == [KEPT[2]]
+    index.break_after = None
     assert _loads(fetch_engine(tmp_path, release=release))
 
 
@@ -274,6 +274,7 @@ def test_without_pip_one_line_states_how_to_install_it(
 ) -> None:
     """Some tools make environments without pip."""
     venv.create(tmp_path / "venv", with_pip=False)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "venv/bin/python"))
     with pytest.raises(EngineMissing, match=r"pip is not installed.*-m ensurepip") as failed:
         fetch_engine(tmp_path / "cache", release=release)

@@ -1,4 +1,4 @@
-"""The real engine against the stub: real ledger on disk, real client, real limiter, generated jobs."""
+"""The real runner, ledger on disk, client and limiter against the stub, with generated jobs."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 BUCKET, REGION = "media-1250000000", "ap-chongqing"
 KEYS = Credentials("AKIDBENCHMARK", "a-key-that-opens-nothing")
 FAR_ABOVE_PER_S = 100_000.0
-"""A rate limit that never holds anything back: the limiter works, but nobody waits for it."""
+"""A rate limit that never delays anything."""
 FEED = 500
-"""Specs per batch, as the planner gives them."""
+"""Specs per batch, as in the planner."""
 NEVER_S = 86_400.0
 
 _OPERATION = Operation(
@@ -57,7 +57,7 @@ _OPERATION = Operation(
 
 
 def spec(number: int) -> JobSpec:
-    """A job like those of a real library: a key, an object, two names of stems."""
+    """Return a job like those of a real library: a key, an object, two output names."""
     name = f"library/{number % 997:03d}/recording-{number:08d}"
     media = MediaObject(BUCKET, REGION, f"{name}.mp3", f"{number:032x}", 219_263)
     output = Output(
@@ -75,7 +75,7 @@ def spec(number: int) -> JobSpec:
 
 
 async def feed(specs: Sequence[JobSpec]) -> AsyncGenerator[list[JobSpec]]:
-    """The specs in batches."""
+    """Yield the specs in batches."""
     for start in range(0, len(specs), FEED):
         yield list(specs[start : start + FEED])
 
@@ -87,8 +87,12 @@ service: tencent
 bucket: media-1250000000
 region: ap-chongqing
 defaults:
-  operation: {{audio_mode: AudioAndBackground, audio: {{codec: mp3, samplerate: 44100, bitrate: 192, channels: 2}}}}
-  output: {{voice: "stems/{{dir}}/{{stem}}/voice.mp3", background: "stems/{{dir}}/{{stem}}/background.mp3"}}
+  operation:
+    audio_mode: AudioAndBackground
+    audio: {{codec: mp3, samplerate: 44100, bitrate: 192, channels: 2}}
+  output:
+    voice: "stems/{{dir}}/{{stem}}/voice.mp3"
+    background: "stems/{{dir}}/{{stem}}/background.mp3"
   user_data: "{{stem}}"
 inputs:
   - list: {name}
@@ -97,7 +101,7 @@ report: reports/{{run}}.jsonl
 
 
 def write_list(folder: Path, jobs: int, ending: str = "csv") -> Manifest:
-    """A manifest with one list file of ``jobs`` objects, loaded."""
+    """Write a manifest with one list file of ``jobs`` objects, and load it."""
     file = folder / f"library.{ending}"
     with file.open("w", encoding="utf-8") as out:
         if ending == "csv":
@@ -117,13 +121,13 @@ def write_list(folder: Path, jobs: int, ending: str = "csv") -> Manifest:
 
 @dataclass(slots=True)
 class Count:
-    """A sink that counts what leaves and what is accepted, and calls when so many are.
+    """A sink that counts sent and accepted jobs.
 
     Attributes:
-        goal: Accepted jobs after which ``reached`` is called; 0: never.
-        reached: Called then.
-        sent: Jobs whose intent was durable so far.
-        accepted: Accepted so far.
+        goal: Number of accepted jobs at which ``reached`` is called; 0 means never.
+        reached: Called at the goal.
+        sent: Jobs with a durable intent.
+        accepted: Accepted jobs.
         planned: Jobs of the manifest, once all are known.
     """
 
@@ -134,7 +138,7 @@ class Count:
     planned: int | None = None
 
     def emit(self, event: Event) -> None:
-        """Take one event."""
+        """Count one event."""
         if isinstance(event, JobAccepted):
             self.accepted += 1
             if self.accepted == self.goal and self.reached is not None:
@@ -147,7 +151,7 @@ class Count:
 
 @contextlib.asynccontextmanager
 async def client(url: str, connections: int) -> AsyncIterator[CloudService]:
-    """The real client, pointed at the stub."""
+    """Open the real client for the stub."""
     async with CloudService(
         Endpoint(url, url), Static(KEYS), SystemClock(), connections=connections
     ) as service:
@@ -165,7 +169,10 @@ async def engine(
     deadline_s: float | None = None,
     seen_through: Callable[[Ledger], Ledger] | None = None,
 ) -> AsyncIterator[Runner]:
-    """An engine with everything real but the service; ``seen_through`` may put something between it and its ledger."""
+    """Open a runner whose parts are all real, except the service.
+
+    ``seen_through`` can wrap the ledger.
+    """
     clock = SystemClock()
     ledger = open_ledger(ledger_file)
     try:
@@ -190,7 +197,7 @@ async def engine(
             report = str(ledger_file.with_name("{run}.jsonl"))
             made = Runner(parts, RunnerOptions(name="bench", report=report, deadline_s=deadline_s))
             sink.reached = lambda: made.stop(
-                Interruption("deadline", "the benchmark has seen enough")
+                Interruption("deadline", "the benchmark has enough jobs")
             )
             yield made
     finally:
@@ -198,7 +205,7 @@ async def engine(
 
 
 def submit_only(jobs: int, connections: int) -> RunnerSettings:
-    """Settings for measuring submits: all jobs may be at the service at once, and none is asked for."""
+    """Return settings for submits only: all jobs may be in flight, and none is queried."""
     return replace(
         RunnerSettings(),
         in_flight=jobs + 1,

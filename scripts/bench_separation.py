@@ -1,8 +1,8 @@
-"""Measure the whole job of one file: real-time factor and peak memory of a worker, on a 1-minute and a 10-minute file.
+"""Measure the real-time factor and peak memory of a worker on a 1-minute and a 10-minute file.
 
-Each file is separated in a process of its own, as the local service's workers do it: decode (mp3), separate, encode twice (aac). The
-files are generated here, in yet another process, so that their making counts nowhere. Prints a table; exits with 1 if a budget is broken
-and ``--check`` was given, else with 0.
+Each file is separated in its own process, like in a worker of the local service: decode mp3,
+separate, encode two aac files. Another process generates the files, so that it does not count.
+Prints a table. With ``--check``, the exit code is 1 if a budget is exceeded.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # measures this tree, installed or not
+sys.path.insert(0, str(ROOT))  # measure this tree, installed or not
 
 MAX_REALTIME_FACTOR = 0.10
 MAX_PEAK_MB = 1000.0
 MINUTES = (1, 10)
 ALLOWED_GROWTH = 1.10
-"""Peak of the long file over that of the short one: equal but for the noise of the allocator."""
+"""Peak of the long file divided by that of the short one; the allocator adds some noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one worker measured on itself; ``cpu_s`` counts all threads, and tells a slow machine from a busy one."""
+    """Figures of one worker.
+
+    ``cpu_s`` counts all threads, which distinguishes a slow machine from a busy one.
+    """
 
     minutes: int
     load_s: float
@@ -39,7 +42,7 @@ class Figures:
 
 
 def generate(path: Path, minutes: int) -> None:
-    """Write an mp3: a gliding tone with overtones over a slow chord and a little noise."""
+    """Write an mp3: a gliding tone with overtones, a slow chord and a little noise."""
     import numpy as np
 
     from orchestrator.separation.formats import OutputFormat
@@ -77,7 +80,10 @@ def measure(path: Path, minutes: int, threads: int) -> Figures:
 
 
 def peak_mb() -> float:
-    """Peak resident memory of this process (Linux: not getrusage, which counts what stood before exec)."""
+    """Return the peak resident memory of this process.
+
+    On Linux, getrusage also counts the process before exec, so /proc is read instead.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -88,7 +94,7 @@ def peak_mb() -> float:
 
 
 def in_worker(*arguments: str) -> str:
-    """Run one step of this script in a fresh process."""
+    """Run one step of this script in a new process."""
     done = subprocess.run(
         [sys.executable, __file__, *arguments], check=True, capture_output=True, text=True
     )
@@ -119,7 +125,7 @@ def main() -> int:
 
 
 def step(arguments: argparse.Namespace) -> int:
-    """One step in a worker process."""
+    """Run one step in a worker process."""
     if arguments.generate:
         generate(arguments.generate, arguments.minutes)
     else:
@@ -128,7 +134,7 @@ def step(arguments: argparse.Namespace) -> int:
 
 
 def broken(rows: list[Figures]) -> list[str]:
-    """The budgets that do not hold."""
+    """Return the exceeded budgets."""
     faults = [
         f"{row.minutes} min: real-time factor {row.realtime_factor:.3f}"
         for row in rows
@@ -144,28 +150,32 @@ def broken(rows: list[Figures]) -> list[str]:
 
 
 def table(rows: list[Figures], faults: list[str]) -> str:
-    """The figures for people."""
+    """Return the figures as a table."""
     lines = [f"{'file':>8} {'load s':>8} {'work s':>8} {'CPU s':>8} {'RTF':>7} {'peak MB':>9}"]
     lines += [
-        f"{row.minutes:>4} min {row.load_s:>8.2f} {row.work_s:>8.2f} {row.cpu_s:>8.2f} {row.realtime_factor:>7.3f} {row.peak_mb:>9.0f}"
+        f"{row.minutes:>4} min {row.load_s:>8.2f} {row.work_s:>8.2f} {row.cpu_s:>8.2f} "
+        f"{row.realtime_factor:>7.3f} {row.peak_mb:>9.0f}"
         for row in rows
     ]
     lines.append(
-        f"budget: RTF <= {MAX_REALTIME_FACTOR:.2f}, peak <= {MAX_PEAK_MB:.0f} MB and the same for both"
+        f"budget: RTF <= {MAX_REALTIME_FACTOR:.2f}, "
+        f"peak <= {MAX_PEAK_MB:.0f} MB and equal for both files"
     )
-    return "\n".join(
-        [*lines, *(f"BROKEN: {fault}" for fault in faults)] if faults else [*lines, "all hold"]
-    )
+    lines += [f"EXCEEDED: {fault}" for fault in faults] or ["all budgets hold"]
+    return "\n".join(lines)
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--threads", type=int, default=0, help="threads of the engine; 0 (default): one per core"
+        "--threads",
+        type=int,
+        default=0,
+        help="threads of the engine; 0 (default) means one per core",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a budget is broken")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a budget is exceeded")
     parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--minutes", type=int, default=1, help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""Writes the demo media in the containers that everyday users bring."""
+"""Write the demo media in everyday containers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Sound = npt.NDArray[np.float32]
 
 
 def write_mixture(path: Path, sound: Sound) -> None:
-    """Write a demo file; mp4 and mov get a picture of moving level bars."""
+    """Write a demo file; mp4 and mov get a video of moving level bars."""
     container_name, encoder, rate, bitrate = AUDIO[path.suffix]
     with av.open(
         str(path),
@@ -47,7 +47,10 @@ def write_mixture(path: Path, sound: Sound) -> None:
 
 
 def write_stem(path: Path, sound: Sound, channels: int) -> None:
-    """Write a known stem: AAC, whose error lies 25 dB and more below it, in a container that keeps the exact start."""
+    """Write a true stem as AAC, in a container that keeps the exact start.
+
+    The error of AAC is at least 25 dB below the stem.
+    """
     with av.open(str(path), "w", format="ipod") as container:
         audio = add_audio(container, "aac", RATE_HZ, 64_000 * channels, channels)
         put_sound(container, audio, sound)
@@ -56,7 +59,7 @@ def write_stem(path: Path, sound: Sound, channels: int) -> None:
 def add_audio(
     container: av.container.OutputContainer, encoder: str, rate: int, bitrate: int, channels: int
 ) -> av.AudioStream:
-    """A sound track."""
+    """Add an audio track."""
     stream = cast("av.AudioStream", container.add_stream(encoder, rate=rate))
     stream.codec_context.layout = "mono" if channels == 1 else "stereo"
     if bitrate:
@@ -69,7 +72,7 @@ def add_audio(
 def put_sound(
     container: av.container.OutputContainer, stream: av.AudioStream, sound: Sound
 ) -> None:
-    """Encode the whole sound."""
+    """Encode the whole sound into an audio track."""
     codec = stream.codec_context
     codec.open(strict=False)
     mono = codec.layout.name == "mono"
@@ -85,7 +88,7 @@ def put_sound(
 
 
 def add_video(container: av.container.OutputContainer) -> av.VideoStream:
-    """A small picture track."""
+    """Add a small video track."""
     stream = cast(
         "av.VideoStream",
         container.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "veryslow"}),
@@ -97,7 +100,7 @@ def add_video(container: av.container.OutputContainer) -> av.VideoStream:
 def put_pictures(
     container: av.container.OutputContainer, stream: av.VideoStream, sound: Sound
 ) -> None:
-    """Sixteen bars that follow the spectrum of the sound."""
+    """Draw sixteen bars that follow the spectrum of the sound."""
     step = RATE_HZ // FPS
     for start in range(0, len(sound) - step, step):
         power = (

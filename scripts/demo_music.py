@@ -1,4 +1,4 @@
-"""Small pieces of music as MIDI files, from notes of our own: chords that walk, a bass, a melody, drums."""
+"""Small pieces of music as MIDI files, from our own notes: chords, a bass, a melody, drums."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 TICKS = 480
 """Per quarter note."""
 DRUMS = 9
-"""The channel that General MIDI keeps for percussion."""
+"""Percussion channel of General MIDI."""
 KICK, SNARE, HAT = 36, 38, 42
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a piece sounds.
+    """Style of a piece.
 
     Attributes:
         tempo: Quarter notes per minute.
@@ -24,7 +24,7 @@ class Style:
         pad: GM program of the chords (from 0), their loudness, and the notes per bar (1: held).
         bass: GM program of the bass, or None.
         lead: GM program of the melody, or None.
-        drums: Whether a drum kit plays.
+        drums: True if a drum kit plays.
     """
 
     tempo: int
@@ -49,7 +49,7 @@ Note = tuple[int, int, int, int, int]
 
 
 def compose(style_name: str, seconds: float, seed: int) -> bytes:
-    """A MIDI file of at least ``seconds``."""
+    """Return a MIDI file of at least ``seconds``."""
     style = STYLES[style_name]
     draw = random.Random(seed)  # noqa: S311 - music, not secrets
     bars = int(seconds * style.tempo / 60 / 4) + 2
@@ -65,7 +65,7 @@ def compose(style_name: str, seconds: float, seed: int) -> bytes:
 
 
 def bar_of(style: Style, degree: int, start: int, draw: random.Random) -> list[Note]:
-    """One bar."""
+    """Return the notes of one bar."""
     chord = [pitch(style.root, degree + third) for third in (0, 2, 4)]
     _, loudness, strokes = style.pad
     length = 4 * TICKS // strokes
@@ -98,12 +98,12 @@ def bar_of(style: Style, degree: int, start: int, draw: random.Random) -> list[N
 
 
 def pitch(root: int, degree: int) -> int:
-    """A note of the major scale."""
+    """Return the MIDI number of a note of the major scale."""
     return root + 12 * (degree // 7) + _MAJOR[degree % 7]
 
 
 def midi(notes: list[Note], tempo: int, programs: dict[int, int]) -> bytes:
-    """A Standard MIDI File of one track."""
+    """Return a Standard MIDI File with one track."""
     events = [(0, 0, b"\xff\x51\x03" + (60_000_000 // tempo).to_bytes(3, "big"))]
     events += [(0, 0, bytes([0xC0 | channel, program])) for channel, program in programs.items()]
     for start, length, channel, tone, loudness in notes:
@@ -124,7 +124,7 @@ def midi(notes: list[Note], tempo: int, programs: dict[int, int]) -> bytes:
 
 
 def variable(value: int) -> bytes:
-    """MIDI's numbers of variable length."""
+    """Encode a number of variable length."""
     digits = [value & 0x7F]
     while value := value >> 7:
         digits.append(value & 0x7F | 0x80)

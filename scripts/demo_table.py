@@ -1,4 +1,4 @@
-"""Shows what a run made: one line per file, where it lies, and what to try next."""
+"""Print the results of the demo: one line per file, the paths, and the next steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.manifest import load_manifest
 
 
 def newest_report(folder: Path, name: str) -> Path | None:
-    """The report that was written last."""
+    """Return the path of the newest report."""
     reports = sorted(folder.glob(f"{name}-*.jsonl"), key=lambda path: path.stat().st_mtime)
     return reports[-1] if reports else None
 
@@ -59,9 +59,10 @@ def main() -> int:
     console.print(f"\nstems:  {shown(root / 'stems', here)}", soft_wrap=True, highlight=False)
     console.print(f"report: {shown(report, here)}", soft_wrap=True, highlight=False)
     console.print(
-        "\nnext:   scripts/demo                                         again: nothing is done twice\n"
-        "        .venv/bin/orchestrator plan manifests/demo.yaml      what a run would do, and cost\n"
-        "        copy manifests/demo.yaml, name your own files in it, and run that",
+        "\nTry next:\n"
+        "  scripts/demo                                     skips the finished jobs\n"
+        "  .venv/bin/orchestrator plan manifests/demo.yaml  shows jobs, calls and cost\n"
+        "Then copy manifests/demo.yaml, list your own files in it, and run the copy.",
         highlight=False,
         soft_wrap=True,
     )
@@ -69,7 +70,7 @@ def main() -> int:
 
 
 def shown(path: Path, here: Path) -> str:
-    """The path as short as it can be said."""
+    """Return the path relative to ``here`` if possible."""
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 

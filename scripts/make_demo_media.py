@@ -1,8 +1,10 @@
-"""Make the demo media and the known stems of the tests: a synthetic voice over music from notes of our own.
+"""Make the demo media and the true stems of the tests: a synthetic voice over our own music.
 
-Needs ``espeak-ng``, ``fluidsynth`` and a General MIDI soundfont (Debian: ``apt-get install espeak-ng fluidsynth fluid-soundfont-gm``;
-the soundfont is MIT-licensed). The results are committed, so only who wants to change them runs this, with the project's own Python.
-The mixtures go to ``manifests/media``, the stems to ``tests/media``. Texts and notes are ours: all of it is under this project's licence.
+Needs ``espeak-ng``, ``fluidsynth`` and a General MIDI soundfont (MIT-licensed). On Debian:
+``apt-get install espeak-ng fluidsynth fluid-soundfont-gm``. The results are committed, so the
+script is only needed to change them; run it with the project's own Python. The mixtures go to
+``manifests/media``, the stems to ``tests/media``. The texts and notes are our own, and all results
+are under this project's licence.
 """
 
 from __future__ import annotations
@@ -38,14 +40,14 @@ class Piece:
     """One demo file.
 
     Attributes:
-        name: File name; its suffix decides the container.
+        name: File name; its suffix selects the container.
         seconds: Length.
-        voice: espeak-ng voice, with variant.
+        voice: espeak-ng voice, with its variant.
         words_per_minute: Speed of the voice.
         pitch: espeak-ng pitch, 0-99.
-        music: Style, of ``demo_music.STYLES``.
-        ratio_db: Level of the voice over the music (RMS, while the voice speaks).
-        text: What is said.
+        music: Name of a style in ``demo_music.STYLES``.
+        ratio_db: Level of the voice above the music (RMS, during speech).
+        text: Spoken text.
     """
 
     name: str
@@ -67,7 +69,8 @@ PIECES = (
         40,
         "strings",
         1.0,
-        "In a library of a million recordings, every single one has a voice. Tonight, they will all be heard, one after the other.",
+        "In a library of a million recordings, every single one has a voice. "
+        "Tonight, they will all be heard, one after the other.",
     ),
     Piece(
         "podcast.m4a",
@@ -77,7 +80,8 @@ PIECES = (
         55,
         "band",
         2.0,
-        "Welcome back to the night shift. Today we talk about queues: who goes first, who waits, and why nobody should pay twice.",
+        "Welcome back to the night shift. Today we talk about queues: "
+        "who goes first, who waits, and why nobody should pay twice.",
     ),
     Piece(
         "memo.wav",
@@ -97,7 +101,8 @@ PIECES = (
         50,
         "guitar",
         0.0,
-        "La voz va por un lado y la musica por el otro. Eso es todo lo que hace falta para escuchar mejor.",
+        "La voz va por un lado y la musica por el otro. "
+        "Eso es todo lo que hace falta para escuchar mejor.",
     ),
     Piece(
         "lesson.ogg",
@@ -107,7 +112,8 @@ PIECES = (
         45,
         "piano",
         0.0,
-        "Guten Abend. Heute lernen wir, wie man eine Stimme von der Begleitung trennt, ohne ein einziges Wort zu verlieren.",
+        "Guten Abend. Heute lernen wir, wie man eine Stimme von der Begleitung trennt, "
+        "ohne ein einziges Wort zu verlieren.",
     ),
     Piece(
         "clip.mp4",
@@ -117,7 +123,8 @@ PIECES = (
         55,
         "band",
         1.0,
-        "Here is the picture, and here is the sound. Watch the bars move while the voice and the band share the stage.",
+        "Here is the picture, and here is the sound. "
+        "Watch the bars move while the voice and the band share the stage.",
     ),
     Piece(
         "phone.mov",
@@ -127,7 +134,8 @@ PIECES = (
         45,
         "guitar",
         2.0,
-        "Bonjour, je suis dans la rue, il y a de la musique partout, et pourtant vous pouvez encore m'entendre.",
+        "Bonjour, je suis dans la rue, il y a de la musique partout, "
+        "et pourtant vous pouvez encore m'entendre.",
     ),
     Piece(
         "lecture.mp3",
@@ -137,21 +145,22 @@ PIECES = (
         40,
         "strings",
         2.0,
-        "Good evening. This recording is longer than a minute, so that it does not fit into one block. "
-        "The machine reads it in pieces of twelve seconds, and each piece goes through the same network. "
-        "What comes out is put together again, sample by sample, and nothing is lost at the seams. "
-        "First comes the voice, that is what you hear now. Then comes the background, which is simply the rest: "
-        "the mixture, minus the voice. If you add the two together, you get back what you started with. "
-        "That is a good habit for any machine: take things apart in such a way that they can be put together again. "
-        "The same is true for a long list of work. Write down what you are going to do before you do it. "
-        "Write down what came of it before you go on. Then the light may go out at any time, "
-        "and in the morning you go on from exactly where you stopped. Thank you for listening, and good night.",
+        "Good evening. This recording is longer than a minute, so that it does not fit into one "
+        "block. The machine reads it in pieces of twelve seconds, and each piece goes through the "
+        "same network. What comes out is put together again, sample by sample, and nothing is lost "
+        "at the seams. First comes the voice, that is what you hear now. Then comes the "
+        "background, which is simply the rest: the mixture, minus the voice. If you add the two "
+        "together, you get back what you started with. That is a good habit for any machine: take "
+        "things apart in such a way that they can be put together again. The same is true for a "
+        "long list of work. Write down what you are going to do before you do it. Write down what "
+        "came of it before you go on. Then the light may go out at any time, and in the morning "
+        "you go on from exactly where you stopped. Thank you for listening, and good night.",
     ),
 )
 
 
 def main() -> int:
-    """Make all files, or those named."""
+    """Make all files, or the named ones."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="make only these files")
     parser.add_argument("--soundfont", type=Path, default=SOUNDFONT)
@@ -159,7 +168,8 @@ def main() -> int:
     missing = [tool for tool in ("espeak-ng", "fluidsynth") if shutil.which(tool) is None]
     if missing or not arguments.soundfont.exists():
         print(
-            f"needs {', '.join(missing) or arguments.soundfont}; Debian: apt-get install espeak-ng fluidsynth fluid-soundfont-gm",
+            f"{' and '.join(missing) or arguments.soundfont} not found. On Debian: "
+            "apt-get install espeak-ng fluidsynth fluid-soundfont-gm",
             file=sys.stderr,
         )
         return 2
@@ -191,7 +201,7 @@ def make(piece: Piece, number: int, soundfont: Path) -> None:
 
 
 def speak(piece: Piece, folder: Path) -> Sound:
-    """The voice, in the middle, a quarter of a second after the start."""
+    """Return the voice, centred, a quarter of a second after the start."""
     path = folder / "voice.wav"
     options = [
         "-v",
@@ -208,7 +218,7 @@ def speak(piece: Piece, folder: Path) -> Sound:
 
 
 def play(piece: Piece, number: int, folder: Path, soundfont: Path) -> Sound:
-    """The music."""
+    """Return the music."""
     score, path = folder / "music.mid", folder / "music.wav"
     score.write_bytes(demo_music.compose(piece.music, piece.seconds, seed=number))
     subprocess.run(
@@ -231,13 +241,13 @@ def play(piece: Piece, number: int, folder: Path, soundfont: Path) -> Sound:
 
 
 def read_wav(path: Path) -> Sound:
-    """A wave file as 44.1 kHz stereo."""
+    """Return a wave file as 44.1 kHz stereo."""
     with open_media(path) as container:
         return np.concatenate(list(Decoder(path, container).blocks()))
 
 
 def fitted(sound: Sound, length: int) -> Sound:
-    """Cut or padded to a length, with short fades."""
+    """Return the sound cut or padded to a length, with short fades."""
     fitted_sound = np.zeros((length, 2), np.float32)
     fitted_sound[: min(length, len(sound))] = sound[:length]
     fade = np.linspace(0, 1, RATE_HZ // 10, dtype=np.float32)[:, np.newaxis]
@@ -247,7 +257,7 @@ def fitted(sound: Sound, length: int) -> Sound:
 
 
 def level(sound: Sound) -> float:
-    """RMS of the parts that are not silent."""
+    """Return the RMS of the parts that are not silent."""
     loud = sound[np.abs(sound).max(axis=1) > 1e-3]
     return float(np.sqrt(np.mean(np.square(loud))))
 

@@ -1,6 +1,7 @@
-"""Voice / background separation on this machine: media in, two stems out.
+"""Voice / background separation on this machine: one media file in, one file per stem out.
 
-An engine is "44.1 kHz stereo float blocks in, voice blocks out" (``engine``). Decoding, resampling, the residual
-(background = mixture - voice) and encoding stay outside of it and stream, so that memory does not grow with the file.
-``job.separate_file`` is the whole way of one file; ``fetch.fetch_engine`` installs the default engine.
+An engine (``engines``) turns blocks of 44.1 kHz stereo into blocks of the voice; the background is
+the mixture minus the voice. Decoding, resampling and encoding (``media``) are streams, so memory
+does not grow with the file. ``separate.separate_file`` separates one file, and
+``install.fetch.fetch_engine`` installs the default engine.
 """

@@ -1,4 +1,4 @@
-"""One file, the whole way: decode, separate, encode. Blocking; meant for a worker process of the local service."""
+"""Separate one file: decode, separate, encode. Blocking; meant for a worker process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.domain.audio_formats import check_audio
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
@@ -15,7 +16,7 @@ from orchestrator.separation.errors import (
     INVALID_ARGUMENT,
     SeparationFailed,
 )
-from orchestrator.separation.formats import check_audio, extension, resolve
+from orchestrator.separation.formats import resolve
 from orchestrator.separation.install.cache import installed_engine
 from orchestrator.separation.media.container import open_media, refuse_unreadable
 from orchestrator.separation.media.probe import MediaProbe, probe_container, probe_file
@@ -27,29 +28,23 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
     from orchestrator.separation.engines.interface import VoiceEngine
 
-__all__ = [
-    "MediaProbe",
-    "SeparationFailed",
-    "SeparationResult",
-    "SeparationTask",
-    "extension",
-    "separate_file",
-]
+__all__ = ["MediaProbe", "SeparationFailed", "SeparationResult", "SeparationTask", "separate_file"]
 
 THREADS_VARIABLE: Final = "ORCHESTRATOR_ENGINE_THREADS"
-"""Environment variable: threads per job when the caller names none; 0 (the default) is one per core."""
+"""Environment variable: default number of threads per job; 0 (the default) means one per core."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeparationTask:
-    """What is to be done with one file.
+    """One file to separate.
 
     Attributes:
         source: Any audio or video file.
-        outputs: File to write for each stem; the format comes from ``audio``, never from the name. A stem that ``mode`` does not
-            make is passed over, as the vendor does.
-        mode: Which stems to make.
-        audio: How to encode them. Left out: aac, 44100 Hz, the source's channel count, 80-96 kbit/s per channel.
+        outputs: File to write for each stem; the format comes from ``audio``, never from the name.
+            Stems that ``mode`` does not make are ignored, as the vendor ignores them.
+        mode: Stems to make.
+        audio: Format of the outputs. Default: aac, 44100 Hz, the source's channel count,
+            80 kbit/s per channel (mp3: 96).
     """
 
     source: Path
@@ -60,13 +55,13 @@ class SeparationTask:
 
 @dataclass(frozen=True, slots=True)
 class SeparationResult:
-    """What was made.
+    """The files that were written.
 
     Attributes:
-        files: Each stem's file.
+        files: File of each stem.
         source: The input.
         media_duration_s: Length of the sound.
-        load_s: Time to have the engine ready; almost nothing but for the first file of a process.
+        load_s: Time to load the engine; almost zero after the first file of a process.
         work_s: Time to decode, separate and encode.
     """
 
@@ -78,7 +73,7 @@ class SeparationResult:
 
     @property
     def realtime_factor(self) -> float:
-        """Working time over length of the sound."""
+        """Working time divided by the length of the sound."""
         return self.work_s / self.media_duration_s
 
 
@@ -89,47 +84,46 @@ def separate_file(
     threads: int | None = None,
     clock: Clock | None = None,
 ) -> SeparationResult:
-    """Separate one file; its outputs are complete when this returns, and absent when it raises.
+    """Separate one file; its outputs are complete after a return and absent after an exception.
 
     The loaded engine is kept for the next call in the same process (about 0.5 GB while it works).
 
     Args:
-        task: What to do.
-        on_progress: Called with the done part, 0 to 1, every few seconds of work.
-        threads: Threads of the engine; None: ``ORCHESTRATOR_ENGINE_THREADS``, else one per core.
-        clock: For the timing figures.
+        task: The file to separate.
+        on_progress: Called every few seconds of work with the finished part, 0 to 1.
+        threads: Threads of the engine. Default: ``ORCHESTRATOR_ENGINE_THREADS``, or else one per
+            core.
+        clock: Source of the timing figures.
 
     Raises:
-        SeparationFailed: With one of the codes of ``failure`` and a sentence that helps.
+        SeparationFailed: The code is one of ``errors``, and the message states the remedy.
     """
-    on_progress, threads = on_progress or _silent, _threads(threads)
     try:
-        return _separate(task, on_progress, threads, clock or SystemClock())
+        return _separate(task, on_progress, _threads(threads), clock or SystemClock())
     except SeparationFailed:
         raise
     except EngineMissing as error:
         raise SeparationFailed(ENGINE_NOT_INSTALLED, str(error)) from error
     except MemoryError as error:
-        raise SeparationFailed(
-            INTERNAL_ERROR, "The machine ran out of memory; run fewer jobs at once."
-        ) from error
+        message = "The machine ran out of memory; run fewer jobs at once."
+        raise SeparationFailed(INTERNAL_ERROR, message) from error
     except OSError as error:
-        raise SeparationFailed(
-            INTERNAL_ERROR, f"The machine could not do it: {error.strerror or error}."
-        ) from error
-    except Exception as error:  # the last line before the process boundary: one poisoned file ends its own job only
-        raise SeparationFailed(
-            INTERNAL_ERROR, f"The separation failed unexpectedly ({type(error).__name__}: {error})."
-        ) from error
+        message = f"The machine failed: {error.strerror or error}."
+        raise SeparationFailed(INTERNAL_ERROR, message) from error
+    except Exception as error:  # the process boundary: a bad file must end its own job only
+        message = f"The separation failed unexpectedly ({type(error).__name__}: {error})."
+        raise SeparationFailed(INTERNAL_ERROR, message) from error
 
 
 def _separate(
-    task: SeparationTask, on_progress: Callable[[float], None], threads: int, clock: Clock
+    task: SeparationTask, on_progress: Callable[[float], None] | None, threads: int, clock: Clock
 ) -> SeparationResult:
     outputs = _wanted(task)
     refuse_unreadable(task.source)
-    begun = clock.monotonic()
-    engine = _engine(threads)
+    from orchestrator.separation.engines.spleeter import load_engine
+
+    started = clock.monotonic()
+    engine = load_engine(installed_engine(), threads)
     loaded = clock.monotonic()
     try:
         source, duration_s = _stream(task, outputs, engine, on_progress)
@@ -138,16 +132,16 @@ def _separate(
         for path in outputs.values():
             path.unlink(missing_ok=True)
         raise
-    return SeparationResult(files, source, duration_s, loaded - begun, clock.monotonic() - loaded)
+    return SeparationResult(files, source, duration_s, loaded - started, clock.monotonic() - loaded)
 
 
 def _stream(
     task: SeparationTask,
     outputs: dict[Stem, Path],
     engine: VoiceEngine,
-    on_progress: Callable[[float], None],
+    on_progress: Callable[[float], None] | None,
 ) -> tuple[MediaProbe, float]:
-    """Decode, separate and encode at once; what the source is, and the length of its sound."""
+    """Decode, separate and encode in one pass; return the source's probe and length."""
     from orchestrator.separation.engines.interface import split
     from orchestrator.separation.media.decode import Decoder
     from orchestrator.separation.media.encode import StemWriters
@@ -157,34 +151,29 @@ def _stream(
         with StemWriters(outputs, resolve(task.audio, decoder.channels)) as writers:
             for voice, background in split(engine, decoder.blocks()):
                 writers.write({Stem.VOICE: voice, Stem.BACKGROUND: background})
-                on_progress(decoder.done_part)
+                if on_progress is not None:
+                    on_progress(decoder.done_part)
             writers.close()
-        return probe_container(
-            container, task.source.stat().st_size, decoder.length_s
-        ), decoder.length_s
+        size_bytes = task.source.stat().st_size
+        return probe_container(container, size_bytes, decoder.length_s), decoder.length_s
 
 
 def _wanted(task: SeparationTask) -> dict[Stem, Path]:
-    """The files to write; what cannot be done is refused before any work."""
+    """Return the files to write, or refuse the task before any work."""
     if task.mode is AudioMode.MUSIC_MODE:
-        text = "MusicMode is not possible here: this machine's engine knows voice and background, no bass or drums; use AudioAndBackground."
-        raise SeparationFailed(INVALID_ARGUMENT, text)
-    fault = check_audio(task.mode, task.audio)
-    if fault:
+        message = (
+            "MusicMode is not possible here: this machine's engine separates voice and background, "
+            "not bass and drums; use AudioAndBackground."
+        )
+        raise SeparationFailed(INVALID_ARGUMENT, message)
+    if fault := check_audio(task.mode, task.audio):
         raise SeparationFailed(INVALID_ARGUMENT, fault)
     outputs = {stem: task.outputs[stem] for stem in task.mode.stems if stem in task.outputs}
     if not outputs:
-        raise SeparationFailed(
-            INVALID_ARGUMENT,
-            f"AudioMode {task.mode} makes {' and '.join(task.mode.stems)}, but no name was given for it.",
-        )
+        stems = " and ".join(task.mode.stems)
+        message = f"AudioMode {task.mode} makes {stems}, but no name was given for it."
+        raise SeparationFailed(INVALID_ARGUMENT, message)
     return outputs
-
-
-def _engine(threads: int) -> VoiceEngine:
-    from orchestrator.separation.engines.spleeter import load_engine
-
-    return load_engine(installed_engine(), threads)
 
 
 def _threads(chosen: int | None) -> int:
@@ -192,12 +181,9 @@ def _threads(chosen: int | None) -> int:
         return chosen
     named = os.environ.get(THREADS_VARIABLE, "0")
     if not named.isdecimal():
-        raise SeparationFailed(
-            INTERNAL_ERROR,
-            f"{THREADS_VARIABLE}={named} is not a number of threads; set 1 or more, or 0 for one per core.",
+        message = (
+            f"{THREADS_VARIABLE}={named} is not a number of threads; "
+            "set 1 or more, or 0 for one per core."
         )
+        raise SeparationFailed(INTERNAL_ERROR, message)
     return int(named)
-
-
-def _silent(_: float) -> None:
-    """Nobody wants to know."""

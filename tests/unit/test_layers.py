@@ -33,6 +33,7 @@ orchestrator/errors.py
 orchestrator/domain/states.py
 orchestrator/domain/job.py
 orchestrator/domain/spec.py
+orchestrator/domain/audio_formats.py
 orchestrator/domain/run.py
 orchestrator/domain/remote.py
 orchestrator/runner/settings.py

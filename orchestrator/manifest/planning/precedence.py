@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.manifest.schema import vendor_limits
+from orchestrator.domain.audio_formats import CODECS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -111,7 +111,7 @@ def _change_codec(laid: Laid, said: Mapping[str, Any]) -> None:
     """Inherited numbers were chosen for the old codec: the bitrate goes, and what the new codec cannot have."""
     codec = said["codec"]
     laid.drop("bitrate", f"it was meant for another codec than {codec}")
-    if laid.values.get("samplerate") not in vendor_limits.CODEC_SAMPLERATES[codec]:
+    if laid.values.get("samplerate") not in CODECS[codec].samplerates_hz:
         laid.drop("samplerate", f"{codec} cannot have the inherited sample rate")
-    if laid.values.get("channels") not in vendor_limits.CODEC_CHANNELS[codec]:
+    if laid.values.get("channels") not in CODECS[codec].channels:
         laid.drop("channels", f"{codec} cannot have the inherited channel count")

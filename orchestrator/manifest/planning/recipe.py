@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.audio_formats import extension
 from orchestrator.domain.spec import AudioConfig, AudioMode, Callback, Operation, Stem
 from orchestrator.manifest.planning.precedence import STEMS, Laid, data_path, lay
 from orchestrator.manifest.schema import vendor_limits
@@ -103,9 +104,7 @@ class RecipeMaker:
             names=tuple((stem.value, template) for stem, template in names),
             bucket=bucket,
             region=region,
-            extension=""
-            if operation.template_id
-            else vendor_limits.extension(operation.audio.codec),
+            extension="" if operation.template_id else extension(operation.audio.codec),
             level=values.get("level", 0),
             user_data=user_data,
             queue_id=self._constant("queue_id"),

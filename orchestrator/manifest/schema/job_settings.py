@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from orchestrator.domain import audio_formats
 from orchestrator.domain.wording import did_you_mean, listed, quoted
 from orchestrator.manifest.schema import vendor_limits
 from orchestrator.manifest.schema.value_types import Integer, Loose, Text, refuse
@@ -43,11 +44,11 @@ def _one_of(value: Any, allowed: tuple[int, ...], what: str) -> int:
 
 
 def _samplerate(value: int) -> int:
-    return _one_of(value, vendor_limits.SAMPLERATES, "sample rate")
+    return _one_of(value, audio_formats.SAMPLERATES_HZ, "sample rate")
 
 
 def _channels(value: int) -> int:
-    return _one_of(value, vendor_limits.CHANNELS, "channel count")
+    return _one_of(value, audio_formats.CHANNEL_COUNTS, "channel count")
 
 
 def _codec(value: Any) -> Any:
@@ -107,27 +108,30 @@ Level = Annotated[Integer, Field(ge=0, le=2)]
 class AudioSettings(Part):
     """How the stems are encoded. What is left out is left to the service."""
 
-    codec: Annotated[vendor_limits.Codec, BeforeValidator(_codec)] | None = None
+    codec: Annotated[audio_formats.Codec, BeforeValidator(_codec)] | None = None
     """Format of the stems. amr means 8000 Hz mono. The service's default is aac. A later layer that changes the codec drops an inherited
     bitrate, and an inherited sample rate or channel count that the new codec cannot have."""
     samplerate: (
         Annotated[
             Integer,
             AfterValidator(_samplerate),
-            WithJsonSchema({"enum": list(vendor_limits.SAMPLERATES)}),
+            WithJsonSchema({"enum": list(audio_formats.SAMPLERATES_HZ)}),
         ]
         | None
     ) = None
     """Hz. aac and flac: not 8000; mp3: neither 8000 nor 96000; amr: only 8000. The service's default is 44100."""
     bitrate: (
-        Annotated[Integer, Field(ge=vendor_limits.MIN_BITRATE, le=vendor_limits.MAX_BITRATE)] | None
+        Annotated[
+            Integer, Field(ge=audio_formats.MIN_BITRATE_KBPS, le=audio_formats.MAX_BITRATE_KBPS)
+        ]
+        | None
     ) = None
     """kbit/s, 8 to 1000."""
     channels: (
         Annotated[
             Integer,
             AfterValidator(_channels),
-            WithJsonSchema({"enum": list(vendor_limits.CHANNELS)}),
+            WithJsonSchema({"enum": list(audio_formats.CHANNEL_COUNTS)}),
         ]
         | None
     ) = None

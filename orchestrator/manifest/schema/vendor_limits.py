@@ -7,44 +7,19 @@ Sources: the pages "Create voice-separation template" (codecs, sample rates, cha
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
+from orchestrator.domain.audio_formats import CODECS, DEFAULT_CODEC, MUSIC_CODECS
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.domain.wording import listed, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-Codec = Literal["aac", "mp3", "flac", "amr", "wav"]
-
-SAMPLERATES: Final = (8000, 11025, 22050, 32000, 44100, 48000, 96000)
-CHANNELS: Final = (1, 2, 4, 5, 6, 8)
-MIN_BITRATE, MAX_BITRATE = 8, 1000
-"""kbit/s."""
-_NOT_8000 = SAMPLERATES[1:]
-CODEC_SAMPLERATES: Final[dict[str, tuple[int, ...]]] = {
-    "aac": _NOT_8000,
-    "flac": _NOT_8000,
-    "mp3": _NOT_8000[:-1],
-    "amr": (8000,),
-    "wav": SAMPLERATES,  # the vendor states no limits for wav
-}
-CODEC_CHANNELS: Final[dict[str, tuple[int, ...]]] = {
-    "aac": CHANNELS,
-    "flac": CHANNELS,
-    "mp3": (1, 2),
-    "amr": (1,),
-    "wav": CHANNELS,
-}
-DEFAULT_CODEC = "aac"
-"""What the service uses when none is given."""
-DEFAULT_SAMPLERATE = 44100
-MUSIC_CODECS: Final = ("mp3", "wav", "aac")
 MAX_KEY_BYTES = 850
 MAX_USER_DATA_BYTES = 1024
 """Stated for the sibling jobs of VoiceSeparate; printable ASCII, like there."""
 WILDCARDS: Final = ("${ext}", "${jobid}")
-MQ_REGIONS: Final = ("sh", "bj", "gz", "cd", "hk")
 
 REGIONS: Final = (
     *(
@@ -118,16 +93,16 @@ def audio_faults(audio: AudioConfig, mode: AudioMode | None) -> list[tuple[str, 
     if mode is AudioMode.MUSIC_MODE and codec not in MUSIC_CODECS:
         faults.append(("codec", f"MusicMode gives {listed(MUSIC_CODECS)}, not {codec}."))
     said = codec if audio.codec else f"{codec} (the service's default)"
-    if audio.samplerate is not None and audio.samplerate not in CODEC_SAMPLERATES[codec]:
-        allowed = listed(CODEC_SAMPLERATES[codec])
+    if audio.samplerate is not None and audio.samplerate not in CODECS[codec].samplerates_hz:
+        allowed = listed(CODECS[codec].samplerates_hz)
         faults.append(
             (
                 "samplerate",
                 f"The codec {said} has no sample rate {audio.samplerate}. Allowed: {allowed} Hz.",
             )
         )
-    if audio.channels is not None and audio.channels not in CODEC_CHANNELS[codec]:
-        allowed = listed(CODEC_CHANNELS[codec])
+    if audio.channels is not None and audio.channels not in CODECS[codec].channels:
+        allowed = listed(CODECS[codec].channels)
         faults.append(
             (
                 "channels",
@@ -183,8 +158,3 @@ def stem_faults(mode: AudioMode | None, named: Collection[Stem]) -> list[tuple[s
 def _way_out(named: Collection[Stem]) -> str:
     fitting = mode_for(named)
     return f"Name it, or use audio_mode: {fitting.value}." if fitting else "Name it under output."
-
-
-def extension(codec: str | None) -> str:
-    """What ``${ext}`` becomes for a codec (aac if none is given): the codec's own name, for all of them."""
-    return codec or DEFAULT_CODEC

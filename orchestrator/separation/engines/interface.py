@@ -1,4 +1,4 @@
-"""The port of a separation engine, and the split that keeps the sum of the two stems equal to the input."""
+"""The port of a separation engine, and the split into two stems whose sum is the input."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SAMPLERATE_HZ: Final = 44100
-"""Rate of everything between decoder and encoder: what the default engine was trained on."""
+"""Rate between decoder and encoder: the one that the default engine was trained on."""
 
 Block: TypeAlias = npt.NDArray[np.float32]
 """Sound: shape ``(samples, 2)``, 44.1 kHz, full scale at 1.0."""
 
 
 class VoiceEngine(Protocol):
-    """Finds the voice in a mixture."""
+    """An engine, which finds the voice in a mixture."""
 
     def voice(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """The voice in a stream of sound.
+        """Yield the voice of a stream of sound.
 
         Args:
             blocks: The mixture, in blocks of any length.
 
         Yields:
-            The voice, in blocks of any length, as many samples in all as came in, at the same places. An engine may
-            lag behind its input by a bounded time.
+            The voice, in blocks of any length: in all as many samples as the mixture has, at the
+            same positions. An engine may lag behind its input by a bounded time.
         """
         ...
 
@@ -36,10 +36,13 @@ class VoiceEngine(Protocol):
 def split(engine: VoiceEngine, blocks: Iterable[Block]) -> Iterator[tuple[Block, Block]]:
     """Separate a stream into voice and background.
 
-    The background is what is left of the mixture when the voice is taken away, so the two always add up to it.
+    The background is the mixture minus the voice, so the two always add up to the mixture.
 
     Yields:
         Pairs of voice and background blocks of the same length.
+
+    Raises:
+        ValueError: The engine returned more samples than it received.
     """
     pending = _Pending(blocks)
     for voice in engine.voice(pending):
@@ -49,9 +52,9 @@ def split(engine: VoiceEngine, blocks: Iterable[Block]) -> Iterator[tuple[Block,
 
 
 def _within_full_scale(voice: Block, mixture: Block) -> Block:
-    """Move the voice where it or the background would go beyond full scale: a clipped stem would break the sum.
+    """Limit the voice where it or the background would exceed full scale.
 
-    For a mixture within full scale there is always such a place.
+    A clipped stem would break the sum. A mixture within full scale always allows such a limit.
     """
     lowest = np.maximum(mixture - 1.0, -1.0)
     highest = np.minimum(mixture + 1.0, 1.0)
@@ -60,7 +63,7 @@ def _within_full_scale(voice: Block, mixture: Block) -> Block:
 
 
 class _Pending:
-    """Passes blocks on to the engine and keeps them until the engine has answered for them."""
+    """Blocks on their way to the engine, kept until the engine returns their voice."""
 
     def __init__(self, blocks: Iterable[Block]) -> None:
         self._blocks = blocks
@@ -75,7 +78,7 @@ class _Pending:
         """Remove and return the oldest ``count`` samples."""
         joined = np.concatenate(self._kept) if len(self._kept) != 1 else self._kept[0]
         if len(joined) < count:
-            message = f"the engine gave {count} samples for {len(joined)}"
+            message = f"the engine returned {count} samples for {len(joined)}"
             raise ValueError(message)
         self._kept = [joined[count:].copy()]
         return joined[:count]

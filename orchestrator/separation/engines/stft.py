@@ -1,7 +1,8 @@
-"""Short-time Fourier transform of a stream, forth and back, with the framing that the default engine was trained on.
+"""Short-time Fourier transform of a stream and its inverse, framed as in the engine's training.
 
-Frames of 4096 samples every 1024, periodic Hann window, and 2/3 of the same window on the way back: four windows squared
-overlap everywhere, and their sum is 3/2. One whole frame of silence stands before the sound.
+Frames of 4096 samples every 1024, with a periodic Hann window. The inverse uses 2/3 of the same
+window: four squared windows overlap everywhere, and their sum is 3/2. One frame of silence
+precedes the sound.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _INVERSE_WINDOW: Final = (_WINDOW * np.float32(2 / 3)).astype(np.float32)
 
 
 class Analysis:
-    """Turns blocks of sound into spectra of a fixed number of frames; the last one may be shorter."""
+    """Transform of blocks of sound into spectra of equal length; the last may be shorter."""
 
     def __init__(self, frames: int) -> None:
         self._frames = frames
@@ -36,7 +37,7 @@ class Analysis:
         self._count = FRAME
 
     def push(self, block: Block) -> list[Spectrum]:
-        """Take more sound; the spectra that it completes."""
+        """Add sound, and return the spectra that it completes."""
         self._waiting.append(block.T)
         self._count += len(block)
         ready: list[Spectrum] = []
@@ -50,7 +51,7 @@ class Analysis:
         return ready
 
     def finish(self) -> Spectrum | None:
-        """The frames that begin in what is left, padded with silence; None if there are none."""
+        """Return the frames that begin in the rest, padded with silence; None if none does."""
         frames = -(-self._count // HOP)
         if not frames:
             return None
@@ -61,14 +62,14 @@ class Analysis:
 
 
 class Synthesis:
-    """Turns spectra back into blocks of sound, at the places that they came from."""
+    """Transform of spectra back into blocks of sound, at their original positions."""
 
     def __init__(self) -> None:
         self._tail = np.zeros((2, _OVERLAP), np.float32)
         self._lead = FRAME
 
     def push(self, spectrum: Spectrum) -> Block:
-        """The samples that no later frame can change."""
+        """Return the samples that no later frame can change."""
         frames = spectrum.shape[1]
         pieces = np.fft.irfft(spectrum, n=FRAME, axis=2).astype(np.float32, copy=False)
         pieces *= _INVERSE_WINDOW
@@ -81,11 +82,11 @@ class Synthesis:
         return self._past_lead(sound[:, : frames * HOP])
 
     def finish(self) -> Block:
-        """What the last frames left over."""
+        """Return the rest of the last frames."""
         return self._past_lead(self._tail)
 
     def _past_lead(self, sound: npt.NDArray[np.float32]) -> Block:
-        """Drop the silence that ``Analysis`` put before the sound."""
+        """Drop the silence that ``Analysis`` puts before the sound."""
         skipped = min(self._lead, sound.shape[1])
         self._lead -= skipped
         return np.ascontiguousarray(sound[:, skipped:].T)

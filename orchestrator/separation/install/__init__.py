@@ -1,1 +1,1 @@
-"""Fetching and converting the weights."""
+"""Download, convert and find the weights."""

@@ -1,8 +1,9 @@
-"""Reads a TensorFlow 2 checkpoint ("tensor bundle") without TensorFlow.
+"""Read a TensorFlow 2 checkpoint ("tensor bundle") without TensorFlow.
 
-A bundle is an index in the format of a LevelDB table (sorted keys with shared prefixes, in blocks) whose values are small
-protocol buffers (``BundleEntryProto``: type, shape, offset, size), and a data file of raw little-endian tensors.
-Layout: LevelDB ``doc/table_format.md`` and TensorFlow ``core/protobuf/tensor_bundle.proto``.
+A bundle is an index and a data file of raw little-endian tensors. The index is a LevelDB table
+(sorted keys with shared prefixes, in blocks) whose values are small protocol buffers
+(``BundleEntryProto``: type, shape, offset, size). Layout: LevelDB ``doc/table_format.md`` and
+TensorFlow ``core/protobuf/tensor_bundle.proto``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class BundleError(ValueError):
-    """The checkpoint is damaged or of a kind that is not read here."""
+    """The checkpoint is damaged, or of an unsupported kind."""
 
 
 def read_bundle(index: bytes, data: bytes) -> Tensors:
@@ -37,10 +38,10 @@ def read_bundle(index: bytes, data: bytes) -> Tensors:
         data: Content of ``model.data-00000-of-00001``.
 
     Returns:
-        Tensors by the name of their variable; other types (step counters) are left out.
+        Tensors by the name of their variable, without other types (step counters).
 
     Raises:
-        BundleError: The index is no tensor bundle, is compressed, or points outside of the data.
+        BundleError: The index is not a tensor bundle, is compressed, or points outside the data.
     """
     try:
         entries = dict(_table(index))
@@ -55,12 +56,14 @@ def read_bundle(index: bytes, data: bytes) -> Tensors:
 
 
 def _table(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """All keys and values, through the table's index block."""
+    """Yield all keys and values, by the table's index block."""
     footer = raw[-_FOOTER_BYTES:]
     if len(footer) < _FOOTER_BYTES or struct.unpack("<Q", footer[-8:])[0] != _MAGIC:
         message = "the checkpoint's index is not a LevelDB table"
         raise BundleError(message)
-    _, _, at = _handle(footer, 0)  # the first handle is of the (empty) block of table properties
+    _, _, at = _handle(
+        footer, 0
+    )  # the first handle is that of the (empty) block of table properties
     start, size, _ = _handle(footer, at)
     for _, handle in _block(raw, start, size):
         start, size, _ = _handle(handle, 0)
@@ -68,9 +71,9 @@ def _table(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block(raw: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of one block; each key repeats the beginning of the one before it."""
+    """Yield the keys and values of one block; a key shares its first bytes with the last one."""
     if raw[start + size]:
-        message = "the checkpoint's index is compressed; only plain ones are read"
+        message = "the checkpoint's index is compressed, which is not supported"
         raise BundleError(message)
     block = raw[start : start + size]
     (restarts,) = struct.unpack("<I", block[-4:])
@@ -87,7 +90,7 @@ def _block(raw: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _tensor(entry: bytes, data: bytes) -> npt.NDArray[np.float32] | None:
-    """The tensor of one ``BundleEntryProto``: dtype=1, shape=2, offset=4, size=5."""
+    """Return the tensor of a ``BundleEntryProto``: dtype=1, shape=2, offset=4, size=5."""
     fields: dict[int, int | bytes] = dict(_fields(entry))
     if fields.get(1) != _FLOAT32:
         return None
@@ -95,17 +98,17 @@ def _tensor(entry: bytes, data: bytes) -> npt.NDArray[np.float32] | None:
     if not (
         isinstance(shape_proto, bytes) and isinstance(offset, int) and isinstance(size, int)
     ) or offset + size > len(data):
-        message = "the checkpoint's index points outside of its data"
+        message = "the checkpoint's index points outside its data"
         raise BundleError(message)
     shape = [_dimension(value) for number, value in _fields(shape_proto) if number == 2]
     if int(np.prod(shape)) * 4 != size:
-        message = "a tensor of the checkpoint has another size than its shape says"
+        message = "a tensor of the checkpoint does not have the size of its shape"
         raise BundleError(message)
     return np.frombuffer(data, "<f4", count=size // 4, offset=offset).reshape(shape)
 
 
 def _dimension(proto: int | bytes) -> int:
-    """``TensorShapeProto.Dim``: size=1."""
+    """Return the size of a ``TensorShapeProto.Dim``: size=1."""
     sizes = [
         value
         for number, value in _fields(proto if isinstance(proto, bytes) else b"")
@@ -115,7 +118,7 @@ def _dimension(proto: int | bytes) -> int:
 
 
 def _fields(proto: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Field numbers and values of a protocol buffer message."""
+    """Yield the field numbers and values of a protocol buffer message."""
     at = 0
     while at < len(proto):
         tag, at = _varint(proto, at)
@@ -132,14 +135,14 @@ def _fields(proto: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _handle(raw: bytes, at: int) -> tuple[int, int, int]:
-    """A block's offset and size, and where reading goes on."""
+    """Return a block's offset and size, and the position after them."""
     offset, at = _varint(raw, at)
     size, at = _varint(raw, at)
     return offset, size, at
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    """A little-endian base-128 number, and where reading goes on."""
+    """Return a little-endian base-128 number, and the position after it."""
     value = shift = 0
     while True:
         byte = raw[at]

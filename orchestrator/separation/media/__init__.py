@@ -1,1 +1,1 @@
-"""Media files in and out, a block at a time."""
+"""Reading and writing media files, a block at a time."""

@@ -1,4 +1,4 @@
-"""Decodes any audio or video file into blocks of 44.1 kHz stereo, a packet at a time."""
+"""Decode any audio or video file into blocks of 44.1 kHz stereo, a packet at a time."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from orchestrator.separation.engines.interface import Block
 
 SWR_OPTIONS: Final = {"rematrix_maxval": "1"}
-"""libswresample scales a downmix so that it cannot clip; for float samples it does so only when told."""
+"""Scale a downmix so that it cannot clip; libswresample needs the option for float samples."""
 _DAMAGE_ALLOWED: Final = 3
-"""Packets that may fail to decode: rubbish before the first or after the last frame of an mp3 is common and harmless."""
+"""Packets that may fail: garbage around the frames of an mp3 is common and harmless."""
 _DAMAGE_ALLOWED_SHARE: Final = 0.01
 
 
 class Decoder:
-    """Decodes the main sound track of an open file.
+    """Decoder of the main audio track of an open file.
 
     Attributes:
         channels: Channels of the track.
-        declared_s: Length that the file states, or an estimate, or None; for progress.
-        samples: Samples (at 44.1 kHz) that were given out so far.
+        declared_s: Length according to the file, or an estimate, or None; for progress.
+        samples: Number of decoded samples, at 44.1 kHz.
     """
 
     def __init__(self, path: Path, container: InputContainer) -> None:
@@ -50,43 +50,39 @@ class Decoder:
 
     @property
     def length_s(self) -> float:
-        """Length of what was given out so far."""
+        """Length of the decoded sound."""
         return self.samples / SAMPLERATE_HZ
 
     @property
     def done_part(self) -> float:
-        """How much of the stated length was given out, 0 to 1; 0 if the file states none."""
+        """Decoded part of the declared length, 0 to 1; 0 if the file declares none."""
         return min(self.length_s / self.declared_s, 1.0) if self.declared_s else 0.0
 
     def blocks(self) -> Iterator[Block]:
-        """The sound.
-
-        Yields:
-            Blocks ``(samples, 2)``.
+        """Yield the sound in blocks ``(samples, 2)``.
 
         Raises:
-            SeparationFailed: ``ResourceNotSupported``: nothing could be decoded, too much is damaged, or the end is missing.
+            SeparationFailed: ``ResourceNotSupported``: nothing could be decoded, too much is
+                damaged, or the end is missing.
         """
         resampler: _ToStereo | None = None
         for frame in self._frames():
             if resampler is None or not resampler.fits(frame):
-                if resampler is not None:  # some streams change their rate or layout on the way
-                    yield from self._counted(resampler.finish())
+                if resampler is not None:  # some streams change their rate or layout
+                    yield from self._counted(resampler.push(None))
                 resampler = _ToStereo(frame)
             yield from self._counted(resampler.push(frame))
         if resampler is not None:
-            yield from self._counted(resampler.finish())
+            yield from self._counted(resampler.push(None))
         self._refuse_incomplete()
 
     def _frames(self) -> Iterator[AudioFrame]:
-        """Decoded frames; a packet that cannot be decoded is counted and passed over."""
+        """Yield the decoded frames; a packet that cannot be decoded is counted and skipped."""
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets, None)
-            except (
-                av.FFmpegError
-            ):  # the container itself is damaged here; what can be said of it is said at the end
+            except av.FFmpegError:  # the container itself is damaged; the end reports it
                 self._damaged += 1
                 break
             if packet is None:
@@ -106,51 +102,43 @@ class Decoder:
         if self._damaged > max(_DAMAGE_ALLOWED, _DAMAGE_ALLOWED_SHARE * self._packets):
             raise SeparationFailed(
                 RESOURCE_NOT_SUPPORTED,
-                f"The input is damaged: {self._damaged} of {self._packets} packets of its sound could not be decoded; upload it again.",
+                f"The input is damaged: {self._damaged} of {self._packets} packets of its sound "
+                "could not be decoded; upload it again.",
             )
         missing = missing_s(self._path, self._container.format.name, self.declared_s, self.length_s)
         if missing:
             raise SeparationFailed(
                 RESOURCE_NOT_SUPPORTED,
-                f"The input is cut off: its header states {self.length_s + missing:.1f} s of sound, {self.length_s:.1f} s are there; "
-                "upload it again.",
+                f"The input is cut off: its header states {self.length_s + missing:.1f} s of "
+                f"sound, but only {self.length_s:.1f} s are present; upload it again.",
             )
         if not self.samples:
-            what = (
-                "no part of it could be decoded"
-                if self._damaged
-                else "it holds no samples (length zero)"
-            )
+            fault = "no part could be decoded" if self._damaged else "its length is zero"
             raise SeparationFailed(
-                RESOURCE_NOT_SUPPORTED, f"The input has a sound track, but {what}; upload it again."
+                RESOURCE_NOT_SUPPORTED,
+                f"The input has an audio track, but {fault}; upload it again.",
             )
 
 
 class _ToStereo:
-    """Brings frames of one kind to 44.1 kHz stereo."""
+    """Converter of frames of one format to 44.1 kHz stereo."""
 
     def __init__(self, frame: AudioFrame) -> None:
         self._kind = _kind(frame)
-        # One channel is doubled here: libswresample would lower it by 3 dB.
+        # Mono stays mono here and is doubled later: libswresample would lower it by 3 dB.
         layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
         self._resampler = av.AudioResampler(
             format="fltp", layout=layout, rate=SAMPLERATE_HZ, options=SWR_OPTIONS
         )
 
     def fits(self, frame: AudioFrame) -> bool:
-        """Whether the frame is of this kind."""
+        """Return True if the frame has this format."""
         return _kind(frame) == self._kind
 
-    def push(self, frame: AudioFrame) -> list[Block]:
-        """Resample one frame."""
-        frame.pts = None  # gaps and overlaps in time stamps are not sound
-        return self._taken(frame)
-
-    def finish(self) -> list[Block]:
-        """What the filter still holds."""
-        return self._taken(None)
-
-    def _taken(self, frame: AudioFrame | None) -> list[Block]:
+    def push(self, frame: AudioFrame | None) -> list[Block]:
+        """Resample one frame; None returns the rest that the filter still holds."""
+        if frame is not None:
+            frame.pts = None  # ignore gaps and overlaps in the time stamps
         return [_block(out) for out in self._resampler.resample(frame) if out.samples]
 
 
@@ -165,18 +153,18 @@ def _kind(frame: AudioFrame) -> tuple[str, str, int]:
 
 
 def _main_track(container: InputContainer) -> AudioStream:
-    """The track that FFmpeg thinks best (most channels, default flag)."""
+    """Return the track that FFmpeg prefers (most channels, default flag)."""
     if not container.streams.audio:
-        has = "pictures only" if container.streams.video else "no sound track"
+        found = "pictures only" if container.streams.video else "no audio track"
         raise SeparationFailed(
-            RESOURCE_NOT_SUPPORTED, f"The input has {has}; there is nothing to separate."
+            RESOURCE_NOT_SUPPORTED, f"The input has {found}; there is nothing to separate."
         )
     best = container.streams.best("audio")
     track = best if isinstance(best, av.AudioStream) else container.streams.audio[0]
     if not has_decoder(track):
         raise SeparationFailed(
             RESOURCE_NOT_SUPPORTED,
-            "The input's sound is in a codec that cannot be decoded here; convert it, to mp3 for example.",
+            "The codec of the input's sound is not supported here; convert it, for example to mp3.",
         )
     return track
 

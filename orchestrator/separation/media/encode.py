@@ -1,4 +1,4 @@
-"""Encodes blocks of 44.1 kHz stereo into one file, a block at a time."""
+"""Encode blocks of 44.1 kHz stereo into files, a block at a time."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ _WRITERS: Final[dict[str, _Writer]] = {
     "wav": _Writer("wav", "pcm_s16le", "s16"),
 }
 _LAYOUTS: Final = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
-"""The layouts that a bare AAC stream can name, so that every codec means the same by a channel count."""
+"""Layout of each channel count, the same for all codecs: those that a bare AAC stream can name."""
 _AMR_KBPS: Final = (4.75, 5.15, 5.9, 6.7, 7.4, 7.95, 10.2, 12.2)
-"""The eight modes of AMR-NB (3GPP TS 26.071); its encoder takes nothing in between."""
+"""The eight modes of AMR-NB (3GPP TS 26.071); its encoder accepts no other bitrate."""
 _AAC_FAST_KBPS_PER_CHANNEL: Final = 64
-"""From here on FFmpeg's fast coder gives at least the quality of its default one (its documentation, and our measurements), in a third of
-the time."""
+"""From this bitrate on, FFmpeg's fast coder is at least as good as its default one, in a third of
+the time (FFmpeg's documentation, and our measurements)."""
 _SHORTEST_TO_RESAMPLE: Final = 1024
-"""Samples (23 ms). What is shorter is filled up with silence, because a resampler gives nothing for it, and no file can hold nothing."""
-_CHUNK: Final = (
-    65536  # samples that go through the encoder at once: bounds the memory of resampled frames
-)
+"""Samples (23 ms). Shorter sound is padded with silence: a resampler would return nothing for it,
+and a file needs at least one sample."""
+_CHUNK: Final = 65536
+"""Samples that are encoded at once; limits the memory of resampled frames."""
 
 
 class StemWriter:
-    """One stem's file.
+    """The file of one stem.
 
     Attributes:
-        samples: Samples (at 44.1 kHz) that went in.
+        samples: Number of written samples, at 44.1 kHz.
     """
 
     def __init__(self, path: Path, form: OutputFormat) -> None:
@@ -96,7 +96,7 @@ class StemWriter:
         self.samples += len(block)
 
     def close(self) -> None:
-        """Write what the encoder still holds, and the file's end."""
+        """Write the rest that the encoder still holds, and the file's trailer."""
         if self.samples < self._shortest:
             self._push(self._frame(np.zeros((self._shortest - self.samples, 2), np.float32)))
         self._push(None)
@@ -104,7 +104,7 @@ class StemWriter:
         self._container.close()
 
     def abandon(self) -> None:
-        """Let go of the file; what was written is of no use."""
+        """Close the file without completing it."""
         self._container.close()
 
     def _push(self, frame: AudioFrame | None) -> None:
@@ -113,7 +113,7 @@ class StemWriter:
                 self._container.mux(self._stream.encode(ready))
 
     def _frame(self, block: Block) -> AudioFrame:
-        # The mean, not libswresample's sum at -3 dB: one channel that was doubled comes back as it was.
+        # The mean, not libswresample's sum at -3 dB: it restores a mono channel that was doubled.
         planes = block.mean(axis=1, dtype=np.float32)[np.newaxis] if self._mono else block.T
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(planes), format="fltp", layout="mono" if self._mono else "stereo"
@@ -125,7 +125,7 @@ class StemWriter:
 
 
 class StemWriters:
-    """The files of all stems, written while the next block is being separated; at most one block waits.
+    """The files of all stems, written while the next block is separated; at most one block waits.
 
     Leaving the context without ``close`` abandons the files.
     """
@@ -137,7 +137,7 @@ class StemWriters:
         for stem, path in outputs.items():
             self._writers[stem] = StemWriter(path, form)
             self._abandoned.callback(self._writers[stem].abandon)
-        # One thread per file; FFmpeg's encoders let other threads run.
+        # One thread per file: FFmpeg's encoders release the interpreter lock.
         self._threads = ThreadPoolExecutor(len(outputs), thread_name_prefix="encode")
         self._abandoned.callback(self._threads.shutdown, cancel_futures=True)
 
@@ -148,7 +148,7 @@ class StemWriters:
         self._abandoned.close()
 
     def write(self, sound: dict[Stem, Block]) -> None:
-        """Append to each file; an error of the block before is raised here."""
+        """Append to each file, or raise the error of the previous block."""
         self._wait()
         self._pending = [
             self._threads.submit(writer.write, sound[stem])
@@ -168,7 +168,7 @@ class StemWriters:
 
 
 def _bitrate_bps(form: OutputFormat) -> int:
-    """The bitrate to ask for; encoders clamp it themselves, but AMR's refuses what is not one of its modes."""
+    """Return the bitrate for the encoder, which clamps it itself; AMR's accepts only its modes."""
     if form.codec != "amr":
         return form.bitrate_kbps * 1000
     return round(

@@ -1,4 +1,4 @@
-"""What a media file is: the leaves of the vendor's MediaInfo, with units in their names."""
+"""Facts of a media file: the leaves of the vendor's MediaInfo, with units in their names."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _BARE_STREAMS: Final = ("aac", "amr", "amrnb", "amrwb")
-"""Containers (FFmpeg's names) that state no length: what it reports for them is a guess."""
-
+"""Containers (FFmpeg's names) without a length; FFmpeg only guesses it."""
 _PLAIN_LAYOUTS: Final = {"1 channels": "mono", "2 channels": "stereo"}
-"""What is meant by files that give a count and no layout."""
+"""Layouts of files that state a channel count only."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioStreamProbe:
-    """One sound track; what the file does not tell is None or empty."""
+    """One audio track; facts that the file does not state are None or empty."""
 
     index: int
     codec_name: str
@@ -44,7 +43,7 @@ class AudioStreamProbe:
 
 @dataclass(frozen=True, slots=True)
 class VideoStreamProbe:
-    """One picture track (a cover picture inside a music file counts as one)."""
+    """One video track (the cover picture of a music file counts as one)."""
 
     index: int
     codec_name: str
@@ -67,16 +66,17 @@ class MediaProbe:
     """One media file, as the vendor's ``MediaInfo`` describes it.
 
     Attributes:
-        format_name: Container, in FFmpeg's words (the vendor's too): ``mp3``, ``flac``, ``mov,mp4,m4a,3gp,3g2,mj2``.
+        format_name: Container, in FFmpeg's and the vendor's words: ``mp3``, ``flac``,
+            ``mov,mp4,m4a,3gp,3g2,mj2``.
         format_long_name: The same for people.
-        duration_s: Length; None if neither the file nor its decoding told.
-        bitrate_kbps: Overall bitrate, file size over length.
+        duration_s: Length; None if unknown.
+        bitrate_kbps: Overall bitrate: file size divided by length.
         size_bytes: File size.
         start_time_s: Time stamp of the first sample (an mp3's encoder delay, for example).
         num_program: Programs (MPEG-TS); 0 for files that have none.
         num_stream: Tracks of all kinds.
-        audio: Sound tracks, but those of unknown codecs.
-        video: Picture tracks.
+        audio: Audio tracks, except those of unknown codecs.
+        video: Video tracks, except those of unknown codecs.
         subtitles: Subtitle tracks.
     """
 
@@ -94,12 +94,13 @@ class MediaProbe:
 
 
 def probe_file(path: Path, known_duration_s: float | None = None) -> MediaProbe:
-    """Read what a media file says about itself.
+    """Read the facts of a media file.
 
     Args:
         path: The file.
-        known_duration_s: Length found by decoding or encoding it. It stands in where the container has no length of its own
-            (bare AAC and AMR streams: FFmpeg's guess from the first frames' bitrate can be far off).
+        known_duration_s: Length found by decoding or encoding the file. It is used if the container
+            states none (bare AAC and AMR streams: FFmpeg guesses from the bitrate of the first
+            frames and can be far off).
 
     Raises:
         SeparationFailed: The file cannot be opened.
@@ -111,10 +112,9 @@ def probe_file(path: Path, known_duration_s: float | None = None) -> MediaProbe:
 def probe_container(
     container: InputContainer, size_bytes: int, known_duration_s: float | None = None
 ) -> MediaProbe:
-    """The same for a container that is open already."""
-    duration_s = _seconds(
-        container.duration, 1 / 1_000_000
-    )  # FFmpeg counts a container's length in microseconds
+    """Read the facts of an open container; see ``probe_file``."""
+    # FFmpeg counts a container's length in microseconds.
+    duration_s = _seconds(container.duration, 1 / 1_000_000)
     if known_duration_s is not None and (
         duration_s is None or container.format.name in _BARE_STREAMS
     ):
@@ -147,7 +147,7 @@ def probe_container(
 def _audio(
     stream: AudioStream, known_duration_s: float | None, overall_kbps: float | None
 ) -> AudioStreamProbe:
-    """One sound track; alone in its file, it has the file's bitrate when it names none."""
+    """Return the facts of an audio track; ``overall_kbps`` is used if it states no bitrate."""
     codec = stream.codec_context
     return AudioStreamProbe(
         index=stream.index,
@@ -172,7 +172,7 @@ def _audio(
 
 
 def _tag(stream: AudioStream) -> bytes:
-    """The codec's four bytes in the container."""
+    """Return the codec's four bytes in the container."""
     return stream.codec_context.codec_tag.encode("latin-1", "replace")
 
 

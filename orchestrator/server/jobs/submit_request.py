@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.domain.audio_formats import check_audio, extension
 from orchestrator.domain.spec import AudioConfig, AudioMode
-from orchestrator.separation.formats import check_audio, extension
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.http.request import BUCKET
 from orchestrator.server.storage import keys
@@ -83,7 +83,7 @@ class Draft:
 
 def expand(request: dict[str, Any], job_id: str) -> dict[str, str]:
     """The stems that the mode makes and that have a name, with ``${ext}`` and ``${jobid}`` filled in."""
-    values = {"ext": extension(AudioConfig(**request["audio"])), "jobid": job_id}
+    values = {"ext": extension(request["audio"]["codec"]), "jobid": job_id}
     made = {stem.value for stem in AudioMode(request["mode"]).stems}
     return {
         stem: _WILDCARD.sub(lambda match: values[match[1].lower()], pattern)

@@ -1,4 +1,4 @@
-"""Fixtures of the separation: media, weights and checkpoints that do not depend on the published ones."""
+"""Fixtures: media, and weights and checkpoints that are independent of the published ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILTERS = (2, 16, 32, 64, 128, 256, 512)
 
 @dataclass(frozen=True)
 class DemoFile:
-    """A demo file and its known stems."""
+    """A demo file and its true stems."""
 
     mixture: Path
     voice: Path
@@ -38,7 +38,7 @@ class DemoFile:
 
 
 def demo_files() -> list[DemoFile]:
-    """All demo files."""
+    """Return all demo files."""
     stems = ROOT / "tests/media"
     inputs = sorted((ROOT / "manifests/media/demo-1250000000/input").iterdir())
     return [
@@ -48,7 +48,7 @@ def demo_files() -> list[DemoFile]:
 
 
 def decode(path: Path) -> Block:
-    """The whole sound of a file."""
+    """Return the whole sound of a file."""
     with open_media(path) as container:
         return np.concatenate([np.zeros((0, 2), np.float32), *Decoder(path, container).blocks()])
 
@@ -61,7 +61,7 @@ def encode(
     channels: int = 2,
     bitrate_kbps: int = 0,
 ) -> Path:
-    """Write a sound."""
+    """Write a sound to a file."""
     writer = StemWriter(path, OutputFormat(codec, samplerate_hz, channels, bitrate_kbps))
     writer.write(sound)
     writer.close()
@@ -69,7 +69,7 @@ def encode(
 
 
 def tones(seconds: float) -> Block:
-    """A gliding tone left, another right: every place in time is different from every other."""
+    """Return a gliding tone left and another one right, different at every instant."""
     time_s = np.arange(round(seconds * 44100)) / 44100
     left = 0.4 * np.sin(2 * np.pi * (440 * time_s + 20 * np.sin(2 * np.pi * 0.7 * time_s)))
     right = 0.3 * np.sin(2 * np.pi * (300 + 200 * time_s) * time_s)
@@ -78,16 +78,16 @@ def tones(seconds: float) -> Block:
 
 @pytest.fixture(scope="session")
 def engine_file() -> Path:
-    """The published weights; every machine that ran the set-up has them, and no other runs these tests for anything."""
+    """The published weights, which ``scripts/setup`` installs; without them the tests fail."""
     try:
         return installed_engine()
     except EngineMissing as error:
-        pytest.fail(f"{error} (scripts/setup does it)")
+        pytest.fail(f"{error} (or scripts/setup)")
 
 
 @dataclass(frozen=True)
 class Media:
-    """What tests do with media."""
+    """Functions for media, and the demo files."""
 
     decode: Callable[[Path], Block]
     encode: Callable[..., Path]
@@ -97,12 +97,12 @@ class Media:
 
 @pytest.fixture(scope="session")
 def media() -> Media:
-    """Decoding, encoding, sounds and the demo files."""
+    """Functions for media, and the demo files."""
     return Media(decode, encode, tones, demo_files())
 
 
 def random_weights(filters: tuple[int, ...] = FILTERS) -> Tensors:
-    """Weights with the names and shapes of the published checkpoint (or narrower), all different."""
+    """Return random weights with the names and shapes of the published ones (or narrower)."""
     draw = np.random.default_rng(7)
     tensors: Tensors = {}
 
@@ -140,7 +140,7 @@ def random_weights(filters: tuple[int, ...] = FILTERS) -> Tensors:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """What tests do with weights."""
+    """Functions for weights."""
 
     random: Callable[..., Tensors]
     write: Callable[..., tuple[bytes, bytes]]
@@ -148,7 +148,7 @@ class Checkpoints:
 
 @pytest.fixture(scope="session")
 def checkpoints() -> Checkpoints:
-    """Random weights, and the writer of tensor bundles."""
+    """Functions for weights."""
     return Checkpoints(random_weights, write_bundle)
 
 
@@ -157,7 +157,7 @@ def _name(layer: str, number: int) -> str:
 
 
 def write_bundle(tensors: Tensors, *, per_block: int = 5) -> tuple[bytes, bytes]:
-    """Index and data of a bundle, in the format of TensorFlow 2; blocks are small, so that there are many."""
+    """Return the index and the data of a TensorFlow 2 bundle, in many small blocks."""
     data = b""
     entries = [(b"", b"\x08\x01\x1a\x02\x08\x01")]  # the header: one shard, version 1
     for name, tensor in sorted(tensors.items()):
@@ -172,9 +172,8 @@ def write_bundle(tensors: Tensors, *, per_block: int = 5) -> tuple[bytes, bytes]
         )
         entries.append((name.encode(), proto))
         data += raw
-    entries.append(
-        (b"zz/counter", _number(1, 9) + _number(4, 0) + _number(5, 8))
-    )  # an int64, which is no weight
+    counter = _number(1, 9) + _number(4, 0) + _number(5, 8)  # an int64, not a weight
+    entries.append((b"zz/counter", counter))
     table, handles = b"", []
     for start in range(0, len(entries), per_block):
         chunk = entries[start : start + per_block]
@@ -203,7 +202,7 @@ def _block(entries: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def varint(value: int) -> bytes:
-    """A base-128 number."""
+    """Encode a base-128 number."""
     out = b""
     while value > 0x7F:
         out += bytes([value & 0x7F | 0x80])

@@ -1,4 +1,4 @@
-"""The whole way of one file, with the published weights."""
+"""One file is separated from end to end, with the published weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.separation.engines.interface import split
 from orchestrator.separation.engines.spleeter import load_engine
-from orchestrator.separation.quality import si_sdr_db
 from orchestrator.separation.separate import (
     SeparationFailed,
     SeparationResult,
     SeparationTask,
     separate_file,
 )
+from tests.quality import si_sdr_db
 
 if TYPE_CHECKING:
     from orchestrator.separation.engines.interface import Block
@@ -55,10 +55,8 @@ def _ints(sound: Block) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_the_stems_of_the_demo_media_are_far_closer_to_the_truth_than_the_mixture(
-    media: Media, tmp_path: Path
-) -> None:
-    """SI-SDR rises by 6 dB for the voice and 5 dB for the background on average, and by 4 dB on every file; the stems add up."""
+def test_the_separation_improves_si_sdr_on_the_demo_media(media: Media, tmp_path: Path) -> None:
+    """The gain is 6 dB for voice and 5 dB for background on average, and 4 dB on every file."""
     gains = {demo.mixture.name: _gains(demo, media, tmp_path) for demo in media.demo}
     for name, (voice_db, background_db) in gains.items():
         print(f"{name:16} voice +{voice_db:4.1f} dB, background +{background_db:4.1f} dB")  # noqa: T201 - shown with pytest -rP
@@ -75,7 +73,7 @@ def _gains(demo: DemoFile, media: Media, folder: Path) -> tuple[float, float]:
     )
     assert len(voice) == len(background) == len(mixture)
     in_range = np.abs(mixture) < 1 - 1 / 32768
-    # Two stems of 16 bits are each rounded by half a step, and so is what they are compared with here.
+    # Each 16-bit stem is rounded by half a step, and so is the mixture here.
     assert np.abs((_ints(voice) + _ints(background)) - _ints(mixture))[in_range].max() <= 1
     assert result.media_duration_s == pytest.approx(len(mixture) / 44100)
     return _gain_db(voice, mixture, media.decode(demo.voice)), _gain_db(
@@ -83,10 +81,10 @@ def _gains(demo: DemoFile, media: Media, folder: Path) -> tuple[float, float]:
     )
 
 
-def test_a_lossless_16_bit_file_is_given_back_by_its_stems_within_one_step(
+def test_the_stems_of_a_lossless_16_bit_file_add_up_to_it_within_one_step(
     media: Media, tmp_path: Path
 ) -> None:
-    """Flac in, two flac out: their sum differs from the input by at most one of 65536 steps."""
+    """The sum of two flac stems differs from the input by at most one of 65536 steps."""
     (source,) = (demo.mixture for demo in media.demo if demo.mixture.suffix == ".flac")
     _separate(source, tmp_path)
     difference = (
@@ -110,16 +108,14 @@ def test_the_shortest_files_are_separated(length: int, media: Media, tmp_path: P
     assert result.media_duration_s == pytest.approx(length / 44100)
 
 
-def test_an_engine_without_sound_gives_nothing(engine_file: Path) -> None:
-    """Length zero needs no special case."""
+def test_an_empty_stream_has_an_empty_voice(engine_file: Path) -> None:
+    """A stream without blocks is not an error."""
     assert list(load_engine(engine_file, THREADS).voice([])) == []
 
 
 @pytest.mark.slow
-def test_a_stream_of_small_blocks_gives_what_the_whole_file_gives(
-    engine_file: Path, media: Media
-) -> None:
-    """How the sound arrives changes nothing, also across the engine's own blocks of 12 seconds."""
+def test_the_size_of_the_blocks_does_not_change_the_result(engine_file: Path, media: Media) -> None:
+    """Small blocks give the same stems, also across the engine's own blocks of 12 seconds."""
     (demo,) = (demo for demo in media.demo if demo.mixture.name == "lecture.mp3")
     sound = media.decode(demo.mixture)[: 15 * 44100]
     engine = load_engine(engine_file, THREADS)
@@ -139,18 +135,18 @@ def test_a_stream_of_small_blocks_gives_what_the_whole_file_gives(
 @pytest.mark.parametrize(
     ("mode", "stem"), [(AudioMode.IS_AUDIO, Stem.VOICE), (AudioMode.IS_BACKGROUND, Stem.BACKGROUND)]
 )
-def test_a_mode_of_one_stem_writes_that_one_only(
+def test_a_mode_of_one_stem_writes_only_that_stem(
     mode: AudioMode, stem: Stem, media: Media, tmp_path: Path
 ) -> None:
-    """A name for a stem that the mode does not make is passed over."""
+    """A name for another stem is ignored."""
     result = _separate(media.encode(tmp_path / "in.wav", media.tones(1)), tmp_path, mode)
     assert set(result.files) == {stem}
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.wav", f"{stem}.tmp"])
 
 
 @pytest.mark.parametrize("codec", ["aac", "mp3", "amr", "wav"])
-def test_what_is_left_out_comes_from_the_source(codec: str, media: Media, tmp_path: Path) -> None:
-    """44.1 kHz and the source's channels, or the most that the codec has; the probes tell what was written."""
+def test_the_defaults_come_from_the_source(codec: str, media: Media, tmp_path: Path) -> None:
+    """The default is 44.1 kHz and the source's channel count, or the most that the codec has."""
     source = media.encode(tmp_path / "six.wav", media.tones(1), channels=6)
     rate = 8000 if codec == "amr" else None
     result = _separate(source, tmp_path, audio=AudioConfig(codec=codec, samplerate=rate))
@@ -163,20 +159,20 @@ def test_what_is_left_out_comes_from_the_source(codec: str, media: Media, tmp_pa
 
 
 def test_progress_rises_to_the_end(media: Media, tmp_path: Path) -> None:
-    """The done part never falls, and is told on the way."""
-    told: list[float] = []
+    """The finished part never decreases, and is reported during the work."""
+    parts: list[float] = []
     source = media.encode(tmp_path / "in.wav", media.tones(30))
     task = SeparationTask(source, {Stem.VOICE: tmp_path / "voice"}, AudioMode.IS_AUDIO, FLAC)
-    result = separate_file(task, told.append, threads=THREADS)
-    assert told == sorted(told)
-    assert len(told) >= 3
-    assert 0.3 < told[0] < 0.5
-    assert told[-1] == pytest.approx(1.0)
+    result = separate_file(task, parts.append, threads=THREADS)
+    assert parts == sorted(parts)
+    assert len(parts) >= 3
+    assert 0.3 < parts[0] < 0.5
+    assert parts[-1] == pytest.approx(1.0)
     assert result.realtime_factor == pytest.approx(result.work_s / 30, rel=0.01)
 
 
-def test_a_file_that_breaks_off_leaves_no_stems(media: Media, tmp_path: Path) -> None:
-    """The fault is found at the end, when much is written; nothing of it stays."""
+def test_a_file_that_was_cut_off_leaves_no_stems(media: Media, tmp_path: Path) -> None:
+    """The fault is found at the end; the partly written stems are removed."""
     source = tmp_path / "cut.wav"
     whole = media.encode(tmp_path / "whole.wav", media.tones(30))
     source.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
@@ -189,8 +185,8 @@ def test_a_file_that_breaks_off_leaves_no_stems(media: Media, tmp_path: Path) ->
 @pytest.mark.skipif(
     not Path("/dev/full").exists(), reason="the system has no disk that is always full"
 )
-def test_a_full_disk_is_told_and_leaves_nothing(media: Media, tmp_path: Path) -> None:
-    """The machine's own faults have their own code."""
+def test_a_full_disk_is_reported_and_leaves_nothing(media: Media, tmp_path: Path) -> None:
+    """A fault of the machine has its own code."""
     source = media.encode(tmp_path / "in.wav", media.tones(2))
     full = tmp_path / "full"
     full.symlink_to("/dev/full")
@@ -201,8 +197,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(media: Media, tmp_path: Path) ->
     assert not full.is_symlink()
 
 
-def test_nowhere_to_write_is_told(media: Media, tmp_path: Path) -> None:
-    """A folder that does not exist is the machine's fault, not the file's."""
+def test_a_missing_output_folder_is_reported(media: Media, tmp_path: Path) -> None:
+    """The missing folder counts as a fault of the machine, not of the input."""
     source = media.encode(tmp_path / "in.wav", media.tones(1))
     with pytest.raises(SeparationFailed, match=r"InternalError: .*No such file"):
         separate_file(
@@ -221,10 +217,10 @@ def test_nowhere_to_write_is_told(media: Media, tmp_path: Path) -> None:
         (AudioMode.IS_AUDIO, FLAC, [Stem.BACKGROUND], "no name was given"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_the_work(
+def test_an_impossible_task_is_refused_before_the_work(
     mode: AudioMode, audio: AudioConfig, stems: list[Stem], words: str, media: Media, tmp_path: Path
 ) -> None:
-    """Wrong combinations get a sentence and the code for a wrong argument."""
+    """The code is that of a wrong argument, and no file is written."""
     task = SeparationTask(
         media.demo[0].mixture, {stem: tmp_path / stem for stem in stems}, mode, audio
     )
@@ -234,20 +230,20 @@ def test_what_cannot_be_done_is_refused_before_the_work(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_the_weights_the_job_says_which_command_mends_it(
+def test_without_the_weights_the_message_names_the_command_that_installs_them(
     media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No silent substitute: the code says that the engine is missing, the sentence how to get it."""
+    """The code states that the engine is missing; nothing replaces it silently."""
     monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", str(tmp_path / "nothing"))
     with pytest.raises(SeparationFailed, match="orchestrator fetch-engine") as failed:
         _separate(media.demo[0].mixture, tmp_path)
     assert failed.value.code == "EngineNotInstalled"
 
 
-def test_damaged_weights_are_told_too(
+def test_damaged_weights_are_reported(
     media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that onnxruntime cannot load is not a crash."""
+    """A file that onnxruntime cannot load is a missing engine, not a crash."""
     from orchestrator.separation.install.cache import ENGINE_FILE
 
     (tmp_path / ENGINE_FILE).write_bytes(b"not a network")
@@ -257,17 +253,17 @@ def test_damaged_weights_are_told_too(
     assert failed.value.code == "EngineNotInstalled"
 
 
-def test_a_number_of_threads_that_is_none_is_told(
+def test_an_invalid_number_of_threads_is_reported(
     media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The environment variable is checked, not guessed at."""
+    """The environment variable is checked."""
     monkeypatch.setenv("ORCHESTRATOR_ENGINE_THREADS", "many")
     with pytest.raises(SeparationFailed, match="ORCHESTRATOR_ENGINE_THREADS=many"):
         separate_file(SeparationTask(media.demo[0].mixture, {Stem.VOICE: tmp_path / "voice"}))
 
 
-def test_a_failure_survives_the_way_between_processes() -> None:
-    """Code and message come out of a pickle as they went in."""
+def test_a_failure_can_be_pickled() -> None:
+    """Code and message are the same after unpickling."""
     failed = pickle.loads(  # noqa: S301
         pickle.dumps(SeparationFailed("ResourceNotFound", "The input does not exist."))
     )
@@ -275,8 +271,8 @@ def test_a_failure_survives_the_way_between_processes() -> None:
     assert str(failed) == "ResourceNotFound: The input does not exist."
 
 
-def test_two_threads_may_separate_at_once(media: Media, tmp_path: Path) -> None:
-    """The loaded engine has no state of its own; both results are as if alone."""
+def test_two_threads_can_separate_at_once(media: Media, tmp_path: Path) -> None:
+    """The loaded engine keeps no state between calls, so the results are equal."""
     source = media.encode(tmp_path / "in.wav", media.tones(3))
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
@@ -290,8 +286,9 @@ def test_two_threads_may_separate_at_once(media: Media, tmp_path: Path) -> None:
     assert first == second
 
 
-def test_the_contract_is_light_to_import() -> None:
-    """The service's own process knows tasks and codes without loading numpy, FFmpeg or onnxruntime."""
-    code = "import sys, orchestrator.separation.separate; print([m for m in ('numpy', 'av', 'onnxruntime', 'onnx') if m in sys.modules])"
+def test_the_interface_is_cheap_to_import() -> None:
+    """The service's main process loads neither numpy nor FFmpeg nor onnxruntime."""
+    heavy = {"numpy", "av", "onnxruntime", "onnx"}
+    code = f"import sys, orchestrator.separation.separate; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""Reading a TensorFlow checkpoint without TensorFlow."""
+"""A TensorFlow checkpoint is read without TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 NARROW = (2, 1, 2, 1, 2, 1, 2)
 
 
-def test_all_tensors_come_back_by_name(checkpoints: Checkpoints) -> None:
-    """Every float tensor is read from its place, over several blocks with shared key prefixes; counters are left out."""
+def test_all_tensors_are_read_by_name(checkpoints: Checkpoints) -> None:
+    """All float tensors are read, from blocks with shared key prefixes; counters are not."""
     weights = checkpoints.random(NARROW)
     read = read_bundle(*checkpoints.write(weights))
     assert len(read) == 148
@@ -26,7 +26,7 @@ def test_all_tensors_come_back_by_name(checkpoints: Checkpoints) -> None:
 
 
 def test_a_scalar_and_an_empty_tensor_keep_their_shape(checkpoints: Checkpoints) -> None:
-    """No dimension, and a dimension of zero, are shapes too."""
+    """A shape may have no dimension, or a dimension of zero."""
     read = read_bundle(
         *checkpoints.write({"a": np.array(2.5, np.float32), "b": np.zeros((0, 3), np.float32)})
     )
@@ -39,21 +39,21 @@ def test_a_scalar_and_an_empty_tensor_keep_their_shape(checkpoints: Checkpoints)
     [
         (lambda index, data: (index[:-1], data), "not a LevelDB table"),
         (lambda _, data: (b"", data), "not a LevelDB table"),
-        (lambda index, data: (index, data[:-4]), "outside of its data"),
-        (lambda index, data: (index[400:], data), "damaged|compressed|outside|another size"),
+        (lambda index, data: (index, data[:-4]), "outside its data"),
+        (lambda index, data: (index[400:], data), "damaged|compressed|outside|size of its shape"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(
     checkpoints: Checkpoints, damage: object, words: str
 ) -> None:
-    """Nothing is read from a bundle that contradicts itself."""
+    """A bundle that contradicts itself raises an error."""
     assert callable(damage)
     with pytest.raises(BundleError, match=words):
         read_bundle(*damage(*checkpoints.write(checkpoints.random(NARROW))))
 
 
 def test_a_compressed_index_is_refused(checkpoints: Checkpoints) -> None:
-    """Snappy blocks are not read, and not mistaken for plain ones."""
+    """Snappy blocks raise an error instead of being read as plain ones."""
     index, data = checkpoints.write({"a": np.zeros(1, np.float32)}, per_block=100)
     footer = index[-48:]
     start = footer[2]  # the index block's offset, a small number here

@@ -1,4 +1,4 @@
-"""Input files of everyday kinds are read, and bad ones refused with a sentence that helps."""
+"""Everyday media files are read; bad ones are refused with a helpful sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.separation.errors import SeparationFailed
 from orchestrator.separation.media.container import open_media
 from orchestrator.separation.media.decode import Decoder
 from orchestrator.separation.media.probe import probe_file
-from orchestrator.separation.quality import si_sdr_db
+from tests.quality import si_sdr_db
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,14 +30,14 @@ CUT_OFF_WHOLE_SECONDS = {
 
 
 def _code(path: Path) -> tuple[str, str]:
-    """How decoding the file fails."""
+    """Return the code and message of the failed decoding."""
     with pytest.raises(SeparationFailed) as failed, open_media(path) as container:
         list(Decoder(path, container).blocks())
     return failed.value.code, failed.value.message
 
 
-def test_every_demo_file_holds_its_stems_at_their_places(media: Media) -> None:
-    """Each kind of container is decoded to the right length and start: the sum of the known stems is the decoded sound."""
+def test_every_demo_file_is_the_sum_of_its_stems(media: Media) -> None:
+    """Every container is decoded with the right start and length: the true stems add up to it."""
     assert {demo.mixture.suffix for demo in media.demo} == {
         ".mp3",
         ".m4a",
@@ -59,7 +59,7 @@ def test_every_demo_file_holds_its_stems_at_their_places(media: Media) -> None:
 
 
 def test_the_demo_files_are_small(media: Media) -> None:
-    """All of them together stay under 3 MB, one lasts longer than a minute, one has one channel, one has pictures."""
+    """All together under 3 MB; one is longer than a minute, one is mono, one has video."""
     probes = [probe_file(demo.mixture) for demo in media.demo]
     assert sum(probe.size_bytes for probe in probes) < 3_000_000
     assert any((probe.duration_s or 0) > 60 for probe in probes)
@@ -68,7 +68,7 @@ def test_the_demo_files_are_small(media: Media) -> None:
 
 
 def test_a_probe_has_the_leaves_of_the_vendors_media_info(media: Media) -> None:
-    """An mp4 with pictures and sound is described as FFmpeg describes it, with units."""
+    """An mp4 with video and audio is described in FFmpeg's words, with units."""
     (clip,) = (demo.mixture for demo in media.demo if demo.mixture.name == "clip.mp4")
     probe = probe_file(clip)
     assert probe.format_name == "mov,mp4,m4a,3gp,3g2,mj2"
@@ -101,8 +101,8 @@ def test_a_probe_has_the_leaves_of_the_vendors_media_info(media: Media) -> None:
     )
 
 
-def test_the_true_length_stands_in_for_a_guess(media: Media, tmp_path: Path) -> None:
-    """A bare AAC stream states no length; what was encoded is what the probe says."""
+def test_the_known_length_replaces_a_guess(media: Media, tmp_path: Path) -> None:
+    """A bare AAC stream states no length, so the probe reports the encoded length."""
     path = media.encode(tmp_path / "stem", media.tones(2), "aac", 44100, 2, 64)
     probe = probe_file(path, 2.0)
     assert probe.duration_s == probe.audio[0].duration_s == 2.0
@@ -110,8 +110,8 @@ def test_the_true_length_stands_in_for_a_guess(media: Media, tmp_path: Path) -> 
     assert flac.duration_s == 2.0
 
 
-def test_a_file_is_known_by_its_content_not_its_name(media: Media, tmp_path: Path) -> None:
-    """A name with a colon, a space and a wrong suffix is only a name."""
+def test_a_file_is_opened_by_its_content_not_its_name(media: Media, tmp_path: Path) -> None:
+    """A colon, a space and a wrong suffix in the name do not matter."""
     path = tmp_path / "http: odd näme.txt"
     path.write_bytes(media.demo[0].mixture.read_bytes())
     assert len(media.decode(path)) == len(media.decode(media.demo[0].mixture))
@@ -119,7 +119,7 @@ def test_a_file_is_known_by_its_content_not_its_name(media: Media, tmp_path: Pat
 
 @pytest.mark.parametrize("name", CUT_OFF_WHOLE_SECONDS)
 def test_a_file_that_was_cut_off_is_refused(name: str, media: Media, tmp_path: Path) -> None:
-    """Half of a file is not separated as if it were whole; the sentence says how much is there."""
+    """Half of a file is not separated as a complete one; the message states the length."""
     (whole,) = (demo.mixture for demo in media.demo if demo.mixture.name == name)
     half = tmp_path / name
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -129,7 +129,7 @@ def test_a_file_that_was_cut_off_is_refused(name: str, media: Media, tmp_path: P
 
 
 def test_an_m4a_without_its_index_is_refused(media: Media, tmp_path: Path) -> None:
-    """Where the index stands at the end, a file that was cut off cannot even be opened."""
+    """With its index at the end, a file that was cut off cannot be opened."""
     (whole,) = (demo.mixture for demo in media.demo if demo.mixture.suffix == ".m4a")
     half = tmp_path / "half.m4a"
     half.write_bytes(whole.read_bytes()[:50_000])
@@ -139,7 +139,7 @@ def test_an_m4a_without_its_index_is_refused(media: Media, tmp_path: Path) -> No
 
 
 def test_a_damaged_file_is_refused(media: Media, tmp_path: Path) -> None:
-    """Rubbish in the middle of a file is not passed over in silence."""
+    """Garbage in the middle of a file is an error."""
     (whole,) = (demo.mixture for demo in media.demo if demo.mixture.suffix == ".m4a")
     content = bytearray(whole.read_bytes())
     for at in np.random.default_rng(0).integers(len(content) // 5, len(content) * 4 // 5, 200):
@@ -154,20 +154,20 @@ def test_a_damaged_file_is_refused(media: Media, tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("empty.mp3", b"", "empty (0 bytes)"),
-        ("text.mp3", b"This is a text, not a song.\n" * 300, "no media file"),
+        ("text.mp3", b"This is a text, not a song.\n" * 300, "not a media file"),
         (
             "list.m3u8",
             b"#EXTM3U\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n",
-            "no media file",
+            "not a media file",
         ),
-        ("list.ffconcat", b"ffconcat version 1.0\nfile 'secret.wav'\n", "no media file"),
+        ("list.ffconcat", b"ffconcat version 1.0\nfile 'secret.wav'\n", "not a media file"),
         ("random.mp3", np.random.default_rng(0).bytes(60_000), ""),
     ],
 )
-def test_what_is_no_media_file_is_refused(
+def test_a_file_other_than_media_is_refused(
     name: str, content: bytes, words: str, tmp_path: Path
 ) -> None:
-    """Texts, random bytes, nothing at all, and playlists that would lead to other files."""
+    """Text, random bytes, an empty file, and playlists that name other files."""
     (tmp_path / "secret.wav").write_bytes(b"")
     (tmp_path / name).write_bytes(content)
     code, message = _code(tmp_path / name)
@@ -176,13 +176,13 @@ def test_what_is_no_media_file_is_refused(
 
 
 def test_an_absent_file_and_a_folder_are_not_found(tmp_path: Path) -> None:
-    """The code tells a missing object from a bad one."""
+    """A missing object has another code than a bad one."""
     assert _code(tmp_path / "absent.mp3") == ("ResourceNotFound", "The input does not exist.")
     assert _code(tmp_path)[0] == "ResourceNotFound"
 
 
 def test_pictures_without_sound_are_refused(tmp_path: Path) -> None:
-    """A silent film has nothing to separate."""
+    """A video without an audio track has nothing to separate."""
     path = tmp_path / "film.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
@@ -201,17 +201,17 @@ def test_pictures_without_sound_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_of_length_zero_is_refused(tmp_path: Path) -> None:
-    """A header alone is no sound."""
+    """A header without samples is an error."""
     path = tmp_path / "zero.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
         file.setframerate(44100)
-    assert "length zero" in _code(path)[1]
+    assert "length is zero" in _code(path)[1]
 
 
-def test_a_wave_file_of_unknown_size_is_whole(media: Media, tmp_path: Path) -> None:
-    """Writers that stream put the largest number for the size that they do not know; that is no missing end."""
+def test_a_wave_file_of_unknown_size_is_complete(media: Media, tmp_path: Path) -> None:
+    """Streaming writers state the largest possible size; that does not mean a missing end."""
     path = media.encode(tmp_path / "stream.wav", media.tones(1))
     content = bytearray(path.read_bytes())
     content[4:8] = b"\xff\xff\xff\xff"
@@ -221,8 +221,8 @@ def test_a_wave_file_of_unknown_size_is_whole(media: Media, tmp_path: Path) -> N
     assert len(media.decode(path)) == 44100
 
 
-def test_a_stream_that_changes_its_rate_is_read_on(media: Media, tmp_path: Path) -> None:
-    """Two AAC streams of different rates, one after the other, are one sound."""
+def test_a_stream_that_changes_its_rate_is_read_to_the_end(media: Media, tmp_path: Path) -> None:
+    """Two joined AAC streams of different rates are one sound."""
     parts = [
         media.encode(tmp_path / f"{rate}", media.tones(1), "aac", rate, 2, 96).read_bytes()
         for rate in (44100, 22050)

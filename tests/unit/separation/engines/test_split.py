@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Scaling:
-    """An engine that says a multiple of the mixture is the voice, and answers late and in other blocks."""
+    """An engine whose voice is a multiple of the mixture; it lags, and changes the blocks."""
 
     def __init__(self, factor: float, lag: int) -> None:
         self._factor = factor
         self._lag = lag
 
     def voice(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """The multiple."""
+        """Yield the multiple."""
         waiting = np.zeros((0, 2), np.float32)
         for block in blocks:
             waiting = np.concatenate([waiting, block])
@@ -41,7 +41,7 @@ def _mixture(length: int) -> Block:
 
 @given(factor=st.floats(-3, 3), lag=st.integers(0, 500), step=st.integers(1, 400))
 def test_the_sum_is_the_mixture_and_nothing_clips(factor: float, lag: int, step: int) -> None:
-    """Whatever the engine says, when and in which blocks: the stems fit full scale and add up, sample by sample."""
+    """The stems stay within full scale and add up for any engine, lag and size of blocks."""
     mixture = _mixture(700)
     blocks = (mixture[start : start + step] for start in range(0, 700, step))
     pairs = list(split(Scaling(factor, lag), blocks))
@@ -51,21 +51,21 @@ def test_the_sum_is_the_mixture_and_nothing_clips(factor: float, lag: int, step:
     assert np.abs(background).max() <= 1 + 1e-6
 
 
-def test_a_voice_that_fits_is_left_as_it_is() -> None:
-    """Nothing is moved that does not clip."""
+def test_a_voice_within_full_scale_is_not_changed() -> None:
+    """The limits only affect samples that would clip."""
     mixture = _mixture(300)
     ((voice, background),) = split(Scaling(0.25, 0), [mixture])
     np.testing.assert_array_equal(voice, mixture * np.float32(0.25))
     np.testing.assert_array_equal(background, mixture - voice)
 
 
-def test_no_sound_gives_no_blocks() -> None:
-    """An empty stream is separated into nothing."""
+def test_an_empty_stream_has_no_blocks() -> None:
+    """A stream without blocks is not an error."""
     assert list(split(Scaling(1, 0), [])) == []
 
 
-def test_an_engine_that_gives_too_much_is_found_out() -> None:
-    """More samples than came in is a defect of the engine, not silence in the stems."""
+def test_an_engine_that_returns_too_many_samples_is_an_error() -> None:
+    """A defect of the engine must not become silence in the stems."""
 
     class Doubling:
         def voice(self, blocks: Iterable[Block]) -> Iterator[Block]:

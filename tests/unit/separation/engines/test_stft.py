@@ -1,4 +1,4 @@
-"""The transform that the engine works in."""
+"""The engine's transform and its inverse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FRAMES = 8
 
 
-def _there_and_back(sound: Block, block: int) -> Block:
+def _transformed_and_restored(sound: Block, block: int) -> Block:
     analysis, synthesis = Analysis(FRAMES), Synthesis()
     parts = [
         synthesis.push(spectrum)
@@ -37,32 +37,32 @@ def _noise(length: int) -> Block:
     [0, 1, 100, HOP, FRAME - 1, FRAME, FRAME + 1, FRAMES * HOP, FRAMES * HOP + FRAME, 50_001],
 )
 @pytest.mark.parametrize("block", [700, 100_000])
-def test_sound_comes_back_as_it_was_whatever_its_length_and_blocks(length: int, block: int) -> None:
-    """Analysis and synthesis without a change between them give the sound back, at its place."""
+def test_the_inverse_restores_sound_of_any_length_in_any_blocks(length: int, block: int) -> None:
+    """Analysis and synthesis restore the sound at its position."""
     sound = _noise(length)
-    back = _there_and_back(sound, block)
+    back = _transformed_and_restored(sound, block)
     assert len(back) >= length
     np.testing.assert_allclose(back[:length], sound, atol=2e-6)
     np.testing.assert_allclose(back[length:], 0, atol=2e-6)
 
 
-def test_spectra_do_not_depend_on_how_the_sound_is_cut_into_blocks() -> None:
-    """The same sound in small and large blocks gives the same spectra."""
+def test_the_spectra_do_not_depend_on_the_size_of_the_blocks() -> None:
+    """Small and large blocks of the same sound give the same spectra."""
     sound = _noise(30_000)
     whole, pieces = Analysis(FRAMES), Analysis(FRAMES)
     at_once = whole.push(sound)
-    bit_by_bit = [
+    in_pieces = [
         spectrum
         for start in range(0, 30_000, 333)
         for spectrum in pieces.push(sound[start : start + 333])
     ]
-    assert len(at_once) == len(bit_by_bit) == (FRAME + 30_000 - FRAME) // (FRAMES * HOP)
-    for one, other in zip(at_once, bit_by_bit, strict=True):
+    assert len(at_once) == len(in_pieces) == (FRAME + 30_000 - FRAME) // (FRAMES * HOP)
+    for one, other in zip(at_once, in_pieces, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_spectrum_is_that_of_its_own_frame() -> None:
-    """Frame k begins k * 1024 samples after the 4096 silent ones, under a periodic Hann window."""
+def test_each_frame_starts_at_its_own_position() -> None:
+    """After 4096 silent samples, a frame starts every 1024, with a periodic Hann window."""
     sound = _noise(20_000)
     (spectrum, *_) = Analysis(FRAMES).push(sound)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)

@@ -1,4 +1,4 @@
-"""How close a separated stem comes to the true one."""
+"""Quality of a separated stem: its distance from the true one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
 
 def si_sdr_db(estimate: Block, truth: Block) -> float:
-    """Scale-invariant signal-to-distortion ratio (Le Roux et al. 2019, "SDR - half-baked or well done?").
+    """Return the scale-invariant signal-to-distortion ratio.
+
+    Source: Le Roux et al. 2019, "SDR - half-baked or well done?".
 
     Args:
-        estimate: What the separation gave.
-        truth: What it should have given; of the same shape.
+        estimate: The separated stem.
+        truth: The true stem, of the same shape.
 
     Returns:
-        Decibels; infinite for a perfect estimate, minus infinite for one that has nothing of the truth.
+        Decibels; infinity for a perfect estimate, minus infinity for one without any of the truth.
     """
     wanted, given = truth.astype(np.float64).ravel(), estimate.astype(np.float64).ravel()
     energy = float(wanted @ wanted)

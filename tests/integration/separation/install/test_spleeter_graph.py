@@ -1,4 +1,4 @@
-"""The ONNX graph computes the published network: checked against plain NumPy, written from the layers' definitions."""
+"""The ONNX graph computes the published network, compared with its layers in plain NumPy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from orchestrator.separation.engines.spleeter_graph import BINS, INPUT, OUTPUT, build_network
+from orchestrator.separation.engines.spleeter import BINS, INPUT, OUTPUT
+from orchestrator.separation.install.spleeter_graph import build_network
 
 if TYPE_CHECKING:
     from orchestrator.separation.install.checkpoint import Tensors
@@ -20,14 +21,14 @@ Array = npt.NDArray[Any]
 
 
 class PlainNumpy:
-    """One U-Net, as its paper and its published code define it; shares nothing with the graph builder."""
+    """One U-Net by its paper and its published code; independent of the graph builder."""
 
     def __init__(self, weights: Tensors, net: int) -> None:
         self._weights = weights
         self._net = net
 
     def estimate(self, magnitude: Array) -> Array:
-        """The source's magnitude."""
+        """Return the source's magnitude."""
         skips, down = [], magnitude
         for level in range(6):
             skips.append(self._strided(down, "conv2d", 7 * self._net + level))
@@ -49,7 +50,7 @@ class PlainNumpy:
         return self._weights[f"{name}/{part}"].astype(np.float64)
 
     def _strided(self, source: Array, layer: str, number: int) -> Array:
-        """Convolution with stride 2; of the three rows that "same" padding needs, one stands before and two after."""
+        """Convolve with stride 2; "same" padding adds one row before and two after."""
         kernel = self._tensor(layer, number, "kernel")
         frames, bins, _ = source.shape
         padded = np.pad(source, ((1, 2), (1, 2), (0, 0)))
@@ -64,7 +65,7 @@ class PlainNumpy:
         return out
 
     def _transposed(self, source: Array, number: int) -> Array:
-        """The gradient of ``_strided``: every value is spread over the places that it would have been made of."""
+        """Compute the gradient of ``_strided``: spread each value over its inputs."""
         kernel = self._tensor("conv2d_transpose", number, "kernel")
         frames, bins, _ = source.shape
         padded = np.zeros((2 * frames + 3, 2 * bins + 3, kernel.shape[2]))
@@ -109,7 +110,7 @@ def _run(model: bytes, magnitude: Array) -> Array:
 
 @pytest.mark.slow
 def test_the_graph_is_the_published_network(checkpoints: Checkpoints) -> None:
-    """With random weights, all different, every layer must be in its place for the masks to agree."""
+    """With different random weights everywhere, the masks agree only if every layer is right."""
     weights = checkpoints.random((2, 4, 6, 8, 10, 12, 14))
     magnitude = np.abs(np.random.default_rng(1).standard_normal((128, BINS, 2)))
     voice, accompaniment = (PlainNumpy(weights, net).estimate(magnitude) ** 2 for net in range(2))
@@ -119,8 +120,8 @@ def test_the_graph_is_the_published_network(checkpoints: Checkpoints) -> None:
     np.testing.assert_allclose(mask, expected, atol=5e-6)
 
 
-def test_silence_belongs_half_to_each(checkpoints: Checkpoints) -> None:
-    """No division by zero where there is no sound."""
+def test_the_mask_of_silence_is_one_half(checkpoints: Checkpoints) -> None:
+    """Silence does not divide by zero."""
     mask = _run(
         build_network(checkpoints.random((2, 1, 1, 1, 1, 1, 1)), {}), np.zeros((64, BINS, 2))
     )
@@ -128,15 +129,15 @@ def test_silence_belongs_half_to_each(checkpoints: Checkpoints) -> None:
 
 
 def test_a_missing_weight_is_an_error(checkpoints: Checkpoints) -> None:
-    """A graph with a hole is not built."""
+    """An incomplete graph is not built."""
     weights = checkpoints.random((2, 1, 1, 1, 1, 1, 1))
     del weights["batch_normalization_16/moving_mean"]
     with pytest.raises(KeyError, match="batch_normalization_16/moving_mean"):
         build_network(weights, {})
 
 
-def test_origin_and_licence_stand_in_the_file(checkpoints: Checkpoints) -> None:
-    """Whoever finds the file can tell what it is."""
+def test_the_file_states_origin_and_licence(checkpoints: Checkpoints) -> None:
+    """The notes are the metadata of the model."""
     model = build_network(checkpoints.random((2, 1, 1, 1, 1, 1, 1)), {"licence": "MIT"})
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     assert session.get_modelmeta().custom_metadata_map == {"licence": "MIT"}

@@ -1,8 +1,9 @@
-"""The Spleeter 2stems network as an ONNX graph, built from the published weights.
+"""Build the Spleeter 2stems network as an ONNX graph, from the published weights.
 
-Two U-Nets look at the magnitude of a spectrum (``[1, 2 channels, frames, 1536 bins]``, up to 16.5 kHz): one estimates the voice, one the
-accompaniment. Their squared estimates make the mask of the voice. Structure and order of layers are those of Deezer's published
-model: the skip is taken before normalisation, and comes first where it is joined.
+Two U-Nets read the magnitude of a spectrum (``[1, 2 channels, frames, 1536 bins]``, up to
+16.5 kHz): one estimates the voice, one the accompaniment. Their squared estimates give the mask of
+the voice. The layers and their order are those of Deezer's published model: a skip connection
+starts before the normalisation, and is the first input where it is joined.
 """
 
 from __future__ import annotations
@@ -11,36 +12,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from orchestrator.separation.engines.spleeter import BINS, INPUT, OUTPUT
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from orchestrator.separation.install.checkpoint import Tensors
 
-FRAMES: Final = 512
-"""Frames that the network was trained to see at once."""
-BINS: Final = 1536
-"""Lowest bins of the spectrum that the network sees; a multiple of 64, because it halves them six times."""
-INPUT: Final = "magnitude"
-OUTPUT: Final = "voice_mask"
-
 _LEVELS: Final = 6
 _LEAK: Final = 0.2
-_BATCH_NORM_EPSILON: Final = 1e-3  # the default of Keras, with which it was trained
-_MASK_EPSILON: Final = 1e-10  # of the published mask formula: silence gets a mask of one half
+_BATCH_NORM_EPSILON: Final = 1e-3  # the default of Keras, which trained the network
+_MASK_EPSILON: Final = 1e-10  # of the published formula: the mask of silence is one half
 _OPSET: Final = 17
-_IR_VERSION: Final = 8  # the oldest that holds opset 17, so that older runtimes read it
+_IR_VERSION: Final = 8  # the oldest with opset 17, so that older runtimes can read it
 
 
 def build_network(tensors: Tensors, notes: dict[str, str]) -> bytes:
     """Build the network.
 
     Args:
-        tensors: The published weights (``weights.read_bundle``).
+        tensors: The published weights (``checkpoint.read_bundle``).
         notes: Origin and licence, kept inside the file.
 
     Returns:
-        The ONNX model. Input ``magnitude`` and output ``voice_mask`` have the shape ``[1, 2, frames, 1536]``; frames is a
-        multiple of 64.
+        The ONNX model. Input ``magnitude`` and output ``voice_mask`` have the shape
+        ``[1, 2, frames, 1536]``; frames is a multiple of 64.
 
     Raises:
         KeyError: A weight is missing.
@@ -67,14 +63,14 @@ def build_network(tensors: Tensors, notes: dict[str, str]) -> bytes:
 
 
 class _Graph:
-    """Nodes and constants of the graph under construction; every method returns the name of what it made."""
+    """Nodes and constants of a graph; every method returns the name of the result it added."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def u_net(self, tensors: Tensors, net: int) -> str:
-        """One net: six times down, six times up, one mask; the checkpoint's names count on from net to net."""
+        """Add one net: six layers down, six layers up, one estimate."""
         layers = _Layers(tensors, net)
         down = INPUT
         skips = []
@@ -95,7 +91,7 @@ class _Graph:
     def convolution(
         self, source: str, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]
     ) -> str:
-        """5x5, stride 2; ``SAME_UPPER`` pads as TensorFlow's "same" does."""
+        """Add a 5x5 convolution, stride 2; ``SAME_UPPER`` pads as TensorFlow's "same" does."""
         weights = self.constant(kernel.transpose(3, 2, 0, 1))
         return self.node(
             "Conv", [source, weights, self.constant(bias)], strides=[2, 2], auto_pad="SAME_UPPER"
@@ -104,7 +100,10 @@ class _Graph:
     def transposed(
         self, source: str, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]
     ) -> str:
-        """5x5, stride 2, twice as large; cut as the gradient of the "same" convolution is: one before, two after."""
+        """Add a 5x5 transposed convolution, stride 2, which doubles the size.
+
+        It is cropped like the gradient of the "same" convolution: one before, two after.
+        """
         weights = self.constant(kernel.transpose(3, 2, 0, 1))
         return self.node(
             "ConvTranspose",
@@ -114,14 +113,14 @@ class _Graph:
         )
 
     def normalisation(self, source: str, layers: _Layers, number: int) -> str:
-        """Batch normalisation with the statistics of the training."""
+        """Add a batch normalisation with the statistics of the training."""
         parameters = [self.constant(values) for values in layers.normalisation(number)]
         return self.node("BatchNormalization", [source, *parameters], epsilon=_BATCH_NORM_EPSILON)
 
     def estimate(
         self, source: str, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]
     ) -> str:
-        """4x4, dilated by 2, sigmoid, times the input: the net's idea of its source's magnitude."""
+        """Add the estimated magnitude: 4x4, dilated by 2, sigmoid, times the input."""
         weights = self.constant(kernel.transpose(3, 2, 0, 1))
         logits = self.node(
             "Conv", [source, weights, self.constant(bias)], dilations=[2, 2], pads=[3, 3, 3, 3]
@@ -129,7 +128,7 @@ class _Graph:
         return self.node("Mul", [self.node("Sigmoid", [logits]), INPUT])
 
     def voice_mask(self, voice: str, accompaniment: str) -> None:
-        """``(v^2 + e/2) / (v^2 + a^2 + e)``."""
+        """Add the output, ``(v^2 + e/2) / (v^2 + a^2 + e)``."""
         voice_power = self.node("Mul", [voice, voice])
         power = self.node("Add", [voice_power, self.node("Mul", [accompaniment, accompaniment])])
         above = self.node(
@@ -158,7 +157,7 @@ class _Graph:
 
 
 class _Layers:
-    """The weights of one net, by layer."""
+    """The weights of one net, by layer; the checkpoint numbers the layers of both nets in a row."""
 
     def __init__(self, tensors: Tensors, net: int) -> None:
         self._tensors = tensors
@@ -188,5 +187,5 @@ class _Layers:
 
 
 def _numbered(layer: str, number: int) -> str:
-    """The checkpoint's names: the first has no number."""
+    """Return a layer's name in the checkpoint; the first one has no number."""
     return f"{layer}_{number}" if number else layer

@@ -17,7 +17,7 @@ __all__ = ["RunOptions", "__version__", "run_manifest"]
 
 
 def __getattr__(name: str) -> object:
-    """Load the engine when it is asked for: the command must answer ``--help`` at once."""
+    """Import on first use, so that ``--help`` stays quick."""
     if name == "RunOptions":
         from orchestrator.commands.options import RunOptions
 

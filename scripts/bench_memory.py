@@ -110,7 +110,7 @@ async def _run(options: argparse.Namespace, begun: float) -> list[Sample]:
         async def until_planned() -> None:
             while watch.planned < options.lines:
                 await clock.sleep(0.2)
-            session.engine.stop(Interruption("deadline", "the benchmark has seen enough"))
+            session.stop(Interruption("deadline", "the benchmark has seen enough"))
 
         tasks = [
             asyncio.create_task(_sample(begun, watch, clock, samples)),
@@ -125,11 +125,11 @@ async def _run(options: argparse.Namespace, begun: float) -> list[Sample]:
 
 def measured(options: argparse.Namespace) -> None:
     """The run, in this process."""
-    from orchestrator.cli.run import _loop_factory
+    from orchestrator.cli.run import loop_factory
 
     begun = perf_counter()
     tune()  # as the command does
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         samples = runner.run(_run(options, begun))
     print(
         json.dumps(

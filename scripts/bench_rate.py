@@ -25,7 +25,7 @@ from bench_stub import pin, running_stub
 from bench_table import show
 
 from orchestrator.cli.process import tune
-from orchestrator.cli.run import _loop_factory
+from orchestrator.cli.run import loop_factory
 
 if TYPE_CHECKING:
     from bench_stub import Stub
@@ -70,7 +70,7 @@ async def submit_for(
 def measure(stub: Stub, folder: Path, rate: int, options: argparse.Namespace) -> Seen:
     """One rate."""
     stub.reset()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(submit_for(stub.url, folder, rate, options.seconds, options.connections))
     stats = stub.stats()
     # The first POST opens the span, and what follows fills it.

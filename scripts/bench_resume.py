@@ -128,10 +128,10 @@ def measured(url: str, ledger: Path, stop_after: int) -> None:
     """Start again, in this process; prints the pieces."""
     waited: dict[str, float] = defaultdict(float)
     with stopwatch(waited, "imports"):
-        from orchestrator.cli.run import _loop_factory
+        from orchestrator.cli.run import loop_factory
 
     tune()  # as the command does
-    with stopwatch(waited, "the run"), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with stopwatch(waited, "the run"), asyncio.Runner(loop_factory=loop_factory()) as runner:
         told = runner.run(start_again(url, ledger, waited, stop_after))
     print(json.dumps({"pieces": waited, "peak_mb": memory_mb("VmHWM"), **told}))
 

@@ -27,7 +27,7 @@ import bench_engine
 from bench_stub import pin
 from bench_table import memory_mb, show
 
-from orchestrator.cli.run import _loop_factory
+from orchestrator.cli.run import loop_factory
 from orchestrator.client.wire.request import PreparedRequest, prepare, query_request, submit_request
 from orchestrator.client.wire.signature import signing_key
 from orchestrator.domain.clock import SystemClock
@@ -225,7 +225,7 @@ class Client:
     def measure(self, server: Server, requests: list[bytes]) -> tuple[float, float, list[bytes]]:
         """Requests per second, microseconds of the server's processor time per request, and the answers."""
         before = server.used()
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             took_s, answers = runner.run(send(server.url, requests, self._options.connections))
         cpu_s = server.used()["cpu_s"] - before["cpu_s"]
         return len(requests) / took_s, cpu_s / len(requests) * 1e6, answers
@@ -270,7 +270,7 @@ def main() -> None:
     if options.serve:
         pin(-1)
         work = serve_bare() if options.serve == "bare" else serve_local(options.folder)
-        with asyncio.Runner(loop_factory=_loop_factory() if options.uvloop else None) as runner:
+        with asyncio.Runner(loop_factory=loop_factory() if options.uvloop else None) as runner:
             runner.run(work)
         return
     client = Client(options)

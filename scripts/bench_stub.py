@@ -242,9 +242,9 @@ def main() -> None:
     pin(-1)
     gc.disable()  # nothing here makes cycles, and with a million jobs a collection would stop the service for a second
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from orchestrator.cli.run import _loop_factory
+    from orchestrator.cli.run import loop_factory
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve())
 
 

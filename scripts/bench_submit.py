@@ -132,7 +132,7 @@ def measured(kind: str, options: argparse.Namespace) -> None:
     """One measurement, in this process; prints the processor time that it took."""
     # Everything is imported before the clock runs.
     from orchestrator.cli.process import tune
-    from orchestrator.cli.run import _loop_factory
+    from orchestrator.cli.run import loop_factory
 
     pin(0)
     tune()  # as the command does, for every kind alike
@@ -142,7 +142,7 @@ def measured(kind: str, options: argparse.Namespace) -> None:
         gc.freeze()  # the specs are there before the clock runs, for every kind alike
         profile = cProfile.Profile() if options.profile else None
         begun = process_time()
-        with asyncio.Runner(loop_factory=None if options.no_uvloop else _loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=None if options.no_uvloop else loop_factory()) as runner:
             if profile:
                 profile.runcall(runner.run, work())
                 profile.dump_stats(options.profile)

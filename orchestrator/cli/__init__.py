@@ -1,4 +1,4 @@
-"""The command line: one module per verb, one table of exit codes, one place where errors become a line on the terminal."""
+"""The command line: one module per verb, one table of exit codes, one place that reports errors."""
 
 from __future__ import annotations
 
@@ -20,29 +20,32 @@ def main() -> NoReturn:
     _fill_closed_streams()
     try:
         _main()
-    except (
-        KeyboardInterrupt
-    ):  # while the command is still loading, or in the middle of what needs no order
+    except KeyboardInterrupt:  # while loading, or in a command that needs no orderly stop
         complain("interrupted")
         raise SystemExit(INTERRUPTED) from None
     finally:
-        _let_go_of_streams()
+        _flush_streams()
 
 
 def _fill_closed_streams() -> None:
-    """Open nothing in place of standard streams that the caller closed: else the next file or socket would become one of them."""
+    """Replace standard streams that the caller closed, before a file or socket takes their place."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number, which is this one. Reading it fails: a list on a closed input must not be taken for an empty one.
+            # The lowest free number, which is this one. Open for writing only, so that reading
+            # fails: a list on a closed input must not look like an empty one.
             os.open(os.devnull, os.O_WRONLY)
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the process lives
+            # Open until the process ends.
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
-def _let_go_of_streams() -> None:
-    """Flush standard output and error. What nobody reads goes nowhere: the interpreter would try again, fail, and exit with 120."""
+def _flush_streams() -> None:
+    """Flush standard output and error; discard what no reader takes.
+
+    Otherwise the interpreter would try again, fail, and exit with 120.
+    """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -58,22 +61,22 @@ def _main() -> NoReturn:
     try:
         app(prog_name="orchestrator")  # also as `python -m orchestrator`
     except OrchestratorError as error:
-        complain(told(error))
+        complain(message_of(error))
         raise SystemExit(of_error(error)) from None
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            complain(told(InternalDefect(error)))
+            complain(message_of(InternalDefect(error)))
             raise SystemExit(ExitCode.UNFINISHED) from None
-        complain(f"Nothing more can be written: {error.strerror}. Make room, and run again.")
+        complain(f"Nothing more can be written: {error.strerror}. Make room, then run again.")
         raise SystemExit(ExitCode.LEDGER) from None
-    except Exception as error:  # noqa: BLE001 - the last resort: nobody but us can do anything with a traceback
-        complain(told(InternalDefect(error)))
+    except Exception as error:  # noqa: BLE001 - the last resort: users cannot use a traceback
+        complain(message_of(InternalDefect(error)))
         raise SystemExit(ExitCode.UNFINISHED) from None
     raise SystemExit(ExitCode.OK)
 
 
-def told(error: OrchestratorError) -> str:
-    """The line for an error. The traceback of one that should not be goes to a file, for the report of the defect."""
+def message_of(error: OrchestratorError) -> str:
+    """Return the line for an error; write the traceback of a defect to a file for its report."""
     import tempfile
     import traceback
 
@@ -93,6 +96,6 @@ def told(error: OrchestratorError) -> str:
 
 
 def complain(text: str) -> None:
-    """Say what went wrong, on standard error; if nobody reads that any more, the exit code must do."""
+    """Write an error to standard error; without a reader, the exit code alone reports it."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"orchestrator: {text}\n")

@@ -1,4 +1,4 @@
-"""The verbs, registered. Each module is imported only for its signature; what a verb needs it imports when it runs."""
+"""The verbs. Each module is imported for its signature only; its verb imports what it needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-import orchestrator
+from orchestrator._version import __version__
 from orchestrator.cli import cancel, fetch_engine, plan, run, schema, serve, status, validate
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"orchestrator {orchestrator.__version__}")
+        typer.echo(f"orchestrator {__version__}")
         raise typer.Exit
 
 
@@ -35,12 +35,12 @@ def _main(
     pass
 
 
-# The list of commands has one line of 80 columns for each.
-app.command("run", short_help="Carry out a manifest; run again to go on.")(run.run)
-app.command("plan", short_help="Show what a run would do, and cost.")(plan.plan)
-app.command("validate", short_help="Check a manifest: every fault, all at once.")(validate.validate)
-app.command("status", short_help="Show where the jobs of a manifest stand.")(status.status)
+# Each short help fits one line of 80 columns.
+app.command("run", short_help="Carry out a manifest; run again to resume.")(run.run)
+app.command("plan", short_help="Show what a run would do and cost.")(plan.plan)
+app.command("validate", short_help="Check a manifest; report every fault.")(validate.validate)
+app.command("status", short_help="Show the jobs of a manifest by state.")(status.status)
 app.command("cancel", short_help="Cancel the jobs that are not running yet.")(cancel.cancel)
 app.command("serve", short_help="Serve the local service on its own.")(serve.serve)
 app.command("schema", short_help="Write the JSON Schema of manifest or report.")(schema.schema)
-app.command("fetch-engine", short_help="Get the separation engine, once.")(fetch_engine.fetch)
+app.command("fetch-engine", short_help="Fetch the separation engine, once.")(fetch_engine.fetch)

@@ -8,7 +8,7 @@ from orchestrator.cli.options import (
     ManifestArgument,
     ServiceOption,
     SetOption,
-    read_sets,
+    manifest_source,
 )
 from orchestrator.cli.output import show, show_json
 
@@ -21,27 +21,21 @@ def cancel(
     sets: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Cancel the jobs of MANIFEST that were not sent yet or wait at the service; tell which could not be cancelled.
+    """Cancel the jobs of MANIFEST that were not sent yet or wait at the service.
 
-    What runs already goes on, and is followed by the next run.
+    Running jobs continue; the next run tracks them. Prints how many could not be cancelled.
     """
     import asyncio
 
-    from orchestrator.commands.cancel import cancel_open_jobs
-    from orchestrator.commands.options import RunOptions
-    from orchestrator.commands.run import open_session
-    from orchestrator.manifest import load_manifest
+    from orchestrator.commands.cancel import cancel as cancel_jobs
 
-    async def main() -> dict[str, int]:
-        async with open_session(loaded, RunOptions(ledger=ledger)) as session:
-            return await cancel_open_jobs(session.parts)
-
-    loaded = load_manifest(manifest, read_sets(sets), service=service)
-    done = asyncio.run(main())
+    source = manifest_source(manifest, service, sets)
+    done = asyncio.run(cancel_jobs(source, ledger=ledger))
     if json:
         show_json(done, indent=False)
         return
     show(
-        f"cancelled before they were sent: {done['unsent']:,}\ncancelled at the service: {done['remote']:,}\n"
+        f"cancelled before they were sent: {done['unsent']:,}\n"
+        f"cancelled at the service: {done['remote']:,}\n"
         f"could not be cancelled (running, ended or in doubt): {done['kept']:,}\n"
     )

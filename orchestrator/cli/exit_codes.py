@@ -1,4 +1,4 @@
-"""The one table of exit codes, and the one place that resolves an outcome to one."""
+"""Exit codes: one table, and one place that chooses from it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from orchestrator import errors
 from orchestrator.domain.states import OPEN, JobState
 
 if TYPE_CHECKING:
-    from orchestrator.runner.result import RunResult
+    from orchestrator.commands.run import RunResult
 
 
 class ExitCode(IntEnum):
-    """What the command tells the shell, cron and scripts."""
+    """Exit code of the command, for the shell, cron and scripts."""
 
     OK = 0
     """All succeeded, or nothing to do."""
@@ -32,10 +32,10 @@ class ExitCode(IntEnum):
     UNFINISHED = 7
     """Jobs left unfinished or in doubt."""
     INTERRUPTED = 130
-    """Interrupted; run again to go on."""
+    """Interrupted; run again to resume."""
 
 
-# The first that fits counts: the special before the general.
+# The first match counts: special errors come before general ones.
 _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.CredentialsMissing, ExitCode.CREDENTIALS),
     (errors.AuthRejected, ExitCode.CREDENTIALS),
@@ -54,12 +54,12 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
 
 
 def of_error(error: BaseException) -> ExitCode:
-    """The exit code of an error that ended a command."""
+    """Return the exit code for an error that ended a command."""
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.JOBS_FAILED)
 
 
 def of_result(result: RunResult) -> ExitCode:
-    """The exit code of a run."""
+    """Return the exit code for a run."""
     if result.error is not None:
         return of_error(result.error)
     if result.cut_short is not None:

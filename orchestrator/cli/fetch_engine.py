@@ -1,4 +1,4 @@
-"""``orchestrator fetch-engine``: get the separation engine of the local service, once."""
+"""``orchestrator fetch-engine``: fetch the separation engine of the local service, once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.output import show
+
+_SENTENCES = {
+    "waiting": "another process is fetching the engine; waiting for it",
+    "downloading": "downloading the engine's weights (73 MB, once)",
+    "converting": "converting the weights",
+}
+"""Steps that take long enough for a line."""
 
 
 def fetch(
@@ -27,30 +34,22 @@ def fetch(
         typer.Option(
             "--cache-dir",
             metavar="DIR",
-            help="Keep it here, not in the user's cache folder.",
+            help="Keep it here instead of the user's cache folder.",
             show_default=False,
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Fetch and convert the engine's weights (79 MB, pinned by hash); does nothing when they are there."""
-    from orchestrator.separation.install.fetch import fetch_engine
+    """Fetch and convert the engine's weights (79 MB, pinned by hash), unless they are there."""
+    from orchestrator.commands.fetch_engine import fetch_engine
 
-    said: set[str] = set()
+    shown: set[str] = set()
 
-    def tell(doing: str, _part: float) -> None:
-        if doing in _SENTENCES and doing not in said and not quiet:
-            said.add(doing)
-            sys.stderr.write(f"fetch-engine: {_SENTENCES[doing]}\n")
+    def progress(step: str, _part: float) -> None:
+        if step in _SENTENCES and step not in shown and not quiet:
+            shown.add(step)
+            sys.stderr.write(f"fetch-engine: {_SENTENCES[step]}\n")
 
-    path = fetch_engine(cache_dir, source, tell)
+    path = fetch_engine(cache_dir, source, progress)
     if not quiet:
         show(f"{path}\n")
-
-
-# What takes long enough to be worth a line.
-_SENTENCES = {
-    "waiting": "another process is fetching the engine; waiting for it",
-    "downloading": "downloading the engine's weights (73 MB, once)",
-    "converting": "converting the weights",
-}

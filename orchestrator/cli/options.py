@@ -1,4 +1,4 @@
-"""The options that several verbs share, each said once."""
+"""Options that several verbs share."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ import typer
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.manifest.sources.selection import Selection
+    from orchestrator.commands.options import ManifestSource
 
 
 def _known_service(given: str | None) -> str | None:
-    """The word of ``--service``: a slip of the pen must not choose another service than was meant.
+    """Check ``--service``: a typing error must not choose another service.
 
     Raises:
-        ConfigError: If it is no service.
+        ConfigError: If it is neither local nor tencent.
     """
     if given not in {None, "local", "tencent"}:
         raise ConfigError(
-            f"--service {given}: write local or tencent; other endpoints stand in the manifest (service: {{ci: URL, cos: URL}})."
+            f"--service {given}: write local or tencent. "
+            "Other endpoints belong in the manifest (service: {ci: URL, cos: URL})."
         )
     return given
 
 
 def _named(parameter: typer.CallbackParam, given: str | None) -> str | None:
-    """A file name of the command line: an empty one comes from a variable that is not set, and must not mean something else.
+    """Check a file name: an empty one comes from an unset variable, and must not mean a default.
 
     Raises:
         ConfigError: If it is empty.
     """
     if given == "":
         raise ConfigError(
-            f"--{parameter.name}: it names no file. Write its name, or leave the option away."
+            f"--{parameter.name}: the file name is empty. Write a name, or omit the option."
         )
     return given
 
@@ -86,9 +87,7 @@ JsonOption = Annotated[
 ]
 VerifyDoneOption = Annotated[
     bool,
-    typer.Option(
-        "--verify-done", help="Look whether the stems of jobs that are done are still there."
-    ),
+    typer.Option("--verify-done", help="Check that the stems of finished jobs are still there."),
 ]
 
 RetryOption = Annotated[
@@ -96,7 +95,7 @@ RetryOption = Annotated[
     typer.Option(
         "--retry",
         metavar="failed|rejected|all",
-        help="Ask again for jobs that ended so before.",
+        help="Retry jobs that ended so in earlier runs.",
         show_default=False,
     ),
 ]
@@ -126,7 +125,7 @@ ExplainOption = Annotated[
     typer.Option(
         "--explain",
         metavar="OBJECT",
-        help="Show each value of this object's jobs, and who said it.",
+        help="Show each value of this object's jobs, and its origin.",
         show_default=False,
     ),
 ]
@@ -195,23 +194,8 @@ RehearseOption = Annotated[
 ]
 
 
-def read_selection(
-    only: list[str] | None, limit: int | None, sample: str | None
-) -> Selection | None:
-    """The part of the manifest that is meant; None for all of it.
-
-    Raises:
-        ConfigError: If a number is out of range.
-    """
-    if not only and limit is None and sample is None:
-        return None
-    from orchestrator.manifest.sources.selection import Selection, parse_share
-
-    return Selection(only, limit, parse_share(sample) if sample is not None else None)
-
-
 def read_sets(given: list[str] | None) -> dict[str, str]:
-    """The parameters of ``--set k=v``.
+    """Return the parameters of ``--set k=v``.
 
     Raises:
         ConfigError: If one has no ``=``.
@@ -225,3 +209,14 @@ def read_sets(given: list[str] | None) -> dict[str, str]:
             )
         sets[name.strip()] = value
     return sets
+
+
+def manifest_source(path: Path, service: str | None, sets: list[str] | None) -> ManifestSource:
+    """Return the manifest that the options of a verb name.
+
+    Raises:
+        ConfigError: If a ``--set`` has no ``=``.
+    """
+    from orchestrator.commands.options import ManifestSource
+
+    return ManifestSource(path, service, read_sets(sets))

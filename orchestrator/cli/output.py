@@ -1,4 +1,4 @@
-"""Data on standard output: the one place that writes it, because a reader may leave, and a disk may be full."""
+"""Data on standard output. One place writes it, because readers leave and disks fill up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def show(content: str) -> None:
     """Write text to standard output.
 
-    A reader who went away (``| head``) is no error, and does not change the exit code: nothing more is written.
+    A reader that went away (``| head``) is not an error and does not change the exit code; the rest
+    is discarded.
 
     Raises:
         ReportError: If it cannot be written, because its disk is full for example.
@@ -51,22 +52,22 @@ def show_json(content: object, *, indent: bool = True) -> None:
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """A number that grows on the terminal while something long is read; it is taken away at the end. Elsewhere nothing is shown."""
+    """Show a growing number on the terminal while something long is read; elsewhere show nothing."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
 
-    def told(number: int) -> None:
+    def progress(number: int) -> None:
         sys.stderr.write(f"\r{number:,} {what} ...")
         sys.stderr.flush()
 
     try:
-        yield told
+        yield progress
     finally:
         sys.stderr.write("\r\x1b[K")  # back to the margin, and clear the line
         sys.stderr.flush()
 
 
 def _mute() -> None:
-    """What is still in the buffer goes nowhere: the interpreter would try it again at its end, and complain."""
+    """Discard what is still in the buffer: the interpreter would try again at its end, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,9 +8,7 @@ from orchestrator.cli import options as opt
 from orchestrator.cli.output import counting, show, show_json
 
 if TYPE_CHECKING:
-    from orchestrator.domain.states import JobState
-    from orchestrator.manifest import Manifest
-    from orchestrator.manifest.sources.selection import Selection
+    from orchestrator.commands.options import ManifestSource, RunOptions
 
 
 def plan(
@@ -27,67 +25,43 @@ def plan(
     verify_done: opt.VerifyDoneOption = False,
     json: opt.JsonOption = False,
 ) -> None:
-    """Show what a run of MANIFEST would do: jobs, calls, minutes, cost, time. Nothing is sent.
+    """Show what a run of MANIFEST would do: jobs, calls, minutes, cost, time. Sends nothing.
 
-    Exit codes as for run: 0, or 2 to 5 for what keeps the plan from being made, 7 if the bucket cannot be reached.
+    Exit codes as for run: 0, or 2 to 5 if the plan cannot be made, 7 if the bucket cannot be
+    reached.
     """
     from orchestrator.cli.parsers import read_retry
-    from orchestrator.manifest import load_manifest
+    from orchestrator.commands.options import RunOptions, selection_of
 
-    loaded = load_manifest(manifest, opt.read_sets(sets), service=service)
+    source = opt.manifest_source(manifest, service, sets)
     if explain is not None:
-        show_explanation(loaded, explain, ledger=ledger, json=json)
+        _show_explanation(source, explain, ledger=ledger, json=json)
         return
-    selection = opt.read_selection(only, limit, sample)
-    show_plan(
-        loaded,
+    options = RunOptions(
         ledger=ledger,
-        selection=selection,
         retry=read_retry(retry),
         verify_done=verify_done,
-        json=json,
+        selection=selection_of(only, limit, sample),
     )
+    show_plan(source, options, json=json)
 
 
-def show_plan(
-    manifest: Manifest,
-    *,
-    ledger: str | None,
-    selection: Selection | None,
-    retry: frozenset[JobState],
-    verify_done: bool,
-    json: bool,
-) -> None:
-    """Make the plan and write it."""
+def show_plan(source: ManifestSource, options: RunOptions, *, json: bool) -> None:
+    """Make the plan and print it."""
     import asyncio
 
     from orchestrator.cli.plan_text import plan_text
-    from orchestrator.commands.plan import preview
+    from orchestrator.commands.plan import plan as make_plan
 
-    with counting("jobs read") as told:
-        found = asyncio.run(
-            preview(
-                manifest,
-                ledger=ledger,
-                selection=selection,
-                retry=retry,
-                verify_done=verify_done,
-                told=told,
-            )
-        )
+    with counting("jobs read") as progress:
+        found = asyncio.run(make_plan(source, options, progress))
     if json:
-        content = {**found.forecast.as_dict(), "lost": found.lost}
-        show_json(content)
+        show_json({**found.forecast.as_dict(), "lost": found.lost})
     else:
-        show(plan_text(manifest.name, found))
+        show(plan_text(found))
 
 
-def show_explanation(manifest: Manifest, name: str, *, ledger: str | None, json: bool) -> None:
-    """Write where each value of an object's jobs came from.
-
-    Raises:
-        ConfigError: If no source names the object.
-    """
+def _show_explanation(source: ManifestSource, name: str, *, ledger: str | None, json: bool) -> None:
     import asyncio
     from dataclasses import asdict
 
@@ -95,10 +69,11 @@ def show_explanation(manifest: Manifest, name: str, *, ledger: str | None, json:
     from orchestrator.commands.plan import explain_object
     from orchestrator.errors import ConfigError
 
-    jobs = asyncio.run(explain_object(manifest, name, ledger=ledger))
+    jobs = asyncio.run(explain_object(source, name, ledger=ledger))
     if not jobs:
         raise ConfigError(
-            f"--explain {name}: no source of {manifest.path} names this object. Write its key as in the bucket."
+            f"--explain {name}: no source of {source.path} names this object. "
+            "Write its key as in the bucket."
         )
     if json:
         content = [

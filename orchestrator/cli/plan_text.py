@@ -1,4 +1,4 @@
-"""A plan, and the explanation of a job, as text for people."""
+"""Text of a plan, and of the explanation of a job."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import textwrap
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.plan import Standing
 from orchestrator.domain.wording import counted
-from orchestrator.manifest.planning.forecast import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.commands.plan import Preview
-    from orchestrator.manifest.planning.explain import ExplainedJob
+    from orchestrator.commands.plan import ExplainedJob, Preview
 
 _TITLES = {
     Standing.NEW: "new",
@@ -25,18 +24,18 @@ _TITLES = {
     Standing.DONE: "done",
 }
 _COLUMNS = 80
-_MAX_LOST = 10  # names that are told; --json has all
+_MAX_LOST = 10  # names that are shown; --json has all
 
 
-def plan_text(name: str, preview: Preview) -> str:
-    """The plan as a table, its price, and what one must know about the numbers."""
+def plan_text(preview: Preview) -> str:
+    """Return the plan as a table, its cost, and notes on the numbers."""
     forecast = preview.forecast
     facts = forecast.as_dict()
     shown = [
         how for how in Standing if forecast.totals[how] or how in (Standing.NEW, Standing.DONE)
     ]
     lines = [
-        f"plan of {name}: {facts['jobs']['to_do']:,} of {facts['jobs']['total']:,} jobs to do",
+        f"plan of {forecast.manifest.name}: {facts['jobs']['to_do']:,} of {facts['jobs']['total']:,} jobs to do",
         "",
     ]
     lines.append(f"{'':<26}" + "".join(f"{_TITLES[how]:>11}" for how in shown))
@@ -56,15 +55,13 @@ def plan_text(name: str, preview: Preview) -> str:
     lines.append(f"output    {_minutes(forecast.output_minutes)}")
     lines.append(f"cost      {_cost(preview)}")
     at_least = timedelta(seconds=math.ceil(forecast.at_least_s))
-    lines.append(
-        f"time      at least {at_least} under the limits; the service's own work comes on top"
-    )
+    lines.append(f"time      at least {at_least} under the limits; plus the service's own work")
     lines += [
         textwrap.fill(note, _COLUMNS, initial_indent="note      ", subsequent_indent=" " * 10)
         for note in forecast.notes()
     ]
     lines += [
-        f"lost      {name}: done, and its stems are gone; it would be made again"
+        f"lost      {name}: finished, and its stems are missing; it would be made again"
         for name in preview.lost[:_MAX_LOST]
     ]
     if len(preview.lost) > _MAX_LOST:
@@ -93,7 +90,7 @@ def _cost(preview: Preview) -> str:
 
 
 def explanation_text(jobs: Sequence[ExplainedJob]) -> str:
-    """Each value of the jobs, and who said it."""
+    """Return each value of the jobs with its origin."""
     blocks: list[str] = []
     for job in jobs:
         variant = f" ({job.variant})" if job.variant else ""

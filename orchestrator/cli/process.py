@@ -1,4 +1,4 @@
-"""How the interpreter is set for a run: things that belong to the process, and that a library must not touch."""
+"""Interpreter settings for a run. They belong to the process; a library must not touch them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _GC_THRESHOLDS = (20_000, 50, 50)
 def tune() -> None:
     """Set the process up for many small objects and two threads.
 
-    The ledger's thread must win the interpreter's lock a few times for each commit; by default it waits up to 5 ms each time while the
-    event loop is busy, and every job waits for its commits. And the collector looks through a million young objects for cycles that are
-    not there: with its defaults it takes a quarter of the time of planning and of reading the ledger.
+    The ledger's thread must win the interpreter's lock a few times for each commit. By default it
+    waits up to 5 ms each time while the event loop is busy, and every job waits for its commits.
+    The collector searches a million young objects for cycles that are not there; with its defaults
+    it takes a quarter of the time of planning and of reading the ledger.
     """
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()

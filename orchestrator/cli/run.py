@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from orchestrator.commands.options import RunOptions
+    from orchestrator.commands.options import ManifestSource, RunOptions
+    from orchestrator.commands.run import RunResult
     from orchestrator.domain.ports import EventSink
-    from orchestrator.manifest import Manifest
-    from orchestrator.runner.result import RunResult
 
 
 def run(
@@ -43,69 +42,66 @@ def run(
     callback_url: opt.CallbackUrlOption = None,
     rehearse: opt.RehearseOption = None,
 ) -> None:
-    """Submit the jobs of MANIFEST, follow them to their end and write the report.
+    """Submit the jobs of MANIFEST, track them to their end and write the report.
 
-    Run it again to go on: what is done is not done twice.
-    Exit codes: 0 all succeeded or nothing to do, 1 some failed, 2 usage or manifest, 3 credentials, 4 ledger or disk,
-    5 another run holds the ledger, 6 stopped by a budget or deadline, 7 jobs left unfinished or in doubt, 130 interrupted.
+    Run again to resume; finished jobs are skipped.
+    Exit codes: 0 all succeeded or nothing to do, 1 some failed, 2 usage or manifest,
+    3 credentials, 4 ledger or disk, 5 another run holds the ledger, 6 stopped by a budget or
+    deadline, 7 jobs left unfinished or in doubt, 130 interrupted.
     """
-    from orchestrator.cli.parsers import (
-        read_allowance,
-        read_callbacks,
-        read_cost,
-        read_duration_s,
-        read_retry,
-    )
+    from orchestrator.cli import parsers
     from orchestrator.cli.plan import show_plan
-    from orchestrator.commands.options import RunOptions
-    from orchestrator.manifest import load_manifest
+    from orchestrator.commands.options import RunOptions, selection_of
 
-    count, percent = read_allowance(max_failures)
+    count, percent = parsers.read_allowance(max_failures)
     options = RunOptions(
         ledger=ledger,
         report=report,
-        retry=read_retry(retry),
+        retry=parsers.read_retry(retry),
         verify_done=verify_done,
         max_failures=count,
         max_failure_percent=percent,
-        max_cost=read_cost(max_cost),
-        deadline_s=read_duration_s("--deadline", deadline),
-        selection=opt.read_selection(only, limit, sample),
-        callbacks=read_callbacks(callback_listen, callback_url),
+        max_cost=parsers.read_cost(max_cost),
+        deadline_s=parsers.read_duration_s("--deadline", deadline),
+        selection=selection_of(only, limit, sample),
+        callbacks=parsers.read_callbacks(callback_listen, callback_url),
     )
-    loaded = load_manifest(manifest, opt.read_sets(sets), service=service)
+    source = opt.manifest_source(manifest, service, sets)
     if dry_run:
-        show_plan(
-            loaded,
-            ledger=ledger,
-            selection=options.selection,
-            retry=options.retry,
-            verify_done=verify_done,
-            json=json,
-        )
+        show_plan(source, options, json=json)
     elif rehearse is not None:
-        raise typer.Exit(
-            _rehearse(loaded, options, rehearse, quiet=quiet, log_json=log_json, json=json)
-        )
+        code = _rehearse(source, options, rehearse, quiet=quiet, log_json=log_json, json=json)
+        raise typer.Exit(code)
     else:
-        raise typer.Exit(_run(loaded, options, quiet=quiet, log_json=log_json, json=json))
+        raise typer.Exit(_run(source, options, quiet=quiet, log_json=log_json, json=json))
 
 
 def _run(
-    manifest: Manifest, options: RunOptions, *, quiet: bool, log_json: bool, json: bool
+    source: ManifestSource, options: RunOptions, *, quiet: bool, log_json: bool, json: bool
 ) -> int:
-    """Run, and show how it ended; gives the exit code."""
+    """Run, show the summary, and return the exit code."""
+    from orchestrator.cli import complain, message_of
     from orchestrator.cli.exit_codes import of_result
 
-    result = _carry_out(manifest, options, quiet=quiet, log_json=log_json)
+    result = _carry_out(source, options, quiet=quiet, log_json=log_json)
     if result.before is not None:
         _summarise(result.before)
-    _show(_summarise(result), result, json=json, quiet=quiet)
+    summary = _summarise(result)
+    if json:
+        show_json(summary)
+    elif not quiet:
+        from orchestrator.cli.summary_text import summary_text
+
+        show(summary_text(summary))
+    if result.error is not None:
+        complain(message_of(result.error))
+    elif result.cut_short is not None and not quiet:
+        complain(f"stopped: {result.cut_short.reason}. Run again to resume.")
     return of_result(result)
 
 
 def _rehearse(
-    manifest: Manifest,
+    source: ManifestSource,
     options: RunOptions,
     script: Path,
     *,
@@ -113,17 +109,18 @@ def _rehearse(
     log_json: bool,
     json: bool,
 ) -> int:
-    """Rehearse, and write the verdict; gives the exit code: 7 if anything was doubled or lost, else the run's own."""
+    """Rehearse, show the verdict, and return 7 if anything was doubled or lost, else the run's code."""
     import asyncio
     from contextlib import ExitStack
 
     from orchestrator.cli.exit_codes import ExitCode, of_result
-    from orchestrator.commands.rehearse import rehearse, verdict_text
+    from orchestrator.cli.summary_text import verdict_text
+    from orchestrator.commands.rehearse import rehearse
 
     with ExitStack() as stack:
         sink = _sink(stack, quiet=quiet, log_json=log_json)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            result, verdict = runner.run(rehearse(manifest, options, script, sink=sink))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            result, verdict = runner.run(rehearse(source, options, script, sink=sink))
     if json:
         show_json(verdict.as_dict())
     else:
@@ -132,15 +129,17 @@ def _rehearse(
 
 
 def _carry_out(
-    manifest: Manifest, options: RunOptions, *, quiet: bool, log_json: bool
+    source: ManifestSource, options: RunOptions, *, quiet: bool, log_json: bool
 ) -> RunResult:
-    """Run in an event loop of its own; SIGINT and SIGTERM stop it in order, a second one at once."""
+    """Run in an event loop; a first signal stops in order, a second one at once."""
     import asyncio
     from contextlib import ExitStack
 
     from orchestrator.cli.process import tune
     from orchestrator.cli.signals import stop_on_signals
     from orchestrator.commands.run import open_session
+
+    manifest = source.load()
 
     async def main() -> RunResult:
         async with open_session(manifest, options, sink=sink) as session:
@@ -150,12 +149,12 @@ def _carry_out(
     tune()
     with ExitStack() as stack:
         sink = _sink(stack, quiet=quiet, log_json=log_json)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(main())
 
 
-def _loop_factory() -> Any:
-    """The loop of uvloop where it is installed (the extra ``fast``), else asyncio's own."""
+def loop_factory() -> Any:
+    """Return uvloop's event loop where it is installed (the extra ``fast``), else None."""
     try:
         import uvloop
     except ImportError:
@@ -164,17 +163,16 @@ def _loop_factory() -> Any:
 
 
 def _sink(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
-    """Who shows what happens: progress on a terminal, lines elsewhere, JSON if asked for, nothing if quiet."""
-    from orchestrator.commands.run import Silent
+    """Choose how events are shown: JSON if asked for, nothing if quiet, progress on a terminal."""
     from orchestrator.domain.clock import SystemClock
     from orchestrator.live.json_log import JsonLogSink
     from orchestrator.live.sinks import Sinks
     from orchestrator.live.text_log import LineSink
 
     if log_json:
-        return Sinks(JsonLogSink(sys.stderr))
+        return Sinks(JsonLogSink(sys.stderr, SystemClock()))
     if quiet:
-        return Silent()
+        return Sinks()
     if not sys.stderr.isatty():
         return Sinks(LineSink(sys.stderr))
     from rich.console import Console
@@ -185,45 +183,13 @@ def _sink(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
 
 
 def _summarise(result: RunResult) -> dict[str, Any]:
-    """Make the summary, and write it beside the report."""
+    """Write the summary beside the report, and return it."""
     from pathlib import Path
 
     from orchestrator.cli.exit_codes import of_result
-    from orchestrator.reporting.report_file import summary, summary_path, write_summary
+    from orchestrator.commands.run import summary_of
+    from orchestrator.reporting.summary import summary_path, write_summary
 
-    report = Path(result.run.report)
-    why = (
-        str(result.error)
-        if result.error is not None
-        else result.cut_short.reason
-        if result.cut_short is not None
-        else ""
-    )
-    content = summary(
-        result.run,
-        result.counts,
-        is_complete=result.is_complete,
-        calls=result.calls,
-        exit_code=int(of_result(result)),
-        started_at=result.started_at,
-        now=result.ended_at,
-        stopped=why,
-        report=report,
-    )
-    write_summary(summary_path(report), content)
+    content = summary_of(result, int(of_result(result))).as_dict()
+    write_summary(summary_path(Path(result.run.report)), content)
     return content
-
-
-def _show(summary: dict[str, Any], result: RunResult, *, json: bool, quiet: bool) -> None:
-    from orchestrator.cli import complain, told
-
-    if json:
-        show_json(summary)
-    elif not quiet:
-        from orchestrator.cli.summary_text import summary_text
-
-        show(summary_text(summary))
-    if result.error is not None:
-        complain(told(result.error))
-    elif result.cut_short is not None and not quiet:
-        complain(f"stopped: {result.cut_short.reason}. Run again to go on.")

@@ -16,16 +16,6 @@ def schema(
     ] = "manifest",
 ) -> None:
     """Write the JSON Schema of the manifest (for editors) or of the report's rows."""
-    from orchestrator.errors import ConfigError
+    from orchestrator.commands.schema import schema as schema_of
 
-    if what == "manifest":
-        from orchestrator.manifest import json_schema
-
-        content = json_schema()
-    elif what == "report":
-        from orchestrator.reporting.row_schema import row_schema
-
-        content = row_schema()
-    else:
-        raise ConfigError(f"schema {what}: write manifest or report.")
-    show_json(content)
+    show_json(schema_of(what))

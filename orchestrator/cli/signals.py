@@ -1,4 +1,4 @@
-"""Signals: the first stops in order, the second at once."""
+"""Signals: the first one stops in order, the second one at once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[Interruption], None]) -> Iterator[None]:
-    """While this is open, SIGINT, SIGTERM and SIGHUP (the terminal is gone) call ``stop``; a second one cancels the present task.
+    """Call ``stop`` at the first SIGINT, SIGTERM or SIGHUP; cancel the present task at the second.
 
-    Under ``nohup`` SIGHUP is ignored, and stays so.
-
-    Nothing is lost by the second one: what was not recorded is in doubt, and looked up by the next run.
+    SIGHUP means that the terminal is gone. Under ``nohup`` it is ignored, and stays so. The second
+    signal loses nothing: what was not recorded is in doubt, and the next run looks it up.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()

@@ -1,31 +1,36 @@
-"""The end of a run, in a few lines."""
+"""Text at the end of a run, and of a rehearsal."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.domain.wording import counted
+
+if TYPE_CHECKING:
+    from orchestrator.commands.rehearse import Verdict
 
 _ENDED = ("succeeded", "skipped", "failed", "rejected", "cancelled", "unfinished")
 _OPEN = ("in_doubt", "running", "submitted", "submitting", "planned")
 _NOTES = {
     "skipped": "done in an earlier run",
-    "failed": "the report says why; --retry failed asks again",
-    "rejected": "refused for good; correct them, then --retry rejected",
-    "cancelled": "--retry all asks again",
-    "unfinished": "lost or stuck; --retry failed looks for them again",
-    "in_doubt": "sent, answer unknown; the next run looks them up",
+    "failed": "see the report; retry with --retry failed",
+    "rejected": "refused; correct them, then --retry rejected",
+    "cancelled": "retry with --retry all",
+    "unfinished": "lost or stalled; --retry failed looks for them again",
+    "in_doubt": "sent, outcome unknown; the next run looks them up",
     "planned": "not sent yet",
-    "submitted": "left at the service; the next run follows them",
-    "running": "left at the service; the next run follows them",
+    "submitted": "left at the service; the next run tracks them",
+    "running": "left at the service; the next run tracks them",
 }
 
 
 def summary_text(summary: dict[str, Any]) -> str:
-    """The summary for people, at most 80 columns where names allow it."""
+    """Return the summary, at most 80 columns wide where names allow it."""
     jobs: dict[str, int] = summary["jobs"]
     calls: dict[str, int] = summary["calls"]
     lines = [
-        f"run {summary['run']}: {jobs['total']:,} jobs in {timedelta(seconds=round(summary['elapsed_s']))}"
+        f"run {summary['run']}: {counted(jobs['total'], 'job')} in {timedelta(seconds=round(summary['elapsed_s']))}"
     ]
     for state in (*_ENDED, *_OPEN):
         if jobs.get(state) or state == "succeeded":
@@ -38,4 +43,20 @@ def summary_text(summary: dict[str, Any]) -> str:
     made = ", ".join(f"{number:,} {name}" for name, number in calls.items())
     lines.append(f"calls: {made}")
     lines.append(f"report: {summary['report']}")
+    return "\n".join(lines) + "\n"
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Return the verdict of a rehearsal."""
+    cost = "unknown" if verdict.cost is None else f"about {verdict.cost:,.2f} {verdict.currency}"
+    lines = [
+        f"rehearsal: {'good' if verdict.is_good else 'NOT GOOD'}",
+        f"  duplicates   {verdict.duplicates:,}",
+        f"  losses       {verdict.losses:,}",
+        f"  faults       {verdict.faults_played:,} played",
+        f"  calls        {verdict.calls_per_job:g} per job, {counted(verdict.jobs, 'job')}",
+        f"  time         {verdict.elapsed_s:g} s",
+        f"  would cost   {cost}",
+        f"  kept in      {verdict.folder}",
+    ]
     return "\n".join(lines) + "\n"

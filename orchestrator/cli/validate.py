@@ -1,4 +1,4 @@
-"""``orchestrator validate``: every fault, all at once."""
+"""``orchestrator validate``: report every fault at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.cli.options import (
     ManifestArgument,
     ServiceOption,
     SetOption,
-    read_sets,
+    manifest_source,
 )
 from orchestrator.cli.output import show, show_json
 
@@ -28,31 +28,28 @@ def validate(
 ) -> None:
     """Check MANIFEST and its list files: every fault with file:line:column. Sends nothing.
 
-    What only the bucket knows (the objects under a prefix) is not checked; plan does that.
+    The objects under a prefix are not checked, because only the bucket knows them; plan does that.
     """
     import asyncio
+    from dataclasses import asdict
 
     from orchestrator.cli.exit_codes import ExitCode
+    from orchestrator.commands.validate import validate as check
     from orchestrator.domain.wording import counted
     from orchestrator.errors import ManifestError
-    from orchestrator.manifest import load_manifest
-    from orchestrator.manifest.planning.spec_stream import check
 
+    source = manifest_source(manifest, service, sets)
     try:
-        loaded = load_manifest(manifest, read_sets(sets), service=service, max_faults=max_faults)
-        jobs = asyncio.run(check(loaded, max_faults))
+        jobs = asyncio.run(check(source, max_faults=max_faults))
     except ManifestError as error:
         if not json:
             raise
-        faults = [
-            {name: getattr(fault, name) for name in fault.__slots__} for fault in error.faults
-        ]
+        faults = [asdict(fault) for fault in error.faults]
         content = {"valid": False, "faults": faults, "omitted": error.omitted}
         show_json(content, indent=False)
         raise typer.Exit(ExitCode.USAGE) from None
     if json:
         show(f'{{"valid":true,"jobs":{jobs}}}\n')
     else:
-        show(
-            f"{manifest}: no fault found; {counted(jobs, 'job')} named in it, prefixes are read when it runs\n"
-        )
+        named = counted(jobs, "job")
+        show(f"{manifest}: no faults; {named} named in it, prefixes are listed when it runs\n")

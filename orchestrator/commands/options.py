@@ -1,8 +1,8 @@
-"""What is said for one run beside its manifest, and what that and the manifest come to."""
+"""Choices for one command beside its manifest, and their combination with the manifest's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,19 +10,47 @@ from orchestrator.runner.budget import Bounds
 from orchestrator.runner.settings import RunnerSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.domain.states import JobState
     from orchestrator.manifest import Manifest
     from orchestrator.manifest.sources.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestSource:
+    """A manifest to load.
+
+    Attributes:
+        path: The file.
+        service: ``local`` or ``tencent`` instead of the manifest's service, or None.
+        sets: Values for its ``params``.
+    """
+
+    path: Path
+    service: str | None = None
+    sets: Mapping[str, str] = field(default_factory=dict)
+
+    def load(self, max_faults: int = 50) -> Manifest:
+        """Read and check the manifest; report at most ``max_faults`` faults.
+
+        Raises:
+            ManifestError: With every fault, each with file, line and column.
+        """
+        from orchestrator.manifest import load_manifest
+
+        return load_manifest(self.path, self.sets, service=self.service, max_faults=max_faults)
+
+
+@dataclass(frozen=True, slots=True)
 class CallbackAddress:
-    """Where a run listens for callbacks.
+    """Address on which a run listens for callbacks.
 
     Attributes:
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
-        url: What the service must call to get there (without the unguessable last part); empty: the address itself.
+        url: Address that the service must call to get there, without the unguessable last part;
+            empty for the address itself.
     """
 
     host: str
@@ -32,19 +60,19 @@ class CallbackAddress:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What is said for one run beside its manifest; what is None is taken from the manifest.
+    """Choices for one run beside its manifest; None takes the manifest's.
 
     Attributes:
         ledger: Path or URL of the ledger.
         report: Path of the report.
-        retry: States of jobs of earlier runs that are asked for again.
-        verify_done: Make done jobs again whose stems are gone.
-        max_failures: Count of failures that stops the run.
+        retry: States in which jobs of earlier runs are retried.
+        verify_done: Make finished jobs again whose stems are missing.
+        max_failures: Number of failures that stops the run.
         max_failure_percent: Share of failures that stops the run.
         max_cost: Cost that stops the run.
         deadline_s: Longest time of the run.
-        selection: The part of the manifest to carry out; all of it if None.
-        callbacks: Where to listen for the service's callbacks, or None.
+        selection: Part of the manifest to carry out; None for all of it.
+        callbacks: Address for the service's callbacks, or None.
     """
 
     ledger: str | None = None
@@ -60,14 +88,12 @@ class RunOptions:
 
 
 def report_path(manifest: Manifest, options: RunOptions) -> str:
-    """Where the report goes; ``{run}`` in it becomes the run's id."""
-    return (
-        str(Path(options.report).resolve()) if options.report is not None else str(manifest.report)
-    )
+    """Return the path of the report; ``{run}`` in it becomes the run's id."""
+    return manifest.report if options.report is None else str(Path(options.report).resolve())
 
 
-def runner_settings(manifest: Manifest) -> RunnerSettings:
-    """The engine's bounds, as the manifest sets them."""
+def runner_settings(manifest: Manifest, options: RunOptions) -> RunnerSettings:
+    """Return the runner's bounds."""
     limits, retry = manifest.limits, manifest.retry
     return RunnerSettings(
         in_flight=limits.in_flight,
@@ -77,14 +103,30 @@ def runner_settings(manifest: Manifest) -> RunnerSettings:
         cap_s=retry.cap_s,
         settle_s=retry.settle_s,
         reply_timeout_s=limits.timeout_s,
+        has_callbacks=options.callbacks is not None,
     )
 
 
-def bounds(manifest: Manifest, options: RunOptions) -> Bounds:
-    """What the run may spend: the options, and where they say nothing the manifest."""
+def budget_bounds(manifest: Manifest, options: RunOptions) -> Bounds:
+    """Return what the run may spend: by the options, else by the manifest."""
     allowed = manifest.budget.max_failures
     count, percent = options.max_failures, options.max_failure_percent
     if count is None and percent is None and allowed is not None:
         count, percent = allowed.count, allowed.percent
-    cost = options.max_cost if options.max_cost is not None else manifest.budget.max_cost
+    cost = manifest.budget.max_cost if options.max_cost is None else options.max_cost
     return Bounds(count, percent, cost, manifest.price.per_minute)
+
+
+def selection_of(
+    only: list[str] | None, limit: int | None, sample_percent: str | None
+) -> Selection | None:
+    """Return the selected part of a manifest; None for all of it.
+
+    Raises:
+        ConfigError: If a number is out of range.
+    """
+    if not only and limit is None and sample_percent is None:
+        return None
+    from orchestrator.manifest.sources.selection import Selection, parse_share
+
+    return Selection(only, limit, None if sample_percent is None else parse_share(sample_percent))

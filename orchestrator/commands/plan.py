@@ -1,4 +1,4 @@
-"""What a run would do, told before anything is sent: the manifest against the ledger, and if asked for against the bucket."""
+"""Plan a run: compare a manifest with its ledger, and with the bucket if asked. Sends nothing."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from typing import TYPE_CHECKING
 
 from orchestrator.commands.resources import ledger_path, open_store
 from orchestrator.domain.clock import SystemClock
-from orchestrator.domain.states import OPEN, JobState
+from orchestrator.domain.states import OPEN
 from orchestrator.ledger import open_ledger
-from orchestrator.manifest.planning.explain import explain
-from orchestrator.manifest.planning.forecast import Forecast
+from orchestrator.manifest.planning.explain import ExplainedJob, explain
+from orchestrator.manifest.planning.forecast import Forecast, Standing
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.runner.verifier import lost_stems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
 
+    from orchestrator.commands.options import ManifestSource, RunOptions
     from orchestrator.domain.ports import Ledger, ObjectStore
     from orchestrator.domain.spec import JobKey, JobSpec
     from orchestrator.manifest import Manifest
-    from orchestrator.manifest.planning.explain import ExplainedJob
-    from orchestrator.manifest.sources.selection import Selection
+
+__all__ = ["ExplainedJob", "Preview", "Standing", "explain_object", "plan"]
 
 
 @dataclass(slots=True)
 class Preview:
-    """What a run would do.
+    """Outcome of a plan.
 
     Attributes:
         forecast: Jobs, calls, minutes, cost, time.
-        lost: Objects that were done and whose stems are gone, if that was looked at.
+        lost: Finished objects whose stems are missing, if that was checked.
     """
 
     forecast: Forecast
@@ -42,7 +43,7 @@ class Preview:
 async def _opened(
     manifest: Manifest, location: str | None, *, with_store: bool
 ) -> AsyncIterator[tuple[Ledger, ObjectStore | None]]:
-    """The ledger to read, and the storage if it is needed."""
+    """Open the ledger for reading, and the storage if it is needed."""
     location = ledger_path(manifest, location)
     ledger = open_ledger(location, read_only=True)
     try:
@@ -55,53 +56,43 @@ async def _opened(
         await ledger.close()
 
 
-async def preview(
-    manifest: Manifest,
-    *,
-    ledger: str | None = None,
-    selection: Selection | None = None,
-    retry: Collection[JobState] = (),
-    verify_done: bool = False,
-    told: Callable[[int], None] = lambda _: None,
+async def plan(
+    source: ManifestSource, options: RunOptions, progress: Callable[[int], None] = lambda _: None
 ) -> Preview:
-    """Compare a manifest with its ledger; nothing is sent and nothing is written.
+    """Compare a manifest with its ledger; nothing is sent or written.
 
     Args:
-        manifest: The manifest.
-        ledger: Path of its ledger, if not the usual one.
-        selection: The part of it to look at.
-        retry: States that would be asked for again.
-        verify_done: Look whether the stems of done jobs are still there.
-        told: Called now and then with the number of jobs that were read so far.
+        source: The manifest.
+        options: Ledger, selection, states to retry, and ``verify_done`` to look for missing stems.
+        progress: Receives the number of jobs that were read, now and then.
 
     Raises:
         OrchestratorError: If a source is faulty, or the ledger or a bucket cannot be read.
     """
-    found = Preview(Forecast(manifest, retry))
-    async with _opened(manifest, ledger, with_store=manifest.needs_listing or verify_done) as (
-        opened,
-        store,
-    ):
+    manifest, selection, verify_done = source.load(), options.selection, options.verify_done
+    found = Preview(Forecast(manifest, options.retry))
+    with_store = manifest.needs_listing or verify_done
+    async with _opened(manifest, options.ledger, with_store=with_store) as (ledger, store):
         feed = Feed(manifest, store, selection)
         still_open = seen = 0
         async for specs in feed.specs():
             seen += len(specs)
-            told(seen)
-            lost: Collection[JobKey] = (
-                await lost_stems(opened, store, specs) if verify_done and store else ()
-            )
-            still_open += await _add(found, opened, specs, lost)
+            progress(seen)
+            lost: Collection[JobKey] = ()
+            if verify_done and store:
+                lost = await lost_stems(ledger, store, specs)
+            still_open += await _add(found, ledger, specs, lost)
         found.forecast.duplicates = feed.duplicates
-        run = await opened.last_run()
+        run = await ledger.last_run()
         if run is not None and run.resumed and (selection is None or selection.is_whole):
-            found.forecast.orphaned = max((await opened.counts(run)).of(*OPEN) - still_open, 0)
+            found.forecast.orphaned = max((await ledger.counts(run)).of(*OPEN) - still_open, 0)
     return found
 
 
 async def _add(
     found: Preview, ledger: Ledger, specs: list[JobSpec], lost: Collection[JobKey]
 ) -> int:
-    """Count one batch; gives how many of its jobs are open in the ledger."""
+    """Count one batch; return how many of its jobs are open in the ledger."""
     known = await ledger.find([spec.key for spec in specs])
     changed = await ledger.same_object([spec for spec in specs if spec.key not in known])
     still_open = 0
@@ -117,17 +108,19 @@ async def _add(
 
 
 async def explain_object(
-    manifest: Manifest, name: str, *, ledger: str | None = None
+    source: ManifestSource, name: str, *, ledger: str | None = None
 ) -> list[ExplainedJob]:
-    """The jobs of one object of the manifest, each value with its origin; empty if no source names it.
+    """Return the jobs of one object, each value with its origin; empty if no source names it.
 
     Raises:
         OrchestratorError: If a source is faulty, or a bucket cannot be read.
     """
+    manifest = source.load()
     async with _opened(manifest, ledger, with_store=manifest.needs_listing) as (_, store):
-        jobs: list[ExplainedJob] = []
-        async for batch in Feed(manifest, store).items():
-            jobs += [
-                job for item in batch if item.media.key == name for job in explain(manifest, item)
-            ]
-        return jobs
+        return [
+            job
+            async for batch in Feed(manifest, store).items()
+            for item in batch
+            if item.media.key == name
+            for job in explain(manifest, item)
+        ]

@@ -1,18 +1,22 @@
-"""Opens what a manifest needs - its ledger, its service - and closes it again."""
+"""Open what a manifest needs, and close it again: ledger, service, storage, and the ports of a run."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import platform
+import random
 import secrets
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.commands.options import runner_settings
 from orchestrator.domain.run import Holder
 from orchestrator.errors import ConfigError
 from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
+from orchestrator.live.sinks import Sinks
 from orchestrator.manifest import EndpointSettings, LocalServiceSettings
 
 if TYPE_CHECKING:
@@ -21,21 +25,23 @@ if TYPE_CHECKING:
 
     from orchestrator.client.credentials import CredentialSource
     from orchestrator.client.service import CloudService
-    from orchestrator.domain.ports import Clock, Ledger, ObjectStore
+    from orchestrator.commands.options import RunOptions
+    from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.manifest import Manifest
+    from orchestrator.runner.ports import Parts
+    from orchestrator.server.service import LocalService
+    from orchestrator.server.settings import KeyPair
 
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
-    """Where the ledger of a manifest lies: ``.orchestrator/<name>.db`` beside it, unless said otherwise."""
-    return (
-        ledger
-        if ledger is not None
-        else str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
-    )
+    """Return the path of a manifest's ledger: ``ledger``, or ``.orchestrator/<name>.db`` beside it."""
+    if ledger is not None:
+        return ledger
+    return str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
 
 
 def service_name(manifest: Manifest, ledger: str) -> str:
-    """What the ledger remembers the service by: a job id of one means nothing to another."""
+    """Return the name by which the ledger knows the service: job ids are valid at one only."""
     match manifest.service:
         case LocalServiceSettings():
             return f"local:{local_root(manifest, ledger)}"
@@ -46,58 +52,77 @@ def service_name(manifest: Manifest, ledger: str) -> str:
 
 
 def local_root(manifest: Manifest, ledger: str) -> Path:
-    """Folder of the local service's objects: as the manifest says, or ``objects`` beside the ledger."""
+    """Return the folder of the local service's objects: by default ``objects`` beside the ledger."""
     root = manifest.service.root if isinstance(manifest.service, LocalServiceSettings) else None
     return (root or ledger_file(ledger).parent / "objects").resolve()
+
+
+def random_keys(name: str) -> KeyPair:
+    """Return a key pair for one embedded service, so that no other program can use it."""
+    from orchestrator.server.settings import KeyPair
+
+    return KeyPair(f"{name}-{secrets.token_hex(8)}", secrets.token_hex(32))
 
 
 @contextlib.asynccontextmanager
 async def open_service(
     manifest: Manifest, ledger: str, clock: Clock
 ) -> AsyncIterator[CloudService]:
-    """The client of the manifest's service; an embedded service is started, and stopped at the end.
+    """Open the client of the manifest's service; start an embedded service for it if it is local.
 
     Raises:
         CredentialsMissing: If there is no key pair for a remote service.
         LedgerLocked: If another process serves the same root.
     """
+    if isinstance(manifest.service, LocalServiceSettings):
+        from orchestrator.server.service import LocalService
+        from orchestrator.server.settings import LocalSettings
+
+        root = local_root(manifest, ledger)
+        settings = LocalSettings(root=root, credentials=(random_keys("local"),))
+        async with (
+            LocalService(settings, clock) as local,
+            open_client(manifest, clock, local) as client,
+        ):
+            yield client
+    else:
+        async with open_client(manifest, clock) as client:
+            yield client
+
+
+@contextlib.asynccontextmanager
+async def open_client(
+    manifest: Manifest, clock: Clock, local: LocalService | None = None
+) -> AsyncIterator[CloudService]:
+    """Open a client: of ``local`` if given, else of the manifest's remote service."""
     from orchestrator.client.credentials import Discovered, Static
     from orchestrator.client.endpoint import Endpoint, Timeouts
     from orchestrator.client.service import CloudService
     from orchestrator.client.wire.signature import Credentials
 
-    async with contextlib.AsyncExitStack() as stack:
-        source: CredentialSource = Discovered()
+    limits, service = manifest.limits, manifest.service
+    source: CredentialSource = Discovered()
+    if local is not None:
+        keys = local.settings.credentials[0]
+        source = Static(Credentials(keys.secret_id, keys.secret_key))
+        endpoint = Endpoint(ci_url=local.url, cos_url=local.url)
+    elif isinstance(service, EndpointSettings):
+        endpoint = Endpoint(ci_url=service.ci, cos_url=service.cos)
+    else:
         endpoint = Endpoint()
-        match manifest.service:
-            case LocalServiceSettings():
-                from orchestrator.server.service import LocalService
-                from orchestrator.server.settings import KeyPair, LocalSettings
-
-                # Random for each run: nobody else on this machine may talk to the embedded service.
-                keys = KeyPair(f"local-{secrets.token_hex(8)}", secrets.token_hex(32))
-                settings = LocalSettings(root=local_root(manifest, ledger), credentials=(keys,))
-                local = await stack.enter_async_context(LocalService(settings, clock))
-                endpoint = Endpoint(ci_url=local.url, cos_url=local.url)
-                source = Static(Credentials(keys.secret_id, keys.secret_key))
-            case EndpointSettings(ci=ci, cos=cos):
-                endpoint = Endpoint(ci_url=ci, cos_url=cos)
-            case _:
-                pass
-        limits = manifest.limits
-        client = CloudService(
-            endpoint,
-            source,
-            clock,
-            connections=limits.connections,
-            timeouts=Timeouts.within(limits.timeout_s),
-        )
-        yield await stack.enter_async_context(client)
+    async with CloudService(
+        endpoint,
+        source,
+        clock,
+        connections=limits.connections,
+        timeouts=Timeouts.within(limits.timeout_s),
+    ) as client:
+        yield client
 
 
 @contextlib.asynccontextmanager
 async def open_store(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIterator[ObjectStore]:
-    """Where the manifest's objects lie, to look at them only: also while a run works on the same local root.
+    """Open the storage of the manifest's objects to read it, also while a run uses a local root.
 
     Raises:
         CredentialsMissing: If there is no key pair for a remote service.
@@ -107,14 +132,14 @@ async def open_store(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIter
 
         async with FolderStore(local_root(manifest, ledger)) as store:
             yield store
-        return
-    async with open_service(manifest, ledger, clock) as service:
-        yield service
+    else:
+        async with open_client(manifest, clock) as client:
+            yield client
 
 
 @contextlib.asynccontextmanager
 async def hold_ledger(location: str, service: str, clock: Clock) -> AsyncIterator[Ledger]:
-    """The ledger at ``location``, with its lease; it must be about ``service`` (``service_name``), or new.
+    """Open the ledger of ``service`` (see :func:`service_name`) and take its lease.
 
     Raises:
         LedgerLocked: If another run holds it.
@@ -123,9 +148,8 @@ async def hold_ledger(location: str, service: str, clock: Clock) -> AsyncIterato
     """
     ledger = open_ledger(location)
     try:
-        await ledger.acquire(
-            Holder(platform.node(), os.getpid(), clock.now(), " ".join(sys.argv[:3]))
-        )
+        command = " ".join(sys.argv[:3])
+        await ledger.acquire(Holder(platform.node(), os.getpid(), clock.now(), command))
         await _check_service(ledger, location, service)
         yield ledger
     finally:
@@ -133,12 +157,51 @@ async def hold_ledger(location: str, service: str, clock: Clock) -> AsyncIterato
 
 
 async def _check_service(ledger: Ledger, location: str, name: str) -> None:
-    """A ledger is about the jobs of one service: what was done on another one is not done here."""
     known = await ledger.recall("service")
     if known is None:
         await ledger.remember("service", name.encode())
     elif known.decode() != name:
         raise ConfigError(
-            f"The ledger {location} is about the service {known.decode()}, and this run is for {name}. "
-            "Give this run a ledger of its own with --ledger FILE (a rehearsal proves nothing about what another service has done)."
+            f"The ledger {location} belongs to the service {known.decode()}, and this run is for "
+            f"{name}. Give this run its own ledger with --ledger FILE (jobs that one service has "
+            "done are not done at another)."
         )
+
+
+def ports_of(
+    manifest: Manifest,
+    options: RunOptions,
+    ledger: Ledger,
+    service: CloudService,
+    *,
+    sink: EventSink,
+    clock: Clock,
+) -> Parts:
+    """Return the ports of a run over an open ledger and service."""
+    from orchestrator.client.rate_limiter import AdaptiveLimiter
+    from orchestrator.client.service_clock import ServiceClock
+    from orchestrator.client.wire.error_codes import is_transient_job_code
+    from orchestrator.runner.patient_store import PatientStore
+    from orchestrator.runner.ports import Parts
+
+    limits = manifest.limits
+    sink = Sinks(sink)  # a sink that raises must not break the run
+    time = ServiceClock(clock, service)
+    rng = random.Random()  # noqa: S311 - jitter, not a secret
+    settings = runner_settings(manifest, options)
+    submit_limiter = AdaptiveLimiter(limits.submit_per_s, clock)
+    service.space_submits(submit_limiter)
+    return Parts(
+        ledger=ledger,
+        service=service,
+        store=PatientStore(service, time, rng, sink, settings),
+        submit_limiter=submit_limiter,
+        query_limiter=AdaptiveLimiter(limits.query_per_s, clock),
+        list_limiter=AdaptiveLimiter(limits.query_per_s, clock),
+        clock=time,
+        rng=rng,
+        sink=sink,
+        is_transient=is_transient_job_code,
+        off_loop=asyncio.to_thread,
+        settings=settings,
+    )

@@ -1,45 +1,42 @@
-"""Puts together what a manifest needs - ledger, service, limiters - and runs it. What the command does, a program can do too."""
+"""Run a manifest: what ``orchestrator run`` does, for programs too."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.client.wire.error_codes import is_transient_job_code
-from orchestrator.commands.options import RunOptions, bounds, report_path, runner_settings
-from orchestrator.commands.resources import hold_ledger, ledger_path, open_service, service_name
+from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
+from orchestrator.commands.resources import (
+    hold_ledger,
+    ledger_path,
+    open_service,
+    ports_of,
+    service_name,
+)
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
-from orchestrator.manifest import load_manifest
+from orchestrator.domain.wording import counted
+from orchestrator.live.sinks import Sinks
 from orchestrator.manifest.planning.spec_stream import Feed
+from orchestrator.reporting.summary import Summary
 from orchestrator.runner.budget import Budget
-from orchestrator.runner.patient_store import PatientStore
-from orchestrator.runner.ports import Parts
+from orchestrator.runner.result import RunResult
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from orchestrator.client.service import CloudService
     from orchestrator.commands.options import CallbackAddress
-    from orchestrator.domain.events import Event
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.errors import Interruption
     from orchestrator.manifest import Manifest
-    from orchestrator.runner.result import RunResult
+    from orchestrator.runner.ports import Parts
 
-
-class Silent:
-    """A sink that wants to know nothing."""
-
-    def emit(self, event: Event) -> None:
-        """Take one event."""
+__all__ = ["RunResult", "Session", "open_session", "run_manifest", "summary_of"]
 
 
 class Session:
@@ -47,81 +44,76 @@ class Session:
 
     Args:
         manifest: The manifest.
-        options: What is said beside it.
-        parts: The ports.
-        lists: Where prefixes are listed.
-        callback: What jobs carry whose manifest names no callback of its own.
+        options: Choices beside it.
+        ports: The ports.
+        lists: Storage where prefixes are listed.
 
     Attributes:
         manifest: The manifest.
-        parts: The ports.
-        engine: The present visit to its run.
+        ports: The ports.
+        runner: Carries out the present run.
+        callback: Callback of jobs whose manifest names none.
     """
 
     def __init__(
-        self,
-        manifest: Manifest,
-        options: RunOptions,
-        parts: Parts,
-        lists: ObjectStore,
-        *,
-        callback: Callback | None = None,
+        self, manifest: Manifest, options: RunOptions, ports: Parts, lists: ObjectStore
     ) -> None:
         self.manifest = manifest
-        self.parts = parts
+        self.ports = ports
+        self.callback: Callback | None = None
         self._options = options
         self._lists = lists
-        self._callback = callback
-        self._budget = Budget(bounds(manifest, options))
-        self._began_at = parts.clock.monotonic()
-        self.engine = self._visit(0.0)
+        self._budget = Budget(budget_bounds(manifest, options))
+        self._began_at = ports.clock.monotonic()
+        self.runner = self._next_runner(0.0)
 
     @property
     def feed(self) -> Feed:
-        """The jobs of the manifest, to be read once."""
+        """Jobs of the manifest, to be read once."""
         chosen = self._options.selection
-        return Feed(
-            self.manifest, self._lists, chosen.anew() if chosen else None, callback=self._callback
-        )
+        selection = chosen.anew() if chosen else None
+        return Feed(self.manifest, self._lists, selection, callback=self.callback)
 
     def stop(self, why: Interruption) -> None:
         """Stop in order (``Runner.stop``)."""
-        self.engine.stop(why)
+        self.runner.stop(why)
 
     def hint(self, job_id: str) -> None:
-        """Somebody says that a job has ended (``Runner.hint``)."""
-        self.engine.hint(job_id)
+        """Query a job soon, because a callback says that it has ended (``Runner.hint``)."""
+        self.runner.hint(job_id)
 
     async def run(self) -> RunResult:
         """Carry out the jobs.
 
-        A report has one row for each job of its run. So jobs that are to be asked for again, and have their row in the run that is
-        continued, come in a run of their own, as soon as that one has ended.
+        A report has one row for each job of its run. So jobs to be retried that have their row in
+        the resumed run are carried out in a new run, as soon as that one has ended.
 
         Raises:
             OrchestratorError: If the ledger or the report cannot be written, or a source is faulty.
         """
-        first = await self.engine.run(self.feed.specs())
+        first = await self.runner.run(self.feed.specs())
         if not first.kept_back or not first.is_over or first.stopped is not None:
             return first
         if self.manifest.is_read_once:
-            text = f"{first.kept_back} ended jobs were not asked for again, because a source cannot be read twice; run again with --retry."
-            self.parts.sink.emit(Noticed(text))
+            jobs = counted(first.kept_back, "finished job")
+            verb = "was" if first.kept_back == 1 else "were"
+            why = "standard input or a pipe cannot be read twice"
+            text = f"{jobs} {verb} not retried: {why}. Run again with --retry."
+            self.ports.sink.emit(Noticed(text))
             return first
-        self.engine = self._visit(self.parts.clock.monotonic() - self._began_at)
-        second = await self.engine.run(self.feed.specs())
-        return replace(
-            second, calls=first.calls + second.calls, started_at=first.started_at, before=first
-        )
+        self.runner = self._next_runner(self.ports.clock.monotonic() - self._began_at)
+        second = await self.runner.run(self.feed.specs())
+        calls = first.calls + second.calls
+        return replace(second, calls=calls, started_at=first.started_at, before=first)
 
-    def _visit(self, used_s: float) -> Runner:
-        """One visit to the run; what the whole session may spend counts on, and so does the time that it has used."""
+    def _next_runner(self, used_s: float) -> Runner:
+        """Return a runner; the budget and the ``used_s`` seconds of this session count."""
         manifest, options = self.manifest, self._options
-        deadline_s = (
-            options.deadline_s if options.deadline_s is not None else manifest.budget.deadline_s
-        )
+        deadline_s = options.deadline_s
+        if deadline_s is None:
+            deadline_s = manifest.budget.deadline_s
         return Runner(
-            self.parts,
+            self.ports,
             RunnerOptions(
                 name=manifest.name,
                 report=report_path(manifest, options),
@@ -147,6 +139,7 @@ async def open_session(
     """Open ledger and service of a manifest.
 
     Raises:
+        ConfigError: If the address for callbacks cannot be listened on.
         OrchestratorError: See ``open_service`` and ``hold_ledger``.
     """
     clock = clock or SystemClock()
@@ -154,112 +147,47 @@ async def open_session(
     async with (
         hold_ledger(location, service_name(manifest, location), clock) as ledger,
         open_service(manifest, location, clock) as service,
-        make_session(
-            manifest, options, ledger, service, sink=sink or Silent(), clock=clock
-        ) as session,
     ):
-        yield session
+        ports = ports_of(manifest, options, ledger, service, sink=sink or Sinks(), clock=clock)
+        async with ready_session(manifest, options, ports, ports.store) as session:
+            yield session
 
 
 @contextlib.asynccontextmanager
-async def make_session(
-    manifest: Manifest,
-    options: RunOptions,
-    ledger: Ledger,
-    service: CloudService,
-    *,
-    sink: EventSink,
-    clock: Clock,
-    listed_from: ObjectStore | None = None,
+async def ready_session(
+    manifest: Manifest, options: RunOptions, ports: Parts, lists: ObjectStore
 ) -> AsyncIterator[Session]:
-    """Put together what was opened.
-
-    Args:
-        manifest: The manifest.
-        options: What is said beside it.
-        ledger: Its ledger, acquired.
-        service: Who carries out the jobs.
-        sink: Who wants to know.
-        clock: Time.
-        listed_from: Where prefixes are listed, if not at ``service``.
+    """Make a session over open ports; listen for callbacks if the options say so.
 
     Raises:
         ConfigError: If the address for callbacks cannot be listened on.
     """
-    parts = _parts(manifest, options, ledger, service, sink, clock)
-    lists = (
-        PatientStore(listed_from, parts.clock, parts.rng, parts.sink, parts.settings)
-        if listed_from
-        else parts.store
-    )
-    async with contextlib.AsyncExitStack() as stack:
-        callback = None
-        if options.callbacks is not None:
-            callback = await _listen(
-                stack,
-                options.callbacks,
-                ledger,
-                lambda job_id: session.hint(job_id),  # noqa: PLW0108
-            )
-        session = Session(manifest, options, parts, lists, callback=callback)
+    session = Session(manifest, options, ports, lists)
+    async with _listening(options.callbacks, ports.ledger, session.hint) as callback:
+        session.callback = callback
         yield session
 
 
-def _parts(
-    manifest: Manifest,
-    options: RunOptions,
-    ledger: Ledger,
-    service: CloudService,
-    sink: EventSink,
-    clock: Clock,
-) -> Parts:
-    from orchestrator.client.rate_limiter import AdaptiveLimiter
-    from orchestrator.client.service_clock import ServiceClock
-    from orchestrator.live.sinks import Sinks
+@contextlib.asynccontextmanager
+async def _listening(
+    address: CallbackAddress | None, ledger: Ledger, hint: Callable[[str], None]
+) -> AsyncIterator[Callback | None]:
+    """Listen for callbacks; yield the callback that jobs carry so that the service calls here.
 
-    limits = manifest.limits
-    sink = Sinks(sink)  # whoever it is, it must not hurt the run
-    time = ServiceClock(clock, service)
-    rng = random.Random()  # noqa: S311 - jitter, not a secret
-    settings = replace(runner_settings(manifest), has_callbacks=options.callbacks is not None)
-    submit_limiter = AdaptiveLimiter(limits.submit_per_s, clock)
-    service.space_submits(submit_limiter)
-    return Parts(
-        ledger=ledger,
-        service=service,
-        store=PatientStore(service, time, rng, sink, settings),
-        submit_limiter=submit_limiter,
-        query_limiter=AdaptiveLimiter(limits.query_per_s, clock),
-        list_limiter=AdaptiveLimiter(limits.query_per_s, clock),
-        clock=time,
-        rng=rng,
-        sink=sink,
-        is_transient=is_transient_job_code,
-        off_loop=asyncio.to_thread,
-        settings=settings,
-    )
-
-
-async def _listen(
-    stack: contextlib.AsyncExitStack,
-    address: CallbackAddress,
-    ledger: Ledger,
-    hint: Callable[[str], None],
-) -> Callback:
-    """Listen for callbacks; gives what jobs must carry so that the service calls here.
-
-    The unguessable part stays the same from run to run: jobs that are still at the service call the address that they were sent with.
+    The unguessable part of its address stays the same from run to run: jobs that are still at the
+    service call the address that they were sent with.
     """
+    if address is None:
+        yield None
+        return
     from orchestrator.client.callback_listener import CallbackListener, new_token
 
     token = (await ledger.recall("callback.token") or new_token().encode()).decode()
     await ledger.remember("callback.token", token.encode())
-    listener = await stack.enter_async_context(
-        CallbackListener(address.host, address.port, token, hint)
-    )
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    base = address.url or f"http://{host}:{listener.port}"
-    return Callback(url=f"{base.rstrip('/')}/{token}", format="JSON")
+    async with CallbackListener(address.host, address.port, token, hint) as listener:
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        base = address.url or f"http://{host}:{listener.port}"
+        yield Callback(url=f"{base.rstrip('/')}/{token}", format="JSON")
 
 
 async def run_manifest(
@@ -274,17 +202,36 @@ async def run_manifest(
 
     Args:
         path: The manifest.
-        service: ``local`` or ``tencent`` instead of what the manifest says.
+        service: ``local`` or ``tencent`` instead of the manifest's service.
         sets: Values for its ``params``.
         options: Ledger, report, budgets.
-        sink: Told of every event.
+        sink: Receives every event.
 
     Returns:
-        How it ended: ``result.counts``, ``result.run.report`` and more.
+        The result: ``result.counts``, ``result.run.report`` and more.
 
     Raises:
-        OrchestratorError: Whatever keeps the run from being carried out; failed jobs are counted, not raised.
+        OrchestratorError: If the run cannot be carried out. Failed jobs are counted, not raised.
     """
-    manifest = load_manifest(Path(path), sets or {}, service=service)
+    manifest = ManifestSource(Path(path), service, sets or {}).load()
     async with open_session(manifest, options or RunOptions(), sink=sink) as session:
         return await session.run()
+
+
+def summary_of(result: RunResult, exit_code: int) -> Summary:
+    """Return the summary of a run."""
+    stopped = ""
+    if result.error is not None:
+        stopped = str(result.error)
+    elif result.cut_short is not None:
+        stopped = result.cut_short.reason
+    return Summary(
+        result.run,
+        result.counts,
+        result.calls,
+        result.is_complete,
+        exit_code,
+        stopped,
+        result.started_at,
+        result.ended_at,
+    )

@@ -161,11 +161,3 @@ class Noticed(Event):
     """A notice for the user that stops nothing."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class RunFinished(Event):
-    """The run ended or stopped."""
-
-    exit_code: int
-    summary: dict[str, object]

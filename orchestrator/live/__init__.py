@@ -1,1 +1,1 @@
-"""What the terminal and the logs show: subscribers of the run's events, chosen by ``cli``."""
+"""Displays of a run while it works: sinks of its events, chosen by ``cli``."""

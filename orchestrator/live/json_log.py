@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+import orjson
 
 if TYPE_CHECKING:
     from typing import TextIO
 
     from orchestrator.domain.events import Event
+    from orchestrator.domain.ports import Clock
 
 
 class JsonLogSink:
-    """Writes each event as a JSON object with its name, its fields and the time.
+    """Writes each event as a JSON object: its fields, its name as ``event``, and ``timestamp``.
 
     Args:
-        stream: Where to; standard error, as a rule.
+        stream: The destination, usually standard error.
+        clock: Time, for ``timestamp`` (ISO 8601 in UTC).
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        import structlog
-
-        self._log = structlog.wrap_logger(
-            structlog.PrintLogger(stream),
-            processors=[
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                structlog.processors.JSONRenderer(),
-            ],
-        )
+    def __init__(self, stream: TextIO, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
 
     def emit(self, event: Event) -> None:
         """Write one event."""
-        self._log.msg(_name(event), **asdict(event))
+        now = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="microseconds")
+        content = {**asdict(event), "event": _name(event), "timestamp": now.replace("+00:00", "Z")}
+        self._stream.write(orjson.dumps(content).decode() + "\n")
+        self._stream.flush()
 
 
 def _name(event: Event) -> str:
-    """``JobEnded`` -> ``job_ended``."""
-    return "".join(
-        f"_{letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__
-    ).lstrip("_")
+    """Return ``job_ended`` for ``JobEnded``."""
+    name = type(event).__name__
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")

@@ -1,4 +1,4 @@
-"""The live display of a run: bars, counts by state, rate and time left. Only on a terminal."""
+"""Live display of a run on a terminal: bars, counts by state, rate and time left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.ports import Clock
 
-# What is shown as a bar, in the order of a job's way; the others are shown when there are any.
+# States with a bar, in the order in which a job passes them; the others only if any job is there.
 _ALWAYS = (JobState.PLANNED, JobState.SUBMITTED, JobState.RUNNING, JobState.SUCCEEDED)
 _IF_ANY = (
     JobState.SUBMITTING,
@@ -54,7 +54,7 @@ class ProgressSink:
 
     Args:
         clock: Time, for rate and time left.
-        console: The terminal (standard error).
+        console: The terminal, on standard error.
     """
 
     def __init__(self, clock: Clock, console: Console) -> None:
@@ -76,17 +76,17 @@ class ProgressSink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the display away, so that the summary stands alone."""
+        """Remove the display, so that the summary follows cleanly."""
         self._live.stop()
 
     def emit(self, event: Event) -> None:
-        """Take one event; what a user should not miss is written above the bars."""
+        """Take one event; write important ones above the bars."""
         self._tally.emit(event)
         if isinstance(event, ev.RunStarted):
             self._title = event.run
         failed = isinstance(event, ev.JobEnded) and event.state is not JobState.SUCCEEDED
         if failed or isinstance(event, _WORTH_A_LINE):
-            # A job in doubt is a line of its own only once, and a short one: how it goes on, the bars show.
+            # A job in doubt gets one short line; the bars show what becomes of it.
             self._live.console.print(
                 Text(sentence(event) or ""),
                 no_wrap=isinstance(event, ev.JobInDoubt),

@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.spec import JobKey
 
-_RATE_WINDOW_S = (
-    60.0  # the rate is that of the last minute: long enough to be steady, short enough to be true
-)
+_RATE_WINDOW_S = 60.0
+"""The rate is that of the last minute: long enough to be steady, short enough to be current."""
 
 
 class Tally:
-    """Where the jobs of a run stand, at what rate they end, and when the last will.
+    """Jobs of a run by state, the rate at which they end, and the time left.
 
     Args:
         clock: Time, for the rate.
@@ -44,11 +43,11 @@ class Tally:
         self._begin()
 
     def _begin(self) -> None:
-        """Count from nothing: a new run begins."""
-        self._where: dict[JobKey, JobState] = {}  # of jobs that are neither waiting nor ended
+        """Reset all counts, because a new run begins."""
+        self._where: dict[JobKey, JobState] = {}  # jobs that are neither waiting nor ended
         self._ends: deque[float] = deque()
         self._began_at = self._clock.monotonic()
-        self._from_before = 0  # jobs that were at the service when the run was continued, and of which nothing was heard since
+        self._from_before = 0  # resumed jobs without news since
         self.waiting = 0
         self.ended: dict[JobState, int] = {}
         self.done_before = 0
@@ -58,7 +57,7 @@ class Tally:
 
     def emit(self, event: Event) -> None:
         """Take one event."""
-        self._hear(event)
+        self._note_news(event)
         match event:
             case RunStarted():
                 self._begin()
@@ -87,8 +86,8 @@ class Tally:
             case _:
                 pass
 
-    def _hear(self, event: Event) -> None:
-        """What is heard of a job for the first time, and not sent by this visit, was at the service before."""
+    def _note_news(self, event: Event) -> None:
+        """Note that a resumed job has news: its first event is not a submit."""
         if (
             isinstance(event, JobEvent)
             and not isinstance(event, JobSending)
@@ -106,15 +105,12 @@ class Tally:
             self._ends.popleft()
 
     def of(self, state: JobState) -> int:
-        """How many jobs are in this state now, ended ones of this visit included."""
+        """Return how many jobs are in this state now, including those that ended in this process."""
         if state is JobState.PLANNED:
             return self.waiting
-        unheard = self._from_before if state is JobState.SUBMITTED else 0
-        return (
-            sum(where is state for where in self._where.values())
-            + self.ended.get(state, 0)
-            + unheard
-        )
+        silent = self._from_before if state is JobState.SUBMITTED else 0
+        here = sum(where is state for where in self._where.values())
+        return here + self.ended.get(state, 0) + silent
 
     @property
     def under_way(self) -> int:
@@ -123,7 +119,7 @@ class Tally:
 
     @property
     def ended_total(self) -> int:
-        """Jobs that have ended, in this visit or before."""
+        """Jobs that have ended, in this process or before."""
         return sum(self.ended.values()) + self.done_before + self.ended_before
 
     @property
@@ -136,7 +132,7 @@ class Tally:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the last known job ends at the present rate, or None if that cannot be told."""
+        """Seconds until the last known job ends at the present rate, or None if unknown."""
         rate = self.rate_per_s
         left = self.waiting + self.under_way
         return left / rate if rate and self.is_planned else None

@@ -1,4 +1,4 @@
-"""One plain line per event, for terminals without progress and for log files; or one JSON object per event."""
+"""One plain line per event, for output without a progress display and for log files."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain import events as ev
 from orchestrator.domain.states import JobState
+from orchestrator.domain.wording import counted
 
 if TYPE_CHECKING:
     from typing import TextIO
 
     from orchestrator.domain.events import Event
 
-_SOON_S = 0.05  # what would be written as 0.0 s
+_SOON_S = 0.05  # less would be written as 0.0 s
 
 
 def sentence(event: Event) -> str | None:
-    """The event in words, or None if a reader of lines need not know it."""
+    """Return the event in words, or None if it needs no line."""
     match event:
         case ev.RunStarted():
-            return f"{'continuing' if event.resumed else 'starting'} run {event.run}, report {event.report}"
+            verb = "resuming" if event.resumed else "starting"
+            return f"{verb} run {event.run}, report {event.report}"
         case ev.PlanFinished():
             dropped = f", {event.dropped} left the manifest" if event.dropped else ""
-            return f"planned {event.total} jobs{dropped}"
-        case ev.JobsPlanned() | ev.JobSending() | ev.RunFinished():
+            return f"planned {counted(event.total, 'job')}{dropped}"
+        case ev.JobsPlanned() | ev.JobSending():
             return None
         case ev.JobEnded():
             took = f" after {event.took_s:.1f} s" if event.took_s is not None else ""
-            why = (
-                f": {event.code}: {event.message}".rstrip(": ")
-                if event.state is not JobState.SUCCEEDED
-                else ""
-            )
+            why = ""
+            if event.state is not JobState.SUCCEEDED:
+                why = f": {event.code}: {event.message}".rstrip(": ")
             return f"{event.state:<10} {event.object}{took}{why}"
         case ev.JobEvent():
             return _job_sentence(event)
@@ -51,7 +51,8 @@ def _job_sentence(event: ev.JobEvent) -> str:
         case ev.JobAdopted():
             return f"{'adopted':<10} {event.object}: found at the service as {event.job_id}"
         case ev.JobProvenAbsent():
-            return f"{'absent':<10} {event.object}: not at the service after {event.looks} looks; may be sent again"
+            looks = counted(event.looks, "look")
+            return f"{'absent':<10} {event.object}: not at the service after {looks}; may be resent"
         case ev.JobMoved():
             return f"{event.state:<10} {event.object}"
         case ev.JobRetried():
@@ -66,7 +67,7 @@ def _run_sentence(event: Event) -> str:
             until = f" for {event.until_s:.0f} s" if event.until_s else ""
             return f"paused{until}: {event.reason}"
         case ev.SubmitResumed():
-            return f"{event.reason}; going on"
+            return f"{event.reason}; sending resumes"
         case ev.RateChanged():
             return f"rate now {event.rate_per_s:.1f} jobs/s: {event.reason}"
         case ev.Stopping():
@@ -81,7 +82,7 @@ class LineSink:
     """Writes each event as a line.
 
     Args:
-        stream: Where to; standard error, as a rule.
+        stream: The destination, usually standard error.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -93,7 +94,7 @@ class LineSink:
         if isinstance(event, ev.RunStarted | ev.Stopping):
             self._is_stopping = isinstance(event, ev.Stopping)
         if self._is_stopping and isinstance(event, ev.JobReturned):
-            return  # nothing waits for its next try any more: the summary counts it as planned
+            return  # the run has no next try for it; the summary counts it as planned
         text = sentence(event)
         if text is not None:
             self._stream.write(f"orchestrator: {text}\n")

@@ -6,14 +6,14 @@ from typing import Any
 
 from orchestrator.domain.spec import Stem
 from orchestrator.domain.states import TERMINAL
-from orchestrator.reporting.report_file import ROW_SCHEMA
+from orchestrator.reporting.row import ROW_SCHEMA
 
 _TEXT = {"type": "string"}
 _INSTANT = {"type": ["string", "null"], "format": "date-time"}
 
 
 def row_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a row, as ``report.row`` makes it."""
+    """JSON Schema (2020-12) of a row, as ``row.row`` makes it."""
     states = [*sorted(state.value for state in TERMINAL), "skipped"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -50,7 +50,7 @@ def row_schema() -> dict[str, Any]:
                     "type": "boolean",
                     "description": "Found at the service by its key, after its answer was lost.",
                 },
-                "code": {**_TEXT, "description": "Why it did not succeed; else empty."},
+                "code": {**_TEXT, "description": "Error code if it did not succeed; else empty."},
                 "message": _TEXT,
                 "request_id": _TEXT,
                 "submitted_at": _INSTANT,

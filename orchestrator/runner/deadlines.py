@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.errors import Interruption
-from orchestrator.reporting.report_file import instant
+from orchestrator.reporting.row import instant
 
 if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock

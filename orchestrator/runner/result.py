@@ -10,7 +10,7 @@ from orchestrator.domain.states import OPEN
 if TYPE_CHECKING:
     from orchestrator.domain.run import Counts, Run
     from orchestrator.errors import Interruption, OrchestratorError
-    from orchestrator.reporting.report_file import Calls
+    from orchestrator.reporting.summary import Calls
 
 
 @dataclass(frozen=True, slots=True)

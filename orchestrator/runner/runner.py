@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import RunStarted
 from orchestrator.errors import InternalDefect, Interruption, LedgerError, OrchestratorError
-from orchestrator.reporting.report_file import Calls, ReportFile
+from orchestrator.reporting.report_file import ReportFile
+from orchestrator.reporting.summary import Calls
 from orchestrator.runner.budget import Bounds, Budget
 from orchestrator.runner.deadlines import watch_deadline, watch_window
 from orchestrator.runner.heartbeat import Heartbeat

@@ -293,7 +293,7 @@ def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(
     done = here.run(option, "")
 
     assert done.code == 2
-    assert f"{option}: it names no file" in done.err
+    assert f"{option}: the file name is empty" in done.err
     assert not (here.folder / ".orchestrator").exists()
 
 
@@ -433,7 +433,7 @@ def test_7_a_job_that_the_service_does_not_let_us_look_up_stays_in_doubt(
     done = here.run()
 
     assert done.code == 7
-    assert "stay in doubt" in done.err
+    assert "in doubt: the service does not show its list of jobs" in done.err
     assert "in doubt" in done.out
     assert service.state()["requests"]["submit"] == 2, "what is in doubt is never sent again unseen"
     service.spoil()

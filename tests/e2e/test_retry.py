@@ -96,5 +96,5 @@ def test_a_list_on_standard_input_cannot_be_read_for_a_second_run_and_that_is_sa
         done = there.run("--retry", "failed", stdin=objects)
 
     assert done.code == 1, done.err
-    assert "1 ended jobs were not asked for again" in done.err
+    assert "1 finished job was not retried: standard input" in done.err
     assert len(there.reports()) == 1

@@ -213,7 +213,7 @@ def test_status_tells_from_another_process_where_a_run_stands(
 ) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", "in/b.mp3")
-    assert "nothing was run yet" in here.do("status", here.path.name).out
+    assert "no runs yet" in here.do("status", here.path.name).out
     going = here.start("run", here.path.name)
     going.wait_for("submitted  in/")
     going.wait_for("submitted  in/")
@@ -226,7 +226,7 @@ def test_status_tells_from_another_process_where_a_run_stands(
     going.send(signal.SIGINT)
     assert going.finish().code == 130
     after = here.do("status", here.path.name).out
-    assert "open, nobody works on it" in after
+    assert "open, not running" in after
     assert "submitted          2" in after
 
 

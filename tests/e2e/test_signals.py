@@ -45,7 +45,7 @@ def test_one_signal_leaves_remote_jobs_running_and_the_next_run_continues_the_sa
 
     assert stopped.code == 130
     assert f"interrupted by {number.name}" in stopped.err
-    assert "Run again to go on." in stopped.err.splitlines()[-1]
+    assert "Run again to resume." in stopped.err.splitlines()[-1]
     assert Counter(job.state.value for job in service.jobs()) == {"Submitted": 5}
     first = here.summary()
     assert (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.manifest.planning.forecast import PLAN_SCHEMA
-from orchestrator.reporting.report_file import ROW_SCHEMA, SUMMARY_SCHEMA
+from orchestrator.reporting.row import ROW_SCHEMA
+from orchestrator.reporting.summary import SUMMARY_SCHEMA
 
 
 def test_the_schemas_of_what_is_written_keep_their_names() -> None:

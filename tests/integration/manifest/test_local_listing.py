@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.commands.plan import preview
+from orchestrator.commands.options import ManifestSource, RunOptions
+from orchestrator.commands.plan import plan
 from orchestrator.commands.resources import open_service, open_store
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import Place
@@ -88,7 +89,9 @@ async def test_a_root_is_listed_while_a_service_works_on_it_and_as_that_service_
                 told.etag,
                 told.crc64,
             )
-        found = await preview(manifest, ledger=str(tmp_path / "ledger.db"))
+        found = await plan(
+            ManifestSource(manifest.path), RunOptions(ledger=str(tmp_path / "ledger.db"))
+        )
 
     assert by_folder == by_service
     assert len(by_folder) == len(ODD) + 3
@@ -102,7 +105,7 @@ async def test_to_look_at_a_root_makes_nothing_and_a_bucket_that_is_not_there_is
     manifest = load_manifest(tmp_path / "m.yaml")
 
     with pytest.raises(NotFound, match="media-1250000000 does not exist here"):
-        await preview(manifest, ledger=str(tmp_path / "ledger.db"))
+        await plan(ManifestSource(manifest.path), RunOptions(ledger=str(tmp_path / "ledger.db")))
 
     assert _names(tmp_path) == ["m.yaml"]
 

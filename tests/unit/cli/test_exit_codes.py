@@ -14,7 +14,7 @@ from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
 from orchestrator.domain.run import Counts, Run
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ApiAnswer, Interruption, OrchestratorError
-from orchestrator.reporting.report_file import Calls
+from orchestrator.reporting.summary import Calls
 from orchestrator.runner.result import RunResult
 
 CODES = {

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.cli.summary_text import summary_text
 from orchestrator.domain import events as ev
+from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import JobState
 from orchestrator.live.json_log import JsonLogSink
@@ -57,7 +58,7 @@ def sample(kind: type[ev.Event]) -> ev.Event:
 def test_every_event_has_words_of_its_own_or_none_on_purpose(kind: type[ev.Event]) -> None:
     said = sentence(sample(kind))
 
-    if kind in {ev.JobsPlanned, ev.JobSending, ev.RunFinished}:
+    if kind in {ev.JobsPlanned, ev.JobSending}:
         assert said is None
     else:
         assert said
@@ -70,12 +71,34 @@ def test_every_event_has_words_of_its_own_or_none_on_purpose(kind: type[ev.Event
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_event_is_one_json_object_of_its_name_and_fields(kind: type[ev.Event]) -> None:
     stream = io.StringIO()
-    JsonLogSink(stream).emit(sample(kind))
+    JsonLogSink(stream, SystemClock()).emit(sample(kind))
 
     (text,) = stream.getvalue().splitlines()
     found = json.loads(text)
     assert found["event"].replace("_", "") == kind.__name__.lower()
     assert set(found) == {"event", "timestamp", *(field.name for field in dataclasses.fields(kind))}
+
+
+def test_a_json_line_has_the_fields_the_name_and_the_time_in_utc() -> None:
+    class Noon:
+        def now(self) -> float:
+            return 1_795_309_200.25
+
+    stream = io.StringIO()
+    JsonLogSink(stream, Noon()).emit(  # type: ignore[arg-type]  # it reads the wall time only
+        ev.JobEnded(A, "a.mp3", JobState.FAILED, "NoSuchKey", "it is gone", 1.25)
+    )
+
+    assert json.loads(stream.getvalue()) == {
+        "key": A,
+        "object": "a.mp3",
+        "state": "failed",
+        "code": "NoSuchKey",
+        "message": "it is gone",
+        "took_s": 1.25,
+        "event": "job_ended",
+        "timestamp": "2026-11-22T01:00:00.250000Z",
+    }
 
 
 def test_lines_are_prefixed_with_the_name_of_the_command() -> None:

@@ -19,17 +19,10 @@ from orchestrator.domain.run import Counts, Run
 from orchestrator.domain.spec import Output, Stem
 from orchestrator.domain.states import TERMINAL, JobState, Step
 from orchestrator.errors import ReportError
-from orchestrator.reporting.report_file import (
-    Calls,
-    ReportFile,
-    instant,
-    line,
-    row,
-    summary,
-    summary_path,
-    write_summary,
-)
+from orchestrator.reporting.report_file import ReportFile
+from orchestrator.reporting.row import instant, line, row
 from orchestrator.reporting.row_schema import row_schema
+from orchestrator.reporting.summary import Calls, Summary, summary_path, write_summary
 from orchestrator.testing.builders import make_holder, make_job, make_spec, make_specs
 from orchestrator.testing.memory_ledger import MemoryLedger
 
@@ -306,21 +299,18 @@ def test_a_summary_replaces_the_one_before_whole(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["a.summary.json"]
 
 
-def test_the_summary_counts_every_state_and_says_whether_the_run_is_complete(
-    tmp_path: Path,
-) -> None:
+def test_the_summary_counts_every_state_and_says_if_the_run_is_complete() -> None:
     counts = Counts({JobState.SUCCEEDED: 2, JobState.FAILED: 1, JobState.IN_DOUBT: 1}, skipped=3)
-    made = summary(
+    made = Summary(
         RUN,
         counts,
+        Calls(4, 3, 2, 1),
         is_complete=False,
-        calls=Calls(4, 3, 2, 1),
         exit_code=7,
-        started_at=T0,
-        now=T0 + 1.5,
         stopped="",
-        report=tmp_path / "r.jsonl",
-    )
+        started_at=T0,
+        ended_at=T0 + 1.5,
+    ).as_dict()
 
     assert (
         made["jobs"]["total"]

@@ -243,7 +243,7 @@ async def test_a_plan_without_any_object_says_why_that_may_be(desk: Desk) -> Non
     await _items(desk)
     forecast = Forecast(desk.load(TEXT))
 
-    text = plan_text("empty", Preview(forecast))
+    text = plan_text(Preview(forecast))
 
     assert "0 of 0 jobs" in text
     assert "There is no object" in text

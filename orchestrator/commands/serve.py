@@ -1,0 +1,112 @@
+"""Serve the local service on its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.clock import SystemClock
+from orchestrator.server.api.control import PREFIX
+from orchestrator.server.credentials import KEY_VARIABLE, keys_for
+from orchestrator.server.faults.script import Faults
+from orchestrator.server.service import LocalService
+from orchestrator.server.settings import CallbackPolicy, LocalSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+CONTROL_VARIABLE = "ORCHESTRATOR_CONTROL_TOKEN"
+"""Token of the control plane. A variable, because every user of a machine can read command lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """Choices for the local service.
+
+    Attributes:
+        root: Folder of the objects.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        workers: Jobs at once; None for one per processor.
+        bucket: Bucket of requests whose ``Host`` names none.
+        region: Region of such requests.
+        faults: Script of faults to play from the start, or None.
+        callback_retries: Further tries for a callback that fails.
+        callback_timeout_s: Bound of one try; None for the default.
+        callback_private: Call private and link-local addresses too.
+    """
+
+    root: Path
+    host: str
+    port: int
+    workers: int | None = None
+    bucket: str = ""
+    region: str = "ap-chongqing"
+    faults: Path | None = None
+    callback_retries: int = 0
+    callback_timeout_s: float | None = None
+    callback_private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Facts of a running service.
+
+    Attributes:
+        url: Its address.
+        secret_id: Secret id that it accepts.
+        secret_key: Secret key, or a note that it came from the environment: its owner has it, and
+            output ends up in logs.
+        control_url: Address of the control plane, or empty.
+        is_simulated: Work is simulated by the script of faults.
+    """
+
+    url: str
+    secret_id: str
+    secret_key: str
+    control_url: str
+    is_simulated: bool
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    options: ServeOptions, environment: Mapping[str, str] = os.environ
+) -> AsyncIterator[Serving]:
+    """Run the local service while this is open.
+
+    The key pair comes from the environment, or is made once and kept in ``<root>/.service``.
+
+    Raises:
+        OrchestratorError: If the script is faulty, or the root or the address cannot be used.
+    """
+    script = Faults.load(options.faults) if options.faults is not None else None
+    keys = keys_for(options.root, environment)
+    settings = LocalSettings(
+        root=options.root.resolve(),
+        host=options.host,
+        port=options.port,
+        credentials=(keys,),
+        max_concurrent=options.workers,
+        bucket=options.bucket,
+        region=options.region,
+        control_token=environment.get(CONTROL_VARIABLE, ""),
+        callbacks=CallbackPolicy(
+            retries=options.callback_retries,
+            timeout_s=options.callback_timeout_s or CallbackPolicy().timeout_s,
+            allow_private=options.callback_private,
+        ),
+    )
+    if script is not None:
+        settings = settings.with_faults(script)
+    async with LocalService(settings, SystemClock()) as service:
+        is_given = bool(environment.get(KEY_VARIABLE))
+        yield Serving(
+            service.url,
+            keys.secret_id,
+            f"as in {KEY_VARIABLE}" if is_given else keys.secret_key,
+            f"{service.url}{PREFIX}" if settings.control_token else "",
+            settings.progression.simulated,
+        )

@@ -1,0 +1,102 @@
+"""One row of the report: a job that has ended, as JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from math import modf
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.run import Run
+
+ROW_SCHEMA = "orchestrator.report/1"
+
+
+def instant(seconds: float | None) -> str | None:
+    """Return an instant as RFC 3339 in UTC with milliseconds; None stays None."""
+    if seconds is None:
+        return None
+    fraction, whole = modf(seconds)
+    micros = round(fraction * 1_000_000)  # as datetime rounds
+    if not 0 <= micros < 1_000_000:
+        over, micros = divmod(micros, 1_000_000)
+        whole += over
+    return f"{_second(int(whole))}.{micros // 1000:03d}Z"
+
+
+@lru_cache(4096)
+def _second(whole: int) -> str:
+    """Return a whole second without its zone.
+
+    Cached, because many jobs end in one second, and formatting a date takes as long as all the rest
+    of a row.
+    """
+    return datetime.fromtimestamp(whole, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+
+
+def row(job: Job, run: Run) -> dict[str, Any]:
+    """Return the row of an ended job; its state is ``skipped`` if it was done in an earlier run."""
+    spec, media = job.spec, job.spec.media
+    return {
+        "schema": ROW_SCHEMA,
+        "run": run.id,
+        "key": spec.key,
+        "state": "skipped" if job.skipped else job.state._value_,
+        "level": spec.level,
+        "input": {
+            "bucket": media.bucket,
+            "region": media.region,
+            "object": media.key,
+            "etag": media.etag,
+        },
+        "output": _output(job),
+        "job_id": job.job_id,
+        "queue_id": job.queue_id,
+        "attempts": job.attempts,
+        "adopted": job.adopted,
+        "code": job.code,
+        "message": job.message,
+        "request_id": job.request_id,
+        "submitted_at": instant(job.submitted_at),
+        "started_at": instant(job.started_at),
+        "finished_at": instant(job.finished_at),
+        "media_duration_s": job.media_duration_s,
+        "files": [
+            {
+                "stem": file.stem._value_,
+                "object": file.object,
+                "md5": file.md5,
+                "size_bytes": file.size_bytes,
+                "verified": file.verified,
+            }
+            for file in job.files
+        ],
+        "user_data": spec.user_data,
+    }
+
+
+def _output(job: Job) -> dict[str, str]:
+    """Return the names of the stems as they were written, else as they were requested."""
+    output = job.spec.output
+    names = {
+        "bucket": output.bucket,
+        "region": output.region,
+        "voice": output.voice,
+        "background": output.background,
+    }
+    if output.bass:
+        names["bass"] = output.bass
+    if output.drums:
+        names["drums"] = output.drums
+    for file in job.files:
+        names[file.stem._value_] = file.object
+    return names
+
+
+def line(job: Job, run: Run) -> bytes:
+    """Return the row as one line of the file."""
+    return orjson.dumps(row(job, run), option=orjson.OPT_APPEND_NEWLINE)

@@ -62,17 +62,15 @@ def all_pages(
     prefix=st.sampled_from(["", "a", "a/", "a/a", "a.", "é", "a/b/", "b/a-", "zz"]),
     delimiter=st.sampled_from(["", "/", "a", "-"]),
     size=st.integers(1, 5),
-    window=st.integers(1, 4),
+    block=st.integers(1, 4),
 )
 def test_all_pages_together_are_the_whole_listing(
-    keys: list[str], prefix: str, delimiter: str, size: int, window: int
+    keys: list[str], prefix: str, delimiter: str, size: int, block: int
 ) -> None:
     with TemporaryDirectory() as name:
         stored = store(Path(name), keys)
 
-        seen = all_pages(
-            Folders(window), Path(name), prefix.encode(), delimiter.encode(), b"", size
-        )
+        seen = all_pages(Folders(block), Path(name), prefix.encode(), delimiter.encode(), b"", size)
 
         assert seen == expected(stored, prefix.encode(), delimiter.encode(), b"")
 
@@ -82,15 +80,15 @@ def test_all_pages_together_are_the_whole_listing(
     keys=KEYS,
     prefix=st.sampled_from(["", "a", "a/"]),
     marker=st.lists(SEGMENT, max_size=4).map("/".join),
-    window=st.integers(1, 4),
+    block=st.integers(1, 4),
 )
 def test_a_listing_goes_on_after_any_marker(
-    keys: list[str], prefix: str, marker: str, window: int
+    keys: list[str], prefix: str, marker: str, block: int
 ) -> None:
     with TemporaryDirectory() as name:
         stored = store(Path(name), keys)
 
-        seen = all_pages(Folders(window), Path(name), prefix.encode(), b"", marker.encode(), 3)
+        seen = all_pages(Folders(block), Path(name), prefix.encode(), b"", marker.encode(), 3)
 
         assert seen == expected(stored, prefix.encode(), b"", marker.encode())
 
@@ -100,7 +98,7 @@ def test_keys_that_were_there_all_the_time_are_listed_once_while_others_come_and
 ) -> None:
     lasting = [f"k{number:04d}" for number in range(0, 400, 2)]
     store(tmp_path, lasting)
-    folders, seen, marker = Folders(window=7), [], b""
+    folders, seen, marker = Folders(block=7), [], b""
     for turn in range(1000):
         (tmp_path / f"k{(turn * 37) % 400 | 1:04d}").touch()
         (tmp_path / f"k{(turn * 53) % 400 | 1:04d}").unlink(missing_ok=True)

@@ -61,9 +61,10 @@ async def serve_bare() -> None:
 
 async def serve_local(root: Path) -> None:
     """The local service, holding every job."""
+    from orchestrator.server.http.key_pairs import KeyPair
     from orchestrator.server.progression import Pace, Progression
     from orchestrator.server.service import LocalService
-    from orchestrator.server.settings import KeyPair, LocalSettings
+    from orchestrator.server.settings import LocalSettings
 
     keys = KeyPair(bench_engine.KEYS.secret_id, bench_engine.KEYS.secret_key)
     settings = LocalSettings(

@@ -12,7 +12,8 @@ from orchestrator.cli.output import show
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.server.settings import CallbackPolicy, KeyPair, LocalSettings
+    from orchestrator.server.http.key_pairs import KeyPair
+    from orchestrator.server.settings import CallbackPolicy, LocalSettings
 
 CONTROL_VARIABLE = "ORCHESTRATOR_CONTROL_TOKEN"
 """Token of the control plane. A variable and no option: everybody on the machine can read command lines."""

@@ -123,9 +123,10 @@ async def _listing(
 async def _stage(folder: Path, script: Path, clock: Clock) -> AsyncIterator[LocalService]:
     """The embedded service, playing the script."""
     from orchestrator.server.faults.script import Faults
+    from orchestrator.server.http.key_pairs import KeyPair
     from orchestrator.server.progression import Pace, Progression
     from orchestrator.server.service import LocalService
-    from orchestrator.server.settings import KeyPair, LocalSettings
+    from orchestrator.server.settings import LocalSettings
 
     settings = LocalSettings(
         root=folder / "objects",

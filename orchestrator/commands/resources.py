@@ -71,8 +71,9 @@ async def open_service(
         endpoint = Endpoint()
         match manifest.service:
             case LocalServiceSettings():
+                from orchestrator.server.http.key_pairs import KeyPair
                 from orchestrator.server.service import LocalService
-                from orchestrator.server.settings import KeyPair, LocalSettings
+                from orchestrator.server.settings import LocalSettings
 
                 # Random for each run: nobody else on this machine may talk to the embedded service.
                 keys = KeyPair(f"local-{secrets.token_hex(8)}", secrets.token_hex(32))

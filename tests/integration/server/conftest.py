@@ -16,9 +16,10 @@ from qcloud_cos import CosConfig, CosS3Client
 from yarl import URL
 
 from orchestrator.domain.clock import SystemClock
+from orchestrator.server.http.key_pairs import KeyPair
 from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.service import LocalService
-from orchestrator.server.settings import KeyPair, LocalSettings
+from orchestrator.server.settings import LocalSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from orchestrator.domain.clock import SystemClock
+from orchestrator.server.http.key_pairs import KeyPair
 from orchestrator.server.service import LocalService
-from orchestrator.server.settings import KeyPair, LocalSettings
+from orchestrator.server.settings import LocalSettings
 
 
 async def main() -> None:

@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from orchestrator.domain.clock import SystemClock
-from orchestrator.server.settings import Grant, KeyPair
+from orchestrator.server.http.key_pairs import Grant, KeyPair
 
 if TYPE_CHECKING:
     from collections.abc import Callable

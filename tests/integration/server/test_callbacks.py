@@ -11,8 +11,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from aiohttp import web
 
+from orchestrator.domain.spec import AudioConfig, AudioMode
 from orchestrator.server.faults.script import CallbackFaults, Faults
 from orchestrator.server.jobs.callbacks import body_of, collapse, destination, is_allowed
+from orchestrator.server.jobs.row import JobRequest, JobRow
 from orchestrator.server.settings import CallbackPolicy
 
 if TYPE_CHECKING:
@@ -274,12 +276,10 @@ def test_the_alphabetical_xml_form_is_pinned(job_row: Any) -> None:
 
 @pytest.fixture
 def job_row() -> Any:
-    from orchestrator.server.jobs.row import JobRow
-
-    request = {
-        "output": {"Region": "r", "Bucket": "b-1", "AuObject": "v"},
-        "names": {"voice": "v"},
-        "mode": "IsAudio",
-        "audio": {},
-    }
+    request = JobRequest(
+        output={"Region": "r", "Bucket": "b-1", "AuObject": "v"},
+        names={"voice": "v"},
+        mode=AudioMode.IS_AUDIO,
+        audio=AudioConfig(),
+    )
     return JobRow("j1", "b-1", "r", "p1", 0, "in", 0.0, request)

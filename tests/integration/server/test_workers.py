@@ -147,7 +147,7 @@ async def test_a_service_that_is_closed_keeps_its_jobs_and_goes_on_with_them(
             return "<Progress>" in await bench.job(running)
 
         await bench.until(is_running)
-        workers = list(bench.service.parts.scheduler._pool._all)
+        workers = list(bench.service.parts.scheduler._work._pool._all)
         assert bench.service._pool is not None
     order(bench.root, "in/a", "ok")
     bench = await start(**WORK, max_concurrent=1)
@@ -223,7 +223,7 @@ async def test_a_job_that_ends_the_service_again_and_again_is_given_up(
     text = await bench.ended(job_id)
 
     assert "<State>Failed</State>" in text
-    assert "begun 1 times" in text
+    assert "started 1 time," in text
 
 
 async def test_a_second_service_on_the_same_root_is_told_who_holds_it(start: Benches) -> None:
@@ -244,7 +244,7 @@ async def test_workers_ignore_ctrl_c_and_inherit_no_socket(
         return "<Progress>" in await bench.job(job_id)
 
     await bench.until(is_running)
-    (worker,) = bench.service.parts.scheduler._pool._all
+    (worker,) = bench.service.parts.scheduler._work._pool._all
     os.kill(worker.pid, signal.SIGINT)
     links = open_files(worker.pid)
 

@@ -13,8 +13,8 @@ from multidict import CIMultiDict
 from orchestrator.server.http import auth
 from orchestrator.server.http.auth import Verifier
 from orchestrator.server.http.errors import Refusal
+from orchestrator.server.http.key_pairs import Grant, KeyPair
 from orchestrator.server.http.request import Call
-from orchestrator.server.settings import Grant, KeyPair
 
 SAMPLE_KEY = "BQYIM75p8x0iWVFSIgqEKwFprpRSVHlz"
 CI_KEY = "exampleSecretKeyExample0123456789"
@@ -52,14 +52,14 @@ class Vector:
         call = Call(
             request,
             self.method,
-            self.path,
-            list(self.params),
             host,
-            "b-1",
-            "r",
-            ci=".ci." in host,
             request_id="id",
             now=start + 10,
+            path=self.path,
+            query=list(self.params),
+            bucket="b-1",
+            region="r",
+            ci=".ci." in host,
         )
         for name, value in changes.items():
             setattr(call, name, value)

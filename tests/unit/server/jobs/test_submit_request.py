@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.spec import AudioConfig
 from orchestrator.server.http import xml
 from orchestrator.server.http.errors import CI_STATUS, Refusal
 from orchestrator.server.jobs.submit_request import Draft, Reader, Template, expand
@@ -26,25 +27,25 @@ def unknown(template_id: str) -> Template:
 
 
 def read(body: str) -> tuple[str, str, list[Draft]]:
-    return Reader(unknown, inline_required=True).read(xml.read(body.encode()))
+    return Reader(unknown).read(xml.read(body.encode()))
 
 
 def test_a_whole_request_is_read() -> None:
     key, queue_id, (draft,) = read(BODY)
 
-    assert (key, queue_id, draft.level, draft.output_bucket) == ("in/a.mp3", "p1", 1, "b-1")
-    assert draft.request["audio"] == {
-        "codec": "mp3",
-        "samplerate": 44100,
-        "bitrate": 128,
-        "channels": 2,
-    }
-    assert draft.request["callback"] == {
+    assert (key, queue_id, draft.level, draft.request.output["Bucket"]) == (
+        "in/a.mp3",
+        "p1",
+        1,
+        "b-1",
+    )
+    assert draft.request.audio == AudioConfig("mp3", 44100, 128, 2)
+    assert draft.request.callback == {
         "CallBack": "http://a.example",
         "CallBackFormat": "JSON",
         "CallBackType": "Url",
     }
-    assert draft.names("j7") == {"voice": "o/j7/v.mp3", "background": "o/j7/b.mp3"}
+    assert expand(draft.request, "j7") == {"voice": "o/j7/v.mp3", "background": "o/j7/b.mp3"}
 
 
 TOKENS = re.findall(r"<[^>]*>|[^<]+", BODY)

@@ -51,7 +51,7 @@ class ObjectCalls:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._folders = listing.Folders()
-        self._listing = asyncio.Lock()  # listings share their windows, so they take turns
+        self._listing = asyncio.Lock()  # listings share their blocks, so they take turns
 
     async def answer(self, call: Call) -> web.StreamResponse:
         """Route by method and path."""

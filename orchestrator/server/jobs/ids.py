@@ -22,7 +22,7 @@ class Ids:
         self.seed(seed, used)
 
     def seed(self, seed: int | None, used: int = 0) -> None:
-        """Restart the generator; None: random. ``used`` existing jobs make it skip their ids."""
+        """Restart the generator; None: random. The number of ``used`` ids makes new ones differ."""
         self._random = random.Random(None if seed is None else f"{seed}/{used}")  # noqa: S311 - ids are names, not secrets
         self._prefix = f"{self._random.getrandbits(32):08x}"
         self._count = 0

@@ -61,8 +61,8 @@ class JobWork:
         if row.starts > self._settings.max_starts:
             raise WorkFailed(
                 "InternalError",
-                f"The job was started {counted(row.starts - 1, 'time')}, and the service ended each time "
-                "before the job did.",
+                f"The job was started {counted(row.starts - 1, 'time')}, and the service ended "
+                "each time before the job did.",
             )
         if request.mode == AudioMode.MUSIC_MODE and not progression.simulated:
             raise WorkFailed("ResourceNotSupported", MUSIC_REFUSED)

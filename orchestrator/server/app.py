@@ -28,8 +28,8 @@ from orchestrator.server.http.request import Call, address, decode_path, decode_
 if TYPE_CHECKING:
     from aiohttp.web_protocol import RequestHandler
 
-    from orchestrator.server.context import Parts
     from orchestrator.server.http.auth import Verifier
+    from orchestrator.server.parts import Parts
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError, LocalRootLocked
 from orchestrator.server.api.control import state_of
 from orchestrator.server.app import App, Listener
-from orchestrator.server.context import Parts
 from orchestrator.server.faults.player import FaultPlayer
 from orchestrator.server.faults.script import Faults
 from orchestrator.server.http.auth import Verifier
@@ -30,6 +29,7 @@ from orchestrator.server.jobs.queues import Queues
 from orchestrator.server.jobs.scheduler import Scheduler
 from orchestrator.server.jobs.store import JobStore
 from orchestrator.server.jobs.templates import Templates
+from orchestrator.server.parts import Parts
 from orchestrator.server.storage.index import ObjectIndex
 from orchestrator.server.storage.keys import RESERVED
 from orchestrator.server.storage.objects import Objects

@@ -19,9 +19,9 @@ from orchestrator.server.jobs.ids import vendor_time
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from orchestrator.server.context import Parts
     from orchestrator.server.http.request import Call
     from orchestrator.server.http.xml import Tree
+    from orchestrator.server.parts import Parts
 
 
 class ActivationCalls:

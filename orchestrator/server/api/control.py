@@ -30,8 +30,8 @@ from orchestrator.server.http.request import BUCKET
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from orchestrator.server.context import Parts
     from orchestrator.server.http.request import Call
+    from orchestrator.server.parts import Parts
 
 PREFIX = "/_orchestrator/"
 TOKEN_HEADER = "x-control-token"  # noqa: S105 - the header's name

@@ -21,10 +21,10 @@ from orchestrator.server.jobs.submit_request import Reader
 from orchestrator.server.settings import MissingInput
 
 if TYPE_CHECKING:
-    from orchestrator.server.context import Parts
     from orchestrator.server.http.request import Call
     from orchestrator.server.http.xml import Tree
     from orchestrator.server.jobs.queues import Queue
+    from orchestrator.server.parts import Parts
 
 
 MAX_IDS_PER_QUERY = 10  # the vendor's limit

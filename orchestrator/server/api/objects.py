@@ -24,9 +24,9 @@ from orchestrator.server.storage.metadata import CHUNK, Content, Sums
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.server.context import Parts
     from orchestrator.server.http.request import Call
     from orchestrator.server.http.xml import Tree
+    from orchestrator.server.parts import Parts
 
 T = TypeVar("T")
 MAX_KEYS = 1000  # the vendor's largest page

@@ -24,9 +24,9 @@ from orchestrator.server.jobs.submit_request import check_message_queue, invalid
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from orchestrator.server.context import Parts
     from orchestrator.server.http.request import Call
     from orchestrator.server.http.xml import Node, Tree
+    from orchestrator.server.parts import Parts
     from orchestrator.server.settings import CallbackPolicy
 
 _QUEUE_NAME = re.compile(r"[\w*-]{1,128}")

@@ -60,8 +60,9 @@ class JobRequest:
     def load(cls, raw: bytes) -> Self:
         """Parse the stored form."""
         stored = orjson.loads(raw)
-        audio, mode = AudioConfig(**stored.pop("audio")), AudioMode(stored.pop("mode"))
-        return cls(**stored, audio=audio, mode=mode)
+        stored["audio"] = AudioConfig(**stored["audio"])
+        stored["mode"] = AudioMode(stored["mode"])
+        return cls(**stored)
 
     def dump(self) -> bytes:
         """Return the stored form: JSON of the fields that are set."""
@@ -114,11 +115,10 @@ class JobRow:
     @classmethod
     def load(cls, values: Iterable[Any]) -> Self:
         """Return the job of a database row of ``COLUMNS``."""
-        named = dict(zip(_NAMES, values, strict=True))
-        named["request"] = JobRequest.load(named["request"])
-        named["state"] = State(named["state"])
-        named["result"] = orjson.loads(named["result"]) if named["result"] else None
-        return cls(**named)
+        *head, request, tag, state, code, message, started, ended, starts, result, seq = values
+        made = orjson.loads(result) if result else None
+        steps = (tag, State(state), code, message, started, ended, starts, made, seq)
+        return cls(*(*head, JobRequest.load(request), *steps))
 
     def detail(self, *, names: dict[str, str] | None = None) -> dict[str, Tree]:
         """Return ``JobsDetail``; ``names`` replace the patterns of the output names."""
@@ -153,6 +153,5 @@ class JobRow:
         }
 
 
-_NAMES = tuple(entry.name for entry in fields(JobRow))
-COLUMNS = ", ".join(_NAMES)
+COLUMNS = ", ".join(entry.name for entry in fields(JobRow))
 """Columns of the jobs table, in the order of the fields."""

@@ -46,8 +46,8 @@ def fault_of(key: str) -> str:
     return ""
 
 
-def check(key: str) -> str:
-    """Return the key if it is valid here.
+def check(key: str) -> None:
+    """Check that a key is valid here.
 
     Raises:
         Refusal: ``KeyTooLong`` or ``InvalidObjectName``.
@@ -59,7 +59,6 @@ def check(key: str) -> str:
         raise Refusal(
             "InvalidObjectName", f"The object key {key[:80]!r} cannot be used here: {fault}."
         )
-    return key
 
 
 def bucket_folder(root: Path, bucket: str) -> Path:

@@ -65,25 +65,19 @@ class Work(Protocol):
         ...
 
 
-def write_silence(path: Path, seconds: float = 0.1, rate_hz: int = 8000) -> None:
-    """Write a short WAV file, which simulated work stores as each stem."""
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate_hz)
-        out.writeframes(bytes(2 * int(seconds * rate_hz)))
-
-
-def silence_probe(size_bytes: int, media_s: float, rate_hz: int = 8000) -> Probe:
-    """Return the probe of such a file that claims a length of ``media_s``."""
-    rate = f"{rate_hz * 16 / 1000:.6f}"
-    shape = {"Bitrate": rate, "Duration": f"{media_s:.6f}", "StartTime": "0.000000"}
+def simulate(task: WorkTask, media_s: float) -> WorkResult:
+    """Write short silence as every named stem; the probes claim a length of ``media_s``."""
+    rate_hz, frames = 8000, 800
+    shape = {
+        "Bitrate": f"{rate_hz * 16 / 1000:.6f}",
+        "Duration": f"{media_s:.6f}",
+        "StartTime": "0.000000",
+    }
     container = {
         "FormatLongName": "WAV / WAVE (Waveform Audio)",
         "FormatName": "wav",
         "NumProgram": "0",
         "NumStream": "1",
-        "Size": str(size_bytes),
     }
     stream = {
         "Channel": "1",
@@ -93,13 +87,13 @@ def silence_probe(size_bytes: int, media_s: float, rate_hz: int = 8000) -> Probe
         "SampleFmt": "s16",
         "SampleRate": str(rate_hz),
     }
-    return Probe({**shape, **container}, [{**shape, **stream}])
-
-
-def simulate(task: WorkTask, media_s: float) -> WorkResult:
-    """Write silence as every named stem."""
     probes = {}
     for stem, path in task.outputs.items():
-        write_silence(Path(path))
-        probes[stem] = silence_probe(Path(path).stat().st_size, media_s)
+        with wave.open(path, "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(rate_hz)
+            out.writeframes(bytes(2 * frames))
+        size = {"Size": str(Path(path).stat().st_size)}
+        probes[stem] = Probe({**shape, **container, **size}, [{**shape, **stream}])
     return WorkResult(probes)

@@ -56,9 +56,8 @@ class JobStore:
 
     def recover(self) -> int:
         """Queue interrupted jobs again, count the waiting ones, and return the former number."""
-        interrupted: int = self._database.read("SELECT COUNT(*) FROM jobs WHERE state = 'Running'")[
-            0
-        ][0]
+        sql = "SELECT COUNT(*) FROM jobs WHERE state = 'Running'"
+        interrupted: int = self._database.read(sql)[0][0]
         self._database.write_now(
             "UPDATE jobs SET state = 'Submitted', started_at = NULL WHERE state = 'Running'"
         )

@@ -1,8 +1,10 @@
-"""Measure the local service without work: submits and queries per second against a bare aiohttp handler, and memory over many jobs.
+"""Measure the local service without work, against a bare aiohttp handler.
 
-Both servers are processes of their own on the last core, asked in turn by the same client, which sends requests that were built and signed
-beforehand over as many connections: so the server is what is measured. The *bare* handler reads the body and answers with as many bytes;
-the service verifies the signature, reads the XML, and has the job on disk before it answers. Jobs are held: nothing is ever started.
+It reports submits and queries per second, and memory over many jobs. Each server is a process on
+the last core. The same client calls them in turn, over the same number of connections, with
+requests that were built and signed in advance, so that only the server is measured. The *bare*
+handler reads the body and answers with as many bytes. The service verifies the signature, parses
+the XML, and has the job on disk before it answers. Jobs are held: none is ever started.
 """
 
 from __future__ import annotations
@@ -19,9 +21,8 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parent.parent)
-)  # measures this tree, installed or not
+# Measure this tree, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bench_engine
 from bench_stub import pin
@@ -40,11 +41,11 @@ CALLS = ("submit", "query")
 IDS_PER_QUERY = 10
 
 
-# --- the servers, each in a process of its own -------------------------------------------------------------------------------
+# --- the servers, each in its own process
 
 
 async def serve_bare() -> None:
-    """A handler that does nothing but read and answer."""
+    """Run a handler that only reads and answers."""
     from aiohttp import web
 
     answer = b"<Response>" + b"x" * 900 + b"</Response>"
@@ -60,10 +61,11 @@ async def serve_bare() -> None:
 
 
 async def serve_local(root: Path) -> None:
-    """The local service, holding every job."""
+    """Run the local service; it holds every job."""
+    from orchestrator.server.http.key_pairs import KeyPair
     from orchestrator.server.progression import Pace, Progression
     from orchestrator.server.service import LocalService
-    from orchestrator.server.settings import KeyPair, LocalSettings
+    from orchestrator.server.settings import LocalSettings
 
     keys = KeyPair(bench_engine.KEYS.secret_id, bench_engine.KEYS.secret_key)
     settings = LocalSettings(
@@ -77,7 +79,7 @@ async def serve_local(root: Path) -> None:
 
 
 async def _answer_questions(url: str) -> None:
-    """Say where the server listens; then, for each line that comes in, what it has used so far. An empty line ends it."""
+    """Print the address, then the resources used after each input line; an empty line ends it."""
     print(url, flush=True)
     loop = asyncio.get_running_loop()
     while (await loop.run_in_executor(None, sys.stdin.readline)).strip():
@@ -85,28 +87,28 @@ async def _answer_questions(url: str) -> None:
 
 
 class Server:
-    """A server process, as the benchmark sees it."""
+    """One server process."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.url = self._line()
 
     def used(self) -> dict[str, float]:
-        """Processor seconds and resident MB."""
-        assert self._process.stdin is not None  # noqa: S101 - asked for when it was started
+        """Return its processor seconds and resident MB."""
+        assert self._process.stdin is not None  # noqa: S101 - opened as a pipe
         self._process.stdin.write("used\n")
         self._process.stdin.flush()
-        told: dict[str, float] = json.loads(self._line())
-        return told
+        used: dict[str, float] = json.loads(self._line())
+        return used
 
     def _line(self) -> str:
-        assert self._process.stdout is not None  # noqa: S101 - the same
+        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
         return self._process.stdout.readline().strip()
 
 
 @contextmanager
 def running(kind: str, folder: Path, *, uvloop: bool) -> Iterator[Server]:
-    """Start a server; end it afterwards."""
+    """Run a server in a process."""
     command = [
         sys.executable,
         __file__,
@@ -122,11 +124,11 @@ def running(kind: str, folder: Path, *, uvloop: bool) -> Iterator[Server]:
         process.wait()
 
 
-# --- the client --------------------------------------------------------------------------------------------------------------
+# --- the client
 
 
 class Sender(asyncio.Protocol):
-    """One connection that sends the next request as soon as an answer is whole."""
+    """One connection that sends the next request after each complete answer."""
 
     def __init__(self, queue: Iterator[bytes], answers: list[bytes]) -> None:
         self._queue = queue
@@ -135,12 +137,12 @@ class Sender(asyncio.Protocol):
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the first."""
+        """Send the first request."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # a stream socket has no other kind
         self._next()
 
     def data_received(self, data: bytes) -> None:
-        """Keep the body of a whole answer, and send the next request."""
+        """Keep the body of a complete answer, and send the next request."""
         self._rest += data
         end = self._rest.find(b"\r\n\r\n")
         if end < 0:
@@ -168,7 +170,7 @@ class Sender(asyncio.Protocol):
 
 
 def raw(prepared: PreparedRequest) -> bytes:
-    """A prepared request as it stands on the wire."""
+    """Return the bytes of a prepared request."""
     target = "/" + prepared.url.split("/", 3)[3]
     lines = [
         f"{prepared.method} {target} HTTP/1.1",
@@ -178,21 +180,21 @@ def raw(prepared: PreparedRequest) -> bytes:
 
 
 async def send(url: str, requests: Sequence[bytes], connections: int) -> tuple[float, list[bytes]]:
-    """Send all requests; how long it took, and the bodies of the answers."""
+    """Send all requests; return the seconds they took and the bodies of the answers."""
     host, port = url.removeprefix("http://").split(":")
     queue = iter(requests)
     answers: list[bytes] = []
     loop = asyncio.get_running_loop()
-    begun = perf_counter()
+    started = perf_counter()
     made = [
         await loop.create_connection(lambda: Sender(queue, answers), host, int(port))
         for _ in range(connections)
     ]
     await asyncio.gather(*(protocol.done for _, protocol in made))
-    return perf_counter() - begun, answers
+    return perf_counter() - started, answers
 
 
-# --- the run -----------------------------------------------------------------------------------------------------------------
+# --- the run
 
 
 class Client:
@@ -204,7 +206,7 @@ class Client:
         self.ids: list[str] = []
 
     def submits(self, count: int) -> list[bytes]:
-        """Requests for new jobs."""
+        """Return requests for new jobs."""
         key = signing_key(bench_engine.KEYS, SystemClock().now())
         first, self._count = self._count, self._count + count
         return [
@@ -213,7 +215,7 @@ class Client:
         ]
 
     def queries(self, count: int) -> list[bytes]:
-        """Requests that ask for ten known jobs each."""
+        """Return requests that query ten known jobs each."""
         key = signing_key(bench_engine.KEYS, SystemClock().now())
         place, known = Place(bench_engine.BUCKET, bench_engine.REGION), self.ids
         groups = [
@@ -223,7 +225,7 @@ class Client:
         return [raw(prepare(query_request(place, ids), key)) for ids in groups]
 
     def measure(self, server: Server, requests: list[bytes]) -> tuple[float, float, list[bytes]]:
-        """Requests per second, microseconds of the server's processor time per request, and the answers."""
+        """Return requests per second, server CPU microseconds per request, and the answers."""
         before = server.used()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             took_s, answers = runner.run(send(server.url, requests, self._options.connections))
@@ -257,7 +259,7 @@ def rounds(
 
 
 def fill(client: Client, server: Server, jobs: int) -> tuple[float, float]:
-    """Submit until the service holds so many jobs more; MB before and after."""
+    """Submit ``jobs`` further jobs; return the MB before and after."""
     before = server.used()["mb"]
     for start in range(0, jobs, 10_000):
         client.measure(server, client.submits(min(10_000, jobs - start)))
@@ -300,23 +302,27 @@ def report(
         for kind in ("bare", "local"):
             rates = [per_s for per_s, _ in seen[call, kind]]
             cpu_us = median(us for _, us in seen[call, kind])
-            told = ("100.0%", "1.0 x") if kind == "bare" else (f"{ratio:.1%}", f"{cpu:.1f} x")
+            shares = ("100.0%", "1.0 x") if kind == "bare" else (f"{ratio:.1%}", f"{cpu:.1f} x")
             rows.append(
-                (f"{call}, {kind}", f"{median(rates):,.0f}", told[0], f"{cpu_us:.0f}", told[1])
+                (f"{call}, {kind}", f"{median(rates):,.0f}", shares[0], f"{cpu_us:.0f}", shares[1])
             )
     before, after = memory
     show(
-        f"serve: {options.requests:,} submits, {options.requests // 4:,} queries of {IDS_PER_QUERY} jobs, {options.rounds} rounds in turn",
+        f"serve: {options.requests:,} submits, {options.requests // 4:,} queries of "
+        f"{IDS_PER_QUERY} jobs, {options.rounds} rounds in turn",
         ("call", "requests/s", "of bare", "CPU us/request", "CPU of bare"),
         rows,
         [
-            f"memory over {options.jobs:,} jobs: {before:.0f} -> {after:.0f} MB, {(after - before) * 2**20 / options.jobs:.0f} bytes per job"
+            (
+                f"memory over {options.jobs:,} jobs: {before:.0f} -> {after:.0f} MB, "
+                f"{(after - before) * 2**20 / options.jobs:.0f} bytes per job"
+            )
         ],
     )
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench serve", description=(__doc__ or "").splitlines()[0]
     )
@@ -339,7 +345,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--folder",
         type=Path,
-        help="where the service keeps its files (default: the temporary folder)",
+        help="folder of the service's files (default: the temporary folder)",
     )
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()

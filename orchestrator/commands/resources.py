@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.manifest import Manifest
     from orchestrator.runner.ports import Parts
+    from orchestrator.server.http.key_pairs import KeyPair
     from orchestrator.server.service import LocalService
-    from orchestrator.server.settings import KeyPair
 
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
@@ -59,7 +59,7 @@ def local_root(manifest: Manifest, ledger: str) -> Path:
 
 def random_keys(name: str) -> KeyPair:
     """Return a key pair for one embedded service, so that no other program can use it."""
-    from orchestrator.server.settings import KeyPair
+    from orchestrator.server.http.key_pairs import KeyPair
 
     return KeyPair(f"{name}-{secrets.token_hex(8)}", secrets.token_hex(32))
 

@@ -1,4 +1,7 @@
-"""The HTTP face: every request is understood, verified, routed and answered here; nothing a client sends ends in a traceback."""
+"""HTTP application: decodes, verifies, routes and answers every request.
+
+No request can end in a traceback.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from orchestrator.server.api.account import ActivationCalls, QueueCalls, TemplateCalls
+from orchestrator.server.api.activation import ActivationCalls
+from orchestrator.server.api.answers import NO_BUCKET
 from orchestrator.server.api.control import Control
 from orchestrator.server.api.jobs import JobCalls
 from orchestrator.server.api.objects import ObjectCalls
+from orchestrator.server.api.queues import QueueCalls
+from orchestrator.server.api.templates import TemplateCalls
 from orchestrator.server.faults import effects
 from orchestrator.server.faults.player import route_of
 from orchestrator.server.http import xml
@@ -22,8 +28,8 @@ from orchestrator.server.http.request import Call, address, decode_path, decode_
 if TYPE_CHECKING:
     from aiohttp.web_protocol import RequestHandler
 
-    from orchestrator.server.context import Parts
     from orchestrator.server.http.auth import Verifier
+    from orchestrator.server.parts import Parts
 
 log = logging.getLogger(__name__)
 
@@ -45,61 +51,47 @@ class App:
         """Answer one request."""
         now = self._parts.clock.now()
         host = request.headers.get("Host", "")
-        call = Call(
-            request,
-            request.method.upper(),
-            "/",
-            [],
-            host,
-            "",
-            "",
-            True,
-            self._parts.ids.request(now),
-            now,
-        )
+        call = Call(request, request.method.upper(), host, self._parts.ids.request(now), now)
         try:
-            self._understand(call)
+            self._decode(call)
             response = await self._serve(call)
         except Refusal as refusal:
-            response = self._refuse(call, refusal)
+            response = self._error(call, refusal)
         except asyncio.CancelledError:
             raise
         except ConnectionError:
-            return _to_nobody(request)
+            return _dropped(request)
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            log.error("storage failed on %s %s: %s", call.method, call.path, reason)  # noqa: TRY400 - the disk is at fault, not the code
-            response = self._refuse(
-                call, Refusal("InternalError", f"The service's storage failed: {reason}.")
-            )
+            log.error("storage failed on %s %s: %s", call.method, call.path, reason)  # noqa: TRY400 - a fault of the disk, not of the code
+            failure = Refusal("InternalError", f"The service's storage failed: {reason}.")
+            response = self._error(call, failure)
         except Exception:
             log.exception("request failed: %s %s", call.method, call.path)
-            response = self._refuse(
-                call,
-                Refusal("InternalError", "The service failed on this request; its log says why."),
-            )
+            failure = Refusal("InternalError", "The service failed on this request; see its log.")
+            response = self._error(call, failure)
         if not response.prepared:
-            self._parts.dress(response, call)
-            if call.cut and isinstance(response, web.Response):
+            self._parts.add_headers(response, call)
+            if call.truncated and isinstance(response, web.Response):
                 try:
                     await effects.send_half(call, response)
                 except ConnectionError:
-                    return _to_nobody(request)
+                    return _dropped(request)
         return response
 
     async def _serve(self, call: Call) -> web.StreamResponse:
-        """Verify, let go wrong what is scripted to, and answer."""
-        if self._control.wants(call):
+        """Verify a request, play the scripted fault, if any, and answer."""
+        if self._control.is_for(call):
             call.ci = True
             return await self._control.answer(call)
         call.key = self._verifier.verify(call)
         rule = self._parts.player.draw(route_of(call))
         if rule is None:
             return await self._route(call)
-        await effects.before(rule, call, self._parts.clock)
-        return await effects.after(rule, call, await self._route(call), self._parts.clock)
+        await effects.apply_before(rule, call, self._parts.clock)
+        return await effects.apply_after(rule, call, await self._route(call), self._parts.clock)
 
-    def _understand(self, call: Call) -> None:
+    def _decode(self, call: Call) -> None:
         raw = call.request.raw_path
         settings = self._parts.settings
         call.path = decode_path(raw)
@@ -114,7 +106,8 @@ class App:
         root = call.path[1:].partition("/")[0]
         if root in {"mediabucket", "asrbucket"}:
             return await self._activation.answer(call)
-        self._demand_bucket(call)
+        if not call.bucket:
+            raise Refusal("InvalidHost", NO_BUCKET)
         if root == "jobs":
             return await self._jobs.answer(call)
         if root == "template":
@@ -122,20 +115,14 @@ class App:
         if root in {"queue", "asrqueue"}:
             return await self._queues.answer(call)
         if call.method == "PUT" and not root:
-            return web.Response()  # binding a bucket to the service (PUT / on its .pic. host): every bucket is bound here
+            return (
+                web.Response()
+            )  # PUT / on a .pic. host binds a bucket; every bucket is bound here
         raise Refusal(
             "InvalidUrl", f"{call.method} {call.path[:80]} is not a call of this service."
         )
 
-    @staticmethod
-    def _demand_bucket(call: Call) -> None:
-        if not call.bucket:
-            raise Refusal(
-                "InvalidHost",
-                "The Host header names no bucket (it is not <bucket>.ci.<region>.myqcloud.com).",
-            )
-
-    def _refuse(self, call: Call, refusal: Refusal) -> web.Response:
+    def _error(self, call: Call, refusal: Refusal) -> web.Response:
         status = refusal.http_status(ci=call.ci)
         trace = f"{call.request_id}-trace"
         error = {
@@ -153,24 +140,32 @@ class App:
             status=status, body=body, content_type="application/xml", headers=headers
         )
         if not call.request.content.at_eof():
-            response.force_close()  # the rest of the body is not worth reading
+            response.force_close()  # do not read the rest of the body
         return response
 
 
-def _to_nobody(request: web.BaseRequest) -> web.Response:
-    """An answer that is never sent: the client is gone, or a script cut it off. Raised on, it would be logged with a traceback."""
+def _dropped(request: web.BaseRequest) -> web.Response:
+    """Return an answer that is never sent: the client disconnected, or a fault dropped it.
+
+    An exception in its place would be logged with a traceback.
+    """
     if request.transport is not None:
         request.transport.abort()
-    return web.Response(status=499)  # what proxies write into their logs for it
+    return web.Response(status=499)  # the status that proxies log in this case
 
 
-class Door(web.Server):
-    """Accepts connections, and closes those that never send a request."""
+class Listener(web.Server):
+    """Accepts connections, and closes those that never send a request.
+
+    aiohttp itself starts its timer of idle connections only after a first request.
+    """
 
     def __init__(self, app: App, idle_timeout_s: float) -> None:
+        self._app = app
         self._first_request_s = idle_timeout_s
+        self._silent: set[RequestHandler] = set()
         super().__init__(
-            app,
+            self._answer,
             access_log=None,
             keepalive_timeout=idle_timeout_s,
             lingering_time=1.0,
@@ -178,14 +173,23 @@ class Door(web.Server):
             handler_cancellation=False,
         )
 
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._silent.discard(request.protocol)
+        return await self._app(request)
+
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """Start the clock of a new connection."""
+        """Start the timer of a new connection."""
         super().connection_made(handler, transport)
+        self._silent.add(handler)
         asyncio.get_running_loop().call_later(
             self._first_request_s, self._close_if_silent, handler, transport
         )
 
-    @staticmethod
-    def _close_if_silent(handler: RequestHandler, transport: asyncio.Transport) -> None:
-        if not handler._request_count:  # noqa: SLF001 - aiohttp starts no timer before the first request is complete
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget a closed connection."""
+        self._silent.discard(handler)
+        super().connection_lost(handler, exc)
+
+    def _close_if_silent(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        if handler in self._silent:
             transport.close()

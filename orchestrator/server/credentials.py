@@ -1,4 +1,4 @@
-"""The key pair that the service accepts: from the environment, kept under the root, or made up for one run."""
+"""Key pair of ``serve``: from the environment, or from a file under the root."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from orchestrator.errors import ConfigError
-from orchestrator.server.settings import KeyPair
+from orchestrator.server.http.key_pairs import KeyPair
 from orchestrator.server.storage.keys import RESERVED
 
 if TYPE_CHECKING:
@@ -23,37 +23,29 @@ ID_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE = (
 )
 
 
-def make_keys() -> KeyPair:
-    """A new random pair, in the shape of the vendor's: for a service that lives as long as one run."""
-    return KeyPair(f"AKIDLOCAL{secrets.token_hex(12)}", secrets.token_hex(16))
-
-
-def keys_file(root: Path) -> Path:
-    """Where the pair of a root is kept."""
-    return root / RESERVED / "credentials.json"
-
-
 def keys_for(root: Path, environment: Mapping[str, str]) -> KeyPair:
-    """The pair that ``serve`` accepts: the environment's, else the root's own, which is made (mode 0600) the first time.
+    """Return the environment's pair, else the root's own, which the first call makes (mode 0600).
 
     Raises:
-        ConfigError: A root that is no folder, one variable without the other, or a file that cannot be read.
+        ConfigError: The root is not a folder, only one variable is set, or the file cannot be read.
     """
     if root.exists() and not root.is_dir():
         raise ConfigError(
-            f"{root} is not a folder. The root of the local service is one, with a folder for each bucket."
+            f"{root} is not a folder. The root of the local service must be one; "
+            "it holds a folder for each bucket."
         )
     secret_id, secret_key = environment.get(ID_VARIABLE, ""), environment.get(KEY_VARIABLE, "")
     if bool(secret_id) != bool(secret_key):
         raise ConfigError(
-            f"Set both {ID_VARIABLE} and {KEY_VARIABLE}, or neither (then the service makes its own pair)."
+            f"Set both {ID_VARIABLE} and {KEY_VARIABLE}, or neither (to get a pair of the root)."
         )
     if secret_id:
         return KeyPair(secret_id, secret_key, environment.get(TOKEN_VARIABLE, ""))
-    path = keys_file(root)
+    path = root / RESERVED / "credentials.json"
     try:
         if not path.exists():
-            _write_private(path, make_keys())
+            # In the form of the vendor's pairs.
+            _write_private(path, f"AKIDLOCAL{secrets.token_hex(12)}", secrets.token_hex(16))
         stored = orjson.loads(path.read_bytes())
         return KeyPair(stored["secret_id"], stored["secret_key"])
     except OSError as error:
@@ -61,19 +53,19 @@ def keys_for(root: Path, environment: Mapping[str, str]) -> KeyPair:
             f"The key pair in {path} cannot be used: {error.strerror or error}."
         ) from error
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is not a key pair; remove it, and a new one is made.") from error
+        raise ConfigError(f"{path} is not a key pair; delete it to get a new one.") from error
 
 
-def _write_private(path: Path, keys: KeyPair) -> None:
+def _write_private(path: Path, secret_id: str, secret_key: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
-        file.write(orjson.dumps({"secret_id": keys.secret_id, "secret_key": keys.secret_key}))
+        file.write(orjson.dumps({"secret_id": secret_id, "secret_key": secret_key}))
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.link(temporary, path)  # the first of two that start at once wins, and both read that one
+        os.link(temporary, path)  # the first of two concurrent starts wins, and both read its pair
     except FileExistsError:
         pass
     finally:

@@ -1,4 +1,4 @@
-"""How simulated work moves on."""
+"""Pace of simulated work."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from enum import StrEnum
 
 
 class Pace(StrEnum):
-    """How jobs get from ``Submitted`` to their end."""
+    """Trigger that moves jobs from ``Submitted`` to a terminal state."""
 
     WORK = "work"
     """Real work in worker processes."""
     IMMEDIATE = "immediate"
-    """Simulated work that takes no time. Hides polling mistakes: not for rehearsals."""
+    """Simulated work that takes no time. Hides polling bugs: do not use it for rehearsals."""
     SECONDS = "seconds"
     """Simulated work that takes some seconds."""
     POLLS = "polls"
-    """Simulated work that moves on when the job is asked for: exact in tests."""
+    """Simulated work that advances with each query of the job: exact in tests."""
     HOLD = "hold"
-    """Nothing is ever started: for benchmarks of submit and query."""
+    """No job is ever started: for benchmarks of submit and query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progression:
-    """How simulated work goes on; of no consequence when ``pace`` is ``work``.
+    """Kind and pace of the work; only ``pace`` counts when it is ``work``.
 
     Attributes:
-        pace: What moves a job on.
-        start_after: Seconds (or queries) that a job waits before it runs. With ``seconds``, ``max_concurrent`` bounds it too.
+        pace: Trigger that moves a job.
+        start_after: Seconds (or queries) that a job waits before it runs. With ``seconds``,
+            ``max_concurrent`` limits it too.
         finish_after: Seconds (or queries) that it then runs.
-        per_input_mb_s: With ``seconds``: more seconds per megabyte of input, if the input is there.
-        media_s: Length of the sound that simulated results claim in MediaInfo, in seconds.
+        per_input_mb_s: With ``seconds``: extra seconds per megabyte of input, if the input exists.
+        media_s: Length in seconds that simulated results claim in MediaInfo.
     """
 
     pace: Pace = Pace.WORK
@@ -41,5 +42,5 @@ class Progression:
 
     @property
     def simulated(self) -> bool:
-        """Whether no real separation is done."""
+        """True if no real separation is done."""
         return self.pace is not Pace.WORK

@@ -1,4 +1,4 @@
-"""The local service: everything built, opened and closed in order."""
+"""The local service: builds, opens and closes its parts in order."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
+from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError, LocalRootLocked
 from orchestrator.server.api.control import state_of
-from orchestrator.server.app import App, Door
-from orchestrator.server.context import Parts
+from orchestrator.server.app import App, Listener
 from orchestrator.server.faults.player import FaultPlayer
 from orchestrator.server.faults.script import Faults
 from orchestrator.server.http.auth import Verifier
 from orchestrator.server.jobs.callbacks import Callbacks
 from orchestrator.server.jobs.database import Database
 from orchestrator.server.jobs.ids import Ids
+from orchestrator.server.jobs.job_work import JobWork
 from orchestrator.server.jobs.queues import Queues
 from orchestrator.server.jobs.scheduler import Scheduler
 from orchestrator.server.jobs.store import JobStore
 from orchestrator.server.jobs.templates import Templates
+from orchestrator.server.parts import Parts
 from orchestrator.server.storage.index import ObjectIndex
 from orchestrator.server.storage.keys import RESERVED
 from orchestrator.server.storage.objects import Objects
@@ -41,12 +43,14 @@ if TYPE_CHECKING:
     from orchestrator.server.settings import LocalSettings
 
 log = logging.getLogger(__name__)
-DISK_THREADS = 4  # reading, hashing and syncing overlap; more would only queue in the disk
+DISK_THREADS = 4  # reads, hashes and syncs overlap; more threads would only queue in the disk
+RETENTION_S = 30 * 86400
+"""Time that ended jobs are kept (the vendor's console: a month)."""
 RETENTION_SWEEP_S = 3600
 
 
 class LocalService:
-    """CI and COS on one address: ``async with LocalService(settings, clock) as service: service.url``."""
+    """CI and COS on one address, ``url``, while the service is open (``async with``)."""
 
     def __init__(self, settings: LocalSettings, clock: Clock) -> None:
         self.settings = settings
@@ -63,21 +67,21 @@ class LocalService:
 
     @property
     def parts(self) -> Parts:
-        """The parts, while the service is open."""
+        """Parts of the open service."""
         if self._parts is None:
             message = "The local service is not open."
             raise ConfigError(message)
         return self._parts
 
     def state(self) -> dict[str, Any]:
-        """What happened so far: requests by route, faults played, jobs by state, duplicates, callbacks."""
+        """Return counts: requests by route, faults played, jobs by state, duplicates, callbacks."""
         return state_of(self.parts)
 
     async def __aenter__(self) -> Self:
         """Open the root and listen.
 
         Raises:
-            LocalRootLocked: Another service works on this root.
+            LocalRootLocked: Another service uses this root.
             ConfigError: The root, its files or the address cannot be used.
         """
         try:
@@ -94,7 +98,7 @@ class LocalService:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close; jobs that run start again the next time."""
+        """Close; running jobs start again with the next service."""
         await self.close()
 
     def _open(self) -> None:
@@ -108,63 +112,59 @@ class LocalService:
             objects = Objects(settings.root, self._index, durable=settings.durable)
         except OSError as error:
             raise ConfigError(
-                f"The folder {settings.root} cannot hold the local service: {error.strerror or error}."
+                f"The folder {settings.root} cannot hold the local service: "
+                f"{error.strerror or error}."
             ) from error
         except sqlite3.Error as error:
-            message = f"The local service's files in {own} cannot be used: {error}. Move that folder away to begin with an empty queue."
-            raise ConfigError(message) from error
-        self._parts = self._build(objects)
+            raise ConfigError(
+                f"The local service's files in {own} cannot be used: {error}. "
+                "Move that folder away to start with an empty queue."
+            ) from error
+        self._parts = self._build(self._database, objects)
 
-    def _build(self, objects: Objects) -> Parts:
-        assert self._database is not None  # noqa: S101 - opened just before
-        settings, clock = self.settings, self.clock
-        processors = os.cpu_count() or 1
-        workers = settings.max_concurrent or processors
+    def _build(self, database: Database, objects: Objects) -> Parts:
+        settings, clock, disk = self.settings, self.clock, self._disk
         self._pool = Pool(
             settings.work,
             memory_bytes=settings.worker_memory_bytes,
             timeout_s=settings.job_timeout_s,
-            threads=max(1, processors // workers),
-        )  # fmt: skip
-        store = JobStore(self._database)
+            threads=max(1, (os.cpu_count() or 1) // settings.workers),
+        )
+        store = JobStore(database)
         ids = Ids(settings.seed, store.total())
         interrupted = store.recover()
         if interrupted:
-            log.info("%d jobs that were running begin again", interrupted)
-        queues = Queues(self._database, settings, ids, workers)
+            log.info("restarting %s", counted(interrupted, "interrupted job"))
+        queues = Queues(database, settings, ids)
         player = FaultPlayer(settings.faults or Faults(), clock, settings.seed)
         callbacks = Callbacks(settings.callbacks, clock, queues, player)
-        scheduler = Scheduler(
-            settings, clock, store, queues, objects, self._pool, self._disk, callbacks.tell, workers
-        )
+        work = JobWork(settings, clock, objects, self._pool, disk)
         return Parts(
-            settings,
-            clock,
-            ids,
-            store,
-            queues,
-            Templates(self._database),
-            objects,
-            self._disk,
-            scheduler,
-            callbacks,
-            player,
+            settings=settings,
+            clock=clock,
+            ids=ids,
+            store=store,
+            queues=queues,
+            templates=Templates(database),
+            objects=objects,
+            disk=disk,
+            scheduler=Scheduler(settings, clock, store, queues, work, callbacks.job_ended),
+            callbacks=callbacks,
+            player=player,
         )
 
     async def _listen(self) -> None:
         settings = self.settings
         if not _is_loopback(settings.host):
             log.warning(
-                "LISTENING BEYOND THIS MACHINE on %s: whoever reaches it and has a key pair can read and write %s. "
-                "Use 127.0.0.1 unless that is wanted.",
+                "LISTENING BEYOND THIS MACHINE on %s: anyone on the network with a key pair can "
+                "read and write %s. Use 127.0.0.1 unless this is intended.",
                 settings.host,
                 settings.root,
             )
-        verifier = Verifier(settings.credentials, settings.max_skew_s)
-        self._runner = web.ServerRunner(
-            Door(App(self.parts, verifier), settings.idle_timeout_s),
-            shutdown_timeout=settings.drain_s,
-        )
+        app = App(self.parts, Verifier(settings.credentials))
+        listener = Listener(app, settings.idle_timeout_s)
+        self._runner = web.ServerRunner(listener, shutdown_timeout=settings.drain_s)
         await self._runner.setup()
         site = web.TCPSite(self._runner, settings.host, settings.port, backlog=1024)
         try:
@@ -186,11 +186,11 @@ class LocalService:
 
     async def _sweep(self) -> None:
         while True:
-            await self.parts.store.forget_ended_before(self.clock.now() - self.settings.retention_s)
+            await self.parts.store.forget_ended_before(self.clock.now() - RETENTION_S)
             await self.clock.sleep(RETENTION_SWEEP_S)
 
     async def close(self) -> None:
-        """Stop listening, drop what runs, and close every file. Safe to call twice."""
+        """Stop listening, drop the running jobs, and close every file. Safe to call twice."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
@@ -214,7 +214,7 @@ class LocalService:
 
 
 def _take_lock(settings: LocalSettings) -> TextIO:
-    """Hold the root's lock file; the system lets go of it when the process ends, however it ends."""
+    """Lock the root's lock file; the system unlocks it however the process ends."""
     path = settings.root / RESERVED / "lock"
     file = path.open("a+", encoding="ascii")
     try:
@@ -224,7 +224,8 @@ def _take_lock(settings: LocalSettings) -> TextIO:
         holder = file.read(20).strip() or "unknown"
         file.close()
         raise LocalRootLocked(
-            f"Another local service (process {holder}) works on {settings.root}: use its address, stop it, or choose another root."
+            f"Another local service (process {holder}) uses {settings.root}: "
+            "use its address, stop it, or choose another root."
         ) from None
     file.truncate(0)
     file.write(str(os.getpid()))

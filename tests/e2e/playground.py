@@ -16,16 +16,18 @@ import yaml
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import key_of_user_data
 from orchestrator.server.faults.script import Faults
+from orchestrator.server.http.key_pairs import KeyPair
 from orchestrator.server.jobs.row import COLUMNS, JobRow
 from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.service import LocalService
-from orchestrator.server.settings import KeyPair, LocalSettings
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
+
+    from orchestrator.server.settings import LocalSettings
 
 BUCKET = "media-1250000000"
 REGION = "ap-chongqing"
@@ -122,7 +124,7 @@ class RunningService:
 
     def keys(self) -> list[str]:
         """The client's job key of every job, in the order of acceptance."""
-        return [key_of_user_data(job.request["user_data"]) for job in self.jobs()]
+        return [key_of_user_data(job.request.user_data) for job in self.jobs()]
 
     def spoil(self, *rules: dict[str, Any], **script: Any) -> None:
         """Let these things go wrong from now on."""

@@ -1,4 +1,4 @@
-"""The whole way with the embedded service: a real file in, two stems out that add up to it."""
+"""A run with the embedded service: one real file in, two stems out that add up to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATE_HZ = 44_100
 
 
 def write_tone(path: Path, seconds: float = 1.0) -> None:
-    """A short wav file: two tones, one to a side."""
+    """Write a short WAV file with a different tone on each side."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as out:
         out.setnchannels(2)
@@ -43,7 +43,7 @@ def samples(path: Path) -> tuple[int, ...]:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Playground:
-    """A folder whose manifests use the embedded service, without any credentials."""
+    """Return a folder whose manifests use the embedded service, without credentials."""
     place = Playground(tmp_path)
     place.environment = {
         "TENCENTCLOUD_SECRET_ID": None,
@@ -53,28 +53,38 @@ def alone(tmp_path: Path) -> Playground:
     return place
 
 
-def test_a_real_file_becomes_two_stems_that_add_up_to_it_and_what_is_broken_or_missing_fails_alone(
+def test_a_real_file_becomes_two_stems_that_add_up_to_it_and_broken_inputs_fail_alone(
     alone: Playground,
 ) -> None:
     bucket = alone.folder / "media" / BUCKET
     write_tone(bucket / "in/tone.wav")
     (bucket / "in/broken.mp3").write_bytes(os.urandom(4000))
     alone.write(
-        "in/tone.wav", "in/broken.mp3", "in/gone.mp3",
+        "in/tone.wav",
+        "in/broken.mp3",
+        "in/gone.mp3",
         service={"local": {"root": "media"}},
         defaults={
-            "operation": {"audio_mode": "AudioAndBackground", "audio": {"codec": "wav", "samplerate": 44100, "channels": 2}},
-            "output": {"voice": "stems/{stem}/voice.${ext}", "background": "stems/{stem}/background.${ext}"},
+            "operation": {
+                "audio_mode": "AudioAndBackground",
+                "audio": {"codec": "wav", "samplerate": 44100, "channels": 2},
+            },
+            "output": {
+                "voice": "stems/{stem}/voice.${ext}",
+                "background": "stems/{stem}/background.${ext}",
+            },
         },
-    )  # fmt: skip
+    )
 
     done = alone.run(limit_s=120)
 
     assert done.code == 1, done.err
     rows = {row["input"]["object"]: row for row in alone.rows()}
     assert {name: row["state"] for name, row in rows.items()} == {
-        "in/tone.wav": "succeeded", "in/broken.mp3": "failed", "in/gone.mp3": "failed",
-    }  # fmt: skip
+        "in/tone.wav": "succeeded",
+        "in/broken.mp3": "failed",
+        "in/gone.mp3": "failed",
+    }
     assert all(
         rows[name]["code"] and rows[name]["message"] for name in ("in/broken.mp3", "in/gone.mp3")
     )
@@ -93,7 +103,9 @@ def test_a_real_file_becomes_two_stems_that_add_up_to_it_and_what_is_broken_or_m
     )
 
 
-def test_without_the_engine_a_job_fails_with_the_command_that_mends_it(alone: Playground) -> None:
+def test_without_the_engine_a_job_fails_with_the_command_that_installs_it(
+    alone: Playground,
+) -> None:
     write_tone(alone.folder / "media" / BUCKET / "in/tone.wav", 0.2)
     alone.write("in/tone.wav", service={"local": {"root": "media"}})
     alone.environment[CACHE_VARIABLE] = str(alone.folder / "no-engine-here")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.server.http.key_pairs import Grant, KeyPair
 from orchestrator.server.progression import Pace, Progression
-from orchestrator.server.settings import Grant, KeyPair
 from tests.e2e.playground import KEYS, Finished, Playground
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""``orchestrator serve``, as somebody uses it who points other clients at it."""
+"""``orchestrator serve`` as a service for other clients."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ QUICK_WORK = "progression: {pace: immediate}\n"
 
 @dataclass
 class Serving:
-    """A service that runs as a command of its own, and what it said when it began."""
+    """A service that runs as a command, and its output at the start."""
 
     going: Going
     said: dict[str, str]
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Address of the service."""
         return self.said["serving"].rpartition(" ")[2]
 
 
@@ -43,7 +43,7 @@ class Serving:
 def serving(
     place: Playground, *options: str, lines: int = 3, **environment: str | None
 ) -> Iterator[Serving]:
-    """``orchestrator serve`` on a free port, until the block ends; it must then end well."""
+    """Run ``orchestrator serve`` on a free port; it must end cleanly with the block."""
     going = place.start(
         "serve", "--root", "root", "--listen", "127.0.0.1:0", *options, env=environment
     )
@@ -61,7 +61,7 @@ def serving(
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Playground:
-    """A folder in which no service runs yet."""
+    """Return a folder without a running service."""
     return Playground(tmp_path)
 
 
@@ -71,7 +71,7 @@ def asked(url: str, token: str) -> Any:
         return json.load(answer)
 
 
-def test_a_client_without_a_bucket_in_its_host_meets_the_default_bucket(alone: Playground) -> None:
+def test_a_client_without_a_bucket_in_its_host_gets_the_default_bucket(alone: Playground) -> None:
     with serving(alone, "--bucket", BUCKET, "--region", REGION, lines=4) as service:
         domain = service.url.removeprefix("http://")
         config = CosConfig(
@@ -117,11 +117,11 @@ def test_a_script_of_faults_is_played_from_the_start(alone: Playground) -> None:
     assert "faults.yaml" in service.said["faults"]
 
 
-def test_callbacks_are_tried_again_if_asked_for(alone: Playground) -> None:
+def test_callbacks_are_retried_if_asked_for(alone: Playground) -> None:
     called: list[str] = []
 
     class Hook(BaseHTTPRequestHandler):
-        """Fails the first time."""
+        """Fails the first request."""
 
         def do_POST(self) -> None:
             called.append(self.path)
@@ -130,7 +130,7 @@ def test_callbacks_are_tried_again_if_asked_for(alone: Playground) -> None:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Log nothing."""
 
     hooks = HTTPServer(("127.0.0.1", 0), Hook)
     thread = threading.Thread(target=hooks.serve_forever)
@@ -147,7 +147,7 @@ def test_callbacks_are_tried_again_if_asked_for(alone: Playground) -> None:
             "5s",
             lines=4,
         ) as service:
-            url = f"http://127.0.0.1:{hooks.server_port}/told"
+            url = f"http://127.0.0.1:{hooks.server_port}/hook"
             alone.write(
                 "in/a.mp3",
                 service={"ci": service.url, "cos": service.url},
@@ -160,10 +160,10 @@ def test_callbacks_are_tried_again_if_asked_for(alone: Playground) -> None:
         thread.join()
         hooks.server_close()
 
-    assert called == ["/told", "/told"]
+    assert called == ["/hook", "/hook"]
 
 
-def test_a_pair_of_the_environment_is_not_repeated_and_one_that_was_made_is_shown(
+def test_a_key_pair_of_the_environment_is_not_printed_and_a_generated_one_is(
     alone: Playground,
 ) -> None:
     with serving(alone) as given:
@@ -186,7 +186,7 @@ def test_a_pair_of_the_environment_is_not_repeated_and_one_that_was_made_is_show
         (("--root", "root", "--listen", "127.0.0.1:{taken}"), "in use. Choose another port"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_one_line(
+def test_startup_errors_are_one_line(
     alone: Playground, options: tuple[str, ...], hint: str
 ) -> None:
     (alone.folder / "file").touch()

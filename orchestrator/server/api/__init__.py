@@ -1,1 +1,1 @@
-"""The calls that clients make."""
+"""Handlers of the calls that clients make."""

@@ -1,10 +1,12 @@
-"""The control plane: what a test or a rehearsal may do to the service while it runs. There is none unless a token was set.
+"""Control plane: lets a test or a rehearsal inspect and change a running service.
 
-All under ``/_orchestrator/``, with the token in ``x-control-token``, JSON both ways:
+It exists only if a token is set. All calls are under ``/_orchestrator/``, with the token in
+``x-control-token`` and JSON in both directions:
 
 * ``GET state`` - requests by route, faults played, jobs by state, duplicates, callbacks
-* ``POST reset`` - forget all jobs, templates, queues and counts (``{"objects": true}``: and all objects)
-* ``POST seed`` - ``{"seed": 7}``: ids and draws begin again
+* ``POST reset`` - delete all jobs, templates, queues and counts (``{"objects": true}``: all
+  objects too)
+* ``POST seed`` - ``{"seed": 7}``: restart the generator of ids
 * ``PUT progression`` - ``{"pace": "polls", "finish_after": 2}``
 * ``PUT faults`` - a script as in ``faults``
 """
@@ -28,18 +30,18 @@ from orchestrator.server.http.request import BUCKET
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from orchestrator.server.context import Parts
     from orchestrator.server.http.request import Call
+    from orchestrator.server.parts import Parts
 
 PREFIX = "/_orchestrator/"
 TOKEN_HEADER = "x-control-token"  # noqa: S105 - the header's name
 
 
 def state_of(parts: Parts) -> dict[str, Any]:
-    """What happened so far, for the verdict of a rehearsal.
+    """Return the counts since the start, for the verdict of a rehearsal.
 
-    ``duplicates`` counts jobs beyond the first for the same bucket, input and UserData: with the client's job key in UserData, each is a
-    job that was charged twice.
+    ``duplicates`` counts jobs beyond the first for the same bucket, input and UserData. With the
+    client's job key in UserData, each of them is a job that was charged twice.
     """
     return {
         "requests": dict(parts.player.requests),
@@ -56,15 +58,15 @@ class Control:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def wants(self, call: Call) -> bool:
-        """Whether a request is for the control plane of a service that has one."""
+    def is_for(self, call: Call) -> bool:
+        """Return True if a request is for the control plane and the service has one."""
         return bool(self._parts.settings.control_token) and call.path.startswith(PREFIX)
 
     async def answer(self, call: Call) -> web.StreamResponse:
-        """Check the token, and do it.
+        """Check the token and carry out the call.
 
         Raises:
-            Refusal: ``AccessDenied`` without the token, ``InvalidArgument`` for what makes no sense.
+            Refusal: ``AccessDenied`` without the token, ``InvalidArgument`` for an invalid body.
         """
         expected = self._parts.settings.control_token
         if not hmac.compare_digest(

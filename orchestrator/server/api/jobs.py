@@ -1,4 +1,4 @@
-"""The job side: submit, query, list and cancel."""
+"""Handlers of ``/jobs``: submit, query, list and cancel."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from orchestrator.server.api.answers import xml_answer
 from orchestrator.server.http import xml
 from orchestrator.server.http.auth import demand
 from orchestrator.server.http.body import read_body
@@ -20,24 +21,21 @@ from orchestrator.server.jobs.submit_request import Reader
 from orchestrator.server.settings import MissingInput
 
 if TYPE_CHECKING:
-    from orchestrator.server.context import Parts
     from orchestrator.server.http.request import Call
     from orchestrator.server.http.xml import Tree
     from orchestrator.server.jobs.queues import Queue
-    from orchestrator.server.jobs.submit_request import Draft
+    from orchestrator.server.parts import Parts
 
 
-def xml_answer(tree: Tree, root: str = "Response") -> web.Response:
-    """A 200 with that document."""
-    return web.Response(body=xml.document(root, tree), content_type="application/xml")
+MAX_IDS_PER_QUERY = 10  # the vendor's limit
 
 
 class JobCalls:
-    """Handlers of ``/jobs``."""
+    """Submits, queries, lists and cancels jobs."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._reader = Reader(parts.templates.find, inline_required=parts.settings.inline_required)
+        self._reader = Reader(parts.templates.find)
 
     async def answer(self, call: Call) -> web.StreamResponse:
         """Route by method and path."""
@@ -60,63 +58,57 @@ class JobCalls:
             xml.read(await read_body(call, self._parts.settings))
         )
         for draft in drafts:
-            if call.key is None or not call.key.allows(draft.output_bucket, write=True):
+            bucket = draft.request.output["Bucket"]
+            if call.key is None or not call.key.allows(bucket, write=True):
                 raise Refusal(
                     "WriteTargetBucketDenied",
-                    f"These keys may not write to the output bucket {draft.output_bucket}.",
+                    f"These keys may not write to the output bucket {bucket}.",
                 )
         if self._parts.settings.missing_input_rule is MissingInput.REFUSE:
             await self._refuse_missing(call.bucket, key)
         queue = await self._parts.queues.for_job(call.bucket, call.region, queue_id, call.now)
         self._check_room(queue, len(drafts))
-        rows = [self._row(call, draft, queue, key) for draft in drafts]
+        place = (call.bucket, call.region, queue.queue_id)
+        rows = [
+            JobRow(self._parts.ids.new("j"), *place, draft.level, key, call.now, draft.request)
+            for draft in drafts
+        ]
         await self._parts.store.add(rows)
         self._parts.scheduler.wake()
         return xml_answer({"JobsDetail": [row.detail() for row in rows]})
 
     async def _refuse_missing(self, bucket: str, key: str) -> None:
-        loop = asyncio.get_running_loop()
-        if (
-            await loop.run_in_executor(self._parts.disk, self._parts.objects.path_of, bucket, key)
-            is None
-        ):
+        path = await asyncio.get_running_loop().run_in_executor(
+            self._parts.disk, self._parts.objects.path_of, bucket, key
+        )
+        if path is None:
             raise Refusal(
                 "ResourceNotFound", f"The input object {key[:200]!r} does not exist in {bucket}."
             )
 
     def _check_room(self, queue: Queue, count: int) -> None:
         if queue.state != ACTIVE:
+            path = "queue" if queue.family == "media" else "asrqueue"
             raise Refusal(
                 "QueuePaused",
-                f"The queue {queue.queue_id} is paused: resume it with PUT /{_path(queue)}/{queue.queue_id}.",
+                f"The queue {queue.queue_id} is paused: "
+                f"resume it with PUT /{path}/{queue.queue_id}.",
             )
         if self._parts.store.waiting[queue.queue_id] + count > queue.max_size:
             raise Refusal(
                 "QueueSaturated",
-                f"The queue {queue.queue_id} holds {queue.max_size} waiting jobs, its MaxSize: retry later.",
+                f"The queue {queue.queue_id} holds {queue.max_size} waiting jobs, its MaxSize: "
+                "retry later.",
             )
-
-    def _row(self, call: Call, draft: Draft, queue: Queue, key: str) -> JobRow:
-        job_id = self._parts.ids.job()
-        return JobRow(
-            job_id,
-            call.bucket,
-            call.region,
-            queue.queue_id,
-            draft.level,
-            key,
-            call.now,
-            draft.request,
-        )
 
     async def _query(self, call: Call, text: str) -> web.StreamResponse:
         demand(call, call.bucket, write=False)
         wanted = list(dict.fromkeys(job_id for job_id in text.split(",") if job_id))
-        most = self._parts.settings.max_ids_per_query
-        if not 1 <= len(wanted) <= most:
+        if not 1 <= len(wanted) <= MAX_IDS_PER_QUERY:
             raise Refusal(
                 "InvalidArgument",
-                f"A query takes 1 to {most} job ids, separated by commas; this one has {len(wanted)}.",
+                f"A query takes 1 to {MAX_IDS_PER_QUERY} job ids, separated by commas; "
+                f"this one has {len(wanted)}.",
             )
         found = {
             job_id: row
@@ -162,13 +154,11 @@ class JobCalls:
                 "InvalidArgument", f"orderByTime is {order[:40]!r}; it must be Asc or Desc."
             )
         token = call.param("nextToken")
-        # Nothing is triggered by workflows or inventories here, so a filter by one of them finds nothing.
-        tag = (
-            "none"
-            if call.param("workflowId") or call.param("inventoryTriggerJobId")
-            else call.param("tag")
-        )
-        lag_s = self._parts.player.listing_lag_s()
+        # Workflows and inventories do not exist here: these filters find no job.
+        foreign = call.param("workflowId") or call.param("inventoryTriggerJobId")
+        tag = "none" if foreign else call.param("tag")
+        end = _instant(call, "endCreationTime")
+        lag_s = self._parts.player.faults.listing_lag_s
         return ListQuery(
             bucket=call.bucket,
             queue_id=call.param("queueId"),
@@ -176,7 +166,8 @@ class JobCalls:
             input_object=call.param("inputObject"),
             states=() if "All" in states else states,
             created_from=_instant(call, "startCreationTime"),
-            created_to=_end_of_second(_instant(call, "endCreationTime")),
+            # Answers show whole seconds, so the end includes its whole second.
+            created_to=None if end is None else end + 0.999999,
             ascending=order == "Asc",
             size=call.number("size", 10, 1, MAX_LISTED),
             after=_read_token(token) if token else None,
@@ -190,24 +181,13 @@ class JobCalls:
             raise Refusal(
                 "ResourceNotFound", f"The job {job_id[:40]!r} does not exist in {call.bucket}."
             )
-        allowed = (
-            {State.SUBMITTED, State.PAUSE}
-            if self._parts.settings.cancel_paused
-            else {State.SUBMITTED}
-        )
-        if row.state is not State.CANCEL:  # cancelling twice is as good as once
-            if not await self._parts.store.cancel(row, call.now, allowed):
-                raise Refusal(
-                    "InvalidArgument",
-                    f"The job provided can not be modified: it is {row.state}, not waiting.",
-                )
-            if self._parts.settings.callback_on_cancel:
-                await self._parts.callbacks.tell(row)
+        # A second cancel succeeds like the first one.
+        if row.state is not State.CANCEL and not await self._parts.store.cancel(row, call.now):
+            raise Refusal(
+                "InvalidArgument",
+                f"The job provided can not be modified: it is {row.state}, not waiting.",
+            )
         return web.Response()
-
-
-def _path(queue: Queue) -> str:
-    return "queue" if queue.family == "media" else "asrqueue"
 
 
 def _instant(call: Call, name: str) -> float | None:
@@ -223,11 +203,6 @@ def _instant(call: Call, name: str) -> float | None:
         ) from None
 
 
-def _end_of_second(instant: float | None) -> float | None:
-    """Times are told in whole seconds, so an end that was told must cover its whole second."""
-    return None if instant is None else instant + 0.999999
-
-
 def _token(row: JobRow) -> str:
     return base64.urlsafe_b64encode(f"{row.created_at!r}/{row.seq}".encode()).decode()
 
@@ -237,4 +212,4 @@ def _read_token(text: str) -> tuple[float, int]:
         created, seq = base64.urlsafe_b64decode(text.encode()).decode().split("/")
         return float(created), int(seq)
     except (ValueError, UnicodeError):
-        raise Refusal("InvalidArgument", "nextToken is not one that this service gave.") from None
+        raise Refusal("InvalidArgument", "nextToken is not a token of this service.") from None

@@ -1,12 +1,12 @@
-"""The storage side: bucket listing and objects."""
+"""Handlers of the storage side: bucket listing and objects."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import binascii
-import functools
 import re
+from datetime import UTC, datetime
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from urllib.parse import quote
@@ -24,14 +24,14 @@ from orchestrator.server.storage.metadata import CHUNK, Content, Sums
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.server.context import Parts
     from orchestrator.server.http.request import Call
     from orchestrator.server.http.xml import Tree
+    from orchestrator.server.parts import Parts
 
 T = TypeVar("T")
 MAX_KEYS = 1000  # the vendor's largest page
 HASHING_BUDGET_S = 2.0
-"""A page of files whose sums are not known yet ends early after this time; ``max-keys`` is an upper bound, so that is a legal answer."""
+"""Time to hash the new files of a page; then the page ends early, as ``max-keys`` allows."""
 
 _KEPT_HEADERS = (
     "Cache-Control",
@@ -46,14 +46,12 @@ MAX_META_BYTES = 2048  # the vendor's limit for x-cos-meta-*
 
 
 class ObjectCalls:
-    """Handlers of everything on the storage side."""
+    """Lists, reads, stores and deletes objects."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._folders = listing.Folders()
-        self._listing = (
-            asyncio.Lock()
-        )  # one listing at a time reads folders; its windows are shared
+        self._listing = asyncio.Lock()  # listings share their blocks, so they take turns
 
     async def answer(self, call: Call) -> web.StreamResponse:
         """Route by method and path."""
@@ -103,11 +101,11 @@ class ObjectCalls:
             raise Refusal("InvalidArgument", "encoding-type can only be url.")
         size = call.number("max-keys", MAX_KEYS, 0, 999_999_999)
         prefix, delimiter, marker = (call.param(name) for name in ("prefix", "delimiter", "marker"))
+        size = min(size, MAX_KEYS)
         async with self._listing:
-            act = functools.partial(
-                self._page, call.bucket, prefix, delimiter, marker, min(size, MAX_KEYS)
+            page, contents = await self._on_disk(
+                self._page, call.bucket, prefix, delimiter, marker, size
             )
-            page, contents = await self._on_disk(act)
         write = (lambda text: quote(text, safe="/-_.~")) if encoding else xml.clean
         tree: dict[str, Tree] = {"Name": call.bucket}
         if encoding:
@@ -115,7 +113,7 @@ class ObjectCalls:
         tree |= {
             "Prefix": write(prefix),
             "Marker": write(marker),
-            "MaxKeys": str(min(size, MAX_KEYS)),
+            "MaxKeys": str(size),
         }
         if delimiter:
             tree["Delimiter"] = write(delimiter)
@@ -138,13 +136,14 @@ class ObjectCalls:
             self._folders, folder, prefix.encode(), delimiter.encode(), marker.encode(), size
         )
         contents: list[tuple[str, Content]] = []
-        begun = self._parts.clock.monotonic()
+        started = self._parts.clock.monotonic()
         for described in self._parts.objects.describe(
             bucket, [(raw.decode(), path) for raw, path in page.files]
         ):
             contents.append(described)
             last = described[0].encode()
-            if self._parts.clock.monotonic() - begun > HASHING_BUDGET_S and last != page.last:
+            elapsed_s = self._parts.clock.monotonic() - started
+            if elapsed_s > HASHING_BUDGET_S and last != page.last:
                 earlier = [found for found in page.prefixes if found <= last]
                 return listing.Page(page.files, earlier, truncated=True, last=last), contents
         return page, contents
@@ -155,8 +154,7 @@ class ObjectCalls:
         file, content = await self._on_disk(self._parts.objects.open, call.bucket, key)
         try:
             headers = _headers(content)
-            status = _condition(call, content)
-            if status:
+            if _is_not_modified(call, content):
                 return web.Response(status=304, headers={"ETag": content.etag})
             headers |= _overrides(call)
             span = _range(call.header("Range"), content.size) if call.method == "GET" else None
@@ -165,13 +163,13 @@ class ObjectCalls:
                 headers["Content-Range"] = f"bytes {first}-{last}/{content.size}"
             headers["Content-Length"] = str(last - first + 1)
             response = web.StreamResponse(status=206 if span else 200, headers=headers)
-            self._parts.dress(response, call)
+            self._parts.add_headers(response, call)
             await response.prepare(call.request)
             if call.method == "GET" and file is not None:
                 length = last - first + 1
-                await self._send(response, file, first, length // 2 if call.cut else length)
-            if call.cut:
-                effects.cut_off(call)
+                await self._send(response, file, first, length // 2 if call.truncated else length)
+            if call.truncated:
+                effects.reset_connection(call)
             await response.write_eof()
             return response
         finally:
@@ -185,7 +183,7 @@ class ObjectCalls:
         while length > 0:
             data = await self._on_disk(file.read, min(CHUNK, length))
             if not data:
-                raise ConnectionResetError("The file became shorter while it was sent.")
+                raise ConnectionResetError("The file was shortened while it was sent.")
             await response.write(data)
             length -= len(data)
 
@@ -235,20 +233,15 @@ def _take(file: BinaryIO, sums: Sums, data: bytes) -> None:
 
 
 def _entry(key: str, content: Content, owner: str) -> dict[str, Tree]:
+    modified = datetime.fromtimestamp(int(content.modified_at), UTC)
     return {
         "Key": key,
-        "LastModified": _iso(content.modified_at),
+        "LastModified": modified.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "ETag": content.etag,
         "Size": str(content.size),
         "Owner": {"ID": owner, "DisplayName": owner},
         "StorageClass": "STANDARD",
     }
-
-
-def _iso(instant: float) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def _headers(content: Content) -> dict[str, str]:
@@ -263,7 +256,7 @@ def _headers(content: Content) -> dict[str, str]:
 
 
 def _meta(call: Call) -> dict[str, str]:
-    """Headers that are kept with an object and given back with it."""
+    """Return the headers that are stored with an object."""
     kept = {name: call.header(name) for name in _KEPT_HEADERS if call.header(name)}
     own = {
         name.lower(): value
@@ -287,11 +280,11 @@ def _check_md5(header: str, md5: bytes) -> None:
     if len(expected) != 16:  # an MD5 has 16 bytes
         raise Refusal("InvalidDigest", "Content-MD5 is not the Base64 form of 16 bytes.")
     if expected != md5:
-        raise Refusal("BadDigest", "Content-MD5 does not fit the body that arrived.")
+        raise Refusal("BadDigest", "Content-MD5 does not match the body that arrived.")
 
 
 def _overrides(call: Call) -> dict[str, str]:
-    """Headers of the answer that the request asks for by ``response-...`` parameters."""
+    """Return the headers that the ``response-...`` parameters ask for."""
     wanted = {
         name.removeprefix("response-").title(): value
         for name, value in call.query
@@ -303,7 +296,7 @@ def _overrides(call: Call) -> dict[str, str]:
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:
-    """First and last byte that are asked for; a header that is not a single byte range is ignored, as HTTP wants it."""
+    """Return the first and last byte of a single range; HTTP demands that others are ignored."""
     match = _RANGE.fullmatch(header.strip())
     if match is None or not (match[1] or match[2]):
         return None
@@ -319,7 +312,7 @@ def _range(header: str, size: int) -> tuple[int, int] | None:
     if unsatisfiable:
         raise Refusal(
             "InvalidRange",
-            f"The range lies outside of the object's {size} bytes.",
+            f"The range is outside the object's {size} bytes.",
             headers={"Content-Range": f"bytes */{size}"},
         )
     return first, last
@@ -336,8 +329,8 @@ def _instant(header: str) -> float | None:
         return None
 
 
-def _condition(call: Call, content: Content) -> bool:
-    """Whether to answer 304.
+def _is_not_modified(call: Call, content: Content) -> bool:
+    """Return True if the answer is 304.
 
     Raises:
         Refusal: ``PreconditionFailed``.
@@ -350,7 +343,7 @@ def _condition(call: Call, content: Content) -> bool:
     )
     if match:
         if not _tags(match) & {content.md5, "*"}:
-            raise Refusal("PreconditionFailed", "The object's ETag is not the one of If-Match.")
+            raise Refusal("PreconditionFailed", "The object's ETag is not that of If-Match.")
     elif unmodified_since is not None and modified > unmodified_since:
         raise Refusal("PreconditionFailed", "The object was modified after If-Unmodified-Since.")
     if none_match:

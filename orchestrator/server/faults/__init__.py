@@ -1,1 +1,1 @@
-"""Scripts of faults, and how they are played."""
+"""Scripts of faults, and the player that applies them."""

@@ -1,4 +1,4 @@
-"""What a fault does to one request: before it is done, and to its answer."""
+"""Effects of a fault on one request: before it is handled, and on its answer."""
 
 from __future__ import annotations
 
@@ -14,26 +14,23 @@ if TYPE_CHECKING:
     from orchestrator.server.http.request import Call
 
 GARBAGE = b"<html><head><title>502 Bad Gateway</title></head><body>upstream sent no answer</body>"
-_ANSWER_DONE = (Do.FAIL_AFTER, Do.LOSE_ANSWER, Do.TRUNCATE, Do.GARBLE)
 
 
 def _refusal(rule: Rule) -> Refusal:
-    headers = {} if rule.retry_after_s is None else {"Retry-After": f"{rule.retry_after_s:g}"}
-    clock = rule.code in {"RequestTimeTooSkewed", "SignatureExpired"}
     return Refusal(
         rule.code,
         "A scripted fault of the local service.",
         rule.status,
-        headers=headers,
-        server_time=clock,
+        headers={} if rule.retry_after_s is None else {"Retry-After": f"{rule.retry_after_s:g}"},
+        server_time=rule.code in {"RequestTimeTooSkewed", "SignatureExpired"},
     )
 
 
-def cut_off(call: Call) -> NoReturn:
+def reset_connection(call: Call) -> NoReturn:
     """Reset the connection.
 
     Raises:
-        ConnectionResetError: Always; the server takes it for a client that went away.
+        ConnectionResetError: Always; the server treats it as a client that disconnected.
     """
     transport = call.request.transport
     if transport is not None:
@@ -41,40 +38,40 @@ def cut_off(call: Call) -> NoReturn:
     raise ConnectionResetError("A scripted fault.")
 
 
-async def before(rule: Rule, call: Call, clock: Clock) -> None:
-    """What happens before the request is done.
+async def apply_before(rule: Rule, call: Call, clock: Clock) -> None:
+    """Apply a fault before the request is handled.
 
     Raises:
-        Refusal: It is refused.
-        ConnectionResetError: The connection is gone.
+        Refusal: The fault refuses the request.
+        ConnectionResetError: The fault drops the connection.
     """
     if rule.delay_s and rule.do is not Do.DELAY_ANSWER:
         await clock.sleep(rule.delay_s)
     call.skew_s = rule.skew_s
-    call.cut = rule.do is Do.TRUNCATE
+    call.truncated = rule.do is Do.TRUNCATE
     if rule.do is Do.REFUSE:
         raise _refusal(rule)
     if rule.do is Do.DROP:
-        cut_off(call)
+        reset_connection(call)
 
 
-async def after(
+async def apply_after(
     rule: Rule, call: Call, response: web.StreamResponse, clock: Clock
 ) -> web.StreamResponse:
-    """What happens to the answer of a request that was done.
+    """Apply a fault to the answer of a request that was handled.
 
     Raises:
-        Refusal: It is answered with an error after all.
-        ConnectionResetError: The connection is gone.
+        Refusal: The fault replaces the answer with an error.
+        ConnectionResetError: The fault drops the connection.
     """
     if rule.do is Do.DELAY_ANSWER:
         await clock.sleep(rule.delay_s)
-    if rule.do not in _ANSWER_DONE or response.prepared:
+    if response.prepared:
         return response
     if rule.do is Do.FAIL_AFTER:
         raise _refusal(rule)
     if rule.do is Do.LOSE_ANSWER:
-        cut_off(call)
+        reset_connection(call)
     if rule.do is Do.GARBLE:
         return web.Response(status=rule.status or 200, body=GARBAGE, content_type="text/html")
     return response

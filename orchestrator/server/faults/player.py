@@ -1,4 +1,4 @@
-"""Plays a script of faults, and counts what was asked and what went wrong."""
+"""Plays a script of faults, and counts the requests and the faults played."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OBJECT_ROUTES = {"GET": Route.GET, "HEAD": Route.HEAD, "PUT": Route.PUT, "DELET
 
 
 def route_of(call: Call) -> Route:
-    """The word for what a request calls."""
+    """Return the script's name of the route that a request calls."""
     if not call.ci:
         if call.path == "/":
             return Route.LIST_OBJECTS if call.method == "GET" else Route.BUCKET
@@ -39,7 +39,7 @@ def route_of(call: Call) -> Route:
 
 
 class FaultPlayer:
-    """Says for each call whether something goes wrong with it."""
+    """Draws the fault of each call, if any."""
 
     def __init__(self, faults: Faults, clock: Clock, seed: int | None) -> None:
         self._clock = clock
@@ -51,26 +51,28 @@ class FaultPlayer:
         self.set(faults)
 
     def set(self, faults: Faults) -> None:
-        """Begin another script."""
+        """Start another script."""
         self.faults = faults
-        self._began = self._clock.monotonic()
+        self._started = self._clock.monotonic()
         self._seen: Counter[int] = Counter()
-        self._done: Counter[int] = Counter()
+        self._applied: Counter[int] = Counter()
         seed = self._seed if faults.seed is None else faults.seed
         self._callback_dice = self._dice(seed, -1)
-        # Each rule has its own, so that one rule's draws do not depend on how often the others were asked.
+        # One generator per rule, so that a rule's draws do not depend on the other rules.
         self._rule_dice = [self._dice(seed, number) for number in range(len(faults.rules))]
 
     @staticmethod
     def _dice(seed: int | None, number: int) -> random.Random:
-        return random.SystemRandom() if seed is None else random.Random(f"{seed}/{number}")  # noqa: S311 - draws of faults, not secrets
+        if seed is None:
+            return random.SystemRandom()
+        return random.Random(f"{seed}/{number}")  # noqa: S311 - draws of faults, not secrets
 
     def draw(self, route: Route) -> Rule | None:
-        """The rule that befalls this call, if any; the call is counted."""
+        """Count the call, and return the rule that applies to it, if any."""
         self.requests[route.value] += 1
         if not self.faults.rules:
             return None
-        elapsed = self._clock.monotonic() - self._began
+        elapsed = self._clock.monotonic() - self._started
         for number, rule in enumerate(self.faults.rules):
             if (
                 rule.route not in {Route.ANY, route}
@@ -80,22 +82,18 @@ class FaultPlayer:
                 continue
             self._seen[number] += 1
             if self._seen[number] <= rule.skip or (
-                rule.times is not None and self._done[number] >= rule.times
+                rule.times is not None and self._applied[number] >= rule.times
             ):
                 continue
             if rule.share < 1 and self._rule_dice[number].random() >= rule.share:
                 continue
-            self._done[number] += 1
+            self._applied[number] += 1
             self.played[f"{route.value}: {rule.do.value} {rule.code}"] += 1
             return rule
         return None
 
-    def listing_lag_s(self) -> float:
-        """How long new jobs stay out of listings."""
-        return self.faults.listing_lag_s
-
     def callback_copies(self) -> int:
-        """How often a callback is to be delivered: 0, 1 or 2."""
+        """Draw the number of deliveries of a callback: 0, 1 or 2."""
         faults = self.faults.callbacks
         if faults.lose and self._callback_dice.random() < faults.lose:
             self.played["callback: lose"] += 1
@@ -104,7 +102,3 @@ class FaultPlayer:
             self.played["callback: double"] += 1
             return 2
         return 1
-
-    def callback_delay_s(self) -> float:
-        """How late callbacks come."""
-        return self.faults.callbacks.delay_s

@@ -1,11 +1,11 @@
-"""What is to go wrong: a script of faults, from a file or from the control plane.
+"""Script of faults, from a file or from the control plane.
 
-A file looks like this (every key may be left out)::
+Example of a file (every key is optional)::
 
     seed: 7                                   # the same faults every time
     max_concurrent: 50
     progression: {pace: seconds, finish_after: 2, media_s: 180}
-    listing_lag_s: 3                          # new jobs appear in listings this late
+    listing_lag_s: 3                          # delay of new jobs in listings
     callbacks: {lose: 0.1, double: 0.1, delay_s: 1}
     faults:
       - {route: submit, do: refuse, code: SlowDown, retry_after_s: 2, times: 3}
@@ -26,12 +26,12 @@ from orchestrator.server.http.errors import CI_STATUS, COS_STATUS
 from orchestrator.server.progression import Pace, Progression
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
 class Route(StrEnum):
-    """Calls that can go wrong."""
+    """Calls that a fault can hit."""
 
     ANY = "any"
     SUBMIT = "submit"
@@ -50,45 +50,45 @@ class Route(StrEnum):
 
 
 class Do(StrEnum):
-    """What goes wrong."""
+    """Kinds of faults."""
 
     REFUSE = "refuse"
-    """Answered with an error; nothing is done."""
+    """Answered with an error; the request is not handled."""
     FAIL_AFTER = "fail_after"
-    """Done, then answered with an error (a 500 after acceptance)."""
+    """Handled, then answered with an error (a 500 after acceptance)."""
     DROP = "drop"
-    """The connection is reset; nothing is done."""
+    """The connection is reset; the request is not handled."""
     LOSE_ANSWER = "lose_answer"
-    """Done, then the connection is reset: the client cannot know."""
+    """Handled, then the connection is reset: the client cannot know."""
     TRUNCATE = "truncate"
-    """Done, then half of the answer is sent."""
+    """Handled, then half of the answer is sent."""
     GARBLE = "garble"
-    """Done, then answered with a page that is no XML, as a proxy would."""
+    """Handled, then answered with an HTML page, as a proxy would."""
     DELAY = "delay"
-    """Done after ``delay_s``."""
+    """Handled after ``delay_s``."""
     DELAY_ANSWER = "delay_answer"
-    """Done at once, answered after ``delay_s``."""
+    """Handled at once, answered after ``delay_s``."""
     SKEW = "skew"
-    """Done; the answer's Date is off by ``skew_s``."""
+    """Handled; the answer's Date is off by ``skew_s``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that goes wrong.
+    """One fault and the calls that it hits.
 
     Attributes:
-        route: Calls that it befalls.
-        do: What happens.
+        route: Calls that it can hit.
+        do: Kind of fault.
         code: The vendor's error code, for ``refuse`` and ``fail_after``.
-        status: HTTP status, or None: the code's own.
-        retry_after_s: Send a Retry-After header.
-        delay_s: For ``delay`` and ``delay_answer``; with any other: wait that long first.
+        status: HTTP status; None: the code's own.
+        retry_after_s: Value of a Retry-After header; None: no header.
+        delay_s: For ``delay`` and ``delay_answer``; any other kind waits this time first.
         skew_s: For ``skew``, and for the Date of an error.
-        skip: Matching calls that pass first.
-        times: Calls that it befalls at most; None: no bound.
-        share: Part of the matching calls, 0 to 1.
-        from_s: Begins this long after the service was started (or the script was set).
-        until_s: Ends this long after; None: never.
+        skip: Matching calls that pass before the first hit.
+        times: Maximum number of hits; None: unlimited.
+        share: Share of the matching calls, 0 to 1.
+        from_s: Start, in seconds after the service was started (or the script was set).
+        until_s: End, in seconds after the same instant; None: no end.
     """
 
     route: Route = Route.ANY
@@ -107,7 +107,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class CallbackFaults:
-    """What goes wrong with callbacks: parts of them that are lost or doubled, and how late they come."""
+    """Faults of callbacks: the lost and the doubled share, and the delay of all."""
 
     lose: float = 0
     double: float = 0
@@ -119,12 +119,12 @@ class Faults:
     """A whole script.
 
     Attributes:
-        rules: What goes wrong with calls; the first rule that befalls a call is the one.
-        callbacks: What goes wrong with callbacks.
-        listing_lag_s: How long new jobs stay out of listings.
+        rules: Faults of calls; the first rule that hits a call is played.
+        callbacks: Faults of callbacks.
+        listing_lag_s: Delay of new jobs in listings.
         seed: Makes the draws repeatable; None: the service's own seed.
         progression: Pace of simulated work; None: the service's own.
-        max_concurrent: Jobs at once; None: the service's own.
+        max_concurrent: Jobs that run at once; None: the service's own.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -139,7 +139,7 @@ class Faults:
         """Read a script from a YAML file.
 
         Raises:
-            ManifestError: With every mistake, its file and place.
+            ManifestError: Lists every mistake with its file and position.
         """
         import yaml
 
@@ -154,16 +154,9 @@ class Faults:
             ) from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
-            place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-            raise ManifestError(
-                [
-                    Mistake(
-                        f"The fault script is not YAML: {getattr(error, 'problem', error)}.",
-                        str(path),
-                        *place,
-                    )
-                ]
-            ) from error
+            position = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+            message = f"The fault script is not YAML: {getattr(error, 'problem', error)}."
+            raise ManifestError([Mistake(message, str(path), *position)]) from error
         return cls.parse(data if data is not None else {}, str(path))
 
     @classmethod
@@ -171,7 +164,7 @@ class Faults:
         """Read a script from plain data.
 
         Raises:
-            ManifestError: With every mistake and its place.
+            ManifestError: Lists every mistake with its position.
         """
         reader = _Reader(name)
         script = reader.script(data)
@@ -182,34 +175,29 @@ class Faults:
 
 @dataclass(slots=True)
 class _Reader:
-    """Turns plain data into a script and collects the mistakes."""
+    """Converts plain data into a script and collects the mistakes."""
 
     name: str
     mistakes: list[Mistake] = field(default_factory=list)
 
-    def _wrong(self, path: str, message: str, hint: str = "") -> None:
+    def _wrong(self, path: str, message: str, word: object = "", known: Iterable[str] = ()) -> None:
+        near = difflib.get_close_matches(str(word), known, 1)
+        hint = f"Did you mean {near[0]}?" if near else ""
         self.mistakes.append(Mistake(message, self.name, path=path, hint=hint))
 
     def _mapping(self, data: object, path: str, allowed: set[str]) -> dict[str, Any]:
         if not isinstance(data, dict):
-            self._wrong(path, f"must be a mapping, is {data!r:.60}.")
+            self._wrong(path, f"must be a mapping; it is {data!r:.60}.")
             return {}
         for key in data:
             if key not in allowed:
-                near = difflib.get_close_matches(str(key), allowed, 1)
-                self._wrong(
-                    path,
-                    f"{key!r} is not known; allowed are {', '.join(sorted(allowed))}.",
-                    f"Did you mean {near[0]}?" if near else "",
-                )
+                message = f"{key!r} is not known; use {', '.join(sorted(allowed))}."
+                self._wrong(path, message, key, allowed)
         return {str(key): value for key, value in data.items() if key in allowed}
 
     def script(self, data: object) -> Faults:
-        found = self._mapping(
-            data,
-            "",
-            {"seed", "max_concurrent", "progression", "listing_lag_s", "callbacks", "faults"},
-        )
+        allowed = {entry.name for entry in fields(Faults)} - {"rules"} | {"faults"}
+        found = self._mapping(data, "", allowed)
         rules = found.get("faults") or []
         if not isinstance(rules, list):
             self._wrong("faults", "must be a list.")
@@ -228,12 +216,8 @@ class _Reader:
     def _rule(self, data: object, path: str) -> Rule:
         rule: Rule = self._record(Rule, data, path)
         if rule.code not in CI_STATUS and rule.code not in COS_STATUS and rule.status is None:
-            near = difflib.get_close_matches(rule.code, {**CI_STATUS, **COS_STATUS}, 1)
-            self._wrong(
-                f"{path}.code",
-                f"{rule.code!r} is not an error code of the vendor; give its HTTP status too.",
-                f"Did you mean {near[0]}?" if near else "",
-            )
+            message = f"{rule.code!r} is not an error code of the vendor; set its HTTP status too."
+            self._wrong(f"{path}.code", message, rule.code, {**CI_STATUS, **COS_STATUS})
         return rule
 
     def _record(self, kind: type[Any], data: object, path: str) -> Any:
@@ -252,19 +236,14 @@ class _Reader:
             return self._count(value, path)
         number = self._number(value, path, negative=name == "skew_s")
         if name in {"share", "lose", "double"} and number > 1:
-            self._wrong(path, f"is {value!r}; it is a part, from 0 to 1.")
+            self._wrong(path, f"is {value!r}; it must be a share from 0 to 1.")
         return number
 
     def _word(self, kind: type[StrEnum], value: object, path: str) -> StrEnum:
         try:
             return kind(str(value))
         except ValueError:
-            near = difflib.get_close_matches(str(value), list(kind), 1)
-            self._wrong(
-                path,
-                f"is {value!r:.40}; allowed are {', '.join(kind)}.",
-                f"Did you mean {near[0]}?" if near else "",
-            )
+            self._wrong(path, f"is {value!r:.40}; use {', '.join(kind)}.", value, list(kind))
             return next(iter(kind))
 
     def _number(self, value: object, path: str, *, negative: bool = False) -> float:
@@ -273,10 +252,8 @@ class _Reader:
             or not isinstance(value, int | float)
             or (value < 0 and not negative)
         ):
-            self._wrong(
-                path,
-                f"is {value!r:.40}; it must be a number{'' if negative else ' of at least 0'}.",
-            )
+            kind = "a number" if negative else "a number of at least 0"
+            self._wrong(path, f"is {value!r:.40}; it must be {kind}.")
             return 0
         return value
 

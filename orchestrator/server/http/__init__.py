@@ -1,1 +1,1 @@
-"""One HTTP request: understood, bounded, verified, and refused in the shape of the vendor."""
+"""HTTP layer: parsing, limits, signatures, and errors in the vendor's shape."""

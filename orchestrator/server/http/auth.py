@@ -1,6 +1,6 @@
 """Verification of the vendor's request signature, written from its signature page alone.
 
-This is the independent check on the client's signer: it shares no code with ``protocol``.
+It is the independent check on the client's signer, so it shares no code with ``client``.
 Rules: https://www.tencentcloud.com/document/product/436/7778 (``q-sign-algorithm=sha1``).
 """
 
@@ -21,8 +21,8 @@ from orchestrator.server.http.errors import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from orchestrator.server.http.key_pairs import KeyPair
     from orchestrator.server.http.request import Call
-    from orchestrator.server.settings import KeyPair
 
 _FIELDS = (
     "q-sign-algorithm",
@@ -34,18 +34,19 @@ _FIELDS = (
     "q-signature",
 )
 _TIME = re.compile(r"([0-9]{1,12});([0-9]{1,12})")
+MAX_SKEW_S = 900
+"""Largest difference between the clocks of client and server (the vendor: 15 minutes)."""
 _TOKEN_HEADERS = ("x-ci-security-token", "x-cos-security-token")
-_SHA1_HEX = 40
 
 
 def encode(text: str) -> str:
-    """Percent-encoding of the signature page: everything but ``A-Z a-z 0-9 - _ . ~``."""
+    """Percent-encode all but ``A-Z a-z 0-9 - _ . ~``, as the signature page does."""
     return quote(text.encode("utf-8", "surrogateescape"), safe="-_.~")
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The seven fields of an ``Authorization``."""
+    """Fields of an ``Authorization``."""
 
     key_id: str
     sign_time: str
@@ -60,7 +61,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def parse(header: str, query: list[tuple[str, str]]) -> Signature | None:
-    """The signature of a request, from its header or its query; None if it has none.
+    """Return the signature of a request, from its header or its query; None if it is not signed.
 
     Raises:
         Refusal: ``InvalidAuthorization`` if it is malformed.
@@ -100,7 +101,7 @@ def _group(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _listed(names: tuple[str, ...], given: Mapping[str, list[str]]) -> str | None:
-    """``k=v`` of the listed names, in the listed order; None if one is missing or given more often than listed."""
+    """Return ``k=v`` of the listed names, in that order; None if the numbers of values differ."""
     used: dict[str, int] = defaultdict(int)
     parts = []
     for raw in names:
@@ -116,11 +117,11 @@ def _listed(names: tuple[str, ...], given: Mapping[str, list[str]]) -> str | Non
 
 
 def signature_of(secret_key: str, key_time: str, sign_time: str, http_string: str) -> str:
-    """Steps 2, 6 and 7 of the signature page."""
-    digest = hashlib.sha1(http_string.encode("utf-8", "surrogateescape")).hexdigest()  # noqa: S324 - the vendor's algorithm
-    return hmac.digest(
-        _sign_key(secret_key, key_time), f"sha1\n{sign_time}\n{digest}\n".encode(), "sha1"
-    ).hex()
+    """Compute the signature (steps 2, 6 and 7 of the signature page)."""
+    raw = http_string.encode("utf-8", "surrogateescape")
+    digest = hashlib.sha1(raw).hexdigest()  # noqa: S324 - the vendor's algorithm
+    text = f"sha1\n{sign_time}\n{digest}\n".encode()
+    return hmac.digest(_sign_key(secret_key, key_time), text, "sha1").hex()
 
 
 @functools.lru_cache(256)  # requests of one second share it
@@ -129,12 +130,15 @@ def _sign_key(secret_key: str, key_time: str) -> bytes:
 
 
 def http_string(method: str, path: str, params: str, headers: str) -> str:
-    """Step 5: what is signed of a request."""
+    """Return the signed text of a request (step 5)."""
     return f"{method.lower()}\n{path}\n{params}\n{headers}\n"
 
 
 def matches(secret_key: str, signature: Signature, call: Call) -> bool:
-    """Whether the signature fits the request, with ``Host`` taken with its port (most clients) or without (the Python one)."""
+    """Return True if the signature matches the request.
+
+    ``Host`` counts with its port (most clients) or without it (the Python client).
+    """
     params = _listed(signature.params, _group(call.query))
     if params is None:
         return False
@@ -163,17 +167,17 @@ def matches(secret_key: str, signature: Signature, call: Call) -> bool:
 
 
 class Verifier:
-    """Knows the key pairs, and says who signed a request."""
+    """Verifies signatures against the accepted key pairs."""
 
-    def __init__(self, keys: Iterable[KeyPair], max_skew_s: float) -> None:
+    def __init__(self, keys: Iterable[KeyPair], max_skew_s: float = MAX_SKEW_S) -> None:
         self._keys = {key.secret_id: key for key in keys}
         self._max_skew_s = max_skew_s
 
     def verify(self, call: Call) -> KeyPair:
-        """The key pair that signed the request.
+        """Return the key pair that signed the request.
 
         Raises:
-            Refusal: In the words of the side that was asked: the job side has other codes than the storage side.
+            Refusal: With the codes of the side that was called: the two sides use different ones.
         """
         ci = call.ci
         signature = parse(call.header("Authorization"), call.query)
@@ -184,18 +188,18 @@ class Verifier:
             )
         key = self._keys.get(signature.key_id)
         if key is None:
-            code = "SecretidNotExist" if ci else "InvalidAccessKeyId"
             raise Refusal(
-                code,
-                "The secret id is not known here. Use the key pair that the local service printed when it started.",
+                "SecretidNotExist" if ci else "InvalidAccessKeyId",
+                "The secret id is unknown. Use the key pair that the local service printed "
+                "when it started.",
             )
         self._check_time(signature, call)
         self._check_token(key, call)
         if not matches(key.secret_key, signature, call):
-            code = "InvalidAuthorization" if ci else "SignatureDoesNotMatch"
             raise Refusal(
-                code,
-                "The signature does not fit the request: check the secret key, and what was changed after signing.",
+                "InvalidAuthorization" if ci else "SignatureDoesNotMatch",
+                "The signature does not match the request: check the secret key, and that nothing "
+                "was changed after signing.",
             )
         return key
 
@@ -208,7 +212,7 @@ class Verifier:
                     "q-sign-time and q-key-time must be <start>;<end> in seconds.",
                 )
             if int(match[1]) > call.now + self._max_skew_s:
-                message = "The signature's time has not begun: the client's clock is ahead."
+                message = "The signature is not valid yet: the client's clock is ahead."
                 raise Refusal("RequestTimeTooSkewed", message, server_time=True)
             if int(match[2]) < call.now:
                 self._refuse_expired(call)
@@ -220,7 +224,7 @@ class Verifier:
         try:
             sent = parsedate_to_datetime(text).timestamp()
         except (ValueError, TypeError, OverflowError):
-            return  # the vendor does not say that Date must be readable; a wrong one that is signed still has to match
+            return  # the vendor does not demand a valid Date; a signed one must still match
         if abs(sent - call.now) > self._max_skew_s:
             message = "The request's Date and the server's clock differ by more than 15 minutes."
             raise Refusal("RequestTimeTooSkewed", message, server_time=True)
@@ -247,11 +251,11 @@ class Verifier:
                 code, "The session token is missing or does not belong to this secret id."
             )
         if key.expires_at is not None and call.now >= key.expires_at:
-            raise Refusal("ExpiredToken", "The temporary keys have expired: fetch new ones.")
+            raise Refusal("ExpiredToken", "The temporary keys have expired; set new ones.")
 
 
 def demand(call: Call, bucket: str, *, write: bool) -> None:
-    """Refuse a request whose keys may not read (or write) ``bucket``.
+    """Check that the keys of a request may read (or write) ``bucket``.
 
     Raises:
         Refusal: ``AccessDenied``.

@@ -1,7 +1,7 @@
-"""Errors as the vendor answers them: a code, an HTTP status and a sentence.
+"""Errors in the vendor's form: a code, an HTTP status and a sentence.
 
-Statuses are those of the vendor's pages where they are printed; codes that stand only in its numeric table (``QueueNotFound`` ...) have
-none there, and are answered with 400 as ``ResourceNotFound`` is.
+Statuses follow the vendor's pages where they are printed. Codes that only its numeric table lists
+(``QueueNotFound`` ...) have no printed status; they get 400, like ``ResourceNotFound``.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ COS_STATUS = {
 
 
 class Refusal(Exception):
-    """A request is refused, in the vendor's words.
+    """Refusal of a request, with the vendor's error code.
 
     Attributes:
         code: The vendor's error code.
-        message: A sentence that says what is wrong and what to do.
-        status: HTTP status, or None: by the code.
-        headers: Further headers of the answer.
-        server_time: Tell the server's clock in the body (clock errors).
+        message: Sentence that names the problem and the remedy.
+        status: HTTP status; None: the code's own.
+        headers: Extra headers of the answer.
+        server_time: Include the server's time in the body (clock errors).
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Refusal(Exception):
         self.server_time = server_time
 
     def http_status(self, *, ci: bool) -> int:
-        """The HTTP status of the answer."""
+        """Return the HTTP status of the answer."""
         if self.status is not None:
             return self.status
         first, second = (CI_STATUS, COS_STATUS) if ci else (COS_STATUS, CI_STATUS)

@@ -1,4 +1,4 @@
-"""One request, understood as far as its first line and its Host: service side, bucket, decoded path and query."""
+"""One request, with its service side, bucket, path and query decoded."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from orchestrator.server.http.errors import Refusal
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from orchestrator.server.settings import KeyPair
+    from orchestrator.server.http.key_pairs import KeyPair
 
 BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?-[0-9]{1,20}")
 """``name-1250000000``: lower case, digits and hyphens, then the account number."""
 
 _HOST = re.compile(
-    r"(?:(?P<bucket>[^.:/@]+)\.)?(?P<service>ci|cos|pic)\.(?P<region>[a-z0-9-]+)\.(?:myqcloud\.com|tencentcos\.cn)(?::[0-9]+)?",
+    r"(?:(?P<bucket>[^.:/@]+)\.)?(?P<service>ci|cos|pic)\.(?P<region>[a-z0-9-]+)"
+    r"\.(?:myqcloud\.com|tencentcos\.cn)(?::[0-9]+)?",
     re.IGNORECASE,
 )
 _CI_ROOTS = frozenset({"jobs", "template", "queue", "asrqueue", "mediabucket", "asrbucket"})
@@ -37,56 +38,55 @@ class Call:
     Attributes:
         request: The HTTP request.
         method: Upper-case method.
+        host: The Host header as received.
+        request_id: Id of the request.
+        now: Time of arrival.
         path: Decoded path, with its leading slash; slashes are never collapsed.
         query: Decoded parameters, in the order sent.
-        host: The Host header as received.
-        bucket: Bucket that the request is for, or empty.
-        region: Region that the request is for.
-        ci: It is for the job side (else for the storage side).
-        request_id: Its id.
-        now: When it came.
+        bucket: Bucket of the request, or empty.
+        region: Region of the request.
+        ci: True on the job side, False on the storage side.
         key: Key pair that signed it, once verified.
-        skew_s: How far the answer's Date is to be off (a fault).
-        cut: Only half of the answer is to be sent (a fault).
+        skew_s: Error of the answer's Date (a fault).
+        truncated: Only half of the answer is sent (a fault).
     """
 
     request: web.BaseRequest
     method: str
-    path: str
-    query: list[tuple[str, str]]
     host: str
-    bucket: str
-    region: str
-    ci: bool
     request_id: str
     now: float
+    path: str = "/"
+    query: list[tuple[str, str]] = field(default_factory=list)
+    bucket: str = ""
+    region: str = ""
+    ci: bool = True
     key: KeyPair | None = field(default=None, repr=False)
     skew_s: float = 0
-    cut: bool = False
+    truncated: bool = False
 
     def has(self, name: str) -> bool:
-        """Whether the parameter is there, with or without a value."""
+        """Return True if the parameter is present, with or without a value."""
         return any(key.lower() == name.lower() for key, _ in self.query)
 
     def param(self, name: str, default: str = "") -> str:
-        """A parameter's first value; an empty one counts as absent, because the vendor's clients send those."""
+        """Return a parameter's first value; an empty one counts as absent: clients send those."""
         for key, value in self.query:
             if key.lower() == name.lower() and value:
                 return value
         return default
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
-        """A whole number within bounds.
+        """Return a parameter as a whole number between ``least`` and ``most``.
 
         Raises:
-            Refusal: ``InvalidArgument`` if it is none.
+            Refusal: ``InvalidArgument`` for any other value.
         """
         text = self.param(name)
         if not text:
             return default
-        if not (
-            text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most
-        ):
+        is_number = text.isascii() and text.isdigit() and len(text) < 10
+        if not is_number or not least <= int(text) <= most:
             raise Refusal(
                 "InvalidArgument",
                 f"{name} is {text[:40]!r}; it must be a whole number from {least} to {most}.",
@@ -94,12 +94,12 @@ class Call:
         return int(text)
 
     def header(self, name: str) -> str:
-        """A header's value, or empty."""
+        """Return a header's value, or an empty text."""
         return self.request.headers.get(name, "")
 
 
 def decode_path(raw: str) -> str:
-    """The path of a request target, decoded once.
+    """Return the path of a request target, decoded once.
 
     Raises:
         Refusal: ``InvalidURI`` if it is not an absolute path in UTF-8.
@@ -118,10 +118,10 @@ def _decode_form(text: str) -> str:
 
 
 def decode_query(raw: str) -> list[tuple[str, str]]:
-    """The parameters of a request target; ``+`` and ``%20`` are both a space, as in forms.
+    """Return the parameters of a request target; ``+`` and ``%20`` both mean a space.
 
     Raises:
-        Refusal: ``InvalidURI`` if they are not UTF-8, or too many.
+        Refusal: ``InvalidURI`` if they are not UTF-8, or there are too many.
     """
     text = raw.partition("?")[2]
     parts = [part for part in text.split("&") if part]
@@ -140,7 +140,7 @@ def decode_query(raw: str) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a Host header says: ``service`` is ``ci``, ``cos``, ``pic``, or empty for any other host."""
+    """Parts of a Host header; ``service`` is ``ci``, ``cos``, ``pic``, or empty for others."""
 
     bucket: str
     region: str
@@ -148,10 +148,10 @@ class Address:
 
 
 def address(host: str, default_bucket: str, default_region: str) -> Address:
-    """Read a Host header; other hosts than the vendor's get the defaults.
+    """Parse a Host header; a host that is not the vendor's gets the defaults.
 
     Raises:
-        Refusal: ``InvalidHost`` if the bucket's name cannot be one.
+        Refusal: ``InvalidHost`` if the bucket name is not valid.
     """
     match = _HOST.fullmatch(host)
     if match is None:
@@ -165,11 +165,12 @@ def address(host: str, default_bucket: str, default_region: str) -> Address:
 
 
 def is_ci(method: str, path: str, query: list[tuple[str, str]], service: str) -> bool:
-    """Whether a request is for the job side.
+    """Return True if a request is for the job side.
 
-    A ``.ci.`` host always is. On other hosts the path decides, because the vendor's Python client sends job requests to the storage
-    host when it is told an IP address: the job side's own paths, and below them only what looks like an id, so that an object may be
-    called ``jobs/song.mp3``.
+    Every request to a ``.ci.`` host is. On other hosts the path decides, because the vendor's
+    Python client sends job requests to the storage host when it is configured with an IP address.
+    Job paths are the roots below, and under them only names that look like an id, so that an
+    object may be called ``jobs/song.mp3``.
     """
     if service in {"ci", "pic"}:
         return True
@@ -177,11 +178,7 @@ def is_ci(method: str, path: str, query: list[tuple[str, str]], service: str) ->
     if root not in _CI_ROOTS:
         return False
     if not rest:
-        return (
-            method in {"GET", "POST", "DELETE"}
-            if root.endswith("bucket")
-            else method in {"GET", "POST"}
-        )
+        return method in {"GET", "POST"} or (method == "DELETE" and root.endswith("bucket"))
     pattern = _IDS.get(root)
     return bool(pattern and pattern.fullmatch(rest)) or (
         root == "jobs" and any(name == "cancel" for name, _ in query)

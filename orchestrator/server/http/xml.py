@@ -1,8 +1,9 @@
-"""The vendor's XML: read into small trees, written from dictionaries.
+"""The vendor's XML: parsed into small trees, written from dictionaries.
 
-Bodies are hostile until read. A document type declaration is refused outright, and entities can be declared nowhere else, so neither
-expansion bombs nor external references exist. Depth and size of the tree are bounded. (``defusedxml`` refuses the same things, but
-drives the pure Python parser: 81 us against 31 us for a typical submit, a fifth of the whole request.)
+Bodies are untrusted input. A document type declaration is refused. Entities cannot be declared
+elsewhere, so expansion bombs and external references are impossible. Depth and size of the tree
+are bounded. (``defusedxml`` refuses the same input, but drives the pure Python parser: 81 us
+against 31 us for a typical submit, a fifth of the whole request.)
 """
 
 from __future__ import annotations
@@ -21,28 +22,27 @@ MAX_DEPTH = 12  # the deepest documented request has 5 levels
 MAX_NODES = 2000  # six operations with every node are below 200
 
 Tree: TypeAlias = "str | dict[str, Any] | Sequence[Tree] | None"
-"""What can be written: text, an empty element, children by name, or a repeated element."""
+"""Content to write: text, an empty element, children by name, or a repeated element."""
 
 DECLARATION = "<?xml version='1.0' encoding='utf-8' ?>\n"
-_FORBIDDEN = re.compile(
-    "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)  # what XML 1.0 cannot carry
+# Characters that XML 1.0 cannot carry.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(slots=True)
 class Node:
-    """One element that was read."""
+    """One parsed element."""
 
     name: str
     text: str = ""
     children: list[Node] = field(default_factory=list)
 
     def all(self, name: str) -> list[Node]:
-        """Its children of that name."""
+        """Return the children of that name."""
         return [child for child in self.children if child.name == name]
 
     def get(self, *path: str) -> Node | None:
-        """The first element at that path below it."""
+        """Return the first element at that path."""
         node = self
         for name in path:
             for child in node.children:
@@ -54,13 +54,13 @@ class Node:
         return node
 
     def value(self, *path: str) -> str:
-        """The text at that path, trimmed; empty if there is no such element (the vendor's clients send empty elements for none)."""
+        """Return the trimmed text at that path; a missing element counts as an empty one."""
         node = self.get(*path)
         return node.text.strip() if node else ""
 
 
 class _Reader:
-    """Collects expat's events into nodes, within bounds."""
+    """Builds bounded nodes from expat's events."""
 
     def __init__(self) -> None:
         self.root: Node | None = None
@@ -96,11 +96,11 @@ def _refuse_doctype(*_: object) -> None:
 
 
 def read(body: bytes) -> Node:
-    """The root element of a request body.
+    """Parse a request body and return its root element.
 
     Raises:
-        Refusal: ``MissingContent`` if the body is empty; ``InvalidContent`` if it is not well-formed, declares a document type or is too
-            deep.
+        Refusal: ``MissingContent`` if the body is empty; ``InvalidContent`` if it is not
+            well-formed, declares a document type or is too deep.
     """
     if not body.strip():
         raise Refusal("MissingContent", "The request needs an XML body.")
@@ -113,11 +113,8 @@ def read(body: bytes) -> Node:
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
         parser.Parse(body, True)
-    except (
-        expat.ExpatError,
-        ValueError,
-        LookupError,
-    ) as error:  # LookupError and ValueError: encodings that are unknown or do not fit
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        # ValueError and LookupError: the encoding is unknown, or does not match the body.
         raise Refusal("InvalidContent", f"The body is not well-formed XML: {error}.") from None
     if reader.root is None:
         raise Refusal("MissingContent", "The request needs an XML body.")
@@ -125,12 +122,12 @@ def read(body: bytes) -> Node:
 
 
 def clean(text: str) -> str:
-    """The text with ``?`` for what XML cannot carry."""
+    """Return the text with ``?`` for each character that XML cannot carry."""
     return _FORBIDDEN.sub("?", text)
 
 
-def escape(text: str) -> str:
-    """The text as element content."""
+def _escape(text: str) -> str:
+    """Return the text as element content."""
     if "&" in text or "<" in text or ">" in text:
         return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text
@@ -138,12 +135,10 @@ def escape(text: str) -> str:
 
 def _write(out: list[str], name: str, value: Tree) -> None:
     if isinstance(value, str):
-        out.append(f"<{name}>{escape(value)}</{name}>" if value else f"<{name}/>")
+        out.append(f"<{name}>{_escape(value)}</{name}>" if value else f"<{name}/>")
     elif value is None:
         out.append(f"<{name}/>")
-    elif isinstance(
-        value, dict
-    ):  # quicker than asking for Mapping, and every tree here is made of dicts
+    elif isinstance(value, dict):  # faster than Mapping, and every tree here consists of dicts
         out.append(f"<{name}>")
         for child, inner in value.items():
             _write(out, child, inner)
@@ -153,13 +148,8 @@ def _write(out: list[str], name: str, value: Tree) -> None:
             _write(out, name, item)
 
 
-def fragment(name: str, value: Tree) -> str:
-    """One element (or a repeated one) as text."""
-    out: list[str] = []
-    _write(out, name, value)
-    return "".join(out)
-
-
 def document(name: str, value: Tree) -> bytes:
-    """A whole document with that root."""
-    return (DECLARATION + fragment(name, value)).encode()
+    """Return a whole document with that root."""
+    out = [DECLARATION]
+    _write(out, name, value)
+    return "".join(out).encode()

@@ -1,1 +1,1 @@
-"""The persistent job queue and what stands around it."""
+"""The persistent job queue, its scheduler, templates and callbacks."""

@@ -1,4 +1,7 @@
-"""Callbacks of finished jobs: who is told, in which form, and never an address that a stranger could abuse this machine to reach."""
+"""Callbacks of finished jobs: their address, their form and their delivery.
+
+Private addresses are refused, so that a client cannot use this machine to reach them.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +30,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 DELIVERIES_AT_ONCE = 32
+MAX_PENDING = 10_000
+"""Pending deliveries; further ones are dropped with a log line."""
 Json: TypeAlias = "str | dict[str, Any] | list[Any] | None"
 
 
 class AddressRefused(OSError):
-    """The address is one that callbacks may not go to."""
+    """Callbacks may not go to this address."""
 
 
 def is_allowed(address: str, policy: CallbackPolicy) -> bool:
-    """Whether a callback may go to this IP address."""
+    """Return True if a callback may go to this IP address."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
         ip = ip.ipv4_mapped
@@ -45,7 +50,7 @@ def is_allowed(address: str, policy: CallbackPolicy) -> bool:
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves names, and gives only addresses that are allowed: what was checked is what is connected to."""
+    """Resolves names to allowed addresses only, so that the checked address is the one used."""
 
     def __init__(self, policy: CallbackPolicy) -> None:
         self._policy = policy
@@ -54,10 +59,10 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The allowed addresses of a name.
+        """Return the allowed addresses of a name.
 
         Raises:
-            AddressRefused: It has none.
+            AddressRefused: The name has no allowed address.
         """
         found = await self._inner.resolve(host, port, family)
         allowed = [result for result in found if is_allowed(result["host"], self._policy)]
@@ -66,28 +71,24 @@ class GuardedResolver(AbstractResolver):
         return allowed
 
     async def close(self) -> None:
-        """Nothing is kept."""
+        """Close the inner resolver."""
         await self._inner.close()
 
 
 def body_of(row: JobRow, form: str) -> tuple[bytes, str]:
-    """The callback's body and its media type: ``XML`` or ``JSON``."""
+    """Return the callback's body and its media type; ``form`` is ``XML`` or ``JSON``."""
     names = row.result["names"] if row.result else None
     detail = row.detail(names=names)
     if form == "JSON":
-        return orjson.dumps(
-            {"EventName": "TaskFinish", "JobsDetail": [collapse(detail)]}
-        ), "application/json"
-    ordered: dict[str, Tree] = {
-        name: detail[name] for name in sorted(detail)
-    }  # the vendor's samples are alphabetical
-    return xml.document(
-        "Response", {"EventName": "TaskFinish", "JobsDetail": ordered}
-    ), "application/xml"
+        tree = {"EventName": "TaskFinish", "JobsDetail": [collapse(detail)]}
+        return orjson.dumps(tree), "application/json"
+    ordered: Tree = {name: detail[name] for name in sorted(detail)}  # as in the vendor's samples
+    body = xml.document("Response", {"EventName": "TaskFinish", "JobsDetail": ordered})
+    return body, "application/xml"
 
 
 def collapse(tree: Tree) -> Json:
-    """The vendor's JSON form of an element: a repeated one with a single value is that value, and empty ones vanish."""
+    """Return the vendor's JSON form: single values lose their list, empty ones are left out."""
     if tree is None or isinstance(tree, str):
         return tree
     if isinstance(tree, dict):
@@ -98,12 +99,13 @@ def collapse(tree: Tree) -> Json:
 
 
 def destination(request: Mapping[str, str], notify: Mapping[str, str]) -> tuple[str, str]:
-    """``(address, form)`` by the settings of the request, else of the queue; an empty address: nobody is told.
+    """Return ``(address, form)`` of the request's settings, else of the queue's.
 
-    A message queue (TDMQ) gives the address ``tdmq:<region>/<name>``.
+    An empty address means no callback. A message queue (TDMQ) has the address
+    ``tdmq:<region>/<name>``.
     """
-    on = notify.get("State") == "On" and "TaskFinish" in notify.get("Event", "TaskFinish")
-    queue = notify if on else {}
+    enabled = notify.get("State") == "On" and "TaskFinish" in notify.get("Event", "TaskFinish")
+    queue = notify if enabled else {}
     url = request.get("CallBack") or queue.get("Url", "")
     form = request.get("CallBackFormat") or queue.get("ResultFormat") or "XML"
     kind = request.get("CallBackType") or (
@@ -133,26 +135,18 @@ class Callbacks:
         self.delivered = 0
         self.failed = 0
 
-    async def tell(self, row: JobRow) -> None:
-        """A job ended: tell whoever wants to know."""
+    async def job_ended(self, row: JobRow) -> None:
+        """Send the callback of a job that ended, if one is configured."""
         queue = self._queues.get(row.queue_id)
-        address, form = destination(row.request.get("callback", {}), queue.notify if queue else {})
+        address, form = destination(row.request.callback, queue.notify if queue else {})
         if not address:
             return
         if address.startswith("tdmq:"):
-            log.info(
-                "job %s would be told to the message queue %s, which does not exist here",
-                row.job_id,
-                address[5:],
-            )
+            log.info("callback of job %s not sent: %s is a message queue", row.job_id, address[5:])
             return
-        if len(self._tasks) >= self._policy.max_pending:
+        if len(self._tasks) >= MAX_PENDING:
             self.failed += 1
-            log.warning(
-                "callback of job %s dropped: %d deliveries wait already",
-                row.job_id,
-                len(self._tasks),
-            )
+            log.warning("callback of job %s dropped: %d are pending", row.job_id, MAX_PENDING)
             return
         body, media_type = body_of(row, form)
         for _ in range(self._player.callback_copies()):
@@ -174,7 +168,7 @@ class Callbacks:
         return self._session
 
     async def _deliver(self, job_id: str, url: str, body: bytes, media_type: str) -> None:
-        delay_s = self._player.callback_delay_s()
+        delay_s = self._player.faults.callbacks.delay_s
         if delay_s:
             await self._clock.sleep(delay_s)
         wait_s = self._policy.retry_wait_s
@@ -188,25 +182,27 @@ class Callbacks:
                 wait_s *= 2
             else:
                 self.failed += 1
-                log.warning("callback of job %s was not delivered: %s", job_id, reason)
+                log.warning("callback of job %s not delivered: %s", job_id, reason)
 
     async def _try(self, url: str, body: bytes, media_type: str) -> str:
-        """Deliver once; why it did not work, or empty."""
+        """Deliver once; return the reason of a failure, or an empty text."""
         async with self._slots:
             try:
                 if is_forbidden_literal(url, self._policy):
                     return "it is a private address; callbacks do not go there"
+                headers = {"Content-Type": media_type}
                 async with self._open().post(
-                    url, data=body, headers={"Content-Type": media_type}, allow_redirects=False
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,  # a redirect could lead to a private address
                 ) as response:
-                    return (
-                        "" if response.status < 300 else f"answered {response.status}"
-                    )  # a redirect could lead anywhere
+                    return "" if response.status < 300 else f"answered {response.status}"
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 return f"{type(error).__name__}: {error}"
 
     async def close(self) -> None:
-        """Give up what waits."""
+        """Drop the pending deliveries."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -216,9 +212,8 @@ class Callbacks:
 
 
 def is_forbidden_literal(url: str, policy: CallbackPolicy) -> bool:
-    """Whether an address is written as an IP address that callbacks may not go to (such ones never reach the resolver)."""
+    """Return True if a URL's host is a refused IP address; such a host never gets resolved."""
     try:
-        host = URL(url).host or ""
-        return not is_allowed(host, policy)
+        return not is_allowed(URL(url).host or "", policy)
     except ValueError:
-        return False  # a name: the resolver looks at what it stands for
+        return False  # a name: the resolver checks its addresses

@@ -1,4 +1,4 @@
-"""Ids in the shapes of the vendor's samples, from one source of randomness that can be seeded."""
+"""Ids and times in the form of the vendor's samples; the ids can be seeded."""
 
 from __future__ import annotations
 
@@ -12,57 +12,46 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S%z"
 
 
 class Ids:
-    """Makes job, queue, template, request and trace ids.
+    """Makes the ids of jobs, queues, templates and requests.
 
-    They name things and guard nothing, so a seeded generator is fine: rehearsals can be repeated with the same ids.
+    Ids protect nothing, so a seeded generator is fine: a rehearsal can be repeated with the same
+    ids.
     """
 
     def __init__(self, seed: int | None = None, used: int = 0) -> None:
         self.seed(seed, used)
 
     def seed(self, seed: int | None, used: int = 0) -> None:
-        """Begin again; None: unpredictable. ``used`` jobs exist already: the same seed gives others then."""
+        """Restart the generator; None: random. The number of ``used`` ids makes new ones differ."""
         self._random = random.Random(None if seed is None else f"{seed}/{used}")  # noqa: S311 - ids are names, not secrets
         self._prefix = f"{self._random.getrandbits(32):08x}"
         self._count = 0
 
-    def _hex(self) -> str:
-        return f"{self._random.getrandbits(128):032x}"
-
-    def job(self) -> str:
-        """``j`` and 32 hex digits."""
-        return f"j{self._hex()}"
-
-    def queue(self) -> str:
-        """``p`` and 32 hex digits."""
-        return f"p{self._hex()}"
-
-    def template(self) -> str:
-        """``t1`` and 32 hex digits."""
-        return f"t1{self._hex()}"
+    def new(self, prefix: str) -> str:
+        """Return a prefix (jobs ``j``, queues ``p``, templates ``t1``) and 32 hex digits."""
+        return f"{prefix}{self._random.getrandbits(128):032x}"
 
     def request(self, now: float) -> str:
-        """Base64 of ``time_random_count``, as the vendor's look."""
+        """Return the id of a request: Base64 of ``time_random_count``, like the vendor's."""
         self._count += 1
-        return base64.b64encode(
-            f"{int(now):08x}_{self._prefix}_{self._count:x}_1".encode()
-        ).decode()
+        text = f"{int(now):08x}_{self._prefix}_{self._count:x}_1"
+        return base64.b64encode(text.encode()).decode()
 
 
 def vendor_time(instant: float | None) -> str:
-    """``2022-06-27T15:23:10+0800``; a hyphen for an instant that has not come."""
+    """Return ``2022-06-27T15:23:10+0800``, or a hyphen for None."""
     return "-" if instant is None else _vendor_second(int(instant))
 
 
-@functools.lru_cache(1024)  # thousands of jobs share a second
+@functools.lru_cache(1024)  # thousands of jobs have the same second
 def _vendor_second(second: int) -> str:
     return datetime.fromtimestamp(second, _VENDOR_ZONE).strftime(_FORMAT)
 
 
 def parse_vendor_time(text: str) -> float:
-    """The instant that such a text names.
+    """Return the instant of a text in the vendor's form.
 
     Raises:
-        ValueError: If it is written otherwise.
+        ValueError: If the text has another form.
     """
     return datetime.strptime(text, _FORMAT).timestamp()  # noqa: DTZ007 - the format has %z

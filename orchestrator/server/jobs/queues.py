@@ -1,9 +1,9 @@
-"""Queues and activations of each bucket: which queue takes a job, and what it may hold."""
+"""Queues and activations of each bucket, and the choice of a job's queue."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 ACTIVE, PAUSED = "Active", "Paused"
 FAMILIES = ("media", "asr")
 CATEGORY = {"media": "Transcoding", "asr": "Speeching"}
-"""``Category`` by family; the vendor names none for smart audio, so that word is ours."""
-_NAME = "queue-1"  # the vendor's name of the queue that enabling a service makes
-_COLUMNS = "queue_id, bucket, region, family, name, state, max_size, max_concurrent, notify, created_at, updated_at"
+"""``Category`` by family; the vendor documents none for smart audio, so that word is ours."""
+DEFAULT_FAMILY = "asr"
+"""Family that takes jobs without a QueueId; older pages of the vendor name ``media``."""
+_NAME = "queue-1"  # the queue that the vendor makes when a service is enabled
 
 
 @dataclass(slots=True)
 class Queue:
-    """One queue; ``notify`` holds the nodes of NotifyConfig."""
+    """One queue, with the nodes of its NotifyConfig in ``notify``."""
 
     queue_id: str
     bucket: str
@@ -39,54 +40,30 @@ class Queue:
     notify: dict[str, str] = field(default_factory=dict)
 
 
+_NAMES = tuple(entry.name for entry in fields(Queue))
+_COLUMNS = ", ".join(_NAMES)
+
+
 class Queues:
     """All queues, held in memory: there are two for each bucket."""
 
-    def __init__(
-        self, database: Database, settings: LocalSettings, ids: Ids, max_concurrent: int
-    ) -> None:
+    def __init__(self, database: Database, settings: LocalSettings, ids: Ids) -> None:
         self._database = database
         self._settings = settings
         self._ids = ids
-        self._max_concurrent = max_concurrent
         self._queues: dict[str, Queue] = {}
         self._default: dict[tuple[str, str], Queue] = {}
         self._active: dict[tuple[str, str], float] = {}
         self.load()
 
     def load(self) -> None:
-        """Read everything again."""
+        """Read everything from the database."""
         self._queues.clear()
         self._default.clear()
-        for row in self._database.read(f"SELECT {_COLUMNS} FROM queues"):  # noqa: S608 - our own words only
-            (
-                queue_id,
-                bucket,
-                region,
-                family,
-                name,
-                state,
-                size,
-                concurrent,
-                notify,
-                created,
-                updated,
-            ) = row
-            self._keep(
-                Queue(
-                    queue_id,
-                    bucket,
-                    region,
-                    family,
-                    name,
-                    state,
-                    size,
-                    concurrent,
-                    created,
-                    updated,
-                    orjson.loads(notify),
-                )
-            )
+        for row in self._database.read(f"SELECT {_COLUMNS} FROM queues"):  # noqa: S608 - constant text
+            queue = Queue(*row)
+            queue.notify = orjson.loads(row[-1])
+            self._keep(queue)
         sql = "SELECT bucket, family, created_at FROM activations"
         self._active = {
             (bucket, family): created for bucket, family, created in self._database.read(sql)
@@ -98,11 +75,11 @@ class Queues:
             self._default[queue.bucket, queue.family] = queue
 
     def get(self, queue_id: str) -> Queue | None:
-        """The queue with that id."""
+        """Return the queue with that id."""
         return self._queues.get(queue_id)
 
     def of_bucket(self, bucket: str, family: str) -> list[Queue]:
-        """The queues of one family of a bucket, oldest first."""
+        """Return the queues of one family of a bucket, oldest first."""
         found = [
             queue
             for queue in self._queues.values()
@@ -111,16 +88,16 @@ class Queues:
         return sorted(found, key=lambda queue: queue.created_at)
 
     def activated_at(self, bucket: str, family: str) -> float | None:
-        """When a service was enabled for the bucket, or None."""
+        """Return the time at which a service was enabled for the bucket, or None."""
         return self._active.get((bucket, family))
 
     def activated(self, family: str) -> list[tuple[str, str, float]]:
-        """Bucket, region and time of every activation of a service, by bucket."""
+        """Return bucket, region and time of every activation of a service, by bucket."""
         sql = "SELECT bucket, region, created_at FROM activations WHERE family = ? ORDER BY bucket"
         return [tuple(row) for row in self._database.read(sql, (family,))]
 
     async def activate(self, bucket: str, region: str, family: str, now: float) -> None:
-        """Enable a service for a bucket; that makes its queue."""
+        """Enable a service for a bucket, and make its queue."""
         self._active[bucket, family] = now
         await self._database.execute(
             "INSERT OR REPLACE INTO activations VALUES (?, ?, ?, ?)", (bucket, family, region, now)
@@ -128,46 +105,44 @@ class Queues:
         await self.ensure(bucket, region, family, now)
 
     async def deactivate(self, bucket: str, family: str) -> None:
-        """Disable a service; its queue stays, with the jobs that it holds."""
+        """Disable a service; its queue and the queued jobs stay."""
         del self._active[bucket, family]
         await self._database.execute(
             "DELETE FROM activations WHERE bucket = ? AND family = ?", (bucket, family)
         )
 
     async def ensure(self, bucket: str, region: str, family: str, now: float) -> Queue:
-        """The bucket's queue of a family, made if there is none."""
+        """Return the bucket's queue of a family; make it if there is none."""
         queue = self._default.get((bucket, family))
         if queue is None:
-            queue = Queue(
-                self._ids.queue(), bucket, region, family, _NAME, ACTIVE, self._settings.queue_max_size, self._max_concurrent, now, now
-            )  # fmt: skip
+            size, workers = self._settings.queue_max_size, self._settings.workers
+            queue_id = self._ids.new("p")
+            queue = Queue(queue_id, bucket, region, family, _NAME, ACTIVE, size, workers, now, now)
             self._keep(queue)
             await self.save(queue)
         return queue
 
     async def save(self, queue: Queue) -> None:
-        """Record a queue."""
-        values: tuple[Any, ...] = (
-            queue.queue_id, queue.bucket, queue.region, queue.family, queue.name, queue.state, queue.max_size, queue.max_concurrent,
-            orjson.dumps(queue.notify), queue.created_at, queue.updated_at,
-        )  # fmt: skip
-        await self._database.execute(
-            "INSERT OR REPLACE INTO queues VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
-        )
+        """Save a queue."""
+        values = [getattr(queue, name) for name in _NAMES]
+        values[-1] = orjson.dumps(queue.notify)
+        marks = ", ".join("?" * len(values))
+        sql = f"INSERT OR REPLACE INTO queues ({_COLUMNS}) VALUES ({marks})"  # noqa: S608 - constant text
+        await self._database.execute(sql, tuple(values))
 
     async def clear(self) -> None:
-        """Forget every queue and activation."""
+        """Delete every queue and activation."""
         await self._database.execute("DELETE FROM queues")
         await self._database.execute("DELETE FROM activations")
         self.load()
 
     async def for_job(self, bucket: str, region: str, queue_id: str, now: float) -> Queue:
-        """The queue that a new job goes to.
+        """Return the queue of a new job.
 
         Raises:
             Refusal: ``MediaBucketUnBinded``, ``QueueNotFound``.
         """
-        families = [self._settings.default_family, *FAMILIES]
+        families = [DEFAULT_FAMILY, *FAMILIES]
         if self._settings.activation_required:
             families = [family for family in families if (bucket, family) in self._active]
             if not families:

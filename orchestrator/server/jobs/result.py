@@ -1,4 +1,4 @@
-"""What a finished job tells: ``MediaInfo`` and ``MediaResult`` from the probes and sums of the files that were stored."""
+"""``MediaInfo`` and ``MediaResult`` of a finished job, from its stored files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredStem:
-    """One stem that was written and stored."""
+    """One stored stem."""
 
     stem: str
     key: str
@@ -24,7 +24,10 @@ class StoredStem:
 
 
 def result_of(bucket: str, region: str, stems: Sequence[StoredStem]) -> dict[str, Any]:
-    """The trees ``media_info`` and ``media_result``, and the key of each stem (``names``). ``Format`` is the first stem's."""
+    """Return the trees ``media_info`` and ``media_result``, and each stem's key (``names``).
+
+    ``Format`` is that of the first stem.
+    """
     order = list(STEM_NODES)
     stems = sorted(stems, key=lambda stored: order.index(stored.stem))
     sound = [stream for stored in stems for stream in stored.probe.audio[:1]]

@@ -1,17 +1,18 @@
-"""A job as the service stores it, and as it is told to clients."""
+"""A job as the service stores it, and as it shows it to clients."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
+from orchestrator.domain.spec import AudioConfig, AudioMode
 from orchestrator.server.jobs.ids import vendor_time
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Iterable
 
     from orchestrator.server.http.xml import Tree
 
@@ -27,10 +28,46 @@ class State(StrEnum):
     CANCEL = "Cancel"
 
 
-COLUMNS = (
-    "seq, job_id, bucket, region, queue_id, tag, state, level, input_object, code, message, "
-    "created_at, started_at, ended_at, starts, request, result"
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """Content of a submit that is stored with the job.
+
+    Attributes:
+        output: Nodes of ``Output`` as sent.
+        names: Pattern of each stem's object key.
+        template_id: Template of the job, or empty.
+        template_name: Name of that template.
+        inline: Nodes of ``VoiceSeparate``, to echo them; None without such an element.
+        mode: AudioMode.
+        audio: AudioConfig.
+        user_data: UserData.
+        callback: Callback settings of the request.
+        multi: True if the operations of the request have a Tag each.
+    """
+
+    output: dict[str, str]
+    names: dict[str, str]
+    template_id: str = ""
+    template_name: str = ""
+    inline: dict[str, Any] | None = None
+    mode: AudioMode
+    audio: AudioConfig
+    user_data: str = ""
+    callback: dict[str, str] = field(default_factory=dict)
+    multi: bool = False
+
+    @classmethod
+    def load(cls, raw: bytes) -> Self:
+        """Parse the stored form."""
+        stored = orjson.loads(raw)
+        stored["audio"] = AudioConfig(**stored["audio"])
+        stored["mode"] = AudioMode(stored["mode"])
+        return cls(**stored)
+
+    def dump(self) -> bytes:
+        """Return the stored form: JSON of the fields that are set."""
+        values = ((entry.name, getattr(self, entry.name)) for entry in fields(self))
+        return orjson.dumps({name: value for name, value in values if value})
 
 
 @dataclass(slots=True)
@@ -38,23 +75,23 @@ class JobRow:
     """One job.
 
     Attributes:
-        seq: Order of acceptance; given by the database.
-        job_id: Its id.
-        bucket: Bucket that owns it, which is the input's.
+        job_id: Id of the job.
+        bucket: Bucket that owns the job, which is the bucket of its input.
         region: Region of that bucket.
-        queue_id: Its queue.
-        tag: Job type.
-        state: Where it stands.
+        queue_id: Queue of the job.
         level: JobLevel.
         input_object: Key of the input.
-        code: ``Success``, or why it failed.
-        message: The same in words.
-        created_at: When it was accepted.
-        started_at: When it was begun (for the last time).
-        ended_at: When it ended.
-        starts: Times that it was begun.
-        request: What was asked (see ``jobrequest``).
-        result: What was made (see ``outcome``), or None.
+        created_at: Time of acceptance.
+        request: Content of the submit.
+        tag: Job type.
+        state: State of the job.
+        code: ``Success``, or the code of the failure.
+        message: Sentence about the failure.
+        started_at: Time of the last start.
+        ended_at: Time of the end.
+        starts: Number of starts.
+        result: Trees of the answer (see ``result_of``), or None.
+        seq: Order of acceptance; set by the database.
     """
 
     job_id: str
@@ -64,7 +101,7 @@ class JobRow:
     level: int
     input_object: str
     created_at: float
-    request: dict[str, Any]
+    request: JobRequest
     tag: str = "VoiceSeparate"
     state: State = State.SUBMITTED
     code: str = "Success"
@@ -76,49 +113,30 @@ class JobRow:
     seq: int = 0
 
     @classmethod
-    def load(cls, row: tuple[Any, ...] | sqlite3.Row) -> JobRow:
-        """From a row of ``COLUMNS``."""
-        (
-            seq,
-            job_id,
-            bucket,
-            region,
-            queue_id,
-            tag,
-            state,
-            level,
-            key,
-            code,
-            message,
-            created,
-            started,
-            ended,
-            starts,
-            request,
-            result,
-        ) = row
-        return cls(
-            job_id, bucket, region, queue_id, level, key, created, orjson.loads(request), tag, State(state), code, message, started, ended,
-            starts, orjson.loads(result) if result else None, seq,
-        )  # fmt: skip
+    def load(cls, values: Iterable[Any]) -> Self:
+        """Return the job of a database row of ``COLUMNS``."""
+        *head, request, tag, state, code, message, started, ended, starts, result, seq = values
+        made = orjson.loads(result) if result else None
+        steps = (tag, State(state), code, message, started, ended, starts, made, seq)
+        return cls(*(*head, JobRequest.load(request), *steps))
 
     def detail(self, *, names: dict[str, str] | None = None) -> dict[str, Tree]:
-        """``JobsDetail``; with ``names``, the output names are these instead of the patterns that were asked for."""
+        """Return ``JobsDetail``; ``names`` replace the patterns of the output names."""
         request = self.request
         operation: dict[str, Tree] = {}
-        if request.get("multi"):
+        if request.multi:
             operation["Tag"] = self.tag
-        if request.get("template_id"):
-            operation["TemplateId"] = request["template_id"]
-            operation["TemplateName"] = request["template_name"]
-        if request.get("inline"):
-            operation["VoiceSeparate"] = request["inline"]
-        operation["Output"] = {**request["output"], **(names or {})}
+        if request.template_id:
+            operation["TemplateId"] = request.template_id
+            operation["TemplateName"] = request.template_name
+        if request.inline:
+            operation["VoiceSeparate"] = request.inline
+        operation["Output"] = {**request.output, **(names or {})}
         if self.result:
             operation["MediaInfo"] = self.result["media_info"]
             operation["MediaResult"] = self.result["media_result"]
-        if request.get("user_data"):
-            operation["UserData"] = request["user_data"]
+        if request.user_data:
+            operation["UserData"] = request.user_data
         operation["JobLevel"] = str(self.level)
         return {
             "Code": self.code,
@@ -129,7 +147,11 @@ class JobRow:
             "StartTime": vendor_time(self.started_at),
             "EndTime": vendor_time(self.ended_at),
             "QueueId": self.queue_id,
-            **({} if request.get("multi") else {"Tag": self.tag}),
+            **({} if request.multi else {"Tag": self.tag}),
             "Input": {"BucketId": self.bucket, "Object": self.input_object, "Region": self.region},
             "Operation": operation,
         }
+
+
+COLUMNS = ", ".join(entry.name for entry in fields(JobRow))
+"""Columns of the jobs table, in the order of the fields."""

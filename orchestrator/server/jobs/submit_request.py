@@ -1,15 +1,17 @@
-"""``POST /jobs``: what a client asks for, checked as the vendor's pages say, kept in the form that answers need."""
+"""Parser of ``POST /jobs``: checks the body as the vendor's pages demand."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.audio_formats import check_audio, extension
 from orchestrator.domain.spec import AudioConfig, AudioMode
+from orchestrator.domain.wording import listed
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.http.request import BUCKET
+from orchestrator.server.jobs.row import JobRequest
 from orchestrator.server.storage import keys
 
 if TYPE_CHECKING:
@@ -26,22 +28,22 @@ STEM_NODES = {
     "bass": "BassObject",
     "drums": "DrumObject",
 }
-"""Stem -> node of ``Output``, in the order of the vendor's MediaResult."""
+"""Node of ``Output`` by stem, in the order of the vendor's MediaResult."""
 
-_WILDCARD = re.compile(r"\$\{(ext|jobid)\}", re.IGNORECASE)  # workflows spell them ${Ext}, ${Jobid}
+_WILDCARD = re.compile(r"\$\{(ext|jobid)\}", re.IGNORECASE)  # workflows write ${Ext}, ${Jobid}
 _NUMBERS = {"Samplerate": "samplerate", "Bitrate": "bitrate", "Channels": "channels"}
 _CALLBACK_NODES = ("CallBack", "CallBackFormat", "CallBackType")
 _MQ_NODES = ("MqRegion", "MqMode", "MqName")
 
 
 def invalid(message: str) -> Refusal:
-    """``InvalidArgument`` with that message."""
+    """Return an ``InvalidArgument`` with that message."""
     return Refusal("InvalidArgument", message)
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """``AudioMode`` and ``AudioConfig``, checked, and the nodes to echo them."""
+    """Checked ``AudioMode`` and ``AudioConfig``, and the nodes that echo them."""
 
     mode: AudioMode
     audio: AudioConfig
@@ -50,65 +52,45 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A stored template."""
+    """Template of a job."""
 
     template_id: str
     name: str
     sound: Sound
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Draft:
-    """One job that is asked for.
-
-    Attributes:
-        level: JobLevel.
-        request: What is stored with the job: ``output`` (nodes as sent), ``inline`` (echo) or ``template_id`` and ``template_name``,
-            ``mode``, ``audio``, ``names`` (pattern by stem), ``user_data``, ``callback``, ``multi``.
-    """
+    """One requested job: its JobLevel and its request."""
 
     level: int
-    request: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def output_bucket(self) -> str:
-        """Bucket that the stems go to."""
-        bucket: str = self.request["output"]["Bucket"]
-        return bucket
-
-    def names(self, job_id: str) -> dict[str, str]:
-        """Object key by stem, with the wildcards filled in."""
-        return expand(self.request, job_id)
+    request: JobRequest
 
 
-def expand(request: dict[str, Any], job_id: str) -> dict[str, str]:
-    """The stems that the mode makes and that have a name, with ``${ext}`` and ``${jobid}`` filled in."""
-    values = {"ext": extension(request["audio"]["codec"]), "jobid": job_id}
-    made = {stem.value for stem in AudioMode(request["mode"]).stems}
+def expand(request: JobRequest, job_id: str) -> dict[str, str]:
+    """Return the key of each stem that the mode makes, with ``${ext}`` and ``${jobid}`` filled."""
+    values = {"ext": extension(request.audio.codec), "jobid": job_id}
+    made = {stem.value for stem in request.mode.stems}
     return {
         stem: _WILDCARD.sub(lambda match: values[match[1].lower()], pattern)
-        for stem, pattern in request["names"].items()
+        for stem, pattern in request.names.items()
         if stem in made
     }
 
 
 def read_sound(node: Node, *, mode_required: bool) -> Sound:
-    """``AudioMode`` and ``AudioConfig`` below a node (of a job, or of a template).
+    """Parse ``AudioMode`` and ``AudioConfig`` below a node of a job or a template.
 
     Raises:
         Refusal: ``InvalidArgument``.
     """
     text = node.value("AudioMode")
     if mode_required and not text:
-        raise invalid(
-            "AudioMode is required: IsAudio, IsBackground, AudioAndBackground or MusicMode."
-        )
+        raise invalid(f"AudioMode is required: {listed(AudioMode)}.")
     try:
         mode = AudioMode(text or AudioMode.AUDIO_AND_BACKGROUND)
     except ValueError:
-        raise invalid(
-            f"AudioMode {text[:40]!r} is none of IsAudio, IsBackground, AudioAndBackground, MusicMode."
-        ) from None
+        raise invalid(f"AudioMode {text[:40]!r} is not valid: use {listed(AudioMode)}.") from None
     audio = node.get("AudioConfig")
     echo: dict[str, Any] = {}
     values: dict[str, Any] = {}
@@ -133,14 +115,13 @@ def _number(name: str, text: str) -> int:
 
 
 class Reader:
-    """Reads the body of a submit."""
+    """Parses the body of a submit."""
 
-    def __init__(self, find_template: Callable[[str], Template], *, inline_required: bool) -> None:
+    def __init__(self, find_template: Callable[[str], Template]) -> None:
         self._find_template = find_template
-        self._inline_required = inline_required
 
     def read(self, root: Node) -> tuple[str, str, list[Draft]]:
-        """``(input key, queue id or empty, drafts)``; all operations are good, or none is taken.
+        """Return ``(input key, queue id or empty, drafts)``, if every operation is valid.
 
         Raises:
             Refusal: ``InvalidArgument``, ``TemplateNotFound``.
@@ -154,70 +135,70 @@ class Reader:
         multi = not top_tag and any(operation.value("Tag") for operation in operations)
         if not 1 <= len(operations) <= MAX_OPERATIONS or (len(operations) > 1 and not multi):
             raise invalid(
-                f"A request has one Operation, or (without a Tag of its own) 1 to {MAX_OPERATIONS} that each have a Tag."
+                "A request has one Operation, or (without a Tag of its own) "
+                f"1 to {MAX_OPERATIONS} that each have a Tag."
             )
-        key = self._input(root)
+        key = _input_key(root)
         callback = _callback(root)
         drafts = []
         for operation in operations:
-            self._check_tag(operation.value("Tag") if multi else top_tag)
-            drafts.append(self._operation(operation, root, callback, multi=multi))
+            tag = operation.value("Tag") if multi else top_tag
+            if tag != TAG:
+                raise invalid(f"Tag is {tag[:40]!r}; this service does {TAG} jobs only.")
+            request = self._request(operation, callback, multi=multi)
+            level = operation.value("JobLevel") or root.value("JobLevel") or "0"
+            if level not in {"0", "1", "2"}:
+                raise invalid(f"JobLevel is {level[:40]!r}; it must be 0, 1 or 2.")
+            drafts.append(Draft(int(level), request))
         return key, root.value("QueueId"), drafts
 
-    @staticmethod
-    def _check_tag(tag: str) -> None:
-        if tag != TAG:
-            raise invalid(f"Tag is {tag[:40]!r}; this service does {TAG} jobs only.")
-
-    @staticmethod
-    def _input(root: Node) -> str:
-        key = root.get("Input", "Object")
-        text = key.text if key else ""
-        if not text:
-            raise invalid("Input/Object is required: the key of the media object.")
-        fault = keys.fault_of(text)
-        if fault or text.endswith("/") or len(text.encode()) > keys.MAX_KEY_BYTES:
-            raise invalid(
-                f"Input/Object {text[:80]!r} cannot be an object's key: {fault or 'it is too long, or ends with a slash'}."
-            )
-        return text
-
-    def _operation(self, node: Node, root: Node, callback: dict[str, str], *, multi: bool) -> Draft:
+    def _request(self, node: Node, callback: dict[str, str], *, multi: bool) -> JobRequest:
         output, names = _output(node)
-        request: dict[str, Any] = {"output": output, "names": names}
         template_id, inline = node.value("TemplateId"), node.get("VoiceSeparate")
+        template_name = ""
         if template_id:
             template = self._find_template(template_id)
-            request |= {"template_id": template.template_id, "template_name": template.name}
+            template_id, template_name = template.template_id, template.name
             sound = template.sound
         elif inline is not None:
             sound = read_sound(inline, mode_required=False)
-            request["inline"] = sound.echo
-        elif self._inline_required:
-            raise invalid("Operation needs a TemplateId or a VoiceSeparate element.")
         else:
-            sound = Sound(AudioMode.AUDIO_AND_BACKGROUND, AudioConfig(), {})
-        request["mode"] = sound.mode.value
-        audio = sound.audio
-        request["audio"] = {
-            "codec": audio.codec,
-            "samplerate": audio.samplerate,
-            "bitrate": audio.bitrate,
-            "channels": audio.channels,
-        }
+            raise invalid("Operation needs a TemplateId or a VoiceSeparate element.")
         user_data = node.get("UserData")
-        if user_data is not None and user_data.text:
-            request["user_data"] = _user_data(user_data.text)
-        if callback:
-            request["callback"] = callback
-        if multi:
-            request["multi"] = True
+        request = JobRequest(
+            output=output,
+            names=names,
+            template_id=template_id,
+            template_name=template_name,
+            inline=None if template_id else sound.echo,
+            mode=sound.mode,
+            audio=sound.audio,
+            user_data=_checked_user_data(user_data.text if user_data else ""),
+            callback=callback,
+            multi=multi,
+        )
         _check_names(request)
-        return Draft(_level(node.value("JobLevel") or root.value("JobLevel")), request)
+        return request
+
+
+def _input_key(root: Node) -> str:
+    key = root.get("Input", "Object")
+    text = key.text if key else ""
+    if not text:
+        raise invalid("Input/Object is required: the key of the media object.")
+    _check_key("Input/Object", text)
+    return text
+
+
+def _check_key(what: str, key: str) -> None:
+    fault = keys.fault_of(key)
+    if fault or key.endswith("/") or len(key.encode()) > keys.MAX_KEY_BYTES:
+        fault = fault or "it is too long, or ends with a slash"
+        raise invalid(f"{what} {key[:80]!r} cannot be an object's key: {fault}.")
 
 
 def _output(operation: Node) -> tuple[dict[str, str], dict[str, str]]:
-    """The nodes of ``Output`` as sent, and the pattern of each stem."""
+    """Return the nodes of ``Output`` as sent, and the pattern of each stem."""
     output = operation.get("Output")
     if output is None:
         raise invalid("Operation/Output is required.")
@@ -242,38 +223,26 @@ def _output(operation: Node) -> tuple[dict[str, str], dict[str, str]]:
     return {"Region": region, "Bucket": bucket, **echo}, names
 
 
-def _check_names(request: dict[str, Any]) -> None:
-    """Every name must be a key, and no two stems may go to the same one."""
+def _check_names(request: JobRequest) -> None:
+    """Check that every name is a valid key, and that no two stems have the same one."""
     names = expand(request, "j" + "0" * 32)
     if not names:
-        made = " and ".join(stem.value for stem in AudioMode(request["mode"]).stems)
-        raise invalid(
-            f"AudioMode {request['mode']} makes {made}, but Output names no object for it."
-        )
+        made = " and ".join(stem.value for stem in request.mode.stems)
+        raise invalid(f"AudioMode {request.mode} makes {made}, but Output names no object for it.")
     for name in names.values():
-        fault = keys.fault_of(name)
-        if fault or name.endswith("/") or len(name.encode()) > keys.MAX_KEY_BYTES:
-            raise invalid(
-                f"Output name {name[:80]!r} cannot be an object's key: {fault or 'it is too long, or ends with a slash'}."
-            )
+        _check_key("Output name", name)
     if len(set(names.values())) < len(names):
-        raise invalid("Two stems would be written to the same object: give each a name of its own.")
+        raise invalid("Two stems would be written to the same object: give each its own name.")
 
 
-def _level(text: str) -> int:
-    if text not in {"", "0", "1", "2"}:
-        raise invalid(f"JobLevel is {text[:40]!r}; it must be 0, 1 or 2.")
-    return int(text or "0")
-
-
-def _user_data(text: str) -> str:
+def _checked_user_data(text: str) -> str:
     if len(text) > MAX_USER_DATA or not (text.isascii() and text.isprintable()):
         raise invalid(f"UserData must be printable ASCII of at most {MAX_USER_DATA} characters.")
     return text
 
 
 def _callback(root: Node) -> dict[str, str]:
-    """The callback settings of a request, checked; empty if it has none."""
+    """Return the checked callback settings of a request; empty if it has none."""
     settings = {name: root.value(name) for name in _CALLBACK_NODES if root.value(name)}
     url = settings.get("CallBack", "")
     if url and url != "no" and not url.lower().startswith(("http://", "https://")):
@@ -291,7 +260,7 @@ def _callback(root: Node) -> dict[str, str]:
 
 
 def check_message_queue(queue: dict[str, str]) -> None:
-    """Check the settings of a message queue (of a request, or of a queue's NotifyConfig).
+    """Check the message-queue settings of a request or of a queue's NotifyConfig.
 
     Raises:
         Refusal: ``InvalidArgument``.

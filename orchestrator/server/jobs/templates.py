@@ -1,4 +1,4 @@
-"""Voice-separation templates: create, update, list, delete, and their use in jobs."""
+"""Voice-separation templates: stored, listed, and used in jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.server.http.xml import Node, Tree
     from orchestrator.server.jobs.database import Database
 
-_NAME = re.compile(r"[\w*-]{1,64}")  # Chinese, Latin letters, digits, _ - *, at most 64
+_NAME = re.compile(r"[\w*-]{1,64}")  # letters (also Chinese ones), digits, _ - *
 _COLUMNS = "template_id, bucket, name, body, created_at, updated_at"
 
 
@@ -34,7 +34,7 @@ class Stored:
     updated_at: float
 
     def tree(self) -> dict[str, Tree]:
-        """``Template``; the parameters are wrapped in ``VoiceSeparate`` here, while the request has them flat."""
+        """Return ``Template``; it wraps the parameters in ``VoiceSeparate``, unlike the request."""
         return {
             "Tag": TAG,
             "TemplateId": self.template_id,
@@ -48,7 +48,7 @@ class Stored:
 
 
 def read(root: Node) -> tuple[str, Sound]:
-    """Name and parameters of a create or update request.
+    """Parse a create or update request into name and parameters.
 
     Raises:
         Refusal: ``InvalidArgument``.
@@ -70,7 +70,7 @@ class Templates:
         self._database = database
 
     def find(self, template_id: str) -> Template:
-        """A template that a job names; those of other buckets count too (the vendor does not say otherwise).
+        """Return a job's template, of any bucket (the vendor documents no restriction).
 
         Raises:
             Refusal: ``TemplateNotFound``.
@@ -79,12 +79,12 @@ class Templates:
         return Template(stored.template_id, stored.name, stored.sound)
 
     def get(self, template_id: str, bucket: str = "") -> Stored:
-        """One template, of that bucket if one is named.
+        """Return a template, of the given bucket if one is given.
 
         Raises:
             Refusal: ``TemplateNotFound``.
         """
-        sql = f"SELECT {_COLUMNS} FROM templates WHERE template_id = ?"  # noqa: S608 - our own words only
+        sql = f"SELECT {_COLUMNS} FROM templates WHERE template_id = ?"  # noqa: S608 - constant text
         for row in self._database.read(sql, (template_id,)):
             stored = _load(row)
             if not bucket or stored.bucket == bucket:
@@ -92,14 +92,15 @@ class Templates:
         raise Refusal("TemplateNotFound", f"The template {template_id[:40]!r} does not exist.")
 
     def page(self, bucket: str, prefix: str, page: int, size: int) -> tuple[int, list[Stored]]:
-        """How many templates of a bucket have a name with that prefix, and one page of them, oldest first."""
+        """Count the templates with a name prefix, and return one page of them, oldest first."""
         where = "WHERE bucket = ? AND substr(name, 1, ?) = ?"
         values = (bucket, len(prefix), prefix)
-        total = self._database.read(f"SELECT COUNT(*) FROM templates {where}", values)[0][0]  # noqa: S608 - our own words only
-        sql = f"SELECT {_COLUMNS} FROM templates {where} ORDER BY created_at, template_id LIMIT ? OFFSET ?"  # noqa: S608 - our own words only
-        return total, [
-            _load(row) for row in self._database.read(sql, (*values, size, (page - 1) * size))
-        ]
+        sql = f"SELECT COUNT(*) FROM templates {where}"  # noqa: S608 - constant text
+        total = self._database.read(sql, values)[0][0]
+        sql = f"""SELECT {_COLUMNS} FROM templates {where}
+            ORDER BY created_at, template_id LIMIT ? OFFSET ?"""  # noqa: S608 - constant text
+        rows = self._database.read(sql, (*values, size, (page - 1) * size))
+        return total, [_load(row) for row in rows]
 
     async def save(self, stored: Stored) -> None:
         """Create or replace a template.
@@ -108,23 +109,12 @@ class Templates:
             Refusal: ``TemplateNameDuplicate``.
         """
         sound = stored.sound
-        audio = {
-            "codec": sound.audio.codec,
-            "samplerate": sound.audio.samplerate,
-            "bitrate": sound.audio.bitrate,
-            "channels": sound.audio.channels,
-        }
-        body = orjson.dumps({"mode": sound.mode.value, "audio": audio, "echo": sound.echo})
-        values = (
-            stored.template_id,
-            stored.bucket,
-            stored.name,
-            body,
-            stored.created_at,
-            stored.updated_at,
-        )
-        sql = """INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (template_id) DO UPDATE SET
-            name = excluded.name, body = excluded.body, updated_at = excluded.updated_at"""
+        body = orjson.dumps({"mode": sound.mode.value, "audio": sound.audio, "echo": sound.echo})
+        names = (stored.template_id, stored.bucket, stored.name)
+        values = (*names, body, stored.created_at, stored.updated_at)
+        sql = """INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (template_id) DO UPDATE
+            SET name = excluded.name, body = excluded.body, updated_at = excluded.updated_at"""
         try:
             await self._database.execute(sql, values)
         except sqlite3.IntegrityError:
@@ -134,11 +124,11 @@ class Templates:
             ) from None
 
     async def delete(self, template_id: str) -> None:
-        """Remove a template; jobs that were made with it go on."""
+        """Delete a template; its jobs keep their parameters."""
         await self._database.execute("DELETE FROM templates WHERE template_id = ?", (template_id,))
 
     async def clear(self) -> None:
-        """Forget every template."""
+        """Delete every template."""
         await self._database.execute("DELETE FROM templates")
 
 

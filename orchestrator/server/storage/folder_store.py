@@ -1,4 +1,7 @@
-"""The objects of a local root as they lie there, for who only looks: no service is started, none that works on the root is disturbed."""
+"""Read-only view of a local root's objects, without a service.
+
+A service that uses the root at the same time is not disturbed.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,13 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import Place
 
 _T = TypeVar("_T")
-_NOT_FOUND = 404  # HTTP status of what does not exist
 
 
 class FolderStore:
     """``ports.ObjectStore`` over a folder, for reading only.
 
-    What was computed of the objects' content is shared with the service of that root, where there is one; nothing else is written.
+    It shares the metadata index with the service of that root, if there is one, and writes nothing
+    else.
 
     Args:
         root: The folder that holds the buckets.
@@ -39,16 +42,16 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._folders = listing.Folders()
-        self._one_at_a_time = asyncio.Lock()  # the windows of a listing are shared
+        self._one_at_a_time = asyncio.Lock()  # listings share their blocks
 
     async def __aenter__(self) -> Self:
-        """Open what is known of the objects."""
+        """Open the metadata index."""
         self._index = _open_index(self._root)
         self._objects = ObjectReads(self._root, self._index)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the index."""
         self._index.close()
 
     async def list_objects(
@@ -80,7 +83,7 @@ class FolderStore:
         return ObjectHead(found.size, found.md5, found.content_type, found.modified_at, found.crc64)
 
     async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """Not to be called: who only looks reads no content."""
+        """Raise: this view reads no content."""
         _refuse(place, key, "read")
 
     async def put(
@@ -90,18 +93,18 @@ class FolderStore:
         content: bytes,  # noqa: ARG002
         content_type: str = "",  # noqa: ARG002
     ) -> ObjectHead:
-        """Not to be called: who only looks changes nothing."""
+        """Raise: this view changes nothing."""
         _refuse(place, key, "written")
 
 
 def _refuse(place: Place, key: str, what: str) -> NoReturn:
     raise ConfigError(
-        f"{place.bucket}/{key} cannot be {what}: its folder was opened to look at names only."
+        f"{place.bucket}/{key} cannot be {what}: its folder was opened to list names only."
     )
 
 
 def _open_index(root: Path) -> ObjectIndex:
-    """What the service of this root knows of its objects; where there is none, or it may not be touched, one for the moment."""
+    """Open the index of the root's service, or a temporary one if that cannot be written."""
     path = root / RESERVED / "objects.db"
     if path.is_file() and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
         with contextlib.suppress(sqlite3.Error):
@@ -110,22 +113,24 @@ def _open_index(root: Path) -> ObjectIndex:
 
 
 async def _off_loop(act: Callable[[], _T]) -> _T:
-    """Do what blocks in a thread; a refusal becomes the error that the client of the service would see.
+    """Run ``act`` in a thread; a refusal becomes the error that a client of the service would get.
 
     Raises:
         NotFound: There is no such bucket or object.
-        Rejected: The name cannot be one.
+        Rejected: The name is not valid.
         ConfigError: The folder cannot be read.
     """
     try:
         return await asyncio.to_thread(act)
     except Refusal as refusal:
         answer = ApiAnswer(refusal.http_status(ci=False), refusal.code, refusal.message)
-        raise (NotFound if answer.http_status == _NOT_FOUND else Rejected)(answer) from refusal
+        raise (NotFound if answer.http_status == 404 else Rejected)(answer) from refusal
     except OSError as error:
         raise ConfigError(
             f"The folder {error.filename} cannot be read: {error.strerror or error}."
         ) from error
     except sqlite3.Error as error:
-        message = f"What is known of the objects cannot be read or kept ({error}): is the disk full, or the root's {RESERVED} folder damaged?"
-        raise ConfigError(message) from error
+        raise ConfigError(
+            f"The object index cannot be read or written ({error}): is the disk full, or the "
+            f"root's {RESERVED} folder damaged?"
+        ) from error

@@ -1,7 +1,7 @@
-"""What was computed of each object's content, so that nothing is hashed twice.
+"""Index of the objects' metadata, so that no file is hashed twice.
 
-Rows are believed only while size, modification time and inode are those of the file. A power cut may lose the last ones (sums are then
-computed again), so commits are not synced: they cost microseconds.
+A row is valid only while the file keeps its size, modification time and inode. Commits are not
+synced and cost microseconds; a power cut may lose the last rows, which are then computed again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
-    bucket TEXT NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
-    md5 TEXT NOT NULL, crc64 TEXT NOT NULL, content_type TEXT NOT NULL, meta BLOB NOT NULL, PRIMARY KEY (bucket, key)) WITHOUT ROWID
+    bucket TEXT NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL, md5 TEXT NOT NULL, crc64 TEXT NOT NULL, content_type TEXT NOT NULL,
+    meta BLOB NOT NULL, PRIMARY KEY (bucket, key)) WITHOUT ROWID
 """
 
 
 class ObjectIndex:
-    """A table of its own file; used by the storage threads, one at a time."""
+    """A table in its own file; the storage threads use it one at a time."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
@@ -39,37 +40,30 @@ class ObjectIndex:
         self._connection.execute(SCHEMA)
 
     def recall(self, bucket: str, key: str, stat: os.stat_result) -> Content | None:
-        """What is known of a file, if it is still the same one."""
+        """Return the metadata of a file, if the row is still valid."""
         known = self.recall_all(bucket, [key]).get(key)
         return known if known is not None and known.is_of(stat) else None
 
     def recall_all(self, bucket: str, keys: Sequence[str]) -> dict[str, Content]:
-        """What was known of these objects; the caller must compare it with their files."""
+        """Return the rows of these objects; the caller must compare them with the files."""
         marks = ", ".join("?" * len(keys))
         sql = f"""SELECT key, size, mtime_ns, inode, md5, crc64, content_type, meta FROM objects
             WHERE bucket = ? AND key IN ({marks})"""  # noqa: S608 - question marks only
         with self._lock:
             rows = self._connection.execute(sql, (bucket, *keys)).fetchall()
         return {
-            row[0]: Content(row[1], row[2], row[3], row[4], row[5], row[6], orjson.loads(row[7]))
-            for row in rows
+            key: Content(size, mtime_ns, inode, md5, crc64, kind, orjson.loads(meta))
+            for key, size, mtime_ns, inode, md5, crc64, kind, meta in rows
         }
 
     def remember(self, bucket: str, contents: Sequence[tuple[str, Content]]) -> None:
-        """Keep what is known of objects, ``(key, content)`` each, with one commit."""
+        """Save the metadata of objects, ``(key, content)`` each, with one commit."""
         rows = [
             (
-                bucket,
-                key,
-                c.size,
-                c.mtime_ns,
-                c.inode,
-                c.md5,
-                c.crc64,
-                c.content_type,
-                orjson.dumps(c.meta or {}),
+                *(bucket, key, content.size, content.mtime_ns, content.inode, content.md5),
+                *(content.crc64, content.content_type, orjson.dumps(content.meta or {})),
             )
-            for key, c in contents
+            for key, content in contents
         ]
         with self._lock:
             self._connection.execute("BEGIN")
@@ -79,7 +73,7 @@ class ObjectIndex:
             self._connection.execute("COMMIT")
 
     def forget(self, bucket: str, key: str) -> None:
-        """Drop what is known of an object."""
+        """Delete the row of an object."""
         with self._lock:
             self._connection.execute(
                 "DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket, key)

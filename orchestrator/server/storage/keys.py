@@ -1,8 +1,10 @@
-"""Object keys as file names: which keys exist here, and how none can leave the root.
+"""Object keys as file names, and the guarantee that no key leaves the root.
 
-A key is a relative path below its bucket's folder, unchanged, so that a folder of media can be served as it is. Keys that file systems
-cannot hold as they are written (empty, ``.`` and ``..`` segments, control characters, segments over 255 bytes) are refused, not escaped.
-Symbolic links inside a bucket are not followed; the bucket's own folder may be one, because only the owner of the root can put it there.
+A key is a relative path below its bucket's folder, unchanged, so that a folder of media can be
+served as it is. Keys that file systems cannot hold (empty, ``.`` and ``..`` segments, control
+characters, segments over 255 bytes) are refused, not escaped. Symbolic links inside a bucket are
+not followed. The bucket's own folder may be one, because only the owner of the root can put it
+there.
 """
 
 from __future__ import annotations
@@ -15,15 +17,15 @@ from orchestrator.server.http.errors import Refusal
 from orchestrator.server.http.request import BUCKET
 
 RESERVED = ".service"
-"""Folder of the service's own files, in the root (and in a bucket that lies on another file system)."""
+"""Folder of the service's own files, in the root (and in a bucket on another file system)."""
 
 MAX_KEY_BYTES = 850  # the vendor's limit, counted in UTF-8
-MAX_SEGMENT_BYTES = 255  # what common file systems allow for one name
+MAX_SEGMENT_BYTES = 255  # the limit of common file systems
 _CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 
 
 def fault_of(key: str) -> str:
-    """What is wrong with a key, or empty if it can be an object's key here."""
+    """Return the fault of a key, or an empty text if it is valid here."""
     try:
         raw = key.encode()
     except UnicodeEncodeError:
@@ -40,14 +42,12 @@ def fault_of(key: str) -> str:
     if segments[0].casefold() == RESERVED:
         return f"names under {RESERVED}/ belong to the service"
     if any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
-        return (
-            f"a segment has more than {MAX_SEGMENT_BYTES} bytes, which this file system cannot hold"
-        )
+        return f"a segment has more than {MAX_SEGMENT_BYTES} bytes"
     return ""
 
 
-def check(key: str) -> str:
-    """The key, if it can be an object's key here.
+def check(key: str) -> None:
+    """Check that a key is valid here.
 
     Raises:
         Refusal: ``KeyTooLong`` or ``InvalidObjectName``.
@@ -59,11 +59,10 @@ def check(key: str) -> str:
         raise Refusal(
             "InvalidObjectName", f"The object key {key[:80]!r} cannot be used here: {fault}."
         )
-    return key
 
 
 def bucket_folder(root: Path, bucket: str) -> Path:
-    """The bucket's folder, whether it exists or not.
+    """Return the bucket's folder, which need not exist.
 
     Raises:
         Refusal: ``InvalidBucketName``.
@@ -76,7 +75,7 @@ def bucket_folder(root: Path, bucket: str) -> Path:
 
 
 def locate(folder: Path, key: str) -> Path | None:
-    """The path of an object below its bucket's ``folder``; None if a symbolic link stands in the way.
+    """Return the path of an object below its bucket's ``folder``; None if it has a symbolic link.
 
     Raises:
         Refusal: As :func:`check`.
@@ -84,5 +83,5 @@ def locate(folder: Path, key: str) -> Path | None:
     check(key)
     inside = os.path.realpath(folder)
     path = f"{inside}/{key.removesuffix('/')}"
-    # Equal only if no part of it is a link; what does not exist yet cannot be one.
+    # Equal only if no part of it is a link; a missing part cannot be one.
     return Path(path) if os.path.realpath(path) == path else None

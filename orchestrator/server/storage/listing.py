@@ -1,8 +1,9 @@
 """The keys of a bucket in UTF-8 order, from a folder tree, in constant memory.
 
-Within one folder, names are sorted as bytes with a slash behind folders: then walking it in that order gives the order of the full keys
-(``a-b`` before ``a.txt`` before ``a/b``). A folder is read in windows of its smallest names beyond the marker, so 200,000 names in one
-folder are neither held nor sorted at once; the last windows are kept and are dropped when their folder changes.
+Within a folder, names are sorted as bytes, with a slash appended to folders. A walk in that order
+gives the order of the full keys (``a-b`` before ``a.txt`` before ``a/b``). A folder is read in
+blocks of its smallest names after the marker, so that 200,000 names in one folder are neither held
+nor sorted at once. The last blocks are kept until their folder changes.
 """
 
 from __future__ import annotations
@@ -20,17 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WINDOW = (
-    20_000  # names per window: some 2 MB; a folder of 200,000 is read ten times in a full listing
-)
-MAX_WINDOWS = 16
+BLOCK = 20_000  # names, about 2 MB; a full listing reads a folder of 200,000 names ten times
+MAX_BLOCKS = 16
 BEYOND = b"\xff"
-"""Sorts behind every UTF-8 continuation: ``prefix + BEYOND`` is after all keys that begin with ``prefix``."""
+"""Greater than any UTF-8 byte: ``prefix + BEYOND`` sorts after all keys with that prefix."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
-    """The smallest names of a folder from ``start`` on; ``whole`` if there are no more behind them."""
+class _Block:
+    """The smallest names of a folder from ``start`` on; ``whole`` if no more names follow."""
 
     mtime_ns: int
     start: bytes
@@ -38,47 +37,47 @@ class _Window:
     whole: bool
 
     def serves(self, start: bytes, mtime_ns: int) -> bool:
-        """Whether the names from ``start`` on can be read from here."""
+        """Return True if the names from ``start`` on can be read from here."""
         fresh = self.mtime_ns == mtime_ns and self.start <= start
         return fresh and (self.whole or start <= self.names[-1])
 
 
 class Folders:
-    """Reads folders in windows, and remembers the last ones. Used by one thread at a time."""
+    """Reads folders in blocks, and keeps the last ones. Only one thread may use it at a time."""
 
-    def __init__(self, window: int = WINDOW) -> None:
-        self._window = window
-        self._kept: OrderedDict[str, _Window] = OrderedDict()
+    def __init__(self, block: int = BLOCK) -> None:
+        self._size = block
+        self._kept: OrderedDict[str, _Block] = OrderedDict()
 
     def names_from(self, folder: str, start: bytes) -> Iterator[bytes]:
-        """Names of a folder that are not less than ``start``, in order, folders with a slash behind."""
+        """Yield the sorted names of a folder from ``start`` on, with a slash after each folder."""
         while True:
-            window = self._load(folder, start)
-            yield from window.names[bisect_left(window.names, start) :]
-            if window.whole:
+            block = self._load(folder, start)
+            yield from block.names[bisect_left(block.names, start) :]
+            if block.whole:
                 return
-            start = window.names[-1] + b"\0"
+            start = block.names[-1] + b"\0"
 
-    def _load(self, folder: str, start: bytes) -> _Window:
+    def _load(self, folder: str, start: bytes) -> _Block:
         try:
-            mtime_ns = os.stat(folder).st_mtime_ns  # noqa: PTH116 - hot: once per window
+            mtime_ns = os.stat(folder).st_mtime_ns  # noqa: PTH116 - hot: once per block
         except OSError:
-            return _Window(0, start, [], whole=True)
+            return _Block(0, start, [], whole=True)
         kept = self._kept.get(folder)
         if kept and kept.serves(start, mtime_ns):
             self._kept.move_to_end(folder)
             return kept
-        names = heapq.nsmallest(self._window, _scan(folder, start))
-        window = _Window(mtime_ns, start, names, whole=len(names) < self._window)
-        self._kept[folder] = window
+        names = heapq.nsmallest(self._size, _scan(folder, start))
+        block = _Block(mtime_ns, start, names, whole=len(names) < self._size)
+        self._kept[folder] = block
         self._kept.move_to_end(folder)
-        while len(self._kept) > MAX_WINDOWS:
+        while len(self._kept) > MAX_BLOCKS:
             self._kept.popitem(last=False)
-        return window
+        return block
 
 
 def _scan(folder: str, start: bytes) -> Iterator[bytes]:
-    """Names of regular files and folders from ``start`` on, in no order; links, sockets and devices are passed over."""
+    """Yield files and folders from ``start`` on, unsorted, without links, sockets and devices."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -87,7 +86,7 @@ def _scan(folder: str, start: bytes) -> Iterator[bytes]:
                 if name >= start and (is_folder or entry.is_file(follow_symlinks=False)):
                     yield name
     except OSError:
-        return  # the folder went away while it was read, or may not be read
+        return  # the folder was deleted during the scan, or is not readable
 
 
 def _usable(key: bytes) -> bool:
@@ -102,7 +101,7 @@ def _is_folder(path: str) -> bool:
 
 
 def _names(folders: Folders, folder: str, after: bytes, prefix: bytes) -> Iterator[bytes]:
-    """Names of one folder that begin with ``prefix`` and hold keys beyond ``after``."""
+    """Yield the names of a folder that begin with ``prefix`` and hold keys after ``after``."""
     head, slash, tail = after.partition(b"/")
     if (
         slash
@@ -110,7 +109,7 @@ def _names(folders: Folders, folder: str, after: bytes, prefix: bytes) -> Iterat
         and head.startswith(prefix)
         and _is_folder(f"{folder}/{os.fsdecode(head)}")
     ):
-        yield head + slash  # it sorts before `after`, but part of its content does not
+        yield head + slash  # it sorts before `after`, unlike part of its content
     for name in folders.names_from(folder, max(after + b"\0" if after else b"", prefix)):
         if not name.startswith(prefix):
             return
@@ -120,24 +119,19 @@ def _names(folders: Folders, folder: str, after: bytes, prefix: bytes) -> Iterat
 def walk(
     folders: Folders, bucket_folder: Path, prefix: bytes, after: bytes
 ) -> Iterator[tuple[bytes, str]]:
-    """``(key, path)`` of every file whose key begins with ``prefix`` and is greater than ``after``, in key order."""
+    """Yield ``(key, path)`` of every file with a prefix and after a key, in key order."""
     above = prefix[: prefix.rfind(b"/") + 1]
     if after > above and not after.startswith(above):
-        return  # all keys with this prefix lie before it
+        return  # all keys with this prefix sort before it
     folder = os.path.realpath(bucket_folder)
     if above:
         if not _usable(above):
             return
         folder = f"{folder}/{os.fsdecode(above[:-1])}"
         if os.path.realpath(folder) != folder:
-            return  # a link in the way
-    yield from _descend(
-        folders,
-        folder,
-        above,
-        after[len(above) :] if after.startswith(above) else b"",
-        prefix[len(above) :],
-    )
+            return  # part of the path is a link
+    start = after[len(above) :] if after.startswith(above) else b""
+    yield from _descend(folders, folder, above, start, prefix[len(above) :])
 
 
 def _descend(
@@ -161,7 +155,7 @@ def _descend(
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing: keys with their paths, common prefixes, and whether more follow the last of them."""
+    """One page of a listing; ``truncated`` if more keys follow ``last``."""
 
     files: list[tuple[bytes, str]]
     prefixes: list[bytes]
@@ -172,17 +166,11 @@ class Page:
 def page(
     folders: Folders, bucket_folder: Path, prefix: bytes, delimiter: bytes, marker: bytes, size: int
 ) -> Page:
-    """Up to ``size`` keys and common prefixes together, after ``marker``."""
+    """Return up to ``size`` keys and common prefixes in total, after ``marker``."""
     after = marker
-    if (
-        delimiter
-        and marker.startswith(prefix)
-        and marker.endswith(delimiter)
-        and len(marker) > len(prefix)
-    ):
-        after = (
-            marker + BEYOND
-        )  # a page ended with this common prefix: all that it stands for has been told
+    is_prefix = delimiter and marker.startswith(prefix) and marker.endswith(delimiter)
+    if is_prefix and len(marker) > len(prefix):
+        after = marker + BEYOND  # the last page ended with this common prefix: skip all its keys
     files: list[tuple[bytes, str]] = []
     prefixes: list[bytes] = []
     last = b""

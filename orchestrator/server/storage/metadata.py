@@ -1,4 +1,4 @@
-"""What is known of an object's content: its size, its sums, its type."""
+"""Size, checksums and type of an object's content."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from orchestrator.server.storage.crc64 import crc64
+import fastcrc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CHUNK = (
-    1 << 18
-)  # bytes per read: large enough that the calls do not count, small enough for many readers at once
+CHUNK = 1 << 18  # bytes per read: few calls, and little memory for each of many readers
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is known of an object.
+    """Metadata of an object, valid for one state of its file.
 
     Attributes:
         size: Bytes.
-        mtime_ns: Modification time, as the file system tells it.
-        inode: File number.
+        mtime_ns: Modification time of the file.
+        inode: Inode of the file.
         md5: Lowercase hex.
-        crc64: Decimal text.
+        crc64: Decimal text of the sum in ``x-cos-hash-crc64ecma``: CRC-64/XZ.
         content_type: Media type.
-        meta: Further headers kept with the object (``x-cos-meta-*``, ``Content-Encoding`` ...).
+        meta: Headers stored with the object (``x-cos-meta-*``, ``Content-Encoding`` ...).
     """
 
     size: int
@@ -41,26 +39,23 @@ class Content:
     meta: Mapping[str, str] | None = None
 
     def is_of(self, stat: os.stat_result) -> bool:
-        """Whether this is still true of a file."""
-        return (self.size, self.mtime_ns, self.inode) == (
-            stat.st_size,
-            stat.st_mtime_ns,
-            stat.st_ino,
-        )
+        """Return True if a file still has this state."""
+        state = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return (self.size, self.mtime_ns, self.inode) == state
 
     @property
     def etag(self) -> str:
-        """With its quotes, as the header carries it."""
+        """ETag with its quotes, as in the header."""
         return f'"{self.md5}"'
 
     @property
     def modified_at(self) -> float:
-        """Seconds since the epoch."""
+        """Modification time in seconds since the epoch."""
         return self.mtime_ns / 1e9
 
 
 class Sums:
-    """MD5 and CRC-64 of bytes as they pass."""
+    """MD5 and CRC-64 of a stream of bytes."""
 
     def __init__(self) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -68,24 +63,24 @@ class Sums:
         self.size = 0
 
     def add(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         self._md5.update(data)
-        self._crc = crc64(data, self._crc)
+        self._crc = fastcrc.crc64.xz(data, self._crc)
         self.size += len(data)
 
     @property
     def md5(self) -> bytes:
-        """The MD5 so far."""
+        """MD5 of the added bytes."""
         return self._md5.digest()
 
     @property
     def crc64(self) -> str:
-        """The CRC so far, as decimal text."""
+        """CRC of the added bytes, as decimal text."""
         return str(self._crc)
 
 
 def sums_of(file: BinaryIO) -> Sums:
-    """The sums of a file from its present position on."""
+    """Compute the sums of a file from its current position on."""
     sums = Sums()
     while data := file.read(CHUNK):
         sums.add(data)
@@ -93,18 +88,18 @@ def sums_of(file: BinaryIO) -> Sums:
 
 
 def guess_type(key: str) -> str:
-    """A media type by the key's extension."""
+    """Return a media type by the key's extension."""
     return mimetypes.guess_type(key)[0] or "application/octet-stream"
 
 
 def content_of(key: str, stat: os.stat_result, sums: Sums) -> Content:
-    """What is known of a file of which nothing but its name and its content is known."""
+    """Return the metadata of a file that was not stored by a request."""
     return Content(
         stat.st_size, stat.st_mtime_ns, stat.st_ino, sums.md5.hex(), sums.crc64, guess_type(key), {}
     )
 
 
 def content_at(key: str, path: str) -> Content:
-    """Read a listed file through; a link that took its place meanwhile is not followed."""
+    """Hash a listed file; a symbolic link in its place is not followed."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
         return content_of(key, os.fstat(file.fileno()), sums_of(file))

@@ -1,14 +1,15 @@
-"""The objects, stored whole or not at all. All methods block: they run in the storage threads."""
+"""Stores objects atomically. All methods block: they run in the storage threads."""
 
 from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.storage import keys
-from orchestrator.server.storage.metadata import Content, Sums, guess_type, sums_of
+from orchestrator.server.storage.metadata import Content, Sums, content_of, sums_of
 from orchestrator.server.storage.reader import ObjectReads
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.server.storage.index import ObjectIndex
+
+
+_NOTHING_TO_DELETE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EPERM}
 
 
 def _sync_folder(folder: Path) -> None:
@@ -27,7 +31,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 class Objects(ObjectReads):
-    """Reads and writes objects below one root. Only one process may write there: what it finds half written is taken away."""
+    """Reads and writes objects below one root, for one process: it deletes unfinished files."""
 
     def __init__(self, root: Path, index: ObjectIndex, *, durable: bool) -> None:
         super().__init__(root, index)
@@ -35,11 +39,11 @@ class Objects(ObjectReads):
         self._temp = root / keys.RESERVED / "tmp"
         self._temp.mkdir(parents=True, exist_ok=True)
         self._numbers = iter(range(1 << 62))
-        for left in self._temp.iterdir():  # of an earlier service that was killed
+        for left in self._temp.iterdir():  # of a service that was killed
             left.unlink()
 
     def temporary(self, bucket: str, suffix: str = "") -> Path:
-        """A new path on the file system of the bucket, for a file that ``adopt`` will put in its place."""
+        """Return a new path on the bucket's file system, for a file that ``adopt`` will move."""
         folder = self.folder(bucket, must_exist=False)
         folder.mkdir(parents=True, exist_ok=True)
         temp = self._temp
@@ -57,34 +61,27 @@ class Objects(ObjectReads):
         sums: Sums | None = None,
         meta: Mapping[str, str] | None = None,
     ) -> Content:
-        """Make a finished temporary file the object ``key``, replacing an older one in one step.
+        """Make a finished temporary file the object ``key``, and atomically replace an older one.
 
         Raises:
-            Refusal: For keys that cannot be stored; ``PathConflict`` if another object stands in the way.
+            Refusal: The key cannot be stored; ``PathConflict`` if another object blocks it.
         """
         path = self._place_for(bucket, key)
         with temporary.open("rb") as file:
             sums = sums or sums_of(file)
             if self._durable:
                 os.fsync(file.fileno())
-            stat = os.fstat(
-                file.fileno()
-            )  # of this very file: after the rename the name may already be another's
+            # Of this open file: after the rename, the name may already belong to another one.
+            stat = os.fstat(file.fileno())
         try:
             temporary.replace(path)
         except (IsADirectoryError, NotADirectoryError) as error:
             raise self._conflict(key) from error
         if self._durable:
             _sync_folder(path.parent)
-        content_type = content_type or guess_type(key)
-        content = Content(
-            stat.st_size,
-            stat.st_mtime_ns,
-            stat.st_ino,
-            sums.md5.hex(),
-            sums.crc64,
-            content_type,
-            dict(meta or {}),
+        content = content_of(key, stat, sums)
+        content = replace(
+            content, content_type=content_type or content.content_type, meta=dict(meta or {})
         )
         self._index.remember(bucket, [(key, content)])
         return content
@@ -95,7 +92,7 @@ class Objects(ObjectReads):
         if path is None:
             raise Refusal(
                 "AccessDenied",
-                f"A symbolic link stands in the way of {key[:80]!r}; links inside a bucket are not followed.",
+                f"The path of {key[:80]!r} has a symbolic link; links in buckets are not followed.",
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,11 +104,12 @@ class Objects(ObjectReads):
     def _conflict(key: str) -> Refusal:
         return Refusal(
             "PathConflict",
-            f"{key[:80]!r} cannot be stored: objects are files here, and one name would be a file and a folder.",
+            f"{key[:80]!r} cannot be stored: objects are files here, and one name would be a file "
+            "and a folder.",
         )
 
     def make_folder(self, bucket: str, key: str) -> Content:
-        """Store a folder marker: an empty object whose key ends with a slash. It exists as long as the folder does."""
+        """Store a folder marker: an empty object whose key ends with a slash; it is the folder."""
         path = self._place_for(bucket, key)
         try:
             path.mkdir(exist_ok=True)
@@ -120,7 +118,7 @@ class Objects(ObjectReads):
         return self._marker(path)
 
     def delete(self, bucket: str, key: str) -> None:
-        """Remove an object; that there is none is not an error, as at the vendor."""
+        """Delete an object; a missing one is not an error, as at the vendor."""
         path = keys.locate(self.folder(bucket), key)
         if path is None:
             return
@@ -130,13 +128,7 @@ class Objects(ObjectReads):
             else:
                 path.unlink()
         except OSError as error:
-            if error.errno in {
-                errno.ENOENT,
-                errno.ENOTDIR,
-                errno.EISDIR,
-                errno.ENOTEMPTY,
-                errno.EPERM,
-            }:
+            if error.errno in _NOTHING_TO_DELETE:
                 return
             raise
         self._index.forget(bucket, key)

@@ -1,19 +1,19 @@
-"""Reading objects: files below ``<root>/<bucket>/``, with what is known of their content.
+"""Reads objects: files below ``<root>/<bucket>/``, with their metadata.
 
-A file that somebody else put there is an object too; its MD5 and CRC are computed once and remembered as long as size, modification
-time and inode stay the same. All methods block: they run in the storage threads.
+A file that another program put there is an object too. Its MD5 and CRC are computed once, and kept
+while its size, modification time and inode stay the same. All methods block: they run in the
+storage threads.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.storage import keys
-from orchestrator.server.storage.metadata import Content, content_at, content_of, sums_of
+from orchestrator.server.storage.metadata import Content, Sums, content_at, content_of, sums_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class ObjectReads:
-    """Reads objects below one root; changes nothing there."""
+    """Reads objects below one root, and changes nothing there."""
 
     def __init__(self, root: Path, index: ObjectIndex) -> None:
         self.root = root
         self._index = index
 
     def folder(self, bucket: str, *, must_exist: bool = True) -> Path:
-        """The folder of a bucket.
+        """Return the folder of a bucket.
 
         Raises:
             Refusal: ``InvalidBucketName``, ``NoSuchBucket``.
@@ -39,28 +39,24 @@ class ObjectReads:
         if must_exist and not folder.is_dir():
             raise Refusal(
                 "NoSuchBucket",
-                f"The bucket {bucket} does not exist here: store an object in it, or make the folder {folder}.",
+                f"The bucket {bucket} does not exist here: store an object in it, or make the "
+                f"folder {folder}.",
             )
         return folder
 
     @staticmethod
     def _marker(path: Path) -> Content:
-        stat = path.stat()
+        stat, sums = path.stat(), Sums()
+        sums_of_nothing = (sums.md5.hex(), sums.crc64)
         return Content(
-            0,
-            stat.st_mtime_ns,
-            stat.st_ino,
-            hashlib.md5(usedforsecurity=False).hexdigest(),
-            "0",
-            "application/x-directory",
-            {},
+            0, stat.st_mtime_ns, stat.st_ino, *sums_of_nothing, "application/x-directory", {}
         )
 
     def open(self, bucket: str, key: str) -> tuple[BinaryIO | None, Content]:
-        """The object's file, open for reading, and what is known of exactly that file. A folder marker has no file.
+        """Open an object and return its file and metadata; a folder marker has no file.
 
         Raises:
-            Refusal: ``NoSuchBucket``, ``NoSuchKey``, or for keys that cannot exist here.
+            Refusal: ``NoSuchBucket``, ``NoSuchKey``, or the code of a key that is not valid.
         """
         folder = self.folder(bucket)
         path = keys.locate(folder, key)
@@ -97,7 +93,7 @@ class ObjectReads:
         return content
 
     def head(self, bucket: str, key: str) -> Content:
-        """What is known of an object.
+        """Return the metadata of an object.
 
         Raises:
             Refusal: As :meth:`open`.
@@ -110,7 +106,7 @@ class ObjectReads:
     def describe(
         self, bucket: str, files: Sequence[tuple[str, str]]
     ) -> Iterator[tuple[str, Content]]:
-        """What is known of listed files, ``(key, path)`` each; those that went away meanwhile are passed over."""
+        """Yield the metadata of listed files, ``(key, path)`` each; vanished files are skipped."""
         known = self._index.recall_all(bucket, [key for key, _ in files])
         fresh: list[tuple[str, Content]] = []
         try:
@@ -121,14 +117,14 @@ class ObjectReads:
                         content = content_at(key, path)
                         fresh.append((key, content))
                 except OSError:
-                    continue  # gone, replaced by a link, or not readable
+                    continue  # deleted, replaced by a link, or not readable
                 yield key, content
         finally:
             if fresh:
                 self._index.remember(bucket, fresh)
 
     def path_of(self, bucket: str, key: str) -> Path | None:
-        """The file of an object, or None if there is none."""
+        """Return the file of an object, or None if there is none."""
         try:
             path = keys.locate(self.folder(bucket), key)
         except Refusal:

@@ -1,1 +1,1 @@
-"""The processes that do the work."""
+"""Worker processes that do the real work."""

@@ -1,4 +1,4 @@
-"""The worker processes: kept between jobs, started when first needed, replaced when one dies."""
+"""Pool of worker processes: started on demand, kept between jobs, replaced when one dies."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from orchestrator.server.workers.protocol import WorkTask
 
 log = logging.getLogger(__name__)
-MAX_MESSAGE_BYTES = 1 << 20  # a result with every probe is some kilobytes
-LAST_WORDS_BYTES = 2000
+MAX_MESSAGE_BYTES = 1 << 20  # a result with all probes has some kilobytes
+LAST_OUTPUT_BYTES = 2000
 START_TIMEOUT_S = 120  # loading the engine's libraries from a cold disk takes seconds
-ADVICE = "What real separation needs comes with: pip install 'voiceseparate-orchestrator[local]'"
+ADVICE = "Install real separation with: pip install 'voiceseparate-orchestrator[local]'"
 ENGINE_THREADS = "ORCHESTRATOR_ENGINE_THREADS"
 
 
 class WorkerDied(WorkFailed):
-    """The process ended while it worked: killed, crashed, out of memory, or out of time."""
+    """The process ended during the work: killed, crashed, out of memory, or out of time."""
 
 
 class Worker:
-    """One process."""
+    """One worker process."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._last_words = bytearray()
+        self._last_output = bytearray()
         self._listener = asyncio.create_task(self._listen())
 
     @classmethod
@@ -48,14 +48,10 @@ class Worker:
         Raises:
             WorkFailed: ``EngineNotInstalled`` if it cannot be started.
         """
-        command = [
-            sys.executable,
-            "-m",
-            "orchestrator.server.workers.process",
-            work,
-            *([str(memory_bytes)] if memory_bytes else []),
-        ]
-        # The same modules as here, also where they were found by a path that only this process knows.
+        command = [sys.executable, "-m", "orchestrator.server.workers.process", work]
+        if memory_bytes:
+            command.append(str(memory_bytes))
+        # The worker must find the same modules, also those on a path that only this process has.
         environment = {
             ENGINE_THREADS: str(threads),
             **os.environ,
@@ -78,7 +74,7 @@ class Worker:
             await worker.stop()
             raise WorkFailed(
                 "InternalError",
-                f"No worker process could be started within {START_TIMEOUT_S} s; the machine is overloaded.",
+                f"No worker process started within {START_TIMEOUT_S} s; the machine is overloaded.",
             ) from None
         except BaseException:
             await worker.stop()
@@ -87,23 +83,24 @@ class Worker:
             await worker.stop()
             raise WorkFailed(
                 "EngineNotInstalled",
-                f"The work cannot be loaded on this machine: {message.get('unusable', 'no answer')}. {ADVICE}",
+                f"The work cannot be loaded on this machine: "
+                f"{message.get('unusable', 'no answer')}. {ADVICE}",
             )
         return worker
 
     @property
     def pid(self) -> int:
-        """Process id."""
+        """Id of the process."""
         return self._process.pid
 
     async def _listen(self) -> None:
-        assert self._process.stderr is not None  # noqa: S101 - asked for as a pipe
+        assert self._process.stderr is not None  # noqa: S101 - opened as a pipe
         while data := await self._process.stderr.read(4096):
-            self._last_words += data
-            del self._last_words[:-LAST_WORDS_BYTES]
+            self._last_output += data
+            del self._last_output[:-LAST_OUTPUT_BYTES]
 
     async def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None  # noqa: S101 - asked for as a pipe
+        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
         line = await self._process.stdout.readline()
         if not line:
             raise WorkerDied("InternalError", await self._why())
@@ -114,24 +111,22 @@ class Worker:
         code = await self._process.wait()
         await self._listener
         if code < 0:
-            how = f"was ended by {signal.Signals(-code).name}" + (
-                " (often: out of memory)" if -code == signal.SIGKILL else ""
-            )
+            how = f"was ended by {signal.Signals(-code).name}"
+            how += " (often: out of memory)" if -code == signal.SIGKILL else ""
         else:
             how = f"ended with status {code}"
-        words = self._last_words.decode("utf-8", "replace").strip().splitlines()
-        return f"The worker process {how} while it worked on this file." + (
-            f" Its last words: {words[-1][:300]}" if words else ""
-        )
+        lines = self._last_output.decode("utf-8", "replace").strip().splitlines()
+        last = f" Its last output: {lines[-1][:300]}" if lines else ""
+        return f"The worker process {how} while it worked on this file.{last}"
 
     async def run(self, task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         """Do one task.
 
         Raises:
-            WorkFailed: If it cannot be done.
+            WorkFailed: If the work failed.
             WorkerDied: If the process ended.
         """
-        assert self._process.stdin is not None  # noqa: S101 - asked for as a pipe
+        assert self._process.stdin is not None  # noqa: S101 - opened as a pipe
         try:
             self._process.stdin.write(orjson.dumps(asdict(task)) + b"\n")
             await self._process.stdin.drain()
@@ -148,16 +143,17 @@ class Worker:
                 return WorkResult({stem: Probe(**probe) for stem, probe in files.items()})
 
     async def stop(self) -> None:
-        """Kill the process: what it writes is temporary, so it has nothing to save."""
+        """Kill the process, which has no data to save, and close its pipes."""
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
         await self._listener
-        self._process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio closes the pipes no other way before 3.13
+        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
+        await self._process.stdout.read()  # asyncio closes the pipes once all output is read
 
 
 class Pool:
-    """Workers for at most as many tasks at once as the caller asks for."""
+    """Workers for the tasks that run at the same time; the caller limits their number."""
 
     def __init__(
         self, work: str, *, memory_bytes: int | None, timeout_s: float, threads: int
@@ -173,7 +169,7 @@ class Pool:
         """Do one task in an idle worker, or in a new one.
 
         Raises:
-            WorkFailed: If it cannot be done, if its worker died, or if it took too long.
+            WorkFailed: If the work failed, its worker died, or it took too long.
         """
         worker = self._idle.pop() if self._idle else None
         if worker is None:
@@ -191,7 +187,10 @@ class Pool:
             raise
         except TimeoutError:
             await self._drop(worker)
-            message = f"The work took longer than {self._timeout_s:g} s, the bound of this service, and was ended."
+            message = (
+                f"The work took longer than {self._timeout_s:g} s, this service's limit, "
+                "and was stopped."
+            )
             raise WorkerDied("InternalError", message) from None
         except BaseException:
             await self._drop(worker)

@@ -1,8 +1,9 @@
-"""A worker process: ``python -m orchestrator.server.workers.process MODULE:FUNCTION [MEMORY_BYTES]``.
+"""Worker process: ``python -m orchestrator.server.workers.process MODULE:FUNCTION [MEMORY_BYTES]``.
 
-It is a child of its own command line, not of ``multiprocessing``, so it inherits nothing of the parent (no listening socket, no ledger, no
-half-imported main module). Tasks come on standard input, one JSON line each; progress and results go out on standard output.
-It ignores Ctrl-C, because the parent decides, and ends with its parent however that ends.
+It has its own command line instead of ``multiprocessing``, so it inherits nothing from its parent
+(no listening socket, no ledger, no half-imported main module). It reads tasks from standard input,
+one JSON line each, and writes progress and results to standard output. It ignores Ctrl-C, which
+the parent handles, and ends with its parent however that ends.
 """
 
 from __future__ import annotations
@@ -26,24 +27,24 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 PROGRESS_STEP = 0.01
-"""Smaller steps of progress are not told."""
+"""Smallest reported step of progress."""
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to kill us when the parent is gone; elsewhere the end of standard input does it."""
+    """Let Linux kill us with the parent; elsewhere the end of standard input ends us."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_memory(size_bytes: int) -> None:
-    """Bound the private memory, so that a poisoned file exhausts this process and not the machine."""
+    """Limit the private memory, so that a bad file exhausts this process, not the machine."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_DATA, (size_bytes, size_bytes))
 
 
 def load(name: str) -> Work:
-    """The function ``module:function``."""
+    """Import the function ``module:function``."""
     module, _, function = name.partition(":")
     return cast("Work", getattr(importlib.import_module(module), function))
 
@@ -51,45 +52,36 @@ def load(name: str) -> Work:
 def _read_tasks(source: BinaryIO, tasks: queue.SimpleQueue[bytes]) -> None:
     for line in source:
         tasks.put(line)
-    os._exit(0)  # the parent closed the pipe or died: what is being done here is wanted by nobody
+    os._exit(0)  # the parent closed the pipe or died: the result has no reader
 
 
 class _Channel:
-    """The way back to the parent."""
+    """Sends messages to the parent."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
-        self._told = 0.0
+        self.reported = 0.0
 
     def send(self, message: dict[str, object]) -> None:
         self._out.write(orjson.dumps(message) + b"\n")
         self._out.flush()
 
-    def begin(self) -> None:
-        self._told = 0.0
-
     def progress(self, part: float) -> None:
-        if part - self._told >= PROGRESS_STEP:
-            self._told = part
+        if part - self.reported >= PROGRESS_STEP:
+            self.reported = part
             self.send({"progress": part})
 
 
 def _carry_out(work: Work, line: bytes, channel: _Channel) -> None:
-    channel.begin()
+    channel.reported = 0.0
     try:
         result = work(WorkTask(**orjson.loads(line)), channel.progress)
     except WorkFailed as error:
         channel.send({"failed": {"code": error.code, "message": error.message}})
     except MemoryError:
-        channel.send(
-            {
-                "failed": {
-                    "code": "InternalError",
-                    "message": "The file needs more memory than one worker may use.",
-                }
-            }
-        )
-    except Exception as error:  # noqa: BLE001 - a poisoned file fails its own job; the process stays
+        message = "The file needs more memory than one worker may use."
+        channel.send({"failed": {"code": "InternalError", "message": message}})
+    except Exception as error:  # noqa: BLE001 - a bad file fails only its own job
         message = f"The work on this file failed: {type(error).__name__}: {error}"
         channel.send({"failed": {"code": "InternalError", "message": message[:1000]}})
     else:
@@ -97,12 +89,12 @@ def _carry_out(work: Work, line: bytes, channel: _Channel) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Work until standard input ends."""
+    """Do tasks until standard input ends."""
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not get between our messages
+    os.dup2(2, 1)  # prints of libraries must not mix with our messages
     tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(
         target=_read_tasks, args=(os.fdopen(os.dup(0), "rb"), tasks), daemon=True
@@ -110,7 +102,7 @@ def main(arguments: list[str]) -> None:
     channel = _Channel(out)
     try:
         work = load(arguments[0])
-    except Exception as error:  # noqa: BLE001 - the parent must hear why
+    except Exception as error:  # noqa: BLE001 - the parent reports it
         channel.send({"unusable": f"{type(error).__name__}: {error}"})
         return
     if len(arguments) > 1:

@@ -1,4 +1,4 @@
-"""The work on one job, as plain values: what a worker process is told, and what it answers. JSON on the way between the processes."""
+"""Task and result of a worker process; they travel between the processes as JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class WorkTask:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The vendor's leaves of MediaInfo for one file: ``Format`` and its ``Stream/Audio`` elements, every value as text."""
+    """MediaInfo of one file: ``Format`` and its ``Stream/Audio`` elements, with values as text."""
 
     format: dict[str, str]
     audio: list[dict[str, str]]
@@ -38,17 +38,17 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class WorkResult:
-    """What was written: a probe for each stem."""
+    """Probe of each stem that was written."""
 
     files: dict[str, Probe]
 
 
 class WorkFailed(Exception):
-    """A job cannot be done.
+    """The work of a job failed.
 
     Attributes:
-        code: Goes into the job's ``Code``.
-        message: Goes into the job's ``Message``.
+        code: The job's ``Code``.
+        message: The job's ``Message``.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -58,27 +58,22 @@ class WorkFailed(Exception):
 
 
 class Work(Protocol):
-    """Does one job; called in a worker process, blocking."""
+    """Does the work of one job; it runs in a worker process and blocks."""
 
     def __call__(self, task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         """Write the outputs, or raise :class:`WorkFailed`."""
         ...
 
 
-def write_silence(path: Path, seconds: float = 0.1, rate_hz: int = 8000) -> None:
-    """A small real wav file: what simulated work puts in the place of a stem, whatever its name."""
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate_hz)
-        out.writeframes(bytes(2 * int(seconds * rate_hz)))
-
-
-def silence_probe(size_bytes: int, media_s: float, rate_hz: int = 8000) -> Probe:
-    """The probe of such a file that claims to be ``media_s`` long."""
-    length, rate = f"{media_s:.6f}", f"{rate_hz * 16 / 1000:.6f}"
-    shape = {"Bitrate": rate, "Duration": length}
-    names = {
+def simulate(task: WorkTask, media_s: float) -> WorkResult:
+    """Write short silence as every named stem; the probes claim a length of ``media_s``."""
+    rate_hz, frames = 8000, 800
+    shape = {
+        "Bitrate": f"{rate_hz * 16 / 1000:.6f}",
+        "Duration": f"{media_s:.6f}",
+        "StartTime": "0.000000",
+    }
+    container = {
         "FormatLongName": "WAV / WAVE (Waveform Audio)",
         "FormatName": "wav",
         "NumProgram": "0",
@@ -90,21 +85,15 @@ def silence_probe(size_bytes: int, media_s: float, rate_hz: int = 8000) -> Probe
         "CodecName": "pcm_s16le",
         "Index": "0",
         "SampleFmt": "s16",
+        "SampleRate": str(rate_hz),
     }
-    start = {"StartTime": "0.000000"}
-    return Probe(
-        {**shape, **names, **start, "Size": str(size_bytes)},
-        [{**shape, **stream, **start, "SampleRate": str(rate_hz)}],
-    )
-
-
-def simulate(task: WorkTask, media_s: float) -> WorkResult:
-    """Write silence for every named stem."""
-    for path in task.outputs.values():
-        write_silence(Path(path))
-    return WorkResult(
-        {
-            stem: silence_probe(Path(path).stat().st_size, media_s)
-            for stem, path in task.outputs.items()
-        }
-    )
+    probes = {}
+    for stem, path in task.outputs.items():
+        with wave.open(path, "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(rate_hz)
+            out.writeframes(bytes(2 * frames))
+        size = {"Size": str(Path(path).stat().st_size)}
+        probes[stem] = Probe({**shape, **container, **size}, [{**shape, **stream}])
+    return WorkResult(probes)

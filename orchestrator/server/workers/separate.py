@@ -1,4 +1,7 @@
-"""Real work: the separation of this project, its probes put into the vendor's words. Loaded by worker processes only."""
+"""Real work: this project's separation, with its probes in the vendor's form.
+
+Only worker processes import it.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,12 @@ def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult
     """Separate one file.
 
     Raises:
-        WorkFailed: With the code and sentence of the separation.
+        WorkFailed: With the code and message of the separation.
     """
     outputs = {Stem(stem): Path(path) for stem, path in task.outputs.items()}
+    mode, audio = AudioMode(task.mode), AudioConfig(**task.audio)
     try:
-        result = separate_file(
-            SeparationTask(
-                Path(task.source), outputs, AudioMode(task.mode), AudioConfig(**task.audio)
-            ),
-            on_progress,
-        )
+        result = separate_file(SeparationTask(Path(task.source), outputs, mode, audio), on_progress)
     except SeparationFailed as error:
         raise WorkFailed(error.code, error.message) from error
     return WorkResult({stem.value: _probe(probe) for stem, probe in result.files.items()})
@@ -73,5 +72,5 @@ def _decimal(value: float | None) -> str:
 
 
 def _present(leaves: dict[str, str]) -> dict[str, str]:
-    """Leaves without a value are missing, as the vendor's page allows."""
+    """Return the leaves that have a value; the vendor's page allows missing ones."""
     return {name: value for name, value in leaves.items() if value}

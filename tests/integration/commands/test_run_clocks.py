@@ -12,9 +12,10 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import JobState
 from orchestrator.manifest import load_manifest
 from orchestrator.server.faults.script import Faults
+from orchestrator.server.http.key_pairs import KeyPair
 from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.service import LocalService
-from orchestrator.server.settings import KeyPair, LocalSettings
+from orchestrator.server.settings import LocalSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""A real local service on loopback for each test, and the vendor's own Python client in front of it."""
+"""A local service on loopback for each test, and the vendor's own Python client for it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from qcloud_cos import CosConfig, CosS3Client
 from yarl import URL
 
 from orchestrator.domain.clock import SystemClock
+from orchestrator.server.http.key_pairs import KeyPair
 from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.service import LocalService
-from orchestrator.server.settings import KeyPair, LocalSettings
+from orchestrator.server.settings import LocalSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,13 +41,18 @@ def job_body(
     inside: str = "",
     voice: str = "out/v.${ext}",
 ) -> str:
-    """The XML of a plain submit."""
+    """Return the XML of a plain submit."""
     operation = (
-        "<VoiceSeparate><AudioMode>AudioAndBackground</AudioMode><AudioConfig><Codec>mp3</Codec></AudioConfig></VoiceSeparate>"
-        f"<Output><Region>{REGION}</Region><Bucket>{BUCKET}</Bucket><Object>out/b.${{ext}}</Object><AuObject>{voice}</AuObject></Output>"
+        "<VoiceSeparate><AudioMode>AudioAndBackground</AudioMode>"
+        "<AudioConfig><Codec>mp3</Codec></AudioConfig></VoiceSeparate>"
+        f"<Output><Region>{REGION}</Region><Bucket>{BUCKET}</Bucket>"
+        f"<Object>out/b.${{ext}}</Object><AuObject>{voice}</AuObject></Output>"
     )
     operation += f"<JobLevel>{level}</JobLevel>" if level is not None else ""
-    return f"<Request><Tag>VoiceSeparate</Tag><Input><Object>{key}</Object></Input><Operation>{operation}{inside}</Operation>{extra}</Request>"
+    return (
+        f"<Request><Tag>VoiceSeparate</Tag><Input><Object>{key}</Object></Input>"
+        f"<Operation>{operation}{inside}</Operation>{extra}</Request>"
+    )
 
 
 def sign(
@@ -59,7 +65,7 @@ def sign(
     start: int,
     end: int,
 ) -> str:
-    """A signature made by hand from the vendor's page, for requests that no client would send."""
+    """Sign by the vendor's page, for requests that no client library would send."""
 
     def encode(text: str) -> str:
         return quote(text, safe="-_.~")
@@ -85,7 +91,7 @@ def sign(
 
 @dataclass
 class Answer:
-    """What a raw request was answered."""
+    """Answer to a raw request."""
 
     status: int
     headers: Any
@@ -98,7 +104,7 @@ class Answer:
 
 @dataclass
 class Bench:
-    """A running service and the ways to talk to it."""
+    """A running service and its clients."""
 
     service: LocalService
     root: Path
@@ -109,7 +115,7 @@ class Bench:
     sign = staticmethod(sign)
 
     def sdk(self, **changes: Any) -> CosS3Client:
-        """The vendor's Python client, pointed at this service by IP and port."""
+        """Return the vendor's Python client, configured with this service's IP and port."""
         url = URL(self.service.url)
         options = {
             "Region": REGION,
@@ -142,7 +148,7 @@ class Bench:
         authorization: str | None = None,
         token: str = "",
     ) -> Answer:
-        """A request signed by hand."""
+        """Send a request with its own signature."""
         now = int(SystemClock().now())
         start, end = window or (now - 60, now + 600)
         signed = {"host": host, **(headers or {})}
@@ -163,13 +169,13 @@ class Bench:
             return Answer(response.status, response.headers, await response.read())
 
     async def submit(self, body: str | None = None) -> str:
-        """Submit a job; its id."""
+        """Submit a job and return its id."""
         answer = await self.raw("POST", "/jobs", body=body or job_body())
         assert answer.status == 200, answer.text
         return answer.text.partition("<JobId>")[2].partition("</JobId>")[0]
 
     async def until(self, what: Callable[[], Awaitable[T]], limit_s: float = 20) -> T:
-        """Wait until ``what`` gives something true."""
+        """Wait until ``what`` returns a true value, and return it."""
         clock = SystemClock()
         async with asyncio.timeout(limit_s):
             while not (found := await what()):
@@ -177,11 +183,11 @@ class Bench:
         return found
 
     async def job(self, job_id: str) -> str:
-        """The XML of a job."""
+        """Return the XML of a job."""
         return (await self.raw("GET", f"/jobs/{job_id}")).text
 
     async def ended(self, job_id: str) -> str:
-        """The XML of a job once it has ended."""
+        """Wait for the end of a job, and return its XML."""
 
         async def look() -> str:
             text = await self.job(job_id)
@@ -197,7 +203,7 @@ class Bench:
 
 
 class Benches:
-    """Makes services, and closes them."""
+    """Starts services, and closes them."""
 
     def __init__(self, root: Path, stack: AsyncExitStack) -> None:
         self.root = root
@@ -219,7 +225,7 @@ class Benches:
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Benches]:
-    """Starts a service with the given settings."""
+    """Return a function that starts a service with the given settings."""
     async with AsyncExitStack() as stack:
         yield Benches(tmp_path / "root", stack)
 
@@ -232,5 +238,5 @@ async def bench(start: Benches) -> Bench:
 
 @pytest.fixture(name="job_body")
 def job_body_fixture() -> Callable[..., str]:
-    """Makes the XML of a submit."""
+    """Return a function that makes the XML of a submit."""
     return job_body

@@ -1,4 +1,4 @@
-"""Work for worker processes under test: the content of the input says what becomes of it."""
+"""Work for the worker processes under test: the content of the input selects a behavior."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def behave(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
-    """Do what the input says."""
+    """Behave as the input says."""
     order = Path(task.source).read_text()
     on_progress(0.42)
     if order == "killed":

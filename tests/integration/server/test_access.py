@@ -1,4 +1,4 @@
-"""Who may do what, and what hostile or broken requests are answered."""
+"""Permissions, and answers to hostile and broken requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from orchestrator.domain.clock import SystemClock
-from orchestrator.server.settings import Grant, KeyPair
+from orchestrator.server.http.key_pairs import Grant, KeyPair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ COS = "media-1250000000.cos.ap-chongqing.myqcloud.com"
         ("q-sign-algorithm=md5", (401, "InvalidAuthorization"), (401, "InvalidAuthorization")),
     ],
 )
-async def test_unsigned_and_malformed_requests_are_told_apart(
+async def test_unsigned_and_malformed_requests_have_different_codes(
     bench: Bench, authorization: str, ci: tuple[int, str], cos: tuple[int, str]
 ) -> None:
     jobs = await bench.raw("GET", "/jobs", authorization=authorization)
@@ -53,7 +53,7 @@ async def test_unknown_keys_have_their_own_code_on_each_side(bench: Bench) -> No
     assert (objects.status, "InvalidAccessKeyId" in objects.text) == (403, True)
 
 
-async def test_a_window_that_is_over_and_one_that_has_not_begun_tell_the_servers_time(
+async def test_expired_and_future_signatures_are_answered_with_the_servers_time(
     bench: Bench,
 ) -> None:
     now = int(SystemClock().now())
@@ -72,7 +72,7 @@ async def test_a_window_that_is_over_and_one_that_has_not_begun_tell_the_servers
         assert "<ServerTime>" in answer.text
 
 
-async def test_a_signature_may_stand_in_the_query(bench: Bench) -> None:
+async def test_a_signature_may_be_in_the_query(bench: Bench) -> None:
     now = int(SystemClock().now())
     text = bench.sign(
         "GET", "/jobs", {}, {"host": CI}, keys=bench.keys, start=now - 60, end=now + 60
@@ -170,7 +170,7 @@ async def test_unknown_calls_and_methods_are_refused(bench: Bench) -> None:
 
 
 async def exchange(bench: Bench, data: bytes, *, wait_s: float = 10) -> bytes:
-    """Send bytes as they are, and read until the service closes the connection."""
+    """Send raw bytes, and read until the service closes the connection."""
     port = int(bench.service.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -190,7 +190,7 @@ async def exchange(bench: Bench, data: bytes, *, wait_s: float = 10) -> bytes:
         b"\x16\x03\x01\x02\x00" * 10 + b"\r\n\r\n",
     ],
 )
-async def test_what_is_not_http_gets_an_error_and_the_service_lives_on(
+async def test_bytes_that_are_not_http_get_an_error_and_the_service_continues(
     bench: Bench, data: bytes
 ) -> None:
     answer = await exchange(bench, data)
@@ -207,7 +207,7 @@ async def test_silent_connections_and_half_headers_are_closed(start: Benches) ->
     assert await exchange(bench, b"GET / HTTP/1.1\r\nHo", wait_s=5) == b""
 
 
-async def test_a_body_that_stops_coming_ends_in_an_error(start: Benches) -> None:
+async def test_a_body_that_stalls_is_answered_with_an_error(start: Benches) -> None:
     bench = await start(read_timeout_s=0.2)
     now = int(SystemClock().now())
     head = bench.sign(
@@ -216,7 +216,10 @@ async def test_a_body_that_stops_coming_ends_in_an_error(start: Benches) -> None
 
     answer = await exchange(
         bench,
-        f"PUT /slow HTTP/1.1\r\nHost: {COS}\r\nAuthorization: {head}\r\nContent-Length: 100\r\n\r\nabc".encode(),
+        (
+            f"PUT /slow HTTP/1.1\r\nHost: {COS}\r\nAuthorization: {head}\r\n"
+            "Content-Length: 100\r\n\r\nabc"
+        ).encode(),
     )
 
     assert b"RequestTimeout" in answer
@@ -232,7 +235,10 @@ async def test_a_body_without_a_length_is_refused(bench: Bench) -> None:
 
     answer = await exchange(
         bench,
-        f"POST /jobs HTTP/1.1\r\nHost: {CI}\r\nAuthorization: {head}\r\nConnection: close\r\n\r\n".encode(),
+        (
+            f"POST /jobs HTTP/1.1\r\nHost: {CI}\r\nAuthorization: {head}\r\n"
+            "Connection: close\r\n\r\n"
+        ).encode(),
     )
 
     assert answer.startswith(b"HTTP/1.1 411")
@@ -240,7 +246,7 @@ async def test_a_body_without_a_length_is_refused(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("path", "invited"), [("/a", True), ("/../a", False)])
-async def test_a_client_that_waits_for_leave_to_send_its_body_gets_it_unless_the_request_is_wrong(
+async def test_a_client_that_expects_100_continue_gets_it_unless_the_request_is_wrong(
     bench: Bench, path: str, invited: bool
 ) -> None:
     now = int(SystemClock().now())
@@ -283,7 +289,7 @@ async def test_no_secret_is_logged(
     assert not any("very-secret" in line or "q-signature" in line for line in ours)
 
 
-async def test_a_warning_is_loud_when_the_service_can_be_reached_from_elsewhere(
+async def test_a_service_that_other_machines_can_reach_logs_a_warning(
     start: Benches, caplog: pytest.LogCaptureFixture
 ) -> None:
     await start(host="0.0.0.0")

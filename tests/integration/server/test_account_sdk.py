@@ -97,7 +97,7 @@ async def test_wrong_templates_are_refused(bench: Bench, change: dict[str, Any],
     assert refused.value.get_error_code() == code
 
 
-async def test_queues_are_shown_paused_and_resumed(start: Benches) -> None:
+async def test_queues_are_listed_paused_and_resumed(start: Benches) -> None:
     bench = await start(progression=Progression(Pace.HOLD))
     sdk = bench.sdk()
     job_id = await bench.submit()
@@ -175,7 +175,7 @@ async def test_an_unknown_queue_is_named(bench: Bench) -> None:
     assert refused.value.get_error_code() == "QueueNotFound"
 
 
-async def test_enabled_buckets_are_shown(start: Benches) -> None:
+async def test_enabled_buckets_are_listed(start: Benches) -> None:
     bench = await start(bucket=BUCKET)
     sdk = bench.sdk()
 

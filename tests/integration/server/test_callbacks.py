@@ -1,4 +1,4 @@
-"""Callbacks leave in the vendor's forms, to whom the request or else the queue says, and never to a private address."""
+"""Callbacks have the vendor's forms, and go to the configured address, never a private one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from aiohttp import web
 
+from orchestrator.domain.spec import AudioConfig, AudioMode
 from orchestrator.server.faults.script import CallbackFaults, Faults
 from orchestrator.server.jobs.callbacks import body_of, collapse, destination, is_allowed
+from orchestrator.server.jobs.row import JobRequest, JobRow
 from orchestrator.server.settings import CallbackPolicy
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Takes callbacks, and answers what it is told to."""
+    """Receives callbacks, and answers as configured."""
 
     def __init__(self) -> None:
         self.got: list[tuple[str, bytes]] = []
@@ -146,7 +148,7 @@ ON = {
         ),
     ],
 )
-def test_the_request_goes_before_the_queue_and_no_silences_both(
+def test_the_request_overrides_the_queue_and_no_disables_both(
     request_settings: dict[str, str], notify: dict[str, str], expected: tuple[str, str]
 ) -> None:
     assert destination(request_settings, notify) == expected
@@ -157,19 +159,25 @@ async def test_the_queues_address_is_used_when_the_request_names_none(
 ) -> None:
     first = await bench.submit(job_body())
     queue = re.findall("<QueueId>(.*?)</QueueId>", await bench.ended(first))[0]
-    notify = f"<State>On</State><Event>TaskFinish</Event><Type>Url</Type><Url>{listener.url}</Url><ResultFormat>JSON</ResultFormat>"
-    body = f"<Request><Name>q</Name><State>Active</State><NotifyConfig>{notify}</NotifyConfig></Request>"
+    notify = (
+        "<State>On</State><Event>TaskFinish</Event><Type>Url</Type>"
+        f"<Url>{listener.url}</Url><ResultFormat>JSON</ResultFormat>"
+    )
+    body = (
+        "<Request><Name>q</Name><State>Active</State>"
+        f"<NotifyConfig>{notify}</NotifyConfig></Request>"
+    )
     assert (await bench.raw("PUT", f"/asrqueue/{queue}", body=body)).status == 200
 
     silent = await bench.submit(job_body(extra="<CallBack>no</CallBack>"))
     await bench.ended(silent)
-    told = await bench.submit(job_body())
+    job_id = await bench.submit(job_body())
     await listener.count(1)
 
-    assert [json.loads(body)["JobsDetail"][0]["JobId"] for _, body in listener.got] == [told]
+    assert [json.loads(body)["JobsDetail"][0]["JobId"] for _, body in listener.got] == [job_id]
 
 
-async def test_a_failed_job_is_told_too(
+async def test_a_failed_job_has_a_callback_too(
     start: Benches, listener: Listener, job_body: Callable[..., str]
 ) -> None:
     from orchestrator.server.settings import MissingInput
@@ -181,7 +189,7 @@ async def test_a_failed_job_is_told_too(
     assert b"<Code>ResourceNotFound</Code>" in listener.got[0][1]
 
 
-async def test_deliveries_are_tried_again_only_as_often_as_set(
+async def test_deliveries_are_retried_only_as_often_as_set(
     start: Benches, listener: Listener, job_body: Callable[..., str]
 ) -> None:
     bench = await start(callbacks=CallbackPolicy(retries=2, retry_wait_s=0.01))
@@ -197,7 +205,7 @@ async def test_deliveries_are_tried_again_only_as_often_as_set(
     assert bench.service.parts.callbacks.failed == 0
 
 
-async def test_one_delivery_is_all_by_default(
+async def test_deliveries_are_not_retried_by_default(
     bench: Bench, listener: Listener, job_body: Callable[..., str]
 ) -> None:
     listener.statuses = [500]
@@ -235,10 +243,24 @@ async def test_a_private_address_is_never_called(
 
 @pytest.mark.parametrize(
     ("address", "allowed"),
-    [("8.8.8.8", True), ("127.0.0.1", True), ("::1", True), ("10.1.2.3", False), ("192.168.0.1", False), ("169.254.169.254", False),
-     ("172.16.0.1", False), ("100.64.0.1", False), ("0.0.0.0", False), ("::", False), ("fd00::1", False), ("fe80::1%eth0", False),
-     ("::ffff:10.0.0.1", False), ("::ffff:127.0.0.1", True), ("2001:4860:4860::8888", True)],
-)  # fmt: skip
+    [
+        ("8.8.8.8", True),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("10.1.2.3", False),
+        ("192.168.0.1", False),
+        ("169.254.169.254", False),
+        ("172.16.0.1", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("fd00::1", False),
+        ("fe80::1%eth0", False),
+        ("::ffff:10.0.0.1", False),
+        ("::ffff:127.0.0.1", True),
+        ("2001:4860:4860::8888", True),
+    ],
+)
 def test_only_public_addresses_and_loopback_are_allowed_by_default(
     address: str, allowed: bool
 ) -> None:
@@ -274,12 +296,10 @@ def test_the_alphabetical_xml_form_is_pinned(job_row: Any) -> None:
 
 @pytest.fixture
 def job_row() -> Any:
-    from orchestrator.server.jobs.row import JobRow
-
-    request = {
-        "output": {"Region": "r", "Bucket": "b-1", "AuObject": "v"},
-        "names": {"voice": "v"},
-        "mode": "IsAudio",
-        "audio": {},
-    }
+    request = JobRequest(
+        output={"Region": "r", "Bucket": "b-1", "AuObject": "v"},
+        names={"voice": "v"},
+        mode=AudioMode.IS_AUDIO,
+        audio=AudioConfig(),
+    )
     return JobRow("j1", "b-1", "r", "p1", 0, "in", 0.0, request)

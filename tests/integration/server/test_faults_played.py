@@ -1,4 +1,4 @@
-"""Scripted faults look to a client exactly like the real ones, and the control plane is closed to strangers."""
+"""Scripted faults look like real ones to a client, and the control plane needs its token."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ async def test_a_paused_or_full_queue_can_be_played(
     assert "QueueSaturated" in (await bench.raw("POST", "/jobs", body=job_body())).text
 
 
-async def test_a_fault_can_begin_and_end_by_time(start: Benches) -> None:
+async def test_a_fault_can_start_and_end_by_time(start: Benches) -> None:
     bench = await start(
         faults=script({"route": "list", "code": "ServiceUnavailable", "until_s": 0.3})
     )
@@ -168,7 +168,7 @@ async def test_a_fault_can_begin_and_end_by_time(start: Benches) -> None:
     assert first.status == 503
 
 
-async def test_the_state_tells_requests_faults_and_duplicates(
+async def test_the_state_has_requests_faults_and_duplicates(
     start: Benches, job_body: Callable[..., str]
 ) -> None:
     bench = await start(faults=script({"route": "submit", "do": "fail_after", "times": 1}))
@@ -196,7 +196,7 @@ async def control(
         ) if response.content_type == "application/json" else text
 
 
-async def test_the_control_plane_is_absent_unless_asked_for_and_needs_its_token(
+async def test_the_control_plane_is_off_by_default_and_needs_its_token(
     start: Benches, bench: Bench
 ) -> None:
     assert (await control(bench, "GET", "state"))[0] == 403

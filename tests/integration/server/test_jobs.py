@@ -1,4 +1,4 @@
-"""The job calls as the reference describes them, told by raw requests that no client library would make."""
+"""The job calls of the reference, shown by raw requests that no client library would send."""
 
 from __future__ import annotations
 
@@ -204,9 +204,7 @@ async def test_several_operations_make_one_job_each(
     assert (await bench.raw("GET", "/jobs", params={"size": "100"})).text.count("<JobId>") == 6
 
 
-async def test_higher_levels_go_first_and_older_jobs_before_younger(
-    start: Benches, job_body: Callable[..., str]
-) -> None:
+async def test_jobs_start_by_level_then_age(start: Benches, job_body: Callable[..., str]) -> None:
     bench = await start(progression=HOLD, max_concurrent=1)
     levels = [0, 1, 2, 0, 2, 1]
     ids = [await bench.submit(job_body(level=level)) for level in levels]
@@ -227,7 +225,7 @@ async def test_higher_levels_go_first_and_older_jobs_before_younger(
     assert order == [ids[number] for number in (2, 4, 1, 5, 0, 3)]
 
 
-async def test_polls_move_a_job_step_by_step(start: Benches) -> None:
+async def test_polls_advance_a_job_step_by_step(start: Benches) -> None:
     bench = await start(progression=Progression(Pace.POLLS, start_after=2, finish_after=2))
     job_id = await bench.submit()
 
@@ -317,9 +315,17 @@ async def test_a_list_finds_jobs_by_their_input(
 
 
 @pytest.mark.parametrize(
-    "params", [{"size": "0"}, {"size": "101"}, {"size": "x"}, {"orderByTime": "Up"}, {"states": "Done"}, {"nextToken": "???"},
-               {"startCreationTime": "yesterday"}]
-)  # fmt: skip
+    "params",
+    [
+        {"size": "0"},
+        {"size": "101"},
+        {"size": "x"},
+        {"orderByTime": "Up"},
+        {"states": "Done"},
+        {"nextToken": "???"},
+        {"startCreationTime": "yesterday"},
+    ],
+)
 async def test_wrong_list_parameters_are_refused(bench: Bench, params: dict[str, str]) -> None:
     answer = await bench.raw("GET", "/jobs", params=params)
 
@@ -335,7 +341,7 @@ async def test_a_missing_input_fails_later_or_at_once_by_setting(start: Benches)
     assert "in/a.mp3" in text
 
 
-async def test_a_missing_input_is_refused_at_submit_if_so_set(
+async def test_a_missing_input_is_refused_at_submit_if_set_so(
     start: Benches, job_body: Callable[..., str]
 ) -> None:
     bench = await start(missing_input=MissingInput.REFUSE)
@@ -353,7 +359,10 @@ async def test_a_full_queue_and_a_paused_one_refuse_jobs(
     job_id = await bench.submit()
     full = await bench.raw("POST", "/jobs", body=job_body())
     queue = re.findall("<QueueId>(.*?)</QueueId>", await bench.job(job_id))[0]
-    update = "<Request><Name>mine</Name><State>{}</State><NotifyConfig><State>Off</State></NotifyConfig></Request>"
+    update = (
+        "<Request><Name>mine</Name><State>{}</State>"
+        "<NotifyConfig><State>Off</State></NotifyConfig></Request>"
+    )
 
     paused = await bench.raw("PUT", f"/asrqueue/{queue}", body=update.format("Paused"))
     held = states(await bench.job(job_id))
@@ -369,7 +378,7 @@ async def test_a_full_queue_and_a_paused_one_refuse_jobs(
     assert states(listed.text) == ["Submitted", "Cancel"]
 
 
-async def test_services_must_be_enabled_first_if_so_set(
+async def test_services_must_be_enabled_first_if_set_so(
     start: Benches, job_body: Callable[..., str]
 ) -> None:
     bench = await start(activation_required=True)
@@ -391,7 +400,7 @@ async def test_services_must_be_enabled_first_if_so_set(
     assert "MediaBucketUnBinded" in gone.text
 
 
-async def test_a_disk_that_is_full_for_a_while_refuses_jobs_and_loses_none(
+async def test_a_full_disk_refuses_jobs_and_loses_none(
     start: Benches, monkeypatch: pytest.MonkeyPatch, job_body: Callable[..., str]
 ) -> None:
     monkeypatch.setattr("orchestrator.server.jobs.scheduler.STORAGE_RETRY_S", 0.02)
@@ -402,7 +411,7 @@ async def test_a_disk_that_is_full_for_a_while_refuses_jobs_and_loses_none(
     writer.execute("PRAGMA max_page_count = 1")  # SQLite's own "database or disk is full"
     large = job_body(inside=f"<UserData>{'x' * 1000}</UserData>")
     refused = await bench.raw("POST", "/jobs", body=large)
-    while refused.status == 200:  # until the pages that are there are used up
+    while refused.status == 200:  # until the existing pages are full
         refused = await bench.raw("POST", "/jobs", body=large)
     scheduler = bench.service.parts.scheduler
     scheduler.progression = Progression(Pace.IMMEDIATE)
@@ -420,7 +429,7 @@ async def test_a_disk_that_is_full_for_a_while_refuses_jobs_and_loses_none(
     assert "<State>Success</State>" in await bench.ended(job_id)
 
 
-async def test_jobs_that_ended_before_the_retention_are_forgotten(start: Benches) -> None:
+async def test_jobs_are_deleted_after_the_retention_time(start: Benches) -> None:
     bench = await start()
     job_id = await bench.submit()
     await bench.ended(job_id)

@@ -1,4 +1,4 @@
-"""The vendor's unmodified Node client works against the local service, and parses every answer by itself."""
+"""The vendor's unmodified Node client works with the local service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).with_name("node_client.js")
 
 @pytest.fixture(scope="session")
 def node_modules(request: pytest.FixtureRequest) -> Path:
-    """The client, installed once from the npm registry and kept in the test cache."""
+    """Install the client from the npm registry once, and keep it in the test cache."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("node and npm are not installed")
     assert request.config.cache is not None
@@ -48,7 +48,7 @@ def node_modules(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.slow
-async def test_the_node_client_submits_follows_and_lists_jobs_and_objects(
+async def test_the_node_client_submits_queries_and_lists_jobs_and_objects(
     start: Benches, node_modules: Path
 ) -> None:
     bench = await start(bucket="media-1250000000", region="ap-chongqing")
@@ -65,17 +65,17 @@ async def test_the_node_client_submits_follows_and_lists_jobs_and_objects(
     out, err = await process.communicate()
 
     assert process.returncode == 0, err.decode()
-    told = json.loads(out)
-    assert told["submitted"]["State"] == "Submitted"
-    assert told["submitted"]["Operation"]["UserData"] == "from node"
-    assert told["queried"]["State"] == "Success"
-    assert told["queried"]["Operation"]["MediaResult"]["OutputFile"]["ObjectName"] == [
+    results = json.loads(out)
+    assert results["submitted"]["State"] == "Submitted"
+    assert results["submitted"]["Operation"]["UserData"] == "from node"
+    assert results["queried"]["State"] == "Success"
+    assert results["queried"]["Operation"]["MediaResult"]["OutputFile"]["ObjectName"] == [
         "out/v.mp3",
         "out/b.mp3",
     ]
-    assert told["both"]["NonExistJobIds"] == "j" + "0" * 32
-    assert told["listed"]["JobId"] == told["submitted"]["JobId"]
-    assert told["got"] == "hello"
-    assert told["keys"] == ["x/a b+c.txt"]
-    assert told["head"]["etag"] == told["put"]["ETag"]
-    assert told["error"] == {"code": "NoSuchKey", "status": 404}
+    assert results["both"]["NonExistJobIds"] == "j" + "0" * 32
+    assert results["listed"]["JobId"] == results["submitted"]["JobId"]
+    assert results["got"] == "hello"
+    assert results["keys"] == ["x/a b+c.txt"]
+    assert results["head"]["etag"] == results["put"]["ETag"]
+    assert results["error"] == {"code": "NoSuchKey", "status": 404}

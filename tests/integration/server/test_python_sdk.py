@@ -1,4 +1,4 @@
-"""The vendor's unmodified Python client works against the local service, and parses every answer by itself."""
+"""The vendor's unmodified Python client works with the local service."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_a_job_is_submitted_queried_and_its_stems_are_there(bench: Bench) 
         assert hashlib.md5(content, usedforsecurity=False).hexdigest() == sums["Md5"]
 
 
-async def test_two_ids_and_a_missing_one_are_told_apart(bench: Bench) -> None:
+async def test_a_query_separates_known_and_missing_ids(bench: Bench) -> None:
     sdk = bench.sdk()
     ids = [await bench.submit(), await bench.submit()]
     missing = "j" + "f" * 32
@@ -127,7 +127,7 @@ async def test_a_list_filters_by_state_time_and_queue(start: Benches) -> None:
     ) == [second, first]
 
 
-async def test_objects_go_in_and_come_out_unchanged(bench: Bench) -> None:
+async def test_objects_come_back_unchanged(bench: Bench) -> None:
     sdk = bench.sdk()
     content = bytes(range(256)) * 300
     key = "音乐/a b+c(1).bin"

@@ -1,4 +1,4 @@
-"""Under mixed load with faults the service neither grows nor leaks, loses no accepted job, and closes cleanly with jobs in flight."""
+"""Mixed load with faults: no growth, no leak, no lost job, and a clean close with running jobs."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ FAULTS = {
 
 
 def resident_mb() -> float:
-    """Memory of this process, which holds the service."""
+    """Return the memory of this process, which runs the service."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def open_files() -> int:
-    """Descriptors of this process."""
+    """Count the open descriptors of this process."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 class Load:
-    """Clients that do a bit of everything."""
+    """Clients with a random mix of calls."""
 
     def __init__(self, bench: Bench, body: Callable[..., str]) -> None:
         self.bench = bench
@@ -131,13 +131,13 @@ async def soak(
             drain_s=0.5,
         )
         load = Load(bench, job_body)
-        begun = clock.monotonic()
+        started = clock.monotonic()
         await asyncio.gather(
-            *(load.until(begun + seconds / 3, random.Random(seed)) for seed in range(12))
+            *(load.until(started + seconds / 3, random.Random(seed)) for seed in range(12))
         )
         warm_mb = resident_mb()
         await asyncio.gather(
-            *(load.until(begun + seconds, random.Random(100 + seed)) for seed in range(12))
+            *(load.until(started + seconds, random.Random(100 + seed)) for seed in range(12))
         )
         grown_mb = resident_mb() - warm_mb
         parts = bench.service.parts
@@ -155,7 +155,7 @@ async def soak(
     assert len(load.accepted) == len(known)
     assert grown_mb < growth_mb
     assert in_flight > 0
-    assert after <= before + 2  # the loop's own
+    assert after <= before + 2  # those of the loop
 
 
 @pytest.mark.slow

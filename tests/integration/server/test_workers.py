@@ -1,4 +1,4 @@
-"""Worker processes: a poisoned file harms nobody else, and no crash loses or doubles a job."""
+"""Worker processes: a poisoned file harms only its own job, and no crash loses or doubles a job."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _poison_can_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def order(root: Path, name: str, what: str) -> str:
-    """Store an input that makes the work behave so."""
+    """Store an input that selects a behavior of the work."""
     path = root / BUCKET / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(what)
@@ -46,7 +46,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def open_files(pid: int) -> dict[str, str]:
-    """What a process has open, by descriptor."""
+    """Return the open files of a process by descriptor."""
     return {entry.name: str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
 
 
@@ -69,7 +69,7 @@ def alive(pid: int) -> bool:
         ("refused", "ResourceNotSupported", "no sound"),
     ],
 )
-async def test_a_poisoned_file_fails_its_own_job_only(
+async def test_a_poisoned_file_fails_only_its_own_job(
     start: Benches, job_body: Callable[..., str], what: str, code: str, said: str
 ) -> None:
     bench = await start(**WORK, max_concurrent=1, worker_memory_bytes=1 << 30)
@@ -92,7 +92,9 @@ async def test_a_poisoned_file_fails_its_own_job_only(
 
 
 @pytest.mark.slow
-async def test_work_beyond_its_time_is_ended(start: Benches, job_body: Callable[..., str]) -> None:
+async def test_work_that_takes_too_long_is_stopped(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
     bench = await start(**WORK, max_concurrent=1, job_timeout_s=1.5)
     endless = await bench.submit(job_body(order(bench.root, "in/endless", "endless")))
 
@@ -118,7 +120,7 @@ async def test_work_that_cannot_be_loaded_fails_the_job_with_the_reason(
     assert "no_such_module" in text
 
 
-async def test_music_mode_is_accepted_and_fails_with_a_helpful_sentence(
+async def test_music_mode_is_accepted_and_fails_with_a_helpful_message(
     start: Benches, job_body: Callable[..., str]
 ) -> None:
     bench = await start(**WORK)
@@ -133,7 +135,7 @@ async def test_music_mode_is_accepted_and_fails_with_a_helpful_sentence(
 
 
 @pytest.mark.slow
-async def test_a_service_that_is_closed_keeps_its_jobs_and_goes_on_with_them(
+async def test_a_closed_service_keeps_its_jobs_and_resumes_them(
     start: Benches, job_body: Callable[..., str]
 ) -> None:
     async with AsyncExitStack() as first:
@@ -147,7 +149,7 @@ async def test_a_service_that_is_closed_keeps_its_jobs_and_goes_on_with_them(
             return "<Progress>" in await bench.job(running)
 
         await bench.until(is_running)
-        workers = list(bench.service.parts.scheduler._pool._all)
+        workers = list(bench.service.parts.scheduler._work._pool._all)
         assert bench.service._pool is not None
     order(bench.root, "in/a", "ok")
     bench = await start(**WORK, max_concurrent=1)
@@ -159,7 +161,7 @@ async def test_a_service_that_is_closed_keeps_its_jobs_and_goes_on_with_them(
 
 @pytest.mark.slow
 @pytest.mark.crash
-async def test_a_killed_service_takes_its_workers_along_and_the_job_is_done_once_later(
+async def test_the_workers_of_a_killed_service_end_and_the_job_is_done_once_later(
     start: Benches, job_body: Callable[..., str], tmp_path: Path
 ) -> None:
     from tests.integration.server.conftest import KEYS, Bench
@@ -209,7 +211,7 @@ async def test_a_killed_service_takes_its_workers_along_and_the_job_is_done_once
     assert list((root / ".service" / "tmp").iterdir()) == []
 
 
-async def test_a_job_that_ends_the_service_again_and_again_is_given_up(
+async def test_a_job_that_kills_the_service_repeatedly_is_given_up(
     start: Benches, job_body: Callable[..., str]
 ) -> None:
     bench = await start(**WORK, max_starts=1)
@@ -223,10 +225,12 @@ async def test_a_job_that_ends_the_service_again_and_again_is_given_up(
     text = await bench.ended(job_id)
 
     assert "<State>Failed</State>" in text
-    assert "begun 1 times" in text
+    assert "started 1 time," in text
 
 
-async def test_a_second_service_on_the_same_root_is_told_who_holds_it(start: Benches) -> None:
+async def test_a_second_service_on_the_same_root_is_refused_with_the_process_id_of_the_first(
+    start: Benches,
+) -> None:
     await start()
 
     with pytest.raises(LocalRootLocked, match=str(os.getpid())):
@@ -244,7 +248,7 @@ async def test_workers_ignore_ctrl_c_and_inherit_no_socket(
         return "<Progress>" in await bench.job(job_id)
 
     await bench.until(is_running)
-    (worker,) = bench.service.parts.scheduler._pool._all
+    (worker,) = bench.service.parts.scheduler._work._pool._all
     os.kill(worker.pid, signal.SIGINT)
     links = open_files(worker.pid)
 

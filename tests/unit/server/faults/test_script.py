@@ -1,4 +1,4 @@
-"""A fault script is read strictly, and plays the same way for the same seed."""
+"""A fault script is parsed strictly, and plays the same way with the same seed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_script_is_read_and_changes_the_settings(tmp_path: Path) -> None:
     assert settings.progression.media_s == 180
 
 
-def test_the_script_of_the_documentation_can_be_read() -> None:
+def test_the_script_in_the_documentation_is_valid() -> None:
     page = (REPOSITORY / "docs" / "local-service.md").read_text()
     (example,) = re.findall("```yaml\n(.*?)```", page, re.DOTALL)
 
@@ -65,14 +65,26 @@ def test_an_empty_script_has_no_faults(tmp_path: Path) -> None:
     assert load(tmp_path, "") == Faults()
 
 
-def test_every_mistake_is_told_with_its_place_and_the_nearest_word(tmp_path: Path) -> None:
-    text = "faults:\n  - {rout: submit, do: refus, share: 2, times: -1, code: SlowDwn}\nprogression: {pace: sometimes}\nseeed: 1\n"
+def test_every_mistake_is_reported_with_its_position_and_the_nearest_word(tmp_path: Path) -> None:
+    text = (
+        "faults:\n  - {rout: submit, do: refus, share: 2, times: -1, code: SlowDwn}\n"
+        "progression: {pace: sometimes}\nseeed: 1\n"
+    )
     with pytest.raises(ManifestError) as wrong:
         load(tmp_path, text)
 
     message = str(wrong.value)
-    for part in ("faults[0]", "Did you mean route?", "Did you mean refuse?", "faults[0].share", "faults[0].times", "Did you mean SlowDown?",
-                 "progression.pace", "Did you mean seed?", "faults.yaml"):  # fmt: skip
+    for part in (
+        "faults[0]",
+        "Did you mean route?",
+        "Did you mean refuse?",
+        "faults[0].share",
+        "faults[0].times",
+        "Did you mean SlowDown?",
+        "progression.pace",
+        "Did you mean seed?",
+        "faults.yaml",
+    ):
         assert part in message
 
 

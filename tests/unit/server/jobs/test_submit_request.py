@@ -1,4 +1,4 @@
-"""Whatever a submit asks for becomes good drafts or a refusal in the vendor's words."""
+"""Any submit becomes valid drafts or a refusal with a code of the vendor."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.spec import AudioConfig
 from orchestrator.server.http import xml
 from orchestrator.server.http.errors import CI_STATUS, Refusal
 from orchestrator.server.jobs.submit_request import Draft, Reader, Template, expand
 from orchestrator.server.storage import keys
 
-BODY = """<Request><Tag>VoiceSeparate</Tag><QueueId>p1</QueueId><Input><BucketId>b-1</BucketId><Object>in/a.mp3</Object></Input>
+BODY = """<Request><Tag>VoiceSeparate</Tag><QueueId>p1</QueueId>
+<Input><BucketId>b-1</BucketId><Object>in/a.mp3</Object></Input>
 <Operation><VoiceSeparate><AudioMode>AudioAndBackground</AudioMode><AudioConfig><Codec>mp3</Codec><Samplerate>44100</Samplerate>
 <Bitrate>128</Bitrate><Channels>2</Channels></AudioConfig></VoiceSeparate><Output><Region>r</Region><Bucket>b-1</Bucket>
 <Object>o/${jobid}/b.${ext}</Object><AuObject>o/${JobId}/v.${Ext}</AuObject></Output><UserData>k</UserData><JobLevel>1</JobLevel></Operation>
@@ -26,25 +28,25 @@ def unknown(template_id: str) -> Template:
 
 
 def read(body: str) -> tuple[str, str, list[Draft]]:
-    return Reader(unknown, inline_required=True).read(xml.read(body.encode()))
+    return Reader(unknown).read(xml.read(body.encode()))
 
 
-def test_a_whole_request_is_read() -> None:
+def test_a_full_request_is_parsed() -> None:
     key, queue_id, (draft,) = read(BODY)
 
-    assert (key, queue_id, draft.level, draft.output_bucket) == ("in/a.mp3", "p1", 1, "b-1")
-    assert draft.request["audio"] == {
-        "codec": "mp3",
-        "samplerate": 44100,
-        "bitrate": 128,
-        "channels": 2,
-    }
-    assert draft.request["callback"] == {
+    assert (key, queue_id, draft.level, draft.request.output["Bucket"]) == (
+        "in/a.mp3",
+        "p1",
+        1,
+        "b-1",
+    )
+    assert draft.request.audio == AudioConfig("mp3", 44100, 128, 2)
+    assert draft.request.callback == {
         "CallBack": "http://a.example",
         "CallBackFormat": "JSON",
         "CallBackType": "Url",
     }
-    assert draft.names("j7") == {"voice": "o/j7/v.mp3", "background": "o/j7/b.mp3"}
+    assert expand(draft.request, "j7") == {"voice": "o/j7/v.mp3", "background": "o/j7/b.mp3"}
 
 
 TOKENS = re.findall(r"<[^>]*>|[^<]+", BODY)

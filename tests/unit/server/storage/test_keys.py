@@ -1,4 +1,4 @@
-"""Object keys are file names below their bucket, and never anything else."""
+"""Object keys are file names below their bucket, and nothing else."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_keys_that_could_lead_elsewhere_are_refused(key: str, tmp_path: Path) ->
 )
 @example("a/..")
 @example("..\\x")
-def test_a_key_that_is_accepted_lies_below_its_bucket(key: str) -> None:
+def test_an_accepted_key_is_below_its_bucket(key: str) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name, "bucket")
         folder.mkdir()
@@ -65,7 +65,7 @@ def test_a_key_that_is_accepted_lies_below_its_bucket(key: str) -> None:
 
 
 @given(st.binary(max_size=80))
-def test_any_bytes_in_a_request_target_are_understood_or_refused(raw: bytes) -> None:
+def test_any_bytes_in_a_request_target_are_decoded_or_refused(raw: bytes) -> None:
     text = "/" + raw.decode("latin-1").replace("\n", "")
     code = "InvalidURI"
     try:
@@ -112,7 +112,7 @@ def test_a_key_has_at_most_850_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "bucket", ["..", ".service", "a", "UPPER-1", "a.b-1", "-1", "x-", "a/b-1", ""]
 )
-def test_what_is_no_bucket_name_is_no_folder(bucket: str, tmp_path: Path) -> None:
+def test_an_invalid_bucket_name_has_no_folder(bucket: str, tmp_path: Path) -> None:
     with pytest.raises(Refusal):
         keys.bucket_folder(tmp_path, bucket)
 

@@ -1,4 +1,4 @@
-"""A folder tree is listed in the order of UTF-8 keys, page by page, without a loss or a double."""
+"""A folder tree is listed in the order of UTF-8 keys, page by page, each key once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = st.lists(st.lists(SEGMENT, min_size=1, max_size=4).map("/".join), max_siz
 
 
 def store(bucket: Path, keys: list[str]) -> list[bytes]:
-    """Make the files; the keys that fit (no file is a folder too), in order."""
+    """Make the files, and return the stored keys in order (no file is a folder too)."""
     for key in keys:
         path = bucket / key
         try:
@@ -31,7 +31,7 @@ def store(bucket: Path, keys: list[str]) -> list[bytes]:
 
 
 def expected(keys: list[bytes], prefix: bytes, delimiter: bytes, marker: bytes) -> list[bytes]:
-    """What the vendor's page says a full listing has, computed the simple way."""
+    """Compute a full listing the simple way, by the rules of the vendor's page."""
     entries = []
     for key in keys:
         if key.startswith(prefix):
@@ -43,7 +43,7 @@ def expected(keys: list[bytes], prefix: bytes, delimiter: bytes, marker: bytes) 
 def all_pages(
     folders: Folders, bucket: Path, prefix: bytes, delimiter: bytes, marker: bytes, size: int
 ) -> list[bytes]:
-    """Every entry, followed over the pages."""
+    """Return every entry of all pages."""
     seen: list[bytes] = []
     while True:
         found = page(folders, bucket, prefix, delimiter, marker, size)
@@ -62,17 +62,15 @@ def all_pages(
     prefix=st.sampled_from(["", "a", "a/", "a/a", "a.", "é", "a/b/", "b/a-", "zz"]),
     delimiter=st.sampled_from(["", "/", "a", "-"]),
     size=st.integers(1, 5),
-    window=st.integers(1, 4),
+    block=st.integers(1, 4),
 )
 def test_all_pages_together_are_the_whole_listing(
-    keys: list[str], prefix: str, delimiter: str, size: int, window: int
+    keys: list[str], prefix: str, delimiter: str, size: int, block: int
 ) -> None:
     with TemporaryDirectory() as name:
         stored = store(Path(name), keys)
 
-        seen = all_pages(
-            Folders(window), Path(name), prefix.encode(), delimiter.encode(), b"", size
-        )
+        seen = all_pages(Folders(block), Path(name), prefix.encode(), delimiter.encode(), b"", size)
 
         assert seen == expected(stored, prefix.encode(), delimiter.encode(), b"")
 
@@ -82,25 +80,25 @@ def test_all_pages_together_are_the_whole_listing(
     keys=KEYS,
     prefix=st.sampled_from(["", "a", "a/"]),
     marker=st.lists(SEGMENT, max_size=4).map("/".join),
-    window=st.integers(1, 4),
+    block=st.integers(1, 4),
 )
-def test_a_listing_goes_on_after_any_marker(
-    keys: list[str], prefix: str, marker: str, window: int
+def test_a_listing_continues_after_any_marker(
+    keys: list[str], prefix: str, marker: str, block: int
 ) -> None:
     with TemporaryDirectory() as name:
         stored = store(Path(name), keys)
 
-        seen = all_pages(Folders(window), Path(name), prefix.encode(), b"", marker.encode(), 3)
+        seen = all_pages(Folders(block), Path(name), prefix.encode(), b"", marker.encode(), 3)
 
         assert seen == expected(stored, prefix.encode(), b"", marker.encode())
 
 
-def test_keys_that_were_there_all_the_time_are_listed_once_while_others_come_and_go(
+def test_unchanged_keys_are_listed_once_while_others_come_and_go(
     tmp_path: Path,
 ) -> None:
     lasting = [f"k{number:04d}" for number in range(0, 400, 2)]
     store(tmp_path, lasting)
-    folders, seen, marker = Folders(window=7), [], b""
+    folders, seen, marker = Folders(block=7), [], b""
     for turn in range(1000):
         (tmp_path / f"k{(turn * 37) % 400 | 1:04d}").touch()
         (tmp_path / f"k{(turn * 53) % 400 | 1:04d}").unlink(missing_ok=True)
@@ -114,7 +112,7 @@ def test_keys_that_were_there_all_the_time_are_listed_once_while_others_come_and
     assert len(set(seen)) == len(seen)
 
 
-def test_links_own_files_and_names_that_are_no_keys_are_not_listed(tmp_path: Path) -> None:
+def test_links_own_files_and_invalid_keys_are_not_listed(tmp_path: Path) -> None:
     store(tmp_path, ["a", "dir/b", ".service/tmp/x", "dir/.service/y"])
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "a")

@@ -1,4 +1,4 @@
-"""The parts of one running service, as the handlers see them."""
+"""Parts of a running service, as its handlers see them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @functools.lru_cache(256)
 def http_date(second: int) -> str:
-    """An instant as HTTP writes it."""
+    """Return an instant in the form of HTTP."""
     return formatdate(second, usegmt=True)
 
 
 @dataclass(slots=True)
 class Parts:
-    """Everything that a handler may need; built once, by ``service``."""
+    """Everything that a handler may need; ``service`` builds it once."""
 
     settings: LocalSettings
     clock: Clock
@@ -47,12 +47,11 @@ class Parts:
     callbacks: Callbacks
     player: FaultPlayer
 
-    def dress(self, response: web.StreamResponse, call: Call) -> None:
-        """Add the headers that every answer has."""
+    def add_headers(self, response: web.StreamResponse, call: Call) -> None:
+        """Add the headers of every answer."""
         headers = response.headers
         headers["Server"] = "tencent-ci" if call.ci else "tencent-cos"
         headers["Date"] = http_date(int(call.now + call.skew_s))
         headers["x-ci-request-id"] = call.request_id
-        headers["x-cos-request-id"] = (
-            call.request_id
-        )  # not documented for the job side, but the vendor's PHP client decides retries by it
+        # Not documented for the job side, but the vendor's PHP client decides retries by it.
+        headers["x-cos-request-id"] = call.request_id

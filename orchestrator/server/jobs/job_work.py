@@ -1,0 +1,111 @@
+"""The work on one job: its input, the separation or its simulation, and its stored stems."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.spec import AudioMode
+from orchestrator.domain.wording import counted
+from orchestrator.server.jobs.result import StoredStem, result_of
+from orchestrator.server.jobs.submit_request import expand
+from orchestrator.server.progression import Pace
+from orchestrator.server.settings import MissingInput
+from orchestrator.server.workers.protocol import WorkFailed, WorkResult, WorkTask, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from orchestrator.domain.ports import Clock
+    from orchestrator.server.jobs.row import JobRow
+    from orchestrator.server.progression import Progression
+    from orchestrator.server.settings import LocalSettings
+    from orchestrator.server.storage.objects import Objects
+    from orchestrator.server.workers.pool import Pool
+
+MUSIC_REFUSED = (
+    "MusicMode needs an engine that separates bass and drums, which this service does not have; "
+    "use AudioAndBackground."
+)
+
+
+class JobWork:
+    """Does the work of jobs."""
+
+    def __init__(
+        self, settings: LocalSettings, clock: Clock, objects: Objects, pool: Pool, disk: Executor
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._objects = objects
+        self._pool = pool
+        self._disk = disk
+
+    async def run(
+        self, row: JobRow, progression: Progression, on_progress: Callable[[float], None]
+    ) -> dict[str, object]:
+        """Do the work and store the stems, so that they are visible before the job ends.
+
+        Returns:
+            The trees of ``result_of``.
+
+        Raises:
+            WorkFailed: The job cannot be done.
+            Refusal: The stems cannot be stored under their names.
+        """
+        request = row.request
+        if row.starts > self._settings.max_starts:
+            raise WorkFailed(
+                "InternalError",
+                f"The job was started {counted(row.starts - 1, 'time')}, and the service ended "
+                "each time before the job did.",
+            )
+        if request.mode == AudioMode.MUSIC_MODE and not progression.simulated:
+            raise WorkFailed("ResourceNotSupported", MUSIC_REFUSED)
+        loop = asyncio.get_running_loop()
+        source = await loop.run_in_executor(
+            self._disk, self._objects.path_of, row.bucket, row.input_object
+        )
+        if source is None and self._settings.missing_input_rule is not MissingInput.IGNORE:
+            raise WorkFailed(
+                "ResourceNotFound",
+                f"The input object {row.input_object[:200]!r} does not exist in {row.bucket}.",
+            )
+        names = expand(request, row.job_id)
+        paths = {
+            stem: self._objects.temporary(request.output["Bucket"], Path(key).suffix[:16])
+            for stem, key in names.items()
+        }
+        outputs = {stem: str(path) for stem, path in paths.items()}
+        task = WorkTask(str(source or ""), outputs, request.mode.value, asdict(request.audio))
+        try:
+            if progression.simulated:
+                done = await self._simulate(task, progression)
+            else:
+                done = await self._pool.run(task, on_progress)
+            return await loop.run_in_executor(
+                self._disk, self._store_stems, row, done, names, paths
+            )
+        finally:
+            for path in paths.values():
+                path.unlink(missing_ok=True)
+
+    async def _simulate(self, task: WorkTask, progression: Progression) -> WorkResult:
+        if progression.pace is Pace.SECONDS:
+            size_mb = os.stat(task.source).st_size / 1e6 if task.source else 0  # noqa: PTH116 - one quick call
+            await self._clock.sleep(progression.finish_after + progression.per_input_mb_s * size_mb)
+        return simulate(task, progression.media_s)
+
+    def _store_stems(
+        self, row: JobRow, done: WorkResult, names: dict[str, str], paths: dict[str, Path]
+    ) -> dict[str, object]:
+        output = row.request.output
+        stored = []
+        for stem, probe in done.files.items():
+            content = self._objects.adopt(output["Bucket"], names[stem], paths[stem], "")
+            stored.append(StoredStem(stem, names[stem], content.md5, probe))
+        return result_of(output["Bucket"], output["Region"], stored)

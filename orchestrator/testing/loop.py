@@ -26,10 +26,7 @@ class DeadlockError(RuntimeError):
 
 
 class CrashError(KeyboardInterrupt):
-    """The simulated process was killed.
-
-    asyncio lets a ``KeyboardInterrupt`` pass through a task, and the product never catches it.
-    """
+    """The simulated process was killed; asyncio lets a ``KeyboardInterrupt`` pass through tasks."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -56,8 +53,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop in virtual time.
 
     ``_run_once``, ``_ready`` and ``_clock_resolution`` are internals of asyncio. They are used
-    because nothing public lets a test stop between two steps of one turn, or tells timers apart
-    that are nanoseconds apart. A change in a Python release breaks tests, never a run.
+    because no public interface stops a loop between two steps of one turn, or keeps timers apart
+    that differ by nanoseconds. A change in a Python release breaks tests, never a run.
 
     Args:
         start_at: First reading of the clock, seconds.
@@ -94,7 +91,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def die(self) -> None:
         """Ignore every later call, and log nothing."""
         self._is_dead = True
-        self.set_exception_handler(_ignore)
+        self.set_exception_handler(lambda _loop, _context: None)
 
     def call_soon(
         self,
@@ -113,10 +110,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             due: deque[asyncio.Handle] = self._ready  # type: ignore[attr-defined]  # not in stubs
             due.insert(int(self._crash_within * (len(due) + 1)), asyncio.Handle(_crash, (), self))
         super()._run_once()  # type: ignore[misc]  # not in stubs
-
-
-def _ignore(_loop: asyncio.AbstractEventLoop, _context: dict[str, Any]) -> None:
-    pass
 
 
 def _crash() -> None:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench_engine import BUCKET, MANIFEST, REGION
+from bench_runner import BUCKET, MANIFEST, REGION
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.job import Job, StemFile

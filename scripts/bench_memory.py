@@ -144,7 +144,7 @@ def _as_list(sample: Sample) -> list[float]:
 
 def start(options: argparse.Namespace) -> tuple[list[Sample], float, float | None]:
     """Write the list and run over it: what was seen, the peak, and when the first POST was there, in seconds after the process began."""
-    from bench_engine import KEYS, write_list
+    from bench_runner import KEYS, write_list
 
     environment = {
         **os.environ,

@@ -64,7 +64,7 @@ def parse_only_s(file: Path) -> float:
 
 def measure(kind: str, lines: int) -> tuple[dict[str, Any], float]:
     """Write a list, and plan it in a process of its own."""
-    from bench_engine import write_list
+    from bench_runner import write_list
 
     with tempfile.TemporaryDirectory() as folder:
         write_list(Path(folder), lines, kind)

@@ -20,7 +20,7 @@ sys.path.insert(
 )  # measures this tree, installed or not
 
 import bench_arrivals
-import bench_engine
+import bench_runner
 from bench_stub import pin, running_stub
 from bench_table import show
 
@@ -58,13 +58,13 @@ async def submit_for(
 ) -> None:
     """Run the engine until its deadline, with more jobs than the rate lets through."""
     jobs = int(rate * duration_s * 1.5) + 10
-    specs = [bench_engine.spec(number) for number in range(jobs)]
-    settings = bench_engine.submit_only(jobs, connections)
-    sink = bench_engine.Count()
-    async with bench_engine.engine(
+    specs = [bench_runner.spec(number) for number in range(jobs)]
+    settings = bench_runner.submit_only(jobs, connections)
+    sink = bench_runner.Count()
+    async with bench_runner.runner(
         url, folder / f"{rate}.db", sink, settings, rate_per_s=float(rate), deadline_s=duration_s
-    ) as engine:
-        await engine.run(bench_engine.feed(specs))
+    ) as runner:
+        await runner.run(bench_runner.feed(specs))
 
 
 def measure(stub: Stub, folder: Path, rate: int, options: argparse.Namespace) -> Seen:

@@ -90,7 +90,7 @@ async def start_again(
     url: str, ledger: Path, waited: dict[str, float], stop_after: int = 0
 ) -> dict[str, Any]:
     """Run the manifest, which lies above the ledger's folder; stop after so many accepted jobs, if that is not 0."""
-    import bench_engine
+    import bench_runner
 
     from orchestrator.domain.states import JobState
     from orchestrator.manifest import load_manifest
@@ -112,10 +112,10 @@ async def start_again(
     def through(ledger: Ledger) -> Any:
         return Timed(ledger, waited)
 
-    sink, settings = bench_engine.Count(stop_after), RunnerSettings()
-    async with bench_engine.engine(url, ledger, sink, settings, seen_through=through) as engine:
+    sink, settings = bench_runner.Count(stop_after), RunnerSettings()
+    async with bench_runner.runner(url, ledger, sink, settings, seen_through=through) as runner:
         waited["open ledger"] = perf_counter() - begun
-        result = await engine.run(timed_feed(Feed(manifest, None).specs(), waited))
+        result = await runner.run(timed_feed(Feed(manifest, None).specs(), waited))
     counts = result.counts
     return {
         "skipped": counts.skipped,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 # Measure this tree, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import bench_engine
+import bench_runner
 from bench_stub import pin
 from bench_table import memory_mb, show
 
@@ -67,7 +67,7 @@ async def serve_local(root: Path) -> None:
     from orchestrator.server.service import LocalService
     from orchestrator.server.settings import LocalSettings
 
-    keys = KeyPair(bench_engine.KEYS.secret_id, bench_engine.KEYS.secret_key)
+    keys = KeyPair(bench_runner.KEYS.secret_id, bench_runner.KEYS.secret_key)
     settings = LocalSettings(
         root=root,
         credentials=(keys,),
@@ -207,17 +207,17 @@ class Client:
 
     def submits(self, count: int) -> list[bytes]:
         """Return requests for new jobs."""
-        key = signing_key(bench_engine.KEYS, SystemClock().now())
+        key = signing_key(bench_runner.KEYS, SystemClock().now())
         first, self._count = self._count, self._count + count
         return [
-            raw(prepare(submit_request(bench_engine.spec(number)), key))
+            raw(prepare(submit_request(bench_runner.spec(number)), key))
             for number in range(first, first + count)
         ]
 
     def queries(self, count: int) -> list[bytes]:
         """Return requests that query ten known jobs each."""
-        key = signing_key(bench_engine.KEYS, SystemClock().now())
-        place, known = Place(bench_engine.BUCKET, bench_engine.REGION), self.ids
+        key = signing_key(bench_runner.KEYS, SystemClock().now())
+        place, known = Place(bench_runner.BUCKET, bench_runner.REGION), self.ids
         groups = [
             [known[(turn * IDS_PER_QUERY + place_) % len(known)] for place_ in range(IDS_PER_QUERY)]
             for turn in range(count)

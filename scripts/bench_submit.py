@@ -44,7 +44,7 @@ KINDS = ("bare", "client", "engine", "planned")
 async def bare(url: str, specs: list[JobSpec], connections: int) -> None:
     """The loop that one would write by hand, without anything that keeps jobs safe."""
     import aiohttp
-    from bench_engine import BUCKET, KEYS, REGION
+    from bench_runner import BUCKET, KEYS, REGION
     from yarl import URL
 
     from orchestrator.client.wire.signature import authorization, signing_key
@@ -76,10 +76,10 @@ async def bare(url: str, specs: list[JobSpec], connections: int) -> None:
 
 async def client(url: str, specs: list[JobSpec], connections: int) -> None:
     """The client without the engine."""
-    import bench_engine
+    import bench_runner
 
     queue = iter(specs)
-    async with bench_engine.client(url, connections) as service:
+    async with bench_runner.client(url, connections) as service:
 
         async def work() -> None:
             for spec in queue:
@@ -90,34 +90,34 @@ async def client(url: str, specs: list[JobSpec], connections: int) -> None:
 
 async def whole(url: str, specs: list[JobSpec], connections: int, folder: Path) -> None:
     """The engine, from specs."""
-    import bench_engine
+    import bench_runner
 
-    settings = bench_engine.submit_only(len(specs), connections)
-    async with bench_engine.engine(
-        url, folder / "bench.db", bench_engine.Count(goal=len(specs)), settings
-    ) as engine:
-        await engine.run(bench_engine.feed(specs))
+    settings = bench_runner.submit_only(len(specs), connections)
+    async with bench_runner.runner(
+        url, folder / "bench.db", bench_runner.Count(goal=len(specs)), settings
+    ) as runner:
+        await runner.run(bench_runner.feed(specs))
 
 
 async def planned(url: str, jobs: int, connections: int, folder: Path) -> None:
     """The engine, from a list file."""
-    import bench_engine
+    import bench_runner
 
     from orchestrator.manifest.planning.spec_stream import Feed
 
-    manifest = bench_engine.write_list(folder, jobs)
-    settings = bench_engine.submit_only(jobs, connections)
-    async with bench_engine.engine(
-        url, folder / "bench.db", bench_engine.Count(goal=jobs), settings
-    ) as engine:
-        await engine.run(Feed(manifest, None).specs())
+    manifest = bench_runner.write_list(folder, jobs)
+    settings = bench_runner.submit_only(jobs, connections)
+    async with bench_runner.runner(
+        url, folder / "bench.db", bench_runner.Count(goal=jobs), settings
+    ) as runner:
+        await runner.run(Feed(manifest, None).specs())
 
 
 def work_of(
     kind: str, options: argparse.Namespace, folder: Path
 ) -> Callable[[], Coroutine[None, None, None]]:
     """What a measurement of this kind runs."""
-    from bench_engine import spec
+    from bench_runner import spec
 
     if kind == "planned":
         return lambda: planned(options.url, options.jobs, options.connections, folder)

@@ -1,4 +1,4 @@
-"""Answers of two ledgers, side by side."""
+"""Comparison of the answers of two ledgers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.errors import OrchestratorError
 
 
 def plain(answer: Any) -> Any:
-    """An answer as comparable values; jobs have no equality of their own."""
+    """Return an answer as comparable values; jobs themselves do not compare equal."""
     if isinstance(answer, OrchestratorError):
         return type(answer)
     if isinstance(answer, list):

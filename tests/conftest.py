@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests needs."""
+"""Fixtures and settings shared by all tests."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ if TYPE_CHECKING:
 
     from aioresponses import aioresponses
 
-# A developer's shell must not change a result. What chooses tests, or how many, stays.
+# A developer's environment must not change a result; variables that select tests stay.
 OWN_VARIABLES = ("TENCENTCLOUD_", "TCCLI_", "ORCH_", "ORCHESTRATOR_")
-CHOOSING_VARIABLES = ("ORCH_TEST_", "ORCH_SEED", "ORCHESTRATOR_CACHE_DIR")
+SELECTING_VARIABLES = ("ORCH_TEST_", "ORCH_SEED", "ORCHESTRATOR_CACHE_DIR")
 for _name in list(os.environ):
-    if _name.startswith(OWN_VARIABLES) and not _name.startswith(CHOOSING_VARIABLES):
+    if _name.startswith(OWN_VARIABLES) and not _name.startswith(SELECTING_VARIABLES):
         del os.environ[_name]
 
-# The same examples in every run, and none of them timed: what fails here fails everywhere. ORCH_TEST_EXPLORE=1 looks for new ones.
+# Every run uses the same examples without a deadline, so a failure repeats on every machine.
+# ORCH_TEST_EXPLORE=1 draws new examples.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("exploring", deadline=None)
 settings.load_profile("exploring" if os.environ.get("ORCH_TEST_EXPLORE") else "steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of this project's tests."""
+    """Add the options of this project's tests."""
     parser.addoption(
         "--soak",
         action="store_true",
@@ -40,10 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def fake_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
-    """aioresponses, mended.
+    """Yield aioresponses, patched if it lacks support for aiohttp 3.14.
 
-    Its release 0.7.9 does not give ``stream_writer``, which aiohttp's response class asks for since 3.14. A release that does makes this
-    shim step aside by itself.
+    Its release 0.7.9 does not pass ``stream_writer``, which aiohttp's response class needs since
+    3.14. A release that passes it is not patched.
     """
     from inspect import getsource, signature
 

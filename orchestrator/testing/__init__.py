@@ -1,1 +1,4 @@
-"""Fakes that are shipped: small working implementations of the ports, proven by the same contract tests as the real ones."""
+"""Fakes for tests: small working implementations of the ports.
+
+They pass the same contract tests as the real ones.
+"""

@@ -1,4 +1,4 @@
-"""Builders: values that are right as they stand, for tests that care about one thing of them."""
+"""Builders of valid specs, jobs and holders; a test states only the fields that it is about."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REGION = "ap-chongqing"
 
 
 def make_spec(number: int = 1, **changes: Any) -> JobSpec:
-    """A spec for the object ``incoming/<number>.mp3`` with its own key; ``changes`` replace fields of ``JobSpec``."""
+    """Return the spec of ``incoming/<number>.mp3``; ``changes`` replace fields of ``JobSpec``."""
     spec = JobSpec(
         key=JobKey(f"v1.test{number:08d}"),
         media=MediaObject(
@@ -46,7 +46,7 @@ def make_spec(number: int = 1, **changes: Any) -> JobSpec:
 
 
 def make_specs(count: int, first: int = 1, **changes: Any) -> list[JobSpec]:
-    """``count`` specs, numbered from ``first``."""
+    """Return ``count`` specs, numbered from ``first``."""
     return [make_spec(number, **changes) for number in range(first, first + count)]
 
 
@@ -57,7 +57,7 @@ def make_job(
     spec: JobSpec | None = None,
     **changes: Any,
 ) -> Job:
-    """A job that is, and is saved as being, in ``state``; ``changes`` are fields of ``Job``."""
+    """Return a job in ``state``, saved as such; ``changes`` are fields of ``Job``."""
     return Job(
         number,
         spec or make_spec(number),
@@ -68,17 +68,17 @@ def make_job(
 
 
 def make_holder(pid: int = 4711, **changes: Any) -> Holder:
-    """Somebody who works on a ledger."""
+    """Return the holder of a ledger's lease."""
     return replace(
         Holder("worker-1", pid, 1_700_000_000.0, "orchestrator run nightly.yaml"), **changes
     )
 
 
 def way_to(state: JobState, start: JobState = JobState.PLANNED) -> list[Step]:
-    """The shortest way from ``start`` to ``state`` over the state table.
+    """Return the shortest sequence of steps from ``start`` to ``state`` in the state table.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If no sequence leads there.
     """
     ways: dict[JobState, list[Step]] = {start: []}
     front = [start]
@@ -90,4 +90,4 @@ def way_to(state: JobState, start: JobState = JobState.PLANNED) -> list[Step]:
             if before is here and then not in ways and is_legal(before, step):
                 ways[then] = [*ways[here], step]
                 front.append(then)
-    raise ValueError(f"no way leads from {start} to {state}")
+    raise ValueError(f"no steps lead from {start} to {state}")

@@ -1,7 +1,8 @@
-"""Virtual time: an event loop whose clock jumps to the next timer when nothing else is to be done.
+"""Virtual time: an event loop whose clock jumps to the next timer as soon as it is idle.
 
-A program that waits for hours runs in milliseconds, and in the same order every time. Files and sockets still work: they are polled before
-time is moved, so a loopback server in the same loop is served first.
+A program that waits for hours runs in milliseconds, and in the same order every time. Files and
+sockets still work: they are polled before the clock moves, so a loopback server in the same loop
+answers first.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import selectors
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
     from collections import deque
@@ -17,29 +18,31 @@ if TYPE_CHECKING:
     from contextvars import Context
 
 _T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
 
 
 class DeadlockError(RuntimeError):
-    """Nothing is ready, no timer runs and no file is watched: the program would wait for ever."""
+    """No task is ready, no timer is set and no file is watched: the program would wait forever."""
 
 
 class CrashError(KeyboardInterrupt):
-    """The simulated process was killed. asyncio lets this kind pass through a task unheard; nothing of ours catches it."""
+    """The simulated process was killed; asyncio lets a ``KeyboardInterrupt`` pass through tasks."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Never blocks: where the loop would wait for a timer, virtual time moves on to it."""
+    """A selector that never blocks: instead of waiting for a timer, it moves virtual time."""
 
     loop: VirtualTimeLoop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout == 0 and len(self.get_map()) <= 1:
-            return []  # only the loop's own wake-up pipe, and that is looked at when nothing else is to be done
+        has_files = len(self.get_map()) > 1  # besides the loop's own wake-up pipe
+        if timeout == 0 and not has_files:
+            return []  # the wake-up pipe is read when the loop is idle
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
         if timeout is None:
-            if len(self.get_map()) <= 1:  # the loop's own wake-up pipe
+            if not has_files:
                 raise DeadlockError("every task waits for another one")
             return super().select(None)
         self.loop.advance(timeout)
@@ -49,10 +52,14 @@ class _JumpingSelector(selectors.DefaultSelector):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop in virtual time.
 
+    ``_run_once``, ``_ready`` and ``_clock_resolution`` are internals of asyncio. They are used
+    because no public interface stops a loop between two steps of one turn, or keeps timers apart
+    that differ by nanoseconds. A change in a Python release breaks tests, never a run.
+
     Args:
-        start_at: The first reading of the clock, seconds.
-        crash_after: Die after so many turns of the loop, with :class:`CrashError`; None for never.
-        crash_within: Which share of the steps that are due in the next turn are still made: tasks that run side by side die in between.
+        start_at: First reading of the clock, seconds.
+        crash_after: Number of turns of the loop before :class:`CrashError`; None for never.
+        crash_within: Share of the steps due in the crashing turn that still run, 0 to 1.
     """
 
     def __init__(
@@ -73,23 +80,26 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def advance(self, delay_s: float) -> None:
-        """Move the clock."""
+        """Move the clock forward."""
         self._now += delay_s
 
     @property
     def turns(self) -> int:
-        """Turns of the loop so far: the instants at which a crash can be placed."""
+        """Number of turns made; ``crash_after`` counts in the same unit."""
         return self._turns
 
     def die(self) -> None:
-        """Do nothing any more, whatever is asked."""
+        """Ignore every later call, and log nothing."""
         self._is_dead = True
         self.set_exception_handler(lambda _loop, _context: None)
 
-    def call_soon(  # type: ignore[override]  # the argument types of a callback are asyncio's business
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    def call_soon(
+        self,
+        callback: Callable[[*_Arguments], object],
+        *args: *_Arguments,
+        context: Context | None = None,
     ) -> asyncio.Handle:
-        """As asyncio's; a dead loop takes it and does nothing."""
+        """Schedule a callback; a dead loop accepts it and never runs it."""
         if self._is_dead:
             return asyncio.Handle(callback, args, self, context)
         return super().call_soon(callback, *args, context=context)
@@ -97,9 +107,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def _run_once(self) -> None:
         self._turns += 1
         if self._crash_after is not None and self._turns > self._crash_after:
-            due: deque[asyncio.Handle] = self._ready  # type: ignore[attr-defined]  # asyncio's own, not in its stubs
+            due: deque[asyncio.Handle] = self._ready  # type: ignore[attr-defined]  # not in stubs
             due.insert(int(self._crash_within * (len(due) + 1)), asyncio.Handle(_crash, (), self))
-        super()._run_once()  # type: ignore[misc]  # asyncio's own, not in its stubs
+        super()._run_once()  # type: ignore[misc]  # not in stubs
 
 
 def _crash() -> None:
@@ -127,30 +137,29 @@ class LoopClock:
         return self._loop.time()
 
     async def sleep(self, delay_s: float) -> None:
-        """Let ``delay_s`` seconds pass."""
+        """Sleep for ``delay_s`` seconds of the loop's time."""
         await asyncio.sleep(delay_s)  # noqa: TID251 - this is a clock
 
 
 def run_virtual(main: Coroutine[Any, Any, _T], *, start_at: float = 0.0) -> _T:
-    """Run a coroutine in virtual time, to its end."""
+    """Run a coroutine to its end in virtual time."""
     with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(start_at)) as runner:
         return runner.run(main)
 
 
 async def on_loop(act: Callable[[], None]) -> None:
-    """``Parts.off_loop`` for virtual time: at once, and in order, instead of in a thread."""
+    """``Parts.off_loop`` for virtual time: run it at once, not in a thread, to keep the order."""
     act()
 
 
 def kill(loop: VirtualTimeLoop) -> None:
-    """Throw a loop away as ``kill -9`` would: its tasks never run again, and nobody hears of them.
+    """Discard a loop as ``kill -9`` would: its tasks never run again, and nothing is logged.
 
-    What Python insists on running when a coroutine ends (``finally`` blocks, up to their first ``await``) runs now, on a loop that does
-    nothing any more.
+    Python still runs the ``finally`` blocks of a closed coroutine up to their first ``await``. They
+    run here, on a loop that ignores every call.
     """
     loop.die()
     for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to end a task unheard
         with contextlib.suppress(BaseException):
             task.get_coro().close()
     loop.close()

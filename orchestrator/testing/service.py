@@ -1,12 +1,13 @@
-"""A job service and object storage in memory, with faults drawn from a seed: what a run must survive.
+"""A job service with object storage in memory, whose faults are drawn from a seed.
 
-It outlives the client: a request that is on the wire when the client dies may still arrive. So everything that the service does happens
-on its own time line, worked off whenever somebody asks.
+The service outlives its client: a request on the wire when the client dies may still arrive. So
+every act of the service has an instant on an agenda, which each request works off first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING
@@ -32,9 +33,15 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobKey, JobSpec, Place
 
 
+_READ_FAULTS = [
+    Fault.NO_CONNECTION, Fault.DROP, Fault.REFUSE_500, Fault.REFUSE_503, Fault.THROTTLE,
+]  # fmt: skip
+"""Faults of queries, lists and HEADs."""
+
+
 @dataclass(slots=True)
 class FakeJob:
-    """A job at the fake service; times are monotonic."""
+    """A job at the fake service; its times are monotonic."""
 
     job_id: str
     spec: JobSpec
@@ -50,13 +57,13 @@ class FakeService(FakeStorage):
     """``JobService`` and ``ObjectStore`` in memory.
 
     Args:
-        clock: Time; may be replaced (a new process has a new clock over the same time).
-        rng: Source of all chance.
-        weather: How bad it is.
+        clock: The clock; a test may replace it, as each process has its own over the same time.
+        rng: Source of all random draws.
+        weather: Faults, delays and capacity; no faults by default.
     """
 
     def __init__(self, clock: Clock, rng: random.Random, weather: Weather | None = None) -> None:
-        super().__init__(lambda: self._trip())  # noqa: PLW0108 - a test may put another one in its place
+        super().__init__()
         self.clock = clock
         self.weather = weather or Weather()
         self.jobs: dict[str, FakeJob] = {}
@@ -66,29 +73,29 @@ class FakeService(FakeStorage):
         self.calls = {"submit": 0, "query": 0, "list": 0, "cancel": 0}
         self.on_end: Callable[[str], None] | None = None
         self.at_once = 0
-        """Jobs that have not ended, and POSTs on their way that are, or may become, one."""
+        """Jobs that have not ended, and POSTs under way that may make one."""
         self.most_at_once = 0
-        """The highest that ``at_once`` ever was."""
+        """Highest value of ``at_once``."""
         self._rng = rng
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
-        self._waiting: list[tuple[int, float, str]] = []  # heap: level, then age
+        self._waiting: list[tuple[int, float, str]] = []  # a heap by level, then by age
         self._running = 0
         self._resumes_at = float("-inf")
 
-    # --- the service's own time line
+    # --- the agenda
 
     def _at(self, when: float, act: Callable[[], None]) -> None:
         heappush(self._agenda, (when, next(self._order), act))
 
     def catch_up(self) -> None:
-        """Do all that is due by now."""
+        """Do everything on the agenda that is due by now."""
         now = self.clock.monotonic()
         while self._agenda and self._agenda[0][0] <= now:
             heappop(self._agenda)[2]()
 
     def accepted(self, key: JobKey) -> list[FakeJob]:
-        """The jobs that were made for a key."""
+        """Return the jobs that were created for a key."""
         return [job for job in self.jobs.values() if job.spec.key == key]
 
     def _accept(self, spec: JobSpec, when: float) -> FakeJob:
@@ -105,28 +112,20 @@ class FakeService(FakeStorage):
 
     def _start_next(self, when: float) -> None:
         if self.weather.is_held(when):
-            self._resume_later(when)
+            resumes_at = max(spell.ends_at for spell in self.weather.spells if spell.is_on(when))
+            if resumes_at > self._resumes_at:
+                self._resumes_at = resumes_at
+                self._at(resumes_at, partial(self._start_next, resumes_at))
             return
         while self._waiting and self._running < self.weather.concurrency:
             job = self.jobs.get(heappop(self._waiting)[2])
-            if (
-                job is not None and job.state is RemoteState.SUBMITTED
-            ):  # else it was cancelled, or lost
-                self._start(job, when)
-
-    def _start(self, job: FakeJob, when: float) -> None:
-        self._running += 1
-        job.state, job.started_at = RemoteState.RUNNING, when
-        self.starts.append(job)
-        end = when + self._rng.uniform(*self.weather.bounds_of_run(job.spec))
-        self._at(end, lambda: self._end(job, end))
-
-    def _resume_later(self, when: float) -> None:
-        """Begin with what waits when the queue is no longer paused."""
-        resumes_at = max(spell.ends_at for spell in self.weather.spells if spell.is_on(when))
-        if resumes_at > self._resumes_at:
-            self._resumes_at = resumes_at
-            self._at(resumes_at, lambda: self._start_next(resumes_at))
+            if job is None or job.state is not RemoteState.SUBMITTED:
+                continue  # lost or cancelled
+            self._running += 1
+            job.state, job.started_at = RemoteState.RUNNING, when
+            self.starts.append(job)
+            end = when + self._rng.uniform(*self.weather.bounds_of_run(job.spec))
+            self._at(end, partial(self._end, job, end))
 
     def _end(self, job: FakeJob, when: float) -> None:
         dice = self._rng.random()
@@ -165,7 +164,8 @@ class FakeService(FakeStorage):
         refusal = self.weather.refusal(arrival, is_submit=True)
         is_accepted = refusal is None and fault in ACCEPTING
         made: list[FakeJob] = []
-        self._comes()
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
         if is_accepted:
             late_s = self.weather.reply_timeout_s if fault is Fault.LATE else 0.0
             self._at(arrival + late_s, lambda: made.append(self._accept(spec, arrival + late_s)))
@@ -183,12 +183,8 @@ class FakeService(FakeStorage):
                 self.at_once -= 1
         return SubmitReply(self._view(made[0]), request_id=f"r{number}")
 
-    def _comes(self) -> None:
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-
     async def _answer(self, fault: Fault, arrival: float) -> None:
-        """The way there, the service's time, and the way back."""
+        """Sleep while the request travels, is served, and is answered."""
         await self.clock.sleep(arrival - self.clock.monotonic())
         slow_s = 0.9 * self.weather.reply_timeout_s if fault is Fault.SLOW else 0.0
         await self.clock.sleep(slow_s + self._rng.uniform(0, self.weather.latency_s))
@@ -247,23 +243,15 @@ class FakeService(FakeStorage):
         self.at_once -= 1
 
     async def _trip(self) -> None:
-        """There and back."""
+        """Sleep for a round trip; raise if the service fails it."""
         await self.clock.sleep(self._rng.uniform(0, 2 * self.weather.latency_s))
         self.catch_up()
         if (refusal := self.weather.refusal(self.clock.monotonic(), is_submit=False)) is not None:
             raise refusal
-        if self._rng.random() < self.weather.query_fails:
-            fault = self._rng.choice(
-                [
-                    Fault.NO_CONNECTION,
-                    Fault.DROP,
-                    Fault.REFUSE_500,
-                    Fault.REFUSE_503,
-                    Fault.THROTTLE,
-                ]
-            )
-            if (error := error_of(fault, self._rng)) is not None:
-                raise error
+        if self._rng.random() < self.weather.query_fails and (
+            error := error_of(self._rng.choice(_READ_FAULTS), self._rng)
+        ):
+            raise error
 
     def _epoch(self) -> float:
         return self.clock.now() - self.clock.monotonic()

@@ -9,27 +9,25 @@ from orchestrator.domain.remote import ListedObject, ObjectHead, ObjectPage
 from orchestrator.errors import ApiAnswer, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from orchestrator.domain.spec import Place
 
 
 class FakeStorage:
-    """``ObjectStore`` in memory: of each object its size alone.
+    """``ObjectStore`` in memory; it keeps only the size of each object."""
 
-    Args:
-        trip: Awaited by every request but ``get`` and ``put``; may raise.
-    """
-
-    def __init__(self, trip: Callable[[], Awaitable[None]]) -> None:
-        self._go = trip
+    def __init__(self) -> None:
         self.objects: dict[tuple[Place, str], int] = {}
         self.heads = 0
+
+    async def _trip(self) -> None:
+        """Take the time of a request, or raise; every request except ``get`` and ``put`` waits."""
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """See ``ports.ObjectStore``."""
         self.heads += 1
-        await self._go()
+        await self._trip()
         size = self.objects.get((place, key))
         return None if size is None else ObjectHead(size, etag="0" * 32)
 
@@ -37,7 +35,7 @@ class FakeStorage:
         self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
     ) -> ObjectPage:
         """See ``ports.ObjectStore``."""
-        await self._go()
+        await self._trip()
         keys = sorted(
             key
             for at, key in self.objects

@@ -1,4 +1,4 @@
-"""How bad it is at the fake service: what one request may meet, and what lasts for a while."""
+"""Conditions at the fake service: faults of one request, and troubles that last for a while."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 
 class Fault(Enum):
-    """What can go wrong with one POST."""
+    """Outcome of one POST."""
 
     NONE = "none"
     NO_CONNECTION = "no connection"
     ACCEPT_THEN_DROP = "accepted, then the connection drops"
     ACCEPT_THEN_500 = "accepted, then answered 500"
-    ACCEPT_THEN_GARBAGE = "accepted, then answered with half an XML"
+    ACCEPT_THEN_GARBAGE = "accepted, then answered with truncated XML"
     DROP = "dropped before it was accepted"
     REFUSE_500 = "answered 500, not accepted"
     REFUSE_503 = "answered 503 ServiceUnavailable, not accepted"
     THROTTLE = "answered 429"
     QUEUE_FULL = "answered QueueSaturated"
-    SLOW = "accepted, and answered just before the client gives up"
-    HANG = "accepted, and no answer ever"
-    HANG_LOST = "not accepted, and no answer ever"
-    LATE = "accepted after the client gave up waiting"
+    SLOW = "accepted, and answered just before the client times out"
+    HANG = "accepted, but never answered"
+    HANG_LOST = "not accepted, and never answered"
+    LATE = "accepted after the client timed out"
     REJECT = "answered 400 InvalidArgument"
 
 
@@ -56,11 +56,11 @@ ACCEPTING = frozenset(
         Fault.LATE,
     }
 )
-"""The faults with which a job is made."""
+"""The faults that still create a job."""
 
 
 def error_of(fault: Fault, rng: random.Random) -> OrchestratorError | None:
-    """What the client makes of a fault; None if it has its answer."""
+    """Return the error that the client raises for a fault; None if it gets its answer."""
     match fault:
         case Fault.NO_CONNECTION:
             return ConnectFailed()
@@ -85,63 +85,57 @@ def error_of(fault: Fault, rng: random.Random) -> OrchestratorError | None:
 
 
 class Trouble(Enum):
-    """What can be wrong with the whole service for a while."""
+    """A failure of the whole service that lasts for a while."""
 
     QUEUE_FULL = "every POST is answered QueueSaturated"
-    QUEUE_PAUSED = "every POST is answered QueuePaused, and jobs that wait are held"
-    DOWN = "every request is answered 503, no job is made"
+    QUEUE_PAUSED = "every POST is answered QueuePaused, and waiting jobs do not start"
+    DOWN = "every request is answered 503, and no job is created"
     CUT = "no connection can be made"
 
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """A trouble and when it lasts; instants are monotonic."""
+    """A trouble with its begin and end; instants are monotonic."""
 
     trouble: Trouble
     begins_at: float
     ends_at: float
 
     def is_on(self, now: float) -> bool:
-        """Whether it lasts at this instant."""
+        """Return True if it lasts at this instant."""
         return self.begins_at <= now < self.ends_at
 
     def refusal(self, *, is_submit: bool) -> OrchestratorError | None:
-        """What a request meets while it lasts; None if it passes."""
+        """Return the error of a request that meets this trouble; None if the request passes."""
         match self.trouble:
             case Trouble.CUT:
                 return ConnectFailed()
             case Trouble.DOWN:
                 return ServerFault(ApiAnswer(503, "ServiceUnavailable", "come back later"))
-            case Trouble.QUEUE_FULL:
-                return (
-                    QueueUnavailable(ApiAnswer(403, "QueueSaturated", "full"))
-                    if is_submit
-                    else None
-                )
-            case Trouble.QUEUE_PAUSED:
-                return (
-                    QueueUnavailable(ApiAnswer(403, "QueuePaused", "suspended"))
-                    if is_submit
-                    else None
-                )
+            case Trouble.QUEUE_FULL if is_submit:
+                return QueueUnavailable(ApiAnswer(403, "QueueSaturated", "full"))
+            case Trouble.QUEUE_PAUSED if is_submit:
+                return QueueUnavailable(ApiAnswer(403, "QueuePaused", "suspended"))
+            case _:
+                return None
 
 
 @dataclass(slots=True)
 class Weather:
-    """How bad it is.
+    """Conditions at the fake service.
 
     Attributes:
         faults: Weights of the faults of a POST.
-        query_fails: Share of queries and lists that fail.
-        job_fails: Share of jobs that fail for good.
-        job_falters: Share of jobs that fail for a passing reason.
-        latency_s: Longest time from sending to arrival, and back.
-        reply_timeout_s: When the client gives up waiting.
+        query_fails: Share of queries, lists and HEADs that fail.
+        job_fails: Share of jobs that fail permanently.
+        job_falters: Share of jobs that fail for a transient reason.
+        latency_s: Longest travel time of a request, and of its answer.
+        reply_timeout_s: Timeout of the client.
         listing_lag_s: Longest time until an accepted job is listed.
-        job_s: Longest time of one job.
-        run_s: About how long the job of a spec runs instead, where that matters.
-        concurrency: Jobs that run at once.
-        spells: What is wrong with the whole service for a while.
+        job_s: Longest run time of a job; the shortest is a quarter of it.
+        run_s: Run time by spec, give or take 30 %; replaces ``job_s``.
+        concurrency: Number of jobs that run at once.
+        spells: Troubles of the whole service.
     """
 
     faults: dict[Fault, float] = field(default_factory=lambda: {Fault.NONE: 1.0})
@@ -157,20 +151,20 @@ class Weather:
     spells: tuple[Spell, ...] = ()
 
     def refusal(self, now: float, *, is_submit: bool) -> OrchestratorError | None:
-        """What a request meets at this instant, whatever it asks; None if it passes."""
+        """Return the error of the first trouble that refuses a request at this instant, or None."""
         for spell in self.spells:
             if spell.is_on(now) and (error := spell.refusal(is_submit=is_submit)) is not None:
                 return error
         return None
 
     def bounds_of_run(self, spec: JobSpec) -> tuple[float, float]:
-        """The shortest and the longest time that the job of a spec runs, seconds."""
+        """Return the shortest and the longest run time of a job, seconds."""
         if self.run_s is None:
             return self.job_s / 4, self.job_s
         return 0.7 * self.run_s(spec), 1.3 * self.run_s(spec)
 
     def is_held(self, now: float) -> bool:
-        """Whether jobs that wait are held back at this instant."""
+        """Return True if waiting jobs do not start at this instant."""
         return any(
             spell.trouble is Trouble.QUEUE_PAUSED and spell.is_on(now) for spell in self.spells
         )

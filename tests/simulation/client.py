@@ -1,4 +1,7 @@
-"""What stands between engine and service in one process: a key that may be over, a clock that may be wrong, requests that are spaced."""
+"""The client between runner and service in one process.
+
+Its key may expire, its clock may be wrong, and its requests are spaced.
+"""
 
 from __future__ import annotations
 
@@ -35,52 +38,53 @@ if TYPE_CHECKING:
     from orchestrator.testing.service import FakeService
     from tests.simulation.watch import Watch
 
-_TOLERANCE_S = (
-    900.0  # the vendor refuses requests whose clock is off by more than a quarter of an hour
-)
+_TOLERANCE_S = 900.0
+"""Largest clock error that the vendor accepts."""
 
 _PROOFS_OF_ABSENCE = (ConnectFailed, Throttled, ClockSkewed, CredentialsExpired, AuthRejected)
-"""Answers that are no attempt: they say that no job was made, and that it may be sent again."""
+"""Errors that prove that no job was created; such a POST does not count as an attempt."""
 
 
 class Keys:
-    """A temporary key that is over at some instant, and a fresh one behind it, or not.
+    """A temporary key that expires, with or without a fresh one to follow.
 
     Args:
-        clock: Time.
-        over_at: Monotonic instant, or None for never.
-        is_renewed: A fresh one is there from then on.
+        clock: The true time.
+        expires_at: Monotonic instant, or None for never.
+        is_renewed: Offer a fresh key from then on.
     """
 
-    def __init__(self, clock: Clock, over_at: float | None, *, is_renewed: bool) -> None:
+    def __init__(self, clock: Clock, expires_at: float | None, *, is_renewed: bool) -> None:
         self._clock = clock
-        self._over_at = over_at
+        self._expires_at = expires_at
         self._is_renewed = is_renewed
         self.in_use = self.load()
 
     def load(self) -> Credentials:
-        """See ``cloud.credentials.CredentialSource``."""
+        """See ``client.credentials.CredentialSource``."""
         self.in_use = Credentials(
             "fresh" if self._is_renewed and self._is_past() else "first", "secret", "token"
         )
         return self.in_use
 
-    def are_over(self, keys: Credentials) -> bool:
-        """Whether the service refuses them now."""
+    def have_expired(self, keys: Credentials) -> bool:
+        """Return True if the service refuses these credentials now."""
         return keys.secret_id == "first" and self._is_past()
 
     def _is_past(self) -> bool:
-        return self._over_at is not None and self._clock.monotonic() >= self._over_at
+        return self._expires_at is not None and self._clock.monotonic() >= self._expires_at
 
 
 class Client:
-    """``JobService`` and ``ObjectStore`` as ``cloud.CloudService`` is: the same signer learns from refusals, the same limiter spaces.
+    """``JobService`` and ``ObjectStore`` with the parts of ``client.CloudService``.
+
+    The same signer learns from refusals, and the same limiter spaces the requests.
 
     Args:
         service: The service.
         own: This machine's clock, right or wrong.
         keys: The key pair.
-        tells_time: The service says what time it is when it refuses a request for its time.
+        tells_time: The service states its time when it refuses a request for its date.
     """
 
     watch: Watch
@@ -110,7 +114,7 @@ class Client:
                 reply = await self._service.submit(spec)
             except _PROOFS_OF_ABSENCE:
                 raise
-            except BaseException:  # also a process that dies now
+            except BaseException:  # including the death of the process
                 self.watch.reached[spec.key] += 1
                 raise
             self.watch.reached[spec.key] += 1
@@ -135,7 +139,7 @@ class Client:
             await self._enter("head", self._sign())
             return await self._service.head(place, key)
 
-    # What a run does not use goes straight through.
+    # Calls that a run does not make are passed through.
 
     async def cancel(self, place: Place, job_id: str) -> None:
         """See ``ports.JobService``."""
@@ -158,12 +162,12 @@ class Client:
         return await self._service.put(place, key, content, content_type)
 
     def _sign(self) -> Signed:
-        nothing = cast("PreparedRequest", None)  # nothing goes on a wire here
+        nothing = cast("PreparedRequest", None)  # no bytes are sent here
         offset_s = self._signer.offset_s
         return Signed(nothing, offset_s, self._keys.in_use, self._own.now() + offset_s)
 
     async def _enter(self, kind: str, signed: Signed) -> None:
-        """The request leaves; the service looks at its signature first."""
+        """Send a request; the service checks its signature first."""
         self.watch.depart(kind)
         refusal = self._refusal(signed)
         if refusal is not None:
@@ -177,6 +181,6 @@ class Client:
                 403, "RequestTimeTooSkewed", "the difference of the clocks is too large"
             )
             return ClockSkewed(answer, server_time=true_time if self._tells_time else None)
-        if self._keys.are_over(signed.credentials):
-            return CredentialsExpired(ApiAnswer(403, "ExpiredToken", "the token is over"))
+        if self._keys.have_expired(signed.credentials):
+            return CredentialsExpired(ApiAnswer(403, "ExpiredToken", "the token has expired"))
         return None

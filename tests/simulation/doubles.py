@@ -1,4 +1,4 @@
-"""Small parts that stand in for larger ones: a limiter without a past, and a sink that remembers."""
+"""Test doubles: a limiter, a sink that records events, and the replacement of one method."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.domain.events import Event
     from orchestrator.testing.loop import LoopClock
 
 
 class VirtualLimiter:
-    """One permit after the other, evenly, over the loop's time.
+    """A limiter that gives permits at an even pace in the loop's time; it does not adapt.
 
     Args:
-        clock: Time.
+        clock: The loop's clock.
         rate_per_s: Permits per second.
     """
 
@@ -49,9 +51,14 @@ class VirtualLimiter:
 
 @dataclass
 class Recorder:
-    """Keeps every event."""
+    """A sink that keeps every event."""
 
     events: list[Event] = field(default_factory=list)
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
+
+
+def replace_method(target: object, name: str, method: Callable[..., object]) -> None:
+    """Replace a method of one object."""
+    setattr(target, name, method)

@@ -1,4 +1,4 @@
-"""What a seed decides: the weather, the bounds, the manifest and how it changes, and what befalls each visit."""
+"""Everything that a seed draws: weather, settings, the changing manifest, and scenarios."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ RETRIES: list[frozenset[JobState]] = [
     frozenset({JobState.FAILED}),
     frozenset({JobState.FAILED, JobState.REJECTED, JobState.CANCELLED, JobState.UNFINISHED}),
 ]
-"""What ``--retry`` may say."""
+"""Values of ``--retry``."""
 
 
 def draw_weather(rng: random.Random) -> Weather:
-    """Some faults, each with a weight; now and then none, now and then a storm."""
+    """Draw a weight for each fault, delays, capacity and spells: from no fault to a storm."""
     weights = {fault: rng.choice([0, 0, 0.2, 1.0]) for fault in Fault}
     weights[Fault.NONE] = rng.choice([2.0, 4.0, 10.0])
     return Weather(
@@ -48,7 +48,7 @@ def _draw_spell(rng: random.Random) -> Spell:
 
 
 def draw_settings(rng: random.Random, weather: Weather) -> RunnerSettings:
-    """Bounds, from one connection to more than are needed."""
+    """Draw the runner's bounds, from one connection to more than needed."""
     return RunnerSettings(
         in_flight=rng.choice([1, 4, 50]),
         connections=rng.choice([1, 3, 16]),
@@ -67,10 +67,10 @@ def draw_settings(rng: random.Random, weather: Weather) -> RunnerSettings:
 
 
 class Manifest:
-    """The jobs that the user asks for; between two visits the user may change his mind.
+    """The jobs that the user asks for; they may change between two processes.
 
     Args:
-        rng: Source of all chance.
+        rng: Source of all random draws.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -80,7 +80,7 @@ class Manifest:
 
     @property
     def keys(self) -> set[JobKey]:
-        """Whom it names."""
+        """Keys of the jobs in the manifest."""
         return {spec.key for spec in self.specs}
 
     def _new(self, number: int) -> JobSpec:
@@ -89,7 +89,7 @@ class Manifest:
         )
 
     def change(self) -> None:
-        """Add, remove, shuffle, and give other levels and groups."""
+        """Add, remove and shuffle jobs, and change levels and groups."""
         rng = self._rng
         for _ in range(rng.choice([0, 1, 3])):
             self.specs.pop(rng.randrange(len(self.specs)))
@@ -106,11 +106,11 @@ class Manifest:
 
 
 class Ending(Enum):
-    """How a visit ends, if its jobs do not end first."""
+    """End of a process, unless its jobs end first."""
 
-    WELL = "when its jobs have ended"
+    WELL = "undisturbed"
     CRASH = "killed"
-    POWER_CUT = "killed, and the report loses what was not synced"
+    POWER_CUT = "killed, and the report loses the bytes that were not synced"
     SIGNAL = "interrupted"
     ABORT = "interrupted twice"
     LEDGER_FULL = "the ledger's disk is full"
@@ -118,24 +118,25 @@ class Ending(Enum):
     WINDOW = "the window closes"
     FAILURES = "max_failures"
     COST = "max_cost"
-    KEYS = "the temporary key is over, and there is no fresh one"
-    CLOCK = "the clock is wrong, and the service does not tell its own"
+    KEYS = "the temporary key expires, and no fresh one follows"
+    CLOCK = "the clock is wrong, and the service does not state its time"
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """What befalls one visit.
+class Scenario:
+    """Everything that happens to one process. Times are seconds from its start.
 
     Attributes:
-        ending: How it ends.
-        at_s: When, in seconds from its begin.
+        ending: End of the process.
+        at_s: Time of the ending.
         after: The same as a count: turns of the loop, changes of the ledger, failures, cost.
-        within: Place of the crash among the steps of that turn; whether what the full disk refused is on it nevertheless.
-        clock_error_s: By how much this machine's clock is wrong.
-        clock_set: When it is set in the middle, and by how much it is wrong then; or None.
-        renewed_at_s: When the temporary key is over and a fresh one is there, or None.
-        rival_at_s: When a second run tries to work on the same ledger, or None.
-        is_called_back: The service calls back, sometimes twice or not at all.
+        within: Place of the crash among the steps of its turn; for ``ABORT``, the seconds between
+            the two interrupts.
+        clock_error_s: Error of this machine's clock.
+        clock_set: Time at which the clock is set, and its error from then on; or None.
+        renewed_at_s: Time at which the temporary key expires and a fresh one follows, or None.
+        rival_at_s: Time at which a second run tries to use the same ledger, or None.
+        is_called_back: The service sends callbacks, some of them twice or never.
     """
 
     ending: Ending
@@ -150,22 +151,23 @@ class Fate:
 
     @property
     def has_steady_clock(self) -> bool:
-        """The clock that the engine sees is never set, nor corrected."""
+        """True if the runner's clock is neither set nor corrected."""
         return self.clock_set is None and abs(self.clock_error_s) < 900
 
 
-_CLOCK_ERRORS_S = [0.0, 0.0, 0.0, -600.0, 600.0, -3600.0, 3600.0]  # the service tolerates 900
+_CLOCK_ERRORS_S = [0.0, 0.0, 0.0, -600.0, 600.0, -3600.0, 3600.0]
+"""Drawn clock errors; the service accepts up to 900 s."""
 
 
-def draw_fate(rng: random.Random, *, ends_well: bool) -> Fate:
-    """What befalls the next visit; crashes are nearly half of it."""
+def draw_scenario(rng: random.Random, *, ends_well: bool) -> Scenario:
+    """Draw the scenario of the next process; nearly half of them are crashes."""
     bad = [ending for ending in Ending if ending is not Ending.WELL]
     ending = Ending.WELL if ends_well else rng.choice(bad + [Ending.CRASH] * 6)
     error_s = rng.choice(_CLOCK_ERRORS_S)
     is_set = rng.random() < 0.3
     if ending is Ending.CLOCK:
         error_s, is_set = rng.choice([-3600.0, 3600.0]), False
-    return Fate(
+    return Scenario(
         ending=ending,
         at_s=10 ** rng.uniform(-1.5, 2),
         after=int(10 ** rng.uniform(0.5, 3.2)),

@@ -1,7 +1,8 @@
-"""The durable ledger beside the one in memory: it lives through all that a seed brings, and must hold the same at every moment.
+"""A SQLite ledger that follows the one in memory, and must hold the same at every moment.
 
-The engine works on the ledger in memory, whose commits take their time and may be cut off anywhere. At the instant at which a change takes
-effect there, it is made here too, in SQLite, and the answers are compared. So every history that the seeds can draw is one for SQLite.
+The runner works on the ledger in memory, whose commits take time and may be cut off anywhere. At
+the instant at which a change takes effect there, the mirror makes it in SQLite, and the answers are
+compared. So SQLite goes through every history that a seed draws.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 
 class _Done:
-    """An answer that is there when it is waited for."""
+    """An awaitable that is already done."""
 
     def __init__(self, result: Any, error: OrchestratorError | None) -> None:
         self._result, self._error = result, error
@@ -47,20 +48,19 @@ class _Done:
 
 
 class _AtOnce(GroupWriter):
-    """Does what it is asked at once, in a transaction of its own, without a thread."""
+    """A writer without a thread: each change is a transaction that runs at once."""
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
         self._session = store.open()
-        self._session.conn.exec_driver_sql(
-            "PRAGMA synchronous = OFF"
-        )  # answers are compared here, not durability
+        # The mirror compares answers; it does not test durability.
+        self._session.conn.exec_driver_sql("PRAGMA synchronous = OFF")
         self._is_closed = False
 
     def submit(self, work: Callable[[Session], T], *, writes: bool, rows: int = 1) -> Any:
         if self._is_closed:
             return _Done(None, LedgerError("The ledger is closed."))
-        task = Task(work, writes, None, rows)  # type: ignore[arg-type]  # nobody waits
+        task = Task(work, writes, None, rows)  # type: ignore[arg-type]  # no future to resolve
         failure = self._work(self._session, [task])
         return _Done(task.result, failure)
 
@@ -71,10 +71,10 @@ class _AtOnce(GroupWriter):
 
 
 class Mirror:
-    """A ledger in SQLite, as one process holds it.
+    """A SQLite ledger, held by one process.
 
     Args:
-        path: Its file.
+        path: The ledger file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +83,7 @@ class Mirror:
         self._ledger = SqlLedger(self._writer, self._lock, str(path))
 
     def ask(self, call: Callable[[SqlLedger], Coroutine[Any, Any, Any]]) -> Any:
-        """The answer of a call, or its error."""
+        """Return the answer of a call, or its error."""
         try:
             call(self._ledger).send(None)
         except StopIteration as end:
@@ -93,7 +93,7 @@ class Mirror:
         raise AssertionError("the ledger waited for something")
 
     def die(self) -> None:
-        """The process is killed: its lock ends with it, and what it had committed stays."""
+        """Drop the lock, as the death of the process does; committed changes stay."""
         self._lock._drop()
         self.ask(lambda _: self._writer.close())
 
@@ -107,29 +107,28 @@ class MirroredLedger(WatchedLedger):
         super().__init__(store, watch, self._mirrored_pause)
         self._own_pause = pause
         self._mirror = mirror
-        self._changes: dict[
-            asyncio.Task[Any] | None, list[Callable[[], None]]
-        ] = {}  # by task: what to do at its next pauses
+        # By task: actions at its next pauses.
+        self._changes: dict[asyncio.Task[Any] | None, list[Callable[[], None]]] = {}
 
     async def _mirrored_pause(self) -> None:
-        """Comes before a change takes effect, and after it: then the mirror follows, before anything can go wrong."""
+        """Pause before and after a change; the mirror follows before the second pause can fail."""
         self._changes[asyncio.current_task()].pop(0)()
         await self._own_pause()
 
     async def _change(
         self, change: Awaitable[T], mirrored: Callable[[SqlLedger], Coroutine[Any, Any, Any]]
     ) -> T:
-        told: list[Any] = []
+        answers: list[Any] = []
         task = asyncio.current_task()
-        self._changes[task] = [lambda: None, lambda: told.append(self._mirror.ask(mirrored))]
+        self._changes[task] = [lambda: None, lambda: answers.append(self._mirror.ask(mirrored))]
         try:
             answer = await change
         except LedgerFull:
-            raise  # drawn: before it took effect, or after, and then here too
+            raise  # drawn: before the change in both ledgers, or after it in both
         except OrchestratorError as error:
             self._compare(self._mirror.ask(mirrored), error)
             raise
-        self._compare(told, [answer])
+        self._compare(answers, [answer])
         return answer
 
     async def _same(
@@ -146,7 +145,7 @@ class MirroredLedger(WatchedLedger):
 
     async def acquire(self, holder: Holder) -> None:
         await self._same(super().acquire(holder), lambda ledger: ledger.acquire(holder))
-        await self._look_at_all()  # also what the last visit left, however it ended
+        await self._look_at_all()  # including what the last process left
 
     async def begin_run(self, name: str, now: float, report: str) -> Run:
         return await self._change(

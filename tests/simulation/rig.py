@@ -1,4 +1,4 @@
-"""One visit of the real engine in virtual time, with every part at hand: for tests that arrange one misfortune by hand."""
+"""One run of the real runner in virtual time, for tests that set up one failure by hand."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 
 
 class Rig:
-    """Everything that a visit needs; change what a test is about, then :meth:`run`. Made inside the loop.
+    """All parts of a run. A test changes the ones it is about, then calls :meth:`run`.
+
+    Build it inside the loop.
 
     Args:
-        folder: Where the report goes.
-        settings: Bounds.
-        weather: How bad it is at the service.
-        store: A ledger's content from an earlier visit.
-        service: A service from an earlier visit.
+        folder: Folder of the report.
+        settings: The runner's bounds.
+        weather: Conditions at the service.
+        store: Content of a ledger from an earlier run.
+        service: Service of an earlier run.
         rate_per_s: Submits per second.
         parts: Other fields of ``Parts``.
     """
@@ -57,7 +59,7 @@ class Rig:
         self.ledger = MemoryLedger(self.store)
         self.recorder = Recorder()
         self.report = folder / "report.jsonl"
-        self.engine: Runner | None = None
+        self.runner: Runner | None = None
         fields: dict[str, Any] = {
             "ledger": self.ledger,
             "service": self.service,
@@ -74,8 +76,8 @@ class Rig:
         }
         self.parts = Parts(**(fields | parts))
 
-    async def run(self, *batches: list[JobSpec], pause_s: float = 0.0, **engine: Any) -> RunResult:
-        """Carry out these specs, a batch at a time, with a pause between them; ``engine`` are fields of ``RunnerOptions``."""
+    async def run(self, *batches: list[JobSpec], pause_s: float = 0.0, **options: Any) -> RunResult:
+        """Run these specs in batches with a pause between; ``options`` are ``RunnerOptions``."""
 
         async def feed() -> AsyncGenerator[list[JobSpec]]:
             for number, batch in enumerate(batches):
@@ -83,28 +85,28 @@ class Rig:
                     await self.clock.sleep(pause_s)
                 yield batch
 
-        return await self.run_feed(feed(), **engine)
+        return await self.run_feed(feed(), **options)
 
-    async def run_feed(self, feed: AsyncGenerator[list[JobSpec]], **engine: Any) -> RunResult:
-        """Carry out what this gives."""
+    async def run_feed(self, feed: AsyncGenerator[list[JobSpec]], **options: Any) -> RunResult:
+        """Run the specs of a feed."""
         await self.ledger.acquire(make_holder())
-        self.engine = Runner(
-            self.parts, RunnerOptions(name="rig", report=str(self.report), **engine)
+        self.runner = Runner(
+            self.parts, RunnerOptions(name="rig", report=str(self.report), **options)
         )
         try:
-            return await self.engine.run(feed)
+            return await self.runner.run(feed)
         finally:
             await self.ledger.close()
 
     def stop(self, why: Interruption) -> None:
         """Stop the run, as a signal does."""
-        assert self.engine is not None
-        self.engine.stop(why)
+        assert self.runner is not None
+        self.runner.stop(why)
 
     def after(self, delay_s: float, act: Callable[[], object]) -> None:
-        """Do something so many seconds from now."""
+        """Call ``act`` after ``delay_s`` seconds."""
         asyncio.get_running_loop().call_later(delay_s, act)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The report."""
+        """Return the rows of the report."""
         return [json.loads(line) for line in self.report.read_bytes().splitlines()]

@@ -1,4 +1,4 @@
-"""What an outage does to the rates of queries and lists is over when the outage is."""
+"""Rates of queries and lists recover after an outage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from orchestrator.errors import ApiAnswer, ConnectFailed, OrchestratorError, Thr
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.weather import Fault, Weather
+from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 async def rates_after(
     folder: Path, outage: OrchestratorError, outage_s: float
 ) -> tuple[float, float, float]:
-    """The lowest rate while every read ended with ``outage``, and the rates of queries and lists at the end of the run."""
+    """Let every read fail with ``outage`` for a while.
+
+    Return the lowest rate, and the rates of queries and lists at the end of the run.
+    """
     clock = LoopClock(asyncio.get_running_loop())
     queries, lists = AdaptiveLimiter(20.0, clock), AdaptiveLimiter(20.0, clock)
     weather = Weather(faults={Fault.NONE: 2.0, Fault.DROP: 1.0}, job_s=30, concurrency=20)
@@ -33,21 +37,19 @@ async def rates_after(
             raise outage
         await trip()
 
-    rig.service._trip = cut_trip  # type: ignore[method-assign]  # every read goes through it
+    replace_method(rig.service, "_trip", cut_trip)  # each read awaits it
     async with asyncio.timeout(86400):
         await rig.run(make_specs(200))
     return lowest[0], queries.rate_per_s, lists.rate_per_s
 
 
-def test_an_hour_without_network_does_not_slow_the_reads_that_follow(tmp_path: Path) -> None:
+def test_an_hour_without_network_does_not_slow_later_reads(tmp_path: Path) -> None:
     lowest, queries, lists = run_virtual(rates_after(tmp_path, ConnectFailed(), 3600))
 
     assert (lowest, queries, lists) == (20.0, 20.0, 20.0)
 
 
-def test_reads_that_were_throttled_and_are_answered_again_get_their_rate_back(
-    tmp_path: Path,
-) -> None:
+def test_throttled_reads_regain_their_rate_once_they_are_answered(tmp_path: Path) -> None:
     lowest, queries, lists = run_virtual(
         rates_after(tmp_path, Throttled(ApiAnswer(429, "SlowDown", "too fast")), 60)
     )

@@ -1,4 +1,4 @@
-"""How many calls a finished job costs: the budget of the design, in virtual time."""
+"""Number of calls per finished job, against the budget of the design, in virtual time."""
 
 from __future__ import annotations
 
@@ -29,14 +29,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run cost: calls of the job API per job (HEADs are calls of the storage), and its time against that of the service's work."""
+    """Cost of a run.
+
+    Attributes:
+        calls_per_job: Calls of the job API; HEADs are calls of the storage.
+        stretch: Time of the run divided by the time of the service's work.
+    """
 
     calls_per_job: float
     stretch: float
 
 
 async def tick(service: FakeService, clock: LoopClock) -> None:
-    """Let the service call back on time: it acts only when it is touched."""
+    """Let the service send its callbacks on time; it acts only when it is called."""
     while True:
         service.catch_up()
         await clock.sleep(0.25)
@@ -50,7 +55,7 @@ async def cost_of(
     rate_per_s: float,
     callbacks: bool = False,
 ) -> Cost:
-    """Carry out these jobs, and count."""
+    """Run these jobs and count the calls."""
     clock = LoopClock(asyncio.get_running_loop())
     service = FakeService(clock, random.Random(1), weather)
     ledger = MemoryLedger()
@@ -69,15 +74,15 @@ async def cost_of(
         settings=RunnerSettings(has_callbacks=callbacks),
         off_loop=on_loop,
     )
-    engine = Runner(parts, RunnerOptions(name="calls", report=str(folder / "report.jsonl")))
+    runner = Runner(parts, RunnerOptions(name="calls", report=str(folder / "report.jsonl")))
     if callbacks:
-        service.on_end = engine.hint
+        service.on_end = runner.hint
     ticking = asyncio.create_task(tick(service, clock))
 
     async def feed() -> AsyncGenerator[list[JobSpec]]:
         yield specs
 
-    result = await engine.run(feed())
+    result = await runner.run(feed())
     ticking.cancel()
 
     assert result.is_complete
@@ -112,10 +117,10 @@ def test_polling_costs_at_most_half_a_call_per_job_and_little_time(
 
 
 @pytest.mark.slow
-def test_a_service_that_tells_no_times_is_asked_often_enough(
+def test_a_service_that_reports_no_times_is_polled_often_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing can be learned then: it costs more questions, but the run must not take longer for it."""
+    """Without run times to learn from, polling costs more calls, but the run takes no longer."""
     monkeypatch.setattr(RunTimes, "learn", lambda *_: None)
 
     cost = run_virtual(
@@ -129,16 +134,19 @@ def test_a_service_that_tells_no_times_is_asked_often_enough(
 @pytest.mark.slow
 @pytest.mark.parametrize("known", ["duration", "size", "nothing"])
 @pytest.mark.parametrize(("jobs", "concurrency"), [(300, 300), (500, 50), (500, 10), (400, 5)])
-def test_a_film_among_clips_costs_no_more_than_a_clip(
+def test_a_film_among_clips_costs_no_more_calls_than_a_clip(
     tmp_path: Path, known: str, jobs: int, concurrency: int
 ) -> None:
-    """One of twenty objects is seventy times as long as the others: taken to be as quick as they, it would be asked about all the time."""
+    """One of twenty objects is seventy times as long as the others.
+
+    If its run time were taken to be theirs, it would be polled all the time.
+    """
     length_s = {
         spec.key: 7200.0 if number % 20 == 7 else 100.0
         for number, spec in enumerate(make_specs(jobs))
     }
 
-    def seen(spec: JobSpec) -> MediaObject:
+    def media_of(spec: JobSpec) -> MediaObject:
         duration_s, size = length_s[spec.key], int(length_s[spec.key] * 24_000)
         return replace(
             spec.media,
@@ -146,7 +154,7 @@ def test_a_film_among_clips_costs_no_more_than_a_clip(
             size_bytes=size if known == "size" else None,
         )
 
-    specs = [replace(spec, media=seen(spec)) for spec in make_specs(jobs)]
+    specs = [replace(spec, media=media_of(spec)) for spec in make_specs(jobs)]
     weather = Weather(concurrency=concurrency, run_s=lambda spec: 2.0 + length_s[spec.key] / 10)
 
     cost = run_virtual(cost_of(tmp_path, specs, weather, rate_per_s=20.0))
@@ -159,7 +167,7 @@ def test_a_film_among_clips_costs_no_more_than_a_clip(
 @pytest.mark.parametrize(
     ("jobs", "concurrency", "job_s"), [(500, 50, 40.0), (500, 10, 40.0), (300, 300, 200.0)]
 )
-def test_with_callbacks_a_job_costs_at_most_a_fifth_of_a_call_more_than_its_post(
+def test_with_callbacks_a_job_costs_at_most_a_fifth_of_a_call_beside_its_post(
     tmp_path: Path, jobs: int, concurrency: int, job_s: float
 ) -> None:
     weather = Weather(job_s=job_s, concurrency=concurrency)

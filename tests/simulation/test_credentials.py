@@ -1,4 +1,4 @@
-"""Credentials that go away in the middle of a run stop the run, and cost no job its place."""
+"""Credentials that become unreadable during a run stop it; no job is rejected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("call", ["submit", "query"])
-def test_a_profile_file_that_cannot_be_read_any_more_stops_the_run_and_rejects_no_job(
+def test_a_profile_file_that_becomes_unreadable_stops_the_run_and_rejects_no_job(
     tmp_path: Path, call: str
 ) -> None:
     async def main() -> RunResult:
@@ -30,7 +30,7 @@ def test_a_profile_file_that_cannot_be_read_any_more_stops_the_run_and_rejects_n
 
         async def ask_with_keys(*args: object) -> object:
             if rig.clock.monotonic() > 0.1:
-                raise CredentialsMissing("the profile file is being written just now")
+                raise CredentialsMissing("the profile file is being written")
             return await ask(*args)
 
         setattr(rig.service, call, ask_with_keys)

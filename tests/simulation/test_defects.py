@@ -1,4 +1,4 @@
-"""A defect of the program ends the run in order: no answer is lost, nothing is sent twice, and it is told as what it is."""
+"""A defect of the program ends the run in order: every answer is recorded, no job is sent twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def spoil(rig: Rig, name: str, after: int) -> None:
-    """Let a method of the service do its work, and then stumble over the answer, once ``after`` calls went well."""
+    """Let a method of the service work ``after`` times, then raise although its work is done."""
     right = getattr(rig.service, name)
     calls = 0
 
@@ -33,7 +33,7 @@ def spoil(rig: Rig, name: str, after: int) -> None:
         calls += 1
         answer = await right(*arguments)
         if calls > after:
-            raise TypeError("an answer of this kind was not thought of")
+            raise TypeError("an unexpected answer")
         return answer
 
     setattr(rig.service, name, wrong)
@@ -66,7 +66,9 @@ def test_a_defect_stops_the_run_in_order_and_the_next_one_finishes_it(
     assert len(rig.rows()) == 40
 
 
-def test_a_defect_in_a_source_leaves_what_was_read_before_to_the_next_run(tmp_path: Path) -> None:
+def test_after_a_defect_in_a_source_the_next_run_finishes_the_jobs_read_before(
+    tmp_path: Path,
+) -> None:
     async def main() -> tuple[RunResult, RunResult]:
         rig = Rig(tmp_path, weather=Weather(job_s=5, concurrency=10))
 

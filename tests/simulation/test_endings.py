@@ -1,4 +1,4 @@
-"""A run is closed by the visit that saw the last of its jobs end, and not before all of them are known."""
+"""A run is closed once all of its jobs are known and have ended."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from orchestrator.live.tally import Tally
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
+from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("kind", ["signal", "deadline"])
-def test_a_run_that_was_stopped_while_its_last_answers_were_on_the_way_is_closed(
+def test_a_run_stopped_while_its_last_answers_are_under_way_is_closed(
     tmp_path: Path, kind: str
 ) -> None:
     async def main() -> tuple[RunResult, Rig]:
@@ -66,10 +67,10 @@ def test_a_run_whose_manifest_contradicts_itself_is_neither_complete_nor_closed(
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 5.0, 60.0])
-def test_the_progress_of_a_continued_run_never_counts_a_job_twice(
+def test_the_progress_of_a_resumed_run_never_counts_a_job_twice(
     tmp_path: Path, pause_s: float
 ) -> None:
-    """Jobs that were left at the service end before the manifest names them, or after, or have left it."""
+    """Jobs left at the service end before the manifest names them, after, or without it."""
 
     async def main() -> tuple[Tally, list[tuple[int, int]]]:
         first = Rig(tmp_path, weather=Weather(job_s=20, concurrency=10))
@@ -82,7 +83,7 @@ def test_the_progress_of_a_continued_run_never_counts_a_job_twice(
             tally.emit(event)
             seen.append((tally.ended_total, tally.total))
 
-        rig.recorder.emit = emit  # type: ignore[method-assign]  # a sink
+        replace_method(rig.recorder, "emit", emit)
         result = await rig.run(make_specs(2, first=50), make_specs(6), pause_s=pause_s)
         assert result.is_complete
         return tally, seen
@@ -94,7 +95,7 @@ def test_the_progress_of_a_continued_run_never_counts_a_job_twice(
     assert tally.under_way == tally.waiting == 0
 
 
-def test_a_second_run_in_one_visit_is_counted_from_nothing() -> None:
+def test_a_second_run_in_one_process_is_counted_from_zero() -> None:
     tally = Tally(SystemClock())
     for event in (
         RunStarted("a", "a.jsonl", resumed=True),

@@ -1,4 +1,4 @@
-"""A listing that gives the same page again and again is given up with a sentence, not read for ever."""
+"""A job list that repeats a page is given up with a message."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Fault, Weather
+from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.runner.result import RunResult
 
 
-def test_a_list_of_jobs_that_repeats_its_page_leaves_the_jobs_in_doubt_and_says_why(
+def test_a_job_list_that_repeats_a_page_leaves_the_job_in_doubt_and_gives_the_reason(
     tmp_path: Path,
 ) -> None:
     async def main() -> tuple[RunResult, Rig]:
@@ -32,7 +33,7 @@ def test_a_list_of_jobs_that_repeats_its_page_leaves_the_jobs_in_doubt_and_says_
             page = await right(place, wanted)
             return JobPage(page.jobs, "b" if next_token == "a" else "a")
 
-        rig.service.list_jobs = circle  # type: ignore[method-assign]  # a broken service
+        replace_method(rig.service, "list_jobs", circle)
         return await rig.run(make_specs(1)), rig
 
     result, rig = run_virtual(main())
@@ -41,6 +42,6 @@ def test_a_list_of_jobs_that_repeats_its_page_leaves_the_jobs_in_doubt_and_says_
     assert of_result(result) is ExitCode.UNFINISHED
     assert rig.service.calls["submit"] == 1
     assert rig.service.calls["list"] == 3
-    (said,) = [event.text for event in rig.recorder.events if isinstance(event, Noticed)]
-    assert "returned the page 'a' twice" in said
-    assert said.startswith("1 job stays in doubt")
+    (message,) = [event.text for event in rig.recorder.events if isinstance(event, Noticed)]
+    assert "returned the page 'a' twice" in message
+    assert message.startswith("1 job stays in doubt")

@@ -1,4 +1,4 @@
-"""Jobs that an earlier visit left in doubt, and that have left the manifest since, are settled and never sent again."""
+"""Jobs in doubt that are no longer in the manifest are settled and never resent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = RunnerSettings(reply_timeout_s=10.0)
 
 
 async def leave_in_doubt(folder: Path, fault: Fault) -> Rig:
-    """Four jobs that were sent, and of which nothing was heard."""
+    """Return a rig with four jobs that were sent and never answered."""
     rig = Rig(
         folder, settings=SETTINGS, weather=Weather(faults={fault: 1.0}, job_s=5, reply_timeout_s=10)
     )
@@ -34,10 +34,10 @@ async def leave_in_doubt(folder: Path, fault: Fault) -> Rig:
     return rig
 
 
-async def go_on(
+async def resume(
     folder: Path, before: Rig, pause_s: float, *, is_whole: bool = True
 ) -> tuple[RunResult, Rig]:
-    """The manifest names job 1 at once, job 2 after a while, and a new one; 3 and 4 have left it."""
+    """Resume with job 1 at once, then job 2 and a new one; the manifest lacks 3 and 4."""
     before.service.weather.faults = {Fault.NONE: 1.0}
     rig = Rig(folder, settings=SETTINGS, store=before.store, service=before.service)
     return await rig.run(
@@ -53,11 +53,11 @@ def states(rig: Rig) -> dict[str, JobState]:
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 25.0, 40.0, 41.0, 42.0, 45.0, 200.0])
-def test_a_job_that_left_the_manifest_is_not_sent_again_when_it_is_proven_absent(
+def test_a_job_no_longer_in_the_manifest_is_not_resent_when_it_is_proven_absent(
     tmp_path: Path, pause_s: float
 ) -> None:
     async def main() -> tuple[RunResult, Rig]:
-        return await go_on(tmp_path, await leave_in_doubt(tmp_path, Fault.HANG_LOST), pause_s)
+        return await resume(tmp_path, await leave_in_doubt(tmp_path, Fault.HANG_LOST), pause_s)
 
     result, rig = run_virtual(main())
 
@@ -69,11 +69,11 @@ def test_a_job_that_left_the_manifest_is_not_sent_again_when_it_is_proven_absent
     assert of_result(result) is ExitCode.JOBS_FAILED
 
 
-def test_a_job_that_left_the_manifest_and_exists_at_the_service_is_followed_to_its_end(
+def test_a_job_no_longer_in_the_manifest_that_exists_at_the_service_is_tracked_to_its_end(
     tmp_path: Path,
 ) -> None:
     async def main() -> tuple[RunResult, Rig]:
-        return await go_on(tmp_path, await leave_in_doubt(tmp_path, Fault.HANG), 60.0)
+        return await resume(tmp_path, await leave_in_doubt(tmp_path, Fault.HANG), 60.0)
 
     result, rig = run_virtual(main())
 
@@ -81,11 +81,11 @@ def test_a_job_that_left_the_manifest_and_exists_at_the_service_is_followed_to_i
     assert states(rig) == dict.fromkeys(["1", "2", "3", "4", "10"], JobState.SUCCEEDED)
 
 
-def test_a_part_of_the_manifest_sends_nothing_else_and_leaves_it_for_a_whole_run(
+def test_a_run_of_part_of_the_manifest_leaves_the_other_jobs_to_a_whole_run(
     tmp_path: Path,
 ) -> None:
     async def main() -> tuple[RunResult, Rig]:
-        return await go_on(
+        return await resume(
             tmp_path, await leave_in_doubt(tmp_path, Fault.HANG_LOST), 0.0, is_whole=False
         )
 

@@ -1,4 +1,4 @@
-"""What goes wrong around a run: a service that is half down, a clock that is set, a plan that does not fit into memory."""
+"""Failures around a run: partial outages, a clock that is set, and plans larger than memory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from orchestrator.testing.builders import make_holder, make_spec, make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from orchestrator.testing.weather import Fault, Weather
+from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.domain.remote import RemoteJob
     from orchestrator.domain.spec import JobSpec
     from orchestrator.runner.result import RunResult
+    from orchestrator.testing.service import FakeJob
 
 HOUR_S = 3600.0
 
 
-def test_a_service_that_lists_but_fails_every_new_job_for_an_hour_is_tried_with_one_job_at_a_time(
+def test_a_service_that_lists_but_refuses_jobs_for_an_hour_gets_one_job_at_a_time(
     tmp_path: Path,
 ) -> None:
     async def main() -> tuple[RunResult, Rig, int]:
@@ -33,27 +36,27 @@ def test_a_service_that_lists_but_fails_every_new_job_for_an_hour_is_tried_with_
         )
         sent = 0
 
-        def mend() -> None:
+        def repair() -> None:
             nonlocal sent
             sent, rig.service.weather.faults = rig.service.calls["submit"], {Fault.NONE: 1.0}
 
-        rig.after(HOUR_S, mend)
+        rig.after(HOUR_S, repair)
         result = await rig.run(make_specs(1000))
         return result, rig, sent
 
-    result, rig, sent_meanwhile = run_virtual(main())
+    result, rig, sent_during_outage = run_virtual(main())
 
     assert result.is_complete
-    assert sent_meanwhile < 200, "the service was hammered while it was down"
+    assert sent_during_outage < 200, "the service was hammered while it was down"
     assert result.counts.of(JobState.FAILED) < 40, (
         "jobs must not spend their attempts on a service that is down"
     )
-    told = [
+    pauses = [
         type(event)
         for event in rig.recorder.events
         if isinstance(event, SubmitPaused | SubmitResumed)
     ]
-    assert told == [SubmitPaused, SubmitResumed]
+    assert pauses == [SubmitPaused, SubmitResumed]
 
 
 def test_an_hour_without_network_costs_no_job_an_attempt(tmp_path: Path) -> None:
@@ -64,11 +67,11 @@ def test_an_hour_without_network_costs_no_job_an_attempt(tmp_path: Path) -> None
         def cut() -> None:
             weather.faults, weather.query_fails = {Fault.NO_CONNECTION: 1.0}, 1.0
 
-        def mend() -> None:
+        def restore() -> None:
             weather.faults, weather.query_fails = {Fault.NONE: 1.0}, 0.0
 
         rig.after(10, cut)
-        rig.after(10 + HOUR_S, mend)
+        rig.after(10 + HOUR_S, restore)
         return await rig.run(make_specs(1000)), rig
 
     result, rig = run_virtual(main())
@@ -96,7 +99,7 @@ def test_a_wall_clock_that_is_set_back_by_an_hour_delays_no_retry_by_an_hour(
     assert run_virtual(main(-HOUR_S)) < usual_s + 120
 
 
-def test_a_lane_whose_jobs_all_wait_in_the_ledger_is_not_forgotten_for_the_sake_of_another_one(
+def test_a_lane_whose_jobs_all_wait_in_the_ledger_is_not_forgotten_for_another_one(
     tmp_path: Path,
 ) -> None:
     urgent, others = (
@@ -105,7 +108,7 @@ def test_a_lane_whose_jobs_all_wait_in_the_ledger_is_not_forgotten_for_the_sake_
     )
 
     async def left_behind(store: MemoryStore) -> None:
-        """An earlier visit that left jobs with a backoff behind."""
+        """Leave jobs with a backoff in the ledger, as an earlier run does."""
         clock = LoopClock(asyncio.get_running_loop())
         ledger = MemoryLedger(store)
         await ledger.acquire(make_holder())
@@ -143,8 +146,8 @@ def test_memory_does_not_grow_with_the_number_of_groups_times_the_window(tmp_pat
             nonlocal most
             while True:
                 await rig.clock.sleep(0.5)
-                if rig.clock.monotonic() > 1 and rig.engine is not None:
-                    most = max(most, rig.engine.in_memory)
+                if rig.clock.monotonic() > 1 and rig.runner is not None:
+                    most = max(most, rig.runner.in_memory)
 
         watching = asyncio.create_task(watch())
         rig.after(30, lambda: rig.stop(Interruption("signal")))
@@ -159,7 +162,7 @@ def test_memory_does_not_grow_with_the_number_of_groups_times_the_window(tmp_pat
     assert 400 < run_virtual(main()) <= 50 * 10 + 60 * 8 + 5
 
 
-def test_a_wall_clock_that_jumps_ahead_by_days_does_not_make_jobs_look_as_if_they_stood_still(
+def test_a_wall_clock_that_jumps_ahead_by_days_does_not_make_jobs_look_stuck(
     tmp_path: Path,
 ) -> None:
     async def main() -> RunResult:
@@ -167,15 +170,17 @@ def test_a_wall_clock_that_jumps_ahead_by_days_does_not_make_jobs_look_as_if_the
         rig.after(5, lambda: setattr(rig.clock, "epoch", rig.clock.epoch + 90 * HOUR_S))
         view = rig.service._view
         started = rig.clock.epoch
-        rig.service._view = lambda job: view(job)._replace(  # type: ignore[method-assign]
-            started_at=job.started_at and started + job.started_at
-        )  # its clock stays
+
+        def view_with_a_steady_clock(job: FakeJob) -> RemoteJob:
+            return view(job)._replace(started_at=job.started_at and started + job.started_at)
+
+        replace_method(rig.service, "_view", view_with_a_steady_clock)
         return await rig.run(make_specs(12))
 
     assert run_virtual(main()).counts.of(JobState.SUCCEEDED) == 12
 
 
-def test_a_job_that_stands_still_for_more_than_a_day_is_reported_and_no_longer_waited_for(
+def test_a_job_that_is_stuck_for_more_than_a_day_is_reported_as_unfinished(
     tmp_path: Path,
 ) -> None:
     async def main() -> tuple[RunResult, float]:
@@ -188,7 +193,7 @@ def test_a_job_that_stands_still_for_more_than_a_day_is_reported_and_no_longer_w
     assert 24 * HOUR_S < took_s < 36 * HOUR_S
 
 
-def test_a_job_that_the_service_lost_is_reported_soon_and_never_paid_for_again_unasked(
+def test_a_job_that_the_service_lost_is_reported_soon_and_not_resent_without_a_retry(
     tmp_path: Path,
 ) -> None:
     async def main() -> tuple[RunResult, RunResult, Rig]:

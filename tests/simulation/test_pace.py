@@ -1,4 +1,4 @@
-"""Sending and recording go in groups where they are many, at once where they are few, and reading ahead does not hold up the sending."""
+"""Pace of submits and commits: grouped under load, immediate otherwise; reading ahead waits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec, make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.weather import Weather
+from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ SETTINGS = replace(RunnerSettings(), in_flight=10_000, connections=64)
 
 
 class _Unlimited:
-    """A limiter that nobody waits for."""
+    """A limiter without a limit."""
 
     rate_per_s = UNLIMITED
 
@@ -51,7 +52,7 @@ class _Unlimited:
 
 
 def _saves(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> dict[JobState, list[int]]:
-    """How many jobs each call of the ledger recorded, by their state; filled while the rig runs."""
+    """Return, by state, the number of jobs in each call of the ledger; filled during the run."""
     held: dict[JobState, list[int]] = {state: [] for state in JobState}
 
     def noted(
@@ -69,7 +70,7 @@ def _saves(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> dict[JobState, list[int
     return held
 
 
-def test_where_many_are_sent_intents_and_answers_are_recorded_in_groups(
+def test_under_load_intents_and_answers_are_recorded_in_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scene() -> dict[JobState, list[int]]:
@@ -89,8 +90,8 @@ def test_where_many_are_sent_intents_and_answers_are_recorded_in_groups(
     assert len(held[JobState.SUBMITTED]) <= 960 / 24
 
 
-def test_one_free_connection_is_not_kept_waiting_by_those_that_hang(tmp_path: Path) -> None:
-    """Sixty-three answers never come: the jobs that are left go one by one, none of them later than the gathering takes."""
+def test_a_free_connection_does_not_wait_for_those_that_hang(tmp_path: Path) -> None:
+    """While 63 answers hang, the other jobs go one by one, delayed by no more than the grouping."""
 
     async def scene() -> float:
         rig = Rig(
@@ -109,7 +110,7 @@ def test_one_free_connection_is_not_kept_waiting_by_those_that_hang(tmp_path: Pa
                 await rig.clock.sleep(50.0)
             return await slow(spec)
 
-        rig.service.submit = submit  # type: ignore[method-assign, assignment]  # it answers as before, only later
+        replace_method(rig.service, "submit", submit)
         arrived: list[float] = []
         rig.after(20.0, lambda: arrived.append(sent))
         await rig.run(make_specs(63 + 200))
@@ -118,10 +119,10 @@ def test_one_free_connection_is_not_kept_waiting_by_those_that_hang(tmp_path: Pa
     assert run_virtual(scene()) == 63 + 200
 
 
-def test_reading_ahead_waits_while_the_machine_itself_bounds_the_sending_and_only_then(
+def test_reading_ahead_waits_only_while_this_machine_bounds_the_sending(
     tmp_path: Path,
 ) -> None:
-    """What is read while enough is at hand would only be written to the ledger, and read from there again."""
+    """Jobs read too early would only be written to the ledger and read back."""
 
     async def read_ahead(folder: Path, **parts: Any) -> int:
         rig = Rig(
@@ -140,7 +141,7 @@ def test_reading_ahead_waits_while_the_machine_itself_bounds_the_sending_and_onl
                 most = max(most, read - len(rig.service.arrivals))
                 yield specs[start : start + 500]
                 await rig.clock.sleep(0.02)
-            rig.stop(Interruption("deadline", "enough was seen"))
+            rig.stop(Interruption("deadline", "the test has seen enough"))
 
         await rig.run_feed(feed())
         return most
@@ -153,10 +154,10 @@ def test_reading_ahead_waits_while_the_machine_itself_bounds_the_sending_and_onl
 
 
 @pytest.mark.parametrize("connections", [1, 2, 64])
-def test_a_job_of_a_high_level_at_the_end_of_the_manifest_is_found_early_however_few_connections_there_are(
+def test_a_job_of_a_high_level_at_the_end_of_the_manifest_is_found_early_on_any_connections(
     tmp_path: Path, connections: int
 ) -> None:
-    """One connection is filled by every job, at any rate: that says nothing about what bounds the sending."""
+    """A single connection is busy at any rate, so a busy one does not show what bounds sending."""
 
     async def scene() -> float:
         settings = replace(SETTINGS, connections=connections)
@@ -172,10 +173,10 @@ def test_a_job_of_a_high_level_at_the_end_of_the_manifest_is_found_early_however
         async def noted(spec: JobSpec) -> object:
             if spec.level == 2:
                 sent_at.append(rig.clock.monotonic())
-                rig.stop(Interruption("deadline", "enough was seen"))
+                rig.stop(Interruption("deadline", "the test has seen enough"))
             return await submit(spec)
 
-        rig.service.submit = noted  # type: ignore[method-assign, assignment]  # it answers as before
+        replace_method(rig.service, "submit", noted)
         specs = make_specs(4000)
         await rig.run(
             *(specs[start : start + 500] for start in range(0, 4000, 500)),

@@ -1,7 +1,8 @@
-"""The engine survives whatever the seeds bring: see world.py.
+"""The runner is correct under the faults of every seed; see ``world.py``.
 
-``ORCH_SEEDS=20000`` runs more of them; ``ORCH_SEED=17`` runs one alone. Through every tenth of them a ledger in SQLite lives as well
-(``mirror.py``), which takes four times as long; through all of them with ``ORCH_MIRROR_EVERY=1``.
+``ORCH_SEEDS=20000`` runs more seeds; ``ORCH_SEED=17`` runs one alone. Every tenth seed is compared
+with a SQLite ledger (``mirror.py``), which takes four times as long; ``ORCH_MIRROR_EVERY=1``
+compares all of them.
 """
 
 from __future__ import annotations

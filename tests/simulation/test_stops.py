@@ -1,10 +1,10 @@
-"""However a run is stopped, what was sent is heard and recorded, and the report says what the ledger says."""
+"""A stopped run records every answer, and its report agrees with the ledger."""
 
 from __future__ import annotations
 
 import errno
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 class FullDisk:
-    """Stands for the report's file: takes so many bytes, the last write in part, and then none."""
+    """A report file on a disk that is full after ``left`` bytes; the last write is partial."""
 
-    def __init__(self, file: object, left: int) -> None:
+    def __init__(self, file: Any, left: int) -> None:
         self._file = file
         self._left = left
 
@@ -37,20 +37,20 @@ class FullDisk:
             raise OSError(errno.ENOSPC, "No space left on device")
         part = bytes(data[: self._left])
         self._left -= len(part)
-        return int(self._file.write(part))  # type: ignore[attr-defined]  # a file
+        return int(self._file.write(part))
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._file, name)
 
 
-def test_a_full_disk_under_the_report_loses_no_answer_that_is_on_its_way(
+def test_a_full_disk_under_the_report_loses_no_answer_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_for_good = ReportFile.open
+    open_report = ReportFile.open
 
     async def open_on_a_small_disk(report: ReportFile) -> None:
-        await open_for_good(report)
-        report._file = FullDisk(report._file, 2500)  # type: ignore[assignment]  # as good as a file
+        await open_report(report)
+        report._file = FullDisk(report._file, 2500)  # type: ignore[assignment]  # a file
 
     async def main() -> tuple[RunResult, RunResult, int]:
         weather = Weather(job_s=10, latency_s=4, concurrency=10, reply_timeout_s=60)
@@ -71,7 +71,7 @@ def test_a_full_disk_under_the_report_loses_no_answer_that_is_on_its_way(
     assert len((tmp_path / "report.jsonl").read_bytes().splitlines()) == 60
 
 
-def test_an_interrupt_ends_the_wait_for_what_is_in_doubt(tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_wait_for_jobs_in_doubt(tmp_path: Path) -> None:
     async def main(*, is_interrupted: bool) -> tuple[RunResult, float]:
         weather = Weather(faults={Fault.HANG_LOST: 1.0}, query_fails=1.0, reply_timeout_s=5)
         rig = Rig(tmp_path / str(is_interrupted), weather=weather)
@@ -89,20 +89,20 @@ def test_an_interrupt_ends_the_wait_for_what_is_in_doubt(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["signal", "budget", "error"])
-def test_a_run_that_is_stopped_at_any_instant_has_recorded_all_that_was_sent_and_can_be_finished(
+def test_a_run_stopped_at_any_instant_has_recorded_every_request_and_can_be_resumed(
     tmp_path: Path, kind: str
 ) -> None:
     async def main(seed: int) -> None:
-        chance = random.Random(seed)
-        weather = draw_weather(chance)
+        rng = random.Random(seed)
+        weather = draw_weather(rng)
         settings = RunnerSettings(
-            in_flight=chance.choice([2, 50]), connections=chance.choice([1, 8]), settle_s=20, cap_s=10,
-            attempts=20, reply_timeout_s=weather.reply_timeout_s, window=chance.choice([3, 100]),
+            in_flight=rng.choice([2, 50]), connections=rng.choice([1, 8]), settle_s=20, cap_s=10,
+            attempts=20, reply_timeout_s=weather.reply_timeout_s, window=rng.choice([3, 100]),
         )  # fmt: skip
         rig = Rig(tmp_path / str(seed), settings=settings, weather=weather)
-        rig.after(10 ** chance.uniform(-2, 2.5), lambda: rig.stop(Interruption(kind)))
+        rig.after(10 ** rng.uniform(-2, 2.5), lambda: rig.stop(Interruption(kind)))
         specs = make_specs(30)
-        stopped = await rig.run(specs[:20], specs[20:], pause_s=chance.choice([0.0, 1.0]))
+        stopped = await rig.run(specs[:20], specs[20:], pause_s=rng.choice([0.0, 1.0]))
 
         assert stopped.counts.of(JobState.SUBMITTING) == 0, "a request was not waited for"
         assert len(rig.rows()) == stopped.counts.total - stopped.counts.of(*OPEN), (

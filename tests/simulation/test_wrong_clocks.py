@@ -1,4 +1,4 @@
-"""A clock that is corrected on the way makes no job be paid for twice, and stops no run that goes on well."""
+"""A clock that is corrected during a run causes no second charge and does not stop the run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from orchestrator.testing.weather import Fault, Weather
+from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:
@@ -26,16 +27,16 @@ HOUR_S = 3600.0
 
 
 class Refusing:
-    """The service of a rig, which refuses the first submits of each job for these reasons."""
+    """Lets a rig's service refuse the first submits of each job with these errors."""
 
     def __init__(self, rig: Rig, *refusals: OrchestratorError) -> None:
         self._submit = rig.service.submit
         self._refusals = refusals
         self._seen: dict[str, int] = {}
-        rig.service.submit = self.submit  # type: ignore[method-assign]  # the same, in a bad temper
+        replace_method(rig.service, "submit", self.submit)
 
     async def submit(self, spec: JobSpec) -> SubmitReply:
-        """Refuse, or take."""
+        """Refuse or accept a job."""
         turn = self._seen.get(spec.key, 0)
         self._seen[spec.key] = turn + 1
         if turn < len(self._refusals):
@@ -43,7 +44,7 @@ class Refusing:
         return await self._submit(spec)
 
 
-def test_a_job_whose_intent_was_dated_by_a_clock_that_was_then_set_right_is_recorded_anew(
+def test_an_intent_dated_by_a_wrong_clock_is_recorded_again_when_the_clock_is_set(
     tmp_path: Path,
 ) -> None:
     async def main() -> tuple[RunResult, Rig]:
@@ -58,11 +59,10 @@ def test_a_job_whose_intent_was_dated_by_a_clock_that_was_then_set_right_is_reco
             ledger=slow,
         )
         rig.ledger = slow
-        rig.service.clock = clock  # the service's own goes right
+        rig.service.clock = clock  # the service's clock is right
         rig.clock.epoch += HOUR_S
-        rig.after(
-            0.95, lambda: setattr(rig.clock, "epoch", clock.epoch)
-        )  # between an intent and its request
+        # Between an intent and its request.
+        rig.after(0.95, lambda: setattr(rig.clock, "epoch", clock.epoch))
         return await rig.run(make_specs(1)), rig
 
     result, rig = run_virtual(main())
@@ -72,11 +72,11 @@ def test_a_job_whose_intent_was_dated_by_a_clock_that_was_then_set_right_is_reco
     assert [job.adopted for job in rig.store.jobs.values()] == [True]
 
 
-def test_a_correction_of_the_clock_and_a_fresh_key_are_not_the_same_correction_twice(
+def test_a_corrected_clock_and_a_fresh_key_are_two_different_corrections(
     tmp_path: Path,
 ) -> None:
     skewed = ClockSkewed(ApiAnswer(403, "RequestTimeTooSkewed", "the clocks differ"))
-    expired = CredentialsExpired(ApiAnswer(403, "ExpiredToken", "the token is over"))
+    expired = CredentialsExpired(ApiAnswer(403, "ExpiredToken", "the token has expired"))
 
     async def main(*refusals: OrchestratorError) -> RunResult:
         rig = Rig(

@@ -1,8 +1,9 @@
-"""Whose turn it was: priority and fair shares as the service sees them, from what waited in the ledger and what was sent.
+"""Check of priority and fair shares, from the jobs that waited in the ledger and those sent.
 
-Nothing here looks into the engine. A job *waits* from the moment at which the ledger has it as planned and due; that is known to the
-engine at the same instant. From a little later on (the batch that was being recorded meanwhile may still leave) nothing of a lower level
-may be sent before it, unless that level has aged; and no group of its own level may be sent much more often than its own.
+The check does not read the runner's state. A job *waits* from the moment at which the ledger holds
+it as planned and due; the runner knows of it at the same instant. From a little later on (a batch
+that is being recorded may still leave), no job of a lower level may be sent before it, unless that
+level has aged, and no other group of its level may be sent much more often than its own.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ class _Waiting:
 
 
 class Turns:
-    """Keeps the turns of one visit.
+    """Check the order of the submits of one process.
 
     Args:
         age_after: Sends of higher levels that lift a waiting level by one.
-        batch: Jobs that are chosen at one moment.
+        batch: Number of jobs chosen at one moment.
         slack_s: Longest time from the choice of a job to its departure.
     """
 
@@ -36,40 +37,35 @@ class Turns:
         self._batch = batch
         self._slack_s = slack_s
         self._waiting: dict[JobKey, _Waiting] = {}
-        self._chosen: dict[
-            JobKey, _Waiting
-        ] = {}  # their intent is being recorded, or was, and they have not left
-        self._passed: dict[
-            int, int
-        ] = {}  # sends of higher levels while this one waited, since it was sent last
-        self._overtaken: dict[
-            tuple[int, str], dict[str, int]
-        ] = {}  # sends of each other group while this one waited
+        self._chosen: dict[JobKey, _Waiting] = {}
+        """Jobs with an intent that have not been sent."""
+        self._passed: dict[int, int] = {}
+        """By level: sends of higher levels while it waited, since its last send."""
+        self._overtaken: dict[tuple[int, str], dict[str, int]] = {}
+        """By level and group: sends of each other group while it waited."""
 
     def wait(self, spec: JobSpec, soonest: float, latest: float) -> None:
-        """From ``soonest`` on it may go, from ``latest`` on it must have its turn."""
-        if (
-            self._chosen.pop(spec.key, None) is not None
-        ):  # called back before it was sent: it has had its turn
+        """Add a job that may go from ``soonest`` on and must go from ``latest``."""
+        if self._chosen.pop(spec.key, None) is not None:  # returned unsent: it has had its turn
             for level in range(spec.level):
                 self._passed[level] = self._passed.get(level, 0) + 1
         self._waiting[spec.key] = _Waiting(soonest, latest, spec.level, spec.share)
 
     def leave(self, key: JobKey) -> None:
-        """It does not wait any more."""
+        """Remove a job that no longer waits."""
         self._waiting.pop(key, None)
         self._chosen.pop(key, None)
 
     def choose(self, key: JobKey) -> None:
-        """It goes next."""
+        """Mark a job as the next one to send."""
         if key in self._waiting:
             self._chosen[key] = self._waiting.pop(key)
 
     def send(self, spec: JobSpec, now: float) -> None:
-        """It is sent: nothing else had a better claim.
+        """Record that a job is sent.
 
         Raises:
-            AssertionError: If something had.
+            AssertionError: If another job should have been sent first.
         """
         self._chosen.pop(spec.key, None)
         long_due = {
@@ -100,7 +96,7 @@ class Turns:
                 self._passed[level] = self._passed.get(level, 0) + 1
 
     def _check_starved(self, waiting: set[int]) -> None:
-        # Level 0 waits for level 2 (3 lifts) or for a level 1 that has itself aged beyond level 2 (4 lifts).
+        # Level 0 waits for level 2 (3 lifts) or for a level 1 that has aged past level 2 (4 lifts).
         most = 4 * self._age_after + 2 * self._batch + 2
         starved = [level for level in waiting if self._passed.get(level, 0) > most]
         assert not starved, f"level {starved} starves: passed {self._passed} times"
@@ -113,7 +109,8 @@ class Turns:
         for share in waiting - {spec.share}:
             ahead = self._overtaken.setdefault((spec.level, share), {})
             ahead[spec.share] = ahead.get(spec.share, 0) + 1
-            # Of groups that take turns one may be ahead by one, and by one more when it came first by name; and the batch under way.
+            # A group that takes turns may lead by one, by one more if its name sorts first, and by
+            # the batch under way.
             assert ahead[spec.share] <= 2 + self._batch, (
                 f"group {spec.share!r} of level {spec.level} shuts out {share!r}"
             )

@@ -1,4 +1,4 @@
-"""What must be true when all visits are over: each job once at the service, each row once in the report, nothing left open."""
+"""Checks at the end of a run: one charge per job, one report row per job, and no open job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check(world: World, result: RunResult) -> None:
-    """All that must hold at the end of a run."""
+    """Check everything that must hold at the end of a run."""
     assert result.is_complete, result.counts
     assert not any(job.state in OPEN for job in world.store.jobs.values())
     assert not world.store.is_open
@@ -33,7 +33,7 @@ def _check_charged_once(world: World) -> None:
     made: dict[JobKey, list[FakeJob]] = defaultdict(list)
     for job in world.service.jobs.values():
         made[job.spec.key].append(job)
-    assert made.keys() <= world.store.jobs.keys(), "a job was made that the ledger does not know"
+    assert made.keys() <= world.store.jobs.keys(), "the ledger does not know a job that was created"
     for key, record in world.store.jobs.items():
         _check_job(world, record, made[key])
 
@@ -42,9 +42,9 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
     key, state = record.spec.key, record.state
     known = {record.job_id, *record.past_job_ids}
     assert {job.job_id for job in made} <= known, (
-        f"{key} has a job at the service that nobody knows"
+        f"{key} has a job at the service that the ledger does not know"
     )
-    assert len(made) <= world.settings.attempts * world.nights
+    assert len(made) <= world.settings.attempts * world.run_count
     ended_well = [job for job in made if job.state is not RemoteState.FAILED]
     assert len(ended_well) <= 1, f"{key} was charged {len(ended_well)} times"
     if ended_well:
@@ -54,7 +54,7 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
         assert (state, record.job_id) == (JobState.SUCCEEDED, ended_well[0].job_id), (
             f"{key} is {state}"
         )
-    if world.nights == 1:
+    if world.run_count == 1:
         _check_attempts(world, record, made)
     if ended_well:
         return
@@ -62,8 +62,8 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
     if key in world.removed:
         may_be.add(JobState.CANCELLED)
     assert state in may_be, f"{key} is {state}, and the service has {[job.code for job in made]}"
-    if world.nights == 1:
-        # Each new job at the service followed a passing failure of the one before.
+    if world.run_count == 1:
+        # Each new job at the service followed a transient failure of the one before.
         assert all(
             job.code == "InternalError"
             for job in sorted(made, key=lambda job: job.accepted_at)[:-1]
@@ -73,13 +73,13 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
 
 
 def _check_attempts(world: World, record: Job, made: list[FakeJob]) -> None:
-    """An attempt is a POST that may have reached the service; who gives up has made all that are allowed."""
+    """Check the attempts: POSTs that may have arrived; all are used before a job is given up."""
     key, reached = record.spec.key, world.reached[record.spec.key]
     assert reached <= record.attempts <= reached + world.deaths, (
         f"{key} counts {record.attempts} attempts, and made {reached}"
     )
-    has_failed_for_good = bool(made) and made[-1].code not in ("", "InternalError")
-    if record.state is JobState.FAILED and not has_failed_for_good:
+    has_failed_permanently = bool(made) and made[-1].code not in ("", "InternalError")
+    if record.state is JobState.FAILED and not has_failed_permanently:
         assert record.attempts == world.settings.attempts, (
             f"{key} was given up after {record.attempts} attempts"
         )
@@ -101,25 +101,29 @@ def _check_report(world: World, result: RunResult) -> None:
             assert is_earlier is (row["state"] == "skipped"), (
                 f"{row['key']} is reported as {row['state']}"
             )
-    told = {state.value: number for state, number in result.counts.by_state.items() if number}
+    counted = {state.value: number for state, number in result.counts.by_state.items() if number}
     if result.counts.skipped:
-        told["skipped"] = result.counts.skipped
-    assert told == Counter(row["state"] for row in rows), "the counts are not those of the report"
+        counted["skipped"] = result.counts.skipped
+    assert counted == Counter(row["state"] for row in rows), "counts and report differ"
 
 
 def _check_arrivals(world: World) -> None:
-    """What left evenly may arrive a little closer together: requests travel for different times. Each visit begins anew."""
+    """Check the rate of arrivals.
+
+    Travel times differ, so requests may arrive closer together than they left. Each process starts
+    a pace of its own.
+    """
     arrivals = sorted(world.service.arrivals)
-    most = world.rate_per_s * (1 + world.weather.latency_s) + 1 + len(world.visits)
+    most = world.rate_per_s * (1 + world.weather.latency_s) + 1 + len(world.processes)
     end = 0
     for at, first in enumerate(arrivals):
         while end < len(arrivals) and arrivals[end] < first + 1.0:
             end += 1
-        assert end - at <= most, "the rate limit was passed"
+        assert end - at <= most, "the rate limit was exceeded"
 
 
 def _check_depth(world: World) -> None:
-    """Never more jobs at the service than ``in_flight``: what waits there keeps no order. Counted once more, from its jobs alone."""
+    """Check ``in_flight`` again from the service's jobs alone: jobs queued there lose our order."""
     jobs = world.service.jobs.values()
     changes = sorted(
         [(job.accepted_at, 1) for job in jobs] + [(job.ended_at or world.now, -1) for job in jobs]

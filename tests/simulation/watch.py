@@ -1,4 +1,4 @@
-"""Looks over the engine's shoulder while it runs: at what it tells the ledger, and at what leaves for the service."""
+"""Checks during a run, of every change of the ledger and every request to the service."""
 
 from __future__ import annotations
 
@@ -39,15 +39,18 @@ _MAY_FOLLOW: dict[JobState, set[JobState]] = {
     _S.SUBMITTED: {_S.RUNNING, _S.IN_DOUBT} | _REMOTE_ENDS,
     _S.RUNNING: {_S.SUBMITTED} | _REMOTE_ENDS,
 }
-"""From one record of a job to the next; written from the design's text, not from the table in ``states``."""
+"""Legal changes between two records of a job.
+
+Written from the design's text, not from the table in ``states``.
+"""
 
 
 class BrokenError(BaseException):
-    """What must hold at every moment does not. The engine takes any other exception for an accident that it must survive."""
+    """An invariant is broken; the runner would survive any other exception as an accident."""
 
 
 def _unmistakable(check: Callable[_P, None]) -> Callable[_P, None]:
-    """Let a failed assertion pass through the engine unheard."""
+    """Raise a failed assertion as an error that the runner does not catch."""
 
     @wraps(check)
     def checked(*args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -60,16 +63,16 @@ def _unmistakable(check: Callable[_P, None]) -> Callable[_P, None]:
 
 
 class Watch:
-    """What must hold at every moment of one visit.
+    """The invariants of one process.
 
     Args:
         store: The ledger's content.
         service: The service.
-        clock: The engine's clock.
-        settings: The engine's bounds.
-        rate_per_s: Ceiling of POSTs.
-        allowed: Keys that the manifest names.
-        has_steady_clock: The engine's wall clock does not jump.
+        clock: The runner's clock.
+        settings: The runner's bounds.
+        rate_per_s: Ceiling of POSTs per second.
+        allowed: Keys in the manifest.
+        has_steady_clock: The runner's wall clock does not jump.
     """
 
     def __init__(
@@ -90,11 +93,8 @@ class Watch:
         self._allowed = allowed
         self._has_steady_clock = has_steady_clock
         self._turns = Turns(settings.age_after, max(1, int(rate_per_s / 10)), SLACK_S)
-        self._most = {
-            "submit": math.ceil(rate_per_s),
-            "query": 20,
-            "list": 22,
-        }  # of lists, the probes are not limited but rare
+        # Lists may pass their limit by two: probes are not limited, but rare.
+        self._most = {"submit": math.ceil(rate_per_s), "query": 20, "list": 22}
         self._left: dict[str, deque[float]] = {
             kind: deque(maxlen=most + 1) for kind, most in self._most.items()
         }
@@ -106,27 +106,27 @@ class Watch:
         self._open: dict[str, int] = {}
         self.stopped_at: float | None = None
         self.max_failures = math.inf
-        """So many jobs may fail, and one more stops the sending."""
+        """Number of failures after which one more stops the sending."""
         self.failed_at: list[float] = []
-        """When jobs failed, or were rejected."""
+        """Instants at which jobs failed or were rejected."""
         self.named: set[JobKey] = set()
-        """Keys that the feed has named so far, in this visit, and that the engine knows to be in the ledger."""
+        """Keys that this process has read from its feed and added to the ledger."""
         self.reached: Counter[JobKey] = Counter()
         """POSTs that may have reached the service, by key."""
         self.sent: set[JobKey] = set()
-        """Keys that were sent in this visit."""
+        """Keys that this process has sent."""
 
     # --- the ledger
 
     def added(self, jobs: Sequence[Job]) -> None:
-        """The manifest's next jobs are in the ledger."""
+        """Note that the ledger has taken the manifest's next jobs."""
         self.named.update(job.spec.key for job in jobs)
         for job in jobs:
             self._note(self._store.jobs[job.spec.key])
 
     @_unmistakable
     def saving(self, jobs: Sequence[Job]) -> None:
-        """The engine asks the ledger to record these jobs."""
+        """Check the jobs that the runner is about to record."""
         for job in jobs:
             known = job.saved_state
             assert job.state in _MAY_FOLLOW.get(known, ()), (
@@ -142,7 +142,7 @@ class Watch:
                 assert job.job_id not in job.past_job_ids
 
     def saved(self, jobs: Sequence[Job]) -> None:
-        """They are recorded."""
+        """Note the jobs that were recorded."""
         for job in jobs:
             if job.spec.key in self.named:
                 self._note(job)
@@ -156,21 +156,22 @@ class Watch:
             self._turns.leave(job.spec.key)
 
     def _delay_s(self, job: Job) -> tuple[float, float]:
-        """How long it must not go yet, at least and at most.
+        """Return the shortest and the longest time before the job may be sent.
 
-        Delays are told by the wall clock, and are no longer than the cap; if that clock jumps, they may be so each time it is read.
+        Delays follow the wall clock and never exceed the cap; if that clock jumps, a delay may be
+        as long as the cap each time the clock is read.
         """
         cap_s = self._settings.cap_s
         delay_s = max(job.not_before - self._clock.now(), 0.0)
         if not job.not_before or (self._has_steady_clock and delay_s <= cap_s):
             return delay_s, delay_s
-        return 0.0, 3 * cap_s  # also where an earlier visit's clock told it
+        return 0.0, 3 * cap_s  # also if the clock of an earlier process set it
 
     # --- the wire
 
     @_unmistakable
     def choose(self, spec: JobSpec) -> None:
-        """The engine hands a job to the client: it must be planned, recorded, asked for, and the best one."""
+        """Check a job that goes to the client: recorded, in the manifest, and next in turn."""
         key = spec.key
         record = self._store.jobs[key]
         assert record.state is JobState.SUBMITTING, (
@@ -178,7 +179,7 @@ class Watch:
         )
         assert record.attempts >= 1
         assert record.intent_at is not None
-        assert key in self._allowed, f"{key} has left the manifest"
+        assert key in self._allowed, f"{key} is no longer in the manifest"
         assert self._store.visits[key] == self._store.visit, (
             f"{key} is sent before the manifest names it"
         )
@@ -197,7 +198,7 @@ class Watch:
 
     @_unmistakable
     def enter(self, spec: JobSpec) -> None:
-        """The service takes a request: should its answer be lost, the job will be looked for around the time of its intent."""
+        """Check the date of the intent, around which a job in doubt is looked up."""
         error_s = abs((self._store.jobs[spec.key].intent_at or 0.0) - self._service.clock.now())
         assert error_s <= ADOPT_MARGIN_S, (
             f"the intent of {spec.key} is dated wrong by {error_s:.0f} s"
@@ -205,7 +206,7 @@ class Watch:
 
     @_unmistakable
     def depart(self, kind: str) -> None:
-        """A request leaves: no more than the limit of its kind in any second."""
+        """Check the limit of requests of this kind per second."""
         if kind in self._left:
             log, now = self._left[kind], self._clock.monotonic()
             log.append(now)
@@ -215,7 +216,7 @@ class Watch:
 
     @contextmanager
     def on_the_wire(self, kind: str) -> Iterator[None]:
-        """A request is under way: no more at once than there may be, and never more jobs at the service."""
+        """Check the bounds of requests and of jobs at the service while a request is under way."""
         self._open[kind] = self._open.get(kind, 0) + 1
         self._check_bounds(kind)
         try:
@@ -228,11 +229,11 @@ class Watch:
         assert self._open[kind] <= self._at_once.get(kind, math.inf), (
             f"too many calls ({kind}) at once"
         )
-        assert self._service.most_at_once <= self._settings.in_flight, "in_flight was passed"
+        assert self._service.most_at_once <= self._settings.in_flight, "in_flight was exceeded"
 
 
 class WatchedLedger(MemoryLedger):
-    """A ledger that somebody watches."""
+    """A ledger in memory whose changes a :class:`Watch` checks."""
 
     def __init__(
         self, store: MemoryStore, watch: Watch, pause: Callable[[], Awaitable[None]]
@@ -243,19 +244,19 @@ class WatchedLedger(MemoryLedger):
     async def add(
         self, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState] = ()
     ) -> list[Job]:
-        """As the ledger's own."""
+        """See ``ports.Ledger``."""
         jobs = await super().add(run, specs, retry)
         self._watch.added(jobs)
         return jobs
 
     async def save(self, jobs: Sequence[Job]) -> None:
-        """As the ledger's own."""
+        """See ``ports.Ledger``."""
         self._watch.saving(jobs)
         await super().save(jobs)
         self._watch.saved(jobs)
 
     async def intend(self, jobs: Sequence[Job]) -> None:
-        """As the ledger's own."""
+        """See ``ports.Ledger``."""
         self._watch.saving(jobs)
         await super().intend(jobs)
         self._watch.saved(jobs)

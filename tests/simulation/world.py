@@ -1,7 +1,7 @@
-"""Visit after visit of the real engine to one ledger, against a service whose faults are drawn from a seed.
+"""Process after process of the real runner on one ledger, against a service with drawn faults.
 
-What a seed draws is in ``drawing``; how one visit goes in ``visit``; what must hold at every moment in ``watch`` and ``turns``; what must
-be true in the end in ``verdict``.
+``drawing`` draws everything from a seed; ``process`` runs one process; ``watch`` and ``turns``
+check what must hold at every moment; ``verdict`` checks the end of a run.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.clock import SystemClock
 from orchestrator.testing.memory_ledger import MemoryStore
 from orchestrator.testing.service import FakeService
-from tests.simulation.drawing import RETRIES, Manifest, draw_fate, draw_settings, draw_weather
+from tests.simulation.drawing import RETRIES, Manifest, draw_scenario, draw_settings, draw_weather
+from tests.simulation.process import Process
 from tests.simulation.verdict import check
-from tests.simulation.visit import Visit
 
 if TYPE_CHECKING:
     from orchestrator.domain.spec import JobKey
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from orchestrator.runner.result import RunResult
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - syncs cost nothing there
-_TOLD_EVENTS = 60
+_SHOWN_EVENTS = 60
 
 
 class World:
     """Everything that outlives a process: the service, the ledger's content, the report, time.
 
     Args:
-        seed: Decides all chance.
-        folder: Where the report goes.
-        is_mirrored: A ledger in SQLite lives through the same, beside the one in memory, and is compared with it all the time.
+        seed: Seed of all random draws.
+        folder: Folder of the report and of the mirror.
+        is_mirrored: Compare the ledger in memory with a SQLite ledger at every change.
     """
 
     def __init__(self, seed: int, folder: Path, *, is_mirrored: bool) -> None:
@@ -46,83 +46,83 @@ class World:
         self.settings = draw_settings(self.rng, self.weather)
         self.manifest = Manifest(self.rng)
         self.rate_per_s = self.rng.choice([2.0, 7.5, 50.0])
-        self.service = FakeService(
-            SystemClock(), self.rng, self.weather
-        )  # each visit brings its own clock
-        self.nights = self.rng.choice([1, 1, 1, 2])
-        self.misfortunes = self.rng.choice([0, 1, 2, 5])
+        # Each process replaces the clock.
+        self.service = FakeService(SystemClock(), self.rng, self.weather)
+        self.run_count = self.rng.choice([1, 1, 1, 2])
+        self.disturbances = self.rng.choice([0, 1, 2, 5])
         self.now = 0.0
-        self.visits: list[Visit] = []
+        self.processes: list[Process] = []
         self.named: dict[int, set[JobKey]] = defaultdict(set)
-        """By number of a run, the keys that its visits named."""
+        """By number of a run: the keys that its processes added."""
         self.removed: set[JobKey] = set()
-        """Keys that were not in the manifest of some visit that knew of them."""
+        """Keys that a later manifest did not name."""
         self.reached: Counter[JobKey] = Counter()
         """POSTs that may have reached the service, by key."""
         self.deaths = 0
-        """Visits that did not end in order: what they had recorded as about to be sent counts as sent."""
+        """Processes that did not end in order; each may count one more attempt per job."""
         self.run_of_send: dict[JobKey, int] = {}
-        """Number of the run that sent a key last."""
+        """By key: number of the run that sent it last."""
 
-    def live(self) -> None:
-        """Night after night, until the run of the last one has ended; each is checked."""
-        for night in range(self.nights):
-            if night:
+    def run(self) -> None:
+        """Finish one run after the other, and check each."""
+        for number in range(self.run_count):
+            if number:
                 self.manifest.change()
-            check(self, self._until_complete(self.rng.choice(RETRIES) if night else frozenset()))
+            check(self, self._until_complete(self.rng.choice(RETRIES) if number else frozenset()))
 
     def _until_complete(self, retry: frozenset[JobState]) -> RunResult:
         while True:
-            result = self._visit(retry)
+            result = self._run_process(retry)
             if result is not None and result.is_over:
                 return result
             self.now += self.rng.choice([0.0, 1.0, 40.0])
             if self.rng.random() < 0.3:
                 self.manifest.change()
 
-    def _visit(self, retry: frozenset[JobState]) -> RunResult | None:
-        fate = draw_fate(self.rng, ends_well=self.misfortunes <= 0)
-        self.misfortunes -= 1
-        self.visits.append(Visit(self, len(self.visits) + 1, fate, retry))
+    def _run_process(self, retry: frozenset[JobState]) -> RunResult | None:
+        scenario = draw_scenario(self.rng, ends_well=self.disturbances <= 0)
+        self.disturbances -= 1
+        self.processes.append(Process(self, len(self.processes) + 1, scenario, retry))
         before = self.store.visit
-        result = self.visits[-1].carry_out()
+        result = self.processes[-1].run()
         self.deaths += result is None
-        self.reached += self.visits[-1].watch.reached
+        self.reached += self.processes[-1].watch.reached
         if self.store.visit > before:
-            self._note_what_was_named()
+            self._note_named_keys()
         return result
 
-    def _note_what_was_named(self) -> None:
-        """Also what the ledger took just before the process died."""
+    def _note_named_keys(self) -> None:
+        """Note the keys that the ledger has taken, even just before the process died."""
         run = self.store.runs[-1].number
         named = {key for key, visit in self.store.visits.items() if visit == self.store.visit}
         self.named[run] |= named
         self.removed |= self.store.jobs.keys() - self.manifest.keys
-        self.run_of_send.update(dict.fromkeys(self.visits[-1].watch.sent, run))
+        self.run_of_send.update(dict.fromkeys(self.processes[-1].watch.sent, run))
 
-    def story(self) -> str:
-        """What a failing seed tells."""
+    def description(self) -> str:
+        """Describe a failing seed: its draws, and the last events."""
         lines = [
             f"{self.weather}",
             f"{self.settings}",
             f"{self.rate_per_s} POSTs/s, {len(self.manifest.specs)} jobs",
         ]
-        lines += [f"visit {visit.number}: {visit.fate}" for visit in self.visits]
-        lines += [f"{at:10.3f} {event}" for at, event in self.visits[-1].events[-_TOLD_EVENTS:]]
+        lines += [f"process {process.number}: {process.scenario}" for process in self.processes]
+        lines += [f"{at:10.3f} {event}" for at, event in self.processes[-1].events[-_SHOWN_EVENTS:]]
         return "\n".join(lines)
 
 
 def simulate(seed: int, *, is_mirrored: bool = False) -> World:
-    """Live through one seed, checked; a failure tells its story."""
+    """Simulate one seed with all checks; a failure carries its description."""
     with tempfile.TemporaryDirectory(
         dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
     ) as folder:
         world = World(seed, Path(folder), is_mirrored=is_mirrored)
         try:
-            world.live()
+            world.run()
         except BaseException as error:
             error.add_note(
-                f"{world.story()}\nseed {seed}: to run it alone, ORCH_SEED={seed} pytest tests/simulation/test_simulation.py"
+                f"{world.description()}\nseed {seed}: to run it alone, "
+                f"ORCH_SEED={seed} pytest tests/simulation/test_simulation.py"
             )
             raise
         return world

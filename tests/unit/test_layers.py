@@ -1,4 +1,8 @@
-"""The house stands as it was drawn: which modules are pure, and who may change a job's state."""
+"""Rules of the architecture that import contracts cannot express.
+
+Pure modules neither wait nor do I/O, one function changes a job's state, and one module reads the
+clock.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = REPOSITORY / "orchestrator"
 
-# Modules that hold decisions and values: no waiting, no clock, no files.
+# Modules of decisions and values only: no await, no clock, no files.
 PURE = """
 orchestrator/runner/submitting/ready_queue.py
 orchestrator/runner/retry.py
@@ -43,9 +47,10 @@ orchestrator/domain/events.py
 PURE_FILES = sorted(
     [*(ROOT / "client" / "wire").glob("*.py"), *(ROOT.parent / name for name in PURE.split())]
 )
-WORLDLY = {
-    "asyncio", "aiohttp", "concurrent", "http", "io", "multiprocessing", "os", "selectors", "shutil", "signal", "socket", "sqlite3",
-    "subprocess", "tempfile", "threading", "time", "urllib.request",
+IO_MODULES = {
+    "asyncio", "aiohttp", "concurrent", "http", "io", "multiprocessing", "os", "selectors",
+    "shutil", "signal", "socket", "sqlite3", "subprocess", "tempfile", "threading", "time",
+    "urllib.request",
 }  # fmt: skip
 GRAB_BAGS = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager"}
 
@@ -56,7 +61,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def for_types_only(path: Path) -> set[ast.AST]:
-    """The nodes that only the type checker sees."""
+    """Return the nodes that only the type checker sees."""
     return {
         node
         for block in ast.walk(tree(path))
@@ -81,7 +86,7 @@ def test_no_module_is_a_grab_bag() -> None:
 
 
 @pytest.mark.parametrize("path", PURE_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_a_pure_module_waits_for_nothing_asks_for_no_time_and_touches_no_file(path: Path) -> None:
+def test_a_pure_module_does_not_await_read_a_clock_or_open_a_file(path: Path) -> None:
     unseen = for_types_only(path)
     wrong = []
     for node in ast.walk(tree(path)):
@@ -90,9 +95,7 @@ def test_a_pure_module_waits_for_nothing_asks_for_no_time_and_touches_no_file(pa
         match node:
             case ast.Await() | ast.AsyncFor() | ast.AsyncWith():
                 wrong.append((node.lineno, type(node).__name__))
-            case ast.AsyncFunctionDef() if (
-                path.stem != "ports"
-            ):  # there it is the shape of somebody else's work
+            case ast.AsyncFunctionDef() if path.stem != "ports":  # ports only declare methods
                 wrong.append((node.lineno, f"async def {node.name}"))
             case ast.Import() | ast.ImportFrom():
                 named = [
@@ -102,7 +105,7 @@ def test_a_pure_module_waits_for_nothing_asks_for_no_time_and_touches_no_file(pa
                 wrong += [
                     (node.lineno, f"import {name}")
                     for name in named
-                    if name in WORLDLY or name.partition(".")[0] in WORLDLY - {"http"}
+                    if name in IO_MODULES or name.partition(".")[0] in IO_MODULES - {"http"}
                 ]
             case (
                 ast.Call(func=ast.Name(id="open" | "print" | "input"))
@@ -125,11 +128,11 @@ def test_a_pure_module_waits_for_nothing_asks_for_no_time_and_touches_no_file(pa
     assert wrong == []
 
 
-def test_nothing_but_a_step_changes_the_state_of_a_job() -> None:
-    """The local service and the fake one have states of their own, which are the other side's."""
+def test_only_a_step_changes_the_state_of_a_job() -> None:
+    """The local service and the fake service are left out: they have states of their own."""
     found = []
     for path in sorted(ROOT.rglob("*.py")):
-        if path.relative_to(ROOT).parts[0] in {"local", "server", "testing"}:
+        if path.relative_to(ROOT).parts[0] in {"server", "testing"}:
             continue
         for node in ast.walk(tree(path)):
             targets = (

@@ -1,4 +1,4 @@
-"""The shared words."""
+"""Specs, keys and counts of the domain."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ specs = built(
 
 
 @given(specs)
-def test_a_spec_comes_back_from_the_ledgers_form_as_it_was(spec: JobSpec) -> None:
+def test_a_spec_survives_the_ledgers_format(spec: JobSpec) -> None:
     assert spec_of(spec.key, orjson.loads(encode_spec(spec))) == spec
 
 
 @given(specs, st.booleans(), st.booleans())
-def test_an_output_beside_its_input_comes_back_as_it_was(
+def test_an_output_beside_its_input_survives_the_ledgers_format(
     spec: JobSpec, same_bucket: bool, same_region: bool
 ) -> None:
     media = spec.media
@@ -79,15 +79,17 @@ def test_an_output_beside_its_input_comes_back_as_it_was(
     assert spec_of(spec.key, orjson.loads(encode_spec(beside))) == beside
 
 
-def test_the_ledgers_form_stays_as_it_is() -> None:
-    """Ledgers that exist hold it: what is changed here needs a new format of the ledger."""
+def test_the_ledgers_format_is_unchanged() -> None:
+    """Existing ledgers hold these bytes, so a change needs a new format version."""
     spec = make_spec(
         7, callback=Callback("https://h", "JSON"), level=2, group="films", queue_id="p1"
     )
 
     assert encode_spec(spec).decode() == (
-        '[["media-1250000000","ap-chongqing","incoming/7.mp3","00000000000000000000000000000007",219263,null],'
-        '["","AudioAndBackground",["mp3",44100,192,2]],null,["stems/7/voice.mp3","stems/7/background.mp3","",""],'
+        '[["media-1250000000","ap-chongqing","incoming/7.mp3",'
+        '"00000000000000000000000000000007",219263,null],'
+        '["","AudioAndBackground",["mp3",44100,192,2]],null,'
+        '["stems/7/voice.mp3","stems/7/background.mp3","",""],'
         '2,"7","p1",["https://h","JSON","","","",""],"films",["backlog.csv",7,"inputs[0]"]]'
     )
 
@@ -99,23 +101,21 @@ def test_each_audio_mode_names_its_stems() -> None:
     assert AudioMode.MUSIC_MODE.stems == tuple(Stem)
 
 
-def test_an_output_names_only_the_stems_that_are_wanted_in_the_vendors_order() -> None:
+def test_an_output_names_only_the_requested_stems_in_the_vendors_order() -> None:
     names = Output("b", "r", drums="d.mp3", voice="v.mp3").names()
 
     assert list(names.items()) == [(Stem.VOICE, "v.mp3"), (Stem.DRUMS, "d.mp3")]
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1), texts)
-def test_the_key_is_found_again_in_the_user_data_that_it_travels_in(
-    key: str, user_data: str
-) -> None:
+def test_the_key_is_read_back_from_the_user_data(key: str, user_data: str) -> None:
     spec = make_spec(key=JobKey(key), user_data=user_data)
 
     assert key_of_user_data(spec.wire_user_data) == key
     assert spec.wire_user_data[len(key) + 1 :] == user_data
 
 
-def test_fair_shares_go_by_group_or_else_by_source() -> None:
+def test_fair_shares_are_by_group_or_else_by_source() -> None:
     assert make_spec(group="films").share == "films"
     assert make_spec().share == "inputs[0]"
 
@@ -131,7 +131,7 @@ def test_counts_add_up() -> None:
     assert (counts.total, counts.of(*OPEN), counts.of(JobState.SUCCEEDED)) == (10, 5, 0)
 
 
-def test_a_job_moves_only_along_the_table() -> None:
+def test_a_step_changes_the_state_but_not_the_saved_state() -> None:
     job = Job(1, make_spec())
     job.step(Step.SEND)
 

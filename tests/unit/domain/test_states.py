@@ -1,4 +1,4 @@
-"""The table of job states: random walks over it, and what it must never allow."""
+"""The table of job states: random walks over it, and changes that it must never allow."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ MAY_BE_PAID = frozenset({JobState.SUBMITTING, JobState.IN_DOUBT, *REMOTE})
 
 @st.composite
 def walks(draw: st.DrawFn) -> list[tuple[JobState, Step, JobState]]:
-    """A way from ``planned`` on, of legal steps."""
-    state, way = JobState.PLANNED, []
+    """A sequence of legal steps from ``planned``."""
+    state, walk = JobState.PLANNED, []
     for _ in range(draw(st.integers(1, 30))):
         step = draw(st.sampled_from([step for step in STEPS if is_legal(state, step)]))
-        way.append((state, step, after(state, step)))
-        state = way[-1][2]
-    return way
+        walk.append((state, step, after(state, step)))
+        state = walk[-1][2]
+    return walk
 
 
 @given(walks())
-def test_a_walk_never_gets_stuck(way: list[tuple[JobState, Step, JobState]]) -> None:
-    last = way[-1][2]
+def test_a_walk_never_gets_stuck(walk: list[tuple[JobState, Step, JobState]]) -> None:
+    last = walk[-1][2]
     assert any(is_legal(last, step) for step in STEPS)
 
 
 @given(walks())
-def test_nothing_is_sent_while_the_service_may_have_it(
-    way: list[tuple[JobState, Step, JobState]],
+def test_a_job_is_not_sent_while_it_may_exist_at_the_service(
+    walk: list[tuple[JobState, Step, JobState]],
 ) -> None:
-    """Between two sends there is an answer, a proof of absence, an end, or a decision to ask again."""
+    """Between two sends comes an answer, a proof of absence, or a retry."""
     frees = {Step.NOT_SENT, Step.REFUSED, Step.PROVE_ABSENT, Step.RETRY}
     since: set[Step] | None = None
-    for _, step, _ in way:
+    for _, step, _ in walk:
         if step is Step.SEND:
             assert since is None or since & frees
             since = set()
@@ -58,14 +58,14 @@ def test_nothing_is_sent_while_the_service_may_have_it(
 
 
 @given(walks())
-def test_an_ended_job_moves_only_when_it_is_asked_for_again_or_looked_at_again(
-    way: list[tuple[JobState, Step, JobState]],
+def test_an_ended_job_moves_only_by_a_retry_or_an_adoption(
+    walk: list[tuple[JobState, Step, JobState]],
 ) -> None:
-    assert {step for state, step, _ in way if state in TERMINAL} <= {Step.RETRY, Step.ADOPT}
+    assert {step for state, step, _ in walk if state in TERMINAL} <= {Step.RETRY, Step.ADOPT}
 
 
 @given(st.sampled_from(STATES), st.sampled_from(STEPS))
-def test_what_the_table_does_not_hold_is_refused(state: JobState, step: Step) -> None:
+def test_a_step_that_is_not_in_the_table_is_refused(state: JobState, step: Step) -> None:
     table = {(before, by): then for before, by, then in transitions()}
     if (state, step) in table:
         assert after(state, step) is table[state, step]
@@ -86,23 +86,23 @@ def test_every_state_can_be_reached_from_planned_and_leads_back(state: JobState)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_every_step_is_of_use(step: Step) -> None:
+def test_every_step_is_legal_in_some_state(step: Step) -> None:
     assert any(is_legal(state, step) for state in STATES)
 
 
-def test_only_what_is_planned_is_sent() -> None:
+def test_only_a_planned_job_is_sent() -> None:
     assert [before for before, step, _ in transitions() if step is Step.SEND] == [JobState.PLANNED]
 
 
-def test_in_doubt_is_left_only_by_knowing() -> None:
-    """Never straight back to the queue, and never to a failure."""
+def test_a_job_in_doubt_leaves_only_by_adoption_or_proof_of_absence() -> None:
+    """It never returns to the queue unproven, and never fails."""
     assert {step for before, step, _ in transitions() if before is JobState.IN_DOUBT} <= {
         Step.ADOPT,
         Step.PROVE_ABSENT,
     }
 
 
-def test_what_may_be_paid_for_returns_to_planned_only_by_proof() -> None:
+def test_a_job_that_may_be_paid_for_returns_to_planned_only_by_proof() -> None:
     back = {
         (before, step)
         for before, step, then in transitions()

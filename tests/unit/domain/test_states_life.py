@@ -1,4 +1,4 @@
-"""The life of one job against what the service may have of it: every event that can happen is a legal step, and no other step is."""
+"""The life of one job: exactly the events that can happen at the service are legal steps."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from orchestrator.testing.builders import make_job
 
 
 class Known(Enum):
-    """What orchestrator knows of the job at the service."""
+    """Knowledge of the job at the service."""
 
-    NONE = "there is none"
-    SENT = "it was asked for, and the answer is not there yet"
-    UNCLEAR = "there may be one"
-    WAITS = "it waits"
-    RUNS = "it runs"
-    OVER = "it has ended, or is given up"
+    NONE = "no job exists"
+    SENT = "the request was sent, and no answer has arrived"
+    UNCLEAR = "a job may exist"
+    WAITS = "the job waits"
+    RUNS = "the job runs"
+    OVER = "the job has ended or was given up"
 
 
 class Life(RuleBasedStateMachine):
-    """One job. ``exists`` is the truth at the service, which orchestrator does not see."""
+    """One job; ``exists`` is the truth at the service, which the job's state cannot see."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Life(RuleBasedStateMachine):
         self.has_id = False
 
     def may(self) -> set[Step]:
-        """The events that can happen now; written from the design, without the table."""
+        """Return the steps that can happen now; written from the design, without the table."""
         if self.has_ended:
             return {Step.RETRY} | ({Step.ADOPT} if self.job.state is JobState.UNFINISHED else set())
         return {
@@ -73,7 +73,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.known is Known.NONE and not self.has_ended)
     @rule(reaches=st.booleans())
     def send(self, reaches: bool) -> None:
-        assert not self.exists, "it is sent although the service has it"
+        assert not self.exists, "it is sent although it exists at the service"
         self.go(Step.SEND, Known.SENT)
         self.exists = reaches
 
@@ -104,7 +104,7 @@ class Life(RuleBasedStateMachine):
     def drop(self, step: Step) -> None:
         self.go(step, Known.NONE, has_ended=True)
 
-    # --- following
+    # --- tracking
 
     @precondition(lambda self: self.known is Known.WAITS)
     @rule()
@@ -135,16 +135,16 @@ class Life(RuleBasedStateMachine):
     @rule()
     def ask_again(self) -> None:
         if self.job.state is JobState.UNFINISHED:
-            self.go(Step.ADOPT, Known.WAITS)  # it has an id: it is looked at, never sent unseen
+            self.go(Step.ADOPT, Known.WAITS)  # it has an id: it is queried, never resent
         else:
             self.go(Step.RETRY, Known.NONE)
             self.has_id = False
 
-    # --- what must never be
+    # --- invariants
 
     @invariant()
     def every_other_step_is_refused(self) -> None:
-        """All of them in every state: a step drawn at random would be found by luck only."""
+        """Try all of them in every state; random steps would find a defect only by luck."""
         before = self.job.state
         for step in set(Step) - self.may():
             with pytest.raises(LedgerMismatch):
@@ -157,7 +157,7 @@ class Life(RuleBasedStateMachine):
         assert (self.job.state in OPEN) is not self.has_ended
 
     @invariant()
-    def its_state_says_what_is_known(self) -> None:
+    def its_state_matches_the_knowledge(self) -> None:
         expected = {
             Known.NONE: {JobState.PLANNED},
             Known.SENT: {JobState.SUBMITTING},
@@ -184,10 +184,10 @@ BROKEN: list[tuple[JobState, Step, JobState | None]] = [
 
 
 @pytest.mark.parametrize(("before", "step", "then"), BROKEN)
-def test_a_table_with_one_wrong_line_is_found_out(
+def test_the_state_machine_finds_a_table_with_one_wrong_line(
     monkeypatch: pytest.MonkeyPatch, before: JobState, step: Step, then: JobState | None
 ) -> None:
-    """What can never fail proves nothing."""
+    """A check that cannot fail proves nothing."""
     table = {pair: after for pair, after in states._TABLE.items() if pair != (before, step)}
     monkeypatch.setattr(states, "_TABLE", table if then is None else table | {(before, step): then})
     thorough = settings(

@@ -1,4 +1,4 @@
-"""What a visit may spend: failures and cost."""
+"""Bounds of a run on failures and cost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def job(
     )
 
 
-def test_without_bounds_everything_may_be_sent() -> None:
+def test_without_bounds_every_job_may_be_sent() -> None:
     budget = Budget(Bounds())
     for number in range(100):
         budget.reserve(job(number))
@@ -42,7 +42,7 @@ def test_without_bounds_everything_may_be_sent() -> None:
     assert budget.cost == 0
 
 
-def test_a_count_of_failures_is_allowed_and_one_more_is_too_many() -> None:
+def test_max_failures_are_allowed_and_one_more_is_too_many() -> None:
     budget = Budget(Bounds(max_failures=2))
     for number, state in enumerate(
         [JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED, JobState.REJECTED], 1
@@ -56,7 +56,7 @@ def test_a_count_of_failures_is_allowed_and_one_more_is_too_many() -> None:
     assert budget.refusal(job()) == "3 jobs failed, beyond max_failures 2"
 
 
-def test_no_failure_at_all_may_be_allowed() -> None:
+def test_max_failures_may_be_zero() -> None:
     budget = Budget(Bounds(max_failures=0))
     assert budget.refusal(job()) is None
     budget.ended(job(1, JobState.FAILED))
@@ -64,7 +64,7 @@ def test_no_failure_at_all_may_be_allowed() -> None:
     assert budget.refusal(job()) is not None
 
 
-def test_a_share_of_failures_means_nothing_before_enough_have_ended() -> None:
+def test_a_share_of_failures_is_ignored_before_enough_jobs_have_ended() -> None:
     budget = Budget(Bounds(max_failure_percent=10))
     for number in range(MIN_SAMPLE - 1):
         budget.ended(job(number, JobState.FAILED))
@@ -99,7 +99,7 @@ def test_a_job_that_failed_or_was_not_accepted_costs_nothing() -> None:
     assert budget.cost == 0
 
 
-def test_a_job_that_would_pass_the_cost_is_refused_with_the_sums() -> None:
+def test_a_job_that_would_exceed_the_cost_is_refused_with_both_sums() -> None:
     budget = Budget(Bounds(max_cost=3, price_per_min=1.0, guess_s=60))
     budget.reserve(job(1))
 
@@ -114,19 +114,19 @@ def test_a_job_that_would_pass_the_cost_is_refused_with_the_sums() -> None:
     st.lists(st.tuples(st.floats(1, 600), st.sampled_from(["ok", "fail", "return"])), max_size=40),
     st.floats(0.5, 50),
 )
-def test_what_was_reserved_never_passes_the_bound_when_durations_are_as_given(
+def test_the_reserved_cost_never_exceeds_the_bound_if_durations_are_as_given(
     jobs: list[tuple[float, str]], max_cost: float
 ) -> None:
     budget = Budget(Bounds(max_cost=max_cost, price_per_min=1.0))
-    for number, (duration_s, fate) in enumerate(jobs, 1):
+    for number, (duration_s, outcome) in enumerate(jobs, 1):
         one = job(number, duration_s=duration_s)
         if budget.refusal(one) is None:
             budget.reserve(one)
-            if fate == "ok":
+            if outcome == "ok":
                 budget.ended(
                     job(number, JobState.SUCCEEDED, duration_s, media_duration_s=duration_s)
                 )
-            elif fate == "fail":
+            elif outcome == "fail":
                 budget.ended(job(number, JobState.FAILED, duration_s))
             else:
                 budget.release(one)
@@ -134,7 +134,7 @@ def test_what_was_reserved_never_passes_the_bound_when_durations_are_as_given(
 
 
 @pytest.mark.parametrize("name", ["voice", "background"])
-def test_the_cost_counts_the_stems_that_are_asked_for(name: str) -> None:
+def test_the_cost_counts_the_requested_stems(name: str) -> None:
     spec = make_spec(1)
     one = replace(spec, output=replace(spec.output, **{name: ""}))
     budget = Budget(Bounds(max_cost=10, price_per_min=1.0, guess_s=60))

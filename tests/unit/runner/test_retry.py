@@ -1,4 +1,4 @@
-"""Backoff, decisions and the breaker."""
+"""Backoff, retry decisions and the circuit breaker."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_jitter_survives_at_the_cap() -> None:
     assert max(waits) > 16
 
 
-def test_the_last_attempt_is_not_tried_again_and_says_which_setting_bounds_it() -> None:
+def test_the_last_attempt_is_not_retried_and_the_reason_names_the_setting() -> None:
     settings, rng = RunnerSettings(attempts=3), random.Random(1)
 
     assert decide(settings, 2, 1000.0, rng).again_at is not None
@@ -66,7 +66,7 @@ def test_the_last_attempt_is_not_tried_again_and_says_which_setting_bounds_it() 
 
 
 @given(st.integers(0, 5), st.integers())
-def test_a_new_try_is_never_in_the_past(attempts: int, seed: int) -> None:
+def test_a_retry_is_never_in_the_past(attempts: int, seed: int) -> None:
     again_at = decide(RunnerSettings(attempts=6), attempts, 1000.0, random.Random(seed)).again_at
 
     assert again_at is not None
@@ -78,7 +78,7 @@ def breaker() -> CircuitBreaker:
     return CircuitBreaker(RunnerSettings(initial_s=0.5, cap_s=30), random.Random(3), opens_after=3)
 
 
-def test_the_breaker_opens_after_failures_in_a_row_only(breaker: CircuitBreaker) -> None:
+def test_the_breaker_opens_only_after_consecutive_failures(breaker: CircuitBreaker) -> None:
     for _ in range(5):
         breaker.failed("reset")
         breaker.failed("reset")
@@ -100,7 +100,9 @@ def test_one_answer_closes_the_breaker(breaker: CircuitBreaker) -> None:
     assert not breaker.is_open
 
 
-def test_probes_grow_apart_up_to_the_cap_and_never_come_at_once(breaker: CircuitBreaker) -> None:
+def test_the_time_between_probes_grows_up_to_the_cap_and_is_never_zero(
+    breaker: CircuitBreaker,
+) -> None:
     waits = [breaker.next_probe_in_s() for _ in range(40)]
 
     assert 0.5 <= waits[0] <= 1.0
@@ -109,7 +111,7 @@ def test_probes_grow_apart_up_to_the_cap_and_never_come_at_once(breaker: Circuit
     assert breaker.next_probe_in_s() <= 1.0
 
 
-def test_after_a_probe_one_job_goes_and_its_answer_decides_about_the_others(
+def test_after_a_probe_one_job_is_sent_and_its_answer_decides_about_the_others(
     breaker: CircuitBreaker,
 ) -> None:
     for _ in range(3):
@@ -130,7 +132,7 @@ def test_after_a_probe_one_job_goes_and_its_answer_decides_about_the_others(
     assert breaker.at_most > 1_000_000
 
 
-def test_a_trial_that_fails_lets_the_probes_grow_further_apart(breaker: CircuitBreaker) -> None:
+def test_a_failed_trial_increases_the_time_between_probes(breaker: CircuitBreaker) -> None:
     for _ in range(3):
         breaker.failed()
     for _ in range(9):

@@ -1,4 +1,4 @@
-"""Which of the listed jobs is the one in doubt."""
+"""Matching of listed jobs with the jobs in doubt."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_a_job_is_found_by_its_key_with_or_without_the_users_own_text() -> None:
     assert match([doubt()], [with_text]) == {1: with_text}
 
 
-def test_a_key_that_only_begins_or_ends_like_ours_is_another_ones() -> None:
-    strangers = [
+def test_a_key_that_contains_ours_belongs_to_another_job() -> None:
+    others = [
         listed("j1", f"{KEY}x"),
         listed("j2", f"x{KEY}"),
         listed("j3", f"text {KEY}"),
@@ -38,23 +38,23 @@ def test_a_key_that_only_begins_or_ends_like_ours_is_another_ones() -> None:
         listed("j5", KEY.upper()),
     ]
 
-    assert match([doubt()], strangers) == {}
+    assert match([doubt()], others) == {}
 
 
-def test_an_earlier_attempt_is_never_taken_for_the_present_one() -> None:
+def test_an_earlier_attempt_is_never_taken_for_the_current_one() -> None:
     old, new = listed("j1", KEY, 1.0), listed("j2", KEY, 2.0)
 
     assert match([doubt(past=("j1",))], [old]) == {}
     assert match([doubt(past=("j1",))], [old, new]) == {1: new}
 
 
-def test_of_several_the_oldest_is_taken() -> None:
+def test_the_oldest_of_several_jobs_is_taken() -> None:
     first, second, third = listed("j9", KEY, 5.0), listed("j1", KEY, 6.0), listed("j0", KEY, 5.5)
 
     assert match([doubt()], [third, second, first]) == {1: first}
 
 
-def test_of_twins_of_one_second_the_choice_does_not_depend_on_the_order_of_the_list() -> None:
+def test_the_choice_between_jobs_without_dates_does_not_depend_on_the_order_of_the_list() -> None:
     one, two = listed("j1", KEY, None), listed("j2", KEY, None)
 
     assert match([doubt()], [one, two]) == match([doubt()], [two, one]) == {1: one}
@@ -64,7 +64,7 @@ def test_of_twins_of_one_second_the_choice_does_not_depend_on_the_order_of_the_l
     st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["", "text"])), max_size=30),
     st.sets(st.integers(1, 6)),
 )
-def test_exactly_the_doubts_whose_key_is_listed_are_found(
+def test_exactly_the_jobs_in_doubt_with_a_listed_key_are_found(
     rows: list[tuple[int, str]], wanted: set[int]
 ) -> None:
     remotes = [

@@ -1,4 +1,4 @@
-"""Which file is which stem: by the names that were asked for, never by position."""
+"""Matching of files with stems: by the requested names, never by position."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def names(spec: JobSpec, *objects: str, job_id: str = "j1") -> dict[Stem, str]:
     }
 
 
-def test_stems_are_told_apart_whatever_the_order_of_the_answer() -> None:
+def test_stems_are_matched_in_any_order_of_the_answer() -> None:
     spec = spec_of(voice="s/voice.${ext}", background="s/background.${ext}")
     wanted = {Stem.VOICE: "s/voice.mp3", Stem.BACKGROUND: "s/background.mp3"}
 
@@ -46,14 +46,14 @@ def test_a_placeholder_does_not_reach_into_another_folder() -> None:
     assert names(spec_of(voice="s/voice.${ext}"), "s/voice.x/y.mp3") == {}
 
 
-def test_characters_of_patterns_in_a_name_are_plain_characters() -> None:
+def test_pattern_characters_in_a_name_match_literally() -> None:
     spec = spec_of(voice="a+b (1)/v.${ext}")
 
     assert names(spec, "a+b (1)/v.mp3") == {Stem.VOICE: "a+b (1)/v.mp3"}
     assert names(spec, "aab 1/v.mp3") == {}
 
 
-def test_a_stem_that_is_not_among_the_files_is_left_out() -> None:
+def test_a_stem_without_a_file_is_left_out() -> None:
     assert names(spec_of(voice="v.${ext}", background="b.${ext}"), "v.mp3", "other.mp3") == {
         Stem.VOICE: "v.mp3"
     }
@@ -65,7 +65,7 @@ def test_one_file_is_never_two_stems() -> None:
     }
 
 
-def test_a_stem_must_come_if_it_has_a_name_and_the_mode_makes_it() -> None:
+def test_a_stem_is_expected_if_it_has_a_name_and_the_mode_makes_it() -> None:
     both: dict[str, Any] = {"voice": "v", "background": "b"}
 
     assert expected_stems(spec_of(**both)) == (Stem.VOICE, Stem.BACKGROUND)

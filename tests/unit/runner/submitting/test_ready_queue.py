@@ -1,4 +1,4 @@
-"""The ready queue: nothing is lost, nothing comes twice, levels go first, and nothing starves."""
+"""The ready queue: no job is lost or returned twice, levels go first, and no job starves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
 
-NEVER = 10**9  # pops until a level ages: not in these tests
+NEVER = 10**9  # pops until a level ages
 
 
 def job(number: int, level: int = 0, group: str = "a", seq: int | None = None) -> Job:
@@ -45,7 +45,7 @@ def drain(queue: ReadyQueue) -> list[int]:
     return [queue.pop().id for _ in range(len(queue))]
 
 
-def test_a_higher_level_goes_first_whenever_it_came() -> None:
+def test_a_higher_level_goes_first_even_if_it_came_later() -> None:
     queue = queue_of(job(1), job(2, level=1), job(3))
     assert queue.pop().id == 2
     queue.push(job(4, level=2))
@@ -53,11 +53,11 @@ def test_a_higher_level_goes_first_whenever_it_came() -> None:
     assert drain(queue) == [4, 1, 3]
 
 
-def test_inside_a_lane_the_order_of_the_manifest_holds_whatever_came_first() -> None:
+def test_inside_a_lane_jobs_keep_the_order_of_the_manifest() -> None:
     assert drain(queue_of(job(1, seq=30), job(2, seq=10), job(3, seq=20))) == [2, 3, 1]
 
 
-def test_groups_of_one_level_take_turns_however_large_they_are() -> None:
+def test_groups_of_one_level_take_turns_whatever_their_sizes() -> None:
     queue = queue_of(
         *(job(number, group="huge") for number in range(1, 101)),
         *(job(number, group="small") for number in range(200, 203)),
@@ -66,7 +66,7 @@ def test_groups_of_one_level_take_turns_however_large_they_are() -> None:
     assert {200, 201, 202} <= set(drain(queue)[:7])
 
 
-def test_a_group_that_comes_back_to_life_does_not_make_up_for_the_time_it_was_empty() -> None:
+def test_a_group_does_not_catch_up_for_the_time_it_was_empty() -> None:
     queue = queue_of(*(job(number, group="a") for number in range(1, 101)))
     for _ in range(50):
         queue.pop()
@@ -79,7 +79,7 @@ def test_a_group_that_comes_back_to_life_does_not_make_up_for_the_time_it_was_em
     assert shares == {"a": 10, "b": 10}
 
 
-def test_a_group_that_was_alone_does_not_pay_for_it_when_another_one_comes() -> None:
+def test_a_group_that_was_alone_does_not_yield_more_than_its_share_to_a_new_one() -> None:
     queue = queue_of(*(job(number, group="a") for number in range(1, 51)))
     drain(queue)
     for number in range(100, 120):
@@ -99,7 +99,7 @@ def test_a_level_that_was_passed_over_often_moves_up_by_one() -> None:
     order = drain(queue)
 
     assert order.index(1) == 20, (
-        "10 passes lift it to level 1, where the higher one is preferred; 20 lift it beyond"
+        "10 passes lift it to level 1, which is still preferred; 20 lift it above"
     )
 
 
@@ -111,10 +111,10 @@ def test_popping_an_empty_queue_is_an_index_error() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc")), max_size=60), st.integers(1, 5)
 )
-def test_a_low_level_waits_at_most_for_a_bounded_number_of_others(
+def test_a_low_level_waits_for_a_bounded_number_of_pops(
     kinds: list[tuple[int, str]], age_after: int
 ) -> None:
-    """However many of higher levels keep coming, the lowest is served once in about ``3 * age_after`` pops."""
+    """The lowest level is served once in about ``3 * age_after`` pops of higher levels."""
     queue = queue_of(
         *(job(number, level, group) for number, (level, group) in enumerate(kinds, 10)),
         job(1, 0, "z"),
@@ -129,7 +129,7 @@ def test_a_low_level_waits_at_most_for_a_bounded_number_of_others(
 
 
 class Queue(RuleBasedStateMachine):
-    """The queue against a plain list of what it holds."""
+    """The queue against a plain dictionary of the jobs in it."""
 
     @initialize(age_after=st.sampled_from([1, 2, 7, NEVER]))
     def begin(self, age_after: int) -> None:
@@ -137,13 +137,12 @@ class Queue(RuleBasedStateMachine):
         self.is_strict = age_after == NEVER
         self.held: dict[int, Job] = {}
         self.number = 0
-        self.ahead: Counter[tuple[LaneKey, str]] = (
-            Counter()
-        )  # pops of each other group of its level while a lane waited
-        self.passed: Counter[int] = Counter()  # pops of higher levels while one waited
-        self.most_passed = (
-            4 * age_after + 2
-        )  # level 0 waits for level 2 (3 lifts), or for a level 1 that has itself aged (4)
+        self.ahead: Counter[tuple[LaneKey, str]] = Counter()
+        """By lane and other group of its level: pops of that group while the lane waited."""
+        self.passed: Counter[int] = Counter()
+        """By level: pops of higher levels while it waited."""
+        # Level 0 waits for level 2 (3 lifts), or for a level 1 that has itself aged (4 lifts).
+        self.most_passed = 4 * age_after + 2
 
     @rule(level=st.integers(0, 2), group=st.sampled_from(["a", "b", "c"]), seq=st.integers(0, 50))
     def push(self, level: int, group: str, seq: int) -> None:
@@ -160,9 +159,9 @@ class Queue(RuleBasedStateMachine):
         assert all((popped.seq, popped.id) < (one.seq, one.id) for one in same_lane)
         if self.is_strict:
             assert all(one.spec.level <= popped.spec.level for one in self.held.values())
-        self.note_who_waits(lane_of(popped))
+        self.note_waiting(lane_of(popped))
 
-    def note_who_waits(self, popped: LaneKey) -> None:
+    def note_waiting(self, popped: LaneKey) -> None:
         waiting = {lane_of(one) for one in self.held.values()} - {popped}
         for lane in {lane for lane, _ in self.ahead} - waiting:
             self.ahead = Counter(
@@ -175,9 +174,9 @@ class Queue(RuleBasedStateMachine):
         )
 
     @invariant()
-    def nobody_starves(self) -> None:
+    def no_group_and_no_level_starves(self) -> None:
         if hasattr(self, "queue"):
-            # Of groups that take turns one is ahead by one, and by one more if it came first by its name.
+            # A group that takes turns may lead by one, and by one more if its name sorts first.
             assert max(self.ahead.values(), default=0) <= 2, f"a group is shut out: {self.ahead}"
             assert max(self.passed.values(), default=0) <= self.most_passed, (
                 f"a level starves: {self.passed}"
@@ -190,7 +189,7 @@ class Queue(RuleBasedStateMachine):
             assert {one.id for one in self.queue.jobs()} == set(self.held)
             lanes = Counter(lane_of(one) for one in self.held.values())
             assert all(self.queue.size_of(lane) == count for lane, count in lanes.items())
-            assert self.queue.size_of(LaneKey(0, "nobody")) == 0
+            assert self.queue.size_of(LaneKey(0, "unknown")) == 0
 
     def teardown(self) -> None:
         if hasattr(self, "queue"):
@@ -223,10 +222,10 @@ def _forget_turns(queue: ReadyQueue, served: int) -> None:
     ("method", "broken"),
     [("_best_level", _pop_lowest), ("_best_level", _pop_highest), ("_note_passed", _forget_turns)],
 )
-def test_a_queue_that_ignores_levels_ageing_or_shares_is_found_out(
+def test_the_state_machine_finds_a_queue_that_ignores_levels_ageing_or_shares(
     monkeypatch: pytest.MonkeyPatch, method: str, broken: Callable[..., object]
 ) -> None:
-    """What can never fail proves nothing."""
+    """A check that cannot fail proves nothing."""
     monkeypatch.setattr(ReadyQueue, method, broken)
     thorough = settings(
         max_examples=300,
@@ -240,7 +239,9 @@ def test_a_queue_that_ignores_levels_ageing_or_shares_is_found_out(
 
 
 @given(st.data())
-def test_shares_of_groups_that_always_wait_differ_by_at_most_one(data: st.DataObject) -> None:
+def test_groups_that_always_wait_have_shares_that_differ_by_at_most_one(
+    data: st.DataObject,
+) -> None:
     groups = data.draw(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6, unique=True))
     queue = queue_of(
         *(

@@ -1,4 +1,4 @@
-"""What an answer proves, and where its job goes."""
+"""Conclusions from the answer to a submit: proof, next state, attempts and delay."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_an_answer_with_a_job_id_is_an_accepted_job() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_proves_that_no_job_exists_gives_the_attempt_back(error: OrchestratorError) -> None:
+def test_a_proof_that_no_job_exists_gives_the_attempt_back(error: OrchestratorError) -> None:
     job = sent(attempts=SETTINGS.attempts)
 
     found = judge(job, error)
@@ -95,7 +95,7 @@ def test_what_proves_that_no_job_exists_gives_the_attempt_back(error: Orchestrat
     [ConnectFailed(), Throttled(ANSWER), QueueUnavailable(ANSWER)],
     ids=lambda error: type(error).__name__,
 )
-def test_what_may_pass_is_waited_for_a_little(error: OrchestratorError) -> None:
+def test_after_a_transient_refusal_the_job_waits_a_little(error: OrchestratorError) -> None:
     job = sent()
 
     found = judge(job, error)
@@ -109,7 +109,7 @@ def test_what_may_pass_is_waited_for_a_little(error: OrchestratorError) -> None:
     [ClockSkewed(ANSWER), CredentialsExpired(ANSWER)],
     ids=lambda error: type(error).__name__,
 )
-def test_after_a_correction_of_clock_or_credentials_there_is_no_reason_to_wait(
+def test_after_a_correction_of_clock_or_credentials_the_job_does_not_wait(
     error: OrchestratorError,
 ) -> None:
     job = sent()
@@ -123,7 +123,9 @@ def test_after_a_correction_of_clock_or_credentials_there_is_no_reason_to_wait(
     [Rejected(ANSWER), NotFound(ANSWER), ConfigError("cannot be written as XML")],
     ids=lambda error: type(error).__name__,
 )
-def test_a_refusal_for_good_ends_the_job_with_the_services_words(error: OrchestratorError) -> None:
+def test_a_permanent_refusal_rejects_the_job_with_the_services_message(
+    error: OrchestratorError,
+) -> None:
     job = sent()
 
     judge(job, error)
@@ -134,7 +136,7 @@ def test_a_refusal_for_good_ends_the_job_with_the_services_words(error: Orchestr
         assert (job.code, job.message) == ("ConfigError", "cannot be written as XML")
 
 
-def test_a_refusal_for_now_is_tried_again_until_the_attempts_are_spent() -> None:
+def test_a_temporary_refusal_is_retried_until_the_attempts_are_used_up() -> None:
     job = sent(attempts=2)
     judge(job, RefusedForNow(ANSWER))
     assert (job.state, job.attempts) == (JobState.PLANNED, 2)
@@ -156,7 +158,9 @@ def test_a_refusal_for_now_is_tried_again_until_the_attempts_are_spent() -> None
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_everything_else_is_in_doubt_and_the_attempt_counts(error: OrchestratorError) -> None:
+def test_every_other_error_leaves_the_job_in_doubt_and_counts_the_attempt(
+    error: OrchestratorError,
+) -> None:
     job = sent(attempts=2)
 
     judge(job, error)
@@ -175,12 +179,12 @@ def every_error() -> list[type[OrchestratorError]]:
 
 
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
-def test_every_error_of_the_tree_leads_somewhere_and_none_to_a_second_post_unproven(
+def test_no_error_of_the_tree_allows_a_second_post_without_a_proof(
     kind: type[OrchestratorError],
 ) -> None:
-    """An error that nobody thought of may have been raised after the request was accepted: it must not free the job."""
+    """An unforeseen error may follow an accepted request, so it must not free the job."""
     error = kind.__new__(kind)
-    error.answer = ANSWER  # type: ignore[attr-defined]  # only those of the API have one
+    error.answer = ANSWER  # type: ignore[attr-defined]  # only API errors have it
     Exception.__init__(error, "text")
     job = sent()
 

@@ -1,4 +1,4 @@
-"""When to ask about which jobs: seldom, but never too late, and never beyond the vendor's ten."""
+"""The poll policy: few queries, none too late, and at most the vendor's ten ids in each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tracked(
 
 
 def first_look_s(plan: PollPolicy, jobs: list[Tracked], limit_s: float = 1e5) -> float:
-    """When the plan asks, if time passes as it says."""
+    """Return the time of the first query if the caller waits as long as the policy says."""
     now = 0.0
     followed = TrackedJobs(jobs)
     while not (found := plan.decide(followed, now)).batch:
@@ -39,27 +39,27 @@ def first_look_s(plan: PollPolicy, jobs: list[Tracked], limit_s: float = 1e5) ->
     return now
 
 
-def test_nothing_to_follow_is_nothing_to_ask_and_nothing_to_wait_for() -> None:
+def test_without_tracked_jobs_there_is_no_query_and_no_wait() -> None:
     found = PollPolicy().decide(TrackedJobs(), 0.0)
 
     assert (found.batch, found.again_in_s) == ((), None)
 
 
-def test_a_job_that_may_have_ended_long_ago_is_asked_about_soon() -> None:
+def test_a_job_that_may_have_ended_long_ago_is_queried_soon() -> None:
     one = tracked(1)
     one.looked_at = float("-inf")
 
     assert first_look_s(PollPolicy(), [one]) <= 3
 
 
-def test_a_hint_is_followed_soon() -> None:
+def test_a_job_with_a_hint_is_queried_soon() -> None:
     one = tracked(1)
     one.hinted_at = 0.0
 
     assert first_look_s(PollPolicy(), [one]) <= 2
 
 
-def test_a_learned_run_time_moves_the_looks() -> None:
+def test_a_learned_run_time_moves_the_queries() -> None:
     plan = PollPolicy()
     for number in range(30):
         plan.learn(make_job(number, started_at=1000.0, finished_at=1060.0))
@@ -91,11 +91,11 @@ def test_a_query_has_at_most_ten_ids_of_one_bucket_and_comes_within_bounds(
     assert 1 <= len(batch) <= QUERY_SIZE
     assert len({one.job.spec.media.place for one in batch}) == 1
     assert len({id(one) for one in batch}) == len(batch)
-    assert asked_at >= POLL_MIN_S, "never sooner than the shortest time between two looks"
+    assert asked_at >= POLL_MIN_S, "sooner than the shortest time between two queries"
     assert asked_at <= max(POLL_MAX_S, 2 * run_s) + 5
 
 
-def test_the_only_job_of_a_bucket_is_asked_about_in_time_however_busy_another_bucket_is() -> None:
+def test_the_only_job_of_a_bucket_is_queried_in_time_even_if_another_bucket_is_busy() -> None:
     plan, followed, busy = PollPolicy(), TrackedJobs(), "a-1250000000"
     plan.learn(make_job(1, started_at=1000.0, finished_at=1010.0))
     alone = tracked(0, state=JobState.RUNNING, bucket="b-1250000000")
@@ -109,16 +109,16 @@ def test_the_only_job_of_a_bucket_is_asked_about_in_time_however_busy_another_bu
     while alone not in (batch := plan.decide(followed, now).batch):
         if batch:
             plan.asked(batch, now)
-        for one in batch:  # all of them have ended, and others take their places
+        for one in batch:  # all of them have ended, and others replace them
             followed.remove(one)
             number += 1
             followed.add(tracked(number, now, JobState.RUNNING, busy))
         now += 0.0 if batch else 0.5
-        assert now < 20, "it waits until the other bucket is done"
-    assert number > 150, "the other bucket was busy"
+        assert now < 20, "it waits for the other bucket"
+    assert number > 150, "the other bucket was not busy"
 
 
-def test_many_buckets_with_a_job_each_are_all_asked_about_in_the_time_of_one() -> None:
+def test_many_buckets_with_one_job_each_are_queried_in_the_time_of_one() -> None:
     plan, followed = (
         PollPolicy(),
         TrackedJobs(tracked(number, bucket=f"b{number}-1250000000") for number in range(100)),
@@ -141,7 +141,7 @@ def lengthy(number: int, duration_s: float | None) -> Tracked:
     return one
 
 
-def test_a_long_object_is_expected_to_take_long_though_short_ones_are_quick() -> None:
+def test_a_long_object_is_expected_to_take_long_even_if_short_ones_are_quick() -> None:
     plan = PollPolicy()
     for number in range(40):
         clip_or_film_s = (100.0, 7200.0)[number % 2]
@@ -158,8 +158,8 @@ def test_a_long_object_is_expected_to_take_long_though_short_ones_are_quick() ->
     assert 100 < first_look_s(plan, [lengthy(2, 7200.0)]) < 1000
 
 
-def test_a_job_that_runs_on_is_looked_at_at_growing_distances() -> None:
-    """Whatever was expected of it: who has run for an hour will not end in the next ten seconds."""
+def test_a_job_that_keeps_running_is_queried_at_growing_intervals() -> None:
+    """A job that has run for an hour is unlikely to end in the next ten seconds."""
     plan, one, looks, now = PollPolicy(), lengthy(1, None), [0.0], 0.0
     plan.learn(make_job(1, started_at=0.0, finished_at=10.0))
     followed = TrackedJobs([one])
@@ -176,7 +176,7 @@ def test_a_job_that_runs_on_is_looked_at_at_growing_distances() -> None:
     assert max(gaps) > 5 * gaps[0]
 
 
-def test_as_long_as_many_wait_at_the_service_a_query_waits_for_more_answers() -> None:
+def test_while_many_jobs_wait_at_the_service_a_query_waits_to_bring_more_answers() -> None:
     def asked_at(waiting: int, *, is_seen: bool = True) -> float:
         plan = PollPolicy()
         plan.saw_queue(tracked(1).job.spec.media.place, is_waiting=is_seen)
@@ -192,5 +192,5 @@ def test_as_long_as_many_wait_at_the_service_a_query_waits_for_more_answers() ->
 
     assert asked_at(30) > 1.5 * asked_at(3)
     assert asked_at(30, is_seen=False) < asked_at(30), (
-        "they are not known to run, but perhaps they have all ended"
+        "without a known queue, all of them may have ended"
     )

@@ -1,4 +1,4 @@
-"""How long a job will run is learned from those of about the same length."""
+"""Run times of jobs, learned from jobs of about the same length."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def learned(*seen: tuple[MediaObject, float]) -> RunTimes:
     return times
 
 
-def test_before_any_has_ended_nothing_is_known() -> None:
+def test_no_run_time_is_known_before_a_job_has_ended() -> None:
     assert RunTimes().of(seconds(60.0)) is None
 
 
-def test_jobs_of_about_the_same_length_are_alike() -> None:
+def test_jobs_of_about_the_same_length_share_a_run_time() -> None:
     times = learned((seconds(100.0), 10.0), (seconds(3600.0), 400.0))
 
     assert times.of(seconds(110.0)) == 10.0
     assert times.of(seconds(4000.0)) == 400.0
 
 
-def test_the_last_ones_count_most() -> None:
+def test_the_latest_jobs_count_most() -> None:
     times = learned(*[(seconds(100.0), 10.0)] * 50, *[(seconds(100.0), 20.0)] * 50)
     found = times.of(seconds(100.0))
     assert found is not None
@@ -46,19 +46,19 @@ def test_the_last_ones_count_most() -> None:
 
 
 @pytest.mark.parametrize(("duration_s", "expected_s"), [(400.0, 20.0), (1600.0, 40.0), (25.0, 5.0)])
-def test_of_an_unseen_length_half_of_the_difference_counts(
+def test_an_unseen_length_scales_the_run_time_by_half_of_the_difference(
     duration_s: float, expected_s: float
 ) -> None:
     assert learned((seconds(100.0), 10.0)).of(seconds(duration_s)) == expected_s
 
 
-def test_the_nearest_length_that_was_seen_counts() -> None:
+def test_an_unseen_length_scales_from_the_nearest_seen_one() -> None:
     assert learned((seconds(10.0), 1.0), (seconds(3600.0), 400.0)).of(
         seconds(1800.0)
     ) == pytest.approx(400.0 / 2**0.5)
 
 
-def test_bytes_of_one_kind_say_nothing_of_another_and_then_all_count() -> None:
+def test_sizes_count_within_one_file_type_and_otherwise_the_mean_of_all_jobs_counts() -> None:
     times = learned((size(1 << 20), 10.0), (size(1 << 20, "two.WAV"), 1.0))
 
     assert times.of(size(1 << 20, "two.wav")) == 1.0
@@ -72,7 +72,7 @@ def test_bytes_of_one_kind_say_nothing_of_another_and_then_all_count() -> None:
     )
 
 
-def test_a_duration_says_more_than_a_size() -> None:
+def test_a_duration_is_preferred_to_a_size() -> None:
     assert length_of(replace(seconds(60.0), size_bytes=1 << 20)) == ("s", 6)
     assert length_of(size(1 << 20, "a/b.MP3")) == ("mp3", 21)
     assert length_of(NOTHING) is None

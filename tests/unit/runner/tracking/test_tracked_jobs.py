@@ -1,4 +1,4 @@
-"""Jobs that are followed are kept so that a decision needs to look at a few of them only; it is the same as if it looked at all."""
+"""The index of tracked jobs gives the same decisions as a search through all jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.testing.builders import make_job, make_spec
 
 
 class Searching(PollPolicy):
-    """The same decision by looking at every job, sorting all of them: slow, and easy to believe."""
+    """The same decision from a sort of all jobs: slow, and easy to trust."""
 
     def search(self, jobs: list[Tracked], now: float) -> Round:
         """See ``PollPolicy.decide``."""
@@ -65,8 +65,8 @@ class Searching(PollPolicy):
         return rated[:size]
 
 
-class Story:
-    """A tracker's day, played at random: the same things happen to a plan that searches and to jobs that are kept in order."""
+class Events:
+    """Random events of a tracker, applied to the index and to a plain list of jobs."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -76,7 +76,7 @@ class Story:
         self.now = 1000.0
 
     def put(self) -> None:
-        """A job is accepted, or comes from an earlier visit."""
+        """Add a job that was just accepted, or that an earlier run left."""
         number = len(self.jobs)
         spec = make_spec(self.random.randrange(10_000), level=self.random.choice((0, 0, 1, 2)))
         bucket = self.random.choice(("a-1250000000", "a-1250000000", "b-1250000000"))
@@ -94,7 +94,7 @@ class Story:
         self.followed.add(tracked)
 
     def look(self) -> None:
-        """What was decided is asked about, and answered; or one of those that were asked about comes back as it was."""
+        """Query a decided batch, or a random one, and apply its answers."""
         free = [one for one in self.jobs if not one.is_asked]
         batch = self.plan.decide(self.followed, self.now).batch or tuple(
             self.random.sample(free, min(3, len(free)))
@@ -119,7 +119,7 @@ class Story:
             self.followed.refile(tracked)
 
     def drop(self, tracked: Tracked) -> None:
-        """A job ended; sometimes it told how long it took."""
+        """End a job; sometimes its run time is known."""
         self.jobs.remove(tracked)
         self.followed.remove(tracked)
         if self.random.random() < 0.5:
@@ -129,24 +129,24 @@ class Story:
             )
 
     def hint(self) -> None:
-        """Somebody says that a job has ended."""
+        """Receive a hint that a job has ended."""
         if self.jobs:
             tracked = self.random.choice(self.jobs)
             tracked.hinted_at = self.now
             self.followed.refile(tracked)
 
     def ask(self) -> None:
-        """A query goes out, or fails."""
+        """Start or fail the queries of some jobs."""
         for tracked in self.random.sample(self.jobs, min(4, len(self.jobs))):
             tracked.is_asked = not tracked.is_asked
 
-    def go_on(self) -> None:
-        """Something happens."""
+    def act(self) -> None:
+        """Apply one random event."""
         self.random.choice((self.put, self.put, self.put, self.look, self.hint, self.ask))()
         self.now += self.random.choice((0.0, 0.01, 0.5, 1.0, 3.0))
 
     def check(self) -> None:
-        """Both decide the same."""
+        """Compare the two decisions."""
         found = self.plan.decide(self.followed, self.now)
         expected = self.plan.search(self.jobs, self.now)
 
@@ -154,14 +154,14 @@ class Story:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_the_decision_is_that_of_looking_at_every_job(seed: int) -> None:
-    story = Story(seed)
+def test_the_decision_equals_that_of_a_search_through_all_jobs(seed: int) -> None:
+    events = Events(seed)
     for _ in range(250):
-        story.go_on()
-        story.check()
+        events.act()
+        events.check()
 
 
-def test_a_job_that_was_let_go_stays_away_even_if_something_is_heard_of_it() -> None:
+def test_a_removed_job_stays_removed_when_it_is_filed_again() -> None:
     followed = TrackedJobs()
     tracked = Tracked(make_job(1, state=JobState.RUNNING), 0.0, 0.0)
     followed.add(tracked)
@@ -173,7 +173,7 @@ def test_a_job_that_was_let_go_stays_away_even_if_something_is_heard_of_it() -> 
     assert followed.places() == []
 
 
-def test_a_decision_about_thousands_of_jobs_costs_about_as_much_as_one_about_a_hundred() -> None:
+def test_the_time_of_a_decision_hardly_grows_with_the_number_of_jobs() -> None:
     plan = PollPolicy()
     plan.learn(make_job(1, started_at=1000.0, finished_at=1040.0))
 
@@ -189,4 +189,4 @@ def test_a_decision_about_thousands_of_jobs_costs_about_as_much_as_one_about_a_h
         followed = TrackedJobs(jobs)
         return min(repeat(lambda: plan.decide(followed, 12.0), number=20, repeat=5))
 
-    assert cost_of(10_000) < 20 * cost_of(100), "a hundred times the jobs"
+    assert cost_of(10_000) < 20 * cost_of(100), "with a hundred times the jobs"

@@ -159,7 +159,7 @@ async def client(url: str, connections: int) -> AsyncIterator[CloudService]:
 
 
 @contextlib.asynccontextmanager
-async def engine(
+async def runner(
     url: str,
     ledger_file: Path,
     sink: Count,

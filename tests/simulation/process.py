@@ -1,4 +1,4 @@
-"""One visit of the real engine to a run, in virtual time: from the lease to whatever ends it."""
+"""One process of the real runner in virtual time, from the lease to its end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from orchestrator.testing.builders import make_holder
 from orchestrator.testing.loop import CrashError, LoopClock, VirtualTimeLoop, kill
 from orchestrator.testing.memory_ledger import MemoryLedger
 from tests.simulation.client import Client, Keys
-from tests.simulation.drawing import Ending, Fate
+from tests.simulation.drawing import Ending, Scenario
 from tests.simulation.mirror import Mirror, MirroredLedger
 from tests.simulation.watch import COMMIT_S, Watch, WatchedLedger
 
@@ -49,14 +49,14 @@ _EXIT = {
     Ending.KEYS: ("error", ExitCode.CREDENTIALS),
     Ending.CLOCK: ("error", ExitCode.CREDENTIALS),
 }
-"""Why a visit stops, by how it was to end, and the exit code."""
+"""By ending: the kind of interruption and the exit code."""
 PRICE_PER_MIN = 1.0
-JOB_COST = 2 * 12.5 / 60 * PRICE_PER_MIN  # two stems of the length that the fake service tells
+JOB_COST = 2 * 12.5 / 60 * PRICE_PER_MIN  # two stems of the fake service's 12.5 s
 
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Open until some instant of the wall clock."""
+    """Hours that close at some instant of the wall clock."""
 
     closes_at: float
 
@@ -70,40 +70,42 @@ class Hours:
 
 
 async def _skip_sync(_act: Callable[[], None]) -> None:
-    """``Parts.off_loop``: nothing is synced here; what a power cut takes is drawn."""
+    """``Parts.off_loop`` without a sync; the bytes that a power cut takes are drawn."""
 
 
 @dataclass
-class Visit:
-    """One visit.
+class Process:
+    """One process that works on the ledger.
 
     Attributes:
-        world: What outlives it.
-        number: Counts the visits, from 1.
-        fate: What befalls it.
-        retry: States that are asked for again.
-        events: What it told, and when.
+        world: The world that outlives it.
+        number: Number of the process, from 1.
+        scenario: Everything that happens to it.
+        retry: States to retry.
+        events: Its events with their instants.
     """
 
     world: World
     number: int
-    fate: Fate
+    scenario: Scenario
     retry: frozenset[JobState]
     events: list[tuple[float, Event]] = field(default_factory=list)
     _mirror: Mirror | None = None
 
-    def carry_out(self) -> RunResult | None:
-        """The result, or None if it was killed or ended by an error."""
-        world, fate = self.world, self.fate
-        loop = VirtualTimeLoop(world.now, fate.after if fate.ending in _DEAD else None, fate.within)
+    def run(self) -> RunResult | None:
+        """Return the result, or None if the process was killed or ended by an error."""
+        world, scenario = self.world, self.scenario
+        loop = VirtualTimeLoop(
+            world.now, scenario.after if scenario.ending in _DEAD else None, scenario.within
+        )
         try:
             return loop.run_until_complete(self._main(loop))
         except CrashError:
             world.store.lose_holder()
             if self._mirror is not None:
                 self._mirror.die()
-            if fate.ending is Ending.POWER_CUT:
-                self._lose_what_was_not_synced()
+            if scenario.ending is Ending.POWER_CUT:
+                self._lose_unsynced_bytes()
             return None
         finally:
             world.now = loop.time()
@@ -118,7 +120,7 @@ class Visit:
         if isinstance(event, JobEnded) and event.state in (JobState.FAILED, JobState.REJECTED):
             self.watch.failed_at.append(now)
 
-    def _lose_what_was_not_synced(self) -> None:
+    def _lose_unsynced_bytes(self) -> None:
         report = self.world.report
         if report.exists():
             mark = orjson.loads(self.world.store.memory.get("report", b"{}"))
@@ -130,14 +132,17 @@ class Visit:
     async def _main(self, loop: VirtualTimeLoop) -> RunResult | None:
         world = self.world
         self._loop = loop
-        self._began_at = loop.time()
+        self._started_at = loop.time()
         world.service.clock = LoopClock(loop)
         self._own = LoopClock(loop)
-        self._own.epoch += self.fate.clock_error_s
+        self._own.epoch += self.scenario.clock_error_s
         client = Client(
-            world.service, self._own, self._keys(), tells_time=self.fate.ending is not Ending.CLOCK
+            world.service,
+            self._own,
+            self._keys(),
+            tells_time=self.scenario.ending is not Ending.CLOCK,
         )
-        self._clock = ServiceClock(self._own, client)  # type: ignore[arg-type]  # it asks for the offset only
+        self._clock = ServiceClock(self._own, client)  # type: ignore[arg-type]  # has the offset
         self.watch = client.watch = Watch(
             world.store,
             world.service,
@@ -145,7 +150,7 @@ class Visit:
             world.settings,
             rate_per_s=world.rate_per_s,
             allowed=world.manifest.keys,
-            has_steady_clock=self.fate.has_steady_clock,
+            has_steady_clock=self.scenario.has_steady_clock,
         )
         if (most := self._bounds().max_failures) is not None:
             self.watch.max_failures = most
@@ -154,7 +159,7 @@ class Visit:
         ledger = self._ledger()
         self._commits = 0
         await ledger.acquire(make_holder(pid=self.number))
-        self._engine = self._build(client, ledger)
+        self._runner = self._build(client, ledger)
         self._arrange()
         result = await self._run()
         await ledger.close()
@@ -170,14 +175,16 @@ class Visit:
         return MirroredLedger(self.world.store, self.watch, self._commit, self._mirror)
 
     def _keys(self) -> Keys:
-        clock, fate = self.world.service.clock, self.fate
-        if fate.ending is Ending.KEYS:
-            return Keys(clock, self._began_at + fate.at_s, is_renewed=False)
-        over_at = None if fate.renewed_at_s is None else self._began_at + fate.renewed_at_s
-        return Keys(clock, over_at, is_renewed=True)
+        clock, scenario = self.world.service.clock, self.scenario
+        if scenario.ending is Ending.KEYS:
+            return Keys(clock, self._started_at + scenario.at_s, is_renewed=False)
+        expires_at = (
+            None if scenario.renewed_at_s is None else self._started_at + scenario.renewed_at_s
+        )
+        return Keys(clock, expires_at, is_renewed=True)
 
     def _build(self, client: Client, ledger: WatchedLedger) -> Runner:
-        world, fate = self.world, self.fate
+        world, scenario = self.world, self.scenario
         parts = Parts(
             ledger=ledger,
             service=client,
@@ -199,53 +206,55 @@ class Visit:
                 report=str(world.report),
                 retry=self.retry,
                 budget=Budget(self._bounds()),
-                deadline_s=fate.at_s if fate.ending is Ending.DEADLINE else None,
-                window=Hours(self._clock.now() + fate.at_s - 0.1)
-                if fate.ending is Ending.WINDOW
+                deadline_s=scenario.at_s if scenario.ending is Ending.DEADLINE else None,
+                window=Hours(self._clock.now() + scenario.at_s - 0.1)
+                if scenario.ending is Ending.WINDOW
                 else None,
             ),
         )
 
     def _bounds(self) -> Bounds:
-        match self.fate.ending:
+        match self.scenario.ending:
             case Ending.FAILURES:
-                return Bounds(max_failures=self.fate.after % 4)
+                return Bounds(max_failures=self.scenario.after % 4)
             case Ending.COST:
-                return Bounds(max_cost=8.0 + self.fate.after % 12, price_per_min=PRICE_PER_MIN)
+                return Bounds(max_cost=8.0 + self.scenario.after % 12, price_per_min=PRICE_PER_MIN)
             case _:
                 return Bounds()
 
     async def _commit(self) -> None:
-        """One half of a change of the ledger: before it takes effect, or before it is acknowledged."""
+        """Pause before a change of the ledger takes effect, and before it is acknowledged."""
         self._commits += 1
-        if self.fate.ending is Ending.LEDGER_FULL and self._commits >= self.fate.after // 8:
+        if self.scenario.ending is Ending.LEDGER_FULL and self._commits >= self.scenario.after // 8:
             raise LedgerFull
         await self._own.sleep(self.world.rng.choice([0, 0, 0.003, COMMIT_S]))
 
-    # --- what happens meanwhile
+    # --- events of the scenario
 
     def _arrange(self) -> None:
-        fate, call_later = self.fate, self._loop.call_later
-        if fate.clock_set is not None:
-            at_s, error_s = fate.clock_set
+        scenario, call_later = self.scenario, self._loop.call_later
+        if scenario.clock_set is not None:
+            at_s, error_s = scenario.clock_set
             right = LoopClock(self._loop).epoch
             call_later(at_s, lambda: setattr(self._own, "epoch", right + error_s))
-        if fate.ending in (Ending.SIGNAL, Ending.ABORT):
-            call_later(fate.at_s, lambda: self._engine.stop(Interruption("signal", "interrupted")))
-        if fate.rival_at_s is not None:
-            call_later(fate.rival_at_s, lambda: self._loop.create_task(self._compete()))
-        self.world.service.on_end = self._call_back if fate.is_called_back else None
+        if scenario.ending in (Ending.SIGNAL, Ending.ABORT):
+            call_later(
+                scenario.at_s, lambda: self._runner.stop(Interruption("signal", "interrupted"))
+            )
+        if scenario.rival_at_s is not None:
+            call_later(scenario.rival_at_s, lambda: self._loop.create_task(self._compete()))
+        self.world.service.on_end = self._call_back if scenario.is_called_back else None
 
     def _call_back(self, job_id: str) -> None:
-        """Lost, doubled, or as it should be."""
+        """Send the callback once, twice or never."""
         for _ in range(self.world.rng.choice([0, 1, 2])):
-            self._engine.hint(job_id)
+            self._runner.hint(job_id)
 
     async def _compete(self) -> None:
-        """A second run on the same ledger: it is told who holds it, and changes nothing."""
+        """Start a second run on the same ledger; it must name the holder and change nothing."""
         store = self.world.store
         if store.holder is None:
-            return  # the first has just gone
+            return  # the first run has just ended
         before = dict(store.jobs), len(store.runs), store.visit, store.holder
         ledger = MemoryLedger(store)
         with pytest.raises(LedgerLocked, match=f"Process {self.number} "):
@@ -260,22 +269,24 @@ class Visit:
         )
 
     async def _run(self) -> RunResult | None:
-        """The engine's result, or None if an error ended it."""
-        work = self._loop.create_task(self._engine.run(self._feed()))
-        if self.fate.ending is Ending.ABORT:
-            self._loop.call_later(self.fate.at_s + self.fate.within, work.cancel)
+        """Return the runner's result, or None if an error ended it."""
+        work = self._loop.create_task(self._runner.run(self._feed()))
+        if self.scenario.ending is Ending.ABORT:
+            self._loop.call_later(self.scenario.at_s + self.scenario.within, work.cancel)
         try:
             async with asyncio.timeout(7 * 86400):
                 return await work
         except LedgerFull as error:
-            is_meant = self.fate.ending is Ending.LEDGER_FULL and of_error(error) is ExitCode.LEDGER
+            is_expected = (
+                self.scenario.ending is Ending.LEDGER_FULL and of_error(error) is ExitCode.LEDGER
+            )
         except asyncio.CancelledError:
-            is_meant = self.fate.ending is Ending.ABORT
-        assert is_meant, self.fate
+            is_expected = self.scenario.ending is Ending.ABORT
+        assert is_expected, self.scenario
         return None
 
     async def _feed(self) -> AsyncGenerator[list[JobSpec]]:
-        """The manifest, in batches of any size."""
+        """Yield the manifest in batches of random size."""
         specs, rng, at = list(self.world.manifest.specs), self.world.rng, 0
         while at < len(specs):
             size = rng.randint(1, 10)
@@ -283,7 +294,7 @@ class Visit:
             at += size
             await self._own.sleep(rng.choice([0, 0, 0.5, 3]))
 
-    # --- what must be true when it ends in order
+    # --- checks of an orderly end
 
     def _check(self, result: RunResult) -> None:
         counts, world = result.counts, self.world
@@ -299,35 +310,37 @@ class Visit:
             assert of_result(result) is (ExitCode.JOBS_FAILED if failed else ExitCode.OK)
         else:
             assert result.stopped is not None
-            assert (result.stopped.kind, of_result(result)) == _EXIT.get(self.fate.ending), (
+            assert (result.stopped.kind, of_result(result)) == _EXIT.get(self.scenario.ending), (
                 f"{result.stopped} {result.error!r}"
             )
-        is_told_by_wall_clock = self.fate.ending is Ending.WINDOW
-        if self.fate.ending in _TIMED and (self.fate.has_steady_clock or not is_told_by_wall_clock):
+        is_by_wall_clock = self.scenario.ending is Ending.WINDOW
+        if self.scenario.ending in _TIMED and (
+            self.scenario.has_steady_clock or not is_by_wall_clock
+        ):
             self._check_end()
-        if self.fate.ending is Ending.COST:
+        if self.scenario.ending is Ending.COST:
             self._check_cost()
 
     def _is_corrected_twice(self, result: RunResult) -> bool:
-        """One correction of the clock is made for a job in a row; a clock that is wrong once more stops the run."""
+        """Return True if the clock was wrong twice in a row for one job, which stops the run."""
         is_twice = isinstance(result.error, ClockSkewed)
-        assert not is_twice or not self.fate.has_steady_clock
+        assert not is_twice or not self.scenario.has_steady_clock
         return is_twice
 
     def _check_end(self) -> None:
-        """It waits for answers, and for what is in doubt, no longer."""
+        """Check that the run waits no longer than its grace for answers and jobs in doubt."""
         settings, weather = self.world.settings, self.world.weather
         grace_s = (
             settings.settle_s + 2 * (settings.reply_timeout_s + 2 * weather.latency_s) + 60.0 + 2.0
         )
-        assert self._loop.time() - self._began_at <= self.fate.at_s + grace_s, (
-            "it went on after it was told to stop"
+        assert self._loop.time() - self._started_at <= self.scenario.at_s + grace_s, (
+            "the run continued after its stop"
         )
 
     def _check_cost(self) -> None:
-        """What this visit sent, and did not fail, costs no more than it may."""
+        """Check the cost of the jobs that this process sent and that did not fail."""
         made = [job for job in self.world.service.jobs.values() if job.spec.key in self.watch.sent]
-        paid = [job for job in made if job.accepted_at >= self._began_at and not job.code]
+        paid = [job for job in made if job.accepted_at >= self._started_at and not job.code]
         assert len(paid) * JOB_COST <= (self._bounds().max_cost or 0.0) + 1e-6, (
-            "max_cost was passed"
+            "max_cost was exceeded"
         )

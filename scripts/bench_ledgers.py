@@ -29,8 +29,8 @@ from orchestrator.domain.spec import (
 )
 from orchestrator.domain.states import Step
 from orchestrator.ledger import open_ledger
-from orchestrator.ledger.record import SAVED, object_hash, snapshot
-from orchestrator.ledger.spec import encode_spec
+from orchestrator.ledger.job_rows import SAVED, object_hash, snapshot
+from orchestrator.ledger.spec_json import encode_spec
 from orchestrator.ledger.sqlite import SqliteStore
 from orchestrator.ledger.tables import jobs as jobs_table
 from orchestrator.ledger.tables import specs as specs_table
@@ -134,28 +134,28 @@ def _row(job: Job, run: Run) -> tuple[Any, ...]:
 def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) -> None:
     """Write the jobs into the ledger, which nobody has open, and their rows into the report."""
     store = SqliteStore(ledger)
-    session = store.open()
+    unit = store.open()
     for setting in (
         "journal_mode = DELETE",
         "journal_mode = OFF",
         "synchronous = OFF",
         "cache_size = -400000",
     ):
-        session.conn.exec_driver_sql(f"PRAGMA {setting}")  # what is lost here is made again
-    store.begin(session, writes=True)
+        unit.conn.exec_driver_sql(f"PRAGMA {setting}")  # what is lost here is made again
+    store.begin(unit, writes=True)
     planned = enumerate(specs, 1)
     while batch := [
         _finished(number, spec, run, run.opened_at) for number, spec in islice(planned, _BATCH)
     ]:
-        _insert(session.conn, jobs_table, _COLUMNS, [_row(job, run) for job in batch])
+        _insert(unit.conn, jobs_table, _COLUMNS, [_row(job, run) for job in batch])
         asked = [
             (job.id, object_hash(job.spec.media), encode_spec(job.spec).decode()) for job in batch
         ]
-        _insert(session.conn, specs_table, ("id", "object_hash", "spec"), asked)
+        _insert(unit.conn, specs_table, ("id", "object_hash", "spec"), asked)
         report.offer(batch)
-    store.commit(session)
-    session.conn.exec_driver_sql("PRAGMA journal_mode = WAL")
-    store.close(session)
+    store.commit(unit)
+    unit.conn.exec_driver_sql("PRAGMA journal_mode = WAL")
+    store.close(unit)
 
 
 async def _open(folder: Path) -> Ledger:

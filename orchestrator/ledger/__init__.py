@@ -56,10 +56,10 @@ def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
     path = ledger_path(url_or_path)
     file = _behind_links(path)
     # SQLAlchemy takes 0.2 s to import: only those who open a ledger pay for it.
+    from orchestrator.ledger.group_commit import GroupWriter
     from orchestrator.ledger.lease import FileLock
-    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ledger.sql_ledger import SqlLedger
     from orchestrator.ledger.sqlite import SqliteStore
-    from orchestrator.ledger.writer import GroupWriter
 
     writer = GroupWriter(SqliteStore(file, read_only=read_only))
     return SqlLedger(writer, FileLock(file.with_name(file.name + ".lock")), str(path))

@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, func, literal_column, select, update
 
 from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
-from orchestrator.ledger.record import seconds
+from orchestrator.ledger.job_rows import seconds
 from orchestrator.ledger.statements import Bulk, Prepared, rows_of
 from orchestrator.ledger.tables import intents, is_planned, jobs
 

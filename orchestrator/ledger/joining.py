@@ -1,4 +1,4 @@
-"""How specs become part of a run: new ones are planned, known ones are admitted (``rules.py``), many per statement."""
+"""How specs become part of a run: new ones are planned, known ones are admitted (``run_rules.py``), many per statement."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.job import Job
-from orchestrator.ledger.record import READ, job_of, object_hash, snapshot
-from orchestrator.ledger.rules import admit
-from orchestrator.ledger.spec import encode_spec
+from orchestrator.ledger.job_rows import READ, job_of, object_hash, snapshot
+from orchestrator.ledger.run_rules import admit
+from orchestrator.ledger.spec_json import encode_spec
 from orchestrator.ledger.statements import (
     INSERT_JOBS,
     INSERT_SPECS,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Run
     from orchestrator.domain.spec import JobKey, JobSpec
     from orchestrator.domain.states import JobState
-    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 _KEY = READ.index("key")
 _SPEC = len(READ)
@@ -44,47 +44,47 @@ class _Changes:
     new_specs: Rows = field(default_factory=list)
     rewritten: list[Job] = field(default_factory=list)
 
-    def write(self, session: Session) -> None:
-        conn = session.conn
+    def write(self, unit: UnitOfWork) -> None:
+        conn = unit.conn
         INSERT_JOBS.write(conn, self.jobs)
         INSERT_SPECS.write(conn, self.specs)
-        session.put(self.rewritten, [snapshot(job) for job in self.rewritten])
-        session.flush()
+        unit.put(self.rewritten, [snapshot(job) for job in self.rewritten])
+        unit.flush()
         SET_PLACE.write(conn, self.places)
         SET_LANE.write(conn, self.lanes)
         SET_SPEC.write(conn, self.new_specs)
 
 
 def add(
-    session: Session, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState]
+    unit: UnitOfWork, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState]
 ) -> list[Job]:
     """Make ``specs`` part of ``run``, in their order."""
-    session.flush()
+    unit.flush()
     offered = {
         spec.key: (spec, encode_spec(spec).decode()) for spec in reversed(specs)
     }  # of a key that comes twice, the first counts
-    known = _known(session, [(key, raw) for key, (_, raw) in offered.items()])
+    known = _known(unit, [(key, raw) for key, (_, raw) in offered.items()])
     changes = _Changes()
     joined: dict[JobKey, Job] = {}
     for spec in specs:
         if spec.key not in joined:
             row = known.get(spec.key)
             joined[spec.key] = (
-                _new(session, run, spec, offered[spec.key][1], changes)
+                _new(unit, run, spec, offered[spec.key][1], changes)
                 if row is None
-                else _old(session, run, spec, row, retry, changes)
+                else _old(unit, run, spec, row, retry, changes)
             )
-    changes.write(session)
+    changes.write(unit)
     return [joined[spec.key] for spec in specs]
 
 
-def _known(session: Session, offered: list[tuple[JobKey, str]]) -> dict[JobKey, list[Any]]:
+def _known(unit: UnitOfWork, offered: list[tuple[JobKey, str]]) -> dict[JobKey, list[Any]]:
     """The stored rows of these keys."""
-    return {row[_KEY]: row for found in KNOWN.run(session.conn, offered) for row in fetch(found)}
+    return {row[_KEY]: row for found in KNOWN.run(unit.conn, offered) for row in fetch(found)}
 
 
-def _new(session: Session, run: Run, spec: JobSpec, raw: str, changes: _Changes) -> Job:
-    numbers = session.numbers
+def _new(unit: UnitOfWork, run: Run, spec: JobSpec, raw: str, changes: _Changes) -> Job:
+    numbers = unit.numbers
     numbers.id += 1
     numbers.seq += 1
     changes.jobs.append(
@@ -95,21 +95,21 @@ def _new(session: Session, run: Run, spec: JobSpec, raw: str, changes: _Changes)
 
 
 def _old(
-    session: Session,
+    unit: UnitOfWork,
     run: Run,
     offered: JobSpec,
     row: list[Any],
     retry: Collection[JobState],
     changes: _Changes,
 ) -> Job:
-    job = session.intents.shown(session.conn, job_of(row, offered if row[_SPEC] is None else None))
+    job = unit.intents.shown(unit.conn, job_of(row, offered if row[_SPEC] is None else None))
     if row[_VISIT] == run.visit:
         return job
     admission = admit(job, offered, run, retry)
-    session.numbers.seq += 1
-    job.seq = session.numbers.seq
+    unit.numbers.seq += 1
+    job.seq = unit.numbers.seq
     if admission.gets_row:
-        session.give_row(job)
+        unit.give_row(job)
     if admission.is_rewritten:
         changes.rewritten.append(job)
     if admission.has_new_spec:

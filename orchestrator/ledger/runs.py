@@ -9,25 +9,25 @@ from sqlalchemy import and_, func, insert, select, update
 from orchestrator.domain.run import Run
 from orchestrator.domain.states import JobState
 from orchestrator.errors import LedgerMismatch
-from orchestrator.ledger.record import micros, to_microsecond
-from orchestrator.ledger.rules import LEFT, run_id
+from orchestrator.ledger.job_rows import micros, to_microsecond
+from orchestrator.ledger.run_rules import LEFT, run_id
 from orchestrator.ledger.tables import facts, is_in_flight, is_planned, jobs, runs
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 
-def begin(session: Session, name: str, now: float, report: str) -> Run:
+def begin(unit: UnitOfWork, name: str, now: float, report: str) -> Run:
     """Continue the open run, or begin a new one."""
-    conn = session.conn
+    conn = unit.conn
     visit: int = conn.execute(select(facts.c.value).where(facts.c.name == "visit")).scalar_one() + 1
     conn.execute(update(facts).where(facts.c.name == "visit").values(value=visit))
     run = _last(conn, visit)
     if run is None or not run.resumed:
         run = _new(conn, run, name, now, report, visit)
-    session.follow(run)
+    unit.follow(run)
     return run
 
 
@@ -51,10 +51,10 @@ def _new(
     return run
 
 
-def last(session: Session) -> Run | None:
+def last(unit: UnitOfWork) -> Run | None:
     """The open run, else the one that ended last."""
-    visit = session.conn.execute(select(facts.c.value).where(facts.c.name == "visit")).scalar_one()
-    return _last(session.conn, visit)
+    visit = unit.conn.execute(select(facts.c.value).where(facts.c.name == "visit")).scalar_one()
+    return _last(unit.conn, visit)
 
 
 def _last(conn: Connection, visit: int) -> Run | None:
@@ -73,25 +73,23 @@ def _last(conn: Connection, visit: int) -> Run | None:
     )
 
 
-def end(session: Session, run: Run, now: float) -> None:
+def end(unit: UnitOfWork, run: Run, now: float) -> None:
     """Close the run."""
-    session.intents.settle(session.conn)  # so that what refuses it is told with its true state
+    unit.intents.settle(unit.conn)  # so that what refuses it is told with its true state
     open_jobs = select(jobs.c.key, jobs.c.state).where(jobs.c.run_no == run.number)
     for is_open in (is_planned, is_in_flight):
-        if found := session.conn.execute(open_jobs.where(is_open).limit(1)).first():
+        if found := unit.conn.execute(open_jobs.where(is_open).limit(1)).first():
             raise LedgerMismatch(
                 f"Run {run.id} cannot end: job {found.key} is still {found.state}. Run again to go on."
             )
-    session.conn.execute(
-        update(runs).where(runs.c.number == run.number).values(closed_at=micros(now))
-    )
-    if session.numbers.run == run.number:
-        session.numbers.run = 0
+    unit.conn.execute(update(runs).where(runs.c.number == run.number).values(closed_at=micros(now)))
+    if unit.numbers.run == run.number:
+        unit.numbers.run = 0
 
 
-def drop_unseen(session: Session, run: Run, now: float) -> int:
+def drop_unseen(unit: UnitOfWork, run: Run, now: float) -> int:
     """Cancel what is planned and was not seen by this visit; two statements, for a manifest may lose a million lines."""
-    session.intents.settle(session.conn)
+    unit.intents.settle(unit.conn)
     is_unseen = and_(is_planned, jobs.c.visit < run.visit)  # no job was seen by a later visit
     # "+ 0" keeps SQLite from walking through the whole report, or all jobs by id, instead of the few that are planned.
     is_told = and_(jobs.c.run_no + 0 == run.number, jobs.c.row > 0)
@@ -101,12 +99,12 @@ def drop_unseen(session: Session, run: Run, now: float) -> int:
         "finished_at": micros(now),
         "skipped": 0,
     }
-    before = session.changed()
-    session.conn.execute(update(jobs).where(is_unseen, is_told).values(values))
-    kept = session.changed()
+    before = unit.changed()
+    unit.conn.execute(update(jobs).where(is_unseen, is_told).values(values))
+    kept = unit.changed()
     turn = func.row_number().over(order_by=jobs.c.id + 0).label("turn")
     unseen = select(jobs.c.id, turn).where(is_unseen).subquery("unseen")
-    place = {"run_no": run.number, "row": unseen.c.turn + session.numbers.row}
-    session.conn.execute(update(jobs).where(jobs.c.id == unseen.c.id).values(values | place))
-    session.numbers.row += session.changed() - kept
-    return session.changed() - before
+    place = {"run_no": run.number, "row": unseen.c.turn + unit.numbers.row}
+    unit.conn.execute(update(jobs).where(jobs.c.id == unseen.c.id).values(values | place))
+    unit.numbers.row += unit.changed() - kept
+    return unit.changed() - before

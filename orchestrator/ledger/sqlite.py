@@ -19,8 +19,8 @@ from orchestrator.errors import (
     LedgerMismatch,
     OrchestratorError,
 )
-from orchestrator.ledger.session import Session
 from orchestrator.ledger.tables import FORMAT, facts, intents, metadata
+from orchestrator.ledger.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,14 +52,14 @@ class SqliteStore:
 
     # --- opening
 
-    def open(self) -> Session:
+    def open(self) -> UnitOfWork:
         """Open, make or check the file."""
         try:
             return self._open()
         except (DBAPIError, sqlite3.Error, OSError) as error:
             raise self.explain(error) from error
 
-    def _open(self) -> Session:
+    def _open(self) -> UnitOfWork:
         if not self._is_read_only:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._check_magic()
@@ -78,7 +78,7 @@ class SqliteStore:
             self._engine.dispose()
             raise
         driver: sqlite3.Connection = conn.connection.driver_connection  # type: ignore[assignment]  # any driver, to SQLAlchemy
-        return Session(conn, lambda: driver.total_changes)
+        return UnitOfWork(conn, lambda: driver.total_changes)
 
     def _check_magic(self) -> None:
         """Say clearly that a file is no database, before SQLite says it less clearly."""
@@ -170,25 +170,25 @@ class SqliteStore:
 
     # --- transactions
 
-    def begin(self, session: Session, *, writes: bool) -> None:
+    def begin(self, unit: UnitOfWork, *, writes: bool) -> None:
         """Begin a transaction."""
         if writes and self._is_read_only:
             raise LedgerError(f"The ledger {self.path} is opened for reading only.")
-        session.conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        unit.conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    def commit(self, session: Session) -> None:
+    def commit(self, unit: UnitOfWork) -> None:
         """Commit; with ``synchronous = FULL`` the log is on the disk afterwards."""
-        session.conn.exec_driver_sql("COMMIT")
+        unit.conn.exec_driver_sql("COMMIT")
 
-    def rollback(self, session: Session) -> None:
+    def rollback(self, unit: UnitOfWork) -> None:
         """Take the transaction back, if SQLite has not done so itself (it does when the disk is full)."""
         with suppress(DBAPIError):
-            session.conn.exec_driver_sql("ROLLBACK")
+            unit.conn.exec_driver_sql("ROLLBACK")
 
-    def close(self, session: Session) -> None:
+    def close(self, unit: UnitOfWork) -> None:
         """Close the file; its log is folded in, if the disk lets it (else the next one does that)."""
         with suppress(DBAPIError):
-            session.conn.close()
+            unit.conn.close()
         if self._engine is not None:
             self._engine.dispose()
 

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Text, bindparam, column, func, insert, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from orchestrator.ledger.record import READ, SAVED, SENT
+from orchestrator.ledger.job_rows import READ, SAVED, SENT
 from orchestrator.ledger.tables import jobs, specs
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def fetch(result: CursorResult[Any]) -> list[list[Any]]:
 
 
 JOB = select(*(jobs.c[name] for name in READ), specs.c.spec).join(specs, specs.c.id == jobs.c.id)
-"""All that makes a job (``record.job_of``)."""
+"""All that makes a job (``job_rows.job_of``)."""
 
 
 def _known(row: tuple[Any, ...]) -> Statement:

@@ -9,9 +9,9 @@ from orchestrator.domain.job import Job
 from orchestrator.domain.run import Counts, Run
 from orchestrator.domain.states import OPEN, TERMINAL, JobState
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
+from orchestrator.ledger.job_rows import to_microsecond
 from orchestrator.ledger.lease import locked_message
-from orchestrator.ledger.record import to_microsecond
-from orchestrator.ledger.rules import LEFT, admit, run_id
+from orchestrator.ledger.run_rules import LEFT, admit, run_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence

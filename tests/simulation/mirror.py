@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import LedgerError, LedgerFull, OrchestratorError
+from orchestrator.ledger.group_commit import GroupWriter, Task
 from orchestrator.ledger.lease import FileLock
-from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.sql_ledger import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
-from orchestrator.ledger.writer import GroupWriter, Task
 from tests.answers import plain
 from tests.simulation.watch import WatchedLedger
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Counts, Holder, Run
     from orchestrator.domain.spec import JobKey, JobSpec
     from orchestrator.domain.states import JobState
-    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.unit_of_work import UnitOfWork
     from orchestrator.testing.memory_ledger import MemoryStore
     from tests.simulation.watch import Watch
 
@@ -57,7 +57,7 @@ class _AtOnce(GroupWriter):
         )  # answers are compared here, not durability
         self._is_closed = False
 
-    def submit(self, work: Callable[[Session], T], *, writes: bool, rows: int = 1) -> Any:
+    def submit(self, work: Callable[[UnitOfWork], T], *, writes: bool, rows: int = 1) -> Any:
         if self._is_closed:
             return _Done(None, LedgerError("The ledger is closed."))
         task = Task(work, writes, None, rows)  # type: ignore[arg-type]  # nobody waits

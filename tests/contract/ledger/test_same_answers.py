@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.ports import Ledger
     from orchestrator.domain.run import Run
-    from orchestrator.ledger.session import Session
-    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ledger.sql_ledger import SqlLedger
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 T0 = 1_795_309_200.0
 KEYS = 12
@@ -83,9 +83,9 @@ changes = st.fixed_dictionaries(
 async def stop_syncing(ledger: SqlLedger) -> None:
     """Not possible inside a transaction, and every work is in one."""
 
-    def work(session: Session) -> None:
+    def work(unit: UnitOfWork) -> None:
         for text in ("COMMIT", "PRAGMA synchronous = OFF", "BEGIN"):
-            session.conn.exec_driver_sql(text).close()
+            unit.conn.exec_driver_sql(text).close()
 
     await ledger._writer.submit(work, writes=False)
 

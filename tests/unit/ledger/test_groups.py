@@ -13,10 +13,10 @@ import pytest
 from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerError
 from orchestrator.ledger import intents, open_ledger
+from orchestrator.ledger.group_commit import GroupWriter
 from orchestrator.ledger.lease import FileLock
-from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.sql_ledger import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
-from orchestrator.ledger.writer import GroupWriter
 from orchestrator.testing.builders import make_holder, make_specs
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.ports import Ledger
-    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 T0 = 1_795_309_200.0
 JOBS = 60
@@ -38,10 +38,10 @@ class _FailingStore(SqliteStore):
         self.fails = 0.0
         self._chance = chance
 
-    def commit(self, session: Session) -> None:
+    def commit(self, unit: UnitOfWork) -> None:
         if self._chance.random() < self.fails:
             raise sqlite3.OperationalError("disk I/O error")
-        super().commit(session)
+        super().commit(unit)
 
 
 class _Play:

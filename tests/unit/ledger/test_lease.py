@@ -14,7 +14,7 @@ from orchestrator.testing.builders import make_holder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ledger.sql_ledger import SqlLedger
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_a_heartbeat_is_kept_for_those_who_look(tmp_path: Path) -> None:
     await ledger.heartbeat(1_700_000_123.5)
     writer = cast("SqlLedger", ledger)._writer
     seen = await writer.submit(
-        lambda session: session.conn.exec_driver_sql("SELECT seen_at FROM lease").scalar(),
+        lambda unit: unit.conn.exec_driver_sql("SELECT seen_at FROM lease").scalar(),
         writes=False,
     )
     assert seen == 1_700_000_123_500_000

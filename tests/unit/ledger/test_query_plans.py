@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.domain.run import Run
-    from orchestrator.ledger.session import Session
-    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ledger.sql_ledger import SqlLedger
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
     Call = Callable[[SqlLedger, Run], Awaitable[object]]
 
@@ -39,11 +39,11 @@ async def plans(ledger: SqlLedger, run: Run, call: Call) -> list[str]:
     def note(conn: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
         seen.append((statement, parameters))
 
-    def listen(session: Session) -> None:
-        event.listen(session.conn, "before_cursor_execute", note)
+    def listen(unit: UnitOfWork) -> None:
+        event.listen(unit.conn, "before_cursor_execute", note)
 
-    def explain(session: Session) -> list[str]:
-        event.remove(session.conn, "before_cursor_execute", note)
+    def explain(unit: UnitOfWork) -> list[str]:
+        event.remove(unit.conn, "before_cursor_execute", note)
         asked = [
             (text, values)
             for text, values in seen
@@ -52,7 +52,7 @@ async def plans(ledger: SqlLedger, run: Run, call: Call) -> list[str]:
         return [
             row[3]
             for text, values in asked
-            for row in session.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+            for row in unit.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
         ]
 
     await ledger._writer.submit(listen, writes=False)
@@ -142,8 +142,8 @@ async def steps(ledger: SqlLedger, call: Callable[[], Awaitable[object]]) -> int
     """About how many steps SQLite takes for a call, in hundreds."""
     taken: list[None] = []
 
-    def count(session: Session) -> None:
-        driver = session.conn.connection.driver_connection
+    def count(unit: UnitOfWork) -> None:
+        driver = unit.conn.connection.driver_connection
         assert driver is not None
         driver.set_progress_handler(lambda: taken.append(None), 100)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.domain.ports import Ledger
-    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ledger.sql_ledger import SqlLedger
 
 T0 = 1_700_000_000.0
 
@@ -234,7 +234,7 @@ async def test_a_file_that_became_unwritable_is_told(ledger: Ledger) -> None:
 async def pragma(ledger: Ledger, text: str) -> None:
     writer = cast("SqlLedger", ledger)._writer
     await writer.submit(
-        lambda session: session.conn.exec_driver_sql(f"PRAGMA {text}").close(), writes=False
+        lambda unit: unit.conn.exec_driver_sql(f"PRAGMA {text}").close(), writes=False
     )
 
 

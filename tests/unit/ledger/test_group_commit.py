@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from orchestrator.errors import LedgerError, LedgerMismatch, OrchestratorError
-from orchestrator.ledger.writer import GroupWriter
+from orchestrator.ledger.group_commit import GroupWriter
 
 if TYPE_CHECKING:
-    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 
 class Notes:
-    """A store that notes what is done with it, and a session in one: no database is needed to order work."""
+    """A store that notes what is done with it, and a unit in one: no database is needed to order work."""
 
     def __init__(self, *, fails_at: str = "") -> None:
         self.fails_at = fails_at
@@ -27,25 +27,25 @@ class Notes:
             raise OSError(word)
 
     # The store.
-    def open(self) -> Session:
+    def open(self) -> UnitOfWork:
         self.note("open")
-        return cast("Session", self)
+        return cast("UnitOfWork", self)
 
-    def close(self, session: Session) -> None:
+    def close(self, unit: UnitOfWork) -> None:
         self.note("close")
 
-    def commit(self, session: Session) -> None:
+    def commit(self, unit: UnitOfWork) -> None:
         self.note("commit")
 
-    def rollback(self, session: Session) -> None:
+    def rollback(self, unit: UnitOfWork) -> None:
         self.note("rollback")
 
     def explain(self, error: Exception) -> OrchestratorError:
         return error if isinstance(error, OrchestratorError) else LedgerError(f"explained {error}")
 
-    # The store's with an argument, the session's without.
-    def begin(self, session: Any = None, *, writes: bool | None = None) -> None:
-        if session is not None:
+    # The store's with an argument, the unit's without.
+    def begin(self, unit: Any = None, *, writes: bool | None = None) -> None:
+        if unit is not None:
             self.note("begin writing" if writes else "begin reading")
 
     def finish(self) -> None:
@@ -59,8 +59,8 @@ class Notes:
 
 
 def say(word: str) -> Any:
-    def work(session: Any) -> str:
-        session.note(word)
+    def work(unit: Any) -> str:
+        unit.note(word)
         return word
 
     return work
@@ -102,7 +102,7 @@ async def test_a_failure_undoes_the_group_and_everyone_in_it_is_told(place: str)
 
 
 async def test_each_who_waits_gets_an_error_of_its_own_with_the_same_cause() -> None:
-    def refuse(session: Session) -> None:
+    def refuse(unit: UnitOfWork) -> None:
         raise LedgerMismatch("no") from ValueError("why")
 
     writer = GroupWriter(Notes())

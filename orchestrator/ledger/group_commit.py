@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.errors import OrchestratorError
-    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 
@@ -32,19 +32,19 @@ _GATHER_S = 0.003
 class Store(Protocol):
     """A database, used by the writer's thread alone."""
 
-    def open(self) -> Session:
+    def open(self) -> UnitOfWork:
         """Open the database; raises an error of orchestrator if that is not possible."""
         ...
 
-    def begin(self, session: Session, *, writes: bool) -> None:
+    def begin(self, unit: UnitOfWork, *, writes: bool) -> None:
         """Begin a transaction."""
         ...
 
-    def commit(self, session: Session) -> None:
+    def commit(self, unit: UnitOfWork) -> None:
         """Commit and sync."""
         ...
 
-    def rollback(self, session: Session) -> None:
+    def rollback(self, unit: UnitOfWork) -> None:
         """Take the transaction back, if the database has not done so itself."""
         ...
 
@@ -52,7 +52,7 @@ class Store(Protocol):
         """The error of orchestrator that says what ``error`` means."""
         ...
 
-    def close(self, session: Session) -> None:
+    def close(self, unit: UnitOfWork) -> None:
         """Close the database."""
         ...
 
@@ -61,7 +61,7 @@ class Store(Protocol):
 class Task:
     """One call: what to do, and who waits for it."""
 
-    work: Callable[[Session], Any]
+    work: Callable[[UnitOfWork], Any]
     writes: bool
     future: asyncio.Future[Any]
     rows: int
@@ -95,7 +95,7 @@ class GroupWriter:
         return self._is_closed
 
     def submit(
-        self, work: Callable[[Session], T], *, writes: bool, rows: int = 1
+        self, work: Callable[[UnitOfWork], T], *, writes: bool, rows: int = 1
     ) -> asyncio.Future[T]:
         """Do ``work``, which concerns so many rows, with the next group; the future ends when the group is committed."""
         loop = asyncio.get_running_loop()
@@ -151,39 +151,39 @@ class GroupWriter:
 
     def _main(self, opened: ThreadFuture[None]) -> None:
         try:
-            session = self._store.open()
+            unit = self._store.open()
         except BaseException as error:  # noqa: BLE001  # handed to the one who waits for the opening
             opened.set_exception(error)
             return
         opened.set_result(None)
         while group := self._groups.get():
-            failure = self._work(session, group)
+            failure = self._work(unit, group)
             try:
                 group[0].future.get_loop().call_soon_threadsafe(self._deliver, group, failure)
             except (
                 RuntimeError
             ):  # the loop is closed: nobody waits any more, what was done is committed
                 continue
-        self._store.close(session)
+        self._store.close(unit)
 
-    def _work(self, session: Session, group: list[Task]) -> OrchestratorError | None:
+    def _work(self, unit: UnitOfWork, group: list[Task]) -> OrchestratorError | None:
         """One transaction; gives the error that undid all of it, if one did."""
-        session.begin()
+        unit.begin()
         try:
-            self._store.begin(session, writes=any(task.writes for task in group))
+            self._store.begin(unit, writes=any(task.writes for task in group))
             for task in group:
-                task.result = task.work(session)
-            session.finish()
-            self._store.commit(session)
+                task.result = task.work(unit)
+            unit.finish()
+            self._store.commit(unit)
         except Exception as error:  # noqa: BLE001  # translated, and handed to those who wait
-            session.undo()
-            self._store.rollback(session)
+            unit.undo()
+            self._store.rollback(unit)
             return self._store.explain(error)
-        session.done()
+        unit.done()
         return None
 
 
-def _nothing(session: Session) -> None:
+def _nothing(unit: UnitOfWork) -> None:
     """Wait for what was asked before."""
 
 

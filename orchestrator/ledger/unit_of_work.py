@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from orchestrator.domain.states import TERMINAL, JobState
 from orchestrator.errors import LedgerError, LedgerMismatch
 from orchestrator.ledger.intents import Intents
-from orchestrator.ledger.record import SENT, STATES, is_rest_new
+from orchestrator.ledger.job_rows import SENT, STATES, is_rest_new
 from orchestrator.ledger.statements import SAVE, SAVE_SENT
 from orchestrator.ledger.tables import has_row, jobs
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
     from orchestrator.ledger.intents import Intent
-    from orchestrator.ledger.record import Snapshot
+    from orchestrator.ledger.job_rows import Snapshot
 
 _NEXT = "Nothing was written; run again to go on from the ledger."
 _CONTRADICTION = (
@@ -54,7 +54,7 @@ class Numbers:
 
 
 @dataclass(slots=True)
-class Session:
+class UnitOfWork:
     """Works on the ledger, in the writer's thread.
 
     Attributes:

@@ -10,7 +10,7 @@ import orjson
 from orchestrator.domain.job import Job, StemFile
 from orchestrator.domain.spec import JobSpec, MediaObject, Stem
 from orchestrator.domain.states import JobState
-from orchestrator.ledger.spec import spec_of
+from orchestrator.ledger.spec_json import spec_of
 
 Snapshot = tuple[Any, ...]
 """A job's fields as they were when they were to be saved, in the order of ``SAVED``, without the last three."""

@@ -57,12 +57,12 @@ def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
     file = _behind_links(path)
     # SQLAlchemy takes 0.2 s to import: only those who open a ledger pay for it.
     from orchestrator.ledger.group_commit import GroupWriter
-    from orchestrator.ledger.lease import FileLock
+    from orchestrator.ledger.lease import LedgerLock
     from orchestrator.ledger.sql_ledger import SqlLedger
     from orchestrator.ledger.sqlite import SqliteStore
 
     writer = GroupWriter(SqliteStore(file, read_only=read_only))
-    return SqlLedger(writer, FileLock(file.with_name(file.name + ".lock")), str(path))
+    return SqlLedger(writer, LedgerLock(file.with_name(file.name + ".lock")), str(path))
 
 
 def _behind_links(path: Path) -> Path:

@@ -12,7 +12,7 @@ from orchestrator.domain.run import Holder
 from orchestrator.errors import LedgerError, LedgerLocked
 from orchestrator.ledger import joining, queries, runs
 from orchestrator.ledger.job_rows import is_rest_new, micros, snapshot
-from orchestrator.ledger.lease import FileLock, locked_message
+from orchestrator.ledger.lease import Lease, locked_message
 from orchestrator.ledger.tables import lease, memory
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class SqlLedger:
         name: How the user calls this ledger, for messages.
     """
 
-    def __init__(self, writer: GroupWriter, lock: FileLock, name: str) -> None:
+    def __init__(self, writer: GroupWriter, lock: Lease, name: str) -> None:
         self._writer = writer
         self._lock = lock
         self._name = name

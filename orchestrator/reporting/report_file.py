@@ -9,9 +9,8 @@ at once. (Damage that somebody else does to that part is not mended; without the
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from orchestrator.domain.states import JobState
+from orchestrator.durable import FileLock, write_atomically
 from orchestrator.errors import ReportError
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ class ReportFile:
         self._run = run
         self._ledger = ledger
         self._file: BinaryIO | None = None
+        self._lock = FileLock(path)
         self._written = 0  # rows in the file
         self._bytes = 0
         self._is_broken = False  # it could not be written: what follows would leave a hole
@@ -166,22 +167,18 @@ class ReportFile:
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("ab", buffering=0)
-        self._hold(self._file)  # before anything of it is cut off
+        self._hold()  # before anything of it is cut off
         self._written, self._bytes = await self._keep_sound_rows()
         await self.catch_up()
 
-    def _hold(self, file: BinaryIO) -> None:
-        """Keep the runs of other ledgers away from this file: each would cut off what the other wrote. Ends with the process.
-
-        Not ``lockf``: that lock is lost as soon as the process closes the file once, and it is also read here.
-        """
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in {errno.EACCES, errno.EAGAIN}:
-                text = f"Another run is writing {self.path}. Wait until it ends, or name another file with --report."
-                raise ReportError(text) from error
-            # Elsewhere (a file system without locks) it must go without.
+    def _hold(self) -> None:
+        """Keep the runs of other ledgers off this file: each would cut off what the other wrote."""
+        with suppress(OSError):  # a file system without locks
+            if not self._lock.acquire():
+                raise ReportError(
+                    f"Another run is writing {self.path}. "
+                    "Wait until it ends, or name another file with --report."
+                )
 
     def offer(self, jobs: Iterable[Job]) -> None:
         """Write the rows of these jobs, as soon as the rows in front of them are written.
@@ -215,6 +212,7 @@ class ReportFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+        self._lock.release()
 
     def _append(self, data: bytes) -> None:
         if self._file is None:
@@ -379,15 +377,8 @@ def write_summary(path: Path, content: dict[str, Any]) -> None:
     Raises:
         ReportError: If the disk does not take it.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    text = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:
-        with temporary.open("wb") as file:
-            file.write(
-                orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomically(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ReportError(f"Cannot write the summary {path}: {error.strerror or error}.") from error

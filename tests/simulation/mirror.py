@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import LedgerError, LedgerFull, OrchestratorError
 from orchestrator.ledger.group_commit import GroupWriter, Task
-from orchestrator.ledger.lease import FileLock
+from orchestrator.ledger.lease import LedgerLock
 from orchestrator.ledger.sql_ledger import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
 from tests.answers import plain
@@ -78,7 +78,7 @@ class Mirror:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._lock = LedgerLock(path.with_name(path.name + ".lock"))
         self._writer = _AtOnce(SqliteStore(path))
         self._ledger = SqlLedger(self._writer, self._lock, str(path))
 
@@ -94,7 +94,7 @@ class Mirror:
 
     def die(self) -> None:
         """The process is killed: its lock ends with it, and what it had committed stays."""
-        self._lock._drop()
+        self._lock.release(removes=False)
         self.ask(lambda _: self._writer.close())
 
 

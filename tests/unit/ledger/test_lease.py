@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.errors import ConfigError, LedgerError, LedgerLocked
 from orchestrator.ledger import open_ledger
-from orchestrator.ledger.lease import FileLock, locked_message
+from orchestrator.ledger.lease import LedgerLock, locked_message
 from orchestrator.testing.builders import make_holder
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_lock_is_held_by_one(path: Path) -> None:
-    first, second = FileLock(path), FileLock(path)
+    first, second = LedgerLock(path), LedgerLock(path)
     assert first.acquire()
     assert not second.acquire()
     assert (first.is_held, second.is_held) == (True, False)
@@ -34,7 +34,7 @@ def test_a_lock_is_held_by_one(path: Path) -> None:
 
 
 def test_a_released_lock_leaves_no_file(path: Path) -> None:
-    lock = FileLock(path)
+    lock = LedgerLock(path)
     assert lock.acquire()
     assert path.exists()
     lock.release()
@@ -46,14 +46,14 @@ def test_a_released_lock_leaves_no_file(path: Path) -> None:
 def test_a_lock_file_that_nobody_holds_is_no_lock(path: Path) -> None:
     """A killed process leaves one."""
     path.touch()
-    assert FileLock(path).is_free()
-    lock = FileLock(path)
+    assert LedgerLock(path).is_free()
+    lock = LedgerLock(path)
     assert lock.acquire()
     lock.release()
 
 
 def test_a_lock_whose_file_was_removed_is_lost(path: Path) -> None:
-    first, second = FileLock(path), FileLock(path)
+    first, second = LedgerLock(path), LedgerLock(path)
     assert first.acquire()
     path.unlink()
     assert not first.is_held
@@ -67,7 +67,7 @@ def test_a_lock_whose_file_was_removed_is_lost(path: Path) -> None:
 def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LedgerError, match=r"lock file .* cannot be opened"):
-        FileLock(tmp_path / "file" / "x.lock").acquire()
+        LedgerLock(tmp_path / "file" / "x.lock").acquire()
 
 
 async def test_a_lost_lease_is_noticed_by_the_heartbeat(tmp_path: Path) -> None:
@@ -97,8 +97,9 @@ async def test_a_heartbeat_is_kept_for_those_who_look(tmp_path: Path) -> None:
 
 def test_the_one_who_came_second_is_told_who_is_first_and_what_to_do() -> None:
     assert locked_message("n.db", make_holder()) == (
-        "Process 4711 on worker-1 (orchestrator run nightly.yaml) has been working on the ledger n.db since 2023-11-14 22:13:20 UTC. "
-        "Wait until it ends or stop it, then run again; `orchestrator status` shows how far it is."
+        "Process 4711 on worker-1 (orchestrator run nightly.yaml) has been working on the ledger "
+        "n.db since 2023-11-14 22:13:20 UTC. Wait until it ends or stop it, then run again; "
+        "`orchestrator status` shows its progress."
     )
     assert locked_message("n.db", None).startswith("Another process works on the ledger n.db.")
 

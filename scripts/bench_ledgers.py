@@ -29,18 +29,14 @@ from orchestrator.domain.spec import (
 )
 from orchestrator.domain.states import Step
 from orchestrator.ledger import open_ledger
-from orchestrator.ledger.job_rows import SAVED, object_hash, snapshot
+from orchestrator.ledger.job_rows import object_hash, snapshot
 from orchestrator.ledger.spec_json import encode_spec
 from orchestrator.ledger.sqlite import SqliteStore
-from orchestrator.ledger.tables import jobs as jobs_table
-from orchestrator.ledger.tables import specs as specs_table
 from orchestrator.manifest.planning.planner import job_key
 from orchestrator.reporting.report_file import ReportFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from sqlalchemy import Connection, Table
 
     from orchestrator.domain.ports import Ledger
     from orchestrator.domain.run import Run
@@ -54,8 +50,6 @@ _BATCH = 5_000
 _OPERATION = Operation(
     audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2)
 )
-_MORE = ("key", "level", "share", "seq", "visit", "run_no", "row", "skipped")
-_COLUMNS = (*(name for name in SAVED if name != "saved" and name not in _MORE), *_MORE)
 
 
 def write_lists(folder: Path, jobs: int) -> None:
@@ -111,26 +105,6 @@ def _finished(number: int, spec: JobSpec, run: Run, now: float) -> Job:
     return job
 
 
-def _insert(
-    conn: Connection, table: Table, names: tuple[str, ...], rows: list[tuple[Any, ...]]
-) -> None:
-    places = ", ".join("?" * len(names))
-    conn.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})", rows)  # noqa: S608 - our own names
-
-
-def _row(job: Job, run: Run) -> tuple[Any, ...]:
-    """The values of ``_COLUMNS``."""
-    saved = dict(zip(SAVED, (*snapshot(job), run.number, job.row, 0), strict=True))
-    saved |= {
-        "key": job.spec.key,
-        "level": job.spec.level,
-        "share": job.spec.share,
-        "seq": job.seq,
-        "visit": run.visit,
-    }
-    return tuple([saved[name] for name in _COLUMNS])
-
-
 def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) -> None:
     """Write the jobs into the ledger, which nobody has open, and their rows into the report."""
     store = SqliteStore(ledger)
@@ -141,20 +115,28 @@ def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) 
         "synchronous = OFF",
         "cache_size = -400000",
     ):
-        unit.conn.exec_driver_sql(f"PRAGMA {setting}")  # what is lost here is made again
+        unit.db.conn.exec_driver_sql(f"PRAGMA {setting}")  # what is lost here is made again
     store.begin(unit, writes=True)
     planned = enumerate(specs, 1)
     while batch := [
         _finished(number, spec, run, run.opened_at) for number, spec in islice(planned, _BATCH)
     ]:
-        _insert(unit.conn, jobs_table, _COLUMNS, [_row(job, run) for job in batch])
-        asked = [
-            (job.id, object_hash(job.spec.media), encode_spec(job.spec).decode()) for job in batch
+        new = [
+            (job.id, job.spec.key, job.spec.level, job.spec.share, job.seq, run.visit, run.number)
+            for job in batch
         ]
-        _insert(unit.conn, specs_table, ("id", "object_hash", "spec"), asked)
+        unit.db.write("insert_jobs", new)
+        unit.db.write(
+            "insert_specs",
+            [
+                (job.id, object_hash(job.spec.media), encode_spec(job.spec).decode())
+                for job in batch
+            ],
+        )
+        unit.db.write("save", [(*snapshot(job), run.number, job.row, 0) for job in batch])
         report.offer(batch)
     store.commit(unit)
-    unit.conn.exec_driver_sql("PRAGMA journal_mode = WAL")
+    unit.db.conn.exec_driver_sql("PRAGMA journal_mode = WAL")
     store.close(unit)
 
 
@@ -209,7 +191,3 @@ def add_new_objects(folder: Path) -> None:
     for name in (FIRST, LAST):
         with (folder / name).open("a", encoding="utf-8") as out:
             out.write(f"{name.removesuffix('.txt')}/new.mp3\n")
-
-
-if set(_COLUMNS) != {place.name for place in jobs_table.c}:
-    raise AssertionError("the table of jobs has other columns than those that are filled here")

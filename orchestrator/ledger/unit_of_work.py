@@ -1,8 +1,8 @@
-"""What one group of ledger work shares: the connection, the numbers given out, and the saves that wait to be written as one."""
+"""State shared by the calls of one transaction: numbers, intents, and waiting saves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -10,24 +10,23 @@ from sqlalchemy import func, select
 from orchestrator.domain.states import TERMINAL, JobState
 from orchestrator.errors import LedgerError, LedgerMismatch
 from orchestrator.ledger.intents import Intents
-from orchestrator.ledger.job_rows import SENT, STATES, is_rest_new
-from orchestrator.ledger.statements import SAVE, SAVE_SENT
+from orchestrator.ledger.job_rows import SENT_WIDTH, STATES, is_rest_new
+from orchestrator.ledger.run_rules import NO_RUN
 from orchestrator.ledger.tables import has_row, jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-
-    from sqlalchemy import Connection
+    from collections.abc import Collection, Sequence
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
     from orchestrator.ledger.intents import Intent
     from orchestrator.ledger.job_rows import Snapshot
+    from orchestrator.ledger.named_queries import Database
 
-_NEXT = "Nothing was written; run again to go on from the ledger."
+_NEXT = "Nothing was written; run again to resume from the ledger."
 _CONTRADICTION = (
-    "Job {job.spec.key} ({job.spec.media.key}) should be {saved} in the ledger, but {stored} there: another program changed the ledger, "
-    f"or this is a defect of orchestrator. {_NEXT}"
+    "Job {job.spec.key} ({job.spec.media.key}) should be {saved} in the ledger, but it {stored}. "
+    f"Another program changed the ledger, or this is a defect of orchestrator. {_NEXT}"
 )
 _ENDED = frozenset(state.value for state in TERMINAL)
 _PLANNED = JobState.PLANNED.value
@@ -36,13 +35,13 @@ _SUBMITTING = JobState.SUBMITTING.value
 
 @dataclass(slots=True)
 class Numbers:
-    """Numbers that only the one writer of a ledger gives out.
+    """Numbers that the only writer of a ledger assigns.
 
     Attributes:
-        run: Number of the run that is worked on; 0 before ``begin_run``.
-        visit: The present visit.
+        run: Number of the current run; 0 before ``begin_run``.
+        visit: Number of the current start of the run.
         id: Last id of a job.
-        seq: Last place in the order of this visit.
+        seq: Last place in the order of this start.
         row: Last row of the run's report.
     """
 
@@ -53,49 +52,45 @@ class Numbers:
     row: int = 0
 
 
-@dataclass(slots=True)
 class UnitOfWork:
-    """Works on the ledger, in the writer's thread.
+    """Work on a ledger, in the writer's thread, one transaction after another.
 
     Attributes:
-        conn: The connection.
-        changed: How many rows this connection has changed so far.
-        numbers: What is given out next.
+        db: The database.
+        numbers: The numbers assigned last.
         intents: Jobs that are about to be sent; their rows do not show it.
     """
 
-    conn: Connection
-    changed: Callable[[], int]
-    numbers: Numbers = field(default_factory=Numbers)
-    intents: Intents = field(default_factory=Intents)
-    _jobs: list[Job] = field(default_factory=list)
-    _snapshots: list[Snapshot] = field(default_factory=list)
-    _ids: set[int] = field(default_factory=set)
-    _written: list[tuple[Job, JobState]] = field(default_factory=list)
-    _given_rows: list[Job] = field(default_factory=list)
-    _before: Numbers = field(default_factory=Numbers)
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.numbers = Numbers()
+        self.intents = Intents(db)
+        self._before = self.numbers
+        self._waiting: dict[int, tuple[Job, Snapshot]] = {}  # saves to be written, by job id
+        self._written: list[tuple[Job, JobState]] = []
+        self._given_rows: list[Job] = []
 
-    # --- a group of work
+    # --- a transaction
 
     def begin(self) -> None:
-        """Remember the numbers as they are, for ``undo``."""
+        """Remember the numbers, for ``undo``."""
         self._before = replace(self.numbers)
         self.intents.begin()
 
     def finish(self) -> None:
-        """Write what waits; comes before the commit."""
+        """Write what waits, before the commit."""
         self.flush()
-        self.intents.finish(self.conn)
+        self.intents.finish()
 
     def done(self) -> None:
-        """The group is committed: the jobs are as the ledger has them."""
+        """Give the jobs their new saved states: the transaction is committed."""
         for job, state in self._written:
             job.saved_state = state
         self.intents.done()
         self._forget()
 
     def undo(self) -> None:
-        """The group is rolled back: numbers and rows are as before."""
+        """Restore numbers and rows: the transaction is rolled back."""
         self.numbers = self._before
         self.intents.undo()
         for job in self._given_rows:
@@ -103,27 +98,25 @@ class UnitOfWork:
         self._forget()
 
     def _forget(self) -> None:
-        self._jobs, self._snapshots, self._ids = [], [], set()
-        self._written, self._given_rows = [], []
+        self._waiting, self._written, self._given_rows = {}, [], []
 
     # --- numbers
 
     def follow(self, run: Run) -> None:
-        """Work on ``run``: go on from the last numbers that the ledger holds."""
+        """Work on ``run``: continue after the last numbers in the ledger."""
         last_row = select(func.max(jobs.c.row)).where(jobs.c.run_no == run.number, has_row)
         last_id = select(func.max(jobs.c.id))
         self.numbers = Numbers(
             run.number,
             run.visit,
-            self.conn.execute(last_id).scalar() or 0,
-            0,
-            self.conn.execute(last_row).scalar() or 0,
+            id=self.db.conn.execute(last_id).scalar() or 0,
+            row=self.db.conn.execute(last_row).scalar() or 0,
         )
 
     def give_row(self, job: Job) -> None:
         """Give the job the next row of the run's report."""
         if not self.numbers.run:
-            raise LedgerError("A job cannot end outside a run: begin_run comes first.")
+            raise LedgerError(NO_RUN)
         self.numbers.row += 1
         job.run_no, job.row = self.numbers.run, self.numbers.row
         self._given_rows.append(job)
@@ -131,68 +124,59 @@ class UnitOfWork:
     # --- saving
 
     def put(self, saved: Sequence[Job], snapshots: Sequence[Snapshot]) -> None:
-        """Save jobs as they were; written with the next ``flush``, together with others."""
+        """Save jobs as their snapshots show them, with the next ``flush``."""
         for job, snapshot in zip(saved, snapshots, strict=True):
-            if (
-                job.id in self._ids
-            ):  # twice in one statement would keep one of them, and not say which
+            if job.id in self._waiting:  # one statement would keep either of the two saves
                 self.flush()
-            self._ids.add(job.id)
-            self._jobs.append(job)
-            self._snapshots.append(snapshot)
+            self._waiting[job.id] = job, snapshot
 
     def flush(self) -> None:
-        """Write the saves that wait."""
-        if not self._jobs:
+        """Write the saves that wait.
+
+        Raises:
+            LedgerMismatch: The stored state of a job is not the one it was saved with.
+            LedgerLocked: Another process took the lease.
+        """
+        if not self._waiting:
             return
         rows, sent = [], []
-        for job, snapshot in zip(self._jobs, self._snapshots, strict=True):
+        for job, snapshot in self._waiting.values():
             is_ended = snapshot[2] in _ENDED
             if is_ended and (not job.row or job.run_no != self.numbers.run):
                 self.give_row(job)
             saved = snapshot[1]
-            if self.intents.drop(self.conn, job.id):
-                if (
-                    saved != _SUBMITTING
-                ):  # else a job on its way could be cancelled, say, by one who has not heard of it
+            if self.intents.drop(job.id):
+                if saved != _SUBMITTING:  # a caller that missed the intent could cancel a sent job
                     raise LedgerMismatch(
                         _CONTRADICTION.format(job=job, saved=saved, stored="is about to be sent")
                     )
                 saved = _PLANNED
                 if self.intents.was_new(job.id) and not is_ended and is_rest_new(snapshot):
-                    sent.append((snapshot[0], saved, *snapshot[2 : len(SENT)]))
+                    sent.append((snapshot[0], saved, *snapshot[2:SENT_WIDTH]))
                     continue
-            rows.append(
-                (snapshot[0], saved, *snapshot[2:], job.run_no, job.row, 1 if job.skipped else 0)
-            )
-        before = self.changed()
-        SAVE_SENT.write(
-            self.conn, sent
-        )  # most answers are of this kind, and it takes three quarters of the time
-        SAVE.write(self.conn, rows)
-        if self.changed() - before != len(self._jobs):
+            place = job.run_no, job.row, 1 if job.skipped else 0
+            rows.append((snapshot[0], saved, *snapshot[2:], *place))
+        changed = self.db.write("save_sent", sent) + self.db.write("save", rows)
+        if changed != len(self._waiting):
             raise self._mismatch()
-        self._written.extend(
-            (job, STATES[snapshot[2]])
-            for job, snapshot in zip(self._jobs, self._snapshots, strict=True)
-        )
-        self._jobs, self._snapshots, self._ids = [], [], set()
+        self._written.extend((job, STATES[snapshot[2]]) for job, snapshot in self._waiting.values())
+        self._waiting = {}
 
     def intend(self, sent: Sequence[Job], intents: Sequence[Intent], new: Collection[int]) -> None:
-        """Record that these planned jobs are about to be sent; those with ids in ``new`` are otherwise as they were made."""
-        if not self._ids.isdisjoint(intent[0] for intent in intents):
+        """Record that these planned jobs are about to be sent; see ``Intents.add`` for ``new``."""
+        if not self._waiting.keys().isdisjoint(intent[0] for intent in intents):
             self.flush()
-        self.intents.add(self.conn, intents, new)
+        self.intents.add(intents, new)
         self._written.extend((job, JobState.SUBMITTING) for job in sent)
 
     def _mismatch(self) -> LedgerError:
-        """Which job was not as expected; those that were have their new state already."""
-        if (lost := self.intents.lost_lease(self.conn)) is not None:
+        """Find the job that was not as expected; the others have their new state already."""
+        if (lost := self.intents.lost_lease()) is not None:
             return lost
-        for job, snapshot in zip(self._jobs, self._snapshots, strict=True):
-            found = self.conn.execute(select(jobs.c.state).where(jobs.c.id == job.id)).scalar()
+        for job, snapshot in self._waiting.values():
+            found = self.db.conn.execute(select(jobs.c.state).where(jobs.c.id == job.id)).scalar()
             if found != snapshot[2] or found is None:
-                stored = f"is {found}" if found else "does not exist"
+                stored = f"is {found} there" if found else "does not exist there"
                 return LedgerMismatch(
                     _CONTRADICTION.format(job=job, saved=snapshot[1], stored=stored)
                 )

@@ -51,8 +51,8 @@ class _AtOnce(GroupWriter):
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        self._session = store.open()
-        self._session.conn.exec_driver_sql(
+        self._unit = store.open()
+        self._unit.db.conn.exec_driver_sql(
             "PRAGMA synchronous = OFF"
         )  # answers are compared here, not durability
         self._is_closed = False
@@ -61,13 +61,13 @@ class _AtOnce(GroupWriter):
         if self._is_closed:
             return _Done(None, LedgerError("The ledger is closed."))
         task = Task(work, writes, None, rows)  # type: ignore[arg-type]  # nobody waits
-        failure = self._work(self._session, [task])
+        failure = self._work(self._unit, [task])
         return _Done(task.result, failure)
 
     async def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._store.close(self._session)
+            self._store.close(self._unit)
 
 
 class Mirror:

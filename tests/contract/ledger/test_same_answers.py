@@ -85,7 +85,7 @@ async def stop_syncing(ledger: SqlLedger) -> None:
 
     def work(unit: UnitOfWork) -> None:
         for text in ("COMMIT", "PRAGMA synchronous = OFF", "BEGIN"):
-            unit.conn.exec_driver_sql(text).close()
+            unit.db.conn.exec_driver_sql(text).close()
 
     await ledger._writer.submit(work, writes=False)
 

@@ -88,7 +88,7 @@ async def test_a_heartbeat_is_kept_for_those_who_look(tmp_path: Path) -> None:
     await ledger.heartbeat(1_700_000_123.5)
     writer = cast("SqlLedger", ledger)._writer
     seen = await writer.submit(
-        lambda unit: unit.conn.exec_driver_sql("SELECT seen_at FROM lease").scalar(),
+        lambda unit: unit.db.conn.exec_driver_sql("SELECT seen_at FROM lease").scalar(),
         writes=False,
     )
     assert seen == 1_700_000_123_500_000

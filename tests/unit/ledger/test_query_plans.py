@@ -40,10 +40,10 @@ async def plans(ledger: SqlLedger, run: Run, call: Call) -> list[str]:
         seen.append((statement, parameters))
 
     def listen(unit: UnitOfWork) -> None:
-        event.listen(unit.conn, "before_cursor_execute", note)
+        event.listen(unit.db.conn, "before_cursor_execute", note)
 
     def explain(unit: UnitOfWork) -> list[str]:
-        event.remove(unit.conn, "before_cursor_execute", note)
+        event.remove(unit.db.conn, "before_cursor_execute", note)
         asked = [
             (text, values)
             for text, values in seen
@@ -52,7 +52,7 @@ async def plans(ledger: SqlLedger, run: Run, call: Call) -> list[str]:
         return [
             row[3]
             for text, values in asked
-            for row in unit.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+            for row in unit.db.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
         ]
 
     await ledger._writer.submit(listen, writes=False)
@@ -143,7 +143,7 @@ async def steps(ledger: SqlLedger, call: Callable[[], Awaitable[object]]) -> int
     taken: list[None] = []
 
     def count(unit: UnitOfWork) -> None:
-        driver = unit.conn.connection.driver_connection
+        driver = unit.db.conn.connection.driver_connection
         assert driver is not None
         driver.set_progress_handler(lambda: taken.append(None), 100)
 

@@ -74,7 +74,7 @@ async def test_a_ledger_of_another_format_is_refused(path: Path, read_only: bool
     other.commit()
     other.close()
     with pytest.raises(
-        LedgerCorrupt, match=r"has format 99, and this version of orchestrator knows format 2"
+        LedgerCorrupt, match=r"has format 99; this version of orchestrator reads format 2"
     ):
         open_ledger(path, read_only=read_only)
 
@@ -234,7 +234,7 @@ async def test_a_file_that_became_unwritable_is_told(ledger: Ledger) -> None:
 async def pragma(ledger: Ledger, text: str) -> None:
     writer = cast("SqlLedger", ledger)._writer
     await writer.submit(
-        lambda unit: unit.conn.exec_driver_sql(f"PRAGMA {text}").close(), writes=False
+        lambda unit: unit.db.conn.exec_driver_sql(f"PRAGMA {text}").close(), writes=False
     )
 
 
@@ -249,7 +249,7 @@ async def test_a_full_disk_undoes_the_whole_group_and_all_who_wait_are_told(ledg
 
     assert {type(error) for error in told} == {LedgerFull}
     assert len({id(error) for error in told}) == len(jobs)
-    assert "make room" in str(told[0])
+    assert "free some space" in str(told[0])
     assert {(job.saved_state, job.row) for job in jobs} == {(JobState.PLANNED, 0)}
     assert (await ledger.counts(run)).of(JobState.PLANNED) == 200
 

@@ -50,7 +50,7 @@ class FileLock:
         return False
 
     def is_free(self) -> bool:
-        """Return True if nobody holds the lock. Creates no file."""
+        """Return True if no process holds the lock. Creates no file."""
         probe = FileLock(self.path)
         try:
             return probe._try(fcntl.LOCK_SH, os.O_RDONLY)
@@ -62,7 +62,7 @@ class FileLock:
     def release(self, *, removes: bool = False) -> None:
         """Give the lock back, and remove its file if it is still the one that is locked."""
         if removes and self.is_held:
-            # Before the lock ends: whoever has opened the file sees that it is gone, and retries.
+            # While it is locked: a process that has opened the file sees that it is gone.
             self.path.unlink(missing_ok=True)
         if self._file is not None:
             os.close(self._file)

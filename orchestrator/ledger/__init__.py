@@ -54,7 +54,7 @@ def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
     Raises:
         ConfigError: If the ledger's name cannot be used.
         LedgerCorrupt: If the file is damaged, of another kind or of another version.
-        LedgerFull: If there is no space to make it.
+        LedgerFull: If the disk has no space for it.
         LedgerError: If it cannot be opened for another reason.
     """
     path = ledger_path(url_or_path)

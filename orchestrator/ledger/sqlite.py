@@ -81,7 +81,7 @@ class SqliteStore:
         return UnitOfWork(Database(conn, load("sqlite.sql")))
 
     def _check_magic(self) -> None:
-        """Refuse a file that is no database, in clearer words than SQLite's."""
+        """Refuse a file of another kind, in clearer words than SQLite's."""
         with suppress(FileNotFoundError), self.path.open("rb") as file:
             start = file.read(len(_MAGIC))
             if start and start != _MAGIC:

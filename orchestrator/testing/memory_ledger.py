@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class MemoryStore:
-    """State that outlives a ``MemoryLedger``, as a file outlives a process: pass it to the next one.
+    """State that outlives a ``MemoryLedger``; pass it to the next one, as a file is reopened.
 
     Attributes:
         jobs: Jobs by key, as last saved; read only.

@@ -43,8 +43,8 @@ def test_a_released_lock_leaves_no_file(path: Path) -> None:
     assert lock.is_free()
 
 
-def test_a_lock_file_that_nobody_holds_is_no_lock(path: Path) -> None:
-    """A killed process leaves one."""
+def test_a_lock_file_without_a_holder_is_free(path: Path) -> None:
+    """A killed process leaves a lock file."""
     path.touch()
     assert LedgerLock(path).is_free()
     lock = LedgerLock(path)
@@ -64,7 +64,7 @@ def test_a_lock_whose_file_was_removed_is_lost(path: Path) -> None:
     second.release()
 
 
-def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_lock_file_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LedgerError, match=r"lock file .* cannot be opened"):
         LedgerLock(tmp_path / "file" / "x.lock").acquire()
@@ -82,7 +82,7 @@ async def test_a_lost_lease_is_noticed_by_the_heartbeat(tmp_path: Path) -> None:
     await other.close()
 
 
-async def test_a_heartbeat_is_kept_for_those_who_look(tmp_path: Path) -> None:
+async def test_the_last_heartbeat_is_stored(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path / "l.db")
     await ledger.acquire(make_holder())
     await ledger.heartbeat(1_700_000_123.5)
@@ -95,7 +95,7 @@ async def test_a_heartbeat_is_kept_for_those_who_look(tmp_path: Path) -> None:
     await ledger.close()
 
 
-def test_the_one_who_came_second_is_told_who_is_first_and_what_to_do() -> None:
+def test_the_message_names_the_holder_and_says_what_to_do() -> None:
     assert locked_message("n.db", make_holder()) == (
         "Process 4711 on worker-1 (orchestrator run nightly.yaml) has been working on the ledger "
         "n.db since 2023-11-14 22:13:20 UTC. Wait until it ends or stop it, then run again; "
@@ -104,7 +104,7 @@ def test_the_one_who_came_second_is_told_who_is_first_and_what_to_do() -> None:
     assert locked_message("n.db", None).startswith("Another process works on the ledger n.db.")
 
 
-async def test_a_ledger_has_one_lock_by_whatever_name_it_is_opened(tmp_path: Path) -> None:
+async def test_a_ledger_has_one_lock_under_all_its_names(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link.db").symlink_to(tmp_path / "elsewhere" / "ledger.db")
     first, second = (
@@ -120,7 +120,7 @@ async def test_a_ledger_has_one_lock_by_whatever_name_it_is_opened(tmp_path: Pat
         await second.close()
 
 
-def test_a_ledger_behind_links_in_a_circle_is_told(tmp_path: Path) -> None:
+def test_a_ledger_behind_a_loop_of_links_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.db").symlink_to(tmp_path / "b.db")
     (tmp_path / "b.db").symlink_to(tmp_path / "a.db")
 

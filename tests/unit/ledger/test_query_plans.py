@@ -1,4 +1,4 @@
-"""No everyday question reads a whole table: a ledger of a million jobs answers like a small one."""
+"""No everyday question reads a whole table: a million jobs answer like a thousand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
 
 
 async def plans(ledger: SqlLedger, run: Run, call: Call) -> list[str]:
-    """How SQLite goes about what ``call`` asks, a line per table that is read."""
+    """Return SQLite's query plans for ``call``, a line per table."""
     seen: list[tuple[str, Any]] = []
 
     def note(conn: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
@@ -119,27 +119,27 @@ async def test_every_question_finds_its_rows_by_an_index(ledger: SqlLedger, name
     call, indexes = CALLS[name]
     run = await ledger.begin_run("n", T0, "r")
     await ledger.add(run, make_specs(1000))
-    told = await plans(ledger, run, call)
+    found = await plans(ledger, run, call)
 
-    assert told
+    assert found
     assert [
         line
-        for line in told
+        for line in found
         if line.startswith(("SCAN jobs", "SCAN specs")) and "INDEX" not in line
     ] == []
-    assert {index for index in indexes if any(index in line for line in told)} == indexes
+    assert {index for index in indexes if any(index in line for line in found)} == indexes
 
 
 async def test_a_run_is_ended_without_reading_its_jobs(ledger: SqlLedger) -> None:
     run = await ledger.begin_run("n", T0, "r")
-    told = await plans(ledger, run, lambda ledger, run: ledger.end_run(run, T0))
+    found = await plans(ledger, run, lambda ledger, run: ledger.end_run(run, T0))
 
-    assert told
-    assert [line for line in told if line.startswith("SCAN jobs") and "INDEX" not in line] == []
+    assert found
+    assert [line for line in found if line.startswith("SCAN jobs") and "INDEX" not in line] == []
 
 
 async def steps(ledger: SqlLedger, call: Callable[[], Awaitable[object]]) -> int:
-    """About how many steps SQLite takes for a call, in hundreds."""
+    """Return about how many hundred steps SQLite takes for a call."""
     taken: list[None] = []
 
     def count(unit: UnitOfWork) -> None:
@@ -152,17 +152,17 @@ async def steps(ledger: SqlLedger, call: Callable[[], Awaitable[object]]) -> int
     return len(taken)
 
 
-async def test_the_last_rows_of_a_report_are_found_without_passing_over_all_before_them(
+async def test_the_last_rows_of_a_report_cost_no_more_than_the_first(
     ledger: SqlLedger,
 ) -> None:
-    """Otherwise the report of a million rows takes a thousand times as long to be caught up with as that of a thousand."""
+    """Otherwise the cost of catching up grows with the square of the number of rows."""
     run = await ledger.begin_run("n", T0, "r")
     jobs = await ledger.add(run, make_specs(3000))
     for step in (Step.SEND, Step.REJECT):
         for job in jobs:
             job.step(step)
         await ledger.save(jobs)
-    await ledger.rows(run, 0, 5)  # what is done once, is done
+    await ledger.rows(run, 0, 5)  # so that neither call below is the first
 
     assert (
         await steps(ledger, lambda: ledger.rows(run, 2990, 5))

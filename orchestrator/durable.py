@@ -17,10 +17,10 @@ _PAUSE_S = 0.02
 class FileLock:
     """An advisory lock (``flock``) on a file, held by at most one process and ended with it.
 
-    The library filelock does not do: it empties the file that it locks, cannot tell a reader
-    whether a lock is held without creating or taking it, and does not notice that the file of a
-    held lock was removed and made again. Not ``lockf``: that lock is lost as soon as the process
-    closes the file once, and a report is also opened to be read.
+    The library filelock does not fit: it cannot tell a reader whether a lock is held, it does not
+    notice that the file of a held lock was removed and made again, and version 3.16 of it empties
+    the file that it locks, which may be a report. Not ``lockf``: that lock is lost as soon as the
+    process closes the file once, and a report is also opened to be read.
     """
 
     def __init__(self, path: Path) -> None:

@@ -43,17 +43,22 @@ class FileLock:
             OSError: The file cannot be opened or locked.
         """
         for left in reversed(range(tries)):
-            if self._try(fcntl.LOCK_EX, os.O_RDWR | os.O_CREAT):
+            if self._try(fcntl.LOCK_EX | fcntl.LOCK_NB):
                 return True
             if left:
                 threading.Event().wait(_PAUSE_S)
         return False
 
+    def wait(self) -> None:
+        """Take the lock as soon as its holder gives it back."""
+        while not self._try(fcntl.LOCK_EX):
+            pass
+
     def is_free(self) -> bool:
         """Return True if no process holds the lock. Creates no file."""
         probe = FileLock(self.path)
         try:
-            return probe._try(fcntl.LOCK_SH, os.O_RDONLY)
+            return probe._try(fcntl.LOCK_SH | fcntl.LOCK_NB, os.O_RDONLY)
         except FileNotFoundError:
             return True
         finally:
@@ -68,10 +73,10 @@ class FileLock:
             os.close(self._file)
             self._file = None
 
-    def _try(self, kind: int, flags: int) -> bool:
+    def _try(self, kind: int, flags: int = os.O_RDWR | os.O_CREAT) -> bool:
         file = os.open(self.path, flags | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            fcntl.flock(file, kind)
             if self._is_at_path(file):
                 self._file = file
         except OSError as error:
@@ -102,6 +107,5 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise

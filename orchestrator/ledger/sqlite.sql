@@ -212,9 +212,9 @@ SELECT json_group_array(json_array(id, not_before))
 -- name: ids_in_flight
 SELECT json_group_array(id)
   FROM (SELECT id
-          FROM jobs INDEXED BY jobs_in_flight
+          FROM jobs
          WHERE state IN ('in_doubt', 'running', 'submitted', 'submitting')
-           AND state IN (SELECT value FROM json_each(:states)) AND id > :after_id
+           AND +state IN (SELECT value FROM json_each(:states)) AND id > :after_id
          ORDER BY id
          LIMIT :limit)
 

@@ -46,8 +46,8 @@ class Database:
     def read(self, name: str, **values: int | str | Collection[Any]) -> list[Any]:
         """Return the answer of a query, which is one JSON text. Collections go in as JSON, too."""
         sent = {
-            name: value if isinstance(value, int | str) else orjson.dumps(list(value)).decode()
-            for name, value in values.items()
+            key: value if isinstance(value, int | str) else orjson.dumps(list(value)).decode()
+            for key, value in values.items()
         }
         answer: list[Any] = orjson.loads(
             self.conn.exec_driver_sql(self.queries[name], sent).scalar_one()

@@ -10,6 +10,7 @@ import pytest
 
 import orchestrator.ledger
 from orchestrator.ledger.named_queries import load
+from orchestrator.ledger.tables import IN_FLIGHT
 
 QUERIES = load("sqlite.sql")
 SOURCES = "".join(
@@ -33,3 +34,9 @@ def test_a_statement_begins_with_its_verb_and_has_no_comments(name: str) -> None
     assert QUERIES[name].split()[0] in {"SELECT", "INSERT", "UPDATE"}
     assert "--" not in QUERIES[name]
     assert sqlite3.complete_statement(QUERIES[name] + ";")
+
+
+@pytest.mark.parametrize("name", ["ids_in_flight", "counts"])
+def test_the_states_in_flight_are_those_of_the_index(name: str) -> None:
+    states = ", ".join(f"'{state}'" for state in IN_FLIGHT)
+    assert f"state IN ({states})" in QUERIES[name]

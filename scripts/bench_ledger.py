@@ -1,4 +1,4 @@
-"""Measures the ledger: rows/s of adding and saving, alone and beside a busy event loop, and the time to open a big one.
+"""Measure the ledger: adding and saving, alone and beside a busy event loop, and opening.
 
 Usage: scripts/bench_ledger.py [--jobs 1000000] [--folder DIR]
 """
@@ -73,13 +73,13 @@ def chunks(count: int) -> Iterator[range]:
 
 
 def print_size(path: Path, count: int) -> None:
-    """How big the file has become."""
+    """Print the size of the file."""
     size = path.stat().st_size
     print(f"{'file':<44} {size / count:>9,.0f} bytes a job  {size / 1e6:,.0f} MB")
 
 
 class Watch:
-    """Prints how many of something were done per second."""
+    """Prints a rate per second."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -105,20 +105,22 @@ class Watch:
             self.since = None
 
     def stop(self, count: int, unit: str = "job") -> float:
-        """Print and give the time that passed, seconds; with the processor time of all threads, and of this one, for each ``unit``."""
+        """Print and return the seconds that passed; print processor time for each ``unit``, too."""
         self.pause()
         took, cpu, mine = self.spent
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        each = f"cpu {cpu / count * 1e6:>9,.1f} us, this thread {mine / count * 1e6:>9,.1f} us a {unit}"
+        cpu_us, mine_us = cpu / count * 1e6, mine / count * 1e6
+        each = f"cpu {cpu_us:>9,.1f} us, this thread {mine_us:>9,.1f} us a {unit}"
         print(
-            f"{self.what:<44} {count / took:>9,.0f} {unit}s/s  {took:>7.2f} s  {each}  peak {rss:,.0f} MB",
+            f"{self.what:<44} {count / took:>9,.0f} {unit}s/s  {took:>7.2f} s  {each}  "
+            f"peak {rss:,.0f} MB",
             flush=True,
         )
         return took
 
 
 def finish(job: Job) -> None:
-    """Let the job end as most do."""
+    """End the job as most do."""
     job.state = JobState.SUCCEEDED  # the walk over the table is not what is measured
     job.files = tuple(
         StemFile(
@@ -134,7 +136,7 @@ def finish(job: Job) -> None:
 
 
 def accept(job: Job) -> None:
-    """Let the service take the job."""
+    """Record that the service accepted the job."""
     job.step(Step.ACCEPT)
     job.job_id, job.queue_id, job.request_id = f"j{job.id:032x}", "p" + "1" * 32, "NjdhYTg0" * 4
     job.submitted_at = T0 + 1
@@ -147,7 +149,7 @@ def send(job: Job) -> None:
 
 
 async def opened(path: Path) -> Ledger:
-    """The ledger, with its lease."""
+    """Open the ledger and take its lease."""
     ledger = open_ledger(path)
     await ledger.acquire(Holder("bench", 1, T0))
     return ledger
@@ -204,7 +206,7 @@ async def bulk(path: Path, count: int) -> None:
 
 
 async def reopened(path: Path, count: int) -> None:
-    """What a nightly run on a finished ledger waits for."""
+    """Measure the waits of a nightly run on a finished ledger."""
     watch = Watch("open + acquire + begin_run, all finished")
     ledger = await opened(path)
     run = await ledger.begin_run("bench", T0 + 60, "r")
@@ -225,7 +227,7 @@ async def reopened(path: Path, count: int) -> None:
 
 
 async def beside(path: Path, count: int, concurrency: int) -> None:
-    """Two saves per job, one job per call, beside a loop that is busy with sockets, as a submit path is."""
+    """Save each job twice, one job per call, beside a loop as busy as a submit path."""
     near, far = socket.socketpair()
     near.setblocking(False)
     far.setblocking(False)
@@ -251,7 +253,7 @@ async def beside(path: Path, count: int, concurrency: int) -> None:
             if durable:
                 await ledger.save([job])
             work()
-            # The answers of a service are spread in time; without this, all jobs would wait for the same group.
+            # Answers of a service are spread in time; otherwise all jobs wait for one group.
             await asyncio.sleep(rng.uniform(0.005, 0.03))  # noqa: TID251  # this is the clock that is measured
             accept(job)
             if durable:

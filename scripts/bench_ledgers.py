@@ -1,7 +1,7 @@
-"""A ledger of many finished jobs, with the report of its run: written through the product's own tables, rows and report, not by a run.
+"""Make a ledger of many finished jobs and the report of its run, without running them.
 
-A million jobs take about a minute this way; a run of them would take hours at a vendor's rate. What a run over the same list then makes
-of it tells whether it is right: it must find every job done.
+The product's own statements and report write a million jobs in about a minute; a run would take
+hours at a vendor's rate. A run over the same list checks the result: it must find every job done.
 """
 
 from __future__ import annotations
@@ -29,37 +29,31 @@ from orchestrator.domain.spec import (
 )
 from orchestrator.domain.states import Step
 from orchestrator.ledger import open_ledger
-from orchestrator.ledger.record import SAVED, object_hash, snapshot
-from orchestrator.ledger.spec import encode_spec
+from orchestrator.ledger.job_rows import object_hash, snapshot
+from orchestrator.ledger.spec_json import encode_spec
 from orchestrator.ledger.sqlite import SqliteStore
-from orchestrator.ledger.tables import jobs as jobs_table
-from orchestrator.ledger.tables import specs as specs_table
 from orchestrator.manifest.planning.planner import job_key
 from orchestrator.reporting.report_file import ReportFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection, Table
-
     from orchestrator.domain.ports import Ledger
     from orchestrator.domain.run import Run
 
 FIRST, LIBRARY, LAST = "first.txt", "library.csv", "last.txt"
-"""The lists of the manifest: a short one in front, the large one, and a short one behind."""
+"""The lists of the manifest: a short one, the large one, a short one."""
 KILLED, DONE = "killed", "done"
-"""Folders of the two ledgers; the manifest and its lists lie above them."""
+"""Folders of the two ledgers; the manifest and its lists are above them."""
 LEDGER = "bench.db"
 _BATCH = 5_000
 _OPERATION = Operation(
     audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2)
 )
-_MORE = ("key", "level", "share", "seq", "visit", "run_no", "row", "skipped")
-_COLUMNS = (*(name for name in SAVED if name != "saved" and name not in _MORE), *_MORE)
 
 
 def write_lists(folder: Path, jobs: int) -> None:
-    """The manifest and its lists; the short ones have one object each, beside the ``jobs`` of the large one."""
+    """Write the manifest and its lists: ``jobs`` objects in the large one, one in each other."""
     with (folder / LIBRARY).open("w", encoding="utf-8") as out:
         out.write("object,etag,size_bytes\n")
         out.writelines(f"{_name(number)}.mp3,{number:032x},219263\n" for number in range(jobs))
@@ -74,7 +68,7 @@ def _name(number: int) -> str:
 
 
 def _specs(folder: Path, jobs: int) -> Iterator[JobSpec]:
-    """The jobs of these lists, as the planner makes them."""
+    """Yield the jobs of these lists, as the planner makes them."""
     yield _spec("first/known", Origin(str(folder / FIRST), 1, "inputs[0]"))
     file = str(folder / LIBRARY)
     for number in range(jobs):
@@ -92,7 +86,7 @@ def _spec(name: str, origin: Origin, etag: str = "", size_bytes: int | None = No
 
 
 def _finished(number: int, spec: JobSpec, run: Run, now: float) -> Job:
-    """A job with all that a job has that is done; the last of its row's numbers are those of ``run``."""
+    """Return a job with all the fields of a finished one."""
     job = Job(number, spec, seq=number, run_no=run.number, row=number)
     for step in (Step.SEND, Step.ACCEPT, Step.START, Step.SUCCEED):
         job.step(step)
@@ -111,51 +105,39 @@ def _finished(number: int, spec: JobSpec, run: Run, now: float) -> Job:
     return job
 
 
-def _insert(
-    conn: Connection, table: Table, names: tuple[str, ...], rows: list[tuple[Any, ...]]
-) -> None:
-    places = ", ".join("?" * len(names))
-    conn.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})", rows)  # noqa: S608 - our own names
-
-
-def _row(job: Job, run: Run) -> tuple[Any, ...]:
-    """The values of ``_COLUMNS``."""
-    saved = dict(zip(SAVED, (*snapshot(job), run.number, job.row, 0), strict=True))
-    saved |= {
-        "key": job.spec.key,
-        "level": job.spec.level,
-        "share": job.spec.share,
-        "seq": job.seq,
-        "visit": run.visit,
-    }
-    return tuple([saved[name] for name in _COLUMNS])
-
-
 def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) -> None:
-    """Write the jobs into the ledger, which nobody has open, and their rows into the report."""
+    """Write the jobs into the ledger, which must be closed, and their rows into the report."""
     store = SqliteStore(ledger)
-    session = store.open()
+    unit = store.open()
     for setting in (
         "journal_mode = DELETE",
         "journal_mode = OFF",
         "synchronous = OFF",
         "cache_size = -400000",
     ):
-        session.conn.exec_driver_sql(f"PRAGMA {setting}")  # what is lost here is made again
-    store.begin(session, writes=True)
+        unit.db.conn.exec_driver_sql(f"PRAGMA {setting}")  # a ledger lost here is made again
+    store.begin(unit, writes=True)
     planned = enumerate(specs, 1)
     while batch := [
         _finished(number, spec, run, run.opened_at) for number, spec in islice(planned, _BATCH)
     ]:
-        _insert(session.conn, jobs_table, _COLUMNS, [_row(job, run) for job in batch])
-        asked = [
-            (job.id, object_hash(job.spec.media), encode_spec(job.spec).decode()) for job in batch
+        new = [
+            (job.id, job.spec.key, job.spec.level, job.spec.share, job.seq, run.visit, run.number)
+            for job in batch
         ]
-        _insert(session.conn, specs_table, ("id", "object_hash", "spec"), asked)
+        unit.db.write("insert_jobs", new)
+        unit.db.write(
+            "insert_specs",
+            [
+                (job.id, object_hash(job.spec.media), encode_spec(job.spec).decode())
+                for job in batch
+            ],
+        )
+        unit.db.write("save", [(*snapshot(job), run.number, job.row, 0) for job in batch])
         report.offer(batch)
-    store.commit(session)
-    session.conn.exec_driver_sql("PRAGMA journal_mode = WAL")
-    store.close(session)
+    store.commit(unit)
+    unit.db.conn.exec_driver_sql("PRAGMA journal_mode = WAL")
+    store.close(unit)
 
 
 async def _open(folder: Path) -> Ledger:
@@ -166,7 +148,7 @@ async def _open(folder: Path) -> Ledger:
 
 
 class _Lent:
-    """The ledger that is open now: a report is written while its ledger is closed, and open again at the end."""
+    """The ledger that is open now: it is closed and reopened while its report is written."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -176,7 +158,10 @@ class _Lent:
 
 
 async def make(folder: Path, jobs: int) -> None:
-    """Below ``folder``, what a run leaves that has done every job: ``done``, ended well, and ``killed``, as if by a power cut."""
+    """Make two ledgers of finished jobs below ``folder``.
+
+    ``done`` has ended; ``killed`` looks as after a power cut.
+    """
     now, killed, done = SystemClock().now(), folder / KILLED, folder / DONE
     killed.mkdir()
     write_lists(folder, jobs)
@@ -199,7 +184,7 @@ async def make(folder: Path, jobs: int) -> None:
 
 
 def make_and_die(folder: Path, jobs: int) -> None:
-    """Make both, and end without closing anything."""
+    """Make both, and exit without closing anything."""
     asyncio.run(make(folder, jobs))
     os._exit(0)
 
@@ -209,7 +194,3 @@ def add_new_objects(folder: Path) -> None:
     for name in (FIRST, LAST):
         with (folder / name).open("a", encoding="utf-8") as out:
             out.write(f"{name.removesuffix('.txt')}/new.mp3\n")
-
-
-if set(_COLUMNS) != {place.name for place in jobs_table.c}:
-    raise AssertionError("the table of jobs has other columns than those that are filled here")

@@ -1,10 +1,12 @@
-"""Measure how long it takes to start again on a ledger of a million finished jobs: to the first new POST, and to the end, piece by piece.
+"""Measure starting again on a ledger of a million finished jobs, to the first POST and to the end.
 
-The ledger is written with the report of its run (``bench_ledgers``). Then the same manifest is run again, twice over: *done*, when the run
-had ended, so that a new one begins and finds everything done; and *killed*, when the process was gone before that, so that the run goes
-on, with its report. Both times there is one new object in front of the list: the run is at work when its POST is at the stub. That is all
-that is wanted of *killed*; *done* goes on to the one new object behind the list, when all that was done is passed over and reported.
-Pieces are the times that the run waited for each part; they overlap where it does several things at once.
+The ledger is written with the report of its run (``bench_ledgers``). Then the same manifest is run
+again in two ways. *done*: the run had ended, so a new one begins and finds everything done.
+*killed*: the process was gone before that, so the run is resumed, with its report. Both have one
+new object in front of the list: the run is at work when its POST reaches the stub. *killed* ends
+there. *done* continues to one new object behind the list, after all finished jobs have been skipped
+and reported. Pieces are the times that the run waited for each part; they overlap where it does
+several things at once.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 MAX_S = 3.0
 
 
-# --- starting again ----------------------------------------------------------------------------------------------------------
+# --- starting again
 
 
 class Timed:
@@ -89,7 +91,7 @@ async def timed_feed(
 async def start_again(
     url: str, ledger: Path, waited: dict[str, float], stop_after: int = 0
 ) -> dict[str, Any]:
-    """Run the manifest, which lies above the ledger's folder; stop after so many accepted jobs, if that is not 0."""
+    """Run the manifest above the ledger's folder; stop after ``stop_after`` jobs, unless 0."""
     import bench_runner
 
     from orchestrator.domain.states import JobState
@@ -125,19 +127,19 @@ async def start_again(
 
 
 def measured(url: str, ledger: Path, stop_after: int) -> None:
-    """Start again, in this process; prints the pieces."""
+    """Start again in this process, and print the pieces."""
     waited: dict[str, float] = defaultdict(float)
     with stopwatch(waited, "imports"):
         from orchestrator.cli.run import loop_factory
 
     tune()  # as the command does
     with stopwatch(waited, "the run"), asyncio.Runner(loop_factory=loop_factory()) as runner:
-        told = runner.run(start_again(url, ledger, waited, stop_after))
-    print(json.dumps({"pieces": waited, "peak_mb": memory_mb("VmHWM"), **told}))
+        figures = runner.run(start_again(url, ledger, waited, stop_after))
+    print(json.dumps({"pieces": waited, "peak_mb": memory_mb("VmHWM"), **figures}))
 
 
 def measure(ledger: Path, posts: int, *, is_whole: bool) -> dict[str, Any]:
-    """Start again on a ledger in a process of its own, until so many new jobs were sent, and say what was seen."""
+    """Start again in a process of its own until ``posts`` jobs were sent; return the figures."""
     with running_stub() as stub:
         stub.reset(finish=True)
         begun = perf_counter()  # CLOCK_MONOTONIC: the stub's readings are on the same scale
@@ -148,20 +150,20 @@ def measure(ledger: Path, posts: int, *, is_whole: bool) -> dict[str, Any]:
             f"--ledger={ledger}",
             f"--stop-after={0 if is_whole else posts}",
         ]
-        told: dict[str, Any] = json.loads(
+        figures: dict[str, Any] = json.loads(
             subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         )
         stats = stub.stats()
-    if stats["posts"] != posts or told["complete"] != is_whole:
-        raise SystemExit(f"the run sent {stats['posts']} jobs instead of {posts}: {told}")
-    return told | {
+    if stats["posts"] != posts or figures["complete"] != is_whole:
+        raise SystemExit(f"the run sent {stats['posts']} jobs instead of {posts}: {figures}")
+    return figures | {
         "first_s": stats["first_at"] - begun,
         "last_s": stats["first_at"] + stats["span_s"] - begun,
     }
 
 
 def measure_both(options: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], float]:
-    """Make the ledgers and start again on each: what was seen, and how long the making took."""
+    """Make the ledgers and start again on each; return the figures, and the time of the making."""
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder, begun = Path(name).resolve(), perf_counter()
         subprocess.run(
@@ -194,26 +196,26 @@ def main() -> None:
         return
     seen, made_s = measure_both(options)
     pieces = sorted(
-        {name for told in seen.values() for name in told["pieces"]},
+        {name for figures in seen.values() for name in figures["pieces"]},
         key=lambda name: -seen["done"]["pieces"].get(name, 0.0),
     )
-    rows = [("first new POST", *(f"{told['first_s']:.2f}" for told in seen.values()))]
-    rows += [("POST behind all that is done", "-", f"{seen['done']['last_s']:.1f}")]
+    rows = [("first new POST", *(f"{figures['first_s']:.2f}" for figures in seen.values()))]
+    rows += [("POST behind all finished jobs", "-", f"{seen['done']['last_s']:.1f}")]
     rows += [
-        (f"- {name}", *(f"{told['pieces'].get(name, 0.0):.2f}" for told in seen.values()))
+        (f"- {name}", *(f"{figures['pieces'].get(name, 0.0):.2f}" for figures in seen.values()))
         for name in pieces
     ]
-    rows += [("peak MB", *(f"{told['peak_mb']:.0f}" for told in seen.values()))]
+    rows += [("peak MB", *(f"{figures['peak_mb']:.0f}" for figures in seen.values()))]
     show(
         f"resume: start again on a ledger of {options.jobs:,} finished jobs (seconds)",
         ("", *seen),
         rows,
         [
             *(
-                within(f"at work again, {kind}", told["first_s"], MAX_S, "s")
-                for kind, told in seen.items()
+                within(f"at work again, {kind}", figures["first_s"], MAX_S, "s")
+                for kind, figures in seen.items()
             ),
-            f"passed over: {options.jobs / seen['done']['last_s']:,.0f} done jobs per second, each with its row in the new report",
+            f"skipped: {options.jobs / seen['done']['last_s']:,.0f} finished jobs/s, all reported",
             f"(the ledgers were made in {made_s:.0f} s)",
         ],
     )

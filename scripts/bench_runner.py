@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.client.credentials import Static
@@ -34,6 +34,7 @@ from orchestrator.manifest.planning.planner import job_key
 from orchestrator.runner.ports import Parts
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions, RunnerSettings
+from orchestrator.runner.tracking import poll_policy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -206,10 +207,5 @@ async def runner(
 
 def submit_only(jobs: int, connections: int) -> RunnerSettings:
     """Return settings for submits only: all jobs may be in flight, and none is queried."""
-    return replace(
-        RunnerSettings(),
-        in_flight=jobs + 1,
-        connections=connections,
-        poll_min_s=NEVER_S,
-        poll_max_s=NEVER_S,
-    )
+    poll_policy.POLL_MIN_S = poll_policy.POLL_MAX_S = NEVER_S  # constants of a real run
+    return RunnerSettings(in_flight=jobs + 1, connections=connections)

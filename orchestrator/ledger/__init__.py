@@ -1,4 +1,4 @@
-"""Durable state of the jobs of one manifest: open a ledger here, use it through ``ports.Ledger``."""
+"""Durable state of the jobs of one manifest: open a ledger here, use it as ``ports.Ledger``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ _SQLITE = "sqlite:///"
 
 
 def ledger_path(url_or_path: str | Path) -> Path:
-    """The file of a ledger that the user named by path or as ``sqlite:///path`` (four slashes for an absolute one).
+    """Return the file of a ledger named by path or as ``sqlite:///path``.
+
+    An absolute path has four slashes: ``sqlite:////var/lib/nightly.db``.
 
     Raises:
         ConfigError: If another kind of database is named, or none.
@@ -27,7 +29,8 @@ def ledger_path(url_or_path: str | Path) -> Path:
         path = text.removeprefix(_SQLITE)
     elif scheme in {"postgresql", "postgres"}:
         raise ConfigError(
-            f"{scheme}:// ledgers are not supported in this version. Name a file, for example --ledger nightly.db."
+            f"{scheme}:// ledgers are not supported in this version. "
+            "Name a file, for example --ledger nightly.db."
         )
     else:
         raise ConfigError(
@@ -41,32 +44,33 @@ def ledger_path(url_or_path: str | Path) -> Path:
 
 
 def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
-    """Open a ledger, making it when it is missing. Close it with ``await ledger.close()``.
+    """Open a ledger; make it if it is missing. Close it with ``await ledger.close()``.
 
     Args:
         url_or_path: File name, or ``sqlite:///path``.
-        read_only: Only look, while a run may be working on it; a missing ledger then reads as an empty one, and nothing is made.
+        read_only: Only read, while a run may work on it. A missing ledger reads as an empty one,
+            and nothing is made.
 
     Raises:
         ConfigError: If the ledger's name cannot be used.
         LedgerCorrupt: If the file is damaged, of another kind or of another version.
-        LedgerFull: If there is no space to make it.
+        LedgerFull: If the disk has no space for it.
         LedgerError: If it cannot be opened for another reason.
     """
     path = ledger_path(url_or_path)
     file = _behind_links(path)
-    # SQLAlchemy takes 0.2 s to import: only those who open a ledger pay for it.
-    from orchestrator.ledger.lease import FileLock
-    from orchestrator.ledger.sql import SqlLedger
+    # SQLAlchemy takes 0.2 s to import: only commands that open a ledger pay for it.
+    from orchestrator.ledger.group_commit import GroupWriter
+    from orchestrator.ledger.lease import LedgerLock
+    from orchestrator.ledger.sql_ledger import SqlLedger
     from orchestrator.ledger.sqlite import SqliteStore
-    from orchestrator.ledger.writer import GroupWriter
 
     writer = GroupWriter(SqliteStore(file, read_only=read_only))
-    return SqlLedger(writer, FileLock(file.with_name(file.name + ".lock")), str(path))
+    return SqlLedger(writer, LedgerLock(file.with_name(file.name + ".lock")), str(path))
 
 
 def _behind_links(path: Path) -> Path:
-    """The file that a path leads to: one ledger has one lock, by whatever name it is opened.
+    """Return the file that a path leads to: a ledger has one lock, whatever name opens it.
 
     Raises:
         ConfigError: If its symbolic links lead nowhere, or to something that cannot hold a ledger.
@@ -74,15 +78,15 @@ def _behind_links(path: Path) -> Path:
     try:
         file = path.resolve()
         is_odd = file.exists() and not file.is_file() and not file.is_dir()
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # Python 3.11 and 3.12 tell a loop of links by the second
+    # Python 3.11 and 3.12 raise RuntimeError for a loop of links.
+    except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"The ledger {path} cannot be found: {error}. Mend its symbolic links, or name another file."
+            f"The ledger {path} cannot be found: {error}. "
+            "Fix its symbolic links, or name another file."
         ) from error
     if is_odd:
         raise ConfigError(
-            f"The ledger {path} is a device or a pipe. Name a file, for example --ledger nightly.db."
+            f"The ledger {path} is a device or a pipe. "
+            "Name a file, for example --ledger nightly.db."
         )
     return file

@@ -1,220 +1,188 @@
-"""Jobs that are about to be sent, in one small row of all of them instead of the large row of each.
+"""Intents: the jobs that are about to be sent, kept together in one small row.
 
-An intent must be on the disk before its request leaves, and is of no use once the answer is recorded, mostly milliseconds later. Here it
-costs a few bytes, and the job's own row is written once, with the answer, instead of twice. Until then that row says ``planned``, and what
-stands here counts: whoever reads jobs looks here too.
+An intent must be on disk before its request leaves, and is useless once the answer is recorded,
+usually milliseconds later. Here it costs a few bytes, and the job's own wide row is written once,
+with the answer, instead of twice. Until then that row says ``planned`` and the intent overrides it:
+every reader of jobs applies the intents.
 
-The one row has a version, which grows with each holder of the lease. A process that still believes to hold it, after another took it over,
-is told so before it sends anything.
+The row has a version that grows with each holder of the lease. A process that has lost the lease
+without noticing is refused here before it sends anything.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
-from sqlalchemy import bindparam, func, literal_column, select, update
+from sqlalchemy import select, update
 
 from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
-from orchestrator.ledger.record import seconds
-from orchestrator.ledger.statements import Bulk, Prepared, rows_of
+from orchestrator.ledger.job_rows import seconds
 from orchestrator.ledger.tables import intents, is_planned, jobs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy import Connection
-
     from orchestrator.domain.job import Job
-    from orchestrator.ledger.statements import Statement
+    from orchestrator.ledger.named_queries import Database
 
 Intent = tuple[int, int, int]
-"""That a job is about to be sent: its id, its attempts with this one, and the instant in microseconds."""
+"""A job's id, its attempts including this one, and the instant in microseconds."""
 
 _MOST = 512
-"""With more than these all of their rows are written after all: the one row is written with every group, and must stay small."""
+"""Beyond this many, all intents move to the rows of their jobs: the one row is written with every
+transaction and must stay small."""
 
 
 class Intents:
     """The intents that the rows of their jobs do not show."""
 
-    def __init__(self) -> None:
-        self._open: dict[int, Intent] | None = None  # by id of the job; None: to be read
-        self._version = 0  # 0: we do not hold the lease, and somebody else may be writing
-        self._new: set[int] = (
-            set()
-        )  # ids of those whose rows are as new, but for what changes when a job is sent
-        self._added: list[int] = []  # ids that came with this group
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._open: dict[int, Intent] | None = None  # by job id; None: not read yet
+        self._version = 0  # 0: we do not hold the lease, and another process may write
+        self._new: set[int] = set()  # ids of jobs that changed in nothing but being sent
+        self._added: list[int] = []  # ids added in this transaction
         self._is_changed = False
         self._open_before: dict[int, Intent] | None = None
         self._version_before = 0
 
-    # --- a group of work
+    # --- a transaction
 
     def begin(self) -> None:
-        """A group begins."""
+        """Begin a transaction."""
         if not self._version:
-            self._open = None  # somebody else may have written meanwhile
+            self._open = None  # another process may have written
         self._version_before = self._version
 
-    def finish(self, conn: Connection) -> None:
-        """Write what has changed; comes before the commit.
+    def finish(self) -> None:
+        """Write the changes, before the commit.
 
         Raises:
             LedgerLocked: Another process took the lease.
             LedgerMismatch: A job that was added is not planned.
         """
         if self._is_changed:
-            if len(self.of(conn)) > _MOST:
-                self.settle(conn)
-            self._write(conn)
+            if len(self.open) > _MOST:
+                self.settle()
+            self._write()
 
     def done(self) -> None:
-        """The group is committed."""
+        """Forget how to undo: the transaction is committed."""
         self._added, self._is_changed, self._open_before = [], False, None
 
     def undo(self) -> None:
-        """The group is rolled back."""
+        """Restore the intents: the transaction is rolled back."""
         if self._is_changed:
             self._open = self._open_before
         self._version = self._version_before
         self.done()
 
-    def _write(self, conn: Connection) -> None:
-        now, added = (
-            orjson.dumps(what).decode() for what in (list(self.of(conn).values()), self._added)
+    def _write(self) -> None:
+        written = self._db.change(
+            "write_intents",
+            intents=orjson.dumps(list(self.open.values())).decode(),
+            version=self._version,
+            added=orjson.dumps(self._added).decode(),
+            added_count=len(self._added),
         )
-        if (
-            _WRITE.run(
-                conn, intents=now, holder=self._version, added=added, number=len(self._added)
-            ).rowcount
-            != 1
-        ):
-            raise self._refusal(conn)
+        if written != 1:
+            raise self.lost_lease() or self._not_planned()
         self._added = []
 
-    def _refusal(self, conn: Connection) -> LedgerError:
-        if (lost := self.lost_lease(conn)) is not None:
-            return lost
-        keys = (
-            conn.execute(select(jobs.c.key).where(jobs.c.id.in_(self._added), ~is_planned))
-            .scalars()
-            .all()
-        )
+    def _not_planned(self) -> LedgerMismatch:
+        query = select(jobs.c.key).where(jobs.c.id.in_(self._added), ~is_planned)
+        keys = self._db.conn.execute(query).scalars().all()
         return LedgerMismatch(
-            f"Jobs that should be planned in the ledger are not, or are not in it: {', '.join(keys) or self._added}. Another program "
-            "changed the ledger, or this is a defect of orchestrator. Nothing was written; run again to go on from the ledger."
+            "Jobs that should be planned in the ledger are not, or are missing from it: "
+            f"{', '.join(keys) or self._added}. Another program changed the ledger, or this is a "
+            "defect of orchestrator. Nothing was written; run again to resume from the ledger."
         )
 
-    def _to_change(self, conn: Connection) -> dict[int, Intent]:
-        known = self.of(conn)
+    def _to_change(self) -> dict[int, Intent]:
+        known = self.open
         if not self._is_changed:
             self._is_changed, self._open_before = True, dict(known)
         return known
 
-    # --- who holds the lease
+    # --- the holder of the lease
 
-    def take_over(self, conn: Connection) -> None:
-        """Write what an earlier holder left here into the rows, and keep him from writing here any more."""
+    def take_over(self) -> None:
+        """Move an earlier holder's intents to the rows, and keep it from writing here again."""
         self._open = None
-        self._version = conn.execute(select(intents.c.version)).scalar_one() + 1
-        conn.execute(update(intents).values(version=self._version))
-        self.settle(conn)
+        self._version = self._db.conn.execute(select(intents.c.version)).scalar_one() + 1
+        self._db.conn.execute(update(intents).values(version=self._version))
+        self.settle()
 
-    def lost_lease(self, conn: Connection) -> LedgerLocked | None:
-        """What is to be told if another process took over what this one had taken over."""
-        if (
-            not self._version
-            or conn.execute(select(intents.c.version)).scalar_one() == self._version
-        ):
+    def lost_lease(self) -> LedgerLocked | None:
+        """Return an error if another process has taken the lease from this one."""
+        if not self._version:
+            return None
+        if self._db.conn.execute(select(intents.c.version)).scalar_one() == self._version:
             return None
         return LedgerLocked(
-            "The lease of the ledger was lost: another run took it. `orchestrator status` shows how far that is."
+            "The lease of the ledger was lost: another run took it. "
+            "`orchestrator status` shows its progress."
         )
 
-    def add(self, conn: Connection, intents: Sequence[Intent], new: Collection[int]) -> None:
-        """Take the intents of planned jobs; of those with ids in ``new`` nothing else is recorded yet but that they are planned.
+    def add(self, added: Sequence[Intent], new: Collection[int]) -> None:
+        """Add intents of planned jobs; ``finish`` checks that they are planned.
 
-        Whether they are planned is seen when this is written.
+        Jobs with ids in ``new`` have not changed since they were made.
 
         Raises:
-            LedgerMismatch: A job is about to be sent already.
+            LedgerMismatch: A job has an intent already.
         """
         if not self._version:
             raise LedgerError("The ledger must be acquired before a job is sent.")
-        known = self._to_change(conn)
-        self._new.difference_update([intent[0] for intent in intents])
+        known = self._to_change()
+        self._new.difference_update([intent[0] for intent in added])
         self._new.update(new)
-        for intent in intents:
+        for intent in added:
             if intent[0] in known:
                 raise LedgerMismatch(
-                    f"Job {intent[0]} (id) is about to be sent already. This is a defect of orchestrator."
+                    f"Job {intent[0]} (id) is about to be sent already. "
+                    "This is a defect of orchestrator."
                 )
             known[intent[0]] = intent
             self._added.append(intent[0])
 
-    def drop(self, conn: Connection, job_id: int) -> bool:
-        """Forget a job, for its row is being written; says whether it was here, and its row so far that of a planned job."""
-        return job_id in self.of(conn) and self._to_change(conn).pop(job_id) is not None
+    def drop(self, job_id: int) -> bool:
+        """Remove a job's intent, because its row is being written; return False if it had none."""
+        return job_id in self.open and self._to_change().pop(job_id) is not None
 
     def was_new(self, job_id: int) -> bool:
-        """Whether the row of a job that was here is as new, but for what changes when a job is sent; is true once."""
+        """Return True, once, if the row of this job was as new when its intent was added."""
         was_new = job_id in self._new
         self._new.discard(job_id)
         return was_new
 
-    def settle(self, conn: Connection) -> None:
-        """Write all that stands here into the rows."""
-        if not self.of(conn):
+    def settle(self) -> None:
+        """Move all intents to the rows of their jobs."""
+        if not self.open:
             return
         if self._added:
-            self._write(conn)
-        known = self._to_change(conn)
-        _SUBMIT.write(conn, list(known.values()))
+            self._write()
+        known = self._to_change()
+        self._db.write("submit_jobs", known.values())
         known.clear()
         self._new.clear()
 
-    # --- who reads
+    # --- readers
 
-    def of(self, conn: Connection) -> dict[int, Intent]:
-        """What stands here, by id of the job."""
+    @property
+    def open(self) -> dict[int, Intent]:
+        """The intents by job id."""
         if self._open is None:
-            text = conn.execute(select(intents.c.jobs)).scalar_one()
+            text = self._db.conn.execute(select(intents.c.jobs)).scalar_one()
             self._open = {intent[0]: tuple(intent) for intent in orjson.loads(text or "[]")}
         return self._open
 
-    def shown(self, conn: Connection, job: Job) -> Job:
-        """The job as it is, made of the job as its row has it."""
-        if (intent := self.of(conn).get(job.id)) is not None:
+    def shown(self, job: Job) -> Job:
+        """Apply its intent, if any, to a job that was read from its row."""
+        if (intent := self.open.get(job.id)) is not None:
             job.step(Step.SEND)
-            job.saved_state = job.state
+            job.saved_state = JobState.SUBMITTING
             job.attempts, job.intent_at = intent[1], seconds(intent[2])
         return job
-
-
-def _submit(row: tuple[Any, ...]) -> Statement:
-    given = rows_of(("id", "attempts", "intent_at"), row)
-    changes = {
-        "state": literal_column(f"'{JobState.SUBMITTING}'"),
-        "attempts": given.c.attempts,
-        "intent_at": given.c.intent_at,
-    }
-    return update(jobs).values(changes).where(jobs.c.id == given.c.id, is_planned)
-
-
-def _write() -> Statement:
-    ids = select(func.json_each(bindparam("added")).table_valued("value").c.value)
-    # Not as an index has it: that of all planned jobs may hold a million, and they are to be found by their ids.
-    is_state_planned = jobs.c.state.concat(literal_column("''")) == literal_column(
-        f"'{JobState.PLANNED}'"
-    )
-    are_planned = select(func.count()).where(jobs.c.id.in_(ids), is_state_planned).scalar_subquery()
-    mine = update(intents).where(
-        intents.c.version == bindparam("holder"), are_planned == bindparam("number")
-    )
-    return mine.values(jobs=bindparam("intents"))
-
-
-_SUBMIT = Bulk(_submit, 3)
-_WRITE = Prepared(_write())

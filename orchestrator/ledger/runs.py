@@ -1,66 +1,65 @@
-"""Runs of a ledger: begin, go on, end, and drop what left the manifest."""
+"""Runs of a ledger: begin or resume one, add specs to it, end it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy import insert, select, update
 
+from orchestrator.domain.job import Job
 from orchestrator.domain.run import Run
-from orchestrator.domain.states import JobState
-from orchestrator.errors import LedgerMismatch
-from orchestrator.ledger.record import micros, to_microsecond
-from orchestrator.ledger.rules import LEFT, run_id
+from orchestrator.ledger.job_rows import (
+    KEY,
+    SPEC,
+    VISIT,
+    job_of,
+    micros,
+    object_hash,
+    snapshot,
+    to_microsecond,
+)
+from orchestrator.ledger.run_rules import LEFT, admit, cannot_end, run_id
+from orchestrator.ledger.spec_json import encode_spec
 from orchestrator.ledger.tables import facts, is_in_flight, is_planned, jobs, runs
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from collections.abc import Collection, Sequence
 
-    from orchestrator.ledger.session import Session
+    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.states import JobState
+    from orchestrator.ledger.unit_of_work import UnitOfWork
+
+_visit = select(facts.c.value).where(facts.c.name == "visit")
 
 
-def begin(session: Session, name: str, now: float, report: str) -> Run:
-    """Continue the open run, or begin a new one."""
-    conn = session.conn
-    visit: int = conn.execute(select(facts.c.value).where(facts.c.name == "visit")).scalar_one() + 1
-    conn.execute(update(facts).where(facts.c.name == "visit").values(value=visit))
-    run = _last(conn, visit)
+def begin(unit: UnitOfWork, name: str, now: float, report: str) -> Run:
+    """Resume the open run, or begin a new one."""
+    conn = unit.db.conn
+    conn.execute(update(facts).where(facts.c.name == "visit").values(value=facts.c.value + 1))
+    run = last(unit)
     if run is None or not run.resumed:
-        run = _new(conn, run, name, now, report, visit)
-    session.follow(run)
+
+        def is_taken(known: str) -> bool:
+            return conn.execute(select(runs.c.number).where(runs.c.id == known)).first() is not None
+
+        known = run_id(name, now, is_taken)
+        run = Run(
+            known,
+            run.number + 1 if run else 1,
+            to_microsecond(now),
+            report.replace("{run}", known),
+            visit=conn.execute(_visit).scalar_one(),
+        )
+        row = {"number": run.number, "id": known, "opened_at": micros(now), "report": run.report}
+        conn.execute(insert(runs).values(row))
+    unit.follow(run)
     return run
 
 
-def _new(
-    conn: Connection, before: Run | None, name: str, now: float, report: str, visit: int
-) -> Run:
-    def is_taken(known: str) -> bool:
-        return conn.execute(select(runs.c.number).where(runs.c.id == known)).first() is not None
-
-    known = run_id(name, now, is_taken)
-    run = Run(
-        known,
-        before.number + 1 if before else 1,
-        to_microsecond(now),
-        report.replace("{run}", known),
-        visit=visit,
-    )
-    conn.execute(
-        insert(runs).values(number=run.number, id=run.id, opened_at=micros(now), report=run.report)
-    )
-    return run
-
-
-def last(session: Session) -> Run | None:
-    """The open run, else the one that ended last."""
-    visit = session.conn.execute(select(facts.c.value).where(facts.c.name == "visit")).scalar_one()
-    return _last(session.conn, visit)
-
-
-def _last(conn: Connection, visit: int) -> Run | None:
-    row: Row[Any] | None = conn.execute(
-        select(runs).order_by(runs.c.number.desc()).limit(1)
-    ).first()
+def last(unit: UnitOfWork) -> Run | None:
+    """Return the open run, else the one that ended last."""
+    row = unit.db.conn.execute(select(runs).order_by(runs.c.number.desc()).limit(1)).first()
     if row is None:
         return None
     return Run(
@@ -69,44 +68,123 @@ def _last(conn: Connection, visit: int) -> Run | None:
         row.opened_at / 1_000_000,
         row.report,
         resumed=row.closed_at is None,
-        visit=visit,
+        visit=unit.db.conn.execute(_visit).scalar_one(),
     )
 
 
-def end(session: Session, run: Run, now: float) -> None:
-    """Close the run."""
-    session.intents.settle(session.conn)  # so that what refuses it is told with its true state
-    open_jobs = select(jobs.c.key, jobs.c.state).where(jobs.c.run_no == run.number)
+def end(unit: UnitOfWork, run: Run, now: float) -> None:
+    """Close the run.
+
+    Raises:
+        LedgerMismatch: A job of the run is still open.
+    """
+    unit.intents.settle()  # so that the error shows the true state of the job
+    conn = unit.db.conn
+    of_run = select(jobs.c.key, jobs.c.state).where(jobs.c.run_no == run.number).limit(1)
     for is_open in (is_planned, is_in_flight):
-        if found := session.conn.execute(open_jobs.where(is_open).limit(1)).first():
-            raise LedgerMismatch(
-                f"Run {run.id} cannot end: job {found.key} is still {found.state}. Run again to go on."
-            )
-    session.conn.execute(
-        update(runs).where(runs.c.number == run.number).values(closed_at=micros(now))
-    )
-    if session.numbers.run == run.number:
-        session.numbers.run = 0
+        if found := conn.execute(of_run.where(is_open)).first():
+            raise cannot_end(run, found.key, found.state)
+    conn.execute(update(runs).where(runs.c.number == run.number).values(closed_at=micros(now)))
+    if unit.numbers.run == run.number:
+        unit.numbers.run = 0
 
 
-def drop_unseen(session: Session, run: Run, now: float) -> int:
-    """Cancel what is planned and was not seen by this visit; two statements, for a manifest may lose a million lines."""
-    session.intents.settle(session.conn)
-    is_unseen = and_(is_planned, jobs.c.visit < run.visit)  # no job was seen by a later visit
-    # "+ 0" keeps SQLite from walking through the whole report, or all jobs by id, instead of the few that are planned.
-    is_told = and_(jobs.c.run_no + 0 == run.number, jobs.c.row > 0)
-    values = {
-        "state": JobState.CANCELLED.value,
+def drop_unseen(unit: UnitOfWork, run: Run, now: float) -> int:
+    """Cancel the planned jobs that this start of the run has not seen; return how many.
+
+    Two statements for all of them: a manifest may lose a million lines.
+    """
+    unit.intents.settle()
+    values: dict[str, int | str] = {
+        "run": run.number,
+        "visit": run.visit,
         "message": LEFT,
-        "finished_at": micros(now),
-        "skipped": 0,
+        "now": micros(now),
     }
-    before = session.changed()
-    session.conn.execute(update(jobs).where(is_unseen, is_told).values(values))
-    kept = session.changed()
-    turn = func.row_number().over(order_by=jobs.c.id + 0).label("turn")
-    unseen = select(jobs.c.id, turn).where(is_unseen).subquery("unseen")
-    place = {"run_no": run.number, "row": unseen.c.turn + session.numbers.row}
-    session.conn.execute(update(jobs).where(jobs.c.id == unseen.c.id).values(values | place))
-    session.numbers.row += session.changed() - kept
-    return session.changed() - before
+    dropped = unit.db.change("drop_reported", **values)
+    with_new_rows = unit.db.change("drop_unseen", last_row=unit.numbers.row, **values)
+    unit.numbers.row += with_new_rows
+    return dropped + with_new_rows
+
+
+# --- adding specs
+
+
+@dataclass(slots=True)
+class _Changes:
+    """Rows to be written by ``add``."""
+
+    jobs: list[tuple[int | str, ...]] = field(default_factory=list)
+    specs: list[tuple[int | str, ...]] = field(default_factory=list)
+    places: list[tuple[int, ...]] = field(default_factory=list)
+    lanes: list[tuple[int | str, ...]] = field(default_factory=list)
+    new_specs: list[tuple[int | str, ...]] = field(default_factory=list)
+    rewritten: list[Job] = field(default_factory=list)
+
+    def write(self, unit: UnitOfWork) -> None:
+        unit.db.write("insert_jobs", self.jobs)
+        unit.db.write("insert_specs", self.specs)
+        unit.put(self.rewritten, [snapshot(job) for job in self.rewritten])
+        unit.flush()
+        unit.db.write("place_jobs", self.places)
+        unit.db.write("set_lanes", self.lanes)
+        unit.db.write("set_specs", self.new_specs)
+
+
+def add(
+    unit: UnitOfWork, run: Run, specs: Sequence[JobSpec], retry: Collection[JobState]
+) -> list[Job]:
+    """Make ``specs`` part of ``run``, in their order."""
+    unit.flush()
+    # The first spec of a key counts.
+    encoded = {spec.key: encode_spec(spec).decode() for spec in reversed(specs)}
+    known = {row[KEY]: row for row in unit.db.read("known_jobs", rows=encoded.items())}
+    changes = _Changes()
+    added: dict[JobKey, Job] = {}
+    for spec in specs:
+        if spec.key in added:
+            continue
+        row = known.get(spec.key)
+        added[spec.key] = (
+            _new(unit, run, spec, encoded[spec.key], changes)
+            if row is None
+            else _known(unit, run, spec, row, retry, changes)
+        )
+    changes.write(unit)
+    return [added[spec.key] for spec in specs]
+
+
+def _new(unit: UnitOfWork, run: Run, spec: JobSpec, encoded: str, changes: _Changes) -> Job:
+    numbers = unit.numbers
+    numbers.id += 1
+    numbers.seq += 1
+    place = numbers.seq, run.visit, run.number
+    changes.jobs.append((numbers.id, spec.key, spec.level, spec.share, *place))
+    changes.specs.append((numbers.id, object_hash(spec.media), encoded))
+    return Job(numbers.id, spec, seq=numbers.seq, run_no=run.number)
+
+
+def _known(
+    unit: UnitOfWork,
+    run: Run,
+    offered: JobSpec,
+    row: list[Any],
+    retry: Collection[JobState],
+    changes: _Changes,
+) -> Job:
+    job = unit.intents.shown(job_of(row, offered if row[SPEC] is None else None))
+    if row[VISIT] == run.visit:
+        return job
+    admission = admit(job, offered, run, retry)
+    unit.numbers.seq += 1
+    job.seq = unit.numbers.seq
+    if admission.gets_row:
+        unit.give_row(job)
+    if admission.is_rewritten:
+        changes.rewritten.append(job)
+    if admission.has_new_spec:
+        changes.lanes.append((job.id, job.spec.level, job.spec.share))
+        changes.new_specs.append((job.id, encode_spec(job.spec).decode()))
+    skipped = 1 if job.skipped else 0
+    changes.places.append((job.id, run.visit, job.seq, job.run_no, job.row, skipped))
+    return job

@@ -1,4 +1,4 @@
-"""The embedded database: one file in WAL mode, synced at every commit, and errors that say what to do."""
+"""SQLite: one file in WAL mode, synced at every commit, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from orchestrator.errors import (
     LedgerMismatch,
     OrchestratorError,
 )
-from orchestrator.ledger.session import Session
+from orchestrator.ledger.named_queries import Database, load
 from orchestrator.ledger.tables import FORMAT, facts, intents, metadata
+from orchestrator.ledger.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,19 +30,19 @@ if TYPE_CHECKING:
 
 _MAGIC = b"SQLite format 3\0"
 _BUSY_MS = 10_000
-"""How long to wait for another program that holds the file, a backup for example."""
+"""Wait this long for another program that locks the file, a backup for example."""
 _CACHE_KIB = 16_384
-"""Pages kept in memory: a share of the memory that a run may use, whatever the size of the file."""
+"""Pages kept in memory: a fixed share of the memory of a run, whatever the size of the file."""
 _CHECKPOINT_PAGES = 8_192
-"""32 MiB of log before it is folded into the file: pages that change again meanwhile are folded once."""
+"""32 MiB of log before a checkpoint, so that a page that changes often is copied once."""
 _LITTLE_BYTES = 1 << 20
 
 
 class SqliteStore:
-    """A ledger file.
+    """A ledger file (``group_commit.Store``).
 
     Args:
-        path: The file; its folder is made when missing.
+        path: The file; its folder is made if it is missing.
         read_only: Change nothing. A missing file then reads as an empty ledger.
     """
 
@@ -52,14 +53,14 @@ class SqliteStore:
 
     # --- opening
 
-    def open(self) -> Session:
+    def open(self) -> UnitOfWork:
         """Open, make or check the file."""
         try:
             return self._open()
         except (DBAPIError, sqlite3.Error, OSError) as error:
             raise self.explain(error) from error
 
-    def _open(self) -> Session:
+    def _open(self) -> UnitOfWork:
         if not self._is_read_only:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._check_magic()
@@ -77,16 +78,16 @@ class SqliteStore:
             conn.close()
             self._engine.dispose()
             raise
-        driver: sqlite3.Connection = conn.connection.driver_connection  # type: ignore[assignment]  # any driver, to SQLAlchemy
-        return Session(conn, lambda: driver.total_changes)
+        return UnitOfWork(Database(conn, load("sqlite.sql")))
 
     def _check_magic(self) -> None:
-        """Say clearly that a file is no database, before SQLite says it less clearly."""
+        """Refuse a file of another kind, in clearer words than SQLite's."""
         with suppress(FileNotFoundError), self.path.open("rb") as file:
             start = file.read(len(_MAGIC))
             if start and start != _MAGIC:
                 raise LedgerCorrupt(
-                    f"{self.path} is not a ledger: it begins with {start!r}. Name another file with --ledger, or move this one away."
+                    f"{self.path} is not a ledger: it begins with {start!r}. "
+                    "Name another file with --ledger, or move this one away."
                 )
 
     def _connect(self) -> sqlite3.Connection:
@@ -98,22 +99,21 @@ class SqliteStore:
         conn.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         conn.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         conn.execute("PRAGMA temp_store = MEMORY")
-        conn.execute(
-            "PRAGMA secure_delete = OFF"
-        )  # some builds of SQLite overwrite what is deleted with zeros; nothing here is secret
+        # Some builds of SQLite overwrite deleted content with zeros; nothing here is secret.
+        conn.execute("PRAGMA secure_delete = OFF")
         return conn
 
     def _connect_reader(self) -> sqlite3.Connection:
-        if (
-            not self.path.exists() or not self.path.stat().st_size
-        ):  # a full disk, or a crash, left it before there was anything in it
+        # A full disk or a crash can leave a file with nothing in it.
+        if not self.path.exists() or not self.path.stat().st_size:
             return sqlite3.connect(":memory:", isolation_level=None)
         uri = self.path.absolute().as_uri()
         conn = sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
         try:
             conn.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
         except sqlite3.OperationalError:
-            # In a folder where nothing can be written SQLite cannot make the files that go with a log; if there is no log, none is needed.
+            # In a read-only folder SQLite cannot make the files beside a log. Without a log it
+            # needs none.
             conn.close()
             if self.path.with_name(self.path.name + "-wal").exists():
                 raise
@@ -132,19 +132,20 @@ class SqliteStore:
             conn.exec_driver_sql(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         if not names:
             self._make(conn)
+        if _format(conn) == 1:
+            self._upgrade(conn)
         found = _format(conn)
-        if found == 1:
-            found = self._upgrade(conn)
-        if found != FORMAT:
+        if found != FORMAT and not (self._is_read_only and found == 1):
             raise LedgerCorrupt(
-                f"The ledger {self.path} has format {found}, and this version of orchestrator knows format {FORMAT}. "
-                "Use the version that wrote it, or begin a new ledger with --ledger."
+                f"The ledger {self.path} has format {found}; this version of orchestrator reads "
+                f"format {FORMAT}. Use the version that wrote it, or start a new ledger with "
+                "--ledger."
             )
         if self._is_read_only:
             conn.exec_driver_sql("PRAGMA query_only = ON")
 
     def _make(self, conn: Connection) -> None:
-        """All tables in one transaction: a crash in between leaves an empty file, which is made again."""
+        """Make all tables in one transaction: a crash leaves an empty file, which is made again."""
         conn.exec_driver_sql("BEGIN IMMEDIATE")
         metadata.create_all(conn)
         conn.execute(
@@ -153,75 +154,77 @@ class SqliteStore:
         conn.execute(insert(intents).values(id=1))
         conn.exec_driver_sql("COMMIT")
 
-    def _upgrade(self, conn: Connection) -> int | None:
-        """Make a ledger of version 1 one of the present version; one that is only read gets what it lacks in memory. Gives the version."""
+    def _upgrade(self, conn: Connection) -> None:
+        """Add what format 1 lacks; for a ledger that is only read, in memory."""
         if self._is_read_only:
             conn.exec_driver_sql(
                 "CREATE TEMPORARY TABLE intents AS SELECT 1 AS id, 0 AS version, '' AS jobs"
             )
-            return FORMAT
+            return
         conn.exec_driver_sql("BEGIN IMMEDIATE")
-        if _format(conn) == 1:  # nobody else was faster
+        if _format(conn) == 1:  # no other process was faster
             intents.create(conn)
             conn.execute(insert(intents).values(id=1))
             conn.execute(update(facts).where(facts.c.name == "format").values(value=FORMAT))
         conn.exec_driver_sql("COMMIT")
-        return _format(conn)
 
     # --- transactions
 
-    def begin(self, session: Session, *, writes: bool) -> None:
+    def begin(self, unit: UnitOfWork, *, writes: bool) -> None:
         """Begin a transaction."""
         if writes and self._is_read_only:
             raise LedgerError(f"The ledger {self.path} is opened for reading only.")
-        session.conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        unit.db.conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    def commit(self, session: Session) -> None:
+    def commit(self, unit: UnitOfWork) -> None:
         """Commit; with ``synchronous = FULL`` the log is on the disk afterwards."""
-        session.conn.exec_driver_sql("COMMIT")
+        unit.db.conn.exec_driver_sql("COMMIT")
 
-    def rollback(self, session: Session) -> None:
-        """Take the transaction back, if SQLite has not done so itself (it does when the disk is full)."""
+    def rollback(self, unit: UnitOfWork) -> None:
+        """Roll back, unless SQLite has already done so (it does when the disk is full)."""
         with suppress(DBAPIError):
-            session.conn.exec_driver_sql("ROLLBACK")
+            unit.db.conn.exec_driver_sql("ROLLBACK")
 
-    def close(self, session: Session) -> None:
-        """Close the file; its log is folded in, if the disk lets it (else the next one does that)."""
+    def close(self, unit: UnitOfWork) -> None:
+        """Close the file; if the disk refuses the last checkpoint, the next opening does it."""
         with suppress(DBAPIError):
-            session.conn.close()
+            unit.db.conn.close()
         if self._engine is not None:
             self._engine.dispose()
 
     # --- errors
 
     def explain(self, error: Exception) -> OrchestratorError:
-        """What went wrong with the file, and what the user can do."""
+        """Return the error that says what went wrong with the file, and what the user can do."""
         if isinstance(error, OrchestratorError):
             return error
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        told = self._told(cause)
-        told.__cause__ = cause
-        return told
+        explained = self._explained(cause)
+        explained.__cause__ = cause
+        return explained
 
-    def _told(self, cause: BaseException) -> LedgerError:
+    def _explained(self, cause: BaseException) -> LedgerError:
         if isinstance(cause, OSError):
             kind = LedgerFull if cause.errno in {errno.ENOSPC, errno.EDQUOT} else LedgerError
             return kind(
-                f"The ledger {self.path} cannot be used: {cause.strerror}. Choose a place that can be written with --ledger."
+                f"The ledger {self.path} cannot be used: {cause.strerror}. "
+                "Choose a writable place with --ledger."
             )
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._is_disk_full()):
             return LedgerFull(
-                f"No space left for the ledger {self.path}. What was recorded is safe: make room, then run again to go on."
+                f"No space left for the ledger {self.path}. What was recorded is safe: "
+                "free some space, then run again to resume."
             )
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             return LedgerCorrupt(
-                f"The ledger {self.path} is damaged ({cause}). Restore it from a backup, or save what can be read with "
-                f'`sqlite3 "{self.path}" .recover`; a new ledger would send every job of the manifest again.'
+                f"The ledger {self.path} is damaged ({cause}). Restore it from a backup, or save "
+                f'what can be read with `sqlite3 "{self.path}" .recover`; a new ledger would send '
+                "every job of the manifest again."
             )
         if code == sqlite3.SQLITE_CONSTRAINT:
             return LedgerMismatch(
-                f"The ledger {self.path} refused what contradicts it ({cause}). "
+                f"The ledger {self.path} refused a contradiction ({cause}). "
                 "This is a defect of orchestrator: please report it with the ledger."
             )
         return LedgerError(
@@ -236,18 +239,21 @@ class SqliteStore:
 
 
 def _format(conn: Connection) -> int | None:
-    """Which version of the tables a file has."""
     return conn.execute(select(facts.c.value).where(facts.c.name == "format")).scalar()
 
 
 _UNKNOWN = "cannot be used: {cause!r}."
-_HELD = "is held by another program, a backup perhaps ({cause}). Run again when that is done."
-_FORBIDDEN = "cannot be opened for writing. Make the file and its folder writable, or choose another with --ledger."
+_LOCKED = "is locked by another program, perhaps a backup ({cause}). Run again when it is done."
+_FORBIDDEN = (
+    "cannot be opened for writing. Make the file and its folder writable, "
+    "or choose another with --ledger."
+)
 _FAILURES = {
-    sqlite3.SQLITE_BUSY: _HELD,
-    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_READONLY: _FORBIDDEN,
     sqlite3.SQLITE_CANTOPEN: _FORBIDDEN,
     sqlite3.SQLITE_PERM: _FORBIDDEN,
-    sqlite3.SQLITE_IOERR: "cannot be read or written ({cause}): a failing disk, or a limit on file size. What was recorded is safe.",
+    sqlite3.SQLITE_IOERR: "cannot be read or written ({cause}): the disk is failing, or a limit on "
+    "file size was reached. What was recorded is safe.",
 }

@@ -1,10 +1,13 @@
 """The tables: narrow rows that change often, beside specs that are written once.
 
-Instants and durations are whole microseconds, truth values 0 or 1, words as they stand in the report, lists JSON text: nothing here
-needs more than integers and text, so that every database can hold it and JSON can carry it without loss.
+Instants and durations are whole microseconds, truth values 0 or 1, words those of the report, lists
+JSON text. So nothing needs more than integers and text, which every database can hold and JSON can
+carry without loss.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -21,13 +24,16 @@ from sqlalchemy import (
 
 from orchestrator.domain.states import REMOTE, JobState
 
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
 FORMAT = 2
-"""Version of these tables. A ledger of an unknown version is refused, never guessed at. Version 1 had no ``intents``."""
+"""Version of these tables; others are refused, except 1, which had no ``intents``."""
 
 metadata = MetaData()
 
 _INT = BigInteger().with_variant(Integer(), "sqlite")
-"""64 bits everywhere; SQLite's row ids must be declared INTEGER."""
+"""64 bits everywhere; row ids of SQLite must be declared INTEGER."""
 
 
 def _number(name: str) -> Column[int]:
@@ -48,7 +54,7 @@ facts = Table(
     Column("name", Text, primary_key=True),
     _number("value"),
 )
-"""``format`` and ``visit``."""
+"""``format``, and ``visit``: how often a run was started or resumed on this ledger."""
 
 runs = Table(
     "runs",
@@ -66,7 +72,7 @@ jobs = Table(
     Column("id", _INT, primary_key=True, autoincrement=False),
     Column("key", Text, nullable=False, unique=True),
     _text("state", JobState.PLANNED),
-    # Where it belongs.
+    # Its place.
     _number("level"),
     _text("share"),
     _number("seq"),
@@ -74,7 +80,7 @@ jobs = Table(
     _number("run_no"),
     _number("row"),
     _number("skipped"),
-    # What happened to it.
+    # Its history.
     _number("attempts"),
     _text("job_id"),
     _text("past_job_ids"),
@@ -99,7 +105,7 @@ specs = Table(
     _number("object_hash"),
     _text("spec"),
 )
-"""What is asked, apart: a run that only finds everything done rewrites the narrow rows alone."""
+"""Apart from the jobs: a run that finds everything done rewrites only the narrow rows."""
 
 intents = Table(
     "intents",
@@ -128,9 +134,9 @@ lease = Table(
     _text("command"),
     _number("seen_at"),
 )
-"""Who works on the ledger, for those who ask; what keeps others out is the lock (``lease.py``)."""
+"""The process that works on the ledger, for messages; a lock keeps others out (``lease.py``)."""
 
-# The words stand in the text of index and query alike: a partial index is used only where the query says literally the same.
+# Literals, not parameters: a partial index is used only where the query contains its condition.
 is_planned = jobs.c.state == literal_column(f"'{JobState.PLANNED}'")
 IN_FLIGHT = tuple(sorted({JobState.SUBMITTING, JobState.IN_DOUBT, *REMOTE}))
 is_in_flight = jobs.c.state.in_([literal_column(f"'{state}'") for state in IN_FLIGHT])
@@ -138,11 +144,11 @@ has_row = jobs.c.row > literal_column("0")
 must_wait = jobs.c.not_before > literal_column("0")
 
 
-def _partial(name: str, *columns: object, where: object) -> Index:
-    return Index(name, *columns, sqlite_where=where, postgresql_where=where)  # type: ignore[arg-type]  # columns or expressions
+def _partial(name: str, *columns: Column[Any], where: ColumnElement[bool]) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
-# ``state`` stands in them too, although it is always the same: without it SQLite reads every row to see that.
+# ``state`` is a column of them although it is always the same: without it SQLite reads every row.
 ready_index = _partial(
     "jobs_ready",
     jobs.c.visit,
@@ -154,14 +160,15 @@ ready_index = _partial(
     jobs.c.state,
     where=and_(is_planned),
 )
-"""The ready queue of each level and share, in its order; a job that must wait is passed over, and all are counted, without reading rows."""
+"""The ready queue of each level and share, in its order. Jobs that must wait are passed over, and
+all are counted, without reading rows."""
 due_index = _partial(
     "jobs_due", jobs.c.visit, jobs.c.not_before, jobs.c.state, where=and_(is_planned, must_wait)
 )
-"""When the next of those that must wait is ready: few, so that most jobs never come into this index."""
+"""The planned jobs that must wait, by instant; most jobs never enter this index."""
 in_flight_index = _partial("jobs_in_flight", jobs.c.state, jobs.c.run_no, where=and_(is_in_flight))
 row_index = _partial(
     "jobs_by_row", jobs.c.run_no, jobs.c.row, jobs.c.state, jobs.c.skipped, where=and_(has_row)
 )
-"""The report, in its order, and the counts of what has ended."""
+"""The report, in its order, and the counts of jobs that have ended."""
 object_index = Index("specs_by_object", specs.c.object_hash)

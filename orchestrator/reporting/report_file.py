@@ -11,13 +11,13 @@ again.)
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
+from orchestrator.durable import FileLock
 from orchestrator.errors import ReportError
 from orchestrator.reporting.row import ROW_SCHEMA, line
 
@@ -54,6 +54,7 @@ class ReportFile:
         self._run = run
         self._ledger = ledger
         self._file: BinaryIO | None = None
+        self._lock = FileLock(path)
         self._written = 0  # rows in the file
         self._bytes = 0
         self._is_broken = False  # a write failed: later rows would leave a hole
@@ -81,25 +82,18 @@ class ReportFile:
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("ab", buffering=0)
-        self._lock(self._file)  # before any of it is cut off
+        self._hold()  # before any of it is cut off
         self._written, self._bytes = await self._keep_sound_rows()
         await self.catch_up()
 
-    def _lock(self, file: BinaryIO) -> None:
-        """Keep runs of other ledgers away: each would cut off the other's rows.
-
-        The lock ends with the process. Not ``lockf``: that lock is lost as soon as the process
-        closes the file once, and the file is read here too.
-        """
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in {errno.EACCES, errno.EAGAIN}:
+    def _hold(self) -> None:
+        """Keep runs of other ledgers away: each would cut off the other's rows."""
+        with suppress(OSError):  # a file system without locks
+            if not self._lock.acquire():
                 raise ReportError(
                     f"Another run is writing {self.path}. "
                     "Wait until it ends, or name another file with --report."
-                ) from error
-            # A file system without locks: continue without one.
+                )
 
     def offer(self, jobs: Iterable[Job]) -> None:
         """Write the rows of these jobs, once the rows in front of them are written.
@@ -134,6 +128,7 @@ class ReportFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+        self._lock.release()
 
     def _append(self, data: bytes) -> None:
         if self._file is None:

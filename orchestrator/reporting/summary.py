@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from orchestrator.domain.states import JobState
+from orchestrator.durable import write_atomically
 from orchestrator.errors import ReportError
 from orchestrator.reporting.row import instant
 
@@ -97,14 +97,8 @@ def write_summary(path: Path, content: dict[str, Any]) -> None:
     Raises:
         ReportError: If the disk does not take it.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     try:
-        with temporary.open("wb") as file:
-            file.write(orjson.dumps(content, option=option))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomically(path, orjson.dumps(content, option=option))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ReportError(f"Cannot write the summary {path}: {error.strerror or error}.") from error

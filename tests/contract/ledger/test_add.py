@@ -1,4 +1,4 @@
-"""How specs become part of a run."""
+"""Adding specs to a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ async def begin(ledger: Ledger, now: float = T0) -> Run:
 
 
 async def bring(ledger: Ledger, job: Job, state: JobState) -> None:
-    """Walk the job to ``state``, saved at every step, as the engine does; what ended was at the service before, unless it was rejected."""
+    """Walk the job to ``state`` and save every step, as a runner does.
+
+    A job that ended was at the service before, unless it was rejected.
+    """
     is_remote = job.state is JobState.PLANNED and state in TERMINAL - {JobState.REJECTED}
     for step in (
         [*way_to(JobState.SUBMITTED), *way_to(state, JobState.SUBMITTED)]
@@ -53,7 +56,7 @@ async def bring(ledger: Ledger, job: Job, state: JobState) -> None:
 
 
 async def earlier(ledger: Ledger, state: JobState, spec: JobSpec | None = None) -> Job:
-    """A job that ended in ``state`` in a run of its own, which is closed."""
+    """Return a job that ended in ``state``, in a run that is closed."""
     run = await begin(ledger)
     [job] = await ledger.add(run, [spec or make_spec()])
     await bring(ledger, job, state)
@@ -74,11 +77,11 @@ async def test_new_specs_become_planned_jobs_in_their_order(ledger: Ledger) -> N
     assert (await ledger.find([specs[2].key]))[specs[2].key].spec == specs[2]
 
 
-async def test_nothing_added_is_nothing(ledger: Ledger) -> None:
+async def test_adding_nothing_changes_nothing(ledger: Ledger) -> None:
     assert await ledger.add(await begin(ledger), []) == []
 
 
-async def test_a_key_that_comes_twice_is_one_job(ledger: Ledger) -> None:
+async def test_a_repeated_key_is_one_job(ledger: Ledger) -> None:
     run = await begin(ledger)
     first, twin, other = await ledger.add(run, [make_spec(1), make_spec(1, level=2), make_spec(2)])
     [again] = await ledger.add(run, [make_spec(1, level=1)])
@@ -89,7 +92,7 @@ async def test_a_key_that_comes_twice_is_one_job(ledger: Ledger) -> None:
     assert (await ledger.counts(run)).total == 2
 
 
-async def test_many_specs_at_once_are_all_there(ledger: Ledger) -> None:
+async def test_many_specs_at_once_are_all_added(ledger: Ledger) -> None:
     run = await begin(ledger)
     specs = make_specs(1377)
     jobs = await ledger.add(run, specs)
@@ -99,7 +102,7 @@ async def test_many_specs_at_once_are_all_there(ledger: Ledger) -> None:
     assert {key: job.id for key, job in found.items()} == {job.spec.key: job.id for job in jobs}
 
 
-async def test_a_planned_job_takes_from_the_new_spec_what_is_not_identity(
+async def test_a_planned_job_takes_all_but_its_identity_from_the_new_spec(
     home: Home, ledger: Ledger
 ) -> None:
     old = make_spec(1)
@@ -125,7 +128,9 @@ async def test_a_planned_job_takes_from_the_new_spec_what_is_not_identity(
 
 
 @pytest.mark.parametrize("state", sorted(OPEN - {JobState.PLANNED}))
-async def test_an_open_job_goes_on_as_it_is(home: Home, ledger: Ledger, state: JobState) -> None:
+async def test_an_open_job_is_continued_unchanged(
+    home: Home, ledger: Ledger, state: JobState
+) -> None:
     run = await begin(ledger)
     [before] = await ledger.add(run, [make_spec()])
     await bring(ledger, before, state)
@@ -144,10 +149,10 @@ async def test_an_open_job_goes_on_as_it_is(home: Home, ledger: Ledger, state: J
 
 
 @pytest.mark.parametrize("retry", [(), NOT_DONE])
-async def test_what_succeeded_in_an_earlier_run_is_skipped_with_a_row(
+async def test_a_job_that_succeeded_in_an_earlier_run_is_skipped_with_a_row(
     ledger: Ledger, retry: frozenset[JobState]
 ) -> None:
-    """... even if every state that ended otherwise is to be tried again: what is done is never paid for twice by accident."""
+    """Even if all other terminal states are retried: a finished job is never paid for twice."""
     done = await earlier(ledger, JobState.SUCCEEDED)
     run = await begin(ledger, T0 + 60)
     [job] = await ledger.add(run, [make_spec(level=2)], retry)
@@ -174,7 +179,7 @@ async def test_rows_of_skipped_jobs_come_in_the_order_of_the_manifest(ledger: Le
     ]
 
 
-async def test_what_succeeded_in_this_run_keeps_its_row_when_the_run_is_continued(
+async def test_a_job_that_succeeded_in_this_run_keeps_its_row_when_the_run_is_resumed(
     home: Home, ledger: Ledger
 ) -> None:
     run = await begin(ledger)
@@ -188,7 +193,7 @@ async def test_what_succeeded_in_this_run_keeps_its_row_when_the_run_is_continue
     assert await again.counts(run) == Counts({JobState.SUCCEEDED: 1, JobState.PLANNED: 1})
 
 
-async def test_a_skipped_job_stays_skipped_when_the_run_is_continued(
+async def test_a_skipped_job_stays_skipped_when_the_run_is_resumed(
     home: Home, ledger: Ledger
 ) -> None:
     await earlier(ledger, JobState.SUCCEEDED)
@@ -203,7 +208,9 @@ async def test_a_skipped_job_stays_skipped_when_the_run_is_continued(
 
 
 @pytest.mark.parametrize("state", NOT_DONE)
-async def test_what_ended_otherwise_gets_its_row_again(ledger: Ledger, state: JobState) -> None:
+async def test_a_job_that_did_not_succeed_gets_its_row_again(
+    ledger: Ledger, state: JobState
+) -> None:
     before = await earlier(ledger, state)
     run = await begin(ledger, T0 + 60)
     [job] = await ledger.add(run, [make_spec()], retry=set(NOT_DONE) - {state})
@@ -214,7 +221,7 @@ async def test_what_ended_otherwise_gets_its_row_again(ledger: Ledger, state: Jo
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.REJECTED, JobState.CANCELLED])
-async def test_what_is_to_be_tried_again_is_planned_anew(ledger: Ledger, state: JobState) -> None:
+async def test_a_retried_job_is_planned_again(ledger: Ledger, state: JobState) -> None:
     await earlier(ledger, state)
     run = await begin(ledger, T0 + 60)
     [job] = await ledger.add(run, [make_spec(level=1, user_data="new")], retry={state})
@@ -247,7 +254,7 @@ async def test_what_is_to_be_tried_again_is_planned_anew(ledger: Ledger, state: 
     assert await ledger.counts(run) == Counts({JobState.PLANNED: 1})
 
 
-async def test_past_job_ids_gather_over_runs(ledger: Ledger) -> None:
+async def test_past_job_ids_accumulate_over_runs(ledger: Ledger) -> None:
     await earlier(ledger, JobState.FAILED)
     run = await begin(ledger, T0 + 60)
     [job] = await ledger.add(run, [make_spec()], retry={JobState.FAILED})
@@ -261,7 +268,7 @@ async def test_past_job_ids_gather_over_runs(ledger: Ledger) -> None:
     assert job.past_job_ids == ("j1", "second")
 
 
-async def test_an_unfinished_job_with_a_remote_id_is_looked_at_again(ledger: Ledger) -> None:
+async def test_an_unfinished_job_with_a_remote_id_is_queried_again(ledger: Ledger) -> None:
     before = await earlier(ledger, JobState.UNFINISHED)
     run = await begin(ledger, T0 + 60)
     [job] = await ledger.add(run, [make_spec(level=2)], retry={JobState.UNFINISHED})
@@ -279,7 +286,7 @@ async def test_an_unfinished_job_with_a_remote_id_is_looked_at_again(ledger: Led
     assert [seen.id for seen in await ledger.in_states({JobState.SUBMITTED})] == [job.id]
 
 
-async def test_an_unfinished_job_without_a_remote_id_is_planned_anew(ledger: Ledger) -> None:
+async def test_an_unfinished_job_without_a_remote_id_is_planned_again(ledger: Ledger) -> None:
     run = await begin(ledger)
     [job] = await ledger.add(run, [make_spec()])
     await bring(ledger, job, JobState.UNFINISHED)
@@ -291,8 +298,10 @@ async def test_an_unfinished_job_without_a_remote_id_is_planned_anew(ledger: Led
     assert (job.state, job.past_job_ids) == (JobState.PLANNED, ())
 
 
-async def test_what_ended_in_this_run_is_not_tried_again_by_it(home: Home, ledger: Ledger) -> None:
-    """Its row is told already, and a run has one row per job."""
+async def test_a_job_that_ended_in_this_run_is_not_retried_by_it(
+    home: Home, ledger: Ledger
+) -> None:
+    """It has its row, and a run has one row per job."""
     run = await begin(ledger)
     failed, _ = await ledger.add(run, make_specs(2))
     await bring(ledger, failed, JobState.FAILED)
@@ -303,10 +312,10 @@ async def test_what_ended_in_this_run_is_not_tried_again_by_it(home: Home, ledge
     assert (job.state, job.row, job.run_no) == (JobState.FAILED, 1, 1)
 
 
-async def test_a_succeeded_job_that_is_planned_again_before_it_is_added_is_done_again(
+async def test_a_succeeded_job_that_is_planned_again_before_it_is_added_is_redone(
     ledger: Ledger,
 ) -> None:
-    """How a run redoes what lost its outputs."""
+    """A run redoes jobs whose outputs are lost this way."""
     await earlier(ledger, JobState.SUCCEEDED)
     run = await begin(ledger, T0 + 60)
     [lost] = (await ledger.find([make_spec().key])).values()
@@ -320,7 +329,7 @@ async def test_a_succeeded_job_that_is_planned_again_before_it_is_added_is_done_
     assert await ledger.counts(run) == Counts({JobState.SUCCEEDED: 1})
 
 
-async def test_ids_go_on_after_a_restart(home: Home, ledger: Ledger) -> None:
+async def test_ids_continue_after_a_restart(home: Home, ledger: Ledger) -> None:
     first = await ledger.add(await begin(ledger), make_specs(3))
     again = await home.reopen(ledger)
     second = await again.add(await begin(again), make_specs(3, 4))

@@ -1,4 +1,4 @@
-"""Recording that jobs are about to be sent: from then on they may be at the service, whatever happens to this process."""
+"""Recording intents: from then on the jobs may be at the service, even if this process dies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def stored(ledger: Ledger, job: Job) -> Job:
 
 
 async def now_and_later(home: Home, ledger: Ledger) -> AsyncIterator[Ledger]:
-    """The ledger, and the ledger of the process that comes after."""
+    """Yield the ledger, then the ledger of the next process."""
     yield ledger
     yield await home.reopen(ledger)
 
@@ -67,7 +67,7 @@ async def test_an_intent_outlives_the_process_that_recorded_it(home: Home, ledge
         assert await ids(look, JobState.PLANNED, JobState.SUBMITTING) == [job.id, other.id]
 
 
-async def test_what_is_about_to_be_sent_is_not_ready(ledger: Ledger) -> None:
+async def test_a_job_with_an_intent_is_not_ready(ledger: Ledger) -> None:
     run, jobs = await start(ledger, 5)
     await ledger.intend(send(*jobs[:3]))
 
@@ -78,7 +78,7 @@ async def test_what_is_about_to_be_sent_is_not_ready(ledger: Ledger) -> None:
     assert await ledger.next_ready_at(run, {job.id for job in jobs[3:]}) is None
 
 
-async def test_the_answer_comes_on_top_of_the_intent(home: Home, ledger: Ledger) -> None:
+async def test_the_answer_replaces_the_intent(home: Home, ledger: Ledger) -> None:
     run, [job] = await start(ledger)
     await ledger.intend(send(job))
     job.step(Step.ACCEPT)
@@ -96,9 +96,7 @@ async def test_the_answer_comes_on_top_of_the_intent(home: Home, ledger: Ledger)
         assert await look.counts(run) == Counts({JobState.SUBMITTED: 1})
 
 
-async def test_a_job_that_came_back_is_planned_and_can_be_sent_again(
-    home: Home, ledger: Ledger
-) -> None:
+async def test_a_returned_job_is_planned_and_can_be_sent_again(home: Home, ledger: Ledger) -> None:
     run, [job] = await start(ledger)
     await ledger.intend(send(job))
     job.step(Step.NOT_SENT)
@@ -117,7 +115,7 @@ async def test_a_job_that_came_back_is_planned_and_can_be_sent_again(
 async def test_a_job_that_is_not_planned_is_refused_and_nothing_of_the_call_is_kept(
     ledger: Ledger,
 ) -> None:
-    """It was answered meanwhile, and somebody still believes that it waits: the last moment to see that it would be paid for twice."""
+    """It was accepted, and a caller still takes it for planned: it would be paid for twice."""
     _, [job, other] = await start(ledger, 2)
     twin = await stored(ledger, job)
     await ledger.intend(send(job))
@@ -139,7 +137,7 @@ async def test_a_job_that_is_not_planned_is_refused_and_nothing_of_the_call_is_k
     assert (await stored(ledger, other)).state is JobState.SUBMITTING
 
 
-async def test_who_has_not_heard_that_a_job_is_sent_cannot_change_it(ledger: Ledger) -> None:
+async def test_a_caller_unaware_of_the_intent_cannot_change_the_job(ledger: Ledger) -> None:
     _, [job] = await start(ledger)
     twin = await stored(ledger, job)
     await ledger.intend(send(job))
@@ -157,7 +155,7 @@ async def test_a_job_twice_in_one_call_is_refused(ledger: Ledger) -> None:
         await ledger.intend([job, job])
 
 
-async def test_who_lost_the_lease_is_told_before_anything_is_sent(
+async def test_a_process_that_lost_the_lease_gets_an_error_before_it_sends(
     home: Home, ledger: Ledger
 ) -> None:
     _, [job, other] = await start(ledger, 2)
@@ -174,7 +172,7 @@ async def test_who_lost_the_lease_is_told_before_anything_is_sent(
     ]
 
 
-async def test_who_lost_the_lease_hears_so_too_when_an_answer_comes_too_late(
+async def test_a_process_that_lost_the_lease_gets_an_error_for_a_late_answer(
     home: Home, ledger: Ledger
 ) -> None:
     if home.kind == "memory":
@@ -189,7 +187,7 @@ async def test_who_lost_the_lease_hears_so_too_when_an_answer_comes_too_late(
         await ledger.save([job])
 
 
-async def test_a_job_that_is_not_there_is_refused(ledger: Ledger) -> None:
+async def test_an_unknown_job_is_refused(ledger: Ledger) -> None:
     await start(ledger)
     with pytest.raises(LedgerMismatch):
         await ledger.intend(send(make_job(99)))
@@ -202,7 +200,7 @@ async def test_without_the_lease_nothing_is_recorded(home: Home, ledger: Ledger)
     assert (await stored(ledger, job)).state is JobState.PLANNED
 
 
-async def test_thousands_are_all_kept(home: Home, ledger: Ledger) -> None:
+async def test_thousands_of_intents_are_all_kept(home: Home, ledger: Ledger) -> None:
     run, jobs = await start(ledger, 2345)
     send(*jobs)
     await ledger.intend(jobs[:2000])
@@ -217,7 +215,7 @@ async def test_thousands_are_all_kept(home: Home, ledger: Ledger) -> None:
         )
 
 
-async def test_a_known_key_that_is_about_to_be_sent_goes_on_as_it_is(ledger: Ledger) -> None:
+async def test_a_known_key_with_an_intent_is_unchanged(ledger: Ledger) -> None:
     run, [job] = await start(ledger)
     await ledger.intend(send(job))
 
@@ -226,7 +224,7 @@ async def test_a_known_key_that_is_about_to_be_sent_goes_on_as_it_is(ledger: Led
         assert (again.state, again.spec.level, again.attempts) == (JobState.SUBMITTING, 0, 1)
 
 
-async def test_what_is_about_to_be_sent_is_neither_dropped_nor_forgotten_at_the_end(
+async def test_a_job_with_an_intent_is_not_dropped_and_keeps_the_run_open(
     ledger: Ledger,
 ) -> None:
     _, [job, _] = await start(ledger, 2)

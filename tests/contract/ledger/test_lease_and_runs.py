@@ -1,4 +1,4 @@
-"""Who works on a ledger, and on which run."""
+"""The lease of a ledger, and its runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 T0 = 1_795_309_200.0
 
 
-async def test_a_second_holder_is_told_who_is_first(home: Home, ledger: Ledger) -> None:
+async def test_a_second_process_gets_an_error_that_names_the_holder(
+    home: Home, ledger: Ledger
+) -> None:
     second = home.open()
-    with pytest.raises(LedgerLocked) as told:
+    with pytest.raises(LedgerLocked) as raised:
         await second.acquire(make_holder(pid=815))
 
-    assert "4711" in str(told.value)
-    assert "worker-1" in str(told.value)
-    assert "2023-11-14 22:13:20 UTC" in str(told.value)
+    assert "4711" in str(raised.value)
+    assert "worker-1" in str(raised.value)
+    assert "2023-11-14 22:13:20 UTC" in str(raised.value)
     assert await second.holder() == make_holder()
 
 
@@ -73,7 +75,7 @@ async def test_a_new_run_has_an_id_of_name_and_time_and_its_report_is_named_afte
     assert run.visit == 1
 
 
-async def test_an_id_that_is_taken_is_counted_on(ledger: Ledger) -> None:
+async def test_a_taken_id_gets_a_number(ledger: Ledger) -> None:
     ids = []
     for _ in range(3):
         run = await ledger.begin_run("nightly", T0, "r-{run}.jsonl")
@@ -84,7 +86,7 @@ async def test_an_id_that_is_taken_is_counted_on(ledger: Ledger) -> None:
     assert ids == [(base, 1), (f"{base}-2", 2), (f"{base}-3", 3)]
 
 
-async def test_an_open_run_is_continued_under_its_own_id_and_report(
+async def test_an_open_run_is_resumed_under_its_own_id_and_report(
     home: Home, ledger: Ledger
 ) -> None:
     first = await ledger.begin_run("nightly", T0, "{run}.jsonl")
@@ -159,7 +161,7 @@ async def test_a_job_cannot_end_outside_a_run(ledger: Ledger) -> None:
         await ledger.save([job])
 
 
-async def test_what_is_remembered_outlives_the_process(home: Home, ledger: Ledger) -> None:
+async def test_a_remembered_value_outlives_the_process(home: Home, ledger: Ledger) -> None:
     assert await ledger.recall("rate") is None
     await ledger.remember("rate", b"\x00\xff 20.5")
     await ledger.remember("other", b"")
@@ -170,9 +172,7 @@ async def test_what_is_remembered_outlives_the_process(home: Home, ledger: Ledge
     assert await again.recall("other") == b""
 
 
-async def test_another_process_reads_what_is_committed_meanwhile(
-    home: Home, ledger: Ledger
-) -> None:
+async def test_another_process_reads_new_commits(home: Home, ledger: Ledger) -> None:
     run = await ledger.begin_run("n", T0, "r")
     reader = home.open()
     await ledger.add(run, make_specs(3))

@@ -1,4 +1,4 @@
-"""Jobs that were done, and whose stems were found missing, are made again on request."""
+"""Finished jobs whose stems are missing are redone on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Ledger
 
 
-async def test_what_succeeded_before_is_planned_anew_when_that_is_asked_for_by_name(
+async def test_a_succeeded_job_is_planned_again_if_that_state_is_named(
     ledger: Ledger,
 ) -> None:
     done = await earlier(ledger, JobState.SUCCEEDED)

@@ -1,4 +1,4 @@
-"""What a ledger can be asked."""
+"""Questions to a ledger."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ async def test_ready_jobs_are_those_of_the_level_and_share_in_the_order_of_the_m
             wanted = [spec.key for spec in specs if spec.level == level and spec.share == share]
             assert keys(await ledger.ready(run, level, share, 100, (), T0)) == wanted
             assert keys(await ledger.ready(run, level, share, 2, (), T0)) == wanted[:2]
-    assert await ledger.ready(run, 0, "nobody", 100, (), T0) == []
+    assert await ledger.ready(run, 0, "others", 100, (), T0) == []
 
 
-async def test_ready_passes_over_what_the_caller_holds(ledger: Ledger) -> None:
+async def test_ready_leaves_out_jobs_that_the_caller_holds(ledger: Ledger) -> None:
     run = await begin(ledger)
     jobs = await ledger.add(run, make_specs(40))
     held = {job.id for job in jobs[:30]} | {jobs[33].id, 999}
@@ -65,7 +65,7 @@ async def test_ready_passes_over_what_the_caller_holds(ledger: Ledger) -> None:
     assert await ledger.ready(run, 0, SHARE, 5, {job.id for job in jobs}, T0) == []
 
 
-async def test_ready_is_only_what_is_planned(ledger: Ledger) -> None:
+async def test_only_planned_jobs_are_ready(ledger: Ledger) -> None:
     run = await begin(ledger)
     first, second, third = await ledger.add(run, make_specs(3))
     await move(ledger, first, Step.SEND)
@@ -76,7 +76,7 @@ async def test_ready_is_only_what_is_planned(ledger: Ledger) -> None:
     assert keys(await ledger.ready(run, 0, SHARE, 9, (), T0)) == [first.spec.key, second.spec.key]
 
 
-async def test_a_job_is_ready_from_its_instant_on(ledger: Ledger) -> None:
+async def test_a_job_is_ready_from_its_instant(ledger: Ledger) -> None:
     run = await begin(ledger)
     job, other = await ledger.add(run, make_specs(2))
     job.not_before, other.not_before = T0 + 5, T0 + 7.25
@@ -89,7 +89,9 @@ async def test_a_job_is_ready_from_its_instant_on(ledger: Ledger) -> None:
     assert await ledger.next_ready_at(run, {job.id, other.id}) is None
 
 
-async def test_nothing_is_ready_that_this_visit_has_not_seen(home: Home, ledger: Ledger) -> None:
+async def test_a_job_that_was_not_added_since_the_start_is_not_ready(
+    home: Home, ledger: Ledger
+) -> None:
     await ledger.add(await begin(ledger), make_specs(3))
     again = await home.reopen(ledger)
     run = await begin(again)
@@ -101,7 +103,9 @@ async def test_nothing_is_ready_that_this_visit_has_not_seen(home: Home, ledger:
     assert await again.next_ready_at(run, ()) == 0.0
 
 
-async def test_what_the_manifest_lost_is_cancelled_with_a_row(home: Home, ledger: Ledger) -> None:
+async def test_a_job_that_left_the_manifest_is_cancelled_with_a_row(
+    home: Home, ledger: Ledger
+) -> None:
     jobs = await ledger.add(await begin(ledger), make_specs(5))
     await move(ledger, jobs[0], Step.CANCEL)
     await move(ledger, jobs[1], Step.SEND)

@@ -1,4 +1,4 @@
-"""Whatever is done to them, and in whatever order, the SQLite ledger and the one in memory give the same answers."""
+"""The SQLite ledger and the one in memory give the same answers to any sequence of calls."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.ports import Ledger
     from orchestrator.domain.run import Run
-    from orchestrator.ledger.session import Session
-    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ledger.sql_ledger import SqlLedger
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 T0 = 1_795_309_200.0
 KEYS = 12
@@ -81,17 +81,17 @@ changes = st.fixed_dictionaries(
 
 
 async def stop_syncing(ledger: SqlLedger) -> None:
-    """Not possible inside a transaction, and every work is in one."""
+    """Leave the transaction that all work is in: the pragma has no effect inside it."""
 
-    def work(session: Session) -> None:
+    def work(unit: UnitOfWork) -> None:
         for text in ("COMMIT", "PRAGMA synchronous = OFF", "BEGIN"):
-            session.conn.exec_driver_sql(text).close()
+            unit.db.conn.exec_driver_sql(text).close()
 
     await ledger._writer.submit(work, writes=False)
 
 
 class SameAnswers(RuleBasedStateMachine):
-    """Drives both ledgers with the same calls."""
+    """Makes the same calls on both ledgers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,13 +104,13 @@ class SameAnswers(RuleBasedStateMachine):
 
     def open(self) -> None:
         in_sqlite = open_ledger(Path(self.folder.name) / "ledger.db")
-        # Answers are compared here, not durability: hundreds of syncs would be most of the test's time.
+        # Only answers are compared here; hundreds of syncs would take most of the time.
         self.loop.run_until_complete(stop_syncing(cast("SqlLedger", in_sqlite)))
         self.pair = [MemoryLedger(self.store), in_sqlite]
         self.both(lambda ledger: ledger.acquire(make_holder()))
 
     def both(self, call: Callable[[Ledger], Coroutine[Any, Any, Any]]) -> Any:
-        """The answer that both give, or the error that both raise."""
+        """Return the answer of both, or the error that both raise."""
 
         async def ask(ledger: Ledger) -> Any:
             try:
@@ -148,7 +148,7 @@ class SameAnswers(RuleBasedStateMachine):
         stale=st.integers(0, 9),
     )
     def save(self, data: st.DataObject, wanted: list[int], stale: int) -> None:
-        """Steps that are legal, fields at random; now and then with a wrong idea of the stored state."""
+        """Legal steps and random fields, sometimes with a wrong saved state."""
         keys = [make_spec(number).key for number in wanted]
         found: dict[JobKey, Job] = self.both(lambda ledger: ledger.find(keys))
         steps = {
@@ -182,7 +182,7 @@ class SameAnswers(RuleBasedStateMachine):
         blindly=st.booleans(),
     )
     def intend(self, wanted: list[int], attempts: int, at: float, blindly: bool) -> None:
-        """Jobs are about to be sent; ``blindly``: also those that must not be."""
+        """Record intents; if ``blindly``, also of jobs that must not be sent."""
         keys = [make_spec(number).key for number in wanted]
 
         async def intend(ledger: Ledger) -> list[Job]:
@@ -203,7 +203,7 @@ class SameAnswers(RuleBasedStateMachine):
         number=numbers, remote=st.sampled_from([Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP])
     )
     def finish(self, number: int, remote: Step) -> None:
-        """The usual way of a job that waits, so that random walks reach its end often enough."""
+        """Walk planned jobs to an end, so that random walks reach it often enough."""
 
         async def finish(ledger: Ledger) -> list[Job]:
             jobs = [
@@ -225,7 +225,7 @@ class SameAnswers(RuleBasedStateMachine):
 
     @rule(offered=st.lists(specs, max_size=4))
     def visit_with_less(self, offered: list[JobSpec]) -> None:
-        """The manifest became shorter."""
+        """Resume with a shorter manifest."""
         self.begin()
         self.both(lambda ledger: ledger.add(self.here, offered))
         self.drop_unseen()
@@ -237,7 +237,7 @@ class SameAnswers(RuleBasedStateMachine):
 
     @rule()
     def end_all(self) -> None:
-        """Finish whatever is open, so that runs do end now and then."""
+        """Finish all open jobs, so that some runs end."""
 
         async def finish(ledger: Ledger) -> int:
             jobs = await ledger.in_states(set(JobState) - TERMINAL)

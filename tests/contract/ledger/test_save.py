@@ -1,4 +1,4 @@
-"""Recording what happened to jobs, and giving rows."""
+"""Saving jobs, and assigning rows."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ async def test_instants_are_kept_to_the_microsecond(ledger: Ledger) -> None:
     assert (await stored(ledger, job)).not_before == T0 + 0.123456
 
 
-async def test_nothing_saved_is_nothing(ledger: Ledger) -> None:
+async def test_saving_nothing_changes_nothing(ledger: Ledger) -> None:
     await ledger.save([])
 
 
-async def test_fields_are_read_before_the_first_wait(ledger: Ledger) -> None:
+async def test_fields_are_read_before_the_first_await(ledger: Ledger) -> None:
     _, [job] = await start(ledger)
     walk(job, Step.SEND)
     saving = asyncio.ensure_future(ledger.save([job]))
@@ -100,7 +100,7 @@ async def test_fields_are_read_before_the_first_wait(ledger: Ledger) -> None:
     assert (await stored(ledger, job)).job_id == "later"
 
 
-async def test_saved_state_follows_what_was_saved(ledger: Ledger) -> None:
+async def test_saved_state_is_updated_by_save(ledger: Ledger) -> None:
     _, [job] = await start(ledger)
     seen = [job.saved_state]
     for step in (Step.SEND, Step.LOSE_ANSWER):
@@ -174,7 +174,7 @@ async def test_thousands_in_one_call_are_all_kept(ledger: Ledger) -> None:
     assert await ledger.counts(run) == Counts({JobState.CANCELLED: 2345})
 
 
-async def test_rows_are_given_in_the_order_of_calls_without_a_gap(ledger: Ledger) -> None:
+async def test_rows_are_assigned_in_the_order_of_calls_without_a_gap(ledger: Ledger) -> None:
     run, jobs = await start(ledger, 50)
     order = jobs[::2] + jobs[1::2]
     for job in jobs:
@@ -199,7 +199,7 @@ async def test_a_job_keeps_its_row_when_it_is_saved_again(ledger: Ledger) -> Non
     ]
 
 
-async def test_rows_go_on_after_a_restart(home: Home, ledger: Ledger) -> None:
+async def test_rows_continue_after_a_restart(home: Home, ledger: Ledger) -> None:
     _, [job, other] = await start(ledger, 2)
     walk(job, Step.CANCEL)
     await ledger.save([job])
@@ -212,7 +212,7 @@ async def test_rows_go_on_after_a_restart(home: Home, ledger: Ledger) -> None:
     assert [row.spec.key for row in await again.rows(run)] == [job.spec.key, other.spec.key]
 
 
-async def test_rows_begin_anew_with_each_run(ledger: Ledger) -> None:
+async def test_rows_start_at_one_in_each_run(ledger: Ledger) -> None:
     run, [job] = await start(ledger)
     walk(job, Step.CANCEL)
     await ledger.save([job])
@@ -225,7 +225,7 @@ async def test_rows_begin_anew_with_each_run(ledger: Ledger) -> None:
     assert (other.row, other.run_no) == (1, 2)
 
 
-async def test_a_caller_that_is_cancelled_leaves_the_others_unharmed(ledger: Ledger) -> None:
+async def test_a_cancelled_caller_does_not_affect_the_others(ledger: Ledger) -> None:
     run, jobs = await start(ledger, 3)
     for job in jobs:
         walk(job, Step.SEND)

@@ -24,7 +24,7 @@ from orchestrator.domain.spec import (
     key_of_user_data,
 )
 from orchestrator.domain.states import OPEN, JobState, Step
-from orchestrator.ledger.spec import encode_spec, spec_of
+from orchestrator.ledger.spec_json import encode_spec, spec_of
 from orchestrator.testing.builders import make_spec
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -1,4 +1,4 @@
-"""Works on a ledger until it is killed, and tells on stdout what was acknowledged (run by ``test_crash.py``)."""
+"""Work on a ledger until killed, and print each acknowledged save (run by ``test_crash.py``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.testing.builders import make_specs
 
 
 async def main(path: str) -> None:
-    """Send, accept and finish jobs, many at a time; one line for each save that returned."""
+    """Send, accept and finish jobs, many at a time; print a line for each save that returned."""
     ledger = open_ledger(path)
     await ledger.acquire(Holder("worker-1", os.getpid(), 1_700_000_000.0))
     run = await ledger.begin_run("crash", 1_700_000_000.0, "r")

@@ -1,4 +1,4 @@
-"""What a ledger has acknowledged outlives its process."""
+"""Acknowledged saves outlive the process."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ RANK = {JobState.PLANNED: 0, JobState.SUBMITTING: 1, JobState.SUBMITTED: 2, JobS
 
 
 async def killed_after(path: Path, lines: int) -> list[bytes]:
-    """What the saver had acknowledged when it was killed, which happened at the given line or a little later."""
+    """Kill the saver after the given number of lines; return the saves that it had acknowledged."""
     saver = await asyncio.create_subprocess_exec(
         sys.executable, str(SAVER), str(path), stdout=asyncio.subprocess.PIPE
     )
     assert saver.stdout is not None
-    told = [await saver.stdout.readline() for _ in range(lines)]
+    lines_read = [await saver.stdout.readline() for _ in range(lines)]
     saver.kill()
-    told += (await saver.stdout.read()).splitlines(keepends=True)
+    lines_read += (await saver.stdout.read()).splitlines(keepends=True)
     await saver.wait()
-    return [line for line in told if line.endswith(b"\n") and line != b"end\n"]
+    return [line for line in lines_read if line.endswith(b"\n") and line != b"end\n"]
 
 
 async def every_job(ledger: Ledger) -> dict[JobKey, Job]:

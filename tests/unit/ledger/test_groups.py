@@ -1,4 +1,4 @@
-"""Many calls at once, commits that fail, a lease that is lost: what a call acknowledged is there, and what it did not is as before."""
+"""Many calls at once, failing commits, a lost lease: only acknowledged changes are stored."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerError
 from orchestrator.ledger import intents, open_ledger
-from orchestrator.ledger.lease import FileLock
-from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.group_commit import GroupWriter
+from orchestrator.ledger.lease import LedgerLock
+from orchestrator.ledger.sql_ledger import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
-from orchestrator.ledger.writer import GroupWriter
 from orchestrator.testing.builders import make_holder, make_specs
 
 if TYPE_CHECKING:
@@ -24,42 +24,42 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.ports import Ledger
-    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 T0 = 1_795_309_200.0
 JOBS = 60
 
 
 class _FailingStore(SqliteStore):
-    """A disk that now and then does not take what is to be committed."""
+    """A disk that refuses some commits."""
 
     def __init__(self, path: Path, chance: random.Random) -> None:
         super().__init__(path)
         self.fails = 0.0
         self._chance = chance
 
-    def commit(self, session: Session) -> None:
+    def commit(self, unit: UnitOfWork) -> None:
         if self._chance.random() < self.fails:
             raise sqlite3.OperationalError("disk I/O error")
-        super().commit(session)
+        super().commit(unit)
 
 
 class _Play:
-    """A ledger whose jobs are sent, answered and given back at random, many calls at a time."""
+    """A ledger whose jobs are sent, accepted and returned at random, many calls at a time."""
 
     def __init__(self, path: Path, seed: int) -> None:
         self.random = random.Random(seed)
         self.path = path
         self.fails = self.random.choice([0.0, 0.3])
         self.known: dict[int, dict[str, Any]] = {}
-        """What was acknowledged, by id."""
+        """The acknowledged fields of each job, by id."""
 
     async def open(self) -> None:
-        """Work on the ledger as a new process does; its lease may be held by one that is not told."""
+        """Work on the ledger as a new process does, even if another still believes it holds it."""
         lock = self.path.with_name(self.path.name + ".lock")
         lock.unlink(missing_ok=True)
         self.store = _FailingStore(self.path, self.random)
-        self.ledger = SqlLedger(GroupWriter(self.store), FileLock(lock), "x")
+        self.ledger = SqlLedger(GroupWriter(self.store), LedgerLock(lock), "x")
         await self.ledger.acquire(make_holder())
         self.run = await self.ledger.begin_run("n", T0, "r")
         self.jobs = await self.ledger.add(self.run, make_specs(JOBS))
@@ -68,7 +68,7 @@ class _Play:
             self.known[job.id] = _fields(job)
 
     async def step(self) -> None:
-        """Some calls at once, while commits may fail; then all is compared."""
+        """Make some calls at once, while commits may fail; then compare everything."""
         free = self.random.sample(self.jobs, JOBS)
         calls = []
         for _ in range(self.random.randint(1, 6)):
@@ -113,7 +113,7 @@ class _Play:
             self.known |= {job.id: _fields(job) for job in batch}
 
     async def compare(self, ledger: Ledger) -> None:
-        """All that can be asked says what was acknowledged."""
+        """Compare the answer to every question with the acknowledged fields."""
         found = await ledger.find([job.spec.key for job in self.jobs])
         assert {job.id: _fields(job) for job in found.values()} == self.known
         states = {number: known["state"] for number, known in self.known.items()}
@@ -138,7 +138,7 @@ class _Play:
         ][:9]
 
     async def change_hands(self) -> None:
-        """Another process takes the ledger, while this one believes to hold it: it is told, and does no harm."""
+        """Let another process take the ledger: this one gets an error, and does no harm."""
         before, jobs = self.ledger, [replace(job) for job in self.jobs]
         await self.open()
         for job in jobs:
@@ -156,7 +156,7 @@ def _fields(job: Job) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_what_was_acknowledged_is_there_and_nothing_else(
+async def test_exactly_the_acknowledged_changes_are_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     play = _Play(tmp_path / "ledger.db", seed)

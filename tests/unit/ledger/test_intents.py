@@ -1,4 +1,4 @@
-"""The row of intents stays small, however many are open: it is written with every group."""
+"""The row of intents stays small, because it is written with every transaction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T0 = 1_795_309_200.0
 
 
-async def test_the_row_of_intents_stays_small_and_those_that_are_not_in_it_are_in_their_own_rows(
+async def test_intents_beyond_a_bound_move_to_the_rows_of_their_jobs(
     tmp_path: Path,
 ) -> None:
     ledger = open_ledger(tmp_path / "ledger.db")

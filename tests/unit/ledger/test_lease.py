@@ -8,13 +8,13 @@ import pytest
 
 from orchestrator.errors import ConfigError, LedgerError, LedgerLocked
 from orchestrator.ledger import open_ledger
-from orchestrator.ledger.lease import FileLock, locked_message
+from orchestrator.ledger.lease import LedgerLock, locked_message
 from orchestrator.testing.builders import make_holder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ledger.sql_ledger import SqlLedger
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_lock_is_held_by_one(path: Path) -> None:
-    first, second = FileLock(path), FileLock(path)
+    first, second = LedgerLock(path), LedgerLock(path)
     assert first.acquire()
     assert not second.acquire()
     assert (first.is_held, second.is_held) == (True, False)
@@ -34,7 +34,7 @@ def test_a_lock_is_held_by_one(path: Path) -> None:
 
 
 def test_a_released_lock_leaves_no_file(path: Path) -> None:
-    lock = FileLock(path)
+    lock = LedgerLock(path)
     assert lock.acquire()
     assert path.exists()
     lock.release()
@@ -43,17 +43,17 @@ def test_a_released_lock_leaves_no_file(path: Path) -> None:
     assert lock.is_free()
 
 
-def test_a_lock_file_that_nobody_holds_is_no_lock(path: Path) -> None:
-    """A killed process leaves one."""
+def test_a_lock_file_without_a_holder_is_free(path: Path) -> None:
+    """A killed process leaves a lock file."""
     path.touch()
-    assert FileLock(path).is_free()
-    lock = FileLock(path)
+    assert LedgerLock(path).is_free()
+    lock = LedgerLock(path)
     assert lock.acquire()
     lock.release()
 
 
 def test_a_lock_whose_file_was_removed_is_lost(path: Path) -> None:
-    first, second = FileLock(path), FileLock(path)
+    first, second = LedgerLock(path), LedgerLock(path)
     assert first.acquire()
     path.unlink()
     assert not first.is_held
@@ -64,10 +64,10 @@ def test_a_lock_whose_file_was_removed_is_lost(path: Path) -> None:
     second.release()
 
 
-def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_lock_file_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LedgerError, match=r"lock file .* cannot be opened"):
-        FileLock(tmp_path / "file" / "x.lock").acquire()
+        LedgerLock(tmp_path / "file" / "x.lock").acquire()
 
 
 async def test_a_lost_lease_is_noticed_by_the_heartbeat(tmp_path: Path) -> None:
@@ -82,28 +82,29 @@ async def test_a_lost_lease_is_noticed_by_the_heartbeat(tmp_path: Path) -> None:
     await other.close()
 
 
-async def test_a_heartbeat_is_kept_for_those_who_look(tmp_path: Path) -> None:
+async def test_the_last_heartbeat_is_stored(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path / "l.db")
     await ledger.acquire(make_holder())
     await ledger.heartbeat(1_700_000_123.5)
     writer = cast("SqlLedger", ledger)._writer
     seen = await writer.submit(
-        lambda session: session.conn.exec_driver_sql("SELECT seen_at FROM lease").scalar(),
+        lambda unit: unit.db.conn.exec_driver_sql("SELECT seen_at FROM lease").scalar(),
         writes=False,
     )
     assert seen == 1_700_000_123_500_000
     await ledger.close()
 
 
-def test_the_one_who_came_second_is_told_who_is_first_and_what_to_do() -> None:
+def test_the_message_names_the_holder_and_says_what_to_do() -> None:
     assert locked_message("n.db", make_holder()) == (
-        "Process 4711 on worker-1 (orchestrator run nightly.yaml) has been working on the ledger n.db since 2023-11-14 22:13:20 UTC. "
-        "Wait until it ends or stop it, then run again; `orchestrator status` shows how far it is."
+        "Process 4711 on worker-1 (orchestrator run nightly.yaml) has been working on the ledger "
+        "n.db since 2023-11-14 22:13:20 UTC. Wait until it ends or stop it, then run again; "
+        "`orchestrator status` shows its progress."
     )
     assert locked_message("n.db", None).startswith("Another process works on the ledger n.db.")
 
 
-async def test_a_ledger_has_one_lock_by_whatever_name_it_is_opened(tmp_path: Path) -> None:
+async def test_a_ledger_has_one_lock_under_all_its_names(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link.db").symlink_to(tmp_path / "elsewhere" / "ledger.db")
     first, second = (
@@ -119,7 +120,7 @@ async def test_a_ledger_has_one_lock_by_whatever_name_it_is_opened(tmp_path: Pat
         await second.close()
 
 
-def test_a_ledger_behind_links_in_a_circle_is_told(tmp_path: Path) -> None:
+def test_a_ledger_behind_a_loop_of_links_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.db").symlink_to(tmp_path / "b.db")
     (tmp_path / "b.db").symlink_to(tmp_path / "a.db")
 

@@ -1,4 +1,4 @@
-"""No everyday question reads a whole table: a ledger of a million jobs answers like a small one."""
+"""No everyday question reads a whole table: a million jobs answer like a thousand."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.domain.run import Run
-    from orchestrator.ledger.session import Session
-    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ledger.sql_ledger import SqlLedger
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
     Call = Callable[[SqlLedger, Run], Awaitable[object]]
 
@@ -33,17 +33,17 @@ async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
 
 
 async def plans(ledger: SqlLedger, run: Run, call: Call) -> list[str]:
-    """How SQLite goes about what ``call`` asks, a line per table that is read."""
+    """Return SQLite's query plans for ``call``, a line per table."""
     seen: list[tuple[str, Any]] = []
 
     def note(conn: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
         seen.append((statement, parameters))
 
-    def listen(session: Session) -> None:
-        event.listen(session.conn, "before_cursor_execute", note)
+    def listen(unit: UnitOfWork) -> None:
+        event.listen(unit.db.conn, "before_cursor_execute", note)
 
-    def explain(session: Session) -> list[str]:
-        event.remove(session.conn, "before_cursor_execute", note)
+    def explain(unit: UnitOfWork) -> list[str]:
+        event.remove(unit.db.conn, "before_cursor_execute", note)
         asked = [
             (text, values)
             for text, values in seen
@@ -52,7 +52,7 @@ async def plans(ledger: SqlLedger, run: Run, call: Call) -> list[str]:
         return [
             row[3]
             for text, values in asked
-            for row in session.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+            for row in unit.db.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
         ]
 
     await ledger._writer.submit(listen, writes=False)
@@ -119,31 +119,31 @@ async def test_every_question_finds_its_rows_by_an_index(ledger: SqlLedger, name
     call, indexes = CALLS[name]
     run = await ledger.begin_run("n", T0, "r")
     await ledger.add(run, make_specs(1000))
-    told = await plans(ledger, run, call)
+    found = await plans(ledger, run, call)
 
-    assert told
+    assert found
     assert [
         line
-        for line in told
+        for line in found
         if line.startswith(("SCAN jobs", "SCAN specs")) and "INDEX" not in line
     ] == []
-    assert {index for index in indexes if any(index in line for line in told)} == indexes
+    assert {index for index in indexes if any(index in line for line in found)} == indexes
 
 
 async def test_a_run_is_ended_without_reading_its_jobs(ledger: SqlLedger) -> None:
     run = await ledger.begin_run("n", T0, "r")
-    told = await plans(ledger, run, lambda ledger, run: ledger.end_run(run, T0))
+    found = await plans(ledger, run, lambda ledger, run: ledger.end_run(run, T0))
 
-    assert told
-    assert [line for line in told if line.startswith("SCAN jobs") and "INDEX" not in line] == []
+    assert found
+    assert [line for line in found if line.startswith("SCAN jobs") and "INDEX" not in line] == []
 
 
 async def steps(ledger: SqlLedger, call: Callable[[], Awaitable[object]]) -> int:
-    """About how many steps SQLite takes for a call, in hundreds."""
+    """Return about how many hundred steps SQLite takes for a call."""
     taken: list[None] = []
 
-    def count(session: Session) -> None:
-        driver = session.conn.connection.driver_connection
+    def count(unit: UnitOfWork) -> None:
+        driver = unit.db.conn.connection.driver_connection
         assert driver is not None
         driver.set_progress_handler(lambda: taken.append(None), 100)
 
@@ -152,17 +152,17 @@ async def steps(ledger: SqlLedger, call: Callable[[], Awaitable[object]]) -> int
     return len(taken)
 
 
-async def test_the_last_rows_of_a_report_are_found_without_passing_over_all_before_them(
+async def test_the_last_rows_of_a_report_cost_no_more_than_the_first(
     ledger: SqlLedger,
 ) -> None:
-    """Otherwise the report of a million rows takes a thousand times as long to be caught up with as that of a thousand."""
+    """Otherwise the cost of catching up grows with the square of the number of rows."""
     run = await ledger.begin_run("n", T0, "r")
     jobs = await ledger.add(run, make_specs(3000))
     for step in (Step.SEND, Step.REJECT):
         for job in jobs:
             job.step(step)
         await ledger.save(jobs)
-    await ledger.rows(run, 0, 5)  # what is done once, is done
+    await ledger.rows(run, 0, 5)  # so that neither call below is the first
 
     assert (
         await steps(ledger, lambda: ledger.rows(run, 2990, 5))

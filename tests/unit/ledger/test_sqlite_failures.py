@@ -1,4 +1,4 @@
-"""When the ledger's file or its disk is not as it should be, the user is told what to do."""
+"""Faults of the ledger's file or disk end in messages that say what to do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.domain.ports import Ledger
-    from orchestrator.ledger.sql import SqlLedger
+    from orchestrator.ledger.sql_ledger import SqlLedger
 
 T0 = 1_700_000_000.0
 
@@ -43,7 +43,7 @@ async def ledger(path: Path) -> AsyncIterator[Ledger]:
 
 
 async def made(path: Path, jobs: int = 0) -> None:
-    """A ledger that was worked on."""
+    """A ledger with a few jobs."""
     ledger = open_ledger(path)
     await ledger.acquire(make_holder())
     await ledger.add(await ledger.begin_run("n", T0, "r"), make_specs(jobs))
@@ -51,7 +51,7 @@ async def made(path: Path, jobs: int = 0) -> None:
 
 
 @pytest.mark.parametrize("found", [b"version: 1\nname: nightly\n", b"\0" * 4096, b"SQL"])
-def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, found: bytes) -> None:
+def test_a_file_of_another_kind_is_refused_and_unchanged(path: Path, found: bytes) -> None:
     path.write_bytes(found)
     with pytest.raises(LedgerCorrupt, match=r"ledger\.db is not a ledger.*--ledger"):
         open_ledger(path)
@@ -74,20 +74,20 @@ async def test_a_ledger_of_another_format_is_refused(path: Path, read_only: bool
     other.commit()
     other.close()
     with pytest.raises(
-        LedgerCorrupt, match=r"has format 99, and this version of orchestrator knows format 2"
+        LedgerCorrupt, match=r"has format 99; this version of orchestrator reads format 2"
     ):
         open_ledger(path, read_only=read_only)
 
 
 async def made_by_version_1(path: Path) -> None:
-    """A ledger as it was before there were ``intents``."""
+    """A ledger of format 1, which had no ``intents``."""
     await made(path, 3)
     other = sqlite3.connect(path)
     other.executescript("DROP TABLE intents; UPDATE facts SET value = 1 WHERE name = 'format'")
     other.close()
 
 
-async def test_a_ledger_of_version_1_is_read_as_it_is(path: Path) -> None:
+async def test_a_ledger_of_format_1_can_be_read(path: Path) -> None:
     await made_by_version_1(path)
     ledger = open_ledger(path, read_only=True)
     run = await ledger.last_run()
@@ -99,7 +99,7 @@ async def test_a_ledger_of_version_1_is_read_as_it_is(path: Path) -> None:
         assert other.execute("SELECT value FROM facts WHERE name = 'format'").fetchall() == [(1,)]
 
 
-async def test_a_ledger_of_version_1_is_worked_on_with_all_that_it_holds(path: Path) -> None:
+async def test_a_ledger_of_format_1_is_continued(path: Path) -> None:
     await made_by_version_1(path)
     for expected in (JobState.PLANNED, JobState.SUBMITTING):
         ledger = open_ledger(path)
@@ -114,8 +114,8 @@ async def test_a_ledger_of_version_1_is_worked_on_with_all_that_it_holds(path: P
         await ledger.close()
 
 
-async def test_who_only_reads_sees_what_is_about_to_be_sent(path: Path, ledger: Ledger) -> None:
-    """Their rows do not show it, and ``status`` must."""
+async def test_a_reader_sees_the_intents_of_a_running_process(path: Path, ledger: Ledger) -> None:
+    """The rows of the jobs do not show them, and ``status`` must."""
     run = await ledger.begin_run("n", T0, "r")
     [sent, done, waits] = await ledger.add(run, make_specs(3))
     reader = open_ledger(path, read_only=True)
@@ -152,7 +152,7 @@ async def test_a_truncated_ledger_is_refused(path: Path) -> None:
         open_ledger(path)
 
 
-async def test_damage_in_the_middle_is_told_when_it_is_met(path: Path) -> None:
+async def test_damage_in_the_middle_is_an_error_when_it_is_read(path: Path) -> None:
     await made(path, 2000)
     garble(path)
     with pytest.raises(LedgerCorrupt, match=r"damaged.*backup"):
@@ -192,7 +192,7 @@ async def met(path: Path) -> None:
 
 
 async def test_an_empty_file_becomes_a_ledger(empty: Path) -> None:
-    """A crash while a ledger is made leaves one."""
+    """A crash while a ledger is made leaves an empty file."""
     await made(empty, 1)
     assert content(empty).startswith(b"SQLite")
 
@@ -203,27 +203,27 @@ def test_missing_folders_are_made(path: Path) -> None:
     assert (path.parent / "a" / "b" / "ledger.db").exists()
 
 
-def test_a_folder_in_the_place_of_the_file_is_told(tmp_path: Path) -> None:
+def test_a_folder_instead_of_the_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match=str(tmp_path)):
         open_ledger(tmp_path)
 
 
-def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LedgerError, match=r"cannot be used.*--ledger"):
         open_ledger(tmp_path / "file" / "ledger.db")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_an_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(LedgerError, match=r"writable"):
         open_ledger(tmp_path / "ledger.db")
     tmp_path.chmod(0o700)
 
 
-async def test_a_file_that_became_unwritable_is_told(ledger: Ledger) -> None:
-    """What SQLite says on a read-only file system, asked for on this one."""
+async def test_a_file_that_became_read_only_is_an_error(ledger: Ledger) -> None:
+    """SQLite's error on a read-only file system, provoked with a pragma."""
     await pragma(ledger, "query_only = ON")
     with pytest.raises(
         LedgerError, match=r"cannot be opened for writing\. Make the file and its folder writable"
@@ -234,22 +234,22 @@ async def test_a_file_that_became_unwritable_is_told(ledger: Ledger) -> None:
 async def pragma(ledger: Ledger, text: str) -> None:
     writer = cast("SqlLedger", ledger)._writer
     await writer.submit(
-        lambda session: session.conn.exec_driver_sql(f"PRAGMA {text}").close(), writes=False
+        lambda unit: unit.db.conn.exec_driver_sql(f"PRAGMA {text}").close(), writes=False
     )
 
 
-async def test_a_full_disk_undoes_the_whole_group_and_all_who_wait_are_told(ledger: Ledger) -> None:
+async def test_a_full_disk_undoes_the_group_and_every_caller_gets_an_error(ledger: Ledger) -> None:
     run = await ledger.begin_run("n", T0, "r")
     jobs = await ledger.add(run, make_specs(200))
-    await pragma(ledger, "max_page_count = 1")  # SQLite takes the present size: no page more
+    await pragma(ledger, "max_page_count = 1")  # SQLite uses the present size instead
     for job in jobs:
         job.step(Step.CANCEL)
         job.message = "long " * 400
-    told = await asyncio.gather(*(ledger.save([job]) for job in jobs), return_exceptions=True)
+    errors = await asyncio.gather(*(ledger.save([job]) for job in jobs), return_exceptions=True)
 
-    assert {type(error) for error in told} == {LedgerFull}
-    assert len({id(error) for error in told}) == len(jobs)
-    assert "make room" in str(told[0])
+    assert {type(error) for error in errors} == {LedgerFull}
+    assert len({id(error) for error in errors}) == len(jobs)
+    assert "free some space" in str(errors[0])
     assert {(job.saved_state, job.row) for job in jobs} == {(JobState.PLANNED, 0)}
     assert (await ledger.counts(run)).of(JobState.PLANNED) == 200
 
@@ -258,10 +258,10 @@ async def test_a_full_disk_undoes_the_whole_group_and_all_who_wait_are_told(ledg
     assert [job.row for job in jobs] == list(range(1, 201))
 
 
-async def test_an_intent_that_could_not_be_written_is_none(ledger: Ledger) -> None:
+async def test_an_intent_that_could_not_be_written_is_dropped(ledger: Ledger) -> None:
     run = await ledger.begin_run("n", T0, "r")
     jobs = await ledger.add(run, make_specs(400))
-    await ledger.remember("x", b"1" * 4000)  # so that the file has no room left in its pages
+    await ledger.remember("x", b"1" * 4000)  # so that the pages of the file are full
     for job in jobs:
         job.step(Step.SEND)
         job.intent_at = T0
@@ -276,7 +276,7 @@ async def test_an_intent_that_could_not_be_written_is_none(ledger: Ledger) -> No
     assert await ledger.counts(run) == Counts({JobState.SUBMITTING: 400})
 
 
-async def test_numbers_are_given_again_after_a_failure(ledger: Ledger) -> None:
+async def test_numbers_are_reused_after_a_failure(ledger: Ledger) -> None:
     run = await ledger.begin_run("n", T0, "r")
     await pragma(ledger, "max_page_count = 1")
     with pytest.raises(LedgerFull):
@@ -312,8 +312,8 @@ asyncio.run(main())
 async def test_a_limit_on_file_size_ends_in_an_error_and_what_was_recorded_is_safe(
     path: Path,
 ) -> None:
-    """A file system that really refuses to write, in a process of its own."""
-    process = subprocess.run(  # noqa: ASYNC221  # nothing else runs meanwhile
+    """Let the file system refuse to write, in a process of its own."""
+    process = subprocess.run(  # noqa: ASYNC221  # nothing else runs here
         [sys.executable, "-c", LIMITED, str(path)],
         capture_output=True,
         text=True,
@@ -354,10 +354,10 @@ async def test_a_missing_ledger_reads_as_an_empty_one_and_is_not_made(path: Path
     assert names(path.parent) == []
 
 
-async def test_a_file_with_nothing_in_it_reads_as_an_empty_ledger_and_stays_as_it_is(
+async def test_an_empty_file_reads_as_an_empty_ledger_and_is_unchanged(
     empty: Path,
 ) -> None:
-    """A full disk leaves one."""
+    """A full disk leaves an empty file."""
     reader = open_ledger(empty, read_only=True)
     try:
         assert await reader.last_run() is None
@@ -367,9 +367,7 @@ async def test_a_file_with_nothing_in_it_reads_as_an_empty_ledger_and_stays_as_i
     assert content(empty) == b""
 
 
-async def test_a_reader_sees_what_the_writer_committed_meanwhile(
-    path: Path, ledger: Ledger
-) -> None:
+async def test_a_reader_sees_new_commits_of_the_writer(path: Path, ledger: Ledger) -> None:
     reader = open_ledger(path, read_only=True)
     run = await ledger.begin_run("n", T0, "r")
     await ledger.add(run, make_specs(3))
@@ -392,7 +390,7 @@ def test_a_ledger_is_named_by_path_or_url(name: str, wanted: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("postgresql://host/db", "not supported in this version"),
         ("mysql://host/db", "cannot be kept"),
@@ -401,6 +399,6 @@ def test_a_ledger_is_named_by_path_or_url(name: str, wanted: str) -> None:
         ("sqlite://host/x.db", "cannot be kept"),
     ],
 )
-def test_a_name_that_cannot_be_used_is_told(name: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_an_unusable_name_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         open_ledger(name)

@@ -1,7 +1,8 @@
-"""One thread owns the database; the event loop hands it work in groups, and each group is one transaction and one sync.
+"""Group commit: one thread owns the database, and many calls share one transaction and one sync.
 
-While a group is being written, the next one gathers on the loop. So the number of syncs follows the disk, not the number of calls, and
-the two threads meet twice per group, not per call (each meeting means waiting for the interpreter's lock).
+While a group is being written, the next one gathers on the event loop. So the number of syncs
+follows the disk, not the number of calls, and the two threads meet twice per group, not per call:
+each meeting waits for the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -19,49 +20,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.errors import OrchestratorError
-    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 
 _BUSY = 16
-"""Rows in the last group from which on the next group waits a little for company ..."""
+"""After a group of at least this many rows, the next group waits a little to gather more calls."""
 _GATHER_S = 0.003
-"""... for so long: at 5,000 jobs per second this makes one sync of two or three, and a single save never waits."""
+"""The length of that wait: at 5,000 jobs per second it makes one sync out of two or three, and a
+single save never waits."""
 
 
 class Store(Protocol):
-    """A database, used by the writer's thread alone."""
+    """A database, used by the writer's thread alone. All that differs between databases is here."""
 
-    def open(self) -> Session:
-        """Open the database; raises an error of orchestrator if that is not possible."""
+    def open(self) -> UnitOfWork:
+        """Open the database, or raise an error of orchestrator."""
         ...
 
-    def begin(self, session: Session, *, writes: bool) -> None:
+    def begin(self, unit: UnitOfWork, *, writes: bool) -> None:
         """Begin a transaction."""
         ...
 
-    def commit(self, session: Session) -> None:
+    def commit(self, unit: UnitOfWork) -> None:
         """Commit and sync."""
         ...
 
-    def rollback(self, session: Session) -> None:
-        """Take the transaction back, if the database has not done so itself."""
+    def rollback(self, unit: UnitOfWork) -> None:
+        """Roll back, unless the database has already done so."""
         ...
 
     def explain(self, error: Exception) -> OrchestratorError:
-        """The error of orchestrator that says what ``error`` means."""
+        """Return the error of orchestrator that says what ``error`` means."""
         ...
 
-    def close(self, session: Session) -> None:
+    def close(self, unit: UnitOfWork) -> None:
         """Close the database."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One call: what to do, and who waits for it."""
+    """One call: its work, and the future of its caller."""
 
-    work: Callable[[Session], Any]
+    work: Callable[[UnitOfWork], Any]
     writes: bool
     future: asyncio.Future[Any]
     rows: int
@@ -80,7 +82,7 @@ class GroupWriter:
         self._delivered_at = 0.0
         self._is_closed = False
         opened: ThreadFuture[None] = ThreadFuture()
-        # A daemon, so that a program that forgets to close can end: what was acknowledged is synced already.
+        # A daemon, so that a program that forgets to close can end: acknowledged work is synced.
         self._thread = threading.Thread(
             target=self._main, args=(opened,), name="ledger", daemon=True
         )
@@ -91,13 +93,16 @@ class GroupWriter:
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing can be asked any more."""
+        """True once no more work is accepted."""
         return self._is_closed
 
     def submit(
-        self, work: Callable[[Session], T], *, writes: bool, rows: int = 1
+        self, work: Callable[[UnitOfWork], T], *, writes: bool, rows: int = 1
     ) -> asyncio.Future[T]:
-        """Do ``work``, which concerns so many rows, with the next group; the future ends when the group is committed."""
+        """Do ``work``, on about ``rows`` rows, in the next group.
+
+        The future ends when the group is committed.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         if self._is_closed:
@@ -121,14 +126,17 @@ class GroupWriter:
         self._groups.put(group)
 
     def _deliver(self, group: list[Task], error: OrchestratorError | None) -> None:
-        """Tell those who wait, then go on with what has gathered meanwhile."""
+        """Answer the callers, then start the group that has gathered since."""
         for task in group:
-            if task.future.done():  # who waited was cancelled; the work stands
+            if task.future.done():  # the caller was cancelled; the work is done all the same
                 continue
             if error is None:
                 task.future.set_result(task.result)
             else:
-                task.future.set_exception(_copy(error))
+                # Each caller gets its own: a shared error would gather the tracebacks of all.
+                twin = type(error)(*error.args)
+                twin.__cause__ = error.__cause__
+                task.future.set_exception(twin)
         loop = asyncio.get_running_loop()
         self._last_rows, self._delivered_at = sum(task.rows for task in group), loop.time()
         self._is_working = bool(self._waiting)
@@ -136,10 +144,10 @@ class GroupWriter:
             self._hand_over_soon(loop)
 
     async def close(self) -> None:
-        """Finish what was asked, close the store and end the thread."""
+        """Finish the accepted work, close the store and end the thread."""
         if self._is_closed:
             return
-        last = self.submit(_nothing, writes=False)
+        last = self.submit(lambda _: None, writes=False)
         self._is_closed = True
         try:
             await asyncio.shield(last)
@@ -151,44 +159,31 @@ class GroupWriter:
 
     def _main(self, opened: ThreadFuture[None]) -> None:
         try:
-            session = self._store.open()
-        except BaseException as error:  # noqa: BLE001  # handed to the one who waits for the opening
+            unit = self._store.open()
+        except BaseException as error:  # noqa: BLE001  # handed to the constructor
             opened.set_exception(error)
             return
         opened.set_result(None)
         while group := self._groups.get():
-            failure = self._work(session, group)
+            failure = self._work(unit, group)
             try:
                 group[0].future.get_loop().call_soon_threadsafe(self._deliver, group, failure)
-            except (
-                RuntimeError
-            ):  # the loop is closed: nobody waits any more, what was done is committed
+            except RuntimeError:  # the loop is closed: no caller is left; the work is committed
                 continue
-        self._store.close(session)
+        self._store.close(unit)
 
-    def _work(self, session: Session, group: list[Task]) -> OrchestratorError | None:
-        """One transaction; gives the error that undid all of it, if one did."""
-        session.begin()
+    def _work(self, unit: UnitOfWork, group: list[Task]) -> OrchestratorError | None:
+        """Run one transaction; return the error that undid all of it, if one did."""
+        unit.begin()
         try:
-            self._store.begin(session, writes=any(task.writes for task in group))
+            self._store.begin(unit, writes=any(task.writes for task in group))
             for task in group:
-                task.result = task.work(session)
-            session.finish()
-            self._store.commit(session)
-        except Exception as error:  # noqa: BLE001  # translated, and handed to those who wait
-            session.undo()
-            self._store.rollback(session)
+                task.result = task.work(unit)
+            unit.finish()
+            self._store.commit(unit)
+        except Exception as error:  # noqa: BLE001  # translated, and handed to the callers
+            unit.undo()
+            self._store.rollback(unit)
             return self._store.explain(error)
-        session.done()
+        unit.done()
         return None
-
-
-def _nothing(session: Session) -> None:
-    """Wait for what was asked before."""
-
-
-def _copy(error: OrchestratorError) -> OrchestratorError:
-    """The same error for one more who waits: a shared one would gather the tracebacks of all."""
-    twin = type(error)(*error.args)
-    twin.__cause__ = error.__cause__
-    return twin

@@ -1,4 +1,4 @@
-"""The thread that owns the database: groups, errors, and the end."""
+"""The thread that owns the database: groups, errors, closing."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from orchestrator.errors import LedgerError, LedgerMismatch, OrchestratorError
-from orchestrator.ledger.writer import GroupWriter
+from orchestrator.ledger.group_commit import GroupWriter
 
 if TYPE_CHECKING:
-    from orchestrator.ledger.session import Session
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 
 class Notes:
-    """A store that notes what is done with it, and a session in one: no database is needed to order work."""
+    """A store and a unit of work in one, without a database; notes the calls."""
 
     def __init__(self, *, fails_at: str = "") -> None:
         self.fails_at = fails_at
@@ -27,25 +27,25 @@ class Notes:
             raise OSError(word)
 
     # The store.
-    def open(self) -> Session:
+    def open(self) -> UnitOfWork:
         self.note("open")
-        return cast("Session", self)
+        return cast("UnitOfWork", self)
 
-    def close(self, session: Session) -> None:
+    def close(self, unit: UnitOfWork) -> None:
         self.note("close")
 
-    def commit(self, session: Session) -> None:
+    def commit(self, unit: UnitOfWork) -> None:
         self.note("commit")
 
-    def rollback(self, session: Session) -> None:
+    def rollback(self, unit: UnitOfWork) -> None:
         self.note("rollback")
 
     def explain(self, error: Exception) -> OrchestratorError:
         return error if isinstance(error, OrchestratorError) else LedgerError(f"explained {error}")
 
-    # The store's with an argument, the session's without.
-    def begin(self, session: Any = None, *, writes: bool | None = None) -> None:
-        if session is not None:
+    # The store's method has an argument, the unit's has none.
+    def begin(self, unit: Any = None, *, writes: bool | None = None) -> None:
+        if unit is not None:
             self.note("begin writing" if writes else "begin reading")
 
     def finish(self) -> None:
@@ -59,20 +59,22 @@ class Notes:
 
 
 def say(word: str) -> Any:
-    def work(session: Any) -> str:
-        session.note(word)
+    def work(unit: Any) -> str:
+        unit.note(word)
         return word
 
     return work
 
 
-async def test_calls_of_one_moment_share_one_transaction_in_their_order() -> None:
+async def test_calls_of_one_moment_share_a_transaction_in_their_order() -> None:
     store = Notes()
     writer = GroupWriter(store)
-    told = await asyncio.gather(*(writer.submit(say(word), writes=word == "b") for word in "abc"))
+    answers = await asyncio.gather(
+        *(writer.submit(say(word), writes=word == "b") for word in "abc")
+    )
     await writer.close()
 
-    assert told == ["a", "b", "c"]
+    assert answers == ["a", "b", "c"]
     assert store.notes[:8] == ["open", "begin writing", "a", "b", "c", "finish", "commit", "done"]
     assert store.notes[-1] == "close"
 
@@ -87,38 +89,38 @@ async def test_reading_alone_takes_no_write_lock() -> None:
 
 
 @pytest.mark.parametrize("place", ["begin writing", "b", "finish", "commit"])
-async def test_a_failure_undoes_the_group_and_everyone_in_it_is_told(place: str) -> None:
+async def test_a_failure_undoes_the_group_and_every_caller_gets_an_error(place: str) -> None:
     store = Notes(fails_at=place)
     writer = GroupWriter(store)
-    told = await asyncio.gather(
+    answers = await asyncio.gather(
         *(writer.submit(say(word), writes=True) for word in "abc"), return_exceptions=True
     )
 
-    assert [str(error) for error in told] == [f"explained {place}"] * 3
+    assert [str(error) for error in answers] == [f"explained {place}"] * 3
     assert store.notes[-2:] == ["undo", "rollback"]
     store.fails_at = ""
     assert await writer.submit(say("d"), writes=True) == "d"
     await writer.close()
 
 
-async def test_each_who_waits_gets_an_error_of_its_own_with_the_same_cause() -> None:
-    def refuse(session: Session) -> None:
+async def test_each_caller_gets_its_own_error_with_the_same_cause() -> None:
+    def refuse(unit: UnitOfWork) -> None:
         raise LedgerMismatch("no") from ValueError("why")
 
     writer = GroupWriter(Notes())
-    told = await asyncio.gather(
+    answers = await asyncio.gather(
         writer.submit(refuse, writes=True),
         writer.submit(say("b"), writes=True),
         return_exceptions=True,
     )
     await writer.close()
 
-    assert {type(error) for error in told} == {LedgerMismatch}
-    assert told[0] is not told[1]
-    assert isinstance(cast("LedgerMismatch", told[1]).__cause__, ValueError)
+    assert {type(error) for error in answers} == {LedgerMismatch}
+    assert answers[0] is not answers[1]
+    assert isinstance(cast("LedgerMismatch", answers[1]).__cause__, ValueError)
 
 
-async def test_what_is_asked_while_a_group_is_written_goes_with_the_next() -> None:
+async def test_calls_made_while_a_group_is_written_join_the_next_group() -> None:
     store = Notes()
     writer = GroupWriter(store)
     first = writer.submit(say("a"), writes=True)
@@ -144,7 +146,7 @@ async def test_many_callers_over_many_groups_are_all_answered() -> None:
     await writer.close()
 
 
-async def test_closing_finishes_what_was_asked() -> None:
+async def test_closing_finishes_accepted_work() -> None:
     store = Notes()
     writer = GroupWriter(store)
     asked = writer.submit(say("a"), writes=True)
@@ -157,7 +159,7 @@ async def test_closing_finishes_what_was_asked() -> None:
     assert store.notes.count("close") == 1
 
 
-def test_a_store_that_cannot_be_opened_is_told_at_once() -> None:
+def test_a_store_that_cannot_be_opened_raises_at_once() -> None:
     with pytest.raises(OSError, match="open"):
         GroupWriter(Notes(fails_at="open"))
 

@@ -1,4 +1,4 @@
-"""A job spec as the ledger keeps it: compact JSON, by position."""
+"""A job spec in the ledger: compact JSON, by position."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from orchestrator.domain.spec import (
 
 
 def encode_spec(spec: JobSpec) -> bytes:
-    """All of the spec but its key, as compact JSON, for the ledger; ``spec_of`` reads it back.
+    """Return all of the spec but its key as compact JSON; ``spec_of`` reads it back.
 
-    Values stand by position and the output's place only where it is not the input's: a ledger holds millions of these.
-    New fields go to the end of their list.
+    A ledger holds millions of these: values have positions instead of names, and the output's place
+    is left out if it is the input's. New fields go to the end of their list.
     """
     media, operation, output, callback, origin = (
         spec.media,
@@ -64,7 +64,7 @@ def encode_spec(spec: JobSpec) -> bytes:
 
 
 def spec_of(key: JobKey, parsed: list[Any]) -> JobSpec:
-    """The spec that ``encode_spec`` wrote, from its JSON already parsed."""
+    """Return the spec that ``encode_spec`` wrote, from its parsed JSON."""
     (
         media,
         (template_id, mode, audio),
@@ -100,7 +100,7 @@ def _operation(
     bitrate: int | None,
     channels: int | None,
 ) -> Operation:
-    """The operation of these values; a million jobs share a few."""
+    """Return the operation of these values; a million jobs share a few."""
     return Operation(
         template_id,
         AudioMode(mode) if mode else None,

@@ -1,4 +1,4 @@
-"""The ledger over SQL: the port, each method one piece of work for the writer."""
+"""The ledger port over SQL: each method is one piece of work for the group writer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sqlalchemy import delete, insert, select, update
 
 from orchestrator.domain.run import Holder
 from orchestrator.errors import LedgerError, LedgerLocked
-from orchestrator.ledger import joining, reading, runs
-from orchestrator.ledger.lease import FileLock, locked_message
-from orchestrator.ledger.record import is_rest_new, micros, snapshot
+from orchestrator.ledger import queries, runs
+from orchestrator.ledger.job_rows import is_rest_new, micros, snapshot
+from orchestrator.ledger.lease import locked_message
 from orchestrator.ledger.tables import lease, memory
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Counts, Run
     from orchestrator.domain.spec import JobKey, JobSpec
     from orchestrator.domain.states import JobState
-    from orchestrator.ledger.session import Session
-    from orchestrator.ledger.writer import GroupWriter
+    from orchestrator.ledger.group_commit import GroupWriter
+    from orchestrator.ledger.lease import Lease
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 
 class SqlLedger:
@@ -32,10 +33,10 @@ class SqlLedger:
     Args:
         writer: Does the work, in its own thread.
         lock: Keeps other runs out.
-        name: How the user calls this ledger, for messages.
+        name: The ledger as the user named it, for messages.
     """
 
-    def __init__(self, writer: GroupWriter, lock: FileLock, name: str) -> None:
+    def __init__(self, writer: GroupWriter, lock: Lease, name: str) -> None:
         self._writer = writer
         self._lock = lock
         self._name = name
@@ -46,51 +47,56 @@ class SqlLedger:
     async def acquire(self, holder: Holder) -> None:
         """Take the lease. ``LedgerLocked`` names the live holder."""
 
-        def work(session: Session) -> None:
+        def work(unit: UnitOfWork) -> None:
             if not self._lock.is_held and not self._lock.acquire():
-                raise LedgerLocked(locked_message(self._name, _holder(session)))
+                raise LedgerLocked(locked_message(self._name, _holder(unit)))
+            since = micros(holder.since)
             row = {
+                "id": 1,
                 "token": self._token,
                 "host": holder.host,
                 "pid": holder.pid,
-                "since": micros(holder.since),
+                "since": since,
                 "command": holder.command,
+                "seen_at": since,
             }
-            session.conn.execute(delete(lease))
-            session.conn.execute(insert(lease).values(id=1, seen_at=micros(holder.since), **row))
-            session.intents.take_over(session.conn)
+            unit.db.conn.execute(delete(lease))
+            unit.db.conn.execute(insert(lease).values(row))
+            unit.intents.take_over()
 
         await self._writer.submit(work, writes=True)
 
     async def heartbeat(self, now: float) -> None:
         """Show that the holder lives. ``LedgerLocked`` if the lease was lost."""
 
-        def work(session: Session) -> None:
+        def work(unit: UnitOfWork) -> None:
             mine = update(lease).where(lease.c.token == self._token).values(seen_at=micros(now))
-            if not self._lock.is_held or session.conn.execute(mine).rowcount != 1:
+            if not self._lock.is_held or unit.db.conn.execute(mine).rowcount != 1:
                 raise LedgerLocked(
-                    f"The lease of the ledger {self._name} was lost: its lock file was removed, or another run took it."
+                    f"The lease of the ledger {self._name} was lost: "
+                    "its lock file was removed, or another run took it."
                 )
 
         await self._writer.submit(work, writes=True)
 
     async def holder(self) -> Holder | None:
-        """Who works on the ledger now, or None."""
+        """Return the process that works on the ledger now, or None."""
 
-        def work(session: Session) -> Holder | None:
-            return None if not self._lock.is_held and self._lock.is_free() else _holder(session)
+        def work(unit: UnitOfWork) -> Holder | None:
+            return None if not self._lock.is_held and self._lock.is_free() else _holder(unit)
 
         return await self._writer.submit(work, writes=False)
 
     async def close(self) -> None:
         """Give the lease back, if held, and close."""
 
-        def give_back(session: Session) -> None:
-            session.conn.execute(delete(lease).where(lease.c.token == self._token))
+        def give_back(unit: UnitOfWork) -> None:
+            unit.db.conn.execute(delete(lease).where(lease.c.token == self._token))
 
         try:
             if self._lock.is_held and not self._writer.is_closed:
-                # On a full disk this fails, and must not hide why the run ended; what keeps others out is the lock.
+                # A full disk fails this, and must not hide why the run ended: the lock is what
+                # keeps others out.
                 with suppress(LedgerError):
                     await self._writer.submit(give_back, writes=True)
         finally:
@@ -100,19 +106,19 @@ class SqlLedger:
     # --- runs
 
     async def begin_run(self, name: str, now: float, report: str) -> Run:
-        """Continue the open run, or begin a new one."""
+        """Resume the open run, or begin a new one."""
         if not self._lock.is_held:
             raise LedgerError(f"The ledger {self._name} must be acquired before a run begins.")
         return await self._writer.submit(
-            lambda session: runs.begin(session, name, now, report), writes=True
+            lambda unit: runs.begin(unit, name, now, report), writes=True
         )
 
     async def end_run(self, run: Run, now: float) -> None:
         """Close the run. ``LedgerMismatch`` if one of its jobs is open."""
-        await self._writer.submit(lambda session: runs.end(session, run, now), writes=True)
+        await self._writer.submit(lambda unit: runs.end(unit, run, now), writes=True)
 
     async def last_run(self) -> Run | None:
-        """The open run, else the one that ended last."""
+        """Return the open run, else the one that ended last."""
         return await self._writer.submit(runs.last, writes=False)
 
     # --- jobs
@@ -122,40 +128,37 @@ class SqlLedger:
     ) -> list[Job]:
         """Make these specs part of the run, in this order."""
         return await self._writer.submit(
-            lambda session: joining.add(session, run, specs, retry), writes=True
+            lambda unit: runs.add(unit, run, specs, retry), writes=True
         )
 
     async def ready(
         self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
     ) -> list[Job]:
-        """Planned jobs of one level and share whose time has come, by ``seq``."""
+        """Return planned jobs of one level and share that may start now, by ``seq``."""
         held = frozenset(without)  # the caller's own set may change while this waits
         return await self._writer.submit(
-            lambda session: reading.ready(session, run, (level, share), limit, held, now),
-            writes=False,
+            lambda unit: queries.ready(unit, run, (level, share), limit, held, now), writes=False
         )
 
     async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
-        """The earliest ``not_before`` of the planned jobs that this visit has seen."""
+        """Return the earliest ``not_before`` of the planned jobs seen by this start of the run."""
         held = frozenset(without)
         return await self._writer.submit(
-            lambda session: reading.next_ready_at(session, run, held), writes=False
+            lambda unit: queries.next_ready_at(unit, run, held), writes=False
         )
 
     async def in_states(
         self, states: Collection[JobState], after_id: int = 0, limit: int = 1000
     ) -> list[Job]:
-        """Jobs in any of ``states``, by id, beyond ``after_id``."""
-        wanted = tuple(states)
+        """Return jobs in any of ``states``, by id, beyond ``after_id``."""
+        wanted = frozenset(states)
         return await self._writer.submit(
-            lambda session: reading.in_states(session, wanted, after_id, limit), writes=False
+            lambda unit: queries.in_states(unit, wanted, after_id, limit), writes=False
         )
 
     async def drop_unseen(self, run: Run, now: float) -> int:
-        """Cancel the planned jobs that this visit has not seen."""
-        return await self._writer.submit(
-            lambda session: runs.drop_unseen(session, run, now), writes=True
-        )
+        """Cancel the planned jobs that this start of the run has not seen."""
+        return await self._writer.submit(lambda unit: runs.drop_unseen(unit, run, now), writes=True)
 
     async def save(self, jobs: Sequence[Job]) -> None:
         """Record these jobs as they are now."""
@@ -164,7 +167,7 @@ class SqlLedger:
         saved = list(jobs)
         snapshots = [snapshot(job) for job in saved]
         await self._writer.submit(
-            lambda session: session.put(saved, snapshots), writes=True, rows=len(saved)
+            lambda unit: unit.put(saved, snapshots), writes=True, rows=len(saved)
         )
 
     async def intend(self, jobs: Sequence[Job]) -> None:
@@ -173,48 +176,48 @@ class SqlLedger:
         intents = [(job.id, job.attempts, micros(job.intent_at) or 0) for job in sent]
         new = [job.id for job in sent if is_rest_new(snapshot(job))]
         await self._writer.submit(
-            lambda session: session.intend(sent, intents, new), writes=True, rows=len(sent)
+            lambda unit: unit.intend(sent, intents, new), writes=True, rows=len(sent)
         )
 
     # --- questions
 
     async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
-        """The jobs that have a row in the run's report, in the order of rows."""
+        """Return the jobs that have a row in the run's report, in the order of rows."""
         return await self._writer.submit(
-            lambda session: reading.rows(session, run, after_row, limit), writes=False
+            lambda unit: queries.rows(unit, run, after_row, limit), writes=False
         )
 
     async def counts(self, run: Run) -> Counts:
-        """Jobs of the run by state."""
-        return await self._writer.submit(lambda session: reading.counts(session, run), writes=False)
+        """Return the number of jobs of the run by state."""
+        return await self._writer.submit(lambda unit: queries.counts(unit, run), writes=False)
 
     async def find(self, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
-        """The jobs with these keys."""
-        return await self._writer.submit(lambda session: reading.find(session, keys), writes=False)
+        """Return the jobs with these keys."""
+        return await self._writer.submit(lambda unit: queries.find(unit, keys), writes=False)
 
     async def same_object(self, specs: Sequence[JobSpec]) -> set[JobKey]:
-        """Of these specs, the keys whose media object has a job under another key."""
+        """Return the keys of those specs whose media object has a job under another key."""
         return await self._writer.submit(
-            lambda session: reading.same_object(session, specs), writes=False
+            lambda unit: queries.same_object(unit, specs), writes=False
         )
 
     async def remember(self, name: str, value: bytes) -> None:
-        """Keep a small thing between runs."""
+        """Keep a small value between runs."""
 
-        def work(session: Session) -> None:
-            session.conn.execute(delete(memory).where(memory.c.name == name))
-            session.conn.execute(insert(memory).values(name=name, value=value))
+        def work(unit: UnitOfWork) -> None:
+            unit.db.conn.execute(delete(memory).where(memory.c.name == name))
+            unit.db.conn.execute(insert(memory).values(name=name, value=value))
 
         await self._writer.submit(work, writes=True)
 
     async def recall(self, name: str) -> bytes | None:
-        """What was remembered under ``name``."""
+        """Return the value kept under ``name``, or None."""
         query = select(memory.c.value).where(memory.c.name == name)
         return await self._writer.submit(
-            lambda session: session.conn.execute(query).scalar(), writes=False
+            lambda unit: unit.db.conn.execute(query).scalar(), writes=False
         )
 
 
-def _holder(session: Session) -> Holder | None:
-    row = session.conn.execute(select(lease).limit(1)).first()
+def _holder(unit: UnitOfWork) -> Holder | None:
+    row = unit.db.conn.execute(select(lease).limit(1)).first()
     return Holder(row.host, row.pid, row.since / 1_000_000, row.command) if row else None

@@ -1,4 +1,4 @@
-"""A job and its row: what is written, in which order, and how it is read back."""
+"""Jobs and their rows: what is written, in which order, and how it is read back."""
 
 from __future__ import annotations
 
@@ -10,78 +10,40 @@ import orjson
 from orchestrator.domain.job import Job, StemFile
 from orchestrator.domain.spec import JobSpec, MediaObject, Stem
 from orchestrator.domain.states import JobState
-from orchestrator.ledger.spec import spec_of
+from orchestrator.ledger.spec_json import spec_of
 
 Snapshot = tuple[Any, ...]
-"""A job's fields as they were when they were to be saved, in the order of ``SAVED``, without the last three."""
+"""A job's fields at the moment it was to be saved, in the order of ``save`` in ``sqlite.sql``,
+without the last three (its place in the report)."""
 
-SENT = (
-    "id",
-    "saved",  # the state that the row must have
-    "state",
-    "attempts",
-    "job_id",
-    "queue_id",
-    "request_id",
-    "intent_at",
-    "submitted_at",
-)
-"""What changes in the row of a new job that is sent and accepted."""
-SAVED = (
-    *SENT,
-    "past_job_ids",
-    "adopted",
-    "code",
-    "message",
-    "not_before",
-    "started_at",
-    "finished_at",
-    "media_duration",
-    "files",
-    "run_no",
-    "row",
-    "skipped",
-)
-REST_OF_NEW = ("", 0, "", "", 0, None, None, None, "")
-"""What a new job has behind ``SENT``, up to ``files``."""
+SENT_WIDTH = 9
+"""A new job that is sent and accepted changes only in this many fields at the start of a snapshot
+(``save_sent`` in ``sqlite.sql``)."""
+_REST_OF_NEW = ("", 0, "", "", 0, None, None, None, "")
+"""The other fields of a new job."""
 
-READ = (
-    "id",
-    "key",
-    "state",
-    "seq",
-    "attempts",
-    "job_id",
-    "past_job_ids",
-    "queue_id",
-    "request_id",
-    "adopted",
-    "code",
-    "message",
-    "not_before",
-    "intent_at",
-    "submitted_at",
-    "started_at",
-    "finished_at",
-    "media_duration",
-    "files",
-    "run_no",
-    "row",
-    "skipped",
-)
-"""The columns of ``jobs`` that make a job, in the order that ``job_of`` takes them; the spec comes behind them."""
+KEY, SPEC, VISIT = 1, 22, 23
+"""Places of values in a row of ``known_jobs`` in ``sqlite.sql``."""
 
 STATES = {state.value: state for state in JobState}
 _STEMS = {stem.value: stem for stem in Stem}
 
 
+@overload
+def micros(instant: float) -> int: ...
+
+
+@overload
+def micros(instant: float | None) -> int | None: ...
+
+
 def micros(instant: float | None) -> int | None:
-    """Seconds as whole microseconds: what a database holds without loss and JSON carries without loss."""
+    """Return seconds as whole microseconds, which databases and JSON hold without loss."""
     return None if instant is None else round(instant * 1_000_000)
 
 
 def seconds(value: int | None) -> float | None:
-    """Microseconds as seconds."""
+    """Return microseconds as seconds."""
     return None if value is None else value / 1_000_000
 
 
@@ -94,12 +56,12 @@ def to_microsecond(instant: float | None) -> float | None: ...
 
 
 def to_microsecond(instant: float | None) -> float | None:
-    """``instant`` as a ledger gives it back."""
+    """Return ``instant`` as a ledger returns it."""
     return seconds(micros(instant))
 
 
 def snapshot(job: Job) -> Snapshot:
-    """The job's fields now. Plain integers and text only: the driver looks long at every other type."""
+    """Return the job's fields as plain integers and text, which are quick to encode."""
     return (
         job.id,
         job.saved_state._value_,
@@ -123,8 +85,8 @@ def snapshot(job: Job) -> Snapshot:
 
 
 def is_rest_new(snapshot: Snapshot) -> bool:
-    """Whether nothing behind ``SENT`` differs from what a new job has."""
-    return snapshot[len(SENT) :] == REST_OF_NEW
+    """Return True if no field behind ``SENT_WIDTH`` differs from a new job's."""
+    return snapshot[SENT_WIDTH:] == _REST_OF_NEW
 
 
 def _encode_files(files: tuple[StemFile, ...]) -> str:
@@ -143,23 +105,23 @@ def _decode_files(text: str) -> tuple[StemFile, ...]:
 
 
 def job_of(row: list[Any], spec: JobSpec | None = None) -> Job:
-    """The job of a row of ``READ``; the spec from ``spec``, else from behind the row."""
+    """Return the job of a row of ``jobs`` or ``known_jobs``, with ``spec`` if it is given."""
     state = STATES[row[2]]
     job = Job(row[0], spec or spec_of(row[1], row[22]), state, state, row[3], row[4], row[5])
     job.past_job_ids = tuple(orjson.loads(row[6])) if row[6] else ()
     job.queue_id, job.request_id, job.adopted = row[7], row[8], row[9] == 1
     job.code, job.message, job.not_before = row[10], row[11], row[12] / 1_000_000
-    job.intent_at, job.submitted_at, job.started_at = (
-        seconds(row[13]),
-        seconds(row[14]),
-        seconds(row[15]),
-    )
-    job.finished_at, job.media_duration_s = seconds(row[16]), seconds(row[17])
+    job.intent_at, job.submitted_at = seconds(row[13]), seconds(row[14])
+    job.started_at, job.finished_at = seconds(row[15]), seconds(row[16])
+    job.media_duration_s = seconds(row[17])
     job.files = _decode_files(row[18]) if row[18] else ()
     job.run_no, job.row, job.skipped = row[19], row[20], row[21] == 1
     return job
 
 
 def object_hash(media: MediaObject) -> int:
-    """A short number by which jobs of the same object are found; a few others share it, so the object is compared afterwards."""
+    """Return a number by which jobs of the same object are found.
+
+    A few other objects share it, so the caller compares the objects.
+    """
     return crc32(f"{media.bucket}\0{media.region}\0{media.key}".encode())

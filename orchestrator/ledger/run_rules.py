@@ -1,4 +1,4 @@
-"""What every ledger decides alike: the name of a run, and what becomes of a known job when a run asks for it again. Pure."""
+"""Rules that every ledger shares: a run's name, and the admission of known jobs to it. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.domain.job import LOST_BY_SERVICE
 from orchestrator.domain.states import TERMINAL, JobState, Step
+from orchestrator.errors import LedgerMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 LEFT = "It is no longer in the manifest."
 """Message of a planned job that was dropped because its run did not see it again."""
+NO_RUN = "A job cannot end outside a run: begin_run comes first."
 
 
 def run_id(name: str, now: float, is_taken: Callable[[str], bool]) -> str:
-    """``<name>-<UTC time>``, with ``-2``, ``-3`` ... behind it as long as that is taken."""
+    """Return ``<name>-<UTC time>``, with ``-2``, ``-3`` ... appended while that is taken."""
     first = f"{name}-{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
     return next(
         known
@@ -32,12 +34,19 @@ def run_id(name: str, now: float, is_taken: Callable[[str], bool]) -> str:
     )
 
 
+def cannot_end(run: Run, key: str, state: str) -> LedgerMismatch:
+    """Return the error of a run that is to be closed while a job is open."""
+    return LedgerMismatch(
+        f"Run {run.id} cannot end: job {key} is still {state}. Run again to resume."
+    )
+
+
 class Admission(NamedTuple):
-    """What the ledger has to do for a job that was admitted.
+    """Changes that the ledger must write for an admitted job.
 
     Attributes:
-        gets_row: It has ended before this run: it gets its row now.
-        is_rewritten: More of it has changed than its place in the run.
+        gets_row: It ended before this run, and gets its row now.
+        is_rewritten: More than its place in the run has changed.
         has_new_spec: Its spec has changed.
     """
 
@@ -51,9 +60,9 @@ def admit(job: Job, offered: JobSpec, run: Run, retry: Collection[JobState]) -> 
 
     Args:
         job: The job as the ledger holds it; changed here.
-        offered: What the manifest asks now, under the same key.
+        offered: The manifest's present spec under the same key.
         run: The run.
-        retry: Ended states that are to be tried again.
+        retry: Terminal states to be tried again.
     """
     is_here = job.run_no == run.number
     if job.state in TERMINAL and is_here and job.row:
@@ -61,17 +70,17 @@ def admit(job: Job, offered: JobSpec, run: Run, retry: Collection[JobState]) -> 
     if not is_here:
         job.run_no, job.row, job.skipped = run.number, 0, False
     if job.state is JobState.PLANNED:
-        return Admission(has_new_spec=_take(job, offered))
+        return Admission(has_new_spec=_update_spec(job, offered))
     if job.state not in TERMINAL:
         return Admission()
     if job.state is JobState.SUCCEEDED and JobState.SUCCEEDED not in retry:
         job.skipped = True
         return Admission(gets_row=True)
-    return _again(job, offered) if job.state in retry else Admission(gets_row=True)
+    return _retry(job, offered) if job.state in retry else Admission(gets_row=True)
 
 
-def _again(job: Job, offered: JobSpec) -> Admission:
-    """Plan it anew; or, if the service may still have it, look at it again instead of paying for a second one."""
+def _retry(job: Job, offered: JobSpec) -> Admission:
+    """Plan it again; or query it again if the service may still have it: a second one costs."""
     if job.code != LOST_BY_SERVICE:
         job.code = job.message = ""
     job.finished_at = None
@@ -88,12 +97,12 @@ def _again(job: Job, offered: JobSpec) -> Admission:
     job.adopted = False
     job.intent_at = job.submitted_at = job.started_at = job.media_duration_s = None
     job.files = ()
-    return Admission(is_rewritten=True, has_new_spec=_take(job, offered))
+    return Admission(is_rewritten=True, has_new_spec=_update_spec(job, offered))
 
 
-def _take(job: Job, offered: JobSpec) -> bool:
-    """Take from the manifest what is not part of the identity; says whether anything differed."""
-    mixed = replace(
+def _update_spec(job: Job, offered: JobSpec) -> bool:
+    """Take from the manifest all that is not part of the identity; return True if it changed."""
+    updated = replace(
         job.spec,
         level=offered.level,
         user_data=offered.user_data,
@@ -102,7 +111,7 @@ def _take(job: Job, offered: JobSpec) -> bool:
         group=offered.group,
         origin=offered.origin,
     )
-    if mixed == job.spec:
+    if updated == job.spec:
         return False
-    job.spec = mixed
+    job.spec = updated
     return True

@@ -1,0 +1,111 @@
+"""Files that must survive a crash, and locks that must not."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PAUSE_S = 0.02
+
+
+class FileLock:
+    """An advisory lock (``flock``) on a file, held by at most one process and ended with it.
+
+    The library filelock does not fit: it cannot tell a reader whether a lock is held, it does not
+    notice that the file of a held lock was removed and made again, and version 3.16 of it empties
+    the file that it locks, which may be a report. Not ``lockf``: that lock is lost as soon as the
+    process closes the file once, and a report is also opened to be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """True if this object holds the lock, on the file that others see under this path."""
+        return self._file is not None and self._is_at_path(self._file)
+
+    def acquire(self, tries: int = 1) -> bool:
+        """Take the lock; return False if another holds it.
+
+        Args:
+            tries: A process that only calls ``is_free`` holds the lock for an instant. With more
+                than one try, 20 ms apart, it is not mistaken for the holder.
+
+        Raises:
+            OSError: The file cannot be opened or locked.
+        """
+        for left in reversed(range(tries)):
+            if self._try(fcntl.LOCK_EX | fcntl.LOCK_NB):
+                return True
+            if left:
+                threading.Event().wait(_PAUSE_S)
+        return False
+
+    def wait(self) -> None:
+        """Take the lock as soon as its holder gives it back."""
+        while not self._try(fcntl.LOCK_EX):
+            pass
+
+    def is_free(self) -> bool:
+        """Return True if no process holds the lock. Creates no file."""
+        probe = FileLock(self.path)
+        try:
+            return probe._try(fcntl.LOCK_SH | fcntl.LOCK_NB, os.O_RDONLY)
+        except FileNotFoundError:
+            return True
+        finally:
+            probe.release()
+
+    def release(self, *, removes: bool = False) -> None:
+        """Give the lock back, and remove its file if it is still the one that is locked."""
+        if removes and self.is_held:
+            # While it is locked: a process that has opened the file sees that it is gone.
+            self.path.unlink(missing_ok=True)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _try(self, kind: int, flags: int = os.O_RDWR | os.O_CREAT) -> bool:
+        file = os.open(self.path, flags | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, kind)
+            if self._is_at_path(file):
+                self._file = file
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.EACCES}:
+                raise
+        finally:
+            if self._file != file:
+                os.close(file)
+        return self._file == file
+
+    def _is_at_path(self, file: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file, synced, so that readers see the old content or the new, never a part.
+
+    Raises:
+        OSError: The disk does not take it; the old file is unchanged.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

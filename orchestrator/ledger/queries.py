@@ -1,0 +1,111 @@
+"""The ledger's questions. Each finds ids by an index; the jobs are read in a second step."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.states import TERMINAL, JobState
+from orchestrator.ledger.job_rows import job_of, micros, object_hash
+from orchestrator.ledger.spec_json import spec_of
+from orchestrator.ledger.tables import IN_FLIGHT
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.ledger.unit_of_work import UnitOfWork
+
+
+def ready(
+    unit: UnitOfWork,
+    run: Run,
+    lane: tuple[int, str],
+    limit: int,
+    without: Collection[int],
+    now: float,
+) -> list[Job]:
+    """Return planned jobs of one level and share that may start now, by ``seq``."""
+    level, share = lane
+    held = {*without, *unit.intents.open}
+    # Ask for as many more as are held: excluding thousands of ids in the statement costs more.
+    found = unit.db.read(
+        "ready_ids",
+        visit=run.visit,
+        level=level,
+        share=share,
+        now=micros(now),
+        limit=limit + len(held),
+    )
+    in_order = sorted((seq, job_id) for job_id, seq in found)
+    wanted = [job_id for _, job_id in in_order if job_id not in held][:limit]
+    return sorted(_jobs(unit, wanted), key=attrgetter("seq"))
+
+
+def next_ready_at(unit: UnitOfWork, run: Run, without: Collection[int]) -> float | None:
+    """Return the earliest instant at which a planned job may start, or None."""
+    held = {*without, *unit.intents.open}
+    for query in ("ready_at_once", "ready_later"):  # each has an index of its own
+        found = unit.db.read(query, visit=run.visit, limit=len(held) + 1)
+        instants = [instant for job_id, instant in found if job_id not in held]
+        if instants:
+            return float(min(instants) / 1_000_000)
+    return None
+
+
+def in_states(
+    unit: UnitOfWork, states: Collection[JobState], after_id: int, limit: int
+) -> list[Job]:
+    """Return jobs in any of ``states``, by id."""
+    words = [state.value for state in states]
+    intended = unit.intents.open
+    if not intended and set(words) <= set(IN_FLIGHT):
+        ids = unit.db.read("ids_in_flight", states=words, after_id=after_id, limit=limit)
+    else:
+        ids = unit.db.read(
+            "ids_in_states", states=words, intended=intended, after_id=after_id, limit=limit
+        )
+    return sorted(_jobs(unit, ids), key=attrgetter("id"))
+
+
+def rows(unit: UnitOfWork, run: Run, after_row: int, limit: int) -> list[Job]:
+    """Return the jobs of the report, in its order."""
+    ids = unit.db.read("reported_ids", run=run.number, after_row=after_row, limit=limit)
+    return sorted(_jobs(unit, ids), key=attrgetter("row"))
+
+
+def find(unit: UnitOfWork, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
+    """Return the jobs with these keys."""
+    ids = unit.db.read("ids_by_key", keys=dict.fromkeys(keys))
+    return {job.spec.key: job for job in _jobs(unit, ids)}
+
+
+def same_object(unit: UnitOfWork, specs: Sequence[JobSpec]) -> set[JobKey]:
+    """Return the keys of those specs whose object has a job under another key."""
+    hashes = dict.fromkeys(object_hash(spec.media) for spec in specs)
+    keys: dict[tuple[str, str, str], set[str]] = {}
+    for key, parsed in unit.db.read("same_hash", hashes=hashes):
+        keys.setdefault(_object(spec_of(key, parsed)), set()).add(key)
+    return {spec.key for spec in specs if keys.get(_object(spec), set()) - {spec.key}}
+
+
+def _object(spec: JobSpec) -> tuple[str, str, str]:
+    return spec.media.bucket, spec.media.region, spec.media.key
+
+
+def counts(unit: UnitOfWork, run: Run) -> Counts:
+    """Return the number of jobs of the run by state."""
+    planned, in_flight, ended, intended = unit.db.read(
+        "counts", run=run.number, intended=unit.intents.open
+    )
+    by_state = {JobState(state): number for state, number in in_flight}
+    by_state[JobState.PLANNED] = planned - intended
+    by_state[JobState.SUBMITTING] = by_state.get(JobState.SUBMITTING, 0) + intended
+    by_state |= {state: ended[state] for state in TERMINAL}
+    return Counts({state: number for state, number in by_state.items() if number}, ended["skipped"])
+
+
+def _jobs(unit: UnitOfWork, ids: Collection[int]) -> list[Job]:
+    return [unit.intents.shown(job_of(row)) for row in unit.db.read("jobs", ids=ids)] if ids else []

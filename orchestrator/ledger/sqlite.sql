@@ -1,0 +1,270 @@
+-- Statements about jobs, for SQLite. Plain statements about a row or two are built by SQLAlchemy
+-- where they are used, and serve every database.
+--
+-- "-- name:" starts a statement; named_queries.py loads them, without the comments.
+--
+-- Each statement is one step for the driver, whatever the number of rows: many rows go in as one
+-- JSON text (:rows, a list per row) and come out as one. The driver gives up the interpreter's lock
+-- at every step and must win it back from a busy event loop, which can take milliseconds. A
+-- thousand rows that are fetched one by one can take a second (scripts/bench_ledger.py).
+--
+-- A JSON text ends at a NUL character here, so a NUL comes as the character :nul, if there is any.
+--
+-- A unary + keeps SQLite from using an index on that column. A partial index is used only where the
+-- statement contains its condition literally: state = 'planned', row > 0, not_before > 0.
+
+
+-- ===== New jobs, and the place of known jobs in a run
+
+-- name: insert_jobs
+INSERT INTO jobs (id, key, level, share, seq, visit, run_no)
+SELECT json_extract(value, '$[0]'),
+       json_extract(value, '$[1]'),
+       json_extract(value, '$[2]'),
+       replace(json_extract(value, '$[3]'), :nul, char(0)),
+       json_extract(value, '$[4]'),
+       json_extract(value, '$[5]'),
+       json_extract(value, '$[6]')
+  FROM json_each(:rows)
+
+-- name: insert_specs
+INSERT INTO specs (id, object_hash, spec)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+  FROM json_each(:rows)
+
+-- name: known_jobs
+-- The spec is the big part and rarely changes: it is returned only if it is not the offered one.
+SELECT json_group_array(json_array(
+           jobs.id, jobs.key, jobs.state, jobs.seq, jobs.attempts, jobs.job_id, jobs.past_job_ids,
+           jobs.queue_id, jobs.request_id, jobs.adopted, jobs.code, jobs.message, jobs.not_before,
+           jobs.intent_at, jobs.submitted_at, jobs.started_at, jobs.finished_at,
+           jobs.media_duration, jobs.files, jobs.run_no, jobs.row, jobs.skipped,
+           json(nullif(specs.spec, json_extract(offered.value, '$[1]'))), jobs.visit))
+  FROM json_each(:rows) AS offered
+  JOIN jobs ON jobs.key = json_extract(offered.value, '$[0]')
+  JOIN specs ON specs.id = jobs.id
+
+-- name: place_jobs
+UPDATE jobs
+   SET visit = given.visit, seq = given.seq, run_no = given.run_no, row = given.row,
+       skipped = given.skipped
+  FROM (SELECT json_extract(value, '$[0]') AS id,
+               json_extract(value, '$[1]') AS visit,
+               json_extract(value, '$[2]') AS seq,
+               json_extract(value, '$[3]') AS run_no,
+               json_extract(value, '$[4]') AS row,
+               json_extract(value, '$[5]') AS skipped
+          FROM json_each(:rows)) AS given
+ WHERE jobs.id = given.id
+
+-- name: set_lanes
+UPDATE jobs
+   SET level = given.level, share = given.share
+  FROM (SELECT json_extract(value, '$[0]') AS id,
+               json_extract(value, '$[1]') AS level,
+               replace(json_extract(value, '$[2]'), :nul, char(0)) AS share
+          FROM json_each(:rows)) AS given
+ WHERE jobs.id = given.id
+
+-- name: set_specs
+UPDATE specs
+   SET spec = given.spec
+  FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS spec
+          FROM json_each(:rows)) AS given
+ WHERE specs.id = given.id
+
+-- name: drop_reported
+-- Planned jobs that this start of the run has not seen, and that have a row in its report already.
+UPDATE jobs
+   SET state = 'cancelled', message = :message, finished_at = :now, skipped = 0
+ WHERE state = 'planned' AND visit < :visit AND +run_no = :run AND +row > 0
+
+-- name: drop_unseen
+-- The others get the next rows, in the order of their ids.
+UPDATE jobs
+   SET state = 'cancelled', message = :message, finished_at = :now, skipped = 0,
+       run_no = :run, row = :last_row + unseen.turn
+  FROM (SELECT id, row_number() OVER (ORDER BY +id) AS turn
+          FROM jobs
+         WHERE state = 'planned' AND visit < :visit) AS unseen
+ WHERE jobs.id = unseen.id
+
+
+-- ===== Saving
+
+-- name: save_sent
+-- A new job that was sent and accepted. Most answers are of this kind, and the columns that cannot
+-- have changed are left out: they are most of the work of "save".
+UPDATE jobs
+   SET state = given.state, attempts = given.attempts, job_id = given.job_id,
+       queue_id = given.queue_id, request_id = given.request_id, intent_at = given.intent_at,
+       submitted_at = given.submitted_at
+  FROM (SELECT json_extract(value, '$[0]') AS id,
+               json_extract(value, '$[1]') AS saved_state,
+               json_extract(value, '$[2]') AS state,
+               json_extract(value, '$[3]') AS attempts,
+               replace(json_extract(value, '$[4]'), :nul, char(0)) AS job_id,
+               replace(json_extract(value, '$[5]'), :nul, char(0)) AS queue_id,
+               replace(json_extract(value, '$[6]'), :nul, char(0)) AS request_id,
+               json_extract(value, '$[7]') AS intent_at,
+               json_extract(value, '$[8]') AS submitted_at
+          FROM json_each(:rows)) AS given
+ WHERE jobs.id = given.id AND +jobs.state = given.saved_state
+
+-- name: save
+UPDATE jobs
+   SET state = given.state, attempts = given.attempts, job_id = given.job_id,
+       queue_id = given.queue_id, request_id = given.request_id, intent_at = given.intent_at,
+       submitted_at = given.submitted_at, past_job_ids = given.past_job_ids,
+       adopted = given.adopted, code = given.code, message = given.message,
+       not_before = given.not_before, started_at = given.started_at,
+       finished_at = given.finished_at, media_duration = given.media_duration,
+       files = given.files, run_no = given.run_no, row = given.row, skipped = given.skipped
+  FROM (SELECT json_extract(value, '$[0]') AS id,
+               json_extract(value, '$[1]') AS saved_state,
+               json_extract(value, '$[2]') AS state,
+               json_extract(value, '$[3]') AS attempts,
+               replace(json_extract(value, '$[4]'), :nul, char(0)) AS job_id,
+               replace(json_extract(value, '$[5]'), :nul, char(0)) AS queue_id,
+               replace(json_extract(value, '$[6]'), :nul, char(0)) AS request_id,
+               json_extract(value, '$[7]') AS intent_at,
+               json_extract(value, '$[8]') AS submitted_at,
+               json_extract(value, '$[9]') AS past_job_ids,
+               json_extract(value, '$[10]') AS adopted,
+               replace(json_extract(value, '$[11]'), :nul, char(0)) AS code,
+               replace(json_extract(value, '$[12]'), :nul, char(0)) AS message,
+               json_extract(value, '$[13]') AS not_before,
+               json_extract(value, '$[14]') AS started_at,
+               json_extract(value, '$[15]') AS finished_at,
+               json_extract(value, '$[16]') AS media_duration,
+               json_extract(value, '$[17]') AS files,
+               json_extract(value, '$[18]') AS run_no,
+               json_extract(value, '$[19]') AS row,
+               json_extract(value, '$[20]') AS skipped
+          FROM json_each(:rows)) AS given
+ WHERE jobs.id = given.id AND +jobs.state = given.saved_state
+
+
+-- ===== Intents
+
+-- name: write_intents
+-- Changes nothing if another process holds the lease, or if a job that was added is not planned.
+UPDATE intents
+   SET jobs = :intents
+ WHERE version = :version
+   AND :added_count = (SELECT count(*)
+                         FROM jobs
+                        WHERE id IN (SELECT value FROM json_each(:added)) AND +state = 'planned')
+
+-- name: submit_jobs
+-- Intents into the rows of their jobs.
+UPDATE jobs
+   SET state = 'submitting', attempts = given.attempts, intent_at = given.intent_at
+  FROM (SELECT json_extract(value, '$[0]') AS id,
+               json_extract(value, '$[1]') AS attempts,
+               json_extract(value, '$[2]') AS intent_at
+          FROM json_each(:rows)) AS given
+ WHERE jobs.id = given.id AND +jobs.state = 'planned'
+
+
+-- ===== Questions. They give ids; "jobs" reads the jobs with these ids. No order is promised.
+
+-- name: jobs
+SELECT json_group_array(json_array(
+           jobs.id, jobs.key, jobs.state, jobs.seq, jobs.attempts, jobs.job_id, jobs.past_job_ids,
+           jobs.queue_id, jobs.request_id, jobs.adopted, jobs.code, jobs.message, jobs.not_before,
+           jobs.intent_at, jobs.submitted_at, jobs.started_at, jobs.finished_at,
+           jobs.media_duration, jobs.files, jobs.run_no, jobs.row, jobs.skipped, json(specs.spec)))
+  FROM json_each(:ids) AS wanted
+  JOIN jobs ON jobs.id = wanted.value
+  JOIN specs ON specs.id = jobs.id
+
+-- name: ids_by_key
+SELECT json_group_array(jobs.id)
+  FROM json_each(:keys) AS wanted
+  JOIN jobs ON jobs.key = wanted.value
+
+-- name: ready_ids
+-- "+ 0": otherwise SQLite takes the index by instant, and sorts all jobs that are due.
+SELECT json_group_array(json_array(id, seq))
+  FROM (SELECT id, seq
+          FROM jobs
+         WHERE state = 'planned' AND visit = :visit AND level = :level AND share = :share
+           AND not_before + 0 <= :now
+         ORDER BY seq
+         LIMIT :limit)
+
+-- name: ready_at_once
+SELECT json_group_array(json_array(id, not_before))
+  FROM (SELECT id, not_before
+          FROM jobs
+         WHERE state = 'planned' AND visit = :visit AND not_before <= 0
+         LIMIT :limit)
+
+-- name: ready_later
+SELECT json_group_array(json_array(id, not_before))
+  FROM (SELECT id, not_before
+          FROM jobs
+         WHERE state = 'planned' AND visit = :visit AND not_before > 0
+         ORDER BY not_before
+         LIMIT :limit)
+
+-- name: ids_in_flight
+SELECT json_group_array(id)
+  FROM (SELECT id
+          FROM jobs
+         WHERE state IN ('in_doubt', 'running', 'submitted', 'submitting')
+           AND +state IN (SELECT value FROM json_each(:states)) AND id > :after_id
+         ORDER BY id
+         LIMIT :limit)
+
+-- name: ids_in_states
+-- A planned job with an intent counts as submitting.
+SELECT json_group_array(id)
+  FROM (SELECT id
+          FROM jobs
+         WHERE id > :after_id
+           AND CASE WHEN +state = 'planned' AND id IN (SELECT value FROM json_each(:intended))
+                    THEN 'submitting'
+                    ELSE state
+               END IN (SELECT value FROM json_each(:states))
+         ORDER BY id
+         LIMIT :limit)
+
+-- name: reported_ids
+-- The bound comes before "row > 0": SQLite starts at the first one, and would pass over all rows
+-- before :after_row.
+SELECT json_group_array(id)
+  FROM (SELECT id
+          FROM jobs
+         WHERE run_no = :run AND row > :after_row AND row > 0
+         ORDER BY row
+         LIMIT :limit)
+
+-- name: same_hash
+SELECT json_group_array(json_array(jobs.key, json(specs.spec)))
+  FROM json_each(:hashes) AS wanted
+  JOIN specs ON specs.object_hash = wanted.value
+  JOIN jobs ON jobs.id = specs.id
+
+-- name: counts
+-- Three small indexes, not a million rows.
+SELECT json_array(
+    (SELECT count(*) FROM jobs WHERE state = 'planned' AND run_no = :run),
+    (SELECT json_group_array(json_array(state, number))
+       FROM (SELECT state, count(*) AS number
+               FROM jobs
+              WHERE state IN ('in_doubt', 'running', 'submitted', 'submitting') AND run_no = :run
+              GROUP BY state)),
+    (SELECT json_object(
+                'skipped', count(*) FILTER (WHERE state = 'succeeded' AND skipped = 1),
+                'succeeded', count(*) FILTER (WHERE state = 'succeeded' AND skipped = 0),
+                'failed', count(*) FILTER (WHERE state = 'failed'),
+                'cancelled', count(*) FILTER (WHERE state = 'cancelled'),
+                'rejected', count(*) FILTER (WHERE state = 'rejected'),
+                'unfinished', count(*) FILTER (WHERE state = 'unfinished'))
+       FROM jobs
+      WHERE run_no = :run AND row > 0),
+    (SELECT count(*)
+       FROM jobs
+      WHERE id IN (SELECT value FROM json_each(:intended)) AND run_no = :run))

@@ -1,0 +1,83 @@
+"""File locks and atomic writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.durable import FileLock, write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOLD = """
+import sys
+from pathlib import Path
+from orchestrator.durable import FileLock
+lock = FileLock(Path(sys.argv[1]))
+print(lock.acquire(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"True\n"
+        assert not FileLock(path).acquire()
+        assert not FileLock(path).is_free()
+        holder.kill()
+        holder.wait()
+
+    assert FileLock(path).is_free()
+    lock = FileLock(path)
+    assert lock.acquire()
+    lock.release()
+
+
+def test_a_locked_file_keeps_its_content_and_stays_unless_it_is_to_be_removed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "report.jsonl"
+    path.write_text("rows")
+    lock = FileLock(path)
+    assert lock.acquire()
+    assert not FileLock(path).acquire()
+    path.read_text()  # closing the file once does not end the lock
+    assert not FileLock(path).acquire()
+    lock.release()
+    assert path.read_text() == "rows"
+
+    assert lock.acquire()
+    lock.release(removes=True)
+    assert not path.exists()
+
+
+def test_asking_for_a_lock_makes_no_file(tmp_path: Path) -> None:
+    assert FileLock(tmp_path / "lock").is_free()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_atomic_write_replaces_the_file_and_leaves_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_atomically(path, b"new")
+
+    assert list(tmp_path.iterdir()) == [path]

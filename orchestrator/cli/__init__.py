@@ -28,7 +28,7 @@ def main() -> NoReturn:
 
 
 def _fill_closed_streams() -> None:
-    """Replace standard streams that the caller closed, before a file or socket takes their place."""
+    """Replace standard streams that the caller closed, before a file takes their place."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)

@@ -52,7 +52,7 @@ def show_json(content: object, *, indent: bool = True) -> None:
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """Show a growing number on the terminal while something long is read; elsewhere show nothing."""
+    """Show a growing number on the terminal while something long is read."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -69,5 +69,5 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
 
 
 def _mute() -> None:
-    """Discard what is still in the buffer: the interpreter would try again at its end, and complain."""
+    """Discard what is still in the buffer; else the interpreter would try again at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -34,26 +34,26 @@ def plan_text(preview: Preview) -> str:
     shown = [
         how for how in Standing if forecast.totals[how] or how in (Standing.NEW, Standing.DONE)
     ]
+    jobs, calls = facts["jobs"], facts["calls"]
     lines = [
-        f"plan of {forecast.manifest.name}: {facts['jobs']['to_do']:,} of {facts['jobs']['total']:,} jobs to do",
+        f"plan of {forecast.manifest.name}: {jobs['to_do']:,} of {jobs['total']:,} jobs to do",
         "",
+        f"{'':<26}" + "".join(f"{_TITLES[how]:>11}" for how in shown),
+        _row("all", forecast.totals, shown),
     ]
-    lines.append(f"{'':<26}" + "".join(f"{_TITLES[how]:>11}" for how in shown))
-    lines.append(_row("all", forecast.totals, shown))
     lines += [
         _row(f"level {level}", forecast.by_level[level], shown)
         for level in sorted(forecast.by_level, reverse=True)
     ]
     if len(forecast.by_source) > 1:
         lines += [_row(source, counts, shown) for source, counts in forecast.by_source.items()]
-    calls = facts["calls"]
-    about = f"about {counted(calls['query'], 'query', 'queries')}"
+    submits, heads = counted(calls["submit"], "submit"), counted(calls["head"], "head")
     lines += [
         "",
-        f"calls     {counted(calls['submit'], 'submit')}, {about}, {counted(calls['head'], 'head')}",
+        f"calls     {submits}, about {counted(calls['query'], 'query', 'queries')}, {heads}",
+        f"output    {_minutes(forecast.output_minutes)}",
+        f"cost      {_cost(preview)}",
     ]
-    lines.append(f"output    {_minutes(forecast.output_minutes)}")
-    lines.append(f"cost      {_cost(preview)}")
     at_least = timedelta(seconds=math.ceil(forecast.at_least_s))
     lines.append(f"time      at least {at_least} under the limits; plus the service's own work")
     lines += [

@@ -109,7 +109,7 @@ def _rehearse(
     log_json: bool,
     json: bool,
 ) -> int:
-    """Rehearse, show the verdict, and return 7 if anything was doubled or lost, else the run's code."""
+    """Rehearse, show the verdict, and return the exit code: 7 if anything was doubled or lost."""
     import asyncio
     from contextlib import ExitStack
 

@@ -29,9 +29,8 @@ def summary_text(summary: dict[str, Any]) -> str:
     """Return the summary, at most 80 columns wide where names allow it."""
     jobs: dict[str, int] = summary["jobs"]
     calls: dict[str, int] = summary["calls"]
-    lines = [
-        f"run {summary['run']}: {counted(jobs['total'], 'job')} in {timedelta(seconds=round(summary['elapsed_s']))}"
-    ]
+    elapsed = timedelta(seconds=round(summary["elapsed_s"]))
+    lines = [f"run {summary['run']}: {counted(jobs['total'], 'job')} in {elapsed}"]
     for state in (*_ENDED, *_OPEN):
         if jobs.get(state) or state == "succeeded":
             note = _NOTES.get(state, "")

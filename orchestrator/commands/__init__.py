@@ -1,1 +1,1 @@
-"""What each verb does, callable from Python."""
+"""Actions of the verbs, callable from Python."""

@@ -1,4 +1,4 @@
-"""Open what a manifest needs, and close it again: ledger, service, storage, and the ports of a run."""
+"""Open what a manifest needs and close it again: ledger, service, storage, ports of a run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
-    """Return the path of a manifest's ledger: ``ledger``, or ``.orchestrator/<name>.db`` beside it."""
+    """Return the path of a manifest's ledger: by default ``.orchestrator/<name>.db`` beside it."""
     if ledger is not None:
         return ledger
     return str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
@@ -52,7 +52,7 @@ def service_name(manifest: Manifest, ledger: str) -> str:
 
 
 def local_root(manifest: Manifest, ledger: str) -> Path:
-    """Return the folder of the local service's objects: by default ``objects`` beside the ledger."""
+    """Return the folder of the local service's objects, by default ``objects`` at the ledger."""
     root = manifest.service.root if isinstance(manifest.service, LocalServiceSettings) else None
     return (root or ledger_file(ledger).parent / "objects").resolve()
 

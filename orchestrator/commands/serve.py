@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONTROL_VARIABLE = "ORCHESTRATOR_CONTROL_TOKEN"
-"""Token of the control plane. A variable, because every user of a machine can read command lines."""
+"""Token of the control plane. A variable, because all users of a machine see command lines."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class Tally:
             self._ends.popleft()
 
     def of(self, state: JobState) -> int:
-        """Return how many jobs are in this state now, including those that ended in this process."""
+        """Return how many jobs are in this state now, with those that ended in this process."""
         if state is JobState.PLANNED:
             return self.waiting
         silent = self._from_before if state is JobState.SUBMITTED else 0

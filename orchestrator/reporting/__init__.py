@@ -1,1 +1,1 @@
-"""What a run leaves for people and programs: report, row schema."""
+"""Results of a run for people and programs: report, row schema, summary."""

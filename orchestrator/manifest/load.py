@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from orchestrator.domain.clock import SystemClock
-from orchestrator.domain.wording import did_you_mean, quoted
+from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.diagnostics import MAX_FAULTS, FaultList
 from orchestrator.manifest.manifest import (
@@ -22,7 +22,7 @@ from orchestrator.manifest.manifest import (
 )
 from orchestrator.manifest.schema import validation_errors
 from orchestrator.manifest.schema.inputs import ListInput
-from orchestrator.manifest.schema.job_settings import valid_bucket, valid_region
+from orchestrator.manifest.schema.job_settings import bucket_problem, region_problem
 from orchestrator.manifest.schema.manifest_file import EndpointService, LocalService, ManifestFile
 from orchestrator.manifest.schema.window import Window
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.ports import Clock
     from orchestrator.manifest.manifest import AnyServiceSettings
-    from orchestrator.manifest.schema.job_settings import JobSettings
+    from orchestrator.manifest.schema.job_settings import JobSettings, Problem
     from orchestrator.manifest.yaml.document import Path as DataPath
 
 LOCAL_REGION = "ap-chongqing"
@@ -97,8 +97,8 @@ class _Loading:
         file = self.file
         name = file.name or self._own_name()
         service = self._service()
-        bucket = self._filled(file.bucket, ("bucket",), valid_bucket)
-        region = self._filled(file.region, ("region",), valid_region) or (
+        bucket = self._place(file.bucket, ("bucket",), bucket_problem)
+        region = self._place(file.region, ("region",), region_problem) or (
             LOCAL_REGION if isinstance(service, LocalServiceSettings) else ""
         )
         self._check_places(bucket, region)
@@ -155,7 +155,7 @@ class _Loading:
         for name, override in self.sets.items():
             if name not in given:
                 message = f"--set {name}={override}: the manifest has no param {quoted(name)}. Add it under params, or correct the name."
-                self.faults.add(Fault(message, hint=did_you_mean(name, given)))
+                self.faults.add(Fault(message, hint=nearest_word(name, given)))
             elif validation_errors.is_secret_word(name):
                 self.faults.add(Fault(f"--set {name}: {validation_errors.NO_SECRETS}"))
         self.params.update(calendar)
@@ -227,13 +227,13 @@ class _Loading:
             self.files.folder_of(("service", "local", "root")).absolute() / Path(root).expanduser()
         )
 
-    def _filled(self, text: str | None, path: DataPath, valid: Callable[[str], str]) -> str:
-        if not text:
-            return ""
-        value = self._rendered(text, path, self.params)
-        complaint = valid(value) if value else ""
-        if complaint:
-            self.faults.add(self.files.fault(complaint, path))
+    def _place(
+        self, text: str | None, path: DataPath, check: Callable[[str], Problem | None]
+    ) -> str:
+        """Return a bucket or region with params filled in."""
+        value = self._rendered(text, path, self.params) if text else ""
+        if value and (problem := check(value)):
+            self.faults.add(self.files.fault(problem.message, path, hint=problem.hint))
         return value
 
     def _check_places(self, bucket: str, region: str) -> None:

@@ -11,9 +11,9 @@ import unicodedata
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.domain.wording import did_you_mean, listed, quoted
+from orchestrator.domain.value_formats import calendar_date
+from orchestrator.domain.wording import listed, nearest_word, quoted
 from orchestrator.manifest.schema import vendor_limits
-from orchestrator.manifest.schema.value_types import parse_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -27,7 +27,7 @@ _DATE_FORMAT = re.compile(r"(?:%[YmdjyVGu%]|[^%])+")
 
 
 class TemplateError(ValueError):
-    """A template has a fault: ``message`` says which, ``hint`` may name the nearest word."""
+    """A fault of a template; ``hint`` is the nearest right word, or empty."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ def _date(argument: str) -> Callable[[str], str]:
         raise TemplateError(message)
 
     def render(text: str) -> str:
-        day = parse_date(text)
+        day = calendar_date(text)
         if day is None:
             raise TemplateError(
                 f"The filter date needs a date such as 2026-11-22, not {quoted(text)}."
@@ -89,7 +89,7 @@ def _filter(text: str) -> Callable[[str], str]:
     if name in _WITH_ARGUMENT:
         return _WITH_ARGUMENT[name](argument)
     message = f"{quoted(text)} is no filter. There are {listed(('lower', 'upper', 'slug', 'pad:WIDTH', 'date:FORMAT'), 'and')}."
-    raise TemplateError(message, did_you_mean(name, FILTERS))
+    raise TemplateError(message, nearest_word(name, FILTERS))
 
 
 class Template:
@@ -133,17 +133,12 @@ class Template:
         self._filters.append(tuple(_filter(part) for part in field[2].split("|")[1:]))
         return "%s"
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether it has no placeholders."""
-        return not self._names
-
     def check(self, known: Collection[str]) -> None:
         """Raise ``TemplateError`` if a placeholder is none of ``known``."""
         for name in self._names:
             if name not in known:
                 message = f"{{{name}}} is not known here. Known: {listed(sorted(known), 'and')}."
-                raise TemplateError(message, did_you_mean(name, known))
+                raise TemplateError(message, nearest_word(name, known))
 
     def render(self, values: Mapping[str, str]) -> str:
         """The text, with every placeholder filled in.
@@ -160,7 +155,7 @@ class Template:
         except KeyError as error:
             name = str(error.args[0])
             raise TemplateError(
-                f"{{{name}}} has no value here.", did_you_mean(name, values)
+                f"{{{name}}} has no value here.", nearest_word(name, values)
             ) from error
 
     def _filtered(self, value: str, number: int) -> str:
@@ -187,7 +182,7 @@ def _wildcard(token: str) -> str:
     if token in vendor_limits.WILDCARDS:
         return token
     message = f"{quoted(token)} is no wildcard of the service. It fills in {listed(vendor_limits.WILDCARDS, 'and')}; ours are written without $."
-    raise TemplateError(message, did_you_mean(token, vendor_limits.WILDCARDS))
+    raise TemplateError(message, nearest_word(token, vendor_limits.WILDCARDS))
 
 
 def object_name(rendered: str) -> str:

@@ -16,6 +16,7 @@ from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path as FilePath
 
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import Filters
@@ -103,17 +104,18 @@ class Checks:
         if source.object is not None:
             self._template(source.object, ("inputs", index, "object"), None)
 
-    def _file(self, file: object, path: Path) -> None:
-        from pathlib import Path as FilePath
-
-        found = FilePath(str(file))
-        if not found.exists():
-            self._fault(
-                f"The list file {quoted(found, FILE_LENGTH)} does not exist. Its path is relative to the file that names it.",
-                path,
-            )
-        elif found.is_dir():
-            self._fault(f"{quoted(found, FILE_LENGTH)} is a folder, not a list file.", path)
+    def _file(self, file: FilePath, path: Path) -> None:
+        shown = quoted(file, FILE_LENGTH)
+        try:
+            is_missing, is_folder = not file.exists(), file.is_dir()
+        except OSError as error:  # for example a name that is too long for the file system
+            self._fault(f"The list file {shown} cannot be read: {error.strerror or error}.", path)
+            return
+        if is_missing:
+            message = f"The list file {shown} does not exist."
+            self._fault(f"{message} Its path is relative to the file that names it.", path)
+        elif is_folder:
+            self._fault(f"{shown} is a folder, not a list file.", path)
 
     # --- texts
 

@@ -69,7 +69,7 @@ class _Story:
         self.item = item
         self.recipe = recipe
         self.spec = spec
-        self.laid = recipe.laid
+        self.merged = recipe.merged
 
     def values(self) -> Iterator[Value]:
         media, here = (
@@ -102,7 +102,7 @@ class _Story:
                 "callback",
                 self.spec.callback.url or f"{self.spec.callback.type} {self.spec.callback.mq_name}",
             )
-        for name, why in self.laid.dropped.items():
+        for name, why in self.merged.dropped.items():
             yield Value(name, "", "derived", f"dropped: {why}")
 
     def _operation(self) -> Iterator[Value]:
@@ -111,7 +111,9 @@ class _Story:
             yield self._said("template_id", operation.template_id)
             return
         if operation.audio_mode is not None:
-            derived = "" if "audio_mode" in self.laid.sources else "follows from the named outputs"
+            derived = (
+                "" if "audio_mode" in self.merged.sources else "follows from the named outputs"
+            )
             yield self._said("audio_mode", operation.audio_mode.value, derived)
         for name in AUDIO:
             value = getattr(operation.audio, name)
@@ -119,7 +121,7 @@ class _Story:
                 yield self._said(
                     name,
                     str(value),
-                    "" if name in self.laid.sources else "the only one that the codec has",
+                    "" if name in self.merged.sources else "the only one that the codec has",
                 )
 
     def _outputs(self) -> Iterator[Value]:
@@ -132,11 +134,11 @@ class _Story:
         for name in STEMS:
             value = names.get(Stem(name))
             if value is not None:
-                text = str(self.laid.values.get(name, ""))
+                text = str(self.merged.values.get(name, ""))
                 yield self._said(name, value, f"from {text}" if text != value else "")
 
     def _said(self, name: str, value: str, note: str = "") -> Value:
-        at = self.laid.sources.get(name)
+        at = self.merged.sources.get(name)
         if at is None:
             return Value(name, value, "derived" if note else "default", note)
         if at[0] == "inputs" and at != ("inputs", self.item.source):
@@ -157,7 +159,7 @@ class _Story:
     def _carried(self, name: str, value: str, carried: bool) -> Value:
         """A level or user data that may come from the row or the object's own entry."""
         if not carried:
-            text = str(self.laid.values.get(name, ""))
+            text = str(self.merged.values.get(name, ""))
             return self._said(name, value, f"from {text}" if "{" in text else "")
         if isinstance(self.manifest.inputs[self.item.source], ObjectInput):
             file, mark = self.manifest.files.where(("inputs", self.item.source, name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.manifest.schema.job_settings import valid_bucket, valid_region
+from orchestrator.manifest.schema.job_settings import Problem, bucket_problem, region_problem
 from orchestrator.manifest.sources.globs import Filter
 from orchestrator.manifest.template import Template
 
@@ -85,14 +85,11 @@ class Source:
             [self.text(glob) for glob in settings.exclude],
         )
 
-    def place_fault(self, bucket: str, region: str) -> str:
-        """What is wrong with a bucket and region, or nothing."""
-        if not bucket:
-            return (
-                "No bucket: name it in the manifest, at this source, or in a column named bucket."
-            )
-        if not region:
-            return (
-                "No region: name it in the manifest, at this source, or in a column named region."
-            )
-        return valid_bucket(bucket) or valid_region(region)
+    def place_problem(self, bucket: str, region: str) -> Problem | None:
+        """Return what is wrong with a bucket and its region."""
+        for name, value in (("bucket", bucket), ("region", region)):
+            if not value:
+                return Problem(
+                    f"No {name}: set it in the manifest, in this source, or in a column {name}."
+                )
+        return bucket_problem(bucket) or region_problem(region)

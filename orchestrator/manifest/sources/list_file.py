@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import MediaObject
-from orchestrator.domain.wording import did_you_mean, listed, quoted
+from orchestrator.domain.wording import listed, nearest_word, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.diagnostics import FILE_LENGTH, FaultList
 from orchestrator.manifest.schema.inputs import STDIN
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import ListInput
 
-MEANT_COLUMNS = (
-    "object",
-    "bucket",
-    "region",
-    "level",
-    "user_data",
-    "etag",
-    "duration_s",
-    "size_bytes",
-)
-"""Columns that say something about the object or its job by themselves."""
 _LEVELS = {"0": 0, "1": 1, "2": 2}
 
 
@@ -104,7 +93,7 @@ class ListReader:
     def _has_object(self, row: Mapping[str, str]) -> bool:
         """Whether the first row shows where the object's name comes from; a list without it has one fault, not a million."""
         if self._template is None and "object" not in row:
-            near = did_you_mean("object", row)
+            near = nearest_word("object", row)
             example = next(iter(row), "path")
             text = f'{self.shown} has no column object, but {listed(row, "and")}. Say which one it is: object: "{{{example}}}".'
             self.faults.add(self.manifest.fault(text, (*self.source.path, "list"), near))
@@ -156,7 +145,7 @@ class ListReader:
                 self._fault(
                     line,
                     f"This row has no object, but {listed(row, 'and') or 'nothing'}.",
-                    did_you_mean("object", row),
+                    nearest_word("object", row),
                 )
             elif not key:
                 self._fault(line, "The column object is empty.")
@@ -171,8 +160,8 @@ class ListReader:
         bucket = row.get("bucket") or self.source.bucket
         region = row.get("region") or self.source.region
         if (bucket, region) not in self._good_places:
-            if complaint := self.source.place_fault(bucket, region):
-                self._fault(line, complaint)
+            if problem := self.source.place_problem(bucket, region):
+                self._fault(line, *problem)
                 return None
             self._good_places.add((bucket, region))
         size = self._number(row, "size_bytes", line)

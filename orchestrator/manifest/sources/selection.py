@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.value_formats import percent
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.sources.globs import matcher
 
@@ -76,13 +77,12 @@ class Selection:
 
 
 def parse_share(text: str) -> float:
-    """The percentage of ``1%`` or ``0.5``.
+    """Return the percentage in ``1%`` or ``0.5``.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If it is not a percentage.
     """
-    try:
-        return float(text.strip().removesuffix("%"))
-    except ValueError:
-        message = f'--sample {text}: write a percentage such as "1%".'
-        raise ConfigError(message) from None
+    share = percent(text if text.rstrip().endswith("%") else f"{text}%")
+    if share is None:
+        raise ConfigError(f'--sample {text}: write a percentage such as "1%".')
+    return share

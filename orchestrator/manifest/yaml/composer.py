@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.domain.wording import did_you_mean, quoted
+from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.yaml import syntax_errors
 
@@ -180,7 +180,7 @@ class Builder:
                 self._fault(
                     event,
                     f"*{name} names nothing: no value before it is marked &{name}.",
-                    did_you_mean(name, self._anchors),
+                    nearest_word(name, self._anchors),
                 )
             known = (None, 1, None)
         value, size, spot = known

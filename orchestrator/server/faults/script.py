@@ -200,7 +200,7 @@ class _Reader:
                 self._wrong(
                     path,
                     f"{key!r} is not known; allowed are {', '.join(sorted(allowed))}.",
-                    f"Did you mean {near[0]}?" if near else "",
+                    near[0] if near else "",
                 )
         return {str(key): value for key, value in data.items() if key in allowed}
 
@@ -232,7 +232,7 @@ class _Reader:
             self._wrong(
                 f"{path}.code",
                 f"{rule.code!r} is not an error code of the vendor; give its HTTP status too.",
-                f"Did you mean {near[0]}?" if near else "",
+                near[0] if near else "",
             )
         return rule
 
@@ -263,7 +263,7 @@ class _Reader:
             self._wrong(
                 path,
                 f"is {value!r:.40}; allowed are {', '.join(kind)}.",
-                f"Did you mean {near[0]}?" if near else "",
+                near[0] if near else "",
             )
             return next(iter(kind))
 

@@ -71,8 +71,8 @@ def test_every_mistake_is_told_with_its_place_and_the_nearest_word(tmp_path: Pat
         load(tmp_path, text)
 
     message = str(wrong.value)
-    for part in ("faults[0]", "Did you mean route?", "Did you mean refuse?", "faults[0].share", "faults[0].times", "Did you mean SlowDown?",
-                 "progression.pace", "Did you mean seed?", "faults.yaml"):  # fmt: skip
+    for part in ("faults[0]", 'Did you mean "route"?', 'Did you mean "refuse"?', "faults[0].share", "faults[0].times", 'Did you mean "SlowDown"?',
+                 "progression.pace", 'Did you mean "seed"?', "faults.yaml"):  # fmt: skip
         assert part in message
 
 

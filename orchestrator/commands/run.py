@@ -18,7 +18,7 @@ from orchestrator.domain.spec import Callback
 from orchestrator.manifest import load_manifest
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.runner.budget import Budget
-from orchestrator.runner.patient_store import PatientStore
+from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
 from orchestrator.runner.ports import Parts
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions
@@ -188,7 +188,7 @@ async def make_session(
     """
     parts = _parts(manifest, options, ledger, service, sink, clock)
     lists = (
-        PatientStore(listed_from, parts.clock, parts.rng, parts.sink, parts.settings)
+        PatientStore(listed_from, parts.clock, parts.rng, parts.sink, parts.settings, LISTING_TRIES)
         if listed_from
         else parts.store
     )
@@ -227,7 +227,7 @@ def _parts(
     return Parts(
         ledger=ledger,
         service=service,
-        store=PatientStore(service, time, rng, sink, settings),
+        store=PatientStore(service, time, rng, sink, settings, LISTING_TRIES),
         submit_limiter=submit_limiter,
         query_limiter=AdaptiveLimiter(limits.query_per_s, clock),
         list_limiter=AdaptiveLimiter(limits.query_per_s, clock),

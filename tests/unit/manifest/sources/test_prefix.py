@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from orchestrator.domain.remote import ListedObject, ObjectPage
 from orchestrator.domain.spec import Place
 from orchestrator.errors import ApiAnswer, AuthRejected, ConfigError, ConnectFailed, ProtocolError
 from orchestrator.manifest.sources.stream import read
+from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
+from orchestrator.runner.settings import RunnerSettings
+from tests.simulation.doubles import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +76,7 @@ def _objects(
     return {name: ListedObject(name, size, f'"{name}"', modified_at) for name in names}
 
 
-async def _keys(manifest: Manifest, store: Shelf, clock: Clock | None = None) -> list[str]:
+async def _keys(manifest: Manifest, store: ObjectStore, clock: Clock | None = None) -> list[str]:
     found = read(manifest, store, clock=clock or Clock())
     return [item.media.key async for batch in found for item in batch]
 
@@ -153,14 +157,20 @@ async def test_a_page_is_asked_for_again_after_a_passing_failure_but_not_for_eve
     desk: Desk,
 ) -> None:
     manifest, clock = _manifest(desk, "prefix: in/"), Clock()
-    store = Shelf(_objects("in/a.mp3"))
-    store.failures = [ConnectFailed(), ConnectFailed()]
+    shelf = Shelf(_objects("in/a.mp3"))
+    store = PatientStore(
+        shelf, clock, random.Random(1), Recorder(), RunnerSettings(), LISTING_TRIES, LISTING_TRIES
+    )
+    shelf.failures = [ConnectFailed(), ConnectFailed()]
 
     assert await _keys(manifest, store, clock) == ["in/a.mp3"]
-    assert clock.pauses == [0.5, 1.0]
-    store.failures = [ConnectFailed()] * 9
+    assert len(clock.pauses) == 2
+    assert 0.5 <= clock.pauses[0] <= 1.0
+    assert 0.5 <= clock.pauses[1] <= 1.5
+    shelf.failures = [ConnectFailed()] * 9
     with pytest.raises(ConnectFailed):
         await _keys(manifest, store, clock)
+    assert len(shelf.failures) == 9 - LISTING_TRIES
 
 
 async def test_refused_credentials_end_the_listing_at_once(desk: Desk) -> None:
@@ -179,7 +189,7 @@ async def test_a_listing_that_does_not_get_on_is_refused(desk: Desk) -> None:
         ) -> ObjectPage:
             return ObjectPage((), "same")
 
-    with pytest.raises(ProtocolError, match="does not get on"):
+    with pytest.raises(ProtocolError, match="is stuck"):
         await _keys(_manifest(desk, "prefix: in/"), Stuck({}))
 
 

@@ -106,7 +106,7 @@ def merge(layers: Iterable[Layer]) -> Merged:
 
 
 def _drop_for_codec(merged: Merged, codec: str) -> None:
-    """Drop the bitrate, which was chosen for the old codec, and what the new codec does not support."""
+    """Drop the bitrate, chosen for the old codec, and what the new codec does not support."""
     merged.drop("bitrate", f"it was set for another codec than {codec}")
     if merged.values.get("samplerate") not in CODECS[codec].samplerates_hz:
         merged.drop("samplerate", f"{codec} does not support the inherited sample rate")

@@ -1,4 +1,4 @@
-"""Recipes: the settings of one kind of job, merged and checked once, then used for all its objects."""
+"""Recipes: the settings of one kind of job, merged and checked once for all its objects."""
 
 from __future__ import annotations
 

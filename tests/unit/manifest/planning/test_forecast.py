@@ -118,9 +118,10 @@ async def test_minutes_and_cost_say_what_they_are_made_of(desk: Desk) -> None:
         "from_size": 1,
         "unknown": 1,
     }
+    assert forecast.as_dict()["schema"] == "orchestrator.plan/1"
     assert forecast.as_dict()["calls"] == {"submit": 3, "query": 2, "head": 6}
     assert forecast.at_least_s == 1.5
-    assert any("1 object is guessed from the size" in note for note in forecast.notes())
+    assert any("1 object is estimated from the size" in note for note in forecast.notes())
 
 
 async def test_jobs_already_at_the_service_cost_nothing_again(desk: Desk) -> None:
@@ -180,7 +181,7 @@ async def test_an_explanation_gives_each_value_and_the_line_that_said_it(desk: D
     assert told["level"] == ("1", "manifest.yaml:17", "")
     assert told["user_data"] == ("u1", "l.csv:2", "column user_data")
     assert told["voice"] == ("s/d.${ext}", "manifest.yaml:8", "from {place}/{stem}.${ext}")
-    assert told["samplerate"] == ("8000", "derived", "the only one that the codec has")
+    assert told["samplerate"] == ("8000", "derived", "the only value that the codec supports")
     assert told["bitrate"][2].startswith("dropped")
     assert told["audio_mode"] == ("AudioAndBackground", "derived", "follows from the named outputs")
     assert told["bucket"][1] == "manifest.yaml:2"
@@ -246,5 +247,5 @@ async def test_a_plan_without_any_object_says_why_that_may_be(desk: Desk) -> Non
     text = plan_text("empty", Preview(forecast))
 
     assert "0 of 0 jobs" in text
-    assert "There is no object" in text
+    assert "No objects" in text
     assert all(len(line) <= 80 for line in text.splitlines())

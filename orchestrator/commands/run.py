@@ -81,7 +81,10 @@ class Session:
         """The jobs of the manifest, to be read once."""
         chosen = self._options.selection
         return Feed(
-            self.manifest, self._lists, chosen.anew() if chosen else None, callback=self._callback
+            self.manifest,
+            self._lists,
+            chosen.restarted() if chosen else None,
+            callback=self._callback,
         )
 
     def stop(self, why: Interruption) -> None:

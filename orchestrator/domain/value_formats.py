@@ -39,7 +39,7 @@ def number(text: str) -> float | None:
 
 
 def duration_s(text: str) -> float | None:
-    """Return the seconds of ``90``, ``90s``, ``15.5m`` or ``1h30m``; spaces and case do not count."""
+    """Return the seconds of ``90``, ``90s``, ``15.5m`` or ``1h30m``, with any spaces and case."""
     compact = text.replace(" ", "").lower()
     if _PLAIN_SECONDS.fullmatch(compact):
         return float(compact)

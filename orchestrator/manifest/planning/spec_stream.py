@@ -131,11 +131,11 @@ class _NothingListed:
         return ObjectPage()
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
-        """Raise: there is no storage."""
+        """Raise an error, because no storage is open."""
         raise ConfigError(f"{place.bucket}/{key} cannot be checked: no storage is open.")
 
     async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """Raise: there is no storage."""
+        """Raise an error, because no storage is open."""
         raise ConfigError(f"{place.bucket}/{key} cannot be read: no storage is open.")
 
     async def put(
@@ -145,5 +145,5 @@ class _NothingListed:
         content: bytes,  # noqa: ARG002
         content_type: str = "",  # noqa: ARG002
     ) -> ObjectHead:
-        """Raise: there is no storage."""
+        """Raise an error, because no storage is open."""
         raise ConfigError(f"{place.bucket}/{key} cannot be written: no storage is open.")

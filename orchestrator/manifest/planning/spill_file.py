@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.errors import ConfigError
 
-# /tmp is often in memory. The file has no name, so nobody can guess it.
+# /tmp is often in memory. The file has no name, so it cannot be guessed.
 _LASTING = Path("/var/tmp")  # noqa: S108
 
 

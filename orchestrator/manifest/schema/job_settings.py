@@ -111,7 +111,7 @@ Level = Annotated[Integer, Field(ge=0, le=2)]
 
 
 class AudioSettings(Part):
-    """How the stems are encoded. The service decides what is left out."""
+    """Encoding of the stems. The service decides what is left out."""
 
     codec: Annotated[audio_formats.Codec, BeforeValidator(_codec)] | None = None
     """Format of the stems. amr means 8000 Hz mono. The service's default is aac. A later layer that
@@ -160,7 +160,7 @@ class OperationSettings(Part):
     """Stems to make: IsAudio voice; IsBackground background; AudioAndBackground both; MusicMode
     voice, background, bass and drums. If left out, it follows from the named outputs."""
     audio: AudioSettings | None = None
-    """How the stems are encoded."""
+    """Encoding of the stems."""
 
     @model_validator(mode="after")
     def _either(self) -> Self:
@@ -173,7 +173,9 @@ class OperationSettings(Part):
 
 
 class OutputSettings(Part):
-    """Where the stems go. Names are templates; the service fills in ``${ext}`` and ``${jobid}``."""
+    """Names and place of the stems. Names are templates; the service fills in ``${ext}`` and
+    ``${jobid}``.
+    """
 
     bucket: Bucket | None = None
     """Bucket of the stems; the bucket of the input if left out."""
@@ -261,7 +263,7 @@ class VariantSettings(Part):
     operation: OperationSettings | None = None
     """The work to do."""
     output: OutputSettings | None = None
-    """Where the stems go."""
+    """Names and place of the stems."""
     level: Level | None = None
     """JobLevel: 0, 1 or 2; larger goes first, here and at the service. Default 0."""
     user_data: Annotated[Loose, Field(examples=["{stem}"])] | None = None

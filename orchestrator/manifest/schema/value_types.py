@@ -117,7 +117,7 @@ def _instant(value: Any) -> float:
     except ValueError:
         refuse(
             f'{quoted(text)} is not a valid date. Write "2026-11-22" or '
-            '"2026-11-22T01:30:00+08:00" (UTC if there is no offset).'
+            '"2026-11-22T01:30:00+08:00" (without an offset: UTC).'
         )
     return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
 

@@ -32,7 +32,7 @@ async def _told(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_a_wrong_manifest_is_told_in_exactly_these_words(
+async def test_a_wrong_manifest_gives_exactly_this_message(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(WRONG)

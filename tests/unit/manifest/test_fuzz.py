@@ -216,7 +216,7 @@ def test_any_bytes_give_a_plan_or_faults(tmp_path: Path, content: bytes) -> None
 
 
 @pytest.mark.parametrize("depth", [100, 50_000])
-def test_deep_nesting_is_a_fault_and_no_crash(tmp_path: Path, depth: int) -> None:
+def test_deep_nesting_is_a_fault_and_not_a_crash(tmp_path: Path, depth: int) -> None:
     path = tmp_path / "deep.yaml"
     path.write_text("inputs: " + "[" * depth + "]" * depth)
 

@@ -100,7 +100,7 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
     }
 
 
-async def test_minutes_and_cost_say_what_they_are_made_of(desk: Desk) -> None:
+async def test_minutes_and_cost_show_the_basis_of_the_durations(desk: Desk) -> None:
     items = await _items(desk)
     manifest = desk.load(TEXT)
     a, b, c, *_ = Planner(manifest).specs(items)
@@ -124,7 +124,7 @@ async def test_minutes_and_cost_say_what_they_are_made_of(desk: Desk) -> None:
     assert any("1 object is estimated from the size" in note for note in forecast.notes())
 
 
-async def test_jobs_already_at_the_service_cost_nothing_again(desk: Desk) -> None:
+async def test_submitted_jobs_add_no_cost(desk: Desk) -> None:
     items = await _items(desk)
     a, *_ = Planner(desk.load(TEXT)).specs(items)
     forecast = Forecast(desk.load(TEXT))
@@ -133,7 +133,7 @@ async def test_jobs_already_at_the_service_cost_nothing_again(desk: Desk) -> Non
     assert (forecast.cost, forecast.to_do, forecast.as_dict()["calls"]["submit"]) == (0.0, 1, 0)
 
 
-async def test_a_job_whose_stems_are_gone_is_made_again_at_its_measured_length(desk: Desk) -> None:
+async def test_a_job_with_lost_stems_counts_with_its_measured_duration(desk: Desk) -> None:
     items = await _items(desk)
     _, _, c, *_ = Planner(desk.load(TEXT)).specs(items)
     forecast = Forecast(desk.load(TEXT))
@@ -145,7 +145,7 @@ async def test_a_job_whose_stems_are_gone_is_made_again_at_its_measured_length(d
     assert (forecast.to_do, forecast.output_minutes) == (1, 2.0)
 
 
-async def test_cost_is_unknown_when_no_length_is_known_and_nothing_on_this_machine(
+async def test_cost_is_unknown_without_durations_and_zero_on_the_local_service(
     desk: Desk,
 ) -> None:
     items = await _items(desk)
@@ -157,7 +157,7 @@ async def test_cost_is_unknown_when_no_length_is_known_and_nothing_on_this_machi
     assert (cloud.cost, local.cost) == (None, 0.0)
 
 
-async def test_jobs_that_failed_count_as_work_only_if_they_are_asked_for_again(desk: Desk) -> None:
+async def test_failed_jobs_count_as_work_only_if_they_are_retried(desk: Desk) -> None:
     items = await _items(desk)
     a, *_ = Planner(desk.load(TEXT)).specs(items)
     job = Job(1, a, JobState.FAILED, media_duration_s=120)
@@ -168,7 +168,7 @@ async def test_jobs_that_failed_count_as_work_only_if_they_are_asked_for_again(d
     assert (resting.to_do, again.to_do) == (0, 1)
 
 
-async def test_an_explanation_gives_each_value_and_the_line_that_said_it(desk: Desk) -> None:
+async def test_an_explanation_gives_each_value_and_the_line_that_set_it(desk: Desk) -> None:
     items = await _items(desk)
     (job,) = explain(desk.load(TEXT), items[3])
     told = {
@@ -187,7 +187,7 @@ async def test_an_explanation_gives_each_value_and_the_line_that_said_it(desk: D
     assert told["bucket"][1] == "manifest.yaml:2"
 
 
-async def test_an_explanation_of_a_single_object_names_its_own_lines(desk: Desk) -> None:
+async def test_an_explanation_of_a_single_object_names_its_lines(desk: Desk) -> None:
     items = await _items(desk)
     (job,) = explain(desk.load(TEXT), items[1])
     told = {value.name: value.origin.rpartition("/")[2] for value in job.values}
@@ -240,7 +240,7 @@ def test_numbers_and_their_nouns_agree() -> None:
     assert counted(2, "query", "queries") == "2 queries"
 
 
-async def test_a_plan_without_any_object_says_why_that_may_be(desk: Desk) -> None:
+async def test_a_plan_without_objects_gives_possible_reasons(desk: Desk) -> None:
     await _items(desk)
     forecast = Forecast(desk.load(TEXT))
 

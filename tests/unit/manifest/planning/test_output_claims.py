@@ -47,7 +47,7 @@ def test_claims_agree_with_a_dictionary(steps: list[tuple[int, bool]]) -> None:
     agree(steps, InMemory())
 
 
-def test_claims_of_one_part_agree_with_a_dictionary_when_most_of_them_were_put_away() -> None:
+def test_claims_agree_with_a_dictionary_when_most_are_in_the_scratch() -> None:
     scratch = Counting()
 
     agree([(number % 1_500 << 14, number % 7 == 0) for number in range(3_000)], scratch)
@@ -55,7 +55,7 @@ def test_claims_of_one_part_agree_with_a_dictionary_when_most_of_them_were_put_a
     assert scratch.taken >= 12 * 1_400
 
 
-def test_claims_survive_growing() -> None:
+def test_claims_are_found_in_a_large_table() -> None:
     claims = Claims()
     for number in range(20_000):
         assert claims.claim(hash(("bucket", f"name-{number}")), number, is_input=False) is None
@@ -67,7 +67,7 @@ def test_claims_survive_growing() -> None:
     assert len(claims) == 20_000
 
 
-def test_a_claim_takes_less_than_three_bytes_of_memory_once_there_are_many() -> None:
+def test_a_claim_takes_less_than_three_bytes_of_memory_in_a_large_table() -> None:
     """A million jobs, three million claims, must fit beside everything else in 200 MB."""
     claims = Claims(Counting())
     parts = 64  # as full as all parts are with ten million claims, in a second
@@ -82,7 +82,7 @@ def test_a_claim_takes_less_than_three_bytes_of_memory_once_there_are_many() -> 
     assert (claims.size_bytes - before) / len(claims) < 3
 
 
-def test_records_are_given_back_in_any_order_wherever_they_are_kept() -> None:
+def test_records_are_read_in_any_order_from_memory_and_scratch() -> None:
     scratch = Counting()
     records = Records(scratch)
     for number in range(10_000):

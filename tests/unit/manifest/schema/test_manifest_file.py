@@ -93,7 +93,7 @@ def _properties(node: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [*node.get("properties", {}).items(), *inner]
 
 
-def test_the_schema_beside_the_cookbook_is_the_present_one() -> None:
+def test_the_schema_file_in_manifests_is_up_to_date() -> None:
     """Written with: orchestrator schema > manifests/manifest.schema.json"""
     assert json.loads((ROOT / "manifests/manifest.schema.json").read_text()) == json_schema()
 
@@ -111,7 +111,7 @@ async def test_a_cookbook_manifest_validates_and_plans(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", COOKBOOK, ids=lambda path: path.name)
-def test_a_cookbook_manifest_is_checked_and_accepted_by_editors(path: Path) -> None:
+def test_the_schema_accepts_a_cookbook_manifest(path: Path) -> None:
     assert path.read_text().startswith("# yaml-language-server: $schema=manifest.schema.json\n")
     assert [error.message for error in VALIDATOR.iter_errors(_as_an_editor_reads(path))] == []
 
@@ -136,7 +136,7 @@ DOCUMENTS = [ROOT / "docs/manifest.md", ROOT / "docs/cookbook.md"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_every_example_of_the_documentation_is_accepted_by_editors(path: Path) -> None:
+def test_the_schema_accepts_every_example_of_the_documentation(path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL)
 
     assert blocks
@@ -149,7 +149,7 @@ def test_every_example_of_the_documentation_is_accepted_by_editors(path: Path) -
     [path for path in WRONG if not BEYOND_A_SCHEMA.match(path.name)],
     ids=lambda path: path.name,
 )
-def test_an_editor_refuses_what_we_refuse(path: Path) -> None:
+def test_the_schema_refuses_what_the_loader_refuses(path: Path) -> None:
     assert not _editor_accepts(path)
 
 
@@ -204,7 +204,7 @@ GOOD = "bucket: media-1250000000\nregion: ap-chongqing\ninputs: [{object: a.mp3,
         ("timezone: UTC", True),
     ],
 )
-def test_editor_and_loader_give_the_same_verdict(tmp_path: Path, text: str, accepted: bool) -> None:
+def test_schema_and_loader_agree(tmp_path: Path, text: str, accepted: bool) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(GOOD + text + "\n")
     try:

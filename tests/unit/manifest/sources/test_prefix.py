@@ -103,7 +103,7 @@ async def test_size_and_etag_are_kept(desk: Desk) -> None:
     assert (batch[0].media.size_bytes, batch[0].media.etag) == (7, "in/a.mp3")
 
 
-async def test_no_object_is_lost_or_doubled_while_others_are_added(desk: Desk) -> None:
+async def test_no_object_is_lost_or_repeated_while_others_are_added(desk: Desk) -> None:
     names = [f"in/{number:06d}.mp3" for number in range(0, 50_000, 2)]
     added = iter(range(1, 50_000, 2))
 
@@ -116,7 +116,7 @@ async def test_no_object_is_lost_or_doubled_while_others_are_added(desk: Desk) -
     assert set(names) <= set(keys)
 
 
-async def test_globs_sizes_and_ages_leave_out_objects(desk: Desk) -> None:
+async def test_globs_sizes_and_ages_exclude_objects(desk: Desk) -> None:
     objects = {
         **_objects("in/a.mp3", "in/draft/b.mp3", "in/c.txt"),
         **_objects("in/small.mp3", size=1),
@@ -128,7 +128,7 @@ async def test_globs_sizes_and_ages_leave_out_objects(desk: Desk) -> None:
     assert await _keys(_manifest(desk, source), Shelf(objects)) == ["in/a.mp3"]
 
 
-async def test_dates_bound_the_time_of_change(desk: Desk) -> None:
+async def test_dates_limit_the_time_of_the_last_change(desk: Desk) -> None:
     day = 86400.0
     objects = {
         **_objects("a", modified_at=day),
@@ -153,7 +153,7 @@ async def test_params_and_places_of_a_source_are_used(desk: Desk) -> None:
     assert store.calls == [(Place("other-12345", "ap-tokyo"), "in/2026-11-22/", "")]
 
 
-async def test_a_page_is_asked_for_again_after_a_passing_failure_but_not_for_ever(
+async def test_a_page_is_retried_after_a_failure_but_not_forever(
     desk: Desk,
 ) -> None:
     manifest, clock = _manifest(desk, "prefix: in/"), Clock()
@@ -182,7 +182,7 @@ async def test_refused_credentials_end_the_listing_at_once(desk: Desk) -> None:
     assert clock.pauses == []
 
 
-async def test_a_listing_that_does_not_get_on_is_refused(desk: Desk) -> None:
+async def test_a_listing_that_is_stuck_is_refused(desk: Desk) -> None:
     class Stuck(Shelf):
         async def list_objects(
             self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000

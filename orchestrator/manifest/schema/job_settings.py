@@ -173,8 +173,9 @@ class OperationSettings(Part):
 
 
 class OutputSettings(Part):
-    """Names and place of the stems. Names are templates; the service fills in ``${ext}`` and
-    ``${jobid}``.
+    """Names and place of the stems.
+
+    Names are templates; the service fills in ``${ext}`` and ``${jobid}``.
     """
 
     bucket: Bucket | None = None

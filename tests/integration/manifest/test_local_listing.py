@@ -53,7 +53,7 @@ def _names(folder: Path) -> list[str]:
 
 
 async def listed(store: ObjectStore, size: int) -> list[ListedObject]:
-    """The whole bucket, in pages of this size; times to the second, as the vendor tells them."""
+    """Return the whole bucket, listed in pages of this size, with times in whole seconds."""
     found: list[ListedObject] = []
     marker = ""
     while True:
@@ -80,13 +80,16 @@ async def test_folder_and_service_list_the_same_objects_while_the_service_runs(
         async with open_store(manifest, str(tmp_path / "ledger.db"), SystemClock()) as store:
             by_service, by_folder = await listed(service, 3), await listed(store, 3)
             assert await store.head(place, "in/none.mp3") is None
-            seen, told = await store.head(place, "in/1.mp3"), await service.head(place, "in/1.mp3")
-            assert seen is not None
-            assert told is not None
-            assert (seen.size_bytes, seen.etag, seen.crc64) == (
-                told.size_bytes,
-                told.etag,
-                told.crc64,
+            local, remote = (
+                await store.head(place, "in/1.mp3"),
+                await service.head(place, "in/1.mp3"),
+            )
+            assert local is not None
+            assert remote is not None
+            assert (local.size_bytes, local.etag, local.crc64) == (
+                remote.size_bytes,
+                remote.etag,
+                remote.crc64,
             )
         found = await preview(manifest, ledger=str(tmp_path / "ledger.db"))
 

@@ -1,4 +1,4 @@
-"""Loading: params, includes, services, and what a manifest turns into."""
+"""Loading: params, includes, services, and the resulting manifest."""
 
 from __future__ import annotations
 
@@ -139,7 +139,8 @@ async def test_params_are_filled_in_everywhere(desk: Desk) -> None:
     specs = await desk.plan(
         """
 params: {p: x, t: t1abc}
-defaults: {output: {voice: "{p}/{stem}.v", bucket: "{p}-12345"}, operation: {template_id: "{t}"}, queue_id: "{p}q",
+defaults: {output: {voice: "{p}/{stem}.v", bucket: "{p}-12345"},
+           operation: {template_id: "{t}"}, queue_id: "{p}q",
            group: "{p}g", user_data: "{p}"}
 inputs: [{object: "{p}/a.mp3"}, {object: "b{{1}}.mp3", bucket: "in{p}-12345"}, {list: "l-{p}.txt"}]
 report: "{p}/{name}-{run}.jsonl"
@@ -165,10 +166,14 @@ async def test_a_manifest_overrides_its_includes_and_their_inputs_come_first(des
     desk.write(
         "team/base.yaml",
         "include: deep.yaml\nlimits: {submit_per_s: 2}\nparams: {a: base}\n"
-        'defaults: {output: {voice: "s/{stem}.v"}, operation: {audio: {codec: mp3, bitrate: 192}}}\n'
+        'defaults:\n  output: {voice: "s/{stem}.v"}\n'
+        "  operation: {audio: {codec: mp3, bitrate: 192}}\n"
         'inputs: [{list: l.txt}]\nrules: [{when: {object: "*"}, level: 1}]\n',
     )
-    text = "include: [team/base.yaml]\ndefaults: {operation: {audio: {bitrate: 96}}}\ninputs:\n  - object: own.mp3\n"
+    text = (
+        "include: [team/base.yaml]\ndefaults: {operation: {audio: {bitrate: 96}}}\n"
+        "inputs:\n  - object: own.mp3\n"
+    )
     text += 'rules: [{when: {object: "own*"}, level: 2}]\n'
     manifest = desk.load(text)
     specs = await desk.plan(text)

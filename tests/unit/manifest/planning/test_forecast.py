@@ -1,4 +1,4 @@
-"""Forecast, explanation and selection: what ``plan`` shows."""
+"""Forecast, explanation and selection, which ``plan`` shows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
     manifest = desk.load(TEXT)
     a, b, c, d, e = Planner(manifest).specs(items)
     forecast = Forecast(manifest)
-    told = [
+    found = [
         forecast.add(a),
         forecast.add(b, changed=True),
         forecast.add(c, Job(1, c, JobState.SUCCEEDED)),
@@ -61,7 +61,7 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
     ]
     data = forecast.as_dict()
 
-    assert told == [
+    assert found == [
         Standing.NEW,
         Standing.CHANGED,
         Standing.DONE,
@@ -109,7 +109,7 @@ async def test_minutes_and_cost_show_the_basis_of_the_durations(desk: Desk) -> N
     forecast.add(b)  # 10,584,000 bytes of wav: 60 s
     assert forecast.output_minutes == 4.0
     assert forecast.cost == 2.0
-    forecast.add(c)  # unknown: as the others
+    forecast.add(c)  # unknown: the average of the others
 
     assert forecast.output_minutes == 6.0
     assert forecast.as_dict()["estimate"]["durations"] == {
@@ -171,28 +171,32 @@ async def test_failed_jobs_count_as_work_only_if_they_are_retried(desk: Desk) ->
 async def test_an_explanation_gives_each_value_and_the_line_that_set_it(desk: Desk) -> None:
     items = await _items(desk)
     (job,) = explain(desk.load(TEXT), items[3])
-    told = {
+    origins = {
         value.name: (value.value, value.origin.rpartition("/")[2], value.note)
         for value in job.values
     }
 
-    assert told["object"] == ("d.amr", "l.csv:2", "")
-    assert told["codec"] == ("amr", "manifest.yaml:16", "")
-    assert told["level"] == ("1", "manifest.yaml:17", "")
-    assert told["user_data"] == ("u1", "l.csv:2", "column user_data")
-    assert told["voice"] == ("s/d.${ext}", "manifest.yaml:8", "from {place}/{stem}.${ext}")
-    assert told["samplerate"] == ("8000", "derived", "the only value that the codec supports")
-    assert told["bitrate"][2].startswith("dropped")
-    assert told["audio_mode"] == ("AudioAndBackground", "derived", "follows from the named outputs")
-    assert told["bucket"][1] == "manifest.yaml:2"
+    assert origins["object"] == ("d.amr", "l.csv:2", "")
+    assert origins["codec"] == ("amr", "manifest.yaml:16", "")
+    assert origins["level"] == ("1", "manifest.yaml:17", "")
+    assert origins["user_data"] == ("u1", "l.csv:2", "column user_data")
+    assert origins["voice"] == ("s/d.${ext}", "manifest.yaml:8", "from {place}/{stem}.${ext}")
+    assert origins["samplerate"] == ("8000", "derived", "the only value that the codec supports")
+    assert origins["bitrate"][2].startswith("dropped")
+    assert origins["audio_mode"] == (
+        "AudioAndBackground",
+        "derived",
+        "follows from the named outputs",
+    )
+    assert origins["bucket"][1] == "manifest.yaml:2"
 
 
 async def test_an_explanation_of_a_single_object_names_its_lines(desk: Desk) -> None:
     items = await _items(desk)
     (job,) = explain(desk.load(TEXT), items[1])
-    told = {value.name: value.origin.rpartition("/")[2] for value in job.values}
+    origins = {value.name: value.origin.rpartition("/")[2] for value in job.values}
 
-    assert (told["level"], told["codec"]) == ("manifest.yaml:11", "manifest.yaml:7")
+    assert (origins["level"], origins["codec"]) == ("manifest.yaml:11", "manifest.yaml:7")
 
 
 async def test_a_selection_takes_by_name_and_stops_at_its_limit(desk: Desk) -> None:

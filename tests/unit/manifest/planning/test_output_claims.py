@@ -1,4 +1,4 @@
-"""The table of claims, and what is remembered of jobs."""
+"""The table of claims, and the records of jobs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Counting(InMemory):
-    """A scratch that knows how much it has."""
+    """A scratch that counts its bytes."""
 
     taken = 0
 
     def append(self, data: bytes) -> None:
-        """Keep these too."""
+        """Add bytes at the end."""
         self.taken += len(data)
         super().append(data)
 
@@ -31,7 +31,7 @@ anything = st.integers(-(2**63), 2**63 - 1)
 
 
 def agree(steps: list[tuple[int, bool]], scratch: Scratch) -> None:
-    """The claims answer as a dictionary would."""
+    """Check that the claims answer like a dictionary."""
     claims = Claims(scratch)
     known: dict[int, tuple[int, bool]] = {}
     for owner, (value, is_input) in enumerate(steps):
@@ -68,9 +68,9 @@ def test_claims_are_found_in_a_large_table() -> None:
 
 
 def test_a_claim_takes_less_than_three_bytes_of_memory_in_a_large_table() -> None:
-    """A million jobs, three million claims, must fit beside everything else in 200 MB."""
+    """A plan of a million jobs, with three million claims, must fit in 200 MB."""
     claims = Claims(Counting())
-    parts = 64  # as full as all parts are with ten million claims, in a second
+    parts = 64  # as full as all parts with ten million claims, but in a second
     for number in range(parts * 600):
         claims.claim(
             hash(("name", number)) << 14 & 0x7FFF_FFFF_FFFF_C000 | number % parts,

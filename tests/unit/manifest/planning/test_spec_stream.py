@@ -1,4 +1,4 @@
-"""The stream of jobs: one batch is worked on while the next is made."""
+"""The stream of jobs: the next batch is planned while the caller works on one."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from orchestrator.manifest.planning.spill_file import FileScratch
 
 
 def open_files() -> list[str]:
-    """What this process has open, as the system calls it."""
+    """Return the open files of this process, by the names of the system."""
     found = []
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -33,7 +33,7 @@ def test_appended_bytes_are_read_back_from_a_file_without_a_name(
         scratch.append(b"%04d" % number)
 
     assert [scratch.read(4 * number, 4) for number in (99, 0, 50)] == [b"0099", b"0000", b"0050"]
-    assert list(tmp_path.iterdir()) == [], "nothing to be left behind by a kill"
+    assert list(tmp_path.iterdir()) == [], "a killed process leaves no file"
     assert any(str(tmp_path) in name for name in open_files())
 
 

@@ -1,4 +1,4 @@
-"""The JSON Schema, and the cookbook: what an editor says and what we say must agree."""
+"""The JSON Schema and the cookbook: an editor and the loader must agree."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ COOKBOOK = sorted((ROOT / "manifests").glob("*.yaml"))
 WRONG = sorted((ROOT / "tests/golden/manifest/wrong").glob("*.yaml"))
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 BEYOND_A_SCHEMA = re.compile(
-    # What no JSON Schema of reasonable size says: relations between values, names that are known only in context, files, YAML itself.
+    # A JSON Schema of reasonable size cannot express these: relations between values, names known
+    # only in context, files, YAML itself.
     r"0[4-9]|1[0-9]|2[01234678]|29|3[0-4]|3[6-9]|40"
 )
 
 
 class _Core(yaml.SafeLoader):
-    """YAML as editors read it: the core schema of YAML 1.2, where ``no`` and ``22:00`` are text."""
+    """Read YAML as editors do: the core schema of YAML 1.2, where ``no`` and ``22:00`` are text."""
 
 
 _Core.yaml_implicit_resolvers = {}
@@ -57,7 +58,7 @@ def _editor_accepts(path: Path) -> bool:
 
 
 class Bucket:
-    """One object under every prefix."""
+    """Storage with one object under every prefix."""
 
     async def list_objects(
         self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
@@ -107,7 +108,7 @@ async def test_a_cookbook_manifest_validates_and_plans(path: Path) -> None:
     assert jobs or manifest.name in {
         "backfill",
         "nightly",
-    }  # their windows of time take nothing that old
+    }  # their time ranges exclude objects that old
 
 
 @pytest.mark.parametrize("path", COOKBOOK, ids=lambda path: path.name)
@@ -153,7 +154,10 @@ def test_the_schema_refuses_what_the_loader_refuses(path: Path) -> None:
     assert not _editor_accepts(path)
 
 
-GOOD = "bucket: media-1250000000\nregion: ap-chongqing\ninputs: [{object: a.mp3, output: {voice: v}}]\n"
+GOOD = (
+    "bucket: media-1250000000\nregion: ap-chongqing\n"
+    "inputs: [{object: a.mp3, output: {voice: v}}]\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +193,10 @@ GOOD = "bucket: media-1250000000\nregion: ap-chongqing\ninputs: [{object: a.mp3,
         ),
         ("rules: [{when: {object: '*.a'}, level: 7}]", False),
         (
-            "defaults: {operation: {audio: {codec: flac, samplerate: 48000, bitrate: 8, channels: 1}}}",
+            (
+                "defaults: {operation: {audio: {codec: flac, samplerate: 48000, bitrate: 8, "
+                "channels: 1}}}"
+            ),
             True,
         ),
         ("defaults: {operation: {audio: {codec: ogg}}}", False),

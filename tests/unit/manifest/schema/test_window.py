@@ -1,4 +1,4 @@
-"""Windows of time."""
+"""Windows: the hours in which a run submits."""
 
 from __future__ import annotations
 

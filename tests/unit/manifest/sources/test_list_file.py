@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.manifest.sources.item import SourceItem
     from tests.unit.manifest.conftest import Desk
 
-CSV = 'object,level,user_data,etag,duration_s,size_bytes,title\n"in/a, b.mp3",2,u1,"""e1""",12.5,1000,"A ""quoted"" title"\nin/c.mp3,,,,,,\n'
+CSV = """object,level,user_data,etag,duration_s,size_bytes,title
+"in/a, b.mp3",2,u1,\"\"\"e1\"\"\",12.5,1000,"A ""quoted"" title"
+in/c.mp3,,,,,,
+"""
 
 
 async def _items(desk: Desk, source: str) -> list[SourceItem]:

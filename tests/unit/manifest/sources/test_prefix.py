@@ -1,4 +1,4 @@
-"""Prefixes, against a store that others write to."""
+"""Prefixes, listed from a storage that others write to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOW = 1795379400.0
 
 
 class Shelf:
-    """An object store in memory that can only be listed; ``after_page`` lets others write meanwhile."""
+    """An object storage in memory that only lists. ``after_page`` writes between two pages."""
 
     def __init__(
         self, objects: dict[str, ListedObject], after_page: Callable[[Shelf], None] | None = None
@@ -123,7 +123,10 @@ async def test_globs_sizes_and_ages_exclude_objects(desk: Desk) -> None:
         **_objects("in/fresh.mp3", modified_at=NOW - 60),
         **_objects("in/old.mp3", modified_at=NOW - 1e7),
     }
-    source = '{prefix: in/, include: "*.mp3", exclude: ["*/draft/*"], min_size: 10, max_size: 1kB, min_age: 15m, max_age: 7d}'
+    source = (
+        '{prefix: in/, include: "*.mp3", exclude: ["*/draft/*"], '
+        "min_size: 10, max_size: 1kB, min_age: 15m, max_age: 7d}"
+    )
 
     assert await _keys(_manifest(desk, source), Shelf(objects)) == ["in/a.mp3"]
 

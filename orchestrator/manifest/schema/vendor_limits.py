@@ -1,8 +1,8 @@
 """The vendor's rules for one job, as far as they can be checked before anything is sent.
 
-Sources: the vendor's pages "Create voice-separation template" (codecs, sample rates, channels,
-bitrates, MusicMode; see ``domain.audio_formats``) and "Submit VoiceSeparate" (outputs, wildcards, levels, callbacks), and the COS
-limits page (object keys). A comment marks what the vendor does not document.
+Sources: the vendor's page "Submit VoiceSeparate" (outputs, wildcards, levels, callbacks) and the
+COS limits page (object keys). Codecs are in ``domain.audio_formats``. A comment marks what the
+vendor does not document.
 """
 
 from __future__ import annotations

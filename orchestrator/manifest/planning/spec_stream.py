@@ -6,19 +6,16 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.remote import ObjectPage
-from orchestrator.errors import ConfigError
 from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.planning.spill_file import FileScratch
 from orchestrator.manifest.sources.stream import read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from orchestrator.domain.ports import ObjectStore
-    from orchestrator.domain.remote import ObjectHead
-    from orchestrator.domain.spec import Callback, JobSpec, Place
+    from orchestrator.domain.spec import Callback, JobSpec
     from orchestrator.manifest import Manifest
     from orchestrator.manifest.sources.item import SourceItem
     from orchestrator.manifest.sources.selection import Selection
@@ -104,46 +101,15 @@ async def _next(planned: AsyncGenerator[list[JobSpec]]) -> list[JobSpec] | None:
 
 
 async def check(manifest: Manifest, max_faults: int) -> int:
-    """Check the manifest and its list files, with empty prefixes, and return the number of jobs.
+    """Check the manifest and its list files without prefixes, and return the number of jobs.
 
     Raises:
         ManifestError: With all faults.
     """
     faults = FaultList(max_faults)
+    planner = Planner(manifest, faults, FileScratch)
     jobs = 0
-    async for batch in Feed(manifest, _NothingListed(), faults=faults).specs():
-        jobs += len(batch)
+    async for batch in read(manifest, faults=faults, skip_prefixes=True):
+        jobs += len(planner.specs(batch))
     faults.raise_if_any()
     return jobs
-
-
-class _NothingListed:
-    """An object storage that only lists, and lists nothing."""
-
-    async def list_objects(
-        self,
-        place: Place,  # noqa: ARG002
-        prefix: str,  # noqa: ARG002
-        marker: str = "",  # noqa: ARG002
-        max_keys: int = 1000,  # noqa: ARG002
-    ) -> ObjectPage:
-        """Return an empty page."""
-        return ObjectPage()
-
-    async def head(self, place: Place, key: str) -> ObjectHead | None:
-        """Raise an error, because no storage is open."""
-        raise ConfigError(f"{place.bucket}/{key} cannot be checked: no storage is open.")
-
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """Raise an error, because no storage is open."""
-        raise ConfigError(f"{place.bucket}/{key} cannot be read: no storage is open.")
-
-    async def put(
-        self,
-        place: Place,
-        key: str,
-        content: bytes,  # noqa: ARG002
-        content_type: str = "",  # noqa: ARG002
-    ) -> ObjectHead:
-        """Raise an error, because no storage is open."""
-        raise ConfigError(f"{place.bucket}/{key} cannot be written: no storage is open.")

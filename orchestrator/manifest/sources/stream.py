@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock, ObjectStore
     from orchestrator.manifest.manifest import Manifest
 
+    _MakeLister = Callable[[int, PrefixInput], Lister]
+
 BATCH = 500
 """Objects per batch: few enough to send the first job at once, enough to make a batch cheap."""
 _T = TypeVar("_T")
@@ -34,6 +36,7 @@ async def read(
     faults: FaultList | None = None,
     clock: Clock | None = None,
     batch_size: int = BATCH,
+    skip_prefixes: bool = False,
 ) -> AsyncIterator[list[SourceItem]]:
     """Yield every object of the manifest, in batches.
 
@@ -44,13 +47,21 @@ async def read(
             their batch.
         clock: Clock for the ages of listed objects.
         batch_size: Objects per batch; a page of a listing is one batch.
+        skip_prefixes: Leave out prefixes instead of listing them.
 
     Raises:
         ManifestError: If a list file has faults, unless ``faults`` collects them.
         OrchestratorError: If a bucket cannot be listed.
     """
     collected = FaultList() if faults is None else faults
-    async for batch in _batches(manifest, store, collected, clock or SystemClock(), batch_size):
+
+    def lister(index: int, settings: PrefixInput) -> Lister:
+        if store is None:
+            raise ConfigError("A prefix is listed from the object storage, but none is open.")
+        return Lister(manifest, index, settings, store, clock or SystemClock())
+
+    batches = _batches(manifest, None if skip_prefixes else lister, collected, batch_size)
+    async for batch in batches:
         if faults is None:
             collected.raise_if_any()
         if batch:
@@ -60,7 +71,7 @@ async def read(
 
 
 async def _batches(
-    manifest: Manifest, store: ObjectStore | None, faults: FaultList, clock: Clock, size: int
+    manifest: Manifest, lister: _MakeLister | None, faults: FaultList, size: int
 ) -> AsyncIterator[list[SourceItem]]:
     inline: list[SourceItem] = []
     for index, settings in enumerate(manifest.inputs):
@@ -70,10 +81,8 @@ async def _batches(
                 continue
         yield inline
         inline = []
-        if isinstance(settings, PrefixInput):
-            if store is None:
-                raise ConfigError("A prefix is listed from the object storage, but none is open.")
-            async for page in Lister(manifest, index, settings, store, clock).batches():
+        if isinstance(settings, PrefixInput) and lister is not None:
+            async for page in lister(index, settings).batches():
                 yield page
         elif isinstance(settings, ListInput):
             async for rows in _listed(ListReader(manifest, index, settings, faults), size):

@@ -74,7 +74,7 @@ class Fault:
         line: Line, from 1; 0 when the fault has no line.
         column: Column, from 1; 0 when the fault has no column.
         path: Place in the document, for example ``inputs[3].level``.
-        hint: The nearest valid word ("did you mean ..."), or empty.
+        hint: The nearest valid word, or empty.
     """
 
     message: str
@@ -85,10 +85,10 @@ class Fault:
     hint: str = ""
 
     def __str__(self) -> str:
-        """``file:line:column: path: message. hint``, without the parts that are not known."""
+        """Return ``file:line:column: path: message. Did you mean "hint"?`` without unknown parts."""
         where = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
         text = ": ".join(part for part in (where, self.path, self.message) if part)
-        return f"{text} {self.hint}" if self.hint else text
+        return f'{text} Did you mean "{self.hint}"?' if self.hint else text
 
 
 class ManifestError(ConfigError):

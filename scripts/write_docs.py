@@ -1,4 +1,7 @@
-"""Writes the parts of docs/running.md that follow from the code: the table of states and the tree of errors. ``--check`` only compares."""
+"""Write the generated parts of docs/running.md: the table of states and the tree of errors.
+
+``--check`` only compares.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "running.md"
 
 
 def states_table() -> str:
-    """Every legal step, in reading order."""
+    """Return the table of every legal step, in reading order."""
     rows = [
         f"| `{before}` | {step.value.replace('_', ' ')} | `{then}` |"
         for before, step, then in states.transitions()
@@ -22,7 +25,7 @@ def states_table() -> str:
 
 
 def errors_tree() -> str:
-    """The exception classes, children under their parents, each with the first line of its docstring."""
+    """Return the exception classes as a tree, each with the first line of its docstring."""
     lines: list[str] = []
 
     def add(kind: type[Exception], depth: int) -> None:
@@ -37,7 +40,7 @@ def errors_tree() -> str:
 
 
 def filled(text: str) -> str:
-    """The page with its generated parts as they should be."""
+    """Return the page with its generated parts filled in."""
     for name, content in (("states", states_table()), ("errors", errors_tree())):
         block = re.compile(rf"(<!-- {name}:begin[^\n]*-->\n).*?(<!-- {name}:end -->)", re.DOTALL)
         text = block.sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)
@@ -45,7 +48,7 @@ def filled(text: str) -> str:
 
 
 def main() -> int:
-    """Write the page, or say that it is out of date."""
+    """Write the page, or exit with 1 if it is out of date."""
     text = PAGE.read_text(encoding="utf-8")
     if "--check" in sys.argv:
         return int(filled(text) != text)

@@ -1,17 +1,16 @@
-"""Reads the small languages of the command line: durations, allowances, states to retry."""
+"""Values of command-line options: durations, allowances, states to retry, addresses."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from orchestrator.domain import value_formats
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from orchestrator.commands.options import CallbackAddress
 
-_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _RETRY = {
     "failed": frozenset({JobState.FAILED, JobState.UNFINISHED}),
     "rejected": frozenset({JobState.REJECTED}),
@@ -20,43 +19,37 @@ _RETRY = {
 
 
 def read_duration_s(option: str, text: str | None) -> float | None:
-    """Seconds of ``90``, ``90s``, ``15m``, ``2h``, ``1h30m`` or ``1d``.
+    """Return the seconds of ``90``, ``90s``, ``15.5m``, ``1h30m`` or ``1d``.
 
     Raises:
-        ConfigError: If it is none of these.
+        ConfigError: If it is not a duration above 0.
     """
     if text is None:
         return None
-    compact = text.replace(" ", "").lower()
-    if re.fullmatch(r"\d+(\.\d+)?", compact):
-        compact += "s"
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", compact)
-    total_s = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-    if not parts or "".join(number + unit for number, unit in parts) != compact or total_s <= 0:
+    seconds = value_formats.duration_s(text)
+    if not seconds:
         raise ConfigError(
-            f"{option} {text}: this is no duration. Write for example 90s, 15m, 2h or 1h30m."
+            f"{option} {text}: not a duration above 0. Write for example 90s, 15m, 2h or 1h30m."
         )
-    return total_s
+    return seconds
 
 
 def read_allowance(text: str | None) -> tuple[int | None, float | None]:
-    """``--max-failures`` as a count, or as a percentage.
+    """Return ``--max-failures`` as a count or as a percentage; the other one is None.
 
     Raises:
         ConfigError: If it is neither.
     """
     if text is None:
         return None, None
-    compact = text.replace(" ", "")
-    if re.fullmatch(r"\d+", compact):
-        return int(compact), None
-    if re.fullmatch(r"\d+(\.\d+)?%", compact) and float(compact[:-1]) <= 100:  # a share
-        return None, float(compact[:-1])
-    raise ConfigError(f"--max-failures {text}: write a number (50) or a percentage (5%).")
+    read = value_formats.count_or_percent(text)
+    if read is None:
+        raise ConfigError(f"--max-failures {text}: write a number (50) or a percentage (5%).")
+    return read
 
 
 def read_cost(text: float | None) -> float | None:
-    """``--max-cost``, which must leave room for something.
+    """Return ``--max-cost``, checked.
 
     Raises:
         ConfigError: If it is not above 0.
@@ -69,7 +62,7 @@ def read_cost(text: float | None) -> float | None:
 
 
 def read_retry(text: str | None) -> frozenset[JobState]:
-    """The states that ``--retry`` means.
+    """Return the states that ``--retry`` names.
 
     Raises:
         ConfigError: If it is an unknown word.
@@ -83,49 +76,48 @@ def read_retry(text: str | None) -> frozenset[JobState]:
 
 
 def read_address(option: str, text: str) -> tuple[str, int]:
-    """Host and port of ``127.0.0.1:8080`` or ``[::1]:8080``.
+    """Return host and port of ``127.0.0.1:8080`` or ``[::1]:8080``.
 
     Raises:
-        ConfigError: If it is no such thing.
+        ConfigError: If it is not HOST:PORT.
     """
     host, colon, port = text.rpartition(":")
-    if (
-        not colon or not host or not port.isdecimal() or int(port) > 65535
-    ):  # the largest port there is
+    if not (colon and host and port.isdecimal() and int(port) <= 65535):
         raise ConfigError(
-            f"{option} {text}: write it as HOST:PORT, for example 127.0.0.1:8080 (port 0 takes a free one)."
+            f"{option} {text}: write it as HOST:PORT, for example 127.0.0.1:8080 "
+            "(port 0 picks a free port)."
         )
     return host.strip("[]"), int(port)
 
 
 def read_bucket(option: str, text: str) -> str:
-    """A bucket's name, or nothing.
+    """Return a bucket name, or an empty text unchanged.
 
     Raises:
-        ConfigError: If it cannot be one.
+        ConfigError: If it is not a bucket name.
     """
-    from orchestrator.server.http.request import BUCKET
-
-    if text and not BUCKET.fullmatch(text):
+    if text and not value_formats.BUCKET.fullmatch(text):
         raise ConfigError(
-            f"{option} {text}: this is no bucket name. It is written with the account number, for example media-1250000000."
+            f"{option} {text}: not a valid bucket name. It includes the account number, "
+            "for example media-1250000000."
         )
     return text
 
 
 def read_callbacks(listen: str | None, url: str | None) -> CallbackAddress | None:
-    """Where to listen for callbacks, of ``--callback-listen`` and ``--callback-url``.
+    """Return the address for callbacks from ``--callback-listen`` and ``--callback-url``.
 
     Raises:
-        ConfigError: If one of them is no address, or the second stands alone.
+        ConfigError: If one of them is not an address, or the second is given without the first.
     """
     if listen is None:
         if url is not None:
             raise ConfigError(
-                "--callback-url needs --callback-listen HOST:PORT: where callbacks arrive on this machine."
+                "--callback-url needs --callback-listen HOST:PORT, "
+                "the address on this machine where callbacks arrive."
             )
         return None
-    if url is not None and not re.match(r"https?://[^/]", url):
+    if url is not None and not value_formats.is_http_url(url):
         raise ConfigError(
             f"--callback-url {url}: write an address that begins with http:// or https://."
         )

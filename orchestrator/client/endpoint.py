@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from orchestrator.client.wire.hosts import Api
+from orchestrator.domain.value_formats import endpoint_url
 from orchestrator.errors import ConfigError
 
 
@@ -34,24 +34,15 @@ class Endpoint:
 
 
 def _base(what: str, url: str | None) -> str | None:
-    """The URL without its trailing slash, checked: a path would not be part of what is signed, so it cannot be used."""
+    """Return the URL without its trailing slash; a path would not be part of what is signed."""
     if url is None:
         return None
-    try:
-        parts = urlsplit(url)
-        whole = (
-            parts.scheme in {"http", "https"}
-            and bool(parts.hostname)
-            and parts.path in {"", "/"}
-            and (parts.port or 1) > 0
-        )
-    except ValueError:  # a port that is no number
-        whole, parts = False, None
-    if not whole or parts is None or parts.query or parts.fragment or parts.username is not None:
+    base = endpoint_url(url)
+    if base is None:
         raise ConfigError(
             f"The {what} URL must look like http://host:port or https://host, without a path."
         )
-    return f"{parts.scheme}://{parts.netloc}"
+    return base
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,12 @@ from orchestrator.commands.resources import ledger_path, open_store
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN
 from orchestrator.ledger import open_ledger
+from orchestrator.live.sinks import Sinks
 from orchestrator.manifest.planning.explain import ExplainedJob, explain
 from orchestrator.manifest.planning.forecast import Forecast, Standing
 from orchestrator.manifest.planning.spec_stream import Feed
+from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
+from orchestrator.runner.settings import RunnerSettings
 from orchestrator.runner.verifier import lost_stems
 
 if TYPE_CHECKING:
@@ -50,8 +54,11 @@ async def _opened(
         if not with_store:
             yield ledger, None
             return
-        async with open_store(manifest, location, SystemClock()) as store:
-            yield ledger, store
+        clock, settings = SystemClock(), RunnerSettings()
+        async with open_store(manifest, location, clock) as store:
+            rng = random.Random()  # noqa: S311 - jitter, not a secret
+            tries = LISTING_TRIES
+            yield ledger, PatientStore(store, clock, rng, Sinks(), settings, tries, tries)
     finally:
         await ledger.close()
 

@@ -24,7 +24,7 @@ from orchestrator.commands.run import ready_session
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import JobState
 from orchestrator.manifest.planning.forecast import Forecast
-from orchestrator.runner.patient_store import PatientStore
+from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -103,7 +103,9 @@ async def rehearse(
         ports = ports_of(manifest, apart, ledger, client, sink=sink, clock=clock)
         lists: ObjectStore = ports.store
         if listed is not None:
-            lists = PatientStore(listed, ports.clock, ports.rng, ports.sink, ports.settings)
+            lists = PatientStore(
+                listed, ports.clock, ports.rng, ports.sink, ports.settings, LISTING_TRIES
+            )
         async with ready_session(manifest, apart, ports, lists) as session:
             result = await session.runner.run(_counted(session.feed.specs(), forecast))
             return result, _judge(manifest, result, forecast, local.state(), folder)

@@ -181,7 +181,7 @@ def ports_of(
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.service_clock import ServiceClock
     from orchestrator.client.wire.error_codes import is_transient_job_code
-    from orchestrator.runner.patient_store import PatientStore
+    from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
     from orchestrator.runner.ports import Parts
 
     limits = manifest.limits
@@ -194,7 +194,7 @@ def ports_of(
     return Parts(
         ledger=ledger,
         service=service,
-        store=PatientStore(service, time, rng, sink, settings),
+        store=PatientStore(service, time, rng, sink, settings, LISTING_TRIES),
         submit_limiter=submit_limiter,
         query_limiter=AdaptiveLimiter(limits.query_per_s, clock),
         list_limiter=AdaptiveLimiter(limits.query_per_s, clock),

@@ -71,7 +71,7 @@ class Session:
     def feed(self) -> Feed:
         """Jobs of the manifest, to be read once."""
         chosen = self._options.selection
-        selection = chosen.anew() if chosen else None
+        selection = chosen.restarted() if chosen else None
         return Feed(self.manifest, self._lists, selection, callback=self.callback)
 
     def stop(self, why: Interruption) -> None:

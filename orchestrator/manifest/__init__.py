@@ -1,4 +1,4 @@
-"""What the user wrote: schema, loading with line numbers, and the sources of objects."""
+"""Manifests: from YAML with line numbers to media objects and job specs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: pydantic and YAML cost a tenth of a second, which ``--help`` does not have."""
+    """Import on first use: pydantic and YAML take 0.1 s, too long for ``--help``."""
     if name in __all__:
         from orchestrator.manifest import load, manifest
         from orchestrator.manifest.schema import json_schema

@@ -1,4 +1,4 @@
-"""Collecting what is wrong, so that the user hears of everything at once, and of the nearest right word."""
+"""Collection of faults, so that a user sees all of them at once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_FAULTS = 50
-"""Faults that are told in full unless the user asks for more: what a person reads before mending the first ones."""
-
+"""Faults that are shown unless the user asks for more: people fix the first ones and try again."""
 FILE_LENGTH = 500
-"""The same for file names, which one wants to copy."""
+"""Characters of a file name that are shown: people copy file names."""
 
 
 class FaultList:
-    """Faults in the order in which they were found, bounded; what is beyond the bound is counted.
+    """Faults in the order of discovery.
 
     Args:
-        limit: Faults to keep.
+        limit: Faults to keep; the others are only counted.
     """
 
     def __init__(self, limit: int = MAX_FAULTS) -> None:
@@ -29,22 +28,22 @@ class FaultList:
         self.omitted = 0
 
     def __len__(self) -> int:
-        """All faults, the omitted ones too."""
+        """Return the number of all faults, including the omitted ones."""
         return len(self.kept) + self.omitted
 
     def add(self, fault: Fault) -> None:
-        """Take one more fault."""
+        """Add a fault."""
         if len(self.kept) < self.limit:
             self.kept.append(fault)
         else:
             self.omitted += 1
 
     def extend(self, faults: Iterable[Fault]) -> None:
-        """Take more faults."""
+        """Add several faults."""
         for fault in faults:
             self.add(fault)
 
     def raise_if_any(self, kind: type[ManifestError] = ManifestError) -> None:
-        """Raise ``kind`` with all faults, if there are any."""
+        """Raise ``kind`` with all faults if there are any."""
         if self.kept:
             raise kind(self.kept, omitted=self.omitted)

@@ -1,4 +1,4 @@
-"""A manifest that has been read and checked."""
+"""The manifest as the rest of the program sees it: read and checked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from orchestrator.manifest.schema.inputs import STDIN, ListInput
+from orchestrator.manifest.schema.inputs import STDIN, ListInput, PrefixInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LocalServiceSettings:
-    """The embedded service; ``root`` is the folder of the objects, or None for "objects" beside the ledger."""
+    """The embedded service. ``root`` is the folder of the objects, None for the default."""
 
     root: Path | None = None
 
@@ -40,7 +40,7 @@ class TencentSettings:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """Any other endpoint: addresses of the job API and of the object storage."""
+    """Another endpoint: addresses of the job API and of the object storage."""
 
     ci: str
     cos: str
@@ -54,23 +54,23 @@ class Manifest:
     """A manifest that has been read and checked.
 
     Attributes:
-        path: The file, as it was named.
-        name: Names the ledger, the report and the runs.
-        service: Who does the work.
+        path: The file, as the user named it.
+        name: Name of the ledger, the report and the runs.
+        service: The service that does the work.
         bucket: Default bucket, or empty if every source names its own.
         region: Default region, or empty if every source names its own.
         timezone: Time zone of the calendar params and the window.
-        params: Values for templates; ``today`` and ``yesterday`` among them.
-        limits: How fast and how much at once.
-        retry: When and how often a job is tried again.
-        budget: When a run stops by itself.
-        price: For estimates.
+        params: Values for templates, including ``today`` and ``yesterday``.
+        limits: Rates and numbers at one time.
+        retry: Attempts per job and pauses between them.
+        budget: Limits at which a run stops.
+        price: Price for estimates.
         window: The hours in which jobs are submitted, or None for any time.
-        report: Path of the report, absolute; ``{run}`` is left for the ledger.
+        report: Absolute path of the report; the runner fills in ``{run}``.
         inputs: The sources, in order.
         rules: The rules, in order.
-        defaults: Settings of every job; the manifest's callback is among them.
-        files: Where everything stands.
+        defaults: Settings of every job, including the manifest's callback.
+        files: Files of the manifest, with the place of every value.
     """
 
     path: Path
@@ -93,27 +93,24 @@ class Manifest:
 
     @property
     def folder(self) -> Path:
-        """The manifest's folder: what its own relative paths are relative to."""
+        """Folder of the manifest; its relative paths start there."""
         return self.path.absolute().parent
 
     @cached_property
     def needs_listing(self) -> bool:
-        """Whether a source lists a bucket."""
-        return any(hasattr(source, "prefix") for source in self.inputs)
+        """True if a source lists a bucket."""
+        return any(isinstance(source, PrefixInput) for source in self.inputs)
 
     @property
     def is_read_once(self) -> bool:
-        """Whether a source is gone when it has been read: standard input, or a pipe."""
-        named = [
-            (index, source.list)
+        """True if a source can be read only once: standard input, or a pipe."""
+        return any(
+            source.list == STDIN
+            or (self.files.folder_of(("inputs", index)) / source.list).is_fifo()
             for index, source in enumerate(self.inputs)
             if isinstance(source, ListInput)
-        ]
-        return any(
-            name == STDIN or (self.files.folder_of(("inputs", index)) / name).is_fifo()
-            for index, name in named
         )
 
     def fault(self, message: str, path: DataPath, hint: str = "") -> Fault:
-        """A fault at a place of the manifest."""
+        """Return a fault at a place of the manifest."""
         return self.files.fault(message, path, hint=hint)

@@ -1,7 +1,7 @@
-"""Names made from other names: ``stems/{dir}/{stem|slug}/voice.${ext}``.
+"""Templates of names: ``stems/{dir}/{stem|slug}/voice.${ext}``.
 
-``{name}`` and ``{name|filter}`` are ours and are expanded when planning. ``${ext}`` and ``${jobid}`` are the service's and
-stay as they are. ``{{`` and ``}}`` stand for plain braces.
+The planner fills in ``{name}`` and ``{name|filter}``. The service fills in ``${ext}`` and
+``${jobid}``, so they stay. ``{{`` and ``}}`` mean plain braces.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import unicodedata
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.domain.wording import did_you_mean, listed, quoted
+from orchestrator.domain.value_formats import calendar_date
+from orchestrator.domain.wording import listed, nearest_word, quoted
 from orchestrator.manifest.schema import vendor_limits
-from orchestrator.manifest.schema.value_types import parse_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -27,7 +27,7 @@ _DATE_FORMAT = re.compile(r"(?:%[YmdjyVGu%]|[^%])+")
 
 
 class TemplateError(ValueError):
-    """A template has a fault: ``message`` says which, ``hint`` may name the nearest word."""
+    """A fault of a template; ``hint`` is the nearest right word, or empty."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -36,19 +36,21 @@ class TemplateError(ValueError):
 
 
 def slug(text: str) -> str:
-    """Lower-case ASCII letters, digits and hyphens: accents are dropped, other characters become one hyphen.
+    """Return text as lower-case ASCII letters, digits and hyphens.
 
-    Text that has no such letter at all (in Chinese, for example) becomes its code points in hex, so that two names do not become one.
+    Accents are dropped, and other characters become one hyphen. Text without any such letter (for
+    example Chinese) becomes its code points in hex, so that different names stay different.
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    made = _NO_SLUG.sub("-", plain).strip("-")
-    return made or "-".join(f"{ord(char):x}" for char in text)
+    result = _NO_SLUG.sub("-", plain).strip("-")
+    return result or "-".join(f"{ord(char):x}" for char in text)
 
 
 def _pad(argument: str) -> Callable[[str], str]:
     if not argument.isdigit() or not 1 <= int(argument) <= _MAX_PAD:
         raise TemplateError(
-            f"The filter pad takes a width from 1 to {_MAX_PAD}, as in {{index|pad:6}}; {quoted(argument)} is none."
+            f"The filter pad needs a width from 1 to {_MAX_PAD}, as in {{index|pad:6}}, "
+            f"not {quoted(argument)}."
         )
     width = int(argument)
     return lambda text: text.zfill(width)
@@ -56,11 +58,13 @@ def _pad(argument: str) -> Callable[[str], str]:
 
 def _date(argument: str) -> Callable[[str], str]:
     if not _DATE_FORMAT.fullmatch(argument):
-        message = f"The filter date takes a format made of %Y %m %d %j %y %G %V %u, as in {{date|date:%Y/%m/%d}}; {quoted(argument)} is none."
-        raise TemplateError(message)
+        raise TemplateError(
+            "The filter date needs a format made of %Y %m %d %j %y %G %V %u, "
+            f"as in {{date|date:%Y/%m/%d}}, not {quoted(argument)}."
+        )
 
     def render(text: str) -> str:
-        day = parse_date(text)
+        day = calendar_date(text)
         if day is None:
             raise TemplateError(
                 f"The filter date needs a date such as 2026-11-22, not {quoted(text)}."
@@ -79,7 +83,6 @@ _WITH_ARGUMENT: Final[dict[str, Callable[[str], Callable[[str], str]]]] = {
     "pad": _pad,
     "date": _date,
 }
-FILTERS = (*_PLAIN, *_WITH_ARGUMENT)
 
 
 def _filter(text: str) -> Callable[[str], str]:
@@ -88,18 +91,18 @@ def _filter(text: str) -> Callable[[str], str]:
         return _PLAIN[name]
     if name in _WITH_ARGUMENT:
         return _WITH_ARGUMENT[name](argument)
-    message = f"{quoted(text)} is no filter. There are {listed(('lower', 'upper', 'slug', 'pad:WIDTH', 'date:FORMAT'), 'and')}."
-    raise TemplateError(message, did_you_mean(name, FILTERS))
+    message = f"{quoted(text)} is not a filter. Use lower, upper, slug, pad:WIDTH or date:FORMAT."
+    raise TemplateError(message, nearest_word(name, (*_PLAIN, *_WITH_ARGUMENT)))
 
 
 class Template:
     """A parsed template.
 
     Args:
-        text: As the user wrote it.
+        text: The template as written.
 
     Attributes:
-        fields: Names that it uses.
+        fields: Names that the template uses.
 
     Raises:
         TemplateError: If a brace, filter or wildcard is wrong.
@@ -113,10 +116,10 @@ class Template:
         self._filters: list[tuple[Callable[[str], str], ...]] = []
         self._pattern = _TOKEN.sub(self._token, text.replace("%", "%%"))
         self.fields = frozenset(self._names)
-        # Without filters, one C call picks all values (or the only one) that the pattern takes.
-        plain = self._names and not any(self._filters)
+        # Without filters, one C call picks all values of the pattern (or the only one).
+        is_plain = self._names and not any(self._filters)
         self._pick: Callable[[Mapping[str, str]], object] | None = (
-            itemgetter(*self._names) if plain else None
+            itemgetter(*self._names) if is_plain else None
         )
 
     def _token(self, match: re.Match[str]) -> str:
@@ -127,29 +130,26 @@ class Template:
             return _wildcard(token)
         field = _FIELD.fullmatch(token)
         if field is None:
-            message = f"{quoted(token)} is no placeholder. It is {{name}} or {{name|filter}}; write {{{{ and }}}} for plain braces."
-            raise TemplateError(message)
+            raise TemplateError(
+                f"{quoted(token)} is not a placeholder. Write {{name}} or {{name|filter}}, "
+                "or {{ and }} for plain braces."
+            )
         self._names.append(field[1])
         self._filters.append(tuple(_filter(part) for part in field[2].split("|")[1:]))
         return "%s"
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether it has no placeholders."""
-        return not self._names
-
     def check(self, known: Collection[str]) -> None:
-        """Raise ``TemplateError`` if a placeholder is none of ``known``."""
+        """Raise ``TemplateError`` if a placeholder is not in ``known``."""
         for name in self._names:
             if name not in known:
-                message = f"{{{name}}} is not known here. Known: {listed(sorted(known), 'and')}."
-                raise TemplateError(message, did_you_mean(name, known))
+                message = f"Unknown placeholder {{{name}}}. Known: {listed(sorted(known), 'and')}."
+                raise TemplateError(message, nearest_word(name, known))
 
     def render(self, values: Mapping[str, str]) -> str:
-        """The text, with every placeholder filled in.
+        """Return the text with every placeholder filled in.
 
         Raises:
-            TemplateError: If a value is missing or does not suit a filter.
+            TemplateError: If a value is missing, or a filter does not accept it.
         """
         try:
             if self._pick is not None:
@@ -159,9 +159,8 @@ class Template:
             )
         except KeyError as error:
             name = str(error.args[0])
-            raise TemplateError(
-                f"{{{name}}} has no value here.", did_you_mean(name, values)
-            ) from error
+            message = f"{{{name}}} has no value here."
+            raise TemplateError(message, nearest_word(name, values)) from error
 
     def _filtered(self, value: str, number: int) -> str:
         for change in self._filters[number]:
@@ -169,7 +168,7 @@ class Template:
         return value
 
     def fill(self, values: Mapping[str, str]) -> Template:
-        """The template that is left when the names in ``values`` are filled in and the others stay placeholders."""
+        """Return the template with the names in ``values`` filled in and the others kept."""
         if not self.fields & values.keys():
             return self
         return Template(_TOKEN.sub(lambda match: self._filled(match[0], values), self.text))
@@ -186,19 +185,24 @@ class Template:
 def _wildcard(token: str) -> str:
     if token in vendor_limits.WILDCARDS:
         return token
-    message = f"{quoted(token)} is no wildcard of the service. It fills in {listed(vendor_limits.WILDCARDS, 'and')}; ours are written without $."
-    raise TemplateError(message, did_you_mean(token, vendor_limits.WILDCARDS))
+    known = vendor_limits.WILDCARDS
+    message = f"{quoted(token)} is not a wildcard of the service, which are {listed(known, 'and')}."
+    message = f"{message} Placeholders of a manifest are written without $."
+    raise TemplateError(message, nearest_word(token, known))
 
 
 def object_name(rendered: str) -> str:
-    """A rendered name as an object name: runs of slashes (left by an empty ``{dir}``) become one, and none stands in front."""
+    """Return a rendered name without the extra slashes that an empty ``{dir}`` leaves."""
     if "//" in rendered:
         rendered = _SLASHES.sub("/", rendered)
     return rendered[1:] if rendered[:1] == "/" else rendered
 
 
 def parts_of(key: str) -> dict[str, str]:
-    """``{object} {dir} {name} {stem} {ext}`` of an object's name. ``dir`` has no slash at the end and is empty at the top."""
+    """Return ``object``, ``dir``, ``name``, ``stem`` and ``ext`` of an object name.
+
+    ``dir`` has no slash at the end and is empty at the top level.
+    """
     folder, _, name = key.rpartition("/")
     stem, dot, extension = name.rpartition(".")
     if not dot or not stem:
@@ -208,4 +212,5 @@ def parts_of(key: str) -> dict[str, str]:
 
 PART_NAMES: Final = ("object", "dir", "name", "stem", "ext")
 ITEM_NAMES: Final = (*PART_NAMES, "bucket", "region", "index", "variant")
-"""Names that a job's templates know besides params and columns. ``index`` counts the objects of a source, from 1."""
+"""Names that templates of a job know besides params and columns. ``index`` counts the objects of a
+source from 1."""

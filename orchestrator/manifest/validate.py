@@ -1,4 +1,4 @@
-"""What can be checked of a manifest before any object is known: texts with params, list files, and the settings of every source."""
+"""Checks before any object is known: texts with params, list files, settings of every source."""
 
 from __future__ import annotations
 
@@ -11,36 +11,33 @@ from orchestrator.manifest.planning.precedence import STEMS, flat
 from orchestrator.manifest.planning.resolver import Recipes
 from orchestrator.manifest.schema.inputs import STDIN, ListInput, ObjectInput, PrefixInput
 from orchestrator.manifest.sources.item import Source, SourceItem
-from orchestrator.manifest.sources.row_formats import format_of
+from orchestrator.manifest.sources.row_formats import format_of, unknown_format
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path as FilePath
 
     from orchestrator.manifest.manifest import Manifest
-    from orchestrator.manifest.schema.inputs import Filters
     from orchestrator.manifest.schema.job_settings import JobSettings
     from orchestrator.manifest.yaml.document import Path
 
 MAX_CHECKED_SOURCES = 2000
-"""Single objects with settings of their own that are checked at once; the others are checked when they are planned."""
+"""Single objects with settings that are checked here; the others are checked when planned."""
 
 
-class Checks:
-    """Checks one manifest.
+def check(manifest: Manifest, faults: FaultList) -> None:
+    """Add all faults of a manifest that can be found before any object is known."""
+    _Checks(manifest, faults).run()
 
-    Args:
-        manifest: The manifest.
-        faults: Takes what is wrong, each thing once.
-    """
 
+class _Checks:
     def __init__(self, manifest: Manifest, faults: FaultList) -> None:
         self.manifest = manifest
         self.faults = faults
         self._has_lists = any(isinstance(source, ListInput) for source in manifest.inputs)
 
     def run(self) -> None:
-        """Check everything."""
         self._settings(self.manifest.defaults, ("defaults",))
         for index, rule in enumerate(self.manifest.rules):
             self._settings(rule, ("rules", index))
@@ -61,26 +58,23 @@ class Checks:
                 and source.model_fields_set == {"object"}
                 and not _has_braces(source.object)
             ):
-                continue  # the case of a hundred thousand
+                continue  # the usual case, a hundred thousand times
             self._settings(source, path)
             self._texts(path, bucket=(source.bucket or "",), region=(source.region or "",))
             if isinstance(source, ObjectInput):
                 self._texts(path, object=(source.object,))
                 continue
-            self._filters(source, path)
+            self._texts(path, include=source.include, exclude=source.exclude)
             if isinstance(source, PrefixInput):
                 self._texts(path, prefix=(source.prefix,))
             elif source.list == STDIN and stdin_at is not None:
-                self._fault(
-                    "Standard input (-) can be read only once, and an earlier source reads it.",
-                    (*path, "list"),
+                message = (
+                    "Standard input (-) can be read only once, and an earlier source reads it."
                 )
+                self._fault(message, (*path, "list"))
             elif isinstance(source, ListInput):
                 stdin_at = path if source.list == STDIN else stdin_at
                 self._list(index, source)
-
-    def _filters(self, source: Filters, path: Path) -> None:
-        self._texts(path, include=source.include, exclude=source.exclude)
 
     def _list(self, index: int, source: ListInput) -> None:
         path: Path = ("inputs", index, "list")
@@ -89,50 +83,47 @@ class Checks:
         name = Source(self.manifest, index).text(source.list)
         kind = source.format or format_of(name)
         if kind is None:
-            self._fault(
-                f"The ending of {quoted(name, FILE_LENGTH)} tells no format. Add format: txt, csv, tsv, jsonl or parquet.",
-                path,
-            )
+            self._fault(unknown_format(name), path)
         elif source.columns and kind not in {"csv", "tsv"}:
-            self._fault(
-                f"columns is for csv and tsv files without a header line; this list is {kind}. Remove it.",
-                ("inputs", index, "columns"),
-            )
+            message = "columns is only for csv and tsv files without a header line; "
+            message = f"{message}this list is {kind}. Remove it."
+            self._fault(message, ("inputs", index, "columns"))
         if name != STDIN:
             self._file(self.manifest.files.folder_of(("inputs", index)) / name, path)
         if source.object is not None:
             self._template(source.object, ("inputs", index, "object"), None)
 
-    def _file(self, file: object, path: Path) -> None:
-        from pathlib import Path as FilePath
-
-        found = FilePath(str(file))
-        if not found.exists():
-            self._fault(
-                f"The list file {quoted(found, FILE_LENGTH)} does not exist. Its path is relative to the file that names it.",
-                path,
-            )
-        elif found.is_dir():
-            self._fault(f"{quoted(found, FILE_LENGTH)} is a folder, not a list file.", path)
+    def _file(self, file: FilePath, path: Path) -> None:
+        shown = quoted(file, FILE_LENGTH)
+        try:
+            is_missing, is_folder = not file.exists(), file.is_dir()
+        except OSError as error:  # for example a name that is too long for the file system
+            self._fault(f"The list file {shown} cannot be read: {error.strerror or error}.", path)
+            return
+        if is_missing:
+            message = f"The list file {shown} does not exist."
+            self._fault(f"{message} Its path is relative to the file that names it.", path)
+        elif is_folder:
+            self._fault(f"{shown} is a folder, not a list file.", path)
 
     # --- texts
 
     def _settings(self, settings: JobSettings, path: Path) -> None:
-        """Templates must be well formed wherever they stand, also in a rule that no object matches."""
-        for said_path, values in _said(settings, path):
+        """Check templates, also in a rule that no object matches."""
+        for place, values in _places(settings, path):
             for name in (*STEMS, "user_data"):
                 if text := values.get(name):
                     known = None if self._has_lists else {*ITEM_NAMES, *self.manifest.params}
                     where = ("output", name) if name in STEMS else (name,)
-                    self._template(text, (*said_path, *where), known)
+                    self._template(text, (*place, *where), known)
 
     def _texts(self, path: Path, **texts: Iterable[str]) -> bool:
-        """Texts that may use params only."""
-        good = True
+        """Check texts that may use only params; return True if they have no faults."""
+        is_good = True
         for name, several in texts.items():
             for text in several:
-                good = self._template(text, (*path, name), self.manifest.params) and good
-        return good
+                is_good = self._template(text, (*path, name), self.manifest.params) and is_good
+        return is_good
 
     def _template(self, text: str, path: Path, known: Iterable[str] | None) -> bool:
         if not _has_braces(text):
@@ -149,7 +140,10 @@ class Checks:
     # --- settings of each source
 
     def _recipes(self) -> None:
-        """Make the recipes that every source will certainly need."""
+        """Make the recipes that every source needs in any case."""
+        # If a rule sets operation or output, the settings of a source alone need not be complete.
+        rules = self.manifest.rules
+        has_completing_rules = any(rule.operation or rule.output or rule.matrix for rule in rules)
         found = FaultList(self.faults.limit)
         recipes = Recipes(self.manifest, found)
         checked = 0
@@ -166,14 +160,10 @@ class Checks:
                     size_bytes=source.size_bytes,
                 )
                 recipes.of(SourceItem(media, index, 1, ""))
-            elif not self._may_be_completed():
+            elif not has_completing_rules:
                 recipes.check(index, any_column=isinstance(source, ListInput))
         self.faults.extend(found.kept)
         self.faults.omitted += found.omitted
-
-    def _may_be_completed(self) -> bool:
-        """Whether a rule says something about operation or output: then a source alone proves nothing."""
-        return any(rule.operation or rule.output or rule.matrix for rule in self.manifest.rules)
 
     def _fault(self, message: str, path: Path, hint: str = "") -> None:
         self.faults.add(self.manifest.fault(message, path, hint))
@@ -183,12 +173,7 @@ def _has_braces(text: str) -> bool:
     return "{" in text or "}" in text
 
 
-def _said(settings: JobSettings, path: Path) -> Iterable[tuple[Path, dict[str, str]]]:
+def _places(settings: JobSettings, path: Path) -> Iterable[tuple[Path, dict[str, str]]]:
     yield path, flat(settings)
     for name, variant in (settings.matrix or {}).items():
         yield (*path, "matrix", name), flat(variant)
-
-
-def check(manifest: Manifest, faults: FaultList) -> None:
-    """Add everything that is wrong with the manifest as it stands."""
-    Checks(manifest, faults).run()

@@ -1,11 +1,14 @@
-"""Object storage that waits for the network: once it has answered, a read that gets no answer is repeated until it does.
+"""Object storage that waits for the network: a read without an answer is tried again.
 
-A run survives an hour without network in everything that it sends and follows; the listing that feeds it, and the search for lost stems,
-must not be what ends it. Before the first answer errors pass through: an address that never worked is a mistake to be told at once.
+A run survives an hour without network in everything that it sends and tracks. The listing that
+feeds it and the search for lost stems must not end it. Before the first answer there are few tries:
+an address that never worked is a mistake to report soon. This is the only retry of reads above the
+client, which itself tries a connection again.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.domain.events import Noticed
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
     from orchestrator.runner.settings import RunnerSettings
 
 _T = TypeVar("_T")
-_TELL_AFTER = 3  # failures in a row after which the user is told: one or two of them are weather
+_NOTICE_AFTER = 3
+"""Failures in a row before the user sees a notice; one or two are common."""
+LISTING_TRIES = 6
+"""Tries of a page: a listing of 200 pages must not fail for one reset. Reading twice is harmless."""
 
 
 class PatientStore:
@@ -32,8 +38,10 @@ class PatientStore:
         store: The storage.
         clock: Time.
         rng: Jitter.
-        sink: Told when nothing has been heard for a while.
+        sink: Receives a notice if the storage does not answer for a while.
         settings: Bounds of the pauses.
+        first_tries: Tries of a read while the storage has never answered.
+        tries: Tries of a read after that; None for no limit.
     """
 
     def __init__(
@@ -43,13 +51,16 @@ class PatientStore:
         rng: random.Random,
         sink: EventSink,
         settings: RunnerSettings,
+        first_tries: int = 1,
+        tries: int | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._rng = rng
         self._sink = sink
         self._settings = settings
-        self._has_answered = False
+        self._tries: float = first_tries
+        self._later_tries: float = math.inf if tries is None else tries
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """See ``ports.ObjectStore``."""
@@ -79,15 +90,12 @@ class PatientStore:
             try:
                 answer = await ask()
             except OrchestratorError as error:
-                if not (error.retryable and self._has_answered):
-                    raise
                 failures += 1
-                if failures == _TELL_AFTER:
-                    self._sink.emit(
-                        Noticed(
-                            f"The object storage does not answer; asking again until it does ({error})"
-                        )
-                    )
+                if not error.retryable or failures >= self._tries:
+                    raise
+                if failures == _NOTICE_AFTER:
+                    message = f"The object storage does not answer; it is tried again ({error})"
+                    self._sink.emit(Noticed(message))
                 await self._clock.sleep(
                     backoff_s(
                         self._settings,
@@ -97,5 +105,5 @@ class PatientStore:
                     )
                 )
             else:
-                self._has_answered = True
+                self._tries = self._later_tries
                 return answer

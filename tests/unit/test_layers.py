@@ -43,6 +43,7 @@ orchestrator/domain/remote.py
 orchestrator/runner/settings.py
 orchestrator/domain/ports.py
 orchestrator/domain/events.py
+orchestrator/domain/value_formats.py
 """
 PURE_FILES = sorted(
     [*(ROOT / "client" / "wire").glob("*.py"), *(ROOT.parent / name for name in PURE.split())]

@@ -1,1 +1,1 @@
-"""From media objects to job specs."""
+"""Planning: from media objects to job specs."""

@@ -1,4 +1,4 @@
-"""Why a job is what it is: each of its values, and the place in the manifest or list that said it."""
+"""Explanation of a job: each of its values, and the place in the manifest or list that set it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.planning.recipe import Recipe
     from orchestrator.manifest.sources.item import SourceItem
+    from orchestrator.manifest.yaml.document import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,9 @@ class Value:
 
     Attributes:
         name: ``codec``, ``voice``, ``level`` ...
-        value: What it is, as text; empty if an earlier layer's value was dropped.
-        origin: ``file:line`` that said it, or a word: ``default``, ``derived``.
-        note: What happened to it on the way, for example the template that it was made from.
+        value: The value as text; empty if the value of an earlier layer was dropped.
+        origin: ``file:line`` that set it, ``default`` or ``derived``.
+        note: How it was made, for example the template.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedJob:
-    """One job of an object, with the story of its values."""
+    """One job of an object, with the origin of each value."""
 
     spec: JobSpec
     variant: str
@@ -46,42 +47,38 @@ class ExplainedJob:
 
 
 def explain(manifest: Manifest, item: SourceItem) -> list[ExplainedJob]:
-    """The jobs of one object, each value with its origin.
+    """Return the jobs of one object, each value with its origin.
 
     Raises:
         PlanError: If the object's settings have faults.
     """
-    Planner(manifest).specs([item])  # raises what is wrong
+    Planner(manifest).specs([item])  # raises faults
     planner = Planner(manifest)
     made = [(recipe, planner.spec(item, recipe)) for recipe in planner.recipes.of(item)]
     return [
-        ExplainedJob(spec, recipe.variant, tuple(_Story(manifest, item, recipe, spec).values()))
+        ExplainedJob(
+            spec, recipe.variant, tuple(_Explanation(manifest, item, recipe, spec).values())
+        )
         for recipe, spec in made
         if spec is not None
     ]
 
 
-class _Story:
-    """Tells one job."""
+class _Explanation:
+    """Explains one job."""
 
     def __init__(self, manifest: Manifest, item: SourceItem, recipe: Recipe, spec: JobSpec) -> None:
         self.manifest = manifest
         self.item = item
         self.recipe = recipe
         self.spec = spec
-        self.laid = recipe.laid
+        self.merged = recipe.merged
 
     def values(self) -> Iterator[Value]:
-        media, here = (
-            self.spec.media,
-            f"{self.item.file}:{self.item.line}" if self.item.line else self.item.file,
-        )
-        yield Value(
-            "key",
-            self.spec.key,
-            "derived",
-            "from the object, its version, the operation and the outputs",
-        )
+        media, item = self.spec.media, self.item
+        here = f"{item.file}:{item.line}" if item.line else item.file
+        note = "from the object, its version, the operation and the outputs"
+        yield Value("key", self.spec.key, "derived", note)
         yield Value("object", media.key, here)
         yield Value("bucket", media.bucket, self._place_origin("bucket"))
         yield Value("region", media.region, self._place_origin("region"))
@@ -96,69 +93,61 @@ class _Story:
             yield self._carried("user_data", self.spec.user_data, self.item.user_data is not None)
         for name, value in (("queue_id", self.spec.queue_id), ("group", self.spec.group)):
             if value:
-                yield self._said(name, value)
-        if self.spec.callback is not None:
-            yield self._said(
-                "callback",
-                self.spec.callback.url or f"{self.spec.callback.type} {self.spec.callback.mq_name}",
-            )
-        for name, why in self.laid.dropped.items():
-            yield Value(name, "", "derived", f"dropped: {why}")
+                yield self._value(name, value)
+        if (callback := self.spec.callback) is not None:
+            yield self._value("callback", callback.url or f"{callback.type} {callback.mq_name}")
+        for name, reason in self.merged.dropped.items():
+            yield Value(name, "", "derived", f"dropped: {reason}")
 
     def _operation(self) -> Iterator[Value]:
         operation = self.spec.operation
         if operation.template_id:
-            yield self._said("template_id", operation.template_id)
+            yield self._value("template_id", operation.template_id)
             return
         if operation.audio_mode is not None:
-            derived = "" if "audio_mode" in self.laid.sources else "follows from the named outputs"
-            yield self._said("audio_mode", operation.audio_mode.value, derived)
+            derived = (
+                "" if "audio_mode" in self.merged.sources else "follows from the named outputs"
+            )
+            yield self._value("audio_mode", operation.audio_mode.value, derived)
         for name in AUDIO:
             value = getattr(operation.audio, name)
             if value is not None:
-                yield self._said(
-                    name,
-                    str(value),
-                    "" if name in self.laid.sources else "the only one that the codec has",
-                )
+                is_set = name in self.merged.sources
+                note = "" if is_set else "the only value that the codec supports"
+                yield self._value(name, str(value), note)
 
     def _outputs(self) -> Iterator[Value]:
         output = self.spec.output
         if self.recipe.bucket:
-            yield self._said("output_bucket", output.bucket)
+            yield self._value("output_bucket", output.bucket)
         if self.recipe.region:
-            yield self._said("output_region", output.region)
+            yield self._value("output_region", output.region)
         names = output.names()
         for name in STEMS:
             value = names.get(Stem(name))
             if value is not None:
-                text = str(self.laid.values.get(name, ""))
-                yield self._said(name, value, f"from {text}" if text != value else "")
+                text = str(self.merged.values.get(name, ""))
+                yield self._value(name, value, f"from {text}" if text != value else "")
 
-    def _said(self, name: str, value: str, note: str = "") -> Value:
-        at = self.laid.sources.get(name)
+    def _value(self, name: str, value: str, note: str = "") -> Value:
+        at = self.merged.sources.get(name)
         if at is None:
             return Value(name, value, "derived" if note else "default", note)
         if at[0] == "inputs" and at != ("inputs", self.item.source):
-            at = (
-                "inputs",
-                self.item.source,
-            )  # the recipe is shared with another object that says the same
+            # The recipe is shared with another object that has the same settings.
+            at = ("inputs", self.item.source)
         path = (*at, *data_path(name))
+        is_general = name == "callback" and at == ("defaults",)
+        if is_general and self.manifest.files.data.get("callback") is not None:
+            path = ("callback",)
         file, mark = self.manifest.files.where(path)
-        if (
-            name == "callback"
-            and at == ("defaults",)
-            and self.manifest.files.data.get("callback") is not None
-        ):
-            file, mark = self.manifest.files.where(("callback",))
         return Value(name, value, f"{file}:{mark.line}", note)
 
     def _carried(self, name: str, value: str, carried: bool) -> Value:
-        """A level or user data that may come from the row or the object's own entry."""
+        """Return a level or user data, which the row or the entry of the object may set."""
         if not carried:
-            text = str(self.laid.values.get(name, ""))
-            return self._said(name, value, f"from {text}" if "{" in text else "")
+            text = str(self.merged.values.get(name, ""))
+            return self._value(name, value, f"from {text}" if "{" in text else "")
         if isinstance(self.manifest.inputs[self.item.source], ObjectInput):
             file, mark = self.manifest.files.where(("inputs", self.item.source, name))
             return Value(name, value, f"{file}:{mark.line}")
@@ -167,9 +156,9 @@ class _Story:
     def _place_origin(self, name: str) -> str:
         if self.item.columns.get(name):
             return f"{self.item.file}:{self.item.line}"
-        path = ("inputs", self.item.source, name)
+        path: Path = ("inputs", self.item.source, name)
         if getattr(self.manifest.inputs[self.item.source], name) is None:
-            path = (name,)  # type: ignore[assignment]  # a path of another length
+            path = (name,)
             if getattr(self.manifest, name) and name not in self.manifest.files.data:
                 return "default"
         file, mark = self.manifest.files.where(path)

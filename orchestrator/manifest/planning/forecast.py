@@ -1,7 +1,4 @@
-"""What a run would do, before anything is sent: jobs by standing, calls, minutes, cost, time.
-
-Fed with one spec at a time; memory stays flat.
-"""
+"""Forecast of a run before anything is sent: jobs by standing, calls, minutes, cost, time."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ if TYPE_CHECKING:
 
 PLAN_SCHEMA = "orchestrator.plan/1"
 QUERIES_PER_JOB = 0.5
-"""A query carries ten ids; jobs that run for a while are asked for a few times. Together with the POST: at most 1.5 calls per job."""
+"""A query carries ten ids, and a job is queried a few times. With the POST: 1.5 calls per job."""
 SINGLE_OBJECTS = "single objects"
-"""Under which name objects that stand in the manifest itself are counted."""
+"""Source name in the counts for objects written in the manifest itself."""
 _BYTES_PER_S = {
-    # Usual encodings: lossy sound at 192 kbit/s, CD quality, lossless at about 60 % of it, video at 5 Mbit/s.
+    # Usual encodings: lossy 192 kbit/s, CD quality, lossless about 60 % of that, video 5 Mbit/s.
     **dict.fromkeys(("mp3", "m4a", "aac", "ogg", "opus", "wma"), 24_000),
     **dict.fromkeys(("wav", "aiff", "aif", "pcm"), 176_400),
     **dict.fromkeys(("flac", "ape", "alac"), 106_000),
@@ -38,31 +35,31 @@ _OTHER_BYTES_PER_S = 24_000
 
 
 class Standing(StrEnum):
-    """How a job of the manifest stands to what the ledger knows."""
+    """Standing of a job of the manifest against the ledger."""
 
     NEW = "new"
-    """The object was never asked for."""
+    """The ledger does not know the object."""
     CHANGED = "changed"
-    """The object was asked for, in another version or with other parameters."""
+    """The ledger knows the object in another version or with other parameters."""
     UNFINISHED = "unfinished"
-    """Begun in an earlier run, not ended."""
+    """Started in an earlier run, not ended."""
     FAILED = "failed_before"
-    """Ended without a result in an earlier run (failed, rejected, cancelled)."""
+    """Failed, rejected or cancelled in an earlier run."""
     DONE = "done"
     """Succeeded in an earlier run."""
     LOST = "lost"
-    """Succeeded in an earlier run, and its stems are not there any more (only if that is looked at)."""
+    """Succeeded in an earlier run, but its stems are missing (only if that is checked)."""
 
 
 _ENDED_BADLY = frozenset({JobState.FAILED, JobState.REJECTED, JobState.CANCELLED})
 
 
 def standing(job: Job | None, *, changed: bool) -> Standing:
-    """The standing of a job.
+    """Return the standing of a job.
 
     Args:
-        job: What the ledger holds under its key.
-        changed: Whether the ledger knows the object under another key.
+        job: The job of the ledger with the same key.
+        changed: True if the ledger knows the object under another key.
     """
     if job is None:
         return Standing.CHANGED if changed else Standing.NEW
@@ -72,13 +69,17 @@ def standing(job: Job | None, *, changed: bool) -> Standing:
 
 
 def empty_counts() -> dict[str, int]:
-    """Zero for every standing."""
+    """Return zero for every standing."""
     return {standing.value: 0 for standing in Standing}
 
 
 @dataclass(slots=True)
 class Basis:
-    """Where durations came from: given in a list or the manifest, measured in an earlier run, guessed from the size, or unknown."""
+    """Number of durations by origin.
+
+    Given in a list or the manifest, measured in an earlier run, estimated from the size, or
+    unknown.
+    """
 
     given: int = 0
     measured: int = 0
@@ -88,11 +89,11 @@ class Basis:
 
 @dataclass(slots=True)
 class Forecast:
-    """Adds up what a run would do.
+    """Sums up the work of a run, one job at a time, in constant memory.
 
     Args:
-        manifest: Its limits, prices and sources.
-        retry: States of earlier runs that are asked for again (``--retry``).
+        manifest: Manifest with limits, prices and sources.
+        retry: States of earlier runs that are retried (``--retry``).
     """
 
     manifest: Manifest
@@ -101,9 +102,9 @@ class Forecast:
     by_level: dict[int, dict[str, int]] = field(default_factory=dict)
     by_source: dict[str, dict[str, int]] = field(default_factory=dict)
     orphaned: int = 0
-    """Planned or running jobs of the ledger that are no longer in the manifest; set by the caller, who can count them."""
+    """Open jobs of the ledger that are no longer in the manifest. The caller sets it."""
     duplicates: int = 0
-    """Objects that were asked for twice with the same parameters; set by the caller (``Planner.duplicates``)."""
+    """Jobs left out as duplicates. The caller sets it from ``Planner.duplicates``."""
     to_do: int = 0
     _submits: int = 0
     _heads: int = 0
@@ -112,7 +113,7 @@ class Forecast:
     _single: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        """Note which sources are single objects."""
+        """Find the sources that are single objects."""
         inputs = self.manifest.inputs
         self._single = frozenset(
             f"inputs[{index}]" for index, each in enumerate(inputs) if isinstance(each, ObjectInput)
@@ -125,9 +126,10 @@ class Forecast:
 
         Args:
             spec: The job.
-            job: What the ledger holds under its key (``Ledger.find``).
-            changed: Whether the ledger knows its object under another key (``Ledger.same_object``).
-            lost: Whether it was done, and its stems are gone: it is made again.
+            job: The job of the ledger with the same key (``Ledger.find``).
+            changed: True if the ledger knows its object under another key
+                (``Ledger.same_object``).
+            lost: True if it succeeded and its stems are missing, so that it is done again.
         """
         how = Standing.LOST if lost else standing(job, changed=changed)
         source = SINGLE_OBJECTS if spec.origin.source in self._single else spec.origin.source
@@ -148,7 +150,7 @@ class Forecast:
         self.to_do += 1
         self._heads += stems
         if job is not None and job.state in {JobState.SUBMITTED, JobState.RUNNING}:
-            # Already at the service, and paid there: it is only followed.
+            # Already paid at the service: the run only tracks it.
             return
         self._submits += 1
         seconds = self._duration_s(spec, job)
@@ -170,11 +172,12 @@ class Forecast:
         self._basis.unknown += 1
         return None
 
-    # --- what comes out
-
     @property
     def output_minutes(self) -> float | None:
-        """Minutes of output, jobs of unknown length counted as the average of the others; None if no length is known."""
+        """Minutes of output, or None if no duration is known.
+
+        Jobs of unknown duration count as the average of the others.
+        """
         if not self._submits:
             return 0.0
         known = self._submits - self._basis.unknown
@@ -184,7 +187,10 @@ class Forecast:
 
     @property
     def cost(self) -> float | None:
-        """Estimated cost in the manifest's currency; None if no length is known. The local service costs nothing."""
+        """Estimated cost in the manifest's currency, or None if no duration is known.
+
+        The local service costs nothing.
+        """
         if isinstance(self.manifest.service, LocalServiceSettings):
             return 0.0
         minutes = self.output_minutes
@@ -192,14 +198,14 @@ class Forecast:
 
     @property
     def at_least_s(self) -> float:
-        """The time that the limits alone take; what the service needs for its work comes on top."""
+        """Time in seconds that the limits require, without the work of the service."""
         limits = self.manifest.limits
         return max(
             self._submits / limits.submit_per_s, self.to_do * QUERIES_PER_JOB / limits.query_per_s
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for ``plan --json``."""
+        """Return the forecast for ``plan --json``."""
         minutes, cost = self.output_minutes, self.cost
         queries = round(self.to_do * QUERIES_PER_JOB)
         return {
@@ -232,34 +238,36 @@ class Forecast:
         }
 
     def notes(self) -> list[str]:
-        """What a reader of the numbers must know, in sentences."""
+        """Return remarks on the numbers, one sentence or two each."""
         basis, notes = self._basis, []
         if not sum(self.totals.values()):
             notes.append(
-                "There is no object: the sources are empty, or --only, --limit or --sample left none."
+                "No objects: the sources are empty, or --only, --limit or --sample excluded all."
             )
         if basis.from_size:
-            notes.append(
-                f"The length of {counted(basis.from_size, 'object')} is guessed from the size."
-            )
+            objects = counted(basis.from_size, "object")
+            notes.append(f"The duration of {objects} is estimated from the size.")
         if basis.unknown:
             meaning = (
                 "counted as the average of the others"
                 if basis.unknown < self._submits
-                else "so minutes and cost are unknown"
+                else "minutes and cost are unknown"
             )
+            objects = counted(basis.unknown, "object")
             notes.append(
-                f"The length of {counted(basis.unknown, 'object')} is unknown: {meaning}. A list column duration_s helps."
+                f"The duration of {objects} is unknown: {meaning}. A list can give it in a column "
+                "duration_s."
             )
         if self.totals[Standing.FAILED] and not self.retry:
             jobs = counted(self.totals[Standing.FAILED], "job")
             notes.append(
-                f"{jobs} ended without a result before; --retry failed (or all, if cancelled) asks again."
+                f"{jobs} failed, or were rejected or cancelled, in an earlier run; "
+                "--retry failed (or rejected, all) retries them."
             )
         if self.orphaned:
-            notes.append(f"{counted(self.orphaned, 'open job')} of the ledger left the manifest.")
+            jobs = counted(self.orphaned, "open job")
+            notes.append(f"In the ledger, but no longer in the manifest: {jobs}.")
         if self.duplicates:
-            notes.append(
-                f"Named more than once with the same settings, and one job each: {counted(self.duplicates, 'object')}."
-            )
+            objects = counted(self.duplicates, "object")
+            notes.append(f"Named again with the same settings, and planned once: {objects}.")
         return notes

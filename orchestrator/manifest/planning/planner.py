@@ -1,12 +1,13 @@
-"""From media objects to job specs: overrides, output names, keys, collisions. A stream: a batch of objects in, their specs out.
+"""Job specs from media objects, batch by batch: settings, output names, keys, collisions.
 
-The job key (version 1) is ``v1.`` and the lower-case base32 of the first 20 bytes of the SHA-256 of this JSON array, written without
-spaces, as UTF-8, absent values as null::
+The job key (version 1) is ``v1.`` and the lower-case base32 of the first 20 bytes of the SHA-256 of
+this JSON array, written without spaces, as UTF-8, absent values as null::
 
-    ["v1", bucket, region, object, etag, template_id, audio_mode, codec, samplerate, bitrate, channels,
+    ["v1", bucket, region, object, etag, template_id, audio_mode,
+     codec, samplerate, bitrate, channels,
      output bucket, output region, voice, background, bass, drums]
 
-Nothing else is part of it: not the level, the callback, the user data or the place in the manifest. Anyone can compute it again.
+Nothing else is part of it: not the level, the callback, the user data or the place in the manifest.
 """
 
 from __future__ import annotations
@@ -37,17 +38,19 @@ if TYPE_CHECKING:
 
 KEY_VERSION = "v1"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_SEPARATE = "Write the outputs under a separate prefix"
 _GROUPS = tuple(slice(start, start + 5) for start in range(0, 20, 5))
-"""20 bytes, 160 bits: two of a billion jobs share a key with a chance of one in 10^30."""
+"""20 bytes are 160 bits: the chance that two of a billion jobs share a key is one in 10^30."""
 
 
 def job_key(media: MediaObject, operation: Operation, output: Output) -> JobKey:
-    """The identity of a job: the same object, version, parameters and outputs give the same key everywhere (see the module's head)."""
+    """Return the identity of a job, defined at the top of this module."""
     audio = operation.audio
     identity = [
         KEY_VERSION, media.bucket, media.region, media.key, media.etag or None,
-        operation.template_id or None, operation.audio_mode, audio.codec, audio.samplerate, audio.bitrate, audio.channels,
-        output.bucket, output.region, output.voice or None, output.background or None, output.bass or None, output.drums or None,
+        operation.template_id or None, operation.audio_mode,
+        audio.codec, audio.samplerate, audio.bitrate, audio.channels, output.bucket, output.region,
+        output.voice or None, output.background or None, output.bass or None, output.drums or None,
     ]  # fmt: skip
     digest = hashlib.sha256(orjson.dumps(identity)).digest()
     return JobKey(f"{KEY_VERSION}.{_base32(digest)}")
@@ -57,7 +60,10 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
 def _base32(digest: bytes) -> str:
-    """RFC 4648 base32 of the first 20 bytes, in lower case; two letters at a time (the standard library takes four times as long)."""
+    """Return RFC 4648 base32 of the first 20 bytes, in lower case.
+
+    It is built by two letters at a time, four times as fast as the standard library.
+    """
     text = ""
     for group in _GROUPS:
         bits = int.from_bytes(digest[group], "big")
@@ -71,15 +77,16 @@ def _base32(digest: bytes) -> str:
 
 
 class Planner:
-    """Makes the job specs of one manifest, and watches that they do not contradict each other.
+    """Makes the job specs of one manifest, and checks that they do not contradict each other.
 
-    Feed it all batches of one reading of the sources, in order. What it keeps grows by about 60 bytes per job, of which all but ten
-    go to the scratches.
+    It takes all batches of one pass over the sources, in order. It keeps about 60 bytes per job,
+    all but ten of them in scratch files.
 
     Args:
         manifest: The manifest.
-        faults: Takes what is wrong, and planning goes on without those jobs. If left out, :meth:`specs` raises.
-        scratch: Makes places for what need not be in memory.
+        faults: Collects faults, and planning continues without the faulty jobs. If left out,
+            :meth:`specs` raises.
+        scratch: Makes storage for data that need not be in memory.
     """
 
     def __init__(
@@ -93,32 +100,30 @@ class Planner:
         self._collecting = faults is not None
         self.recipes = Recipes(manifest, self.faults)
         self._claims = Claims(scratch())
-        self._jobs = Records(scratch())  # of each job, the fingerprint and the line
-        self._runs: list[
-            tuple[int, str, int]
-        ] = []  # first job number, file, source: where runs of jobs come from
+        self._jobs = Records(scratch())  # fingerprint and line of each job
+        # Consecutive jobs from one file and source: number of the first job, file, source.
+        self._stretches: list[tuple[int, str, int]] = []
         self._labels = [f"inputs[{index}]" for index in range(len(manifest.inputs))]
         self.duplicates = 0
-        """Objects that were asked for twice with the same parameters."""
+        """Jobs that were left out because the same job was planned before."""
 
     def __len__(self) -> int:
-        """Jobs so far."""
+        """Return the number of jobs planned until now."""
         return len(self._jobs)
 
     def specs(self, items: Sequence[SourceItem]) -> list[JobSpec]:
-        """The jobs of a batch of objects; an object that was asked for before with the same parameters gives no second one.
+        """Return the jobs of a batch of objects, without jobs that were planned before.
 
         Raises:
-            PlanError: With every fault of the batch, unless the planner was given a list for them.
+            PlanError: With every fault of the batch, unless the planner has a list for them.
         """
         made: list[JobSpec] = []
         for item in items:
             recipes = self.recipes.of(item)
             if not recipes:
                 continue
-            complaint = vendor_limits.key_fault(item.media.key)
-            if complaint:
-                self._fault(item, complaint)
+            if fault := vendor_limits.key_fault(item.media.key):
+                self._fault(item, fault)
                 continue
             for recipe in recipes:
                 spec = self.spec(item, recipe)
@@ -129,7 +134,7 @@ class Planner:
         return made
 
     def spec(self, item: SourceItem, recipe: Recipe) -> JobSpec | None:
-        """The job of one object by one recipe; None if it is known already, or must not be."""
+        """Return the job of one object by one recipe; None if it is a duplicate or has faults."""
         media = item.media
         try:
             values = self._values(item, recipe)
@@ -141,29 +146,21 @@ class Planner:
             self._fault(item, error.message, error.hint)
             return None
         for name in names.values():
-            if complaint := vendor_limits.key_fault(name):
-                self._fault(item, f"As an output: {complaint}")
+            if fault := vendor_limits.key_fault(name):
+                self._fault(item, f"Output: {fault}")
                 return None
         output = Output(recipe.bucket or media.bucket, recipe.region or media.region, **names)
         key = job_key(media, recipe.operation, output)
-        if own and (complaint := vendor_limits.user_data_fault(f"{key} {own}", own)):
-            self._fault(item, complaint)
+        if own and (fault := vendor_limits.user_data_fault(f"{key} {own}", own)):
+            self._fault(item, fault)
             return None
         if not self._is_new(item, output.bucket, recipe, list(names.values())):
             return None
         level = recipe.level if item.level is None else item.level
         origin = Origin(item.file, item.line, self._labels[item.source])
+        queue_id, callback, group = recipe.queue_id, recipe.callback, recipe.group
         return JobSpec(
-            key,
-            media,
-            recipe.operation,
-            output,
-            level,
-            own,
-            recipe.queue_id,
-            recipe.callback,
-            recipe.group,
-            origin,
+            key, media, recipe.operation, output, level, own, queue_id, callback, group, origin
         )
 
     @staticmethod
@@ -177,86 +174,78 @@ class Planner:
         if not fields.isdisjoint(PART_NAMES):
             values.update(parts_of(item.media.key))
         if not fields.isdisjoint(("bucket", "region", "index", "variant")):
-            values.update(
-                bucket=item.media.bucket,
-                region=item.media.region,
-                index=str(item.number),
-                variant=recipe.variant,
-            )
+            values["bucket"], values["region"] = item.media.bucket, item.media.region
+            values["index"], values["variant"] = str(item.number), recipe.variant
         return values
 
     # --- contradictions
 
     def _is_new(self, item: SourceItem, bucket: str, recipe: Recipe, names: list[str]) -> bool:
-        """Claim the job's objects; False if the job is known already, or must not be."""
+        """Claim the job's objects; return False if the job is a duplicate or has a conflict."""
         number = len(self._jobs)
         media = item.media
-        # The version is left out: the same object from a listing (version known) and from a list (unknown) is one job, the first.
+        # Without the version: an object from a listing (known version) and from a list (unknown) is
+        # one job, the first one.
         fingerprint = hash((recipe.seed, media.key, media.bucket, media.region, *names))
         written = _written(names, recipe.extension)
         if len(written) > 1 and len(set(written)) < len(written):
-            self._fault(
-                item,
-                f"Two stems would be written to the same object, {quoted(written[0])}. Give them different names.",
-            )
+            message = f"Two stems have the same output {quoted(written[0])}."
+            self._fault(item, f"{message} Give them different names.")
             return False
         claim = self._claims.claim
         for name in written:
             taken = claim(hash((bucket, name)), number, is_input=False)
             if taken is not None:
-                return self._taken(item, fingerprint, name, taken)
+                self._conflict(item, fingerprint, name, taken)
+                return False
         if not written and (taken := claim(fingerprint, number, is_input=False)) is not None:
-            return self._taken(item, fingerprint, "", taken)
-        self._remember(item, number, fingerprint)
+            self._conflict(item, fingerprint, "", taken)
+            return False
+        self._add(item, number, fingerprint)
         taken = claim(hash((media.bucket, media.key)), number, is_input=True)
-        if taken is not None:
-            where = "" if taken[0] == number else str(self._origin(taken[0]))
-            self._fault(item, self._overwrites(media.key, where, is_output=True))
-            return False
-        return True
-
-    def _remember(self, item: SourceItem, number: int, fingerprint: int) -> None:
-        self._jobs.append(fingerprint, item.line)
-        if not self._runs or self._runs[-1][2] != item.source or self._runs[-1][1] != item.file:
-            self._runs.append((number, item.file, item.source))
-
-    def _taken(
-        self, item: SourceItem, fingerprint: int, name: str, taken: tuple[int, bool]
-    ) -> bool:
-        other, reads = taken
-        if other < len(self._jobs) and self._jobs[other][0] == fingerprint:
-            self.duplicates += 1
-            return False
-        if reads:
-            self._fault(item, self._overwrites(name, str(self._origin(other)), is_output=False))
-        elif other < len(self._jobs):
-            origin = self._origin(other)
-            same = (origin.file, origin.line, origin.source) == (
-                item.file,
-                item.line,
-                self._labels[item.source],
-            ) and item.line
-            where = "another variant of this object" if same else f"the job of {origin}"
-            way_out = "Make the names differ, for example with {dir}, {ext} or {variant}."
-            text = f"The output {quoted(name)} is already written by {where}. {way_out}"
-            self._fault(item, text)
+        if taken is None:
+            return True
+        if taken[0] == number:
+            message = f"The job would overwrite its own input {quoted(media.key)}."
+            self._fault(item, f"{message} {_SEPARATE}.")
+        else:
+            self._overwrite_fault(item, media.key, "is an output of the job of", taken[0])
         return False
 
-    @staticmethod
-    def _overwrites(name: str, where: str, *, is_output: bool) -> str:
-        way_out = "Write the outputs under a prefix of their own"
-        if not where:
-            return f"The job would overwrite its own input {quoted(name)}. {way_out}."
-        told = (
-            "is an output of the job of"
-            if is_output
-            else "would be overwritten: it is the input of"
-        )
-        return f"{quoted(name)} {told} {where}. {way_out}, and exclude that prefix from the inputs."
+    def _add(self, item: SourceItem, number: int, fingerprint: int) -> None:
+        self._jobs.append(fingerprint, item.line)
+        if (
+            not self._stretches
+            or self._stretches[-1][2] != item.source
+            or self._stretches[-1][1] != item.file
+        ):
+            self._stretches.append((number, item.file, item.source))
+
+    def _conflict(
+        self, item: SourceItem, fingerprint: int, name: str, taken: tuple[int, bool]
+    ) -> None:
+        """Count a duplicate, or add a fault, for an output that an earlier job claimed."""
+        other, is_read = taken
+        if other < len(self._jobs) and self._jobs[other][0] == fingerprint:
+            self.duplicates += 1
+        elif is_read:
+            self._overwrite_fault(item, name, "would be overwritten: it is the input of", other)
+        elif other < len(self._jobs):
+            origin = self._origin(other)
+            here = Origin(item.file, item.line, self._labels[item.source])
+            is_same = item.line and origin == here
+            by = "another variant of this object" if is_same else f"the job of {origin}"
+            action = "Make the names differ, for example with {dir}, {ext} or {variant}."
+            self._fault(item, f"The output {quoted(name)} is already written by {by}. {action}")
+
+    def _overwrite_fault(self, item: SourceItem, name: str, relation: str, other: int) -> None:
+        message = f"{quoted(name)} {relation} {self._origin(other)}."
+        self._fault(item, f"{message} {_SEPARATE}, and exclude that prefix from the inputs.")
 
     def _origin(self, number: int) -> Origin:
-        run = self._runs[bisect_right(self._runs, number, key=lambda run: run[0]) - 1]
-        return Origin(run[1], self._jobs[number][1], self._labels[run[2]])
+        index = bisect_right(self._stretches, number, key=lambda stretch: stretch[0]) - 1
+        _, file, source = self._stretches[index]
+        return Origin(file, self._jobs[number][1], self._labels[source])
 
     def _fault(self, item: SourceItem, message: str, hint: str = "") -> None:
         self.faults.add(
@@ -265,7 +254,7 @@ class Planner:
 
 
 def _written(names: list[str], extension: str) -> list[str]:
-    """The names that a job will write, as far as they are known: one with ``${jobid}`` is nobody else's."""
+    """Return the names that a job will write, without those that ``${jobid}`` makes unique."""
     written = []
     for name in names:
         if "${" not in name:

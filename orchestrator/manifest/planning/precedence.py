@@ -1,4 +1,4 @@
-"""Laying settings over each other: defaults, source, rules, object, variant. Later wins; where each value came from is kept."""
+"""Precedence of settings: defaults, source, rules, object, variant. Later layers win."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _INLINE = ("audio_mode", *AUDIO)
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one place of the manifest says, flat: ``codec``, ``voice``, ``level`` ...
+    """Settings of one place in the manifest, by flat name: ``codec``, ``voice``, ``level`` ...
 
     Attributes:
-        path: The place, ``("rules", 2)``.
-        values: What is said there.
+        path: The place, for example ``("rules", 2)``.
+        values: The settings.
     """
 
     path: Path
@@ -33,34 +33,34 @@ class Layer:
 
 
 @dataclass(slots=True)
-class Laid:
-    """The settings that hold in the end.
+class Merged:
+    """The settings that result from all layers.
 
     Attributes:
-        values: By flat name; a name without a value is not there.
-        sources: For each value, the path of the place that said it.
-        dropped: For values that an earlier layer gave and a later one made meaningless: why.
+        values: By flat name; a name without a value is absent.
+        sources: Path of the place that set each value.
+        dropped: Reason for each value of an earlier layer that a later one made meaningless.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, Path] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
 
-    def drop(self, name: str, why: str) -> None:
-        """Take back what an earlier layer said."""
+    def drop(self, name: str, reason: str) -> None:
+        """Remove the value of an earlier layer."""
         if self.values.pop(name, None) is not None:
-            self.dropped[name] = why
+            self.dropped[name] = reason
             self.sources.pop(name, None)
 
     def put(self, name: str, value: Any, path: Path) -> None:
-        """Say something, at a place."""
+        """Set a value that is written at ``path``."""
         self.values[name] = value
         self.sources[name] = path
         self.dropped.pop(name, None)
 
 
 def data_path(name: str) -> tuple[str, ...]:
-    """Where a flat name stands inside settings: ``codec`` under ``operation.audio``."""
+    """Return the path of a flat name inside settings: ``codec`` is under ``operation.audio``."""
     if name in AUDIO:
         return ("operation", "audio", name)
     if name in {"template_id", "audio_mode"}:
@@ -73,10 +73,8 @@ def data_path(name: str) -> tuple[str, ...]:
 
 
 def flat(settings: VariantSettings) -> dict[str, Any]:
-    """What settings say, by flat name."""
-    values: dict[str, Any] = {
-        name: value for name in _PLAIN if (value := getattr(settings, name)) is not None
-    }
+    """Return the values that settings contain, by flat name."""
+    values: dict[str, Any] = {name: getattr(settings, name) for name in _PLAIN}
     operation, output = settings.operation, settings.output
     if operation is not None:
         values["template_id"] = operation.template_id
@@ -90,28 +88,27 @@ def flat(settings: VariantSettings) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def lay(layers: Iterable[Layer]) -> Laid:
-    """Lay settings over each other, the first at the bottom."""
-    laid = Laid()
+def merge(layers: Iterable[Layer]) -> Merged:
+    """Merge layers; the first has the lowest precedence."""
+    merged = Merged()
     for layer in layers:
-        said = layer.values
-        if "template_id" in said:
+        values = layer.values
+        if "template_id" in values:
             for name in _INLINE:
-                laid.drop(name, "a template replaced the inline parameters")
-        elif any(name in said for name in _INLINE):
-            laid.drop("template_id", "inline parameters replaced the template")
-        if said.get("codec", laid.values.get("codec")) != laid.values.get("codec"):
-            _change_codec(laid, said)
-        for name, value in said.items():
-            laid.put(name, value, layer.path)
-    return laid
+                merged.drop(name, "a template replaced the inline parameters")
+        elif any(name in values for name in _INLINE):
+            merged.drop("template_id", "inline parameters replaced the template")
+        if values.get("codec", merged.values.get("codec")) != merged.values.get("codec"):
+            _drop_for_codec(merged, values["codec"])
+        for name, value in values.items():
+            merged.put(name, value, layer.path)
+    return merged
 
 
-def _change_codec(laid: Laid, said: Mapping[str, Any]) -> None:
-    """Inherited numbers were chosen for the old codec: the bitrate goes, and what the new codec cannot have."""
-    codec = said["codec"]
-    laid.drop("bitrate", f"it was meant for another codec than {codec}")
-    if laid.values.get("samplerate") not in CODECS[codec].samplerates_hz:
-        laid.drop("samplerate", f"{codec} cannot have the inherited sample rate")
-    if laid.values.get("channels") not in CODECS[codec].channels:
-        laid.drop("channels", f"{codec} cannot have the inherited channel count")
+def _drop_for_codec(merged: Merged, codec: str) -> None:
+    """Drop the bitrate, chosen for the old codec, and what the new codec does not support."""
+    merged.drop("bitrate", f"it was set for another codec than {codec}")
+    if merged.values.get("samplerate") not in CODECS[codec].samplerates_hz:
+        merged.drop("samplerate", f"{codec} does not support the inherited sample rate")
+    if merged.values.get("channels") not in CODECS[codec].channels:
+        merged.drop("channels", f"{codec} does not support the inherited channel count")

@@ -1,4 +1,4 @@
-"""How the jobs of one kind of object are made: settings laid over each other once, checked once, then used for a million objects."""
+"""Recipes: the settings of one kind of job, merged and checked once for all its objects."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.audio_formats import extension
 from orchestrator.domain.spec import AudioConfig, AudioMode, Callback, Operation, Stem
-from orchestrator.manifest.planning.precedence import STEMS, Laid, data_path, lay
+from orchestrator.manifest.planning.precedence import AUDIO, STEMS, Merged, data_path, merge
 from orchestrator.manifest.schema import vendor_limits
-from orchestrator.manifest.schema.job_settings import valid_bucket, valid_region
+from orchestrator.manifest.schema.job_settings import bucket_problem, region_problem
 from orchestrator.manifest.template import Template, TemplateError
 
 if TYPE_CHECKING:
@@ -17,31 +17,30 @@ if TYPE_CHECKING:
 
     from orchestrator.errors import Fault
     from orchestrator.manifest.planning.precedence import Layer
-    from orchestrator.manifest.schema.job_settings import CallbackSettings
+    from orchestrator.manifest.schema.job_settings import CallbackSettings, Problem
     from orchestrator.manifest.yaml.document import Path
-
-    MakeFault = Callable[[str, Path, str], Fault]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything about a job except the object itself.
+    """Everything about a job except its object.
 
     Attributes:
         variant: Name in the matrix, or empty.
-        operation: What is asked.
-        names: For each stem of the mode, the template of its name.
-        bucket: Bucket of the stems, or empty for the input's.
-        region: Its region, or empty for the input's.
-        extension: What ``${ext}`` will be, or empty if a template of the account decides.
+        operation: The work to do.
+        names: Template of the name of each stem that the mode makes.
+        bucket: Bucket of the stems, or empty for the bucket of the input.
+        region: Region of that bucket, or empty for the region of the input.
+        extension: Value of ``${ext}``, or empty if a template of the account decides it.
         level: JobLevel.
         user_data: Template of the user's data, or None.
         queue_id: Remote queue, or empty.
         callback: Callback, if any.
-        group: Share, or empty.
+        group: Group that shares the limits, or empty.
         fields: Names that the templates use.
-        seed: Hash of the operation and the output's place: equal for equal jobs of one object, whichever recipe made them.
-        laid: The settings with their places, for explanations.
+        seed: Hash of the operation and the place of the output. Equal for equal jobs of one object,
+            whichever recipe makes them.
+        merged: The settings and the places that set them, for explanations.
     """
 
     variant: str
@@ -57,17 +56,20 @@ class Recipe:
     group: str
     fields: frozenset[str]
     seed: int
-    laid: Laid
+    merged: Merged
 
 
 class RecipeMaker:
-    """Makes one recipe of layers.
+    """Makes one recipe from layers.
 
     Args:
         params: Values that are the same for every object.
-        known: Names that only the object knows (its parts, its columns); None takes every name for known.
-        at: The place to blame if no setting is to blame.
+        known: Names that only the object knows (parts of its name, columns); None allows any name.
+        at: Place to report a fault at if no setting caused it.
         fault: Makes a fault at a place of the manifest.
+
+    Attributes:
+        faults: Faults of the recipe, after ``make``.
     """
 
     def __init__(
@@ -82,73 +84,61 @@ class RecipeMaker:
         self.at = at
         self.fault = fault
         self.faults: list[Fault] = []
-        self.laid = Laid()
+        self.merged = Merged()
 
     def make(self, layers: Sequence[Layer], variant: str = "") -> Recipe | None:
-        """The recipe, or None if ``faults`` says why there is none."""
-        self.laid = lay(layers)
-        values = self.laid.values
-        names = self._names()
+        """Return the recipe, or None if it has ``faults``."""
+        self.merged = merge(layers)
+        values = self.merged.values
+        templates = [(Stem(name), self._template(name)) for name in STEMS]
+        names = [(stem, template) for stem, template in templates if template is not None]
         operation = self._operation([stem for stem, _ in names])
         mode = operation.audio_mode
         if mode is not None:
-            # A default may name stems that this job's mode does not make: those names mean nothing here.
+            # A default may name stems that this mode does not make; those names are ignored.
             names = [(stem, template) for stem, template in names if stem in mode.stems]
         user_data = self._template("user_data")
-        templates = [template for _, template in names] + ([user_data] if user_data else [])
-        bucket = self._constant("output_bucket", valid_bucket)
-        region = self._constant("output_region", valid_region)
+        used = [template for _, template in names] + ([user_data] if user_data else [])
+        bucket = self._constant("output_bucket", bucket_problem)
+        region = self._constant("output_region", region_problem)
+        codec = operation.audio.codec
         recipe = Recipe(
             variant=variant,
             operation=operation,
             names=tuple((stem.value, template) for stem, template in names),
             bucket=bucket,
             region=region,
-            extension="" if operation.template_id else extension(operation.audio.codec),
+            extension="" if operation.template_id else extension(codec),
             level=values.get("level", 0),
             user_data=user_data,
             queue_id=self._constant("queue_id"),
             callback=_callback(values.get("callback")),
             group=self._constant("group"),
-            fields=frozenset().union(*(template.fields for template in templates)),
+            fields=frozenset().union(*(template.fields for template in used)),
             seed=hash((operation, bucket, region, tuple(stem for stem, _ in names))),
-            laid=self.laid,
+            merged=self.merged,
         )
         return None if self.faults else recipe
 
-    # --- what is asked
-
     def _operation(self, named: list[Stem]) -> Operation:
-        values = self.laid.values
+        values = self.merged.values
         if values.get("template_id"):
-            self._blame_all(vendor_limits.stem_faults(None, named), "output")
+            self._add_faults(vendor_limits.stem_faults(None, named), "output")
             return Operation(template_id=self._constant("template_id"))
-        mode = self._mode(named)
+        written = values.get("audio_mode")
+        mode = AudioMode(written) if written else vendor_limits.mode_for(named)
         audio = vendor_limits.complete_audio(
-            AudioConfig(
-                *(values.get(name) for name in ("codec", "samplerate", "bitrate", "channels"))
-            ),
-            mode,
+            AudioConfig(*(values.get(name) for name in AUDIO)), mode
         )
-        if mode is None:
-            self._blame_all(_unclear(named), "output")
-        else:
-            self._blame_all(vendor_limits.stem_faults(mode, named), "output")
-        self._blame_all(vendor_limits.audio_faults(audio, mode), "")
+        faults = vendor_limits.stem_faults(mode, named) if mode else [("", _no_mode(named))]
+        self._add_faults(faults, "output")
+        self._add_faults(vendor_limits.audio_faults(audio, mode), "")
         return Operation(audio_mode=mode, audio=audio)
-
-    def _mode(self, named: list[Stem]) -> AudioMode | None:
-        said = self.laid.values.get("audio_mode")
-        return AudioMode(said) if said else vendor_limits.mode_for(named)
 
     # --- templates
 
-    def _names(self) -> list[tuple[Stem, Template]]:
-        said = [(Stem(name), self._template(name)) for name in STEMS]
-        return [(stem, template) for stem, template in said if template is not None]
-
     def _template(self, name: str) -> Template | None:
-        text = self.laid.values.get(name)
+        text = self.merged.values.get(name)
         if not text:
             return None
         try:
@@ -160,12 +150,13 @@ class RecipeMaker:
                 {key: value for key, value in self.params.items() if key not in self.known}
             )
         except TemplateError as error:
-            self._blame(name, error.message, error.hint)
-            # Something must stand for the name, so that it is not told as missing as well.
+            self._add_fault(name, error.message, error.hint)
+            # A placeholder, so that the name is not reported as missing as well.
             return Template("-")
 
-    def _constant(self, name: str, valid: Callable[[str], str] | None = None) -> str:
-        text = self.laid.values.get(name)
+    def _constant(self, name: str, check: Callable[[str], Problem | None] | None = None) -> str:
+        """Return a value that only params may fill in."""
+        text = self.merged.values.get(name)
         if not text:
             return ""
         try:
@@ -173,46 +164,38 @@ class RecipeMaker:
             template.check(self.params)
             value = template.render(self.params)
         except TemplateError as error:
-            self._blame(name, error.message, error.hint)
+            self._add_fault(name, error.message, error.hint)
             return ""
-        if valid is not None and (complaint := valid(value)):
-            self._blame(name, complaint)
+        if check is not None and (problem := check(value)):
+            self._add_fault(name, *problem)
         return value
 
-    # --- blame
+    # --- faults
 
-    def _blame_all(self, faults: list[tuple[str, str]], otherwise: str) -> None:
+    def _add_faults(self, faults: list[tuple[str, str]], otherwise: str) -> None:
         for name, message in faults:
-            self._blame(name or otherwise, message)
+            self._add_fault(name or otherwise, message)
 
-    def _blame(self, name: str, message: str, hint: str = "") -> None:
-        """A fault at the place that said ``name``; if nobody did, at the nearest thing that was said."""
-        said_at = self.laid.sources.get(name)
-        if said_at is not None:
-            self.faults.append(self.fault(message, (*said_at, *data_path(name)), hint))
-            return
-        for near in ("audio_mode", "codec", *STEMS, "template_id"):
-            if (said_at := self.laid.sources.get(near)) is not None:
-                self.faults.append(self.fault(message, (*said_at, *data_path(near)), hint))
+    def _add_fault(self, name: str, message: str, hint: str = "") -> None:
+        """Add a fault at the place that set ``name``, else at a setting that comes close."""
+        for candidate in (name, "audio_mode", "codec", *STEMS, "template_id"):
+            if (place := self.merged.sources.get(candidate)) is not None:
+                self.faults.append(self.fault(message, (*place, *data_path(candidate)), hint))
                 return
         self.faults.append(self.fault(message, self.at, hint))
 
 
-def _unclear(named: list[Stem]) -> list[tuple[str, str]]:
+def _no_mode(named: list[Stem]) -> str:
+    """Say why no mode follows from the named outputs."""
     if not named:
-        return [
-            (
-                "",
-                'No output is named. Say where the stems go, for example output: {voice: "stems/{stem}/voice.${ext}"}.',
-            )
-        ]
-    stems = ", ".join(named)
-    return [
-        (
-            "",
-            f"Outputs are named for {stems}, which no audio_mode makes. Name voice, background, both, or all four stems (MusicMode).",
+        return (
+            "No output is named. Set where the stems go, "
+            'for example output: {voice: "stems/{stem}/voice.${ext}"}.'
         )
-    ]
+    return (
+        f"Outputs are named for {', '.join(named)}, but no audio_mode makes these stems. "
+        "Name voice, background, both, or all four stems (MusicMode)."
+    )
 
 
 def _callback(settings: CallbackSettings | None) -> Callback | None:

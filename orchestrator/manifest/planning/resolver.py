@@ -1,7 +1,8 @@
-"""Which recipe an object is made by: its source, the rules that match it, its own settings."""
+"""The recipes of an object, from its source, the rules that match it and its own settings."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.manifest.planning.precedence import Layer, flat
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 
 _OWN = ("level", "user_data", "queue_id", "callback", "group")
 MAX_RECIPES = 20_000
-"""Recipes that are kept; a manifest with more different settings than that plans more slowly, not in more memory."""
+"""Recipes in the cache. With more of them, planning takes more time but not more memory."""
 
 
 class RuleMatch:
-    """One rule, ready to be asked.
+    """Condition of one rule, prepared for many objects.
 
     Args:
-        when: Its condition.
-        text: Fills params into a text.
+        when: The condition.
+        text: Function that fills params into text.
     """
 
     def __init__(self, when: When, text: Callable[[str], str]) -> None:
@@ -40,48 +41,43 @@ class RuleMatch:
             matcher(text(glob) for glob in when.object) if when.object is not None else None
         )
         self._prefix = text(when.prefix) if when.prefix is not None else None
-        self._smallest, self._largest = when.min_size, when.max_size
+        self._sizes: tuple[float, float] | None = None
+        if when.min_size is not None or when.max_size is not None:
+            self._sizes = (when.min_size or 0, math.inf if when.max_size is None else when.max_size)
         self._columns = [
             (name, matcher(text(glob) for glob in globs))
             for name, globs in (when.column or {}).items()
         ]
 
     def __call__(self, item: SourceItem) -> bool:
-        """Whether the rule is for this object."""
+        """Return True if the object meets the condition."""
         media = item.media
         if self._object is not None and not self._object(media.key):
             return False
         if self._prefix is not None and not media.key.startswith(self._prefix):
             return False
-        if not self._fits(media.size_bytes):
-            return False
+        if self._sizes is not None:
+            least, most = self._sizes
+            if media.size_bytes is None or not least <= media.size_bytes <= most:
+                return False
         return all(
             name in item.columns and match(item.columns[name]) for name, match in self._columns
         )
 
-    def _fits(self, size: int | None) -> bool:
-        if self._smallest is None and self._largest is None:
-            return True
-        if size is None:
-            return False
-        return (self._smallest is None or size >= self._smallest) and (
-            self._largest is None or size <= self._largest
-        )
-
 
 class Recipes:
-    """The recipes of a manifest, made when first needed.
+    """Recipes of a manifest, made when they are first needed.
 
     Args:
         manifest: The manifest.
-        faults: Takes what is wrong with the settings, once per recipe.
+        faults: Collects faults of the settings, each once.
     """
 
     def __init__(self, manifest: Manifest, faults: FaultList) -> None:
         self.manifest = manifest
         self.faults = faults
         self._known: dict[Any, tuple[Recipe, ...]] = {}
-        self._told: set[Fault] = set()
+        self._reported: set[Fault] = set()
         self._defaults = Layer(("defaults",), flat(manifest.defaults))
         self._sources: dict[int, tuple[Layer, Any]] = {}
         self._matches = [RuleMatch(rule.when, self._text) for rule in manifest.rules]
@@ -90,12 +86,10 @@ class Recipes:
         ]
 
     def of(self, item: SourceItem) -> tuple[Recipe, ...]:
-        """The recipes of an object, one per variant; none if its settings have faults (which are told)."""
-        matched = (
-            tuple(index for index, match in enumerate(self._matches) if match(item))
-            if self._matches
-            else ()
-        )
+        """Return the recipes of an object, one per variant; none if its settings have faults."""
+        matched: tuple[int, ...] = ()
+        if self._matches:
+            matched = tuple(index for index, match in enumerate(self._matches) if match(item))
         _, signature = self._source(item.source)
         key = (signature, matched, tuple(item.columns) if item.columns else ())
         recipes = self._known.get(key)
@@ -106,9 +100,10 @@ class Recipes:
         return recipes
 
     def _source(self, index: int) -> tuple[Layer, Any]:
-        """The source's own layer, and what tells its settings from those of others.
+        """Return the layer of the source and a signature of its settings.
 
-        Single objects with the same settings share a recipe. Their level and plain user data are not part of it: the item carries them.
+        Single objects with the same settings share a recipe. Their level and plain user data are
+        not part of it, because the item carries them.
         """
         known = self._sources.get(index)
         if known is not None:
@@ -128,7 +123,10 @@ class Recipes:
         return Layer(("inputs", index), values), signature
 
     def layers(self, index: int, matched: Iterable[int]) -> list[tuple[str, list[Layer]]]:
-        """For each variant its name and its layers, the first at the bottom. A single object is more specific than a rule."""
+        """Return the name and the layers of each variant, in the order of precedence.
+
+        A single object is more specific than a rule.
+        """
         source, _ = self._source(index)
         rules = [self._rules[index] for index in matched]
         single = isinstance(self.manifest.inputs[index], ObjectInput)
@@ -141,10 +139,6 @@ class Recipes:
             (name, [*layers, Layer((*path, "matrix", name), flat(settings))])
             for name, settings in variants.items()
         ]
-
-    def matched(self, item: SourceItem) -> list[int]:
-        """Numbers of the rules that are for this object."""
-        return [index for index, match in enumerate(self._matches) if match(item)]
 
     def _matrix(self, paths: list[Path]) -> tuple[Path, Any] | None:
         for path in reversed(paths):
@@ -173,17 +167,17 @@ class Recipes:
         maker = RecipeMaker(self.manifest.params, known, ("inputs", source), self.manifest.fault)
         recipe = maker.make(layers, variant)
         for fault in maker.faults:
-            if fault not in self._told:
-                self._told.add(fault)
+            if fault not in self._reported:
+                self._reported.add(fault)
                 self.faults.add(fault)
         return recipe
 
     def check(self, source: int, *, any_column: bool) -> None:
-        """Tell what is wrong with the settings of a source, before one of its objects is known.
+        """Report faults in the settings of a source, before any of its objects is known.
 
         Args:
             source: Number of the source.
-            any_column: The columns are not known yet: take any name in a template for one.
+            any_column: Accept any name in a template, because the columns are not known.
         """
         for variant, layers in self.layers(source, ()):
             self._recipe(source, variant, layers, None if any_column else set(ITEM_NAMES))
@@ -194,4 +188,4 @@ class Recipes:
             template.check(self.manifest.params)
             return template.render(self.manifest.params)
         except TemplateError:
-            return text  # told when the manifest was loaded
+            return text  # reported when the manifest was loaded

@@ -1,4 +1,4 @@
-"""The jobs of a manifest as a stream: sources read, objects selected, specs planned."""
+"""The jobs of a manifest as a stream: read sources, select objects, plan specs."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.remote import ObjectPage
-from orchestrator.errors import ConfigError
 from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.planning.spill_file import FileScratch
 from orchestrator.manifest.sources.stream import read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from orchestrator.domain.ports import ObjectStore
-    from orchestrator.domain.remote import ObjectHead
-    from orchestrator.domain.spec import Callback, JobSpec, Place
+    from orchestrator.domain.spec import Callback, JobSpec
     from orchestrator.manifest import Manifest
     from orchestrator.manifest.sources.item import SourceItem
     from orchestrator.manifest.sources.selection import Selection
 
 
 class Feed:
-    """Reads a manifest once.
+    """One pass over a manifest.
 
     Args:
         manifest: The manifest.
-        store: For prefixes; None if there are none.
-        selection: Which objects are wanted; all if None.
-        faults: Takes what is wrong, and reading goes on without it. If None, the first faulty batch raises.
-        callback: For jobs whose manifest names no callback of its own.
+        store: Storage to list prefixes; None if there are none.
+        selection: Objects to take; all if None.
+        faults: Collects faults, and reading continues. If None, the first faulty batch raises.
+        callback: Callback of jobs for which the manifest sets none.
     """
 
     def __init__(
@@ -52,11 +49,11 @@ class Feed:
 
     @property
     def duplicates(self) -> int:
-        """Objects that were asked for twice with the same parameters, so far."""
+        """Jobs left out until now because the same job came before."""
         return self._planner.duplicates
 
     async def items(self) -> AsyncGenerator[list[SourceItem]]:
-        """The selected objects, in batches.
+        """Yield the selected objects, in batches.
 
         Raises:
             ManifestError: If a list file is faulty.
@@ -68,7 +65,10 @@ class Feed:
                 return
 
     async def specs(self) -> AsyncGenerator[list[JobSpec]]:
-        """Their jobs, in batches. While one is worked on, the next is made: planning and the ledger take about as long.
+        """Yield their jobs, in batches.
+
+        The next batch is planned while the caller works on this one: planning and the ledger take
+        about the same time.
 
         Raises:
             ManifestError: If a source is faulty, or its jobs contradict each other.
@@ -82,9 +82,7 @@ class Feed:
                 yield specs
         finally:
             ahead.cancel()
-            await asyncio.gather(
-                ahead, return_exceptions=True
-            )  # nobody wants to hear of the batch that is not taken
+            await asyncio.gather(ahead, return_exceptions=True)  # an error there has no reader
             await planned.aclose()
 
     async def _planned(self) -> AsyncGenerator[list[JobSpec]]:
@@ -103,49 +101,15 @@ async def _next(planned: AsyncGenerator[list[JobSpec]]) -> list[JobSpec] | None:
 
 
 async def check(manifest: Manifest, max_faults: int) -> int:
-    """Check all that the manifest and its list files say; prefixes are taken as empty.
-
-    Returns:
-        How many jobs are named.
+    """Check the manifest and its list files without prefixes, and return the number of jobs.
 
     Raises:
-        ManifestError: With the faults, all at once.
+        ManifestError: With all faults.
     """
     faults = FaultList(max_faults)
+    planner = Planner(manifest, faults, FileScratch)
     jobs = 0
-    async for batch in Feed(manifest, _NothingListed(), faults=faults).specs():
-        jobs += len(batch)
+    async for batch in read(manifest, faults=faults, skip_prefixes=True):
+        jobs += len(planner.specs(batch))
     faults.raise_if_any()
     return jobs
-
-
-class _NothingListed:
-    """An object storage that nobody is to ask for anything but a listing, which is empty."""
-
-    async def list_objects(
-        self,
-        place: Place,  # noqa: ARG002
-        prefix: str,  # noqa: ARG002
-        marker: str = "",  # noqa: ARG002
-        max_keys: int = 1000,  # noqa: ARG002
-    ) -> ObjectPage:
-        """No object."""
-        return ObjectPage()
-
-    async def head(self, place: Place, key: str) -> ObjectHead | None:
-        """Not to be called."""
-        raise ConfigError(f"{place.bucket}/{key} cannot be looked at: no storage is open.")
-
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """Not to be called."""
-        raise ConfigError(f"{place.bucket}/{key} cannot be read: no storage is open.")
-
-    async def put(
-        self,
-        place: Place,
-        key: str,
-        content: bytes,  # noqa: ARG002
-        content_type: str = "",  # noqa: ARG002
-    ) -> ObjectHead:
-        """Not to be called."""
-        raise ConfigError(f"{place.bucket}/{key} cannot be written: no storage is open.")

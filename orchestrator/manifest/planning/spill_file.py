@@ -1,4 +1,4 @@
-"""A temporary file for what a large plan need not keep in memory."""
+"""A temporary file for the data of a large plan."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from pathlib import Path
 
 from orchestrator.errors import ConfigError
 
-_LASTING = Path("/var/tmp")  # noqa: S108 - only a folder to make a file in that has no name; /tmp is often memory
+# /tmp is often in memory. The file has no name, so it cannot be guessed.
+_LASTING = Path("/var/tmp")  # noqa: S108
 
 
 class FileScratch:
-    """Bytes in a temporary file that has no name and is gone with the process. It is made when the first bytes come.
+    """Bytes in a temporary file without a name, created with the first bytes.
 
-    Where no file can be made, or it can grow no further, the bytes stay in memory: a full disk is no reason to refuse a plan.
+    If the file cannot be created or the disk is full, the bytes stay in memory, because a full disk
+    is not a reason to refuse a plan.
     """
 
     def __init__(self) -> None:
         self._file: int | None = None
         self._is_refused = False
         self._in_file = 0
-        self._kept = bytearray()  # what the file did not take
+        self._kept = bytearray()  # bytes that are not in the file
 
     def append(self, data: bytes) -> None:
-        """Keep these too, behind all others."""
+        """Add bytes at the end."""
         if not self._is_refused:
             try:
                 self._write(data)
@@ -39,32 +41,34 @@ class FileScratch:
         if self._file is None:
             self._file = _make()
         if os.pwrite(self._file, data, self._in_file) < len(data):
-            raise OSError  # the next byte would not have been taken: there is no room
+            raise OSError  # the disk is full
         self._in_file += len(data)
 
     def read(self, offset: int, size: int) -> bytes:
-        """``size`` bytes from ``offset`` on, as they were appended together.
+        """Return ``size`` bytes from ``offset``, which were appended together.
 
         Raises:
-            ConfigError: If the disk does not give them back.
+            ConfigError: If the disk fails.
         """
         if offset < self._in_file and self._file is not None:
             try:
                 return os.pread(self._file, size, offset)
             except OSError as error:
-                message = f"The temporary file of the plan cannot be read back: {error.strerror or error}. Name a sound disk with TMPDIR."
-                raise ConfigError(message) from error
+                raise ConfigError(
+                    f"The temporary file of the plan cannot be read back: "
+                    f"{error.strerror or error}. Choose another disk with TMPDIR."
+                ) from error
         offset -= self._in_file
         return bytes(self._kept[offset : offset + size])
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file, which also removes it."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def __del__(self) -> None:
-        """A plan that is given up leaves no open file behind."""
+        """Close the file of an abandoned plan."""
         with contextlib.suppress(OSError):
             self.close()
 

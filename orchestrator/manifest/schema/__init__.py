@@ -1,1 +1,1 @@
-"""What may be written in a manifest."""
+"""Keys and values of a manifest, as pydantic models."""

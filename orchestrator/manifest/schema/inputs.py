@@ -1,4 +1,4 @@
-"""The three kinds of source, and the rules that pick out some of their objects."""
+"""The three kinds of source, and the rules for some of their objects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
-from orchestrator.domain.wording import did_you_mean, listed
+from orchestrator.domain.wording import listed, nearest_word
 from orchestrator.manifest.schema.job_settings import Bucket, JobSettings, Part, Region
 from orchestrator.manifest.schema.value_types import (
     Bytes,
@@ -19,39 +19,33 @@ from orchestrator.manifest.schema.value_types import (
     refuse,
 )
 
-FORMATS = ("txt", "csv", "tsv", "jsonl", "parquet")
 STDIN = "-"
-"""How a list names standard input."""
+"""Name of standard input in a list source."""
 KIND_PREFIX = "a source of kind "
-"""How the tags below begin, so that faults can leave them out of paths."""
-
-
-def _several(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
+"""Prefix of the tags below, so that faults can leave them out of paths."""
 
 Globs = Annotated[
     tuple[Text, ...],
-    BeforeValidator(_several),
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
     Field(json_schema_extra={"type": ["array", "string"]}),
 ]
-"""One glob or several; * matches any characters, slashes too."""
+"""One or more globs; * matches any characters, including slashes."""
 
 
 class SourceSettings(JobSettings):
-    """What every source may say."""
+    """Settings that every source may have."""
 
     bucket: Bucket | None = None
-    """Bucket of the objects, with the account number; the manifest's if left out."""
+    """Bucket of the objects, with the account number; the manifest's bucket if left out."""
     region: Region | None = None
-    """Region of that bucket; the manifest's if left out."""
+    """Region of that bucket; the manifest's region if left out."""
 
 
 class Filters(SourceSettings):
-    """Which objects of a source are taken."""
+    """Selection of a source's objects by name."""
 
     include: Globs = ()
-    """Take only objects that match one of these globs (the whole object name; * matches slashes too)."""
+    """Take only objects whose whole name matches one of these globs (* matches slashes too)."""
     exclude: Globs = ()
     """Leave out objects that match one of these globs."""
 
@@ -62,30 +56,30 @@ class ObjectInput(SourceSettings):
     object: Annotated[Text, Field(min_length=1, examples=["input/demo.mp4"])]
     """Name of the object in the bucket."""
     etag: Annotated[Loose, Field(max_length=128)] | None = None
-    """Version of its content. It becomes part of the job's identity: another one is another job."""
+    """Version of its content. It is part of the job's identity: a new etag means a new job."""
     duration_s: Annotated[Number, Field(ge=0)] | None = None
-    """Length of the sound in seconds, for estimates."""
+    """Duration of the audio in seconds, for estimates."""
     size_bytes: Annotated[Integer, Field(ge=0)] | None = None
     """Size, for rules and estimates."""
 
 
 class PrefixInput(Filters):
-    """All objects whose names begin with a text, listed from the bucket at run time."""
+    """All objects whose names begin with the prefix, listed from the bucket at run time."""
 
     prefix: Annotated[Text, Field(examples=["incoming/{date}/"])]
-    """Beginning of the names; an empty text lists the whole bucket."""
+    """First part of the names; an empty text lists the whole bucket."""
     min_size: Bytes | None = None
     """Leave out smaller objects."""
     max_size: Bytes | None = None
     """Leave out larger objects."""
     min_age: Seconds | None = None
-    """Leave out objects that were changed more recently than this (uploads that may still go on)."""
+    """Leave out objects changed more recently than this (uploads may still be in progress)."""
     max_age: Seconds | None = None
-    """Leave out objects that were last changed longer ago than this."""
+    """Leave out objects last changed longer ago than this."""
     modified_from: Instant | None = None
-    """Leave out objects that were last changed before this date or instant."""
+    """Leave out objects last changed before this date or instant."""
     modified_to: Instant | None = None
-    """Leave out objects that were last changed at or after this date or instant."""
+    """Leave out objects last changed at or after this date or instant."""
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -107,25 +101,28 @@ ColumnName = Annotated[
 
 
 class ListInput(Filters):
-    """Objects named in a file: one per line (txt), or with columns (csv, tsv, jsonl, parquet); plain or gzip; - is standard input."""
+    """Objects named in a file, plain or gzip, or on standard input (-).
+
+    One object per line (txt), or rows with columns (csv, tsv, jsonl, parquet).
+    """
 
     list: Annotated[Text, Field(min_length=1, examples=["backlog.csv", "-"])]
     """The file, relative to the manifest; - reads standard input."""
     object: Annotated[Text, Field(min_length=1, examples=["{path}"])] | None = None
-    """How an object's name follows from the columns; the column named object if left out."""
+    """Template that makes the object name from the columns; the column object if left out."""
     format: Literal["txt", "csv", "tsv", "jsonl", "parquet"] | None = None
-    """Kind of file; its ending tells if left out (for standard input: txt)."""
+    """Format of the file; taken from its extension if left out (standard input: txt)."""
     columns: tuple[ColumnName, ...] | None = None
-    """Names of the columns of a csv or tsv file that has no header line."""
+    """Column names of a csv or tsv file that has no header line."""
 
 
 class When(Part):
-    """Which objects a rule is for: all that is said here must be true."""
+    """Conditions of a rule: an object must meet all of them."""
 
     object: Globs | None = None
-    """Glob on the object's name (* matches slashes too); one of several is enough."""
+    """Globs on the object name (* matches slashes too); one match is enough."""
     prefix: Text | None = None
-    """Beginning of the object's name."""
+    """First part of the object name."""
     min_size: Bytes | None = None
     """At least this large. An object of unknown size never matches."""
     max_size: Bytes | None = None
@@ -137,16 +134,17 @@ class When(Part):
     def _something(self) -> Self:
         if all(getattr(self, name) is None for name in type(self).model_fields):
             refuse(
-                "An empty when would be for every object: write that under defaults, or say which objects are meant."
+                "An empty when matches every object: write these settings under defaults, "
+                "or add a condition."
             )
         return self
 
 
 class Rule(JobSettings):
-    """Settings for the objects that match; a later rule wins over an earlier one, and over what the source says."""
+    """Settings for the objects that match. A later rule overrides an earlier one and the source."""
 
     when: When
-    """Which objects it is for."""
+    """Conditions that an object must meet."""
 
 
 def _kinds(data: Any) -> list[str]:
@@ -160,7 +158,7 @@ def _kind(data: Any) -> str:
 
 
 def _source_form(data: Any) -> Any:
-    """Refuses what is no source at all, before the kinds look at it."""
+    """Refuse data that is not a source before the models of the kinds read it."""
     if isinstance(data, SourceSettings):
         return data
     if not isinstance(data, dict):
@@ -168,15 +166,16 @@ def _source_form(data: Any) -> Any:
         refuse(f"A source is a mapping with object:, prefix: or list:.{example}")
     kinds = _kinds(data)
     if not kinds:
-        near = next(
-            (hint for key in data if (hint := did_you_mean(key, ("object", "prefix", "list")))), ""
-        )
+        near = (nearest_word(key, ("object", "prefix", "list")) for key in data)
+        has = listed(data, "and") or "nothing"
         refuse(
-            f"A source needs one of object, prefix or list; this one has {listed(data, 'and') or 'nothing'}. {near}".rstrip()
+            f"A source needs one of object, prefix or list; this one has {has}.",
+            next(filter(None, near), ""),
         )
     if "prefix" in data and len(kinds) > 1:
         refuse(
-            f"A source is one of object, prefix or list; this one has {listed(kinds, 'and')}. Make two sources of it."
+            "A source has only one of object, prefix or list; "
+            f"this one has {listed(kinds, 'and')}. Split it into two sources."
         )
     return data
 

@@ -1,9 +1,9 @@
-"""What can be said of a job anywhere in the manifest: in defaults, at a source, in a rule, at one object, in a variant of a matrix."""
+"""Settings of a job, wherever they are written: defaults, sources, rules, objects, variants."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,18 +15,19 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.domain import audio_formats
-from orchestrator.domain.wording import did_you_mean, listed, quoted
+from orchestrator.domain import audio_formats, value_formats
+from orchestrator.domain.wording import listed, nearest_word, quoted
 from orchestrator.manifest.schema import vendor_limits
 from orchestrator.manifest.schema.value_types import Integer, Loose, Text, refuse
 
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{0,48}-[0-9]{5,12}")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _VARIANT = re.compile(r"[\w-]{1,64}")
-_REGION = re.compile(r"[a-z]{2,10}(-[a-z0-9]{1,20}){1,3}")
 
 
 class Part(BaseModel):
-    """A mapping of the manifest: unknown keys are faults, and nothing changes once it is read."""
+    """A mapping of the manifest: unknown keys are faults, and it cannot change once read."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -37,18 +38,13 @@ class Part(BaseModel):
     )
 
 
-def _one_of(value: Any, allowed: tuple[int, ...], what: str) -> int:
-    if value not in allowed:
-        refuse(f"{value} is no {what} of this service. Allowed: {listed(allowed)}.")
-    return int(value)
+def _one_of(allowed: tuple[int, ...], what: str) -> AfterValidator:
+    def check(value: int) -> int:
+        if value not in allowed:
+            refuse(f"The service has no {what} {value}. Allowed: {listed(allowed)}.")
+        return value
 
-
-def _samplerate(value: int) -> int:
-    return _one_of(value, audio_formats.SAMPLERATES_HZ, "sample rate")
-
-
-def _channels(value: int) -> int:
-    return _one_of(value, audio_formats.CHANNEL_COUNTS, "channel count")
+    return AfterValidator(check)
 
 
 def _codec(value: Any) -> Any:
@@ -56,70 +52,81 @@ def _codec(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-def valid_bucket(value: str) -> str:
-    """What is wrong with a bucket name, or nothing."""
-    if _BUCKET.fullmatch(value):
-        return ""
-    return f"{quoted(value)} is no bucket name: it is written with the account number, for example media-1250000000."
+class Problem(NamedTuple):
+    """A message about a value, and the nearest right word if there is one."""
+
+    message: str
+    hint: str = ""
 
 
-def valid_region(value: str) -> str:
-    """What is wrong with a region, or nothing. Regions that we do not know yet pass, slips of known ones do not."""
+def bucket_problem(value: str) -> Problem | None:
+    """Return what is wrong with a bucket name."""
+    if value_formats.ACCOUNT_BUCKET.fullmatch(value):
+        return None
+    return Problem(
+        f"{quoted(value)} is not a valid bucket name. It includes the account number, "
+        "for example media-1250000000."
+    )
+
+
+def region_problem(value: str) -> Problem | None:
+    """Return what is wrong with a region.
+
+    Unknown regions pass, because the vendor opens new ones; misspelt known regions do not.
+    ``ap-shanghai-fsi`` is another region, not a misspelt ``ap-shanghai``.
+    """
     if value in vendor_limits.REGIONS:
-        return ""
-    if value in vendor_limits.LEGACY_REGIONS:
-        return f"{quoted(value)} is the old name of a region. Write {vendor_limits.LEGACY_REGIONS[value]}."
-    near = did_you_mean(value, vendor_limits.REGIONS)
-    if _REGION.fullmatch(value) and not (near and _is_slip(value, near)):
-        return ""
-    return f"{quoted(value)} is no region, which look like ap-chongqing. {near}".rstrip()
+        return None
+    if new_name := vendor_limits.LEGACY_REGIONS.get(value):
+        return Problem(f"{quoted(value)} is the old name of a region. Write {new_name}.")
+    near = nearest_word(value, vendor_limits.REGIONS)
+    is_misspelt = near.count("-") == value.count("-") and abs(len(near) - len(value)) <= 2
+    if value_formats.REGION.fullmatch(value) and not (near and is_misspelt):
+        return None
+    return Problem(f"{quoted(value)} is not a valid region (for example ap-chongqing).", near)
 
 
-def _bucket(value: str) -> str:
-    if "{" not in value and (complaint := valid_bucket(value)):
-        refuse(complaint)
-    return value
+def _checked(check: Callable[[str], Problem | None]) -> AfterValidator:
+    """Make a validator of a check; a template is checked when its params are filled in."""
 
+    def validate(value: str) -> str:
+        if "{" not in value and (problem := check(value)):
+            refuse(*problem)
+        return value
 
-def _region(value: str) -> str:
-    if "{" not in value and (complaint := valid_region(value)):
-        refuse(complaint)
-    return value
-
-
-def _is_slip(value: str, near: str) -> bool:
-    """A known region with a letter or two wrong; ``ap-shanghai-fsi`` is another region, not a slip."""
-    return near.count("-") == value.count("-") and abs(len(near.split('"')[1]) - len(value)) <= 2
+    return AfterValidator(validate)
 
 
 Bucket = Annotated[
     Text,
-    AfterValidator(_bucket),
+    _checked(bucket_problem),
     WithJsonSchema({"type": "string", "pattern": r"^([a-z0-9][a-z0-9-]*-[0-9]{5,12}|.*\{.*)$"}),
 ]
 Region = Annotated[
     Text,
-    AfterValidator(_region),
+    _checked(region_problem),
     WithJsonSchema({"type": "string", "pattern": r"^([a-z]+-[a-z0-9-]+|.*\{.*)$"}),
 ]
 Level = Annotated[Integer, Field(ge=0, le=2)]
 
 
 class AudioSettings(Part):
-    """How the stems are encoded. What is left out is left to the service."""
+    """Encoding of the stems. The service decides what is left out."""
 
     codec: Annotated[audio_formats.Codec, BeforeValidator(_codec)] | None = None
-    """Format of the stems. amr means 8000 Hz mono. The service's default is aac. A later layer that changes the codec drops an inherited
-    bitrate, and an inherited sample rate or channel count that the new codec cannot have."""
+    """Format of the stems. amr means 8000 Hz mono. The service's default is aac. A later layer that
+    changes the codec drops an inherited bitrate, and an inherited sample rate or channel count that
+    the new codec does not support."""
     samplerate: (
         Annotated[
             Integer,
-            AfterValidator(_samplerate),
+            _one_of(audio_formats.SAMPLERATES_HZ, "sample rate"),
             WithJsonSchema({"enum": list(audio_formats.SAMPLERATES_HZ)}),
         ]
         | None
     ) = None
-    """Hz. aac and flac: not 8000; mp3: neither 8000 nor 96000; amr: only 8000. The service's default is 44100."""
+    """Hz. aac and flac: not 8000; mp3: neither 8000 nor 96000; amr: only 8000. The service's
+    default is 44100."""
     bitrate: (
         Annotated[
             Integer, Field(ge=audio_formats.MIN_BITRATE_KBPS, le=audio_formats.MAX_BITRATE_KBPS)
@@ -130,7 +137,7 @@ class AudioSettings(Part):
     channels: (
         Annotated[
             Integer,
-            AfterValidator(_channels),
+            _one_of(audio_formats.CHANNEL_COUNTS, "channel count"),
             WithJsonSchema({"enum": list(audio_formats.CHANNEL_COUNTS)}),
         ]
         | None
@@ -139,7 +146,7 @@ class AudioSettings(Part):
 
 
 class OperationSettings(Part):
-    """What is asked of the service: a template of the account, or inline parameters; not both in one place."""
+    """The work to do: a template of the account, or inline parameters; not both in one place."""
 
     template_id: (
         Annotated[
@@ -150,29 +157,33 @@ class OperationSettings(Part):
     ) = None
     """A voice-separation template of the account. Replaces inherited inline parameters."""
     audio_mode: Literal["IsAudio", "IsBackground", "AudioAndBackground", "MusicMode"] | None = None
-    """Which stems are made: IsAudio voice; IsBackground background; AudioAndBackground both; MusicMode voice, background, bass and drums.
-    Left out, it follows from the outputs that are named."""
+    """Stems to make: IsAudio voice; IsBackground background; AudioAndBackground both; MusicMode
+    voice, background, bass and drums. If left out, it follows from the named outputs."""
     audio: AudioSettings | None = None
-    """How the stems are encoded."""
+    """Encoding of the stems."""
 
     @model_validator(mode="after")
     def _either(self) -> Self:
         if self.template_id and (self.audio_mode or self.audio):
             refuse(
-                "template_id stands beside inline parameters (audio_mode, audio); the service would ignore those. Keep one of the two."
+                "Both template_id and inline parameters (audio_mode, audio) are set; "
+                "the service would ignore the inline ones. Keep one of the two."
             )
         return self
 
 
 class OutputSettings(Part):
-    """Where the stems go. Names are templates; ``${ext}`` and ``${jobid}`` are filled in by the service."""
+    """Names and place of the stems.
+
+    Names are templates; the service fills in ``${ext}`` and ``${jobid}``.
+    """
 
     bucket: Bucket | None = None
-    """Bucket of the stems; the input's if left out."""
+    """Bucket of the stems; the bucket of the input if left out."""
     region: Region | None = None
-    """Region of that bucket; the input's if left out."""
+    """Region of that bucket; the region of the input if left out."""
     voice: Annotated[Text, Field(examples=["stems/{dir}/{stem}/voice.${ext}"])] | None = None
-    """Name of the voice stem. An empty text takes back a name that a default gave."""
+    """Name of the voice stem. An empty text removes a name set by a default."""
     background: Annotated[Text, Field(examples=["stems/{dir}/{stem}/background.${ext}"])] | None = (
         None
     )
@@ -187,7 +198,7 @@ class MqSettings(Part):
     """A TDMQ message queue."""
 
     region: Literal["sh", "bj", "gz", "cd", "hk"]
-    """Where the queue lies: sh, bj, gz, cd or hk."""
+    """Region of the queue: sh, bj, gz, cd or hk."""
     mode: Literal["Queue", "Topic"] = "Queue"
     """Queue or Topic."""
     name: Annotated[Text, Field(min_length=1)]
@@ -195,10 +206,10 @@ class MqSettings(Part):
 
 
 class CallbackSettings(Part):
-    """Whom the service tells that a job ended. orchestrator itself never needs it."""
+    """Notification that the service sends when a job ends. orchestrator itself does not need it."""
 
     url: Annotated[Text, Field(examples=["https://hooks.example.com/ci", "no"])] | None = None
-    """Where the service POSTs to; the word no silences a callback that the queue has."""
+    """Address for the POST; the word no turns off the callback of the queue."""
     format: Literal["XML", "JSON"] | None = None
     """XML (the service's default) or JSON."""
     type: Literal["Url", "TDMQ"] | None = None
@@ -208,7 +219,7 @@ class CallbackSettings(Part):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        """The word no stands for ``url: no``."""
+        """Allow the word no, short for ``url: no``."""
         made = handler.resolve_ref_schema(handler(schema))
         whole = dict(made)
         made.clear()
@@ -229,17 +240,20 @@ class CallbackSettings(Part):
                 refuse("type: TDMQ needs mq: with region, mode and name of the message queue.")
             if self.url is not None:
                 refuse(
-                    "url stands beside type: TDMQ, which sends to the message queue. Keep one of the two."
+                    "Both url and type: TDMQ are set, but TDMQ sends to the message queue. "
+                    "Keep one of the two."
                 )
         elif self.mq is not None:
             refuse("mq is only for type: TDMQ. Add the type, or remove mq.")
         elif self.url is None:
             refuse(
-                'A callback needs url: an address, or the word no. (For a message queue: "type: TDMQ" and mq.)'
+                "A callback needs url: an address, or the word no. "
+                '(For a message queue: "type: TDMQ" and mq.)'
             )
-        elif self.url != "no" and not self.url.startswith(("http://", "https://")):
+        elif self.url != "no" and not value_formats.is_http_url(self.url):
             refuse(
-                f"{quoted(self.url)} is no address. It begins with https:// or http://, or is the word no."
+                f"{quoted(self.url)} is not a valid address. "
+                "Write one that begins with https:// or http://, or the word no."
             )
         return self
 
@@ -248,9 +262,9 @@ class VariantSettings(Part):
     """Settings of a job."""
 
     operation: OperationSettings | None = None
-    """What is asked of the service."""
+    """The work to do."""
     output: OutputSettings | None = None
-    """Where the stems go."""
+    """Names and place of the stems."""
     level: Level | None = None
     """JobLevel: 0, 1 or 2; larger goes first, here and at the service. Default 0."""
     user_data: Annotated[Loose, Field(examples=["{stem}"])] | None = None
@@ -258,15 +272,16 @@ class VariantSettings(Part):
     queue_id: Annotated[Text, Field(max_length=128)] | None = None
     """Queue at the service; its default queue if left out."""
     callback: CallbackSettings | None = None
-    """Whom the service tells that the job ended; the word no for nobody."""
+    """Notification that the service sends when the job ends; the word no for none."""
     group: Annotated[Text, Field(max_length=128)] | None = None
-    """Jobs of one group share fairly with those of other groups; a source is a group of its own if left out."""
+    """Groups share the limits fairly. If left out, each source is a group."""
 
 
 def _variant_name(name: str) -> str:
     if not _VARIANT.fullmatch(name):
         refuse(
-            f"{quoted(name)} cannot name a variant: it can stand in object names. Letters, digits, - and _ only."
+            f"{quoted(name)} is not a valid variant name, because object names may contain it. "
+            "Use only letters, digits, - and _."
         )
     return name
 
@@ -280,4 +295,5 @@ class JobSettings(VariantSettings):
     matrix: (
         Annotated[dict[VariantName, VariantSettings], Field(min_length=1, max_length=32)] | None
     ) = None
-    """Several jobs for each object: named variants, each laid over the other settings. {variant} is the name."""
+    """Several jobs per object: named variants, each laid over the other settings. {variant} is the
+    name."""

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.manifest.schema.manifest_file import SCHEMA_ID, ManifestFile
 
 _KEYWORDS = {
-    # Constraints behind a validator of ours come out under pydantic's own names; JSON Schema calls them so:
+    # Constraints behind a validator of ours keep pydantic's names; these are JSON Schema's.
     "ge": "minimum",
     "gt": "exclusiveMinimum",
     "le": "maximum",
@@ -18,7 +18,7 @@ _KEYWORDS = {
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of the manifest: descriptions, defaults, examples and enums."""
+    """Return the JSON Schema (draft 2020-12), with descriptions, defaults, examples and enums."""
     schema = _tidy(ManifestFile.model_json_schema(by_alias=True))
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -29,7 +29,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _tidy(node: Any) -> Any:
-    """The same schema in JSON Schema's own words, without titles that repeat the keys."""
+    """Return the schema with JSON Schema's keywords, without titles that repeat the keys."""
     if isinstance(node, list):
         return [_tidy(item) for item in node]
     if not isinstance(node, dict):

@@ -1,11 +1,10 @@
-"""The whole manifest: its keys, what they mean, what they may be. The JSON Schema for editors is made from here."""
+"""The whole manifest: its keys and their values. The JSON Schema for editors is made from it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.domain.wording import did_you_mean, quoted
+from orchestrator.domain import value_formats
+from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.manifest.schema.inputs import KIND_PREFIX, AnyInput, Globs, Rule
 from orchestrator.manifest.schema.job_settings import (
     Bucket,
@@ -33,13 +33,14 @@ from orchestrator.manifest.schema.value_types import (
     Number,
     Seconds,
     Text,
-    parse_share,
+    read_share,
     refuse,
 )
 from orchestrator.manifest.schema.window import AnyWindow, check_zone
 
 DEFAULT_PRICE_PER_MIN = 0.012
-"""USD per minute of output, from the vendor's price page for smart audio (2023); an account's own price goes under ``price``."""
+"""USD per minute of output, from the vendor's price page for smart audio (2023). Set the price of
+your account under ``price``."""
 _CURRENCY = r"^[A-Z]{3}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SCHEMA_ID = "https://github.com/voiceseparate/orchestrator/raw/main/docs/manifest.schema.json"
@@ -47,32 +48,33 @@ SCHEMA_ID = "https://github.com/voiceseparate/orchestrator/raw/main/docs/manifes
 
 
 class LimitSettings(Part):
-    """How fast and how much at once."""
+    """Rates and numbers at one time."""
 
     submit_per_s: Annotated[Number, Field(gt=0, le=100_000)] = 20
-    """Submissions per second, over the whole account."""
+    """Submissions per second, for the whole account."""
     query_per_s: Annotated[Number, Field(gt=0, le=100_000)] = 20
     """Queries per second (each asks for up to ten jobs)."""
     in_flight: Annotated[Integer, Field(ge=1, le=1_000_000)] = 500
-    """Jobs that may be at the service, not yet ended, at one time."""
+    """Jobs that may be at the service at one time, submitted and not ended."""
     connections: Annotated[Integer, Field(ge=1, le=10_000)] = 64
-    """Connections that are open at one time."""
+    """Connections open at one time."""
     timeout_s: Annotated[Seconds, Field(ge=1, le=600)] = 60
-    """Longest time of one request, its answer included. The last requests of a run that was killed may still arrive that much later, so the
-    next run waits as long before it believes that they did not."""
+    """Longest time of one request with its answer. The last requests of a killed run may arrive
+    that much later, so the next run waits that long before it treats them as not sent."""
 
 
 class RetrySettings(Part):
-    """When and how often a job is tried again."""
+    """Number of attempts per job, and the pauses between them."""
 
     attempts: Annotated[Integer, Field(ge=1, le=100)] = 6
-    """Attempts per job, the first one included."""
+    """Attempts per job, including the first one."""
     initial_s: Annotated[Seconds, Field(gt=0)] = 0.5
-    """First pause between attempts; each next one may be twice as long."""
+    """First pause between attempts; each further pause may be twice as long."""
     cap_s: Annotated[Seconds, Field(gt=0)] = 60
     """Longest pause between attempts."""
     settle_s: Annotated[Seconds, Field(ge=0)] = 30
-    """How long an unanswered submission must stay absent from the service's list to be proven absent."""
+    """Time that an unanswered submission must stay absent from the service's list to be proven
+    absent."""
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -83,22 +85,25 @@ class RetrySettings(Part):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many failures are too many: a count, or a share of the jobs that ended; one of the two is None."""
+    """Failures that a run tolerates: a count, or a percentage of the jobs that ended.
+
+    One of the two is None.
+    """
 
     count: int | None = None
     percent: float | None = None
 
     @classmethod
     def read(cls, value: Any) -> Allowance:
-        """The allowance of ``50`` or ``5%``; refuses anything else."""
-        return value if isinstance(value, Allowance) else cls(*parse_share(value))
+        """Return the allowance in ``50`` or ``5%``; refuse other values."""
+        return value if isinstance(value, Allowance) else cls(*read_share(value))
 
     def __str__(self) -> str:
         return f"{self.percent:g}%" if self.percent is not None else str(self.count)
 
 
 class BudgetSettings(Part):
-    """When a run stops by itself (exit code 6); running again goes on."""
+    """Limits at which a run stops (exit code 6); run again to resume."""
 
     max_failures: (
         Annotated[
@@ -116,9 +121,9 @@ class BudgetSettings(Part):
         ]
         | None
     ) = None
-    """Stop beyond this many failures, or this share of the jobs that ended."""
+    """Stop after more failures than this count, or than this percentage of the jobs that ended."""
     max_cost: Annotated[Number, Field(gt=0)] | None = None
-    """Stop before the estimated cost goes beyond this, in the currency of price."""
+    """Stop before the estimated cost exceeds this amount, in the currency of price."""
     deadline_s: Annotated[Seconds, Field(gt=0)] | None = Field(
         default=None, alias="deadline", examples=["6h"]
     )
@@ -126,21 +131,22 @@ class BudgetSettings(Part):
 
 
 class PriceSettings(Part):
-    """For estimates: what a minute of output costs."""
+    """Price of a minute of output, for estimates."""
 
     per_minute: Annotated[Number, Field(ge=0)] = DEFAULT_PRICE_PER_MIN
-    """Price of one minute of output (two stems of a minute are two)."""
+    """Price of one minute of output (two stems of one minute each are two minutes)."""
     currency: Annotated[
         Text, Field(pattern=_CURRENCY), WithJsonSchema({"type": "string", "pattern": _CURRENCY})
     ] = "USD"
-    """Three letters."""
+    """Currency code of three letters."""
 
 
 class LocalSettings(Part):
     """The embedded service."""
 
     root: Annotated[Text, Field(min_length=1)] | None = None
-    """Folder of the objects, <root>/<bucket>/<object>, relative to the manifest; "objects" beside the ledger if left out."""
+    """Folder of the objects, <root>/<bucket>/<object>, relative to the manifest; "objects" beside
+    the ledger if left out."""
 
 
 class LocalService(Part):
@@ -151,25 +157,21 @@ class LocalService(Part):
 
 
 def _url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port that is no number, a bracket that is not closed
-        refuse(f"{quoted(value)} is no address. Write for example http://127.0.0.1:8080.")
-    if "@" in parts.netloc:
+    if value_formats.endpoint_url(value) is None:
+        if "@" in value:  # not shown: it may contain a password
+            refuse(
+                "Write an address without a user name or password. "
+                "Credentials come from the environment (TENCENTCLOUD_SECRET_ID ...)."
+            )
         refuse(
-            "An address must not hold a user name or password. Credentials come from the environment (TENCENTCLOUD_SECRET_ID ...)."
-        )
-    # A path would not be part of what is signed.
-    if not whole or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        refuse(
-            f"{quoted(value)} is no address. Write http://host:port or https://host, without a path."
+            f"{quoted(value)} is not a valid address. "
+            "Write http://host:port or https://host, without a path."
         )
     return value
 
 
 class EndpointService(Part):
-    """Any other endpoint that speaks the protocol."""
+    """Another endpoint that speaks the protocol."""
 
     ci: Annotated[Text, AfterValidator(_url)]
     """Address of the job API."""
@@ -193,9 +195,11 @@ def _service_form(value: Any) -> Any:
     if _service_kind(value):
         return value
     shown = quoted(value) if isinstance(value, str) else "This"
-    near = did_you_mean(value, ("local", "tencent")) if isinstance(value, str) else ""
+    near = nearest_word(value, ("local", "tencent")) if isinstance(value, str) else ""
     return refuse(
-        f"{shown} is no service. Write local, tencent, {{local: {{root: DIR}}}} or {{ci: URL, cos: URL}}. {near}".rstrip()
+        f"{shown} is not a valid service. "
+        "Write local, tencent, {local: {root: DIR}} or {ci: URL, cos: URL}.",
+        near,
     )
 
 
@@ -213,7 +217,8 @@ AnyService = Annotated[
 def _version(value: int) -> int:
     if value != 1:
         refuse(
-            f"This orchestrator reads manifests of version 1, not {value}. A newer one is needed, or version: 1."
+            f"This version of orchestrator reads manifests of version 1, not {value}. "
+            "Install a newer orchestrator, or write version: 1."
         )
     return value
 
@@ -221,7 +226,8 @@ def _version(value: int) -> int:
 def _name(value: str) -> str:
     if not re.fullmatch(NAME_PATTERN, value):
         refuse(
-            f"{quoted(value)} cannot be a name: it names files. Letters, digits, '-', '_' and '.', at most 64, a letter or digit first."
+            f"{quoted(value)} is not a valid name, because file names contain it. Use at most 64 "
+            "letters, digits, '-', '_' and '.', with a letter or digit first."
         )
     return value
 
@@ -229,7 +235,8 @@ def _name(value: str) -> str:
 def _some(value: tuple[AnyInput, ...]) -> tuple[AnyInput, ...]:
     if not value:
         refuse(
-            "There is nothing to do: inputs is missing or empty. Add for example inputs: [{prefix: incoming/}]."
+            "There is nothing to do: inputs is missing or empty. "
+            "Add for example inputs: [{prefix: incoming/}]."
         )
     return value
 
@@ -245,40 +252,44 @@ class ManifestFile(Part):
         ]
         | None
     ) = None
-    """Names the ledger, the report and the runs; the file's own name if left out."""
+    """Name of the ledger, the report and the runs; the file name if left out."""
     service: AnyService = "local"
-    """Who does the work: local (this machine, free), tencent (Tencent Cloud CI, every job costs money), or other endpoints."""
+    """The service that does the work: local (this machine, free), tencent (Tencent Cloud CI, every
+    job costs money), or other endpoints."""
     bucket: Bucket | None = None
-    """Bucket of the objects, with the account number (media-1250000000), unless a source names its own."""
+    """Bucket of the objects, with the account number (media-1250000000), unless a source names its
+    own. """
     region: Region | None = None
-    """Region of the buckets, unless a source names its own. May be left out for service: local only."""
+    """Region of the buckets, unless a source names its own. Only service: local has a default."""
     timezone: Annotated[Text, AfterValidator(check_zone), Field(examples=["Asia/Shanghai"])] = "UTC"
     """Time zone of {today}, {yesterday} and the window."""
     params: dict[str, Loose | None] = Field(
         default_factory=dict, examples=[{"date": "{yesterday}"}]
     )
-    """Values for templates, overridden by --set name=value. One without a value must be set. May use {today} and {yesterday}."""
+    """Values for templates. --set name=value overrides them, and must set a param that has no
+    value. A value may use {today} and {yesterday}."""
     include: Globs = ()
-    """Other files whose settings lie beneath this one's and whose inputs and rules come first; relative to this file."""
+    """Other files, relative to this one. This file's settings override theirs; their inputs and
+    rules come first."""
     defaults: JobSettings = Field(default_factory=JobSettings)
-    """Settings of every job, unless something more specific says otherwise."""
+    """Settings of every job, unless a more specific place overrides them."""
     inputs: Annotated[
         tuple[AnyInput, ...], AfterValidator(_some), Field(validate_default=True)
     ] = ()
-    """What to process: single objects, prefixes of a bucket, list files."""
+    """Sources to process: single objects, prefixes of a bucket, list files."""
     rules: tuple[Rule, ...] = ()
-    """Settings for the objects that match, applied in order over what the sources say."""
+    """Settings for matching objects, applied in order over the settings of the sources."""
     callback: CallbackSettings | None = None
-    """Whom the service tells that a job ended."""
+    """Notification that the service sends when a job ends."""
     limits: LimitSettings = Field(default_factory=LimitSettings)
-    """How fast and how much at once."""
+    """Rates and numbers at one time."""
     retry: RetrySettings = Field(default_factory=RetrySettings)
-    """When and how often a job is tried again."""
+    """Number of attempts per job, and the pauses between them."""
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
-    """When a run stops by itself."""
+    """Limits at which a run stops."""
     window: AnyWindow | None = None
     """The hours in which jobs are submitted."""
     price: PriceSettings = Field(default_factory=PriceSettings)
-    """For estimates."""
+    """Price for estimates."""
     report: Annotated[Text, Field(min_length=1)] = "reports/{run}.jsonl"
-    """The report file, relative to the manifest; {run} is the run's id."""
+    """Report file, relative to the manifest; {run} is the id of the run."""

@@ -1,16 +1,21 @@
-"""From pydantic's errors to faults that a person can act on: our words, the place in the file, the nearest right word."""
+"""Translation of pydantic's errors into faults: our words, the place in the file, the nearest word.
+
+Errors are read by their type and context. pydantic's own text is shown only for a type that is not
+known here.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from orchestrator.domain.wording import did_you_mean, listed, quoted
+from orchestrator.domain.wording import listed, nearest_word, quoted
 from orchestrator.manifest.schema.inputs import KIND_PREFIX
+from orchestrator.manifest.schema.value_types import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -20,29 +25,30 @@ if TYPE_CHECKING:
     from orchestrator.manifest.yaml.includes import Files
 
 _KEY = "[key]"
-"""How pydantic says that a key of a mapping is meant, not its value."""
+"""Step of pydantic's location that means the key of a mapping, not its value."""
 _SECRET_WORDS = frozenset({
-    "secretid", "secretkey", "secret", "password", "passwd", "token", "sessiontoken", "securitytoken", "accesskey", "accesskeyid",
-    "accesskeysecret", "apikey", "credential", "credentials", "authorization", "tencentcloudsecretid", "tencentcloudsecretkey",
+    "secretid", "secretkey", "secret", "password", "passwd", "token", "sessiontoken",
+    "securitytoken", "accesskey", "accesskeyid", "accesskeysecret", "apikey", "credential",
+    "credentials", "authorization", "tencentcloudsecretid", "tencentcloudsecretkey",
 })  # fmt: skip
 NO_SECRETS = (
-    "Secrets never stand in a manifest. Remove it, change the secret if the file was shared, and set TENCENTCLOUD_SECRET_ID and "
-    "TENCENTCLOUD_SECRET_KEY in the environment."
+    "A manifest must not contain secrets. Remove it, replace the secret if the file was shared, "
+    "and set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY in the environment."
 )
 
 
 def is_secret_word(key: str) -> bool:
-    """Whether a key's name says that a secret stands behind it."""
+    """Return True if the name of a key says that its value is a secret."""
     return key.lower().replace("_", "").replace("-", "") in _SECRET_WORDS
 
 
-def faults_of(error: ValidationError, model: type[BaseModel], files: Files) -> Iterator[Fault]:
-    """All errors of a validation, in the order of the file."""
-    told = [_tell(detail, model, files) for detail in error.errors(include_url=False)]
-    return iter(sorted(told, key=lambda fault: (fault.file, fault.line, fault.column)))
+def faults_of(error: ValidationError, model: type[BaseModel], files: Files) -> list[Fault]:
+    """Return all errors of a validation as faults, in the order of the file."""
+    faults = [_fault(detail, model, files) for detail in error.errors(include_url=False)]
+    return sorted(faults, key=lambda fault: (fault.file, fault.line, fault.column))
 
 
-def _tell(detail: ErrorDetails, model: type[BaseModel], files: Files) -> Fault:
+def _fault(detail: ErrorDetails, model: type[BaseModel], files: Files) -> Fault:
     location = detail["loc"]
     path: Path = tuple(
         step
@@ -50,79 +56,65 @@ def _tell(detail: ErrorDetails, model: type[BaseModel], files: Files) -> Fault:
         if not (isinstance(step, str) and step.startswith(KIND_PREFIX)) and step != _KEY
     )
     is_key = detail["type"] == "extra_forbidden" or _KEY in location
-    message, hint = _words(detail, model)
-    return files.fault(message, path, hint=hint, key=is_key)
+    message, near = _message(detail, model)
+    return files.fault(message, path, hint=near, key=is_key)
 
 
-def _words(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
+def _message(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
+    """Return the message of an error and the nearest right word."""
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     key = str(detail["loc"][-1]) if detail["loc"] else ""
     if kind == "manifest":
-        text, _, hint = str(context["text"]).partition(" Did you mean ")
-        return text, f"Did you mean {hint}" if hint else ""
+        return context["text"], context["hint"]
     if kind == "extra_forbidden":
-        return _unknown_key(key, list(allowed_keys(model, detail["loc"][:-1])))
+        if is_secret_word(key):
+            return NO_SECRETS, ""
+        known = list(allowed_keys(model, detail["loc"][:-1]))
+        near = nearest_word(key, known)
+        allowed = "" if near else f" Known here: {listed(sorted(known), 'and')}."
+        return f"Unknown key {quoted(key)}.{allowed}", near
     if kind == "missing":
         return f"The key {quoted(key)} is missing.", ""
     if kind == "literal_error":
-        words = [
-            word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")
-        ]
-        return f"{_shown(value)} is not allowed here. Allowed: {listed(words)}.", did_you_mean(
-            str(value), words
-        )
-    return _BOUNDS.get(kind, _other)(detail), ""
+        words = list(_allowed_words(model, detail["loc"]))
+        message = f"{_subject(value)} is not allowed here. Allowed: {listed(words)}."
+        return message, nearest_word(str(value), words)
+    return _MESSAGES.get(kind, _other)(detail), ""
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return "A mapping"
-    if isinstance(value, list | tuple):
-        return "A list"
-    return "An empty value" if value is None else quoted(value)
+def _subject(value: object) -> str:
+    """Return a value as the first words of a sentence."""
+    text = shown(value)
+    return f"{text[:1].upper()}{text[1:]}" if not isinstance(value, str) else text
 
 
-def _unknown_key(key: str, known: list[str]) -> tuple[str, str]:
-    if is_secret_word(key):
-        return NO_SECRETS, ""
-    near = did_you_mean(key, known)
-    allowed = "" if near else f" Known here: {listed(sorted(known), 'and')}."
-    return f"The key {quoted(key)} is not known here.{allowed}", near
+def _range_message(text: str) -> Callable[[ErrorDetails], str]:
+    def message(detail: ErrorDetails) -> str:
+        context = detail["ctx"]
+        bound = next(context[name] for name in ("ge", "gt", "le", "lt") if name in context)
+        return f"{_subject(detail['input'])} is out of range: it must be {text} {bound:,}."
+
+    return message
 
 
-def _bound(text: str) -> Any:
-    def words(detail: ErrorDetails) -> str:
-        (bound,) = [
-            value
-            for name, value in detail.get("ctx", {}).items()
-            if name in {"ge", "gt", "le", "lt"}
-        ]
-        return f"{_shown(detail['input'])} is out of range: it must be {text} {bound:,}."
-
-    return words
-
-
-def _kind_expected(what: str) -> Any:
-    return lambda detail: (
-        f"{what} is expected here, not {_shown(detail['input'])[:1].lower()}{_shown(detail['input'])[1:]}."
-    )
+def _kind_message(expected: str) -> Callable[[ErrorDetails], str]:
+    return lambda detail: f"Expected {expected} here, not {shown(detail['input'])}."
 
 
 def _other(detail: ErrorDetails) -> str:
-    return (
-        f"{_shown(detail['input'])} does not fit: {detail['msg'][:1].lower()}{detail['msg'][1:]}."
-    )
+    reason = detail["msg"]
+    return f"{_subject(detail['input'])} is not valid: {reason[:1].lower()}{reason[1:]}."
 
 
-_BOUNDS = {
-    "greater_than_equal": _bound("at least"),
-    "greater_than": _bound("more than"),
-    "less_than_equal": _bound("at most"),
-    "less_than": _bound("less than"),
-    "model_type": _kind_expected("A mapping (key: value)"),
-    "dict_type": _kind_expected("A mapping (key: value)"),
-    "tuple_type": _kind_expected("A list (lines that begin with '- ')"),
-    "string_type": _kind_expected("A text"),
+_MESSAGES: dict[str, Callable[[ErrorDetails], str]] = {
+    "greater_than_equal": _range_message("at least"),
+    "greater_than": _range_message("more than"),
+    "less_than_equal": _range_message("at most"),
+    "less_than": _range_message("less than"),
+    "model_type": _kind_message("a mapping (key: value)"),
+    "dict_type": _kind_message("a mapping (key: value)"),
+    "tuple_type": _kind_message("a list (lines that begin with '- ')"),
+    "string_type": _kind_message("text"),
     "string_too_short": lambda _: "The text is empty.",
     "string_too_long": lambda detail: (
         f"{quoted(detail['input'])} is too long: at most {detail['ctx']['max_length']} characters."
@@ -130,29 +122,36 @@ _BOUNDS = {
     "string_pattern_mismatch": lambda detail: (
         f"{quoted(detail['input'])} does not have the form {detail['ctx']['pattern']}."
     ),
-    "too_short": lambda _: "It is empty: remove it, or put something in.",
+    "too_short": lambda _: "It is empty: remove it, or add something to it.",
     "too_long": lambda detail: f"Too many: at most {detail['ctx']['max_length']} are allowed.",
 }
 
 
 def allowed_keys(model: type[BaseModel], location: Iterable[str | int]) -> Iterator[str]:
-    """The keys that may stand in the mapping at a pydantic location."""
-    models: list[Any] = [model]
+    """Yield the keys that the mapping at a pydantic location may have."""
+    for each in _models_at(model, location):
+        for name, field in each.model_fields.items():
+            yield field.alias or name
+
+
+def _allowed_words(model: type[BaseModel], location: tuple[str | int, ...]) -> Iterator[str]:
+    """Yield the words that the value at a pydantic location may be."""
+    names = [index for index, step in enumerate(location) if isinstance(step, str)]
+    last = next(index for index in reversed(names) if location[index] != _KEY)
+    for each in _models_at(model, location[:last]):
+        yield from _literals_in(_field(each, str(location[last])))
+
+
+def _models_at(model: type[BaseModel], location: Iterable[str | int]) -> list[type[BaseModel]]:
+    models = [model]
     for step in location:
         if isinstance(step, str) and step.startswith(KIND_PREFIX):
             kind = step.removeprefix(KIND_PREFIX)
             models = [each for each in models if each.__name__.lower().startswith(kind)]
         elif isinstance(step, str) and any(_field(each, step) for each in models):
-            models = [
-                inner
-                for each in models
-                if (field := _field(each, step))
-                for inner in _models_in(field)
-            ]
+            models = [inner for each in models for inner in _models_in(_field(each, step))]
         # An index of a list, or a name in a mapping of names: its models are already known.
-    for each in models:
-        for name, field in each.model_fields.items():
-            yield field.alias or name
+    return models
 
 
 def _field(model: type[BaseModel], key: str) -> Any:
@@ -170,3 +169,11 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     else:
         for inner in get_args(annotation):
             yield from _models_in(inner)
+
+
+def _literals_in(annotation: Any) -> Iterator[str]:
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    else:
+        for inner in get_args(annotation):
+            yield from _literals_in(inner)

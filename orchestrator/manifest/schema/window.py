@@ -1,4 +1,4 @@
-"""The hours in which a run may submit, in the user's own time zone. Pure: instants come in, answers go out."""
+"""The hours in which a run may submit, in the user's time zone. Pure: no clock is read here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from orchestrator.domain.wording import did_you_mean, quoted
+from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.manifest.schema.job_settings import Part
 from orchestrator.manifest.schema.value_types import Text, refuse
 
@@ -25,13 +25,13 @@ _DAYS_AHEAD = 9
 
 
 def check_zone(name: str) -> str:
-    """The name of a time zone that this machine knows; refused otherwise."""
+    """Return the name of a time zone that this machine knows; refuse other names."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        near = did_you_mean(name, available_timezones())
         refuse(
-            f"{quoted(name)} is no time zone. Write UTC, or a name such as Asia/Shanghai. {near}".rstrip()
+            f"{quoted(name)} is not a valid time zone. Write UTC, or a name such as Asia/Shanghai.",
+            nearest_word(name, available_timezones()),
         )
     return name
 
@@ -40,7 +40,7 @@ def _clock_time(value: str) -> str:
     try:
         time.fromisoformat(value)
     except ValueError:
-        refuse(f'{quoted(value)} is no time of day. Write it as "22:00".')
+        refuse(f'{quoted(value)} is not a valid time of day. Write it as "22:00".')
     return value
 
 
@@ -52,22 +52,23 @@ ClockTime = Annotated[
 
 
 class WindowSettings(Part):
-    """The hours in which jobs are submitted; outside of them a run only follows what it has sent."""
+    """The hours in which jobs are submitted; outside them a run only tracks submitted jobs."""
 
     opens: ClockTime = Field(alias="from", examples=["22:00"])
     """Local time at which it opens."""
     closes: ClockTime = Field(alias="to", examples=["06:00"])
-    """Local time at which it closes; earlier than from means on the next day."""
+    """Local time at which it closes; a time before from means the next day."""
     days: tuple[Day, ...] = DAYS
     """Days on which it opens."""
     timezone: Annotated[Text, AfterValidator(check_zone)] | None = None
-    """Time zone; the manifest's if left out."""
+    """Time zone; the manifest's time zone if left out."""
 
     @model_validator(mode="after")
     def _opens_at_all(self) -> Self:
         if self.opens == self.closes:
             refuse(
-                f"from and to are both {self.opens}: the window would never be open. Leave the window out to submit at any time."
+                f"from and to are both {self.opens}: the window would never be open. "
+                "Leave the window out to submit at any time."
             )
         if not self.days:
             refuse("days is empty: the window would never be open.")
@@ -78,20 +79,21 @@ _SHORT = r"^([0-2]\d:[0-5]\d)-([0-2]\d:[0-5]\d)( [A-Za-z0-9_+/-]+)?$"
 
 
 def _in_full(value: Any) -> Any:
-    """The short form as the mapping that it stands for."""
+    """Return the short form as a mapping."""
     if not isinstance(value, str):
         return value
     found = re.match(_SHORT, value)
     if found is None:
         refuse(
-            f'{quoted(value)} is no window. Write "22:00-06:00", "22:00-06:00 Asia/Shanghai", or a mapping with from and to.'
+            f'{quoted(value)} is not a valid window. Write "22:00-06:00", '
+            '"22:00-06:00 Asia/Shanghai", or a mapping with from and to.'
         )
     opens, closes, zone = found.groups()
     return {"from": opens, "to": closes} | ({"timezone": zone.strip()} if zone else {})
 
 
 class _OrShort:
-    """Says in the JSON Schema that a text will do as well."""
+    """Allow the short form in the JSON Schema."""
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -105,14 +107,14 @@ class _OrShort:
 
 
 AnyWindow = Annotated[WindowSettings, BeforeValidator(_in_full), _OrShort()]
-"""A window as it stands in a manifest: a mapping, or a text such as ``01:00-06:00``, with the time zone behind it if need be."""
+"""A window in a manifest: a mapping, or text such as ``01:00-06:00 Asia/Shanghai``."""
 
 
 class Window:
     """A weekly pattern of open hours.
 
     Args:
-        settings: What the manifest says.
+        settings: The window in the manifest.
         zone: Time zone if the settings name none.
     """
 
@@ -127,14 +129,14 @@ class Window:
         return f"{self.settings.opens} to {self.settings.closes} {self.zone.key}{days}"
 
     def is_open(self, now: float) -> bool:
-        """Whether jobs may be submitted at ``now`` (seconds since the epoch)."""
+        """Return True if jobs may be submitted at ``now`` (seconds since the epoch)."""
         return any(start <= now < end for start, end in self._spans(now))
 
     def next_change(self, now: float) -> float:
-        """The first instant after ``now`` at which it opens or closes."""
+        """Return the first instant after ``now`` at which it opens or closes."""
         spans = self._spans(now)
         edges = {edge for span in spans for edge in span if edge > now}
-        # Where one span ends as the next begins, nothing changes.
+        # Nothing changes if one span ends as the next begins.
         starts, ends = {start for start, _ in spans}, {end for _, end in spans}
         return min(edges - (starts & ends), default=now + _DAYS_AHEAD * 86400)
 

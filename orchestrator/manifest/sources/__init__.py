@@ -1,1 +1,1 @@
-"""Media objects, from single names, prefixes and list files."""
+"""Sources: media objects from single names, prefixes and list files."""

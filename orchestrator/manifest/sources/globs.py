@@ -1,4 +1,4 @@
-"""Globs on object names: ``*`` is any text, slashes too; ``?`` one character; ``[abc]`` one of these. Case counts."""
+"""Case-sensitive globs on object names: ``*`` (any text, also slashes), ``?`` and ``[abc]``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def matcher(globs: Iterable[str]) -> Callable[[str], object]:
-    """A function that says whether a text matches at least one of the globs."""
+    """Return a function that is true for text that matches one of the globs."""
     return re.compile("|".join(fnmatch.translate(glob) for glob in globs)).match
 
 
 class Filter:
-    """``include`` and ``exclude`` together: what matches an include (or there is none) and no exclude."""
+    """Takes names that match an include glob (if there are any) and no exclude glob."""
 
     __slots__ = ("_exclude", "_include")
 
@@ -26,7 +26,7 @@ class Filter:
         self._exclude = matcher(exclude) if exclude else None
 
     def takes(self, key: str) -> bool:
-        """Whether the object is wanted."""
+        """Return True if the filter takes the object."""
         if self._include is not None and not self._include(key):
             return False
         return self._exclude is None or not self._exclude(key)

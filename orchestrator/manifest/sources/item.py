@@ -1,11 +1,11 @@
-"""What a source gives: one media object at a time, with where it was named and what its row says."""
+"""Items of sources: a media object, the place that names it, and its row."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.manifest.schema.job_settings import valid_bucket, valid_region
+from orchestrator.manifest.schema.job_settings import Problem, bucket_problem, region_problem
 from orchestrator.manifest.sources.globs import Filter
 from orchestrator.manifest.template import Template
 
@@ -26,11 +26,11 @@ class SourceItem(NamedTuple):
         media: The object.
         source: Number of the source in ``inputs``, from 0.
         number: Number of the object in its source, from 1.
-        file: Where it was named: the manifest or a list file.
+        file: File that names it: the manifest or a list file.
         line: Line there, from 1; 0 for a listed object.
         columns: Its row in a list file, by column.
-        level: Level that its row or its own entry says, or None; wins over every other.
-        user_data: User data that its row or its own entry says, or None; wins over every other.
+        level: Level of its row or its own entry, or None; overrides every other level.
+        user_data: User data of its row or its own entry, or None; overrides all other user data.
     """
 
     media: MediaObject
@@ -44,21 +44,21 @@ class SourceItem(NamedTuple):
 
 
 def is_carried(name: str, value: object) -> bool:
-    """Whether a setting of a single object travels with the item (as a row's level does) instead of being part of its recipe."""
+    """Return True if a setting of a single object is kept in the item instead of its recipe."""
     return name == "level" or (
         name == "user_data" and isinstance(value, str) and "{" not in value and "}" not in value
     )
 
 
 class Source:
-    """One entry of ``inputs`` with its params filled in.
+    """One entry of ``inputs``, with params filled in.
 
     Args:
         manifest: The manifest.
         index: Number of the entry.
 
     Raises:
-        TemplateError: If a text of it cannot be filled in.
+        TemplateError: If its text cannot be filled in.
     """
 
     def __init__(self, manifest: Manifest, index: int) -> None:
@@ -71,7 +71,7 @@ class Source:
         self.region = self.text(self.settings.region) or manifest.region
 
     def text(self, text: str | None) -> str:
-        """A text of the manifest with params filled in."""
+        """Return text of the manifest with params filled in."""
         if not text or not ("{" in text or "}" in text):
             return text or ""
         template = Template(text)
@@ -79,20 +79,17 @@ class Source:
         return template.render(self.params)
 
     def filter(self, settings: Filters) -> Filter:
-        """Its include and exclude."""
+        """Return its include and exclude globs as a filter."""
         return Filter(
             [self.text(glob) for glob in settings.include],
             [self.text(glob) for glob in settings.exclude],
         )
 
-    def place_fault(self, bucket: str, region: str) -> str:
-        """What is wrong with a bucket and region, or nothing."""
-        if not bucket:
-            return (
-                "No bucket: name it in the manifest, at this source, or in a column named bucket."
-            )
-        if not region:
-            return (
-                "No region: name it in the manifest, at this source, or in a column named region."
-            )
-        return valid_bucket(bucket) or valid_region(region)
+    def place_problem(self, bucket: str, region: str) -> Problem | None:
+        """Return what is wrong with a bucket and its region."""
+        for name, value in (("bucket", bucket), ("region", region)):
+            if not value:
+                return Problem(
+                    f"No {name}: set it in the manifest, in this source, or in a column {name}."
+                )
+        return bucket_problem(bucket) or region_problem(region)

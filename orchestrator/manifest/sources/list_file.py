@@ -1,36 +1,31 @@
-"""List files as media objects: columns that mean something are read, every fault names the file and the line."""
+"""Media objects from list files. Every fault has the file and the line."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import MediaObject
-from orchestrator.domain.wording import did_you_mean, listed, quoted
+from orchestrator.domain.wording import listed, nearest_word, quoted
 from orchestrator.errors import Fault
-from orchestrator.manifest.diagnostics import FILE_LENGTH, FaultList
 from orchestrator.manifest.schema.inputs import STDIN
 from orchestrator.manifest.sources.item import Source, SourceItem
-from orchestrator.manifest.sources.row_formats import ListUnreadable, format_of, rows
+from orchestrator.manifest.sources.row_formats import (
+    ListUnreadable,
+    format_of,
+    rows,
+    unknown_format,
+)
 from orchestrator.manifest.template import Template, TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from orchestrator.manifest.diagnostics import FaultList
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import ListInput
 
-MEANT_COLUMNS = (
-    "object",
-    "bucket",
-    "region",
-    "level",
-    "user_data",
-    "etag",
-    "duration_s",
-    "size_bytes",
-)
-"""Columns that say something about the object or its job by themselves."""
+_WRONG = -1.0
 _LEVELS = {"0": 0, "1": 1, "2": 2}
 
 
@@ -40,8 +35,8 @@ class ListReader:
     Args:
         manifest: The manifest.
         index: Number of the source.
-        settings: What the manifest says of it.
-        faults: Takes what is wrong; rows with faults are left out.
+        settings: The source in the manifest.
+        faults: Collects faults; rows with faults are left out.
     """
 
     def __init__(
@@ -51,9 +46,8 @@ class ListReader:
         self.faults = faults
         self.manifest = manifest
         name = self.source.text(settings.list)
-        self.file: Path | None = (
-            None if name == STDIN else manifest.files.folder_of(("inputs", index)) / name
-        )
+        folder = manifest.files.folder_of(self.source.path)
+        self.file: Path | None = None if name == STDIN else folder / name
         self.shown = "standard input" if self.file is None else str(self.file)
         self.kind = settings.format or format_of(name)
         self.columns = settings.columns
@@ -62,17 +56,13 @@ class ListReader:
         )
         self._filter = self.source.filter(settings)
         self._label = f"inputs[{index}]"
-        self._good_places = (
-            {(self.source.bucket, self.source.region)}
-            if self.source.bucket and self.source.region
-            else set()
-        )
+        place = (self.source.bucket, self.source.region)
+        self._good_places = {place} if all(place) else set()
 
     def batches(self, size: int) -> Iterator[list[SourceItem]]:
-        """The objects of the list, ``size`` rows at a time."""
+        """Yield the objects of the list, ``size`` rows at a time."""
         if self.kind is None:
-            text = f"The ending of {quoted(self.shown, FILE_LENGTH)} tells no format. Add format: txt, csv, tsv, jsonl or parquet."
-            self.faults.add(self.manifest.fault(text, (*self.source.path, "list")))
+            self._source_fault(unknown_format(self.shown), "list")
             return
         batch: list[SourceItem] = []
         count = 0
@@ -89,35 +79,34 @@ class ListReader:
                     yield batch
                     batch = []
         except ListUnreadable as error:
-            self._unreadable(error)
+            if error.line:
+                self._fault(error.line, error.message)
+            else:
+                self._source_fault(f"{self.shown}: {error.message}", "list")
         if batch:
             yield batch
 
-    def _unreadable(self, error: ListUnreadable) -> None:
-        if error.line:
-            self._fault(error.line, error.message)
-        else:
-            self.faults.add(
-                self.manifest.fault(f"{self.shown}: {error.message}", (*self.source.path, "list"))
-            )
-
     def _has_object(self, row: Mapping[str, str]) -> bool:
-        """Whether the first row shows where the object's name comes from; a list without it has one fault, not a million."""
+        """Check that the first row has the columns of the object name.
+
+        A list without them has one fault, not a million.
+        """
         if self._template is None and "object" not in row:
-            near = did_you_mean("object", row)
             example = next(iter(row), "path")
-            text = f'{self.shown} has no column object, but {listed(row, "and")}. Say which one it is: object: "{{{example}}}".'
-            self.faults.add(self.manifest.fault(text, (*self.source.path, "list"), near))
+            message = f"{self.shown} has no column object, but {listed(row, 'and')}."
+            message = f'{message} Set the column to use: object: "{{{example}}}".'
+            self._source_fault(message, "list", nearest_word("object", row))
             return False
         if self._template is not None and self.kind != "jsonl":
             try:
                 self._template.check(row)
             except TemplateError as error:
-                self.faults.add(
-                    self.manifest.fault(error.message, (*self.source.path, "object"), error.hint)
-                )
+                self._source_fault(error.message, "object", error.hint)
                 return False
         return True
+
+    def _source_fault(self, message: str, setting: str, hint: str = "") -> None:
+        self.faults.add(self.manifest.fault(message, (*self.source.path, setting), hint))
 
     def _fault(self, line: int, message: str, hint: str = "") -> None:
         self.faults.add(Fault(message, self.shown, line, path=self._label, hint=hint))
@@ -127,37 +116,26 @@ class ListReader:
         if key is None or not self._filter.takes(key):
             return None
         level: int | None = None
-        if said := row.get("level"):
-            level = _LEVELS.get(said.strip())
+        if text := row.get("level"):
+            level = _LEVELS.get(text.strip())
             if level is None:
-                self._fault(
-                    line,
-                    f"The level {quoted(said)} is out of range: 0, 1 or 2 (larger goes first).",
+                message = (
+                    f"The level {quoted(text)} is out of range: 0, 1 or 2 (larger goes first)."
                 )
+                self._fault(line, message)
                 return None
         media = self._media(key, row, line)
         if media is None:
             return None
-        return SourceItem(
-            media,
-            self.source.index,
-            index,
-            self.shown,
-            line,
-            row,
-            level,
-            row.get("user_data") or None,
-        )
+        user_data = row.get("user_data") or None
+        return SourceItem(media, self.source.index, index, self.shown, line, row, level, user_data)
 
     def _key(self, row: Mapping[str, str], line: int) -> str | None:
         if self._template is None:
             key = row.get("object")
             if key is None:
-                self._fault(
-                    line,
-                    f"This row has no object, but {listed(row, 'and') or 'nothing'}.",
-                    did_you_mean("object", row),
-                )
+                message = f"This row has no object, but {listed(row, 'and') or 'nothing'}."
+                self._fault(line, message, nearest_word("object", row))
             elif not key:
                 self._fault(line, "The column object is empty.")
             return key or None
@@ -171,23 +149,17 @@ class ListReader:
         bucket = row.get("bucket") or self.source.bucket
         region = row.get("region") or self.source.region
         if (bucket, region) not in self._good_places:
-            if complaint := self.source.place_fault(bucket, region):
-                self._fault(line, complaint)
+            if problem := self.source.place_problem(bucket, region):
+                self._fault(line, *problem)
                 return None
             self._good_places.add((bucket, region))
         size = self._number(row, "size_bytes", line)
         duration = self._number(row, "duration_s", line)
         if _WRONG in {size, duration}:
             return None
-        etag = row.get("etag")
-        return MediaObject(
-            bucket,
-            region,
-            key,
-            etag.strip().strip('"') if etag else "",
-            None if size is None else int(size),
-            duration,
-        )
+        etag = (row.get("etag") or "").strip().strip('"')
+        size_bytes = None if size is None else int(size)
+        return MediaObject(bucket, region, key, etag, size_bytes, duration)
 
     def _number(self, row: Mapping[str, str], name: str, line: int) -> float | None:
         text = row.get(name)
@@ -198,11 +170,6 @@ class ListReader:
         except ValueError:
             number = _WRONG
         if not 0 <= number < 1e18:
-            self._fault(
-                line, f"The column {name} is {quoted(text)}; it must be a number, 0 or more."
-            )
+            self._fault(line, f"The column {name} is {quoted(text)}; it must be a number >= 0.")
             return _WRONG
         return number
-
-
-_WRONG = -1.0

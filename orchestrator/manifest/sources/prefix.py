@@ -1,26 +1,24 @@
-"""A prefix of a bucket as media objects, page by page, at constant memory."""
+"""Prefixes: media objects listed from a bucket page by page, in constant memory."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import MediaObject, Place
-from orchestrator.errors import EndlessListing, OrchestratorError
+from orchestrator.errors import EndlessListing
 from orchestrator.manifest.sources.item import Source, SourceItem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from orchestrator.domain.ports import Clock, ObjectStore
-    from orchestrator.domain.remote import ListedObject, ObjectPage
+    from orchestrator.domain.remote import ListedObject
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import PrefixInput
 
 PAGE_SIZE = 1000
 """Largest page of the vendor's listing."""
-ATTEMPTS = 6
-"""Tries per page: a listing of 200 pages must not fail for one reset. Reading twice does no harm."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 20.0
 
 
 class Lister:
@@ -29,9 +27,9 @@ class Lister:
     Args:
         manifest: The manifest.
         index: Number of the source.
-        settings: What the manifest says of it.
-        store: Where to list.
-        clock: For ages, and for pauses between tries.
+        settings: The source in the manifest.
+        store: Storage to list. It repeats failed reads itself (``runner.patient_store``).
+        clock: Clock for the ages of objects.
     """
 
     def __init__(
@@ -45,71 +43,48 @@ class Lister:
         self.source = Source(manifest, index)
         self.settings = settings
         self.store = store
-        self.clock = clock
         self.place = Place(self.source.bucket, self.source.region)
         self.prefix = self.source.text(settings.prefix).removeprefix("/")
         self._filter = self.source.filter(settings)
         now = clock.now()
-        bounds = [
-            settings.modified_from,
-            now - settings.max_age if settings.max_age is not None else None,
-        ]
-        self._oldest = max((bound for bound in bounds if bound is not None), default=float("-inf"))
-        limits = [
-            settings.modified_to,
-            now - settings.min_age if settings.min_age is not None else None,
-        ]
-        self._newest = min((limit for limit in limits if limit is not None), default=float("inf"))
+        by_age = None if settings.max_age is None else now - settings.max_age
+        bounds = (settings.modified_from, by_age)
+        self._oldest = max((bound for bound in bounds if bound is not None), default=-math.inf)
+        by_age = None if settings.min_age is None else now - settings.min_age
+        bounds = (settings.modified_to, by_age)
+        self._newest = min((bound for bound in bounds if bound is not None), default=math.inf)
         self._smallest = settings.min_size or 0
         self._largest = settings.max_size if settings.max_size is not None else 2**63
         self._file, self._line = manifest.files.item("inputs", index)
 
     async def batches(self) -> AsyncIterator[list[SourceItem]]:
-        """The objects of the prefix, a page at a time, in the order of their names."""
-        marker, index = "", 0
+        """Yield the objects of the prefix page by page, in the order of their names."""
+        marker, number = "", 0
+        bucket, region = self.place.bucket, self.place.region
         while True:
-            page = await self._page(marker)
+            page = await self.store.list_objects(self.place, self.prefix, marker, PAGE_SIZE)
             batch = []
             for listed in page.objects:
-                # Pages of a listing that goes on while others write may overlap; names only ever grow.
-                if listed.key <= marker and marker:
+                # Pages may overlap if others write during the listing. Names only ever increase.
+                if (listed.key <= marker and marker) or not self._takes(listed):
                     continue
-                if self._takes(listed):
-                    index += 1
-                    media = MediaObject(
-                        self.place.bucket,
-                        self.place.region,
-                        listed.key,
-                        listed.etag.strip('"'),
-                        listed.size_bytes,
-                    )
-                    batch.append(
-                        SourceItem(media, self.source.index, index, self._file, self._line)
-                    )
+                number += 1
+                etag = listed.etag.strip('"')
+                media = MediaObject(bucket, region, listed.key, etag, listed.size_bytes)
+                batch.append(SourceItem(media, self.source.index, number, self._file, self._line))
             yield batch
             if not page.next_marker:
                 return
             if page.next_marker <= marker:
                 raise EndlessListing(
-                    f"The listing of {self.place.bucket}/{self.prefix} does not get on: {page.next_marker} came after {marker}."
+                    f"The listing of {bucket}/{self.prefix} is stuck: "
+                    f"the page after {marker} ends at {page.next_marker}."
                 )
             marker = page.next_marker
 
     def _takes(self, listed: ListedObject) -> bool:
         if listed.key.endswith("/") or not self._smallest <= listed.size_bytes <= self._largest:
-            return False  # a key with a slash at the end is a folder marker
+            return False  # a key that ends with a slash is a folder marker
         if listed.modified_at is not None and not self._oldest <= listed.modified_at < self._newest:
             return False
         return self._filter.takes(listed.key)
-
-    async def _page(self, marker: str) -> ObjectPage:
-        pause_s = _FIRST_PAUSE_S
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await self.store.list_objects(self.place, self.prefix, marker, PAGE_SIZE)
-            except OrchestratorError as error:
-                if not error.retryable or attempt == ATTEMPTS:
-                    raise
-                await self.clock.sleep(max(pause_s, error.retry_after_s or 0))
-                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-        raise AssertionError  # the last attempt returns or raises

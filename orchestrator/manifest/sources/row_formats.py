@@ -1,4 +1,4 @@
-"""List files as rows: (line, columns). One function per format; the file is never in memory as a whole."""
+"""Rows of list files: (line, columns). One function per format, in constant memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.domain.wording import quoted
+from orchestrator.domain.wording import counted, quoted
+from orchestrator.manifest.diagnostics import FILE_LENGTH
 from orchestrator.manifest.schema.inputs import STDIN
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     _Readable = BufferedReader | gzip.GzipFile
 
 Row = tuple[int, dict[str, str] | str]
-"""Line (from 1) and columns; or line and what is wrong with it."""
+"""Line (from 1) and columns, or line and a fault message."""
 
 MAX_LINE_BYTES = 1024 * 1024
-"""Longest line: object names have at most 850 bytes, and a row some columns more."""
+"""Longest line: an object name has at most 850 bytes, and a row a few more columns."""
 _ENDINGS = {
     ".txt": "txt",
     ".csv": "csv",
@@ -34,11 +35,12 @@ _ENDINGS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+_MISSING = "The list file does not exist. Paths are relative to the manifest."
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ListUnreadable(Exception):
-    """The list file cannot be read (further): ``line`` says where, 0 if at no line."""
+    """The list file cannot be read further, from ``line`` on; 0 if the line is unknown."""
 
     def __init__(self, message: str, line: int = 0) -> None:
         super().__init__(message)
@@ -47,20 +49,27 @@ class ListUnreadable(Exception):
 
 
 def format_of(name: str) -> str | None:
-    """The format that a file's name tells, or None. A last ``.gz`` is looked through."""
+    """Return the format for the extension of a file name, without ``.gz``, or None."""
     if name == STDIN:
         return "txt"
-    path = Path(name.lower().removesuffix(".gz"))
-    return _ENDINGS.get(path.suffix)
+    return _ENDINGS.get(Path(name.lower().removesuffix(".gz")).suffix)
+
+
+def unknown_format(name: str) -> str:
+    """Return the message for a file name whose extension is not a known format."""
+    known = "txt, csv, tsv, jsonl or parquet"
+    return (
+        f"The extension of {quoted(name, FILE_LENGTH)} is not a known format. Add format: {known}."
+    )
 
 
 def rows(file: Path | None, kind: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """The rows of a list file.
+    """Yield the rows of a list file.
 
     Args:
         file: The file; None is standard input.
         kind: ``txt``, ``csv``, ``tsv``, ``jsonl`` or ``parquet``.
-        columns: Names of the columns, if the file has no header line (csv and tsv).
+        columns: Names of the columns of a csv or tsv file without a header line.
 
     Raises:
         ListUnreadable: If it cannot be opened or read further.
@@ -78,48 +87,42 @@ def rows(file: Path | None, kind: str, columns: Sequence[str] | None = None) -> 
             else:
                 yield from _separated(lines, "\t" if kind == "tsv" else ",", columns)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ListUnreadable(
-                f"The gzip data is damaged or cut off ({error}). Make the file again."
-            ) from error
+            message = f"The gzip data is damaged or cut off ({error}). Create the file again."
+            raise ListUnreadable(message) from error
         except OSError as error:
             raise ListUnreadable(f"Reading failed: {error.strerror or error}.") from error
 
 
 def _opened(file: Path | None, stack: ExitStack) -> _Readable:
     if file is None:
-        stream: BufferedReader = sys.stdin.buffer  # type: ignore[assignment]  # it is one, unless a test put another thing there
+        # Always a BufferedReader, except in tests.
+        stream: BufferedReader = sys.stdin.buffer  # type: ignore[assignment]
     else:
         try:
             stream = stack.enter_context(file.open("rb"))
+        except FileNotFoundError as error:
+            raise ListUnreadable(_MISSING) from error
         except OSError as error:
-            reason = (
-                "does not exist"
-                if isinstance(error, FileNotFoundError)
-                else f"cannot be read ({error.strerror or error})"
-            )
-            raise ListUnreadable(
-                f"The list file {reason}. Paths are relative to the manifest."
-            ) from error
+            message = f"The list file cannot be read ({error.strerror or error})."
+            raise ListUnreadable(message) from error
     if not stream.peek(2).startswith(_GZIP_MAGIC):
         return stream
     return stack.enter_context(gzip.GzipFile(fileobj=stream, mode="rb"))
 
 
 def _lines(stream: _Readable) -> Iterator[str]:
-    """Decoded lines, with their ends; a byte order mark is dropped."""
+    """Yield decoded lines with their line ends, without a byte order mark."""
     number = 0
     while raw := stream.readline(MAX_LINE_BYTES):
         number += 1
         if len(raw) == MAX_LINE_BYTES and raw[-1:] != b"\n":
-            raise ListUnreadable(
-                f"The line is longer than {MAX_LINE_BYTES // 1024} KiB. Is this a list of objects, one per line?",
-                number,
-            )
+            message = f"The line is longer than {MAX_LINE_BYTES // 1024} KiB."
+            raise ListUnreadable(f"{message} Check that the file has one object per line.", number)
         try:
             line = raw.decode()
         except UnicodeDecodeError as error:
-            message = f"Byte 0x{raw[error.start]:02x} at column {error.start + 1} is not UTF-8. Save the file with the encoding UTF-8."
-            raise ListUnreadable(message, number) from error
+            message = f"Byte 0x{raw[error.start]:02x} at column {error.start + 1} is not UTF-8."
+            raise ListUnreadable(f"{message} Save the file as UTF-8.", number) from error
         yield line.removeprefix("\ufeff") if number == 1 else line
 
 
@@ -129,10 +132,8 @@ def _txt(lines: Iterator[str]) -> Iterator[Row]:
         if not text or text.isspace():
             continue
         if text[0].isspace() or text[-1].isspace():
-            yield (
-                number,
-                f"{quoted(text)} begins or ends with a blank. Remove it (a jsonl list can name an object that really has one).",
-            )
+            message = f"{quoted(text)} begins or ends with a space. Remove the space, or use a"
+            yield number, f"{message} jsonl list if it is part of the object name."
         else:
             yield number, {"object": text}
 
@@ -148,10 +149,12 @@ def _separated(
             if len(cells) == width:
                 yield reader.line_num, dict(zip(names, cells, strict=True))
             elif cells:
-                text = f"{len(cells)} cells, but {width} columns ({', '.join(names)}). Put quotes around a cell that holds the separator."
-                yield reader.line_num, text
+                found, expected = counted(len(cells), "cell"), counted(width, "column")
+                message = f"{found}, but {expected} ({', '.join(names)})."
+                hint = "Put quotes around a cell that contains the separator."
+                yield reader.line_num, f"{message} {hint}"
     except csv.Error as error:
-        message = f"This is not a table of cells: {error}. Look for a quote that is never closed."
+        message = f"This is not a table: {error}. Look for a quote that is not closed."
         raise ListUnreadable(message, reader.line_num) from error
 
 
@@ -159,7 +162,7 @@ def _header(cells: Sequence[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ListUnreadable(f"The column {quoted(twice[0])} stands twice in the header.", 1)
+        raise ListUnreadable(f"The header has the column {quoted(twice[0])} twice.", 1)
     if names and not all(names):
         raise ListUnreadable("A column of the header has no name.", 1)
     return names
@@ -172,24 +175,20 @@ def _jsonl(lines: Iterator[str]) -> Iterator[Row]:
         try:
             value = orjson.loads(line.rstrip())
         except orjson.JSONDecodeError as error:
-            yield (
-                number,
-                f"This is not JSON: {error.msg} at column {error.colno}. Each line is an object of its own.",
-            )
+            message = f"This is not JSON: {error.msg} at column {error.colno}."
+            yield number, f"{message} Write one JSON object per line."
             continue
         if isinstance(value, str):
             yield number, {"object": value}
         elif isinstance(value, dict):
             yield number, _texts(value)
         else:
-            yield (
-                number,
-                f'A line is an object ({{"object": "input/a.mp3"}}) or a text, not {quoted(line.strip())}.',
-            )
+            message = 'Expected an object ({"object": "input/a.mp3"}) or a string, not'
+            yield number, f"{message} {quoted(line.strip())}."
 
 
 def _texts(value: dict[str, Any]) -> dict[str, str]:
-    """The simple values of an object, as text; nested ones and nulls cannot stand in a name and are left out."""
+    """Return the simple values of an object as text, without nested values and nulls."""
     row = {}
     for name, inner in value.items():
         if isinstance(inner, str):
@@ -210,8 +209,10 @@ def _parquet(file: Path | None) -> Iterator[Row]:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        message = "Reading parquet needs an extra: pip install 'voiceseparate-orchestrator[parquet]'. (Or make a csv of it.)"
-        raise ListUnreadable(message) from error
+        raise ListUnreadable(
+            "To read parquet, install an extra: "
+            "pip install 'voiceseparate-orchestrator[parquet]'. Or convert the file to csv."
+        ) from error
     try:
         number = 0
         with parquet.ParquetFile(file) as table:
@@ -220,16 +221,14 @@ def _parquet(file: Path | None) -> Iterator[Row]:
                     number += 1
                     yield number, _texts({name: _plain(inner) for name, inner in value.items()})
     except FileNotFoundError as error:
-        raise ListUnreadable(
-            "The list file does not exist. Paths are relative to the manifest."
-        ) from error
+        raise ListUnreadable(_MISSING) from error
     except (OSError, pa.ArrowException) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ListUnreadable(f"The parquet file cannot be read: {first}") from error
 
 
 def _plain(value: Any) -> Any:
-    """Dates and decimals as text."""
+    """Return dates and decimals as text."""
     if value is None or isinstance(value, str | bool | int | float | dict | list | bytes):
         return value
     return str(value)

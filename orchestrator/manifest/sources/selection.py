@@ -1,10 +1,11 @@
-"""A part of a manifest: by name, the first few, or a sample; to look at, or to try before the whole."""
+"""Selection of a part of a manifest: by name, the first objects, or a sample."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.value_formats import percent
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.sources.globs import matcher
 
@@ -17,12 +18,13 @@ _SHARES = 1 << 32
 
 
 class Selection:
-    """Which objects are looked at.
+    """Objects that a command works on.
 
     Args:
-        only: Globs on object names (``--only``); one is enough. None or empty: all.
-        limit: At most this many objects (``--limit``).
-        sample: A share of the objects in percent (``--sample 1%``). The same objects every time: chosen by a hash of bucket and name.
+        only: Globs on object names (``--only``); one match is enough. None or empty: all.
+        limit: Largest number of objects (``--limit``).
+        sample: Percentage of the objects (``--sample 1%``). A hash of bucket and name selects the
+            same objects every time.
 
     Raises:
         ConfigError: If a number is out of range.
@@ -40,30 +42,30 @@ class Selection:
             raise ConfigError(f"--sample {sample:g}: it is a percentage above 0, up to 100.")
         globs = tuple(only or ())
         self._only = matcher(globs) if globs else None
-        self._said = globs, limit, sample
+        self._arguments = globs, limit, sample
         self._left = limit
         self._below = None if sample is None else int(_SHARES * sample / 100)
         self.is_whole = self._only is None and limit is None and sample is None
-        """Whether it is everything. If not, jobs that are not seen have not left the manifest."""
+        """True if all objects are selected. If not, a missing job may still be in the manifest."""
 
-    def anew(self) -> Selection:
-        """The same choice, of which nothing is taken yet: for reading a manifest once more."""
-        return Selection(*self._said)
+    def restarted(self) -> Selection:
+        """Return the same selection with nothing taken yet, for another pass over the manifest."""
+        return Selection(*self._arguments)
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether no further object will be taken: reading may stop."""
+        """True if no further object will be taken, so that reading may stop."""
         return self._left == 0
 
     def take(self, items: Sequence[SourceItem]) -> list[SourceItem]:
-        """Those of a batch that are selected."""
-        taken = [item for item in items if self._wants(item)]
+        """Return the selected items of a batch."""
+        taken = [item for item in items if self._matches(item)]
         if self._left is not None:
             taken = taken[: self._left]
             self._left -= len(taken)
         return taken
 
-    def _wants(self, item: SourceItem) -> bool:
+    def _matches(self, item: SourceItem) -> bool:
         key = item.media.key
         if self._only is not None and not self._only(key):
             return False
@@ -76,13 +78,12 @@ class Selection:
 
 
 def parse_share(text: str) -> float:
-    """The percentage of ``1%`` or ``0.5``.
+    """Return the percentage in ``1%`` or ``0.5``.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If it is not a percentage.
     """
-    try:
-        return float(text.strip().removesuffix("%"))
-    except ValueError:
-        message = f'--sample {text}: write a percentage such as "1%".'
-        raise ConfigError(message) from None
+    share = percent(text if text.rstrip().endswith("%") else f"{text}%")
+    if share is None:
+        raise ConfigError(f'--sample {text}: write a percentage such as "1%".')
+    return share

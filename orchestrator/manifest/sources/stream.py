@@ -1,4 +1,4 @@
-"""All sources of a manifest as one stream of batches, in the order of the manifest, never a list in memory."""
+"""All sources of a manifest as one stream of batches, in the order of the manifest."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock, ObjectStore
     from orchestrator.manifest.manifest import Manifest
 
+    _MakeLister = Callable[[int, PrefixInput], Lister]
+
 BATCH = 500
-"""Objects per batch: small enough that the first job leaves at once, large enough that the cost of a batch does not count."""
+"""Objects per batch: few enough to send the first job at once, enough to make a batch cheap."""
 _T = TypeVar("_T")
 
 
@@ -34,22 +36,32 @@ async def read(
     faults: FaultList | None = None,
     clock: Clock | None = None,
     batch_size: int = BATCH,
+    skip_prefixes: bool = False,
 ) -> AsyncIterator[list[SourceItem]]:
-    """Every object that the manifest names, in batches.
+    """Yield every object of the manifest, in batches.
 
     Args:
         manifest: The manifest.
-        store: For prefixes; may be left out if there are none (``manifest.needs_listing``).
-        faults: Takes what is wrong with rows, and reading goes on without them. If left out, faults are raised after their batch.
-        clock: For ages of listed objects, and pauses between tries.
-        batch_size: Objects per batch (a page of a listing is a batch of its own).
+        store: Storage to list prefixes; not needed if there are none (``manifest.needs_listing``).
+        faults: Collects faults of rows, and reading continues. If left out, faults are raised after
+            their batch.
+        clock: Clock for the ages of listed objects.
+        batch_size: Objects per batch; a page of a listing is one batch.
+        skip_prefixes: Leave out prefixes instead of listing them.
 
     Raises:
-        ManifestError: For faults in list files, unless ``faults`` takes them.
+        ManifestError: If a list file has faults, unless ``faults`` collects them.
         OrchestratorError: If a bucket cannot be listed.
     """
     collected = FaultList() if faults is None else faults
-    async for batch in _batches(manifest, store, collected, clock or SystemClock(), batch_size):
+
+    def lister(index: int, settings: PrefixInput) -> Lister:
+        if store is None:
+            raise ConfigError("A prefix is listed from the object storage, but none is open.")
+        return Lister(manifest, index, settings, store, clock or SystemClock())
+
+    batches = _batches(manifest, None if skip_prefixes else lister, collected, batch_size)
+    async for batch in batches:
         if faults is None:
             collected.raise_if_any()
         if batch:
@@ -59,7 +71,7 @@ async def read(
 
 
 async def _batches(
-    manifest: Manifest, store: ObjectStore | None, faults: FaultList, clock: Clock, size: int
+    manifest: Manifest, lister: _MakeLister | None, faults: FaultList, size: int
 ) -> AsyncIterator[list[SourceItem]]:
     inline: list[SourceItem] = []
     for index, settings in enumerate(manifest.inputs):
@@ -69,11 +81,8 @@ async def _batches(
                 continue
         yield inline
         inline = []
-        if isinstance(settings, PrefixInput):
-            if store is None:
-                message = "A prefix needs the object storage to be listed, and none is at hand."
-                raise ConfigError(message)
-            async for page in Lister(manifest, index, settings, store, clock).batches():
+        if isinstance(settings, PrefixInput) and lister is not None:
+            async for page in lister(index, settings).batches():
                 yield page
         elif isinstance(settings, ListInput):
             async for rows in _listed(ListReader(manifest, index, settings, faults), size):
@@ -110,9 +119,10 @@ async def _listed(reader: ListReader, size: int) -> AsyncIterator[list[SourceIte
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:
-    """Let a thread of its own do something that may wait for a disk or for someone who types.
+    """Run work that may wait for a disk or for keyboard input in a daemon thread.
 
-    A daemon thread: a run that is stopped while standard input is silent must be able to end, and a thread of asyncio's pool would hold it.
+    A run that is stopped while standard input is silent must end; a thread of asyncio's pool would
+    keep it alive.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_T] = loop.create_future()
@@ -129,7 +139,7 @@ async def _in_thread(work: Callable[[], _T]) -> _T:
         result, error = None, None
         try:
             result = work()
-        except BaseException as caught:  # noqa: BLE001  # handed to the one who waits
+        except BaseException as caught:  # noqa: BLE001  # raised again in the event loop
             error = caught
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)

@@ -1,1 +1,1 @@
-"""From bytes to plain data that knows the place of every value."""
+"""YAML: from bytes to plain data with the place of every value."""

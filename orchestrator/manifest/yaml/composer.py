@@ -1,4 +1,4 @@
-"""From the parser's events to plain data: one loop, no recursion, no constructors."""
+"""Plain data from the parser's events, in one loop, without recursion or constructors."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import yaml
 
-from orchestrator.domain.wording import did_you_mean, quoted
+from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.yaml import syntax_errors
 
 MAX_DEPTH = 40
-"""Levels of nesting; the deepest legal manifest needs eight."""
+"""Levels of nesting; the deepest valid manifest has eight."""
 MAX_ALIAS_NODES = 100_000
-"""Values that aliases may add up to; a few hundred is what people write."""
+"""Values that aliases may expand to; people write a few hundred."""
 MAX_YAML_FAULTS = 50
-"""Faults of the YAML itself that are told at once."""
+"""Faults of the YAML itself that are reported at once."""
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _STANDARD_TAG = "tag:yaml.org,2002:"
@@ -30,7 +30,7 @@ _MERGE = "<<"
 
 
 class Spot:
-    """Where a value stands (and its key), with the values inside it. Lines and columns from 1."""
+    """Place of a value and its key, with the places of the values inside it. Counted from 1."""
 
     __slots__ = ("column", "inner", "key_column", "key_line", "line")
 
@@ -42,18 +42,18 @@ class Spot:
         self.inner: dict[str | int, Spot] | None = None
 
     def child(self, step: str | int) -> Spot | None:
-        """The spot of one value inside."""
+        """Return the place of one value inside."""
         return self.inner.get(step) if self.inner else None
 
     def add(self, step: str | int, spot: Spot) -> None:
-        """Note where a value inside stands."""
+        """Set the place of one value inside."""
         if self.inner is None:
             self.inner = {}
         self.inner[step] = spot
 
 
 class _Frame:
-    """A list or mapping that is being filled."""
+    """A list or mapping that is not complete yet."""
 
     __slots__ = ("anchor", "data", "event", "key", "key_event", "size", "spot")
 
@@ -68,7 +68,7 @@ class _Frame:
 
 
 class Builder:
-    """Builds the data of one document, and on request the tree of places beside it.
+    """Builds the data of one document and, if asked, the tree of places.
 
     Args:
         file: Name for faults.
@@ -76,7 +76,7 @@ class Builder:
 
     Attributes:
         result: The data.
-        faults: What is wrong with the YAML; empty if all is well.
+        faults: Faults of the YAML.
         item_lines: Line of each item of each top-level list.
         root_spot: The places, if asked for.
     """
@@ -96,7 +96,8 @@ class Builder:
 
     def run(self, text: str) -> None:
         """Read the whole text."""
-        # A million small objects that all stay alive make every collection longer than the last one: pause the collector.
+        # A million small objects stay alive, so each collection would take longer than the one
+        # before: pause the collector.
         was_enabled = gc.isenabled()
         gc.disable()
         try:
@@ -130,7 +131,8 @@ class Builder:
         if self._documents == 2:
             self._fault(
                 event,
-                "A second document begins here (---). A manifest is one document: remove the line, or make two files.",
+                "A second document begins here (---). A manifest is one document: "
+                "remove the line, or make two files.",
             )
             self._stopped = True
 
@@ -151,7 +153,8 @@ class Builder:
         if len(self._stack) >= MAX_DEPTH:
             self._fault(
                 event,
-                f"Nested more than {MAX_DEPTH} levels deep. No manifest needs that: look for an unclosed bracket.",
+                f"Nested more than {MAX_DEPTH} levels deep, more than any manifest needs. "
+                "Look for an unclosed bracket.",
             )
             self._stopped = True
             return
@@ -174,25 +177,26 @@ class Builder:
             if any(frame.anchor == name for frame in self._stack):
                 self._fault(
                     event,
-                    f"*{name} stands inside the value that it names, so it would contain itself. Remove it.",
+                    f"*{name} is inside the value that it names, which would contain itself. "
+                    "Remove it.",
                 )
             else:
                 self._fault(
                     event,
-                    f"*{name} names nothing: no value before it is marked &{name}.",
-                    did_you_mean(name, self._anchors),
+                    f"*{name} has no target: no earlier value is marked &{name}.",
+                    nearest_word(name, self._anchors),
                 )
             known = (None, 1, None)
         value, size, spot = known
         self._alias_nodes += size
         if self._alias_nodes > MAX_ALIAS_NODES:
-            text = f"Aliases expand to more than {MAX_ALIAS_NODES:,} values here (*{name}). Write the objects into a list file instead."
-            self._fault(event, text)
+            text = f"Aliases expand to more than {MAX_ALIAS_NODES:,} values here (*{name})."
+            self._fault(event, f"{text} Write the objects into a list file instead.")
             self._stopped = True
             return
         self._add(value, event, size, spot)
 
-    # --- putting values in their place
+    # --- values
 
     def _add(self, value: Any, event: Any, size: int, inner: Spot | None) -> None:
         if not self._stack:
@@ -204,9 +208,8 @@ class Builder:
         data = frame.data
         if isinstance(data, list):
             if len(self._stack) == 2 and isinstance(self._stack[0].key, str):
-                self.item_lines.setdefault(self._stack[0].key, array("I")).append(
-                    event.start_mark.line + 1
-                )
+                lines = self.item_lines.setdefault(self._stack[0].key, array("I"))
+                lines.append(event.start_mark.line + 1)
             if frame.spot is not None:
                 frame.spot.add(len(data), self._placed(event, inner))
             data.append(value)
@@ -217,17 +220,18 @@ class Builder:
 
     def _take_key(self, frame: _Frame, value: Any, event: Any) -> None:
         if not isinstance(value, str):
-            what = "nothing" if value is None else "a list or mapping"
+            found = "empty" if value is None else "a list or mapping"
             self._fault(
                 event,
-                f'A key is a word; {what} stands here. Write "key: value", and quotes around a text that begins with {{ or [.',
+                f'A key must be a word; this one is {found}. Write "key: value", '
+                "with quotes around text that begins with { or [.",
             )
             value = f"#{len(frame.data)}"
         elif value in frame.data:
             first = frame.data[value]
             again = " (with the same value)" if first is not None and first == value else ""
-            text = f"The key {quoted(value)} stands twice in this mapping{again}. One would silently win: remove or rename one of them."
-            self._fault(event, text)
+            text = f"This mapping has the key {quoted(value)} twice{again}."
+            self._fault(event, f"{text} One of them would be ignored: remove or rename it.")
         frame.key = value
         frame.key_event = event
 
@@ -241,16 +245,14 @@ class Builder:
         frame.key = _NO_KEY
 
     def _merge(self, frame: _Frame) -> None:
-        """``<<: *other``: take from the other mapping what this one does not say itself."""
+        """Merge ``<<: *other``: take the keys that this mapping does not have."""
         merged = frame.data.pop(_MERGE)
         spot = frame.spot.child(_MERGE) if frame.spot is not None else None
         several = isinstance(merged, list)
         for index, other in enumerate(merged if several else [merged]):
             if not isinstance(other, dict):
-                self._fault(
-                    frame.event,
-                    "<< takes a mapping, or a list of mappings, that was named with & before.",
-                )
+                message = "<< needs an earlier mapping that is marked with &, or a list of them."
+                self._fault(frame.event, message)
                 continue
             other_spot = spot.child(index) if spot is not None and several else spot
             for key, value in other.items():
@@ -271,7 +273,7 @@ class Builder:
         return Spot(event.start_mark.line + 1, event.start_mark.column + 1)
 
     def _placed(self, event: Any, inner: Spot | None) -> Spot:
-        """The place of this event, with what is inside the value (which an alias shares)."""
+        """Return the place of this event, with the places inside the value (shared by aliases)."""
         spot = Spot(event.start_mark.line + 1, event.start_mark.column + 1)
         spot.inner = inner.inner if inner is not None else None
         return spot

@@ -1,17 +1,17 @@
 """One YAML file as plain data, with the place of every value.
 
-The file is read as a stream of parser events (the C parser of libyaml), never through PyYAML's constructors: nothing in a manifest
-can make an object, nesting is bounded (the C composer recurses and can be made to overflow), and a file with 100,000 inputs takes
-about two seconds. All scalars stay the text that the user wrote (``no`` is "no", ``007`` is "007", ``22:00`` is "22:00"): the schema
-decides where a number or a switch is meant. Only an empty value, ``~`` and ``null`` are None.
+The file is read as a stream of parser events from libyaml, never through PyYAML's constructors. So
+nothing in a manifest can create an object, nesting is bounded (libyaml's composer recurses and can
+overflow), and a file with 100,000 inputs takes about two seconds. Scalars stay text as written
+(``no`` is "no", ``007`` is "007", ``22:00`` is "22:00"); the schema decides where a number is
+expected. Only an empty value, ``~`` and ``null`` are None.
 
-Places are not kept while loading (they would cost more than the data): :meth:`Document.spot` reads the file again when a fault
-or an explanation needs one.
+Places would cost more memory than the data, so they are not kept. :meth:`Document.mark` reads the
+file again when a fault or an explanation needs a place.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,41 +22,28 @@ if TYPE_CHECKING:
     from array import array
 
 Path = tuple[str | int, ...]
-"""Where a value stands in a document: ``("inputs", 3, "level")``."""
+"""Path of a value in a document: ``("inputs", 3, "level")``."""
 
 
 class Mark(NamedTuple):
-    """Line and column, from 1; zeros when the place is not known."""
+    """Line and column, from 1; zeros if the place is unknown."""
 
     line: int = 0
     column: int = 0
-
-
-@dataclass(slots=True)
-class ItemLines:
-    """For each top-level list, the line of each of its items, from 1."""
-
-    by_key: dict[str, array[int]] = field(default_factory=dict)
-
-    def line(self, key: str, index: int) -> int:
-        """The line of ``key[index]``, or 0."""
-        lines = self.by_key.get(key)
-        return lines[index] if lines is not None and index < len(lines) else 0
 
 
 class Document:
     """A parsed YAML file.
 
     Args:
-        file: Its name, as messages show it.
+        file: Its name in messages.
         text: Its content.
 
     Attributes:
-        data: The content as dicts, lists, strings and None. Aliased parts are shared: treat it as read-only.
-        lines: Lines of the items of the top-level lists.
+        data: The content as dicts, lists, strings and None. Aliases share parts: do not change it.
 
     Raises:
-        ManifestError: If it is not YAML, or holds what a manifest must not hold.
+        ManifestError: If it is not YAML, or uses a part of YAML that manifests do not have.
     """
 
     def __init__(self, file: str, text: str) -> None:
@@ -67,7 +54,7 @@ class Document:
         if builder.faults:
             raise ManifestError(builder.faults)
         self.data: Any = builder.result
-        self.lines = ItemLines(builder.item_lines)
+        self._item_lines: dict[str, array[int]] = builder.item_lines
 
     @cached_property
     def _root(self) -> Spot:
@@ -76,7 +63,7 @@ class Document:
         return builder.root_spot or Spot(1, 1)
 
     def has(self, path: Path) -> bool:
-        """Whether the file itself has a value at ``path``."""
+        """Return True if the file itself has a value at ``path``."""
         here: Any = self.data
         for step in path:
             try:
@@ -85,12 +72,17 @@ class Document:
                 return False
         return True
 
+    def item_line(self, key: str, index: int) -> int:
+        """Return the line of ``key[index]`` of a top-level list, from 1; 0 if unknown."""
+        lines = self._item_lines.get(key)
+        return lines[index] if lines is not None and index < len(lines) else 0
+
     def mark(self, path: Path, *, key: bool = False) -> Mark:
-        """Where the value at ``path`` stands, or the nearest thing around it that exists.
+        """Return the place of the value at ``path``, or of the nearest value around it.
 
         Args:
-            path: The place in the data.
-            key: The place of the key instead of the value (for a key that should not be there).
+            path: Path in the data.
+            key: Return the place of the key instead (for an unknown key).
         """
         spot = self._root
         for step in path:
@@ -98,15 +90,13 @@ class Document:
             if child is None:
                 return Mark(spot.line, spot.column)
             spot = child
-        return (
-            Mark(spot.key_line or spot.line, spot.key_column or spot.column)
-            if key
-            else Mark(spot.line, spot.column)
-        )
+        if key:
+            return Mark(spot.key_line or spot.line, spot.key_column or spot.column)
+        return Mark(spot.line, spot.column)
 
 
 def render_path(path: Path) -> str:
-    """``inputs[3].level``."""
+    """Return a path as text: ``inputs[3].level``."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -114,16 +104,14 @@ def render_path(path: Path) -> str:
 
 
 def decode(file: str, raw: bytes) -> str:
-    """The text of a file.
+    """Return the text of a file.
 
     Raises:
-        ManifestError: If it is not UTF-8, naming the line of the first wrong byte.
+        ManifestError: If it is not UTF-8, with the line of the first wrong byte.
     """
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        message = (
-            f"Byte 0x{raw[error.start]:02x} is not UTF-8. Save the file with the encoding UTF-8."
-        )
+        message = f"Byte 0x{raw[error.start]:02x} is not UTF-8. Save the file as UTF-8."
         raise ManifestError([Fault(message, file=file, line=line)]) from error

@@ -1,4 +1,4 @@
-"""The manifest's file and the files that it includes, as one document that still knows where each value stands."""
+"""The manifest and its included files as one document, with the place of each value."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from orchestrator.manifest.diagnostics import FILE_LENGTH
 from orchestrator.manifest.yaml.document import Document, Mark, Path, decode, render_path
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
-"""A manifest of 100,000 written-out objects has about 10 MB; beyond that a list file is the better place."""
+"""A manifest with 100,000 objects has about 10 MB; a list file is better for more."""
 MAX_INCLUDES = 50
 _LISTS = ("inputs", "rules")
 _WHOLE = ("service", "callback", "window")
-"""Keys whose value is replaced as a whole: two halves of them would not make sense together."""
+"""Keys whose value is replaced as a whole, because a mixture of two would have no meaning."""
 
 
 class Files:
-    """All files of a manifest, the innermost include first, the manifest itself last.
+    """All files of a manifest: the innermost include first, the manifest itself last.
 
     Args:
         path: The manifest.
 
     Attributes:
-        data: What they say together: mappings are merged (a later file wins), ``inputs`` and ``rules`` are joined.
+        data: Their data. Mappings are merged, and a later file wins; ``inputs`` and ``rules`` are
+            joined.
 
     Raises:
         ManifestError: If a file cannot be read, is not YAML, or includes itself.
@@ -39,7 +40,7 @@ class Files:
         self.data: dict[str, Any] = {}
         self._starts: dict[str, list[int]] = {key: [] for key in _LISTS}
         for document, _ in self._documents:
-            self._lay_over(document)
+            self._join(document)
 
     # --- reading
 
@@ -52,12 +53,11 @@ class Files:
         self._open.append(resolved)
         document = Document(shown, decode(shown, self._bytes(path, shown, asked)))
         if document.data is None:
-            raise ManifestError(
-                [Fault("The file is empty. Begin with 'version: 1' and 'inputs:'.", file=shown)]
-            )
+            message = "The file is empty. Begin with 'version: 1' and 'inputs:'."
+            raise ManifestError([Fault(message, file=shown)])
         if not isinstance(document.data, dict):
-            text = "A manifest is a mapping with keys such as inputs: and defaults:, not a list or a text."
-            raise ManifestError([Fault(text, shown, 1, 1)])
+            message = "A manifest is a mapping with keys such as inputs: and defaults:, "
+            raise ManifestError([Fault(f"{message}not a list or text.", shown, 1, 1)])
         for index, other in enumerate(_includes(document)):
             mark = document.mark(("include", index))
             asked_here = Fault("", shown, mark.line, mark.column, "include")
@@ -66,42 +66,32 @@ class Files:
         self._open.pop()
 
     def _bytes(self, path: FilePath, shown: str, asked: Fault | None) -> bytes:
+        name = quoted(shown, FILE_LENGTH)
         try:
             with path.open("rb") as file:
                 raw = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
-            self._refuse(asked, f"The file {quoted(shown, FILE_LENGTH)} does not exist.", shown)
+            self._refuse(asked, f"The file {name} does not exist.", shown)
         except IsADirectoryError:
-            self._refuse(
-                asked,
-                f"{quoted(shown, FILE_LENGTH)} is a folder, not a manifest. Name the file in it.",
-                shown,
-            )
+            self._refuse(asked, f"{name} is a folder, not a manifest. Name a file in it.", shown)
         except (OSError, ValueError) as error:
-            self._refuse(
-                asked,
-                f"The file {quoted(shown, FILE_LENGTH)} cannot be read: {getattr(error, 'strerror', None) or error}.",
-                shown,
-            )
+            reason = getattr(error, "strerror", None) or error
+            self._refuse(asked, f"The file {name} cannot be read: {reason}.", shown)
         if len(raw) > MAX_FILE_BYTES:
-            self._refuse(
-                asked,
-                f"The file has more than {MAX_FILE_BYTES // 2**20} MB. Put the objects into a list file (inputs: [{{list: objects.csv}}]).",
-                shown,
-            )
+            message = f"The file has more than {MAX_FILE_BYTES // 2**20} MiB. Put the objects into"
+            self._refuse(asked, f"{message} a list file (inputs: [{{list: objects.csv}}]).", shown)
         return raw
 
     @staticmethod
     def _refuse(asked: Fault | None, message: str, shown: str = "") -> NoReturn:
         if asked is None:
-            raise ManifestError(
-                [Fault(message, file="" if quoted(shown, FILE_LENGTH) in message else shown)]
-            )
+            is_named = quoted(shown, FILE_LENGTH) in message
+            raise ManifestError([Fault(message, file="" if is_named else shown)])
         raise ManifestError([Fault(message, asked.file, asked.line, asked.column, asked.path)])
 
     # --- joining
 
-    def _lay_over(self, document: Document) -> None:
+    def _join(self, document: Document) -> None:
         for key in _LISTS:
             known = self.data.get(key)
             self._starts[key].append(len(known) if isinstance(known, list) else 0)
@@ -118,16 +108,12 @@ class Files:
     # --- places
 
     def document_of(self, path: Path) -> tuple[Document, FilePath, Path]:
-        """The document that says the value at ``path``, its folder, and the path inside that document."""
+        """Return the document with the value at ``path``, its folder, and the path inside it."""
         if path and path[0] in _LISTS and len(path) > 1 and isinstance(path[1], int):
             key, index = str(path[0]), path[1]
+            starts = enumerate(self._starts[key])
             number = max(
-                (
-                    n
-                    for n, start in enumerate(self._starts[key])
-                    if start <= index and self._has_list(n, key)
-                ),
-                default=-1,
+                (n for n, start in starts if start <= index and self._has_list(n, key)), default=-1
             )
             document, folder = self._documents[number]
             return document, folder, (key, index - self._starts[key][number], *path[2:])
@@ -142,26 +128,26 @@ class Files:
         return bool(self._documents[number][0].data.get(key))
 
     def item(self, key: str, index: int) -> tuple[str, int]:
-        """File and line of one item of ``inputs`` or ``rules``, without reading the file again."""
+        """Return file and line of an item of ``inputs`` or ``rules``, without a second reading."""
         document, _, inner = self.document_of((key, index))
-        return document.file, document.lines.line(key, int(inner[1]))
+        return document.file, document.item_line(key, int(inner[1]))
 
     def where(self, path: Path, *, key: bool = False) -> tuple[str, Mark]:
-        """File and mark of the value (or key) at ``path``."""
+        """Return file and mark of the value (or key) at ``path``."""
         document, _, inner = self.document_of(path)
         return document.file, document.mark(inner, key=key)
 
     def folder_of(self, path: Path) -> FilePath:
-        """The folder to which a relative path at ``path`` is relative."""
+        """Return the folder that a relative path at ``path`` starts from."""
         return self.document_of(path)[1]
 
     def fault(self, message: str, path: Path, *, hint: str = "", key: bool = False) -> Fault:
-        """A fault at the place of ``path``."""
+        """Return a fault at the place of ``path``."""
         file, mark = self.where(path, key=key)
         return Fault(message, file, mark.line, mark.column, render_path(path), hint)
 
     def texts(self) -> list[tuple[str, str]]:
-        """Name and text of every file."""
+        """Return name and text of every file."""
         return [(document.file, document.text) for document, _ in self._documents]
 
 
@@ -172,39 +158,26 @@ def _includes(document: Document) -> list[str]:
     names = [named] if isinstance(named, str) else named
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         mark = document.mark(("include",))
-        raise ManifestError(
-            [
-                Fault(
-                    "include takes a file name, or a list of them.",
-                    document.file,
-                    mark.line,
-                    mark.column,
-                    "include",
-                )
-            ]
-        )
+        message = "include needs a file name, or a list of file names."
+        raise ManifestError([Fault(message, document.file, mark.line, mark.column, "include")])
     return names
 
 
 def _merged(below: Any, above: Any) -> Any:
-    """``above`` laid over ``below``: mappings key by key, all else replaced."""
+    """Merge mappings key by key; replace other values."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
     result = dict(below)
     for key, value in above.items():
         if key == "operation":
-            result[key] = _merged_operation(result.get(key), value)
+            below_it = result.get(key)
+            # A template replaces inline parameters and the other way round: they never mix.
+            is_other_kind = (
+                isinstance(below_it, dict)
+                and isinstance(value, dict)
+                and ("template_id" in below_it) != ("template_id" in value)
+            )
+            result[key] = value if is_other_kind else _merged(below_it, value)
         elif value is not None or key not in result:
             result[key] = value if key in _WHOLE else _merged(result.get(key), value)
     return result
-
-
-def _merged_operation(below: Any, above: Any) -> Any:
-    """A template replaces inline parameters and the other way round: the two never mix."""
-    if (
-        isinstance(below, dict)
-        and isinstance(above, dict)
-        and ("template_id" in below) != ("template_id" in above)
-    ):
-        return above
-    return _merged(below, above)

@@ -1,4 +1,4 @@
-"""What YAML itself is famous for, each in a sentence that says what to do."""
+"""Messages for syntax errors of YAML, each with the next step."""
 
 from __future__ import annotations
 
@@ -13,61 +13,50 @@ from orchestrator.errors import Fault
 if TYPE_CHECKING:
     from yaml.error import Mark
 
-_EXPLAINED = (
-    # part of the parser's own words -> what a person can do about it
-    (
-        "mapping values are not allowed",
-        "A colon stands where no new key can begin. Put quotes around a text that contains ': ', or look at the indentation.",
+# libyaml names a problem only by its text, so the text selects the message.
+_EXPLAINED = {
+    "mapping values are not allowed": (
+        "A colon is in a place where a key cannot begin. Put quotes around text that contains "
+        "': ', or check the indentation."
     ),
-    (
-        "did not find expected key",
-        "A key was expected here. Look at the indentation of this line and the one before it, and at quotes and brackets.",
+    "did not find expected key": (
+        "Expected a key here. Check the indentation of this line and the line before, and quotes "
+        "and brackets."
     ),
-    (
-        "could not find expected ':'",
-        "A key without its colon. Write 'key: value', with a space after the colon.",
+    "could not find expected ':'": (
+        "A key without a colon. Write 'key: value', with a space after the colon."
     ),
-    (
-        "did not find expected '-' indicator",
-        "An item of a list was expected here. Items begin with '- ' and stand in the same column.",
+    "did not find expected '-' indicator": (
+        "Expected a list item here. Items begin with '- ' in the same column."
     ),
-    (
-        "did not find expected ',' or ']'",
-        "A list in brackets is not closed, or a comma is missing.",
+    "did not find expected ',' or ']'": "A list in brackets is not closed, or a comma is missing.",
+    "did not find expected ',' or '}'": (
+        "A mapping in braces is not closed, or a comma is missing. Text that begins with { needs "
+        "quotes around it."
     ),
-    (
-        "did not find expected ',' or '}'",
-        "A mapping in braces is not closed, or a comma is missing. A text that begins with { needs quotes around it.",
+    "found unexpected end of stream": (
+        "The file ends in the middle of quoted text. Close the quotes."
     ),
-    (
-        "found unexpected end of stream",
-        "The file ends in the middle of a text in quotes. Close the quotes.",
+    "found undefined tag handle": (
+        "Manifests do not use tags (!...). Put quotes around text that begins with '!'."
     ),
-    (
-        "found undefined tag handle",
-        "Tags (!...) are not used in a manifest. Put quotes around a text that begins with '!'.",
+    "control characters are not allowed": (
+        "Here is a control character, which does not belong in a text file. Remove it."
     ),
-    (
-        "control characters are not allowed",
-        "A control character stands here that no text file should contain. Remove it.",
+    "block sequence entries are not allowed": (
+        "A list item ('- ') cannot begin here. Put it on a separate line, under its key."
     ),
-    (
-        "block sequence entries are not allowed",
-        "A list item ('- ') cannot begin here. Put it on a line of its own, under its key.",
+    "did not find expected alphabetic": (
+        'Text that begins with * or & needs quotes around it: write "*.mp3", not *.mp3.'
     ),
-    (
-        "did not find expected alphabetic",
-        'A text that begins with * or & needs quotes around it: write "*.mp3", not *.mp3.',
+    "did not find expected <document start>": (
+        "Here is text after the end of the manifest. Check the indentation of this line."
     ),
-    (
-        "did not find expected <document start>",
-        "Something stands here after the end of the manifest. Look at the indentation of this line.",
+    "found unknown escape character": (
+        "A backslash begins an escape inside \"double quotes\". Use 'single quotes' around text "
+        "with backslashes."
     ),
-    (
-        "found unknown escape character",
-        "Inside \"double quotes\" a backslash begins an escape. Use 'single quotes' around a text with backslashes.",
-    ),
-)
+}
 
 
 _UNQUOTED_BRACES = re.compile(r"[:-]\s+\{[^{}:]*\}[^\s,}\]#]")
@@ -75,13 +64,13 @@ _UNQUOTED_BRACES = re.compile(r"[:-]\s+\{[^{}:]*\}[^\s,}\]#]")
 
 
 def tag_message(tag: str) -> str:
-    """What to say about ``!!python/object`` and its like."""
-    shown = tag.replace("tag:yaml.org,2002:", "!!")
-    return f"The tag {quoted(shown)} is not used in a manifest, and no object is ever made from one. Write the value without it."
+    """Return the message about ``!!python/object`` and other tags."""
+    shown = quoted(tag.replace("tag:yaml.org,2002:", "!!"))
+    return f"Manifests do not use tags such as {shown}, and never create objects. Remove the tag."
 
 
 def syntax_fault(file: str, text: str, error: yaml.YAMLError) -> Fault:
-    """The parser's complaint as a fault that helps."""
+    """Return an error of the parser as a fault with the next step."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return Fault(_unreadable(error), file=file)
     mark: Mark | None = error.problem_mark or error.context_mark
@@ -91,27 +80,14 @@ def syntax_fault(file: str, text: str, error: yaml.YAMLError) -> Fault:
     line, column = mark.line + 1, mark.column + 1
     tab = _tab_near(text, mark.line)
     if tab is not None:
-        return Fault(
-            "A tab stands in the indentation. YAML allows only spaces there: replace it.",
-            file,
-            tab[0],
-            tab[1],
-        )
-    if _UNQUOTED_BRACES.search(_line(text, mark.line)) or _UNQUOTED_BRACES.search(
-        _line(text, mark.line - 1)
-    ):
-        return Fault(
-            "A text that begins with { needs quotes around it, or YAML takes it for a mapping.",
-            file,
-            line,
-            column,
-        )
-    for part, advice in _EXPLAINED:
-        if part in problem:
-            return Fault(advice, file, line, column)
-    return Fault(
-        f"This is not YAML: {problem}. Look at this line and the one before it.", file, line, column
-    )
+        message = "The indentation has a tab. YAML allows only spaces there: replace it."
+        return Fault(message, file, *tab)
+    if any(_UNQUOTED_BRACES.search(_line(text, near)) for near in (mark.line, mark.line - 1)):
+        message = "Text that begins with { needs quotes around it, or YAML reads it as a mapping."
+        return Fault(message, file, line, column)
+    advice = next((advice for part, advice in _EXPLAINED.items() if part in problem), None)
+    message = f"This is not YAML: {problem}. Check this line and the line before."
+    return Fault(advice or message, file, line, column)
 
 
 def _line(text: str, number: int) -> str:
@@ -123,12 +99,12 @@ def _unreadable(error: yaml.YAMLError) -> str:
     character = getattr(error, "character", None)
     if isinstance(character, int | str):
         code = character if isinstance(character, int) else ord(character[:1] or "\0")
-        return f"The character U+{code:04X} must not stand in a manifest. Remove it."
+        return f"The character U+{code:04X} is not allowed in a manifest. Remove it."
     return f"This is not YAML: {error}."
 
 
 def _tab_near(text: str, line: int) -> tuple[int, int] | None:
-    """Line and column of a tab in the indentation of the marked line, or the one before it."""
+    """Return line and column of a tab in the indentation of the marked line or the line before."""
     lines = text.splitlines()
     for number in (line, line - 1):
         if 0 <= number < len(lines):

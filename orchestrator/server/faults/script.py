@@ -182,7 +182,7 @@ class _Reader:
 
     def _wrong(self, path: str, message: str, word: object = "", known: Iterable[str] = ()) -> None:
         near = difflib.get_close_matches(str(word), known, 1)
-        hint = f"Did you mean {near[0]}?" if near else ""
+        hint = near[0] if near else ""
         self.mistakes.append(Mistake(message, self.name, path=path, hint=hint))
 
     def _mapping(self, data: object, path: str, allowed: set[str]) -> dict[str, Any]:

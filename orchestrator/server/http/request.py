@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
+from orchestrator.domain import value_formats
 from orchestrator.server.http.errors import Refusal
 
 if TYPE_CHECKING:
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 
     from orchestrator.server.http.key_pairs import KeyPair
 
-BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?-[0-9]{1,20}")
-"""``name-1250000000``: lower case, digits and hyphens, then the account number."""
+BUCKET = value_formats.BUCKET
 
 _HOST = re.compile(
     r"(?:(?P<bucket>[^.:/@]+)\.)?(?P<service>ci|cos|pic)\.(?P<region>[a-z0-9-]+)"

@@ -1,7 +1,11 @@
-"""What a user reads when a manifest is wrong. ``ORCH_UPDATE_GOLDEN=1`` writes the files anew: then read each aloud."""
+"""Messages about wrong manifests.
+
+To update: ``python -m tests.golden.manifest.test_wrong_manifests``. Then read every changed line.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -17,8 +21,8 @@ WRONG = Path(__file__).parent / "wrong"
 CASES = sorted(path.name for path in WRONG.glob("*.yaml"))
 
 
-async def _told(name: str) -> str:
-    """All faults of a manifest, as ``orchestrator validate`` tells them; prefixes are not listed."""
+async def _messages(name: str) -> str:
+    """Return all faults of a manifest as ``orchestrator validate`` shows them, without listing."""
     faults = FaultList()
     try:
         manifest = load_manifest(Path(name))
@@ -31,19 +35,26 @@ async def _told(name: str) -> str:
     return ""
 
 
+def _golden(name: str) -> Path:
+    return WRONG / name.replace(".yaml", ".txt")
+
+
 @pytest.mark.parametrize("name", CASES)
-async def test_a_wrong_manifest_is_told_in_exactly_these_words(
+async def test_a_wrong_manifest_gives_exactly_this_message(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(WRONG)
-    told = await _told(name)
-    golden = WRONG / name.replace(".yaml", ".txt")
-    if os.environ.get("ORCH_UPDATE_GOLDEN"):
-        golden.write_text(told)
+    messages = await _messages(name)
 
-    assert told
-    assert golden.read_text() == told
+    assert messages
+    assert _golden(name).read_text() == messages
 
 
 def test_there_are_at_least_thirty_wrong_manifests() -> None:
     assert len(CASES) >= 30
+
+
+if __name__ == "__main__":
+    os.chdir(WRONG)
+    for case in CASES:
+        _golden(case).write_text(asyncio.run(_messages(case)))

@@ -54,7 +54,7 @@ def _names(folder: Path) -> list[str]:
 
 
 async def listed(store: ObjectStore, size: int) -> list[ListedObject]:
-    """The whole bucket, in pages of this size; times to the second, as the vendor tells them."""
+    """Return the whole bucket, listed in pages of this size, with times in whole seconds."""
     found: list[ListedObject] = []
     marker = ""
     while True:
@@ -70,7 +70,7 @@ async def listed(store: ObjectStore, size: int) -> list[ListedObject]:
             return found
 
 
-async def test_a_root_is_listed_while_a_service_works_on_it_and_as_that_service_lists_it(
+async def test_folder_and_service_list_the_same_objects_while_the_service_runs(
     tmp_path: Path,
 ) -> None:
     _fill(tmp_path / "media", [*ODD, "in/1.mp3", "in/2.mp3", "in/deep/er/3.mp3", "out/no.mp3"])
@@ -81,13 +81,16 @@ async def test_a_root_is_listed_while_a_service_works_on_it_and_as_that_service_
         async with open_store(manifest, str(tmp_path / "ledger.db"), SystemClock()) as store:
             by_service, by_folder = await listed(service, 3), await listed(store, 3)
             assert await store.head(place, "in/none.mp3") is None
-            seen, told = await store.head(place, "in/1.mp3"), await service.head(place, "in/1.mp3")
-            assert seen is not None
-            assert told is not None
-            assert (seen.size_bytes, seen.etag, seen.crc64) == (
-                told.size_bytes,
-                told.etag,
-                told.crc64,
+            local, remote = (
+                await store.head(place, "in/1.mp3"),
+                await service.head(place, "in/1.mp3"),
+            )
+            assert local is not None
+            assert remote is not None
+            assert (local.size_bytes, local.etag, local.crc64) == (
+                remote.size_bytes,
+                remote.etag,
+                remote.crc64,
             )
         found = await plan(
             ManifestSource(manifest.path), RunOptions(ledger=str(tmp_path / "ledger.db"))
@@ -98,7 +101,7 @@ async def test_a_root_is_listed_while_a_service_works_on_it_and_as_that_service_
     assert found.forecast.totals[Standing.NEW] == len(ODD) + 3
 
 
-async def test_to_look_at_a_root_makes_nothing_and_a_bucket_that_is_not_there_is_told(
+async def test_a_preview_creates_nothing_and_reports_a_missing_bucket(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "m.yaml").write_text(MANIFEST)
@@ -110,7 +113,7 @@ async def test_to_look_at_a_root_makes_nothing_and_a_bucket_that_is_not_there_is
     assert _names(tmp_path) == ["m.yaml"]
 
 
-async def test_a_prefix_of_the_local_service_is_listed_whole_while_others_write(
+async def test_a_prefix_of_the_local_service_is_listed_completely_while_others_write(
     tmp_path: Path,
 ) -> None:
     names = [f"in/{number % 7}/{number:05d}.mp3" for number in range(2_300)] + ODD

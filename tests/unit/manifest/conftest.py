@@ -1,4 +1,4 @@
-"""Writes manifests and plans them."""
+"""Fixtures that write manifests and plan them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ version: 1
 bucket: media-1250000000
 region: ap-chongqing
 """
-OUTPUT = """\
-defaults:
-  output: {voice: "stems/{dir}/{stem}/voice.${ext}", background: "stems/{dir}/{stem}/background.${ext}"}
-"""
+OUTPUT = (
+    "defaults:\n"
+    '  output: {voice: "stems/{dir}/{stem}/voice.${ext}", '
+    'background: "stems/{dir}/{stem}/background.${ext}"}\n'
+)
 
 
 class FixedClock:
-    """2026-11-22 20:30 UTC, which is the next day in Shanghai."""
+    """Clock at 2026-11-22 20:30 UTC, which is the next day in Shanghai."""
 
     def now(self) -> float:
         return 1795379400.0
@@ -39,7 +40,7 @@ class FixedClock:
         return 0.0
 
     async def sleep(self, delay_s: float) -> None:
-        """No time passes."""
+        """Return at once."""
 
 
 class Desk:
@@ -85,7 +86,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """A folder to write manifests in."""
+    """Folder for manifests."""
     return Desk(tmp_path)
 
 

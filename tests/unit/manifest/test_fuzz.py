@@ -1,4 +1,4 @@
-"""Any text, and any structure, gives a plan or faults: never a traceback, never silence."""
+"""Any text and any structure gives a plan or faults, never a traceback and never silence."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_WORDS = """version name service bucket region params defaults inputs rules operation output audio codec mp3 amr flac samplerate 8000 44100
-voice background bass drums audio_mode IsAudio MusicMode level 2 object prefix list when column matrix callback url no TDMQ limits budget 5%
-max_failures deadline 6h window from to 22:00 template_id include exclude user_data {stem} {today} ${ext} ${x} { } {a|pad:3} a.mp3
-media-1250000000 ap-chongqing local tencent - 晚安 1e400 null ~ * %s a/../b"""
+_WORDS = """version name service bucket region params defaults inputs rules operation output audio
+codec mp3 amr flac samplerate 8000 44100 voice background bass drums audio_mode IsAudio MusicMode
+level 2 object prefix list when column matrix callback url no TDMQ limits budget 5% max_failures
+deadline 6h window from to 22:00 template_id include exclude user_data {stem} {today} ${ext} ${x}
+{ } {a|pad:3} a.mp3 media-1250000000 ap-chongqing local tencent - 晚安 1e400 null ~ * %s a/../b"""
 WORDS = st.sampled_from([*_WORDS.split(), "", "x" * 900, "9" * 40, "\x07"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=12),
@@ -144,7 +145,7 @@ QUIET = settings(
 
 
 def _plan(path: Path) -> int:
-    """Jobs of the manifest, its prefixes and lists stood in for by one object each."""
+    """Return the number of jobs, with one object for each prefix and list."""
     manifest = load_manifest(path)
     planner = Planner(manifest)
     jobs = 0
@@ -193,7 +194,7 @@ def test_a_valid_manifest_with_one_value_replaced_gives_a_plan_or_faults(
 
 
 def _places(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place of a structure that a value can be put in."""
+    """Yield every place of a structure that can hold a value."""
     for key in list(node) if isinstance(node, dict) else range(len(node)):
         yield node, key
         if isinstance(node[key], dict | list):
@@ -216,7 +217,7 @@ def test_any_bytes_give_a_plan_or_faults(tmp_path: Path, content: bytes) -> None
 
 
 @pytest.mark.parametrize("depth", [100, 50_000])
-def test_deep_nesting_is_a_fault_and_no_crash(tmp_path: Path, depth: int) -> None:
+def test_deep_nesting_is_a_fault_and_not_a_crash(tmp_path: Path, depth: int) -> None:
     path = tmp_path / "deep.yaml"
     path.write_text("inputs: " + "[" * depth + "]" * depth)
 

@@ -1,4 +1,4 @@
-"""Loading: params, includes, services, and what a manifest turns into."""
+"""Loading: params, includes, services, and the resulting manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INPUT = "inputs: [{object: a.mp3, output: {voice: v}}]\n"
 
 
-def test_defaults_are_those_of_the_documentation(desk: Desk) -> None:
+def test_defaults_match_the_documentation(desk: Desk) -> None:
     manifest = desk.load(INPUT)
 
     assert (manifest.name, manifest.service, manifest.window) == (
@@ -76,7 +76,7 @@ def test_budget_durations_and_shares_are_read(desk: Desk) -> None:
         ("{local: }", None, LocalServiceSettings(None)),
     ],
 )
-def test_the_service_is_the_manifests_unless_overridden(
+def test_the_service_of_the_manifest_can_be_overridden(
     desk: Desk, said: str, override: str | None, expected: object
 ) -> None:
     assert desk.load(INPUT + f"service: {said}\n", service=override).service == expected
@@ -107,7 +107,7 @@ def test_params_know_today_in_the_manifests_time_zone(desk: Desk) -> None:
     assert (params["date"], params["before"]) == ("2026-11-23", "2026-11-22")
 
 
-def test_a_date_number_or_no_in_params_stays_the_text_that_it_is(desk: Desk) -> None:
+def test_a_date_a_number_and_the_word_no_stay_text_in_params(desk: Desk) -> None:
     params = desk.load(
         INPUT + "params: {a: 2026-11-22, b: 007, c: no, d: 1.10, e: 22:30, f: 0x1F, g: true}\n"
     ).params
@@ -123,7 +123,7 @@ def test_a_date_number_or_no_in_params_stays_the_text_that_it_is(desk: Desk) -> 
     ]
 
 
-def test_set_overrides_params_and_gives_those_without_a_value(desk: Desk) -> None:
+def test_set_overrides_params_and_sets_those_without_a_value(desk: Desk) -> None:
     text = INPUT + "params: {date: 2026-11-22, who: }\n"
 
     params = desk.load(text, {"date": "2025-01-01", "who": "me"}).params
@@ -139,7 +139,8 @@ async def test_params_are_filled_in_everywhere(desk: Desk) -> None:
     specs = await desk.plan(
         """
 params: {p: x, t: t1abc}
-defaults: {output: {voice: "{p}/{stem}.v", bucket: "{p}-12345"}, operation: {template_id: "{t}"}, queue_id: "{p}q",
+defaults: {output: {voice: "{p}/{stem}.v", bucket: "{p}-12345"},
+           operation: {template_id: "{t}"}, queue_id: "{p}q",
            group: "{p}g", user_data: "{p}"}
 inputs: [{object: "{p}/a.mp3"}, {object: "b{{1}}.mp3", bucket: "in{p}-12345"}, {list: "l-{p}.txt"}]
 report: "{p}/{name}-{run}.jsonl"
@@ -157,7 +158,7 @@ report: "{p}/{name}-{run}.jsonl"
     assert (first.queue_id, first.group, first.user_data) == ("xq", "xg", "x")
 
 
-async def test_includes_lie_beneath_and_their_inputs_come_first(desk: Desk) -> None:
+async def test_a_manifest_overrides_its_includes_and_their_inputs_come_first(desk: Desk) -> None:
     desk.write(
         "team/deep.yaml", "limits: {submit_per_s: 1, in_flight: 7}\nparams: {a: deep, b: deep}\n"
     )
@@ -165,10 +166,14 @@ async def test_includes_lie_beneath_and_their_inputs_come_first(desk: Desk) -> N
     desk.write(
         "team/base.yaml",
         "include: deep.yaml\nlimits: {submit_per_s: 2}\nparams: {a: base}\n"
-        'defaults: {output: {voice: "s/{stem}.v"}, operation: {audio: {codec: mp3, bitrate: 192}}}\n'
+        'defaults:\n  output: {voice: "s/{stem}.v"}\n'
+        "  operation: {audio: {codec: mp3, bitrate: 192}}\n"
         'inputs: [{list: l.txt}]\nrules: [{when: {object: "*"}, level: 1}]\n',
     )
-    text = "include: [team/base.yaml]\ndefaults: {operation: {audio: {bitrate: 96}}}\ninputs:\n  - object: own.mp3\n"
+    text = (
+        "include: [team/base.yaml]\ndefaults: {operation: {audio: {bitrate: 96}}}\n"
+        "inputs:\n  - object: own.mp3\n"
+    )
     text += 'rules: [{when: {object: "own*"}, level: 2}]\n'
     manifest = desk.load(text)
     specs = await desk.plan(text)
@@ -220,7 +225,7 @@ inputs:
     assert manifest.files.item("inputs", 1)[1] == 8
 
 
-def test_max_faults_bounds_the_flood_and_counts_the_rest(desk: Desk) -> None:
+def test_max_faults_limits_the_faults_and_counts_the_rest(desk: Desk) -> None:
     path = desk.write("many.yaml", "inputs:\n" + "  - {object: a.mp3, levl: 1}\n" * 100)
 
     with pytest.raises(ManifestError) as caught:
@@ -235,10 +240,12 @@ def test_max_faults_bounds_the_flood_and_counts_the_rest(desk: Desk) -> None:
         (None, "does not exist"),
         (b"", "empty"),
         (b"a: \xff", "not UTF-8"),
-        (b"\x00", "must not stand"),
+        (b"\x00", "is not allowed"),
     ],
 )
-def test_what_is_no_text_file_is_told(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_a_file_that_is_not_text_is_refused(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
     path = tmp_path / "m.yaml"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Forecast, explanation and selection: what ``plan`` shows."""
+"""Forecast, explanation and selection, which ``plan`` shows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
     manifest = desk.load(TEXT)
     a, b, c, d, e = Planner(manifest).specs(items)
     forecast = Forecast(manifest)
-    told = [
+    found = [
         forecast.add(a),
         forecast.add(b, changed=True),
         forecast.add(c, Job(1, c, JobState.SUCCEEDED)),
@@ -61,7 +61,7 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
     ]
     data = forecast.as_dict()
 
-    assert told == [
+    assert found == [
         Standing.NEW,
         Standing.CHANGED,
         Standing.DONE,
@@ -100,7 +100,7 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
     }
 
 
-async def test_minutes_and_cost_say_what_they_are_made_of(desk: Desk) -> None:
+async def test_minutes_and_cost_show_the_basis_of_the_durations(desk: Desk) -> None:
     items = await _items(desk)
     manifest = desk.load(TEXT)
     a, b, c, *_ = Planner(manifest).specs(items)
@@ -109,7 +109,7 @@ async def test_minutes_and_cost_say_what_they_are_made_of(desk: Desk) -> None:
     forecast.add(b)  # 10,584,000 bytes of wav: 60 s
     assert forecast.output_minutes == 4.0
     assert forecast.cost == 2.0
-    forecast.add(c)  # unknown: as the others
+    forecast.add(c)  # unknown: the average of the others
 
     assert forecast.output_minutes == 6.0
     assert forecast.as_dict()["estimate"]["durations"] == {
@@ -118,12 +118,13 @@ async def test_minutes_and_cost_say_what_they_are_made_of(desk: Desk) -> None:
         "from_size": 1,
         "unknown": 1,
     }
+    assert forecast.as_dict()["schema"] == "orchestrator.plan/1"
     assert forecast.as_dict()["calls"] == {"submit": 3, "query": 2, "head": 6}
     assert forecast.at_least_s == 1.5
-    assert any("1 object is guessed from the size" in note for note in forecast.notes())
+    assert any("1 object is estimated from the size" in note for note in forecast.notes())
 
 
-async def test_jobs_already_at_the_service_cost_nothing_again(desk: Desk) -> None:
+async def test_submitted_jobs_add_no_cost(desk: Desk) -> None:
     items = await _items(desk)
     a, *_ = Planner(desk.load(TEXT)).specs(items)
     forecast = Forecast(desk.load(TEXT))
@@ -132,7 +133,7 @@ async def test_jobs_already_at_the_service_cost_nothing_again(desk: Desk) -> Non
     assert (forecast.cost, forecast.to_do, forecast.as_dict()["calls"]["submit"]) == (0.0, 1, 0)
 
 
-async def test_a_job_whose_stems_are_gone_is_made_again_at_its_measured_length(desk: Desk) -> None:
+async def test_a_job_with_lost_stems_counts_with_its_measured_duration(desk: Desk) -> None:
     items = await _items(desk)
     _, _, c, *_ = Planner(desk.load(TEXT)).specs(items)
     forecast = Forecast(desk.load(TEXT))
@@ -144,7 +145,7 @@ async def test_a_job_whose_stems_are_gone_is_made_again_at_its_measured_length(d
     assert (forecast.to_do, forecast.output_minutes) == (1, 2.0)
 
 
-async def test_cost_is_unknown_when_no_length_is_known_and_nothing_on_this_machine(
+async def test_cost_is_unknown_without_durations_and_zero_on_the_local_service(
     desk: Desk,
 ) -> None:
     items = await _items(desk)
@@ -156,7 +157,7 @@ async def test_cost_is_unknown_when_no_length_is_known_and_nothing_on_this_machi
     assert (cloud.cost, local.cost) == (None, 0.0)
 
 
-async def test_jobs_that_failed_count_as_work_only_if_they_are_asked_for_again(desk: Desk) -> None:
+async def test_failed_jobs_count_as_work_only_if_they_are_retried(desk: Desk) -> None:
     items = await _items(desk)
     a, *_ = Planner(desk.load(TEXT)).specs(items)
     job = Job(1, a, JobState.FAILED, media_duration_s=120)
@@ -167,31 +168,35 @@ async def test_jobs_that_failed_count_as_work_only_if_they_are_asked_for_again(d
     assert (resting.to_do, again.to_do) == (0, 1)
 
 
-async def test_an_explanation_gives_each_value_and_the_line_that_said_it(desk: Desk) -> None:
+async def test_an_explanation_gives_each_value_and_the_line_that_set_it(desk: Desk) -> None:
     items = await _items(desk)
     (job,) = explain(desk.load(TEXT), items[3])
-    told = {
+    origins = {
         value.name: (value.value, value.origin.rpartition("/")[2], value.note)
         for value in job.values
     }
 
-    assert told["object"] == ("d.amr", "l.csv:2", "")
-    assert told["codec"] == ("amr", "manifest.yaml:16", "")
-    assert told["level"] == ("1", "manifest.yaml:17", "")
-    assert told["user_data"] == ("u1", "l.csv:2", "column user_data")
-    assert told["voice"] == ("s/d.${ext}", "manifest.yaml:8", "from {place}/{stem}.${ext}")
-    assert told["samplerate"] == ("8000", "derived", "the only one that the codec has")
-    assert told["bitrate"][2].startswith("dropped")
-    assert told["audio_mode"] == ("AudioAndBackground", "derived", "follows from the named outputs")
-    assert told["bucket"][1] == "manifest.yaml:2"
+    assert origins["object"] == ("d.amr", "l.csv:2", "")
+    assert origins["codec"] == ("amr", "manifest.yaml:16", "")
+    assert origins["level"] == ("1", "manifest.yaml:17", "")
+    assert origins["user_data"] == ("u1", "l.csv:2", "column user_data")
+    assert origins["voice"] == ("s/d.${ext}", "manifest.yaml:8", "from {place}/{stem}.${ext}")
+    assert origins["samplerate"] == ("8000", "derived", "the only value that the codec supports")
+    assert origins["bitrate"][2].startswith("dropped")
+    assert origins["audio_mode"] == (
+        "AudioAndBackground",
+        "derived",
+        "follows from the named outputs",
+    )
+    assert origins["bucket"][1] == "manifest.yaml:2"
 
 
-async def test_an_explanation_of_a_single_object_names_its_own_lines(desk: Desk) -> None:
+async def test_an_explanation_of_a_single_object_names_its_lines(desk: Desk) -> None:
     items = await _items(desk)
     (job,) = explain(desk.load(TEXT), items[1])
-    told = {value.name: value.origin.rpartition("/")[2] for value in job.values}
+    origins = {value.name: value.origin.rpartition("/")[2] for value in job.values}
 
-    assert (told["level"], told["codec"]) == ("manifest.yaml:11", "manifest.yaml:7")
+    assert (origins["level"], origins["codec"]) == ("manifest.yaml:11", "manifest.yaml:7")
 
 
 async def test_a_selection_takes_by_name_and_stops_at_its_limit(desk: Desk) -> None:
@@ -239,12 +244,12 @@ def test_numbers_and_their_nouns_agree() -> None:
     assert counted(2, "query", "queries") == "2 queries"
 
 
-async def test_a_plan_without_any_object_says_why_that_may_be(desk: Desk) -> None:
+async def test_a_plan_without_objects_gives_possible_reasons(desk: Desk) -> None:
     await _items(desk)
     forecast = Forecast(desk.load(TEXT))
 
     text = plan_text(Preview(forecast))
 
     assert "0 of 0 jobs" in text
-    assert "There is no object" in text
+    assert "No objects" in text
     assert all(len(line) <= 80 for line in text.splitlines())

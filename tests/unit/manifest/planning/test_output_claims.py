@@ -1,4 +1,4 @@
-"""The table of claims, and what is remembered of jobs."""
+"""The table of claims, and the records of jobs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Counting(InMemory):
-    """A scratch that knows how much it has."""
+    """A scratch that counts its bytes."""
 
     taken = 0
 
     def append(self, data: bytes) -> None:
-        """Keep these too."""
+        """Add bytes at the end."""
         self.taken += len(data)
         super().append(data)
 
@@ -31,7 +31,7 @@ anything = st.integers(-(2**63), 2**63 - 1)
 
 
 def agree(steps: list[tuple[int, bool]], scratch: Scratch) -> None:
-    """The claims answer as a dictionary would."""
+    """Check that the claims answer like a dictionary."""
     claims = Claims(scratch)
     known: dict[int, tuple[int, bool]] = {}
     for owner, (value, is_input) in enumerate(steps):
@@ -47,7 +47,7 @@ def test_claims_agree_with_a_dictionary(steps: list[tuple[int, bool]]) -> None:
     agree(steps, InMemory())
 
 
-def test_claims_of_one_part_agree_with_a_dictionary_when_most_of_them_were_put_away() -> None:
+def test_claims_agree_with_a_dictionary_when_most_are_in_the_scratch() -> None:
     scratch = Counting()
 
     agree([(number % 1_500 << 14, number % 7 == 0) for number in range(3_000)], scratch)
@@ -55,7 +55,7 @@ def test_claims_of_one_part_agree_with_a_dictionary_when_most_of_them_were_put_a
     assert scratch.taken >= 12 * 1_400
 
 
-def test_claims_survive_growing() -> None:
+def test_claims_are_found_in_a_large_table() -> None:
     claims = Claims()
     for number in range(20_000):
         assert claims.claim(hash(("bucket", f"name-{number}")), number, is_input=False) is None
@@ -67,10 +67,10 @@ def test_claims_survive_growing() -> None:
     assert len(claims) == 20_000
 
 
-def test_a_claim_takes_less_than_three_bytes_of_memory_once_there_are_many() -> None:
-    """A million jobs, three million claims, must fit beside everything else in 200 MB."""
+def test_a_claim_takes_less_than_three_bytes_of_memory_in_a_large_table() -> None:
+    """A plan of a million jobs, with three million claims, must fit in 200 MB."""
     claims = Claims(Counting())
-    parts = 64  # as full as all parts are with ten million claims, in a second
+    parts = 64  # as full as all parts with ten million claims, but in a second
     for number in range(parts * 600):
         claims.claim(
             hash(("name", number)) << 14 & 0x7FFF_FFFF_FFFF_C000 | number % parts,
@@ -82,7 +82,7 @@ def test_a_claim_takes_less_than_three_bytes_of_memory_once_there_are_many() -> 
     assert (claims.size_bytes - before) / len(claims) < 3
 
 
-def test_records_are_given_back_in_any_order_wherever_they_are_kept() -> None:
+def test_records_are_read_in_any_order_from_memory_and_scratch() -> None:
     scratch = Counting()
     records = Records(scratch)
     for number in range(10_000):

@@ -1,4 +1,4 @@
-"""Planning: keys, layers, names, contradictions."""
+"""Planning: keys, layers, names, conflicts."""
 
 from __future__ import annotations
 
@@ -60,13 +60,14 @@ OUTPUT = Output(
 def test_job_keys_are_pinned(
     media: MediaObject, operation: Operation, output: Output, key: str
 ) -> None:
-    """A change here makes every job of every ledger a new one: raise the version instead."""
+    """A change here makes every job of every ledger new: raise the version instead."""
     assert job_key(media, operation, output) == key
 
 
-def test_a_job_key_can_be_computed_by_anyone_from_its_documentation() -> None:
+def test_a_job_key_can_be_computed_from_its_documentation() -> None:
     identity = [
-        "v1", MEDIA.bucket, MEDIA.region, MEDIA.key, MEDIA.etag, None, "AudioAndBackground", "mp3", 44100, 192, 2,
+        "v1", MEDIA.bucket, MEDIA.region, MEDIA.key, MEDIA.etag, None,
+        "AudioAndBackground", "mp3", 44100, 192, 2,
         OUTPUT.bucket, OUTPUT.region, OUTPUT.voice, OUTPUT.background, None, None,
     ]  # fmt: skip
     text = json.dumps(identity, ensure_ascii=False, separators=(",", ":")).encode()
@@ -90,13 +91,14 @@ async def test_reordering_splitting_and_commenting_a_manifest_changes_no_key(
     assert other[0].key == one[1].key
 
 
-async def test_level_user_data_callback_queue_and_group_are_no_part_of_the_key(
+async def test_level_user_data_callback_queue_and_group_are_not_part_of_the_key(
     desk: Desk, output: str
 ) -> None:
     plain = await desk.plan(output + "inputs: [{object: a.mp3}]\n")
     said = await desk.plan(
         output
-        + "inputs: [{object: a.mp3, level: 1, user_data: u, callback: no, queue_id: p1, group: g}]\n"
+        + "inputs:\n"
+        + "  - {object: a.mp3, level: 1, user_data: u, callback: no, queue_id: p1, group: g}\n"
     )
 
     assert (
@@ -120,7 +122,7 @@ async def test_another_version_of_the_object_is_another_job(desk: Desk, output: 
 # --- layers
 
 
-async def test_later_layers_win_over_earlier_ones(desk: Desk) -> None:
+async def test_later_layers_override_earlier_ones(desk: Desk) -> None:
     specs = await desk.plan(
         """
 defaults:
@@ -149,7 +151,7 @@ rules:
     ]
 
 
-async def test_a_rule_wins_over_the_settings_of_a_list_and_a_row_over_the_rule(desk: Desk) -> None:
+async def test_a_rule_overrides_a_list_and_a_row_overrides_the_rule(desk: Desk) -> None:
     desk.write("l.csv", "object,level,genre\na.mp3,,talk\nb.mp3,0,talk\nc.mp3,,song\n")
     specs = await desk.plan(
         """
@@ -174,7 +176,7 @@ rules: [{when: {min_size: 1kB}, level: 2}]
     assert [spec.level for spec in specs] == [0, 2, 0]
 
 
-async def test_changing_the_codec_drops_inherited_numbers_that_were_meant_for_another_one(
+async def test_a_new_codec_drops_inherited_numbers_that_it_does_not_support(
     desk: Desk,
 ) -> None:
     specs = await desk.plan(
@@ -196,7 +198,7 @@ inputs:
     ]
 
 
-async def test_a_template_replaces_inherited_parameters_and_parameters_replace_an_inherited_template(
+async def test_template_and_inline_parameters_replace_each_other(
     desk: Desk,
 ) -> None:
     specs = await desk.plan(
@@ -205,7 +207,9 @@ defaults: {operation: {audio: {codec: mp3}}, output: {voice: "s/{stem}.v"}}
 inputs:
   - {object: a.mp3, operation: {template_id: t1x}}
   - {object: b.mp3}
-rules: [{when: {object: "b*"}, operation: {template_id: t1y}}, {when: {object: "b*"}, operation: {audio: {codec: wav}}}]
+rules:
+  - {when: {object: "b*"}, operation: {template_id: t1y}}
+  - {when: {object: "b*"}, operation: {audio: {codec: wav}}}
 """
     )
 
@@ -245,7 +249,9 @@ async def test_music_mode_sends_only_the_codec(desk: Desk) -> None:
         """
 inputs:
   - object: a.mp3
-    operation: {audio_mode: MusicMode, audio: {codec: wav, samplerate: 48000, bitrate: 100, channels: 2}}
+    operation:
+      audio_mode: MusicMode
+      audio: {codec: wav, samplerate: 48000, bitrate: 100, channels: 2}
     output: {voice: v, background: b, bass: s, drums: d}
 """
     )
@@ -258,7 +264,9 @@ async def test_a_matrix_makes_one_job_per_variant(desk: Desk) -> None:
         """
 defaults:
   output: {voice: "{variant}/{stem}.${ext}"}
-  matrix: {archive: {operation: {audio: {codec: flac}}}, preview: {operation: {audio: {codec: mp3}}, level: 1}}
+  matrix:
+    archive: {operation: {audio: {codec: flac}}}
+    preview: {operation: {audio: {codec: mp3}}, level: 1}
 inputs: [{object: a.wav}]
 """
     )
@@ -271,7 +279,8 @@ inputs: [{object: a.wav}]
 
 async def test_stems_may_go_to_another_bucket_and_region(desk: Desk) -> None:
     specs = await desk.plan(
-        "inputs: [{object: a.mp3, bucket: in-12345, region: ap-beijing, output: {bucket: out-12345, region: ap-tokyo, voice: v}}]\n"
+        "inputs: [{object: a.mp3, bucket: in-12345, region: ap-beijing, "
+        "output: {bucket: out-12345, region: ap-tokyo, voice: v}}]\n"
     )
 
     assert (specs[0].media.place, specs[0].output.place) == (
@@ -280,15 +289,16 @@ async def test_stems_may_go_to_another_bucket_and_region(desk: Desk) -> None:
     )
 
 
-# --- contradictions
+# --- conflicts
 
 
-async def test_an_object_asked_for_twice_with_the_same_parameters_is_one_job(
+async def test_an_object_named_twice_with_the_same_parameters_is_one_job(
     desk: Desk, output: str
 ) -> None:
     specs = await desk.plan(
         output
-        + "inputs: [{object: a.mp3}, {object: b.mp3}, {object: a.mp3, level: 2}, {object: a.mp3, etag: x}]\n"
+        + "inputs: [{object: a.mp3}, {object: b.mp3}, {object: a.mp3, level: 2}, "
+        + "{object: a.mp3, etag: x}]\n"
     )
 
     assert [spec.media.key for spec in specs] == ["a.mp3", "b.mp3"]
@@ -297,7 +307,8 @@ async def test_an_object_asked_for_twice_with_the_same_parameters_is_one_job(
 async def test_two_jobs_that_would_write_the_same_object_are_refused_with_both_lines(
     desk: Desk,
 ) -> None:
-    text = 'defaults: {output: {voice: "s/{stem}.mp3"}}\ninputs:\n  - object: x/a.mp3\n  - object: y/a.mp3\n'
+    text = 'defaults: {output: {voice: "s/{stem}.mp3"}}\n'
+    text += "inputs:\n  - object: x/a.mp3\n  - object: y/a.mp3\n"
 
     with pytest.raises(PlanError) as caught:
         await desk.plan(text)
@@ -307,7 +318,7 @@ async def test_two_jobs_that_would_write_the_same_object_are_refused_with_both_l
     assert "manifest.yaml:6" in fault.message
 
 
-async def test_the_codecs_extension_counts_when_outputs_are_compared(desk: Desk) -> None:
+async def test_outputs_are_compared_with_the_extension_of_the_codec(desk: Desk) -> None:
     text = """
 inputs:
   - {object: a.mp3, operation: {audio: {codec: mp3}}, output: {voice: "s.${ext}"}}
@@ -320,7 +331,8 @@ inputs:
 
 async def test_names_with_a_job_id_never_collide(desk: Desk) -> None:
     specs = await desk.plan(
-        'defaults: {output: {voice: "s/${jobid}.mp3"}}\ninputs: [{object: a.mp3}, {object: b.mp3}, {object: a.mp3}]\n'
+        'defaults: {output: {voice: "s/${jobid}.mp3"}}\n'
+        "inputs: [{object: a.mp3}, {object: b.mp3}, {object: a.mp3}]\n"
     )
 
     assert len(specs) == 2
@@ -359,7 +371,7 @@ async def test_user_data_must_fit_beside_the_key(desk: Desk) -> None:
         )
 
 
-async def test_origin_names_file_line_and_source(desk: Desk, output: str) -> None:
+async def test_the_origin_has_file_line_and_source(desk: Desk, output: str) -> None:
     desk.write("l.txt", "a.mp3\n\nb.mp3\n")
     specs = await desk.plan(output + "inputs:\n  - object: c.mp3\n  - list: l.txt\n")
 
@@ -371,13 +383,13 @@ async def test_origin_names_file_line_and_source(desk: Desk, output: str) -> Non
     assert specs[2].origin.file.endswith("l.txt")
 
 
-async def test_no_outputs_at_all_is_a_fault_when_loading(desk: Desk) -> None:
+async def test_a_manifest_without_outputs_is_a_fault_when_loading(desk: Desk) -> None:
     with pytest.raises(ManifestError, match="No output is named"):
         await desk.plan("inputs: [{object: a.mp3}]\n")
 
 
-async def test_a_collision_names_a_line_far_back(desk: Desk, output: str) -> None:
-    """What is known of early jobs is read back from where it was put away."""
+async def test_a_collision_names_a_much_earlier_line(desk: Desk, output: str) -> None:
+    """The records of early jobs are read back from the scratch."""
     desk.write("l.txt", "".join(f"in/{number}.mp3\n" for number in range(9_000)) + "other/7.mp3\n")
     planner = Planner(
         desk.load(output.replace("{dir}/", "") + "inputs: [{list: l.txt}]\n"), FaultList()

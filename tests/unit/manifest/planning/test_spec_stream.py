@@ -1,4 +1,4 @@
-"""The stream of jobs: one batch is worked on while the next is made."""
+"""The stream of jobs: the next batch is planned while the caller works on one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def library(good: int, *others: str) -> str:
     )
 
 
-async def test_every_job_comes_once_and_in_order(desk: Desk, output: str) -> None:
+async def test_every_job_is_yielded_once_and_in_order(desk: Desk, output: str) -> None:
     desk.write("l.txt", library(3 * BATCH + 7))
     feed = Feed(desk.load(output + "inputs: [{list: l.txt}]\n"), None)
 
@@ -33,20 +33,18 @@ async def test_every_job_comes_once_and_in_order(desk: Desk, output: str) -> Non
     assert max(map(len, batches)) == BATCH
 
 
-async def test_a_batch_is_taken_before_the_fault_behind_it_is_told(desk: Desk, output: str) -> None:
+async def test_a_batch_is_yielded_before_a_later_fault_is_raised(desk: Desk, output: str) -> None:
     desk.write("l.txt", library(BATCH, " blank"))
     specs = Feed(desk.load(output + "inputs: [{list: l.txt}]\n"), None).specs()
 
     first = await anext(specs)
 
     assert len(first) == BATCH
-    with pytest.raises(ManifestError, match="begins or ends with a blank"):
+    with pytest.raises(ManifestError, match="begins or ends with a space"):
         await anext(specs)
 
 
-async def test_a_feed_that_is_given_up_leaves_nothing_behind_and_complains_of_nothing(
-    desk: Desk, output: str
-) -> None:
+async def test_an_abandoned_feed_leaves_no_task_and_no_warning(desk: Desk, output: str) -> None:
     before = asyncio.all_tasks()
     desk.write("l.txt", library(BATCH, " blank"))
     specs = Feed(desk.load(output + "inputs: [{list: l.txt}]\n"), None).specs()

@@ -13,7 +13,7 @@ from orchestrator.manifest.planning.spill_file import FileScratch
 
 
 def open_files() -> list[str]:
-    """What this process has open, as the system calls it."""
+    """Return the open files of this process, by the names of the system."""
     found = []
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -23,7 +23,7 @@ def open_files() -> list[str]:
     return found
 
 
-def test_what_was_appended_is_read_back_from_a_file_without_a_name(
+def test_appended_bytes_are_read_back_from_a_file_without_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -33,11 +33,11 @@ def test_what_was_appended_is_read_back_from_a_file_without_a_name(
         scratch.append(b"%04d" % number)
 
     assert [scratch.read(4 * number, 4) for number in (99, 0, 50)] == [b"0099", b"0000", b"0050"]
-    assert list(tmp_path.iterdir()) == [], "nothing to be left behind by a kill"
+    assert list(tmp_path.iterdir()) == [], "a killed process leaves no file"
     assert any(str(tmp_path) in name for name in open_files())
 
 
-def test_the_file_is_made_only_when_it_is_needed_and_goes_with_the_scratch(
+def test_the_file_is_created_when_needed_and_removed_with_the_scratch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -52,7 +52,7 @@ def test_the_file_is_made_only_when_it_is_needed_and_goes_with_the_scratch(
     assert not any(str(tmp_path) in name for name in open_files())
 
 
-def test_a_folder_that_cannot_be_written_to_means_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_stay_in_memory_if_no_file_can_be_created(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_written_to_means_memory(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("written", [0, 3, None], ids=["nothing more", "a part", "an error"])
-def test_a_full_disk_means_memory_from_then_on(
+def test_bytes_stay_in_memory_after_the_disk_is_full(
     monkeypatch: pytest.MonkeyPatch, written: int | None
 ) -> None:
     scratch = FileScratch()
@@ -85,7 +85,7 @@ def test_a_full_disk_means_memory_from_then_on(
     assert [scratch.read(offset, 4) for offset in (0, 4, 8)] == [b"abcd", b"efgh", b"ijkl"]
 
 
-def test_a_disk_that_gives_nothing_back_is_told_with_a_way_out(
+def test_a_failing_disk_is_an_error_with_the_next_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: object) -> bytes:

@@ -1,4 +1,4 @@
-"""The JSON Schema, and the cookbook: what an editor says and what we say must agree."""
+"""The JSON Schema and the cookbook: an editor and the loader must agree."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ COOKBOOK = sorted((ROOT / "manifests").glob("*.yaml"))
 WRONG = sorted((ROOT / "tests/golden/manifest/wrong").glob("*.yaml"))
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 BEYOND_A_SCHEMA = re.compile(
-    # What no JSON Schema of reasonable size says: relations between values, names that are known only in context, files, YAML itself.
+    # A JSON Schema of reasonable size cannot express these: relations between values, names known
+    # only in context, files, YAML itself.
     r"0[4-9]|1[0-9]|2[01234678]|29|3[0-4]|3[6-9]|40"
 )
 
 
 class _Core(yaml.SafeLoader):
-    """YAML as editors read it: the core schema of YAML 1.2, where ``no`` and ``22:00`` are text."""
+    """Read YAML as editors do: the core schema of YAML 1.2, where ``no`` and ``22:00`` are text."""
 
 
 _Core.yaml_implicit_resolvers = {}
@@ -57,7 +58,7 @@ def _editor_accepts(path: Path) -> bool:
 
 
 class Bucket:
-    """One object under every prefix."""
+    """Storage with one object under every prefix."""
 
     async def list_objects(
         self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
@@ -93,7 +94,7 @@ def _properties(node: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [*node.get("properties", {}).items(), *inner]
 
 
-def test_the_schema_beside_the_cookbook_is_the_present_one() -> None:
+def test_the_schema_file_in_manifests_is_up_to_date() -> None:
     """Written with: orchestrator schema > manifests/manifest.schema.json"""
     assert json.loads((ROOT / "manifests/manifest.schema.json").read_text()) == json_schema()
 
@@ -107,11 +108,11 @@ async def test_a_cookbook_manifest_validates_and_plans(path: Path) -> None:
     assert jobs or manifest.name in {
         "backfill",
         "nightly",
-    }  # their windows of time take nothing that old
+    }  # their time ranges exclude objects that old
 
 
 @pytest.mark.parametrize("path", COOKBOOK, ids=lambda path: path.name)
-def test_a_cookbook_manifest_is_checked_and_accepted_by_editors(path: Path) -> None:
+def test_the_schema_accepts_a_cookbook_manifest(path: Path) -> None:
     assert path.read_text().startswith("# yaml-language-server: $schema=manifest.schema.json\n")
     assert [error.message for error in VALIDATOR.iter_errors(_as_an_editor_reads(path))] == []
 
@@ -136,7 +137,7 @@ DOCUMENTS = [ROOT / "docs/manifest.md", ROOT / "docs/cookbook.md"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_every_example_of_the_documentation_is_accepted_by_editors(path: Path) -> None:
+def test_the_schema_accepts_every_example_of_the_documentation(path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL)
 
     assert blocks
@@ -149,11 +150,14 @@ def test_every_example_of_the_documentation_is_accepted_by_editors(path: Path) -
     [path for path in WRONG if not BEYOND_A_SCHEMA.match(path.name)],
     ids=lambda path: path.name,
 )
-def test_an_editor_refuses_what_we_refuse(path: Path) -> None:
+def test_the_schema_refuses_what_the_loader_refuses(path: Path) -> None:
     assert not _editor_accepts(path)
 
 
-GOOD = "bucket: media-1250000000\nregion: ap-chongqing\ninputs: [{object: a.mp3, output: {voice: v}}]\n"
+GOOD = (
+    "bucket: media-1250000000\nregion: ap-chongqing\n"
+    "inputs: [{object: a.mp3, output: {voice: v}}]\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +193,10 @@ GOOD = "bucket: media-1250000000\nregion: ap-chongqing\ninputs: [{object: a.mp3,
         ),
         ("rules: [{when: {object: '*.a'}, level: 7}]", False),
         (
-            "defaults: {operation: {audio: {codec: flac, samplerate: 48000, bitrate: 8, channels: 1}}}",
+            (
+                "defaults: {operation: {audio: {codec: flac, samplerate: 48000, bitrate: 8, "
+                "channels: 1}}}"
+            ),
             True,
         ),
         ("defaults: {operation: {audio: {codec: ogg}}}", False),
@@ -204,7 +211,7 @@ GOOD = "bucket: media-1250000000\nregion: ap-chongqing\ninputs: [{object: a.mp3,
         ("timezone: UTC", True),
     ],
 )
-def test_editor_and_loader_give_the_same_verdict(tmp_path: Path, text: str, accepted: bool) -> None:
+def test_schema_and_loader_agree(tmp_path: Path, text: str, accepted: bool) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(GOOD + text + "\n")
     try:

@@ -1,4 +1,4 @@
-"""Windows of time."""
+"""Windows: the hours in which a run submits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_window_over_midnight_is_open_at_night(time: str, is_open: bool) -> No
     assert _window("22:00", "06:00").is_open(_at(f"2026-11-22T{time}")) is is_open
 
 
-def test_days_name_when_it_opens_and_the_night_belongs_to_the_day_before() -> None:
+def test_days_name_the_day_on_which_the_window_opens() -> None:
     window = _window("22:00", "06:00", days=["fri"])
 
     assert window.is_open(_at("2026-11-21T05:00"))  # Saturday morning
@@ -47,11 +47,11 @@ def test_days_name_when_it_opens_and_the_night_belongs_to_the_day_before() -> No
     assert window.next_change(_at("2026-11-21T07:00")) == _at("2026-11-27T22:00")
 
 
-def test_the_windows_own_zone_wins() -> None:
+def test_the_time_zone_of_the_window_overrides_the_manifest() -> None:
     assert _window("22:00", "06:00", timezone="UTC").is_open(_at("2026-11-22T23:00", "UTC"))
 
 
-def test_a_window_follows_summer_time() -> None:
+def test_a_window_follows_daylight_saving_time() -> None:
     window = _window("01:00", "04:00", timezone="Europe/Berlin")
     before = _at("2026-03-29T00:00", "Europe/Berlin")
 
@@ -66,7 +66,7 @@ def test_a_window_follows_summer_time() -> None:
     hours=st.tuples(st.integers(0, 23), st.integers(0, 23)).filter(lambda pair: pair[0] != pair[1]),
     days=st.sets(st.sampled_from(DAYS), min_size=1),
 )
-def test_the_next_change_changes_it_and_nothing_changes_before(
+def test_the_next_change_is_the_first_change(
     now: int, hours: tuple[int, int], days: set[str]
 ) -> None:
     window = _window(f"{hours[0]:02}:00", f"{hours[1]:02}:00", days=sorted(days))
@@ -85,7 +85,7 @@ def test_the_next_change_changes_it_and_nothing_changes_before(
         ("22:00-06:00 Asia/Shanghai", "Asia/Shanghai"),
     ],
 )
-def test_the_short_form_is_the_mapping_that_it_stands_for(text: str, zone: str | None) -> None:
+def test_the_short_form_equals_the_mapping(text: str, zone: str | None) -> None:
     long = {"from": "22:00", "to": "06:00"} | ({"timezone": zone} if zone else {})
     assert TypeAdapter(AnyWindow).validate_python(text) == WindowSettings.model_validate(long)
 
@@ -102,7 +102,7 @@ def test_the_short_form_is_the_mapping_that_it_stands_for(text: str, zone: str |
         "",
     ],
 )
-def test_a_short_form_that_means_nothing_is_refused_and_so_it_is_by_the_schema_where_its_form_is_wrong(
+def test_loader_and_schema_refuse_a_wrong_short_form(
     text: str,
 ) -> None:
     adapter = TypeAdapter[WindowSettings](AnyWindow)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.manifest.sources.item import SourceItem
     from tests.unit.manifest.conftest import Desk
 
-CSV = 'object,level,user_data,etag,duration_s,size_bytes,title\n"in/a, b.mp3",2,u1,"""e1""",12.5,1000,"A ""quoted"" title"\nin/c.mp3,,,,,,\n'
+CSV = """object,level,user_data,etag,duration_s,size_bytes,title
+"in/a, b.mp3",2,u1,\"\"\"e1\"\"\",12.5,1000,"A ""quoted"" title"
+in/c.mp3,,,,,,
+"""
 
 
 async def _items(desk: Desk, source: str) -> list[SourceItem]:
@@ -50,20 +53,20 @@ def _check(items: list[SourceItem]) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-async def test_a_csv_gives_objects_with_what_its_columns_say(desk: Desk, packed: bool) -> None:
+async def test_a_csv_gives_objects_with_the_values_of_its_columns(desk: Desk, packed: bool) -> None:
     name = "l.csv.gz" if packed else "l.csv"
     desk.write(name, gzip.compress(CSV.encode()) if packed else b"\xef\xbb\xbf" + CSV.encode())
 
     _check(await _items(desk, f"list: {name}"))
 
 
-async def test_an_empty_user_data_cell_says_nothing(desk: Desk) -> None:
+async def test_an_empty_user_data_cell_is_ignored(desk: Desk) -> None:
     desk.write("l.csv", CSV)
 
     assert (await _items(desk, "list: l.csv"))[1].user_data is None
 
 
-async def test_tsv_jsonl_and_parquet_say_the_same(desk: Desk) -> None:
+async def test_tsv_jsonl_and_parquet_give_the_same_objects(desk: Desk) -> None:
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -99,7 +102,7 @@ async def test_columns_name_the_cells_of_a_csv_without_a_header(desk: Desk) -> N
     assert [(item.media.key, item.level) for item in items] == [("in/a.mp3", 1), ("in/b.mp3", 2)]
 
 
-async def test_globs_leave_out_rows(desk: Desk) -> None:
+async def test_globs_exclude_rows(desk: Desk) -> None:
     desk.write("l.txt", "a.mp3\nb.wav\ndraft/c.mp3\n")
 
     items = await _items(desk, '{list: l.txt, include: "*.mp3", exclude: ["draft/*"]}')
@@ -116,7 +119,9 @@ async def test_rows_may_name_buckets_and_regions(desk: Desk) -> None:
     ]
 
 
-async def test_standard_input_is_a_list(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_list_is_read_from_standard_input(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Stdin:
         buffer = io.BufferedReader(io.BytesIO(b"object,level\na.mp3,1\n"))
 
@@ -141,7 +146,7 @@ async def test_waiting_for_silent_standard_input_can_be_cancelled(
             await task
 
 
-async def test_faults_name_the_file_and_the_row_and_the_flood_is_bounded(desk: Desk) -> None:
+async def test_faults_name_file_and_row_and_their_number_is_limited(desk: Desk) -> None:
     rows = "".join(
         f"in/{number}.mp3,{7 if number % 10 == 0 else 1}\n" for number in range(1, 20_001)
     )
@@ -158,7 +163,7 @@ async def test_faults_name_the_file_and_the_row_and_the_flood_is_bounded(desk: D
     ]
 
 
-async def test_without_a_place_for_faults_they_are_raised_after_their_batch(desk: Desk) -> None:
+async def test_faults_are_raised_after_their_batch_if_they_are_not_collected(desk: Desk) -> None:
     desk.write("l.csv", "object,level\n" + "a.mp3,1\n" * 1200 + "b.mp3,9\n")
     manifest = desk.load('defaults: {output: {voice: "s/{object}"}}\ninputs: [{list: l.csv}]\n')
     batches = read(manifest)

@@ -1,7 +1,8 @@
-"""Prefixes, against a store that others write to."""
+"""Prefixes, listed from a storage that others write to."""
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from orchestrator.domain.remote import ListedObject, ObjectPage
 from orchestrator.domain.spec import Place
 from orchestrator.errors import ApiAnswer, AuthRejected, ConfigError, ConnectFailed, ProtocolError
 from orchestrator.manifest.sources.stream import read
+from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
+from orchestrator.runner.settings import RunnerSettings
+from tests.simulation.doubles import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +27,7 @@ NOW = 1795379400.0
 
 
 class Shelf:
-    """An object store in memory that can only be listed; ``after_page`` lets others write meanwhile."""
+    """An object storage in memory that only lists. ``after_page`` writes between two pages."""
 
     def __init__(
         self, objects: dict[str, ListedObject], after_page: Callable[[Shelf], None] | None = None
@@ -72,7 +76,7 @@ def _objects(
     return {name: ListedObject(name, size, f'"{name}"', modified_at) for name in names}
 
 
-async def _keys(manifest: Manifest, store: Shelf, clock: Clock | None = None) -> list[str]:
+async def _keys(manifest: Manifest, store: ObjectStore, clock: Clock | None = None) -> list[str]:
     found = read(manifest, store, clock=clock or Clock())
     return [item.media.key async for batch in found for item in batch]
 
@@ -99,7 +103,7 @@ async def test_size_and_etag_are_kept(desk: Desk) -> None:
     assert (batch[0].media.size_bytes, batch[0].media.etag) == (7, "in/a.mp3")
 
 
-async def test_no_object_is_lost_or_doubled_while_others_are_added(desk: Desk) -> None:
+async def test_no_object_is_lost_or_repeated_while_others_are_added(desk: Desk) -> None:
     names = [f"in/{number:06d}.mp3" for number in range(0, 50_000, 2)]
     added = iter(range(1, 50_000, 2))
 
@@ -112,19 +116,22 @@ async def test_no_object_is_lost_or_doubled_while_others_are_added(desk: Desk) -
     assert set(names) <= set(keys)
 
 
-async def test_globs_sizes_and_ages_leave_out_objects(desk: Desk) -> None:
+async def test_globs_sizes_and_ages_exclude_objects(desk: Desk) -> None:
     objects = {
         **_objects("in/a.mp3", "in/draft/b.mp3", "in/c.txt"),
         **_objects("in/small.mp3", size=1),
         **_objects("in/fresh.mp3", modified_at=NOW - 60),
         **_objects("in/old.mp3", modified_at=NOW - 1e7),
     }
-    source = '{prefix: in/, include: "*.mp3", exclude: ["*/draft/*"], min_size: 10, max_size: 1kB, min_age: 15m, max_age: 7d}'
+    source = (
+        '{prefix: in/, include: "*.mp3", exclude: ["*/draft/*"], '
+        "min_size: 10, max_size: 1kB, min_age: 15m, max_age: 7d}"
+    )
 
     assert await _keys(_manifest(desk, source), Shelf(objects)) == ["in/a.mp3"]
 
 
-async def test_dates_bound_the_time_of_change(desk: Desk) -> None:
+async def test_dates_limit_the_time_of_the_last_change(desk: Desk) -> None:
     day = 86400.0
     objects = {
         **_objects("a", modified_at=day),
@@ -149,18 +156,24 @@ async def test_params_and_places_of_a_source_are_used(desk: Desk) -> None:
     assert store.calls == [(Place("other-12345", "ap-tokyo"), "in/2026-11-22/", "")]
 
 
-async def test_a_page_is_asked_for_again_after_a_passing_failure_but_not_for_ever(
+async def test_a_page_is_retried_after_a_failure_but_not_forever(
     desk: Desk,
 ) -> None:
     manifest, clock = _manifest(desk, "prefix: in/"), Clock()
-    store = Shelf(_objects("in/a.mp3"))
-    store.failures = [ConnectFailed(), ConnectFailed()]
+    shelf = Shelf(_objects("in/a.mp3"))
+    store = PatientStore(
+        shelf, clock, random.Random(1), Recorder(), RunnerSettings(), LISTING_TRIES, LISTING_TRIES
+    )
+    shelf.failures = [ConnectFailed(), ConnectFailed()]
 
     assert await _keys(manifest, store, clock) == ["in/a.mp3"]
-    assert clock.pauses == [0.5, 1.0]
-    store.failures = [ConnectFailed()] * 9
+    assert len(clock.pauses) == 2
+    assert 0.5 <= clock.pauses[0] <= 1.0
+    assert 0.5 <= clock.pauses[1] <= 1.5
+    shelf.failures = [ConnectFailed()] * 9
     with pytest.raises(ConnectFailed):
         await _keys(manifest, store, clock)
+    assert len(shelf.failures) == 9 - LISTING_TRIES
 
 
 async def test_refused_credentials_end_the_listing_at_once(desk: Desk) -> None:
@@ -172,14 +185,14 @@ async def test_refused_credentials_end_the_listing_at_once(desk: Desk) -> None:
     assert clock.pauses == []
 
 
-async def test_a_listing_that_does_not_get_on_is_refused(desk: Desk) -> None:
+async def test_a_listing_that_is_stuck_is_refused(desk: Desk) -> None:
     class Stuck(Shelf):
         async def list_objects(
             self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
         ) -> ObjectPage:
             return ObjectPage((), "same")
 
-    with pytest.raises(ProtocolError, match="does not get on"):
+    with pytest.raises(ProtocolError, match="is stuck"):
         await _keys(_manifest(desk, "prefix: in/"), Stuck({}))
 
 

@@ -76,13 +76,13 @@ def test_every_mistake_is_reported_with_its_position_and_the_nearest_word(tmp_pa
     message = str(wrong.value)
     for part in (
         "faults[0]",
-        "Did you mean route?",
-        "Did you mean refuse?",
+        'Did you mean "route"?',
+        'Did you mean "refuse"?',
         "faults[0].share",
         "faults[0].times",
-        "Did you mean SlowDown?",
+        'Did you mean "SlowDown"?',
         "progression.pace",
-        "Did you mean seed?",
+        'Did you mean "seed"?',
         "faults.yaml",
     ):
         assert part in message

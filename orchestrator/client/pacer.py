@@ -40,6 +40,8 @@ _ENOUGH_S = 0.04
 # No request need be ready sooner than this before it may leave. At a slow rate it would wait for a long time with its connection, be given
 # up, and the next one after it: then none would ever leave.
 _READY_S = 0.25
+HELD_S = 1.0
+"""A seat is held at least this long from the turn on; the write must be done within this time."""
 
 
 class Departures:
@@ -68,7 +70,9 @@ class Departures:
         if self._soonest() > self._clock.monotonic():
             return None
         self._take_slot()
-        return self._take_seat()
+        seat = self._take_seat()
+        self.left(seat)
+        return seat
 
     def _soonest(self) -> float:
         """The instant from which on one more request could leave."""

@@ -21,30 +21,34 @@ from orchestrator.client.wire.objects import object_head, object_page
 from orchestrator.client.wire.reply import job_page, query_reply, submit_reply
 from orchestrator.client.wire.request import (
     cancel_request,
-    get_request,
     head_request,
     list_objects_request,
     list_request,
-    put_request,
     query_request,
 )
-from orchestrator.domain.remote import ObjectHead
 from orchestrator.domain.spec import key_of_user_data
 from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, SendInDoubt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
+    from orchestrator.client.answer import Answer
     from orchestrator.client.credentials import CredentialSource
     from orchestrator.client.endpoint import Endpoint
-    from orchestrator.client.outcome import Answer
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.signer import Signed
     from orchestrator.client.wire.request import Request
     from orchestrator.domain.ports import Clock
-    from orchestrator.domain.remote import JobFilter, JobPage, ObjectPage, QueryReply, SubmitReply
+    from orchestrator.domain.remote import (
+        JobFilter,
+        JobPage,
+        ObjectHead,
+        ObjectPage,
+        QueryReply,
+        SubmitReply,
+    )
     from orchestrator.domain.spec import JobSpec, Place
     from orchestrator.errors import ApiError
 
@@ -159,27 +163,6 @@ class CloudService:
         return object_page(
             (await self._read(list_objects_request(place, prefix, marker, max_keys))).body
         )
-
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """The content of an object, in pieces; a connection that is lost on the way is a ``TransportError`` of the iteration."""
-        request = get_request(place, key)
-
-        async def once() -> AsyncIterator[bytes]:
-            signed = self._signer.sign(request)
-            answer, pieces = await self._transport.stream(signed.prepared)
-            if not answer.is_success:
-                raise self._error(request.api, signed, answer)
-            return pieces
-
-        return await self._patience.copy()(once)
-
-    async def put(
-        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
-    ) -> ObjectHead:
-        """Store an object, whole."""
-        answer = await self._ask(put_request(place, key, content, content_type))
-        stored = object_head(answer.headers)
-        return ObjectHead(len(content), stored.etag, content_type, stored.modified_at, stored.crc64)
 
     # --- one request -----------------------------------------------------------------------------------------------------------
 

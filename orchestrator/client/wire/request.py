@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from hashlib import md5
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
@@ -194,23 +192,6 @@ def head_request(place: Place, key: str) -> Request:
     return Request(Api.COS, place, "HEAD", f"/{key}")
 
 
-def get_request(place: Place, key: str, start: int = 0, end: int | None = None) -> Request:
-    """``GET /<key>``, whole, or the bytes from ``start`` to ``end``, both included."""
-    wanted = (
-        {}
-        if start == 0 and end is None
-        else {"range": f"bytes={start}-{'' if end is None else end}"}
-    )
-    return Request(Api.COS, place, "GET", f"/{key}", headers=wanted)
-
-
-def put_request(place: Place, key: str, content: bytes, content_type: str) -> Request:
-    """``PUT /<key>`` of a whole object; its MD5 makes the service refuse content that was damaged on its way."""
-    return Request(
-        Api.COS, place, "PUT", f"/{key}", headers=_content(content, content_type), body=content
-    )
-
-
 def list_objects_request(
     place: Place, prefix: str, marker: str = "", max_keys: int = 1000
 ) -> Request:
@@ -219,9 +200,3 @@ def list_objects_request(
     return Request(
         Api.COS, place, "GET", "/", {name: value for name, value in params.items() if value}
     )
-
-
-def _content(body: bytes, content_type: str) -> dict[str, str]:
-    """The headers that describe a body."""
-    digest = b64encode(md5(body, usedforsecurity=False).digest()).decode()
-    return {"content-type": content_type, "content-length": str(len(body)), "content-md5": digest}

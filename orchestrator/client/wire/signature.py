@@ -14,6 +14,8 @@ from hashlib import sha1
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from orchestrator.errors import CredentialsMissing
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -67,6 +69,11 @@ def signing_key(credentials: Credentials, now: float) -> SigningKey:
 
 def signing_key_for(credentials: Credentials, start: int, end: int, renew_at: float) -> SigningKey:
     """The key for an explicit window of time, in seconds since the epoch."""
+    if any(ord(sign) < 32 for sign in credentials.secret_id + credentials.token):
+        raise CredentialsMissing(
+            "A part of the credentials has more than one line: it cannot be sent as a header."
+            " Set it again."
+        )
     key_time = f"{start};{end}"
     key = hmac.digest(credentials.secret_key.encode(), key_time.encode(), "sha1").hex().encode()
     return SigningKey(key, key_time, start, renew_at, credentials.secret_id, credentials.token)

@@ -14,7 +14,7 @@ from orchestrator.manifest.planning.spill_file import FileScratch
 from orchestrator.manifest.sources.stream import read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from orchestrator.domain.ports import ObjectStore
     from orchestrator.domain.remote import ObjectHead
@@ -135,17 +135,3 @@ class _NothingListed:
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """Not to be called."""
         raise ConfigError(f"{place.bucket}/{key} cannot be looked at: no storage is open.")
-
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """Not to be called."""
-        raise ConfigError(f"{place.bucket}/{key} cannot be read: no storage is open.")
-
-    async def put(
-        self,
-        place: Place,
-        key: str,
-        content: bytes,  # noqa: ARG002
-        content_type: str = "",  # noqa: ARG002
-    ) -> ObjectHead:
-        """Not to be called."""
-        raise ConfigError(f"{place.bucket}/{key} cannot be written: no storage is open.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gzip
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,17 +16,12 @@ from orchestrator.domain.spec import Place
 from orchestrator.errors import (
     AuthRejected,
     ConnectFailed,
-    NotFound,
     ProtocolError,
     Rejected,
-    ReplyTimeout,
-    SendInDoubt,
     Throttled,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.integration.client.conftest import Connect, Wire
 
 PLACE = Place("examplebucket-1250000000", "ap-chongqing")
@@ -36,10 +29,6 @@ JOBS = b"""<Response><JobsDetail><JobId>j1</JobId><State>Running</State></JobsDe
 <JobsDetail><JobId>j2</JobId><State>Success</State></JobsDetail><NonExistJobIds>j3</NonExistJobIds><NextToken>n2</NextToken></Response>"""
 LISTING = b"""<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextMarker>in/b%20c</NextMarker>
 <Contents><Key>in/b%20c</Key><Size>3</Size><ETag>"e"</ETag></Contents></ListBucketResult>"""
-
-
-async def whole(pieces: AsyncIterator[bytes]) -> bytes:
-    return b"".join([piece async for piece in pieces])
 
 
 async def test_a_query_tells_jobs_and_missing_ids(wire: Wire, service: CloudService) -> None:
@@ -124,104 +113,6 @@ async def test_keys_reach_the_wire_to_the_letter(
     assert wire.received[0].target == target
 
 
-async def test_an_object_is_streamed_as_it_is_stored(wire: Wire, service: CloudService) -> None:
-    """Compressed content stays compressed: it is what the object is."""
-    content = gzip.compress(b"media" * 1000) * 500
-    wire.answers = [wire.http("200 OK", content, Content_Encoding="gzip")]
-
-    assert await whole(await service.get(PLACE, "a")) == content
-
-
-async def test_an_object_that_is_not_there_is_not_found(wire: Wire, service: CloudService) -> None:
-    wire.answers = [wire.error("404 Not Found", "NoSuchKey")]
-
-    with pytest.raises(NotFound, match="NoSuchKey"):
-        await service.get(PLACE, "a")
-
-
-async def test_a_download_that_is_cut_or_stalls_is_an_error_of_the_iteration(
-    wire: Wire, service: CloudService
-) -> None:
-    async def cut(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-        await writer.drain()
-        writer.close()
-
-    async def stall(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-        await writer.wait_closed()
-
-    wire.answers = [cut, stall]
-
-    with pytest.raises(SendInDoubt):
-        await whole(await service.get(PLACE, "a"))
-    with pytest.raises(ReplyTimeout):
-        await whole(await service.get(PLACE, "a"))
-
-
-async def test_a_download_that_is_refused_is_understood_by_its_status_even_if_the_body_is_lost(
-    wire: Wire, service: CloudService
-) -> None:
-    async def cut(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 500\r\n\r\n<Error>")
-        await writer.drain()
-        writer.close()
-
-    wire.answers = [cut]
-
-    with pytest.raises(NotFound):
-        await service.get(PLACE, "a")
-
-
-async def test_a_large_object_gets_time_by_its_size(wire: Wire, connect: Connect) -> None:
-    """A total of 0.2 s would not do for a server that takes half a second; 128 KiB at the slowest speed are two more."""
-    content = b"x" * (128 << 10)
-
-    async def slow(writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.5)  # noqa: TID251 - a slow server is what is tested
-        writer.write(wire.http("200 OK"))
-
-    wire.answers = [slow]
-    async with connect(
-        wire.url, timeouts=Timeouts(connect_s=0.15, read_s=0.2, total_s=0.2)
-    ) as service:
-        await service.put(PLACE, "a", content)
-
-    assert wire.received[0].body == content
-
-
-async def test_a_download_that_is_left_halfway_gives_its_connection_back(
-    wire: Wire, connect: Connect
-) -> None:
-    wire.answers = [wire.http("200 OK", b"x" * 3_000_000), wire.http("200 OK")]
-    async with connect(wire.url, connections=1) as service:
-        pieces = await service.get(PLACE, "a")
-        assert await anext(pieces)
-        await pieces.aclose()  # type: ignore[attr-defined]  # it is a generator, whose type the port does not promise
-
-        assert await service.head(PLACE, "a") is not None
-
-
-async def test_an_object_is_stored_with_its_digest(wire: Wire, service: CloudService) -> None:
-    wire.answers = [wire.http("200 OK", ETag='"e"', x_cos_hash_crc64ecma="9")]
-
-    head = await service.put(PLACE, "a b", b"hello", "audio/mpeg")
-
-    assert head == ObjectHead(5, "e", "audio/mpeg", None, "9")
-    request = wire.received[0]
-    assert (request.method, request.target, request.body) == ("PUT", "/a%20b", b"hello")
-    assert request.headers["content-md5"] == "XUFAKrxLKna5cZ2REBfFkg=="
-    assert request.headers["content-type"] == "audio/mpeg"
-
-
-async def test_an_empty_object_can_be_stored(wire: Wire, service: CloudService) -> None:
-    wire.answers = [wire.http("200 OK")]
-
-    await service.put(PLACE, "a", b"")
-
-    assert (wire.received[0].headers["content-length"], wire.received[0].body) == ("0", b"")
-
-
 async def test_a_bucket_is_listed_by_pages(wire: Wire, service: CloudService) -> None:
     wire.answers = [wire.http("200 OK", LISTING)]
 
@@ -283,11 +174,8 @@ async def test_a_read_whose_connection_cannot_be_made_is_tried_three_times_and_a
             await service.query(PLACE, ["j1"])
         assert len(clock.asked) == 2
         with pytest.raises(ConnectFailed):
-            await service.get(PLACE, "a")
-        assert len(clock.asked) == 4
-        with pytest.raises(ConnectFailed):
             await service.submit(spec)  # type: ignore[arg-type]  # the fixture's job
-        assert len(clock.asked) == 4
+        assert len(clock.asked) == 2
 
 
 async def test_an_error_answer_is_not_tried_again(wire: Wire, service: CloudService) -> None:

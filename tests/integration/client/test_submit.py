@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from orchestrator.client import direct
 from orchestrator.client.endpoint import Timeouts
 from orchestrator.domain.remote import RemoteState
 from orchestrator.errors import (
@@ -35,13 +34,6 @@ if TYPE_CHECKING:
     from orchestrator.client.service import CloudService
     from orchestrator.domain.spec import JobSpec
     from tests.integration.client.conftest import Connect, Wire
-
-
-@pytest.fixture(autouse=True, params=["short", "long"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every one of these tests goes both ways: over aiohttp's connections alone, and through its whole client."""
-    monkeypatch.setattr(direct, "_IS_KNOWN", request.param == "short")
-    return str(request.param)
 
 
 async def hang(writer: asyncio.StreamWriter) -> None:

@@ -11,6 +11,7 @@ Between a permit and the moment at which its request leaves lies work that takes
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 import orjson
@@ -20,6 +21,8 @@ from orchestrator.client.pacer import Departures
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.domain.ports import Clock
 
 _STRETCH = 1.005
@@ -27,7 +30,9 @@ _SLICES_PER_S = 20
 # A permit may count from this long before it was taken, so that a late wake-up of the event loop does not slow the whole second down.
 # Half of what the stretch of a second gives; the other half is left for the jitter of the way to the service.
 _SECOND_LAG_S = 0.0025
-_EPSILON_S = 1e-6  # below the resolution of any timer; keeps rounding from asking for a sleep that does not move the clock
+# Below the resolution of any timer; keeps rounding from asking for a sleep of no length.
+_EPSILON_S = 1e-6
+_RETRY_S = 0.001  # a permit that is gone again is asked for this often
 
 _DECREASE = 0.7
 # Answers within this time of a decrease belong to requests that left before it: one burst, one decrease.
@@ -41,29 +46,42 @@ _FLOOR_SHARE = 0.01
 _FORGET_AFTER_S = 48 * 3600.0
 
 
-class _Window(Throttler):
-    """asyncio-throttle's log of permits, on a clock that is given.
-
-    Its ``acquire`` reads the real clock in two places and asks every 10 ms whether there is room, which is a fifth of a slice; so the
-    two are replaced by their own arithmetic: permit *k* is free one period after permit *k - limit*.
-    """
+class _Window:
+    """At most ``limit`` permits in any period: permit *k* is free a period after *k - limit*."""
 
     def __init__(self, limit: int, period_s: float, lag_s: float) -> None:
-        super().__init__(limit, period_s)
+        self.limit = limit
+        self.period_s = period_s
         self.lag_s = lag_s
+        self._taken: deque[float] = deque()
 
     def free_at(self) -> float:
-        """The instant from which on one more permit is free."""
-        log = self._task_logs
-        return (
-            float(log[-self.rate_limit] + self.period) if len(log) >= self.rate_limit else -math.inf
-        )
+        """Return the instant from which on one more permit is free."""
+        taken = self._taken
+        return taken[-self.limit] + self.period_s if len(taken) >= self.limit else -math.inf
 
     def take(self, free_at: float, now: float) -> None:
-        """Take a permit that is free since ``free_at``. It counts from then, or from a little ago if that is longer ago."""
-        self._task_logs.append(max(free_at, now - self.lag_s))
-        while len(self._task_logs) > self.rate_limit:
-            self._task_logs.popleft()
+        """Take a permit free since ``free_at``; it counts from then, but at most ``lag_s`` ago."""
+        self._taken.append(max(free_at, now - self.lag_s))
+        while len(self._taken) > self.limit:
+            self._taken.popleft()
+
+
+class _Gate(Throttler):
+    """asyncio-throttle for the one waiter, driven by the windows.
+
+    The original forgets an old entry when its period is over by the system's clock. This one
+    keeps one entry, the last permit, and forgets it when the windows have a permit to give.
+    """
+
+    def __init__(self, is_free: Callable[[], bool]) -> None:
+        super().__init__(rate_limit=1, period=-1.0, retry_interval=_RETRY_S)
+        self._is_free = is_free
+
+    def flush(self) -> None:
+        """Make room if a permit is free."""
+        if self._is_free():
+            super().flush()  # type: ignore[no-untyped-call]  # the library has no types
 
 
 class AdaptiveLimiter:
@@ -91,6 +109,7 @@ class AdaptiveLimiter:
         whole = math.ceil(rate_per_s)  # so that the window is never shorter than a second
         self._second = _Window(whole, whole / rate_per_s * _STRETCH, lag_s=_SECOND_LAG_S)
         self._slice = _Window(1, 1.0, lag_s=0.0)
+        self._gate = _Gate(self._is_free)
         self._set_rate(rate_per_s)
         self._silent_until = -math.inf
         self._decreased_at = -math.inf
@@ -108,20 +127,17 @@ class AdaptiveLimiter:
 
     async def acquire(self) -> None:
         """Wait until one more request may leave."""
-        while not self.try_acquire():
-            await self._clock.sleep(
-                max(self._free_at() - self._clock.monotonic(), self._held_s(), _EPSILON_S)
-            )
+        while (wait_s := self._wait_s()) > 0:
+            await self._clock.sleep(wait_s)
+        async with self._gate:
+            self._take()
 
     def try_acquire(self) -> bool:
         """Take a permit if one is free right now."""
-        now = self._clock.monotonic()
-        free_at = self._free_at()
-        if free_at > now + _EPSILON_S or self._held_s() > 0:
-            return False
-        self._slice.take(free_at, now)
-        self._second.take(free_at, now)
-        return True
+        is_free = self._is_free()
+        if is_free:
+            self._take()
+        return is_free
 
     def space(self) -> Departures:
         """What keeps the limit from now on, by when requests leave; who writes them must ask it."""
@@ -174,17 +190,29 @@ class AdaptiveLimiter:
         if 0 <= now - at < _FORGET_AFTER_S:
             self._set_rate(max(rate, self._ceiling * _FLOOR_SHARE))
 
+    def _wait_s(self) -> float:
+        """Return the time until a permit is free; 0 if one is free now."""
+        wait_s = self._free_at() - self._clock.monotonic()
+        if self._departures is not None:
+            wait_s = max(wait_s, self._departures.enough_for_s())
+        return wait_s if wait_s > _EPSILON_S else 0.0
+
+    def _is_free(self) -> bool:
+        return self._wait_s() == 0
+
     def _free_at(self) -> float:
         return max(self._slice.free_at(), self._second.free_at(), self._silent_until)
 
-    def _held_s(self) -> float:
-        return self._departures.enough_for_s() if self._departures is not None else 0.0
+    def _take(self) -> None:
+        free_at, now = self._free_at(), self._clock.monotonic()
+        self._slice.take(free_at, now)
+        self._second.take(free_at, now)
 
     def _set_rate(self, rate_per_s: float) -> None:
         self._rate = min(rate_per_s, self._ceiling)
-        self._slice.rate_limit = max(1, int(self._rate / _SLICES_PER_S))
-        self._slice.period = self._slice.rate_limit / self._rate * _STRETCH
+        self._slice.limit = max(1, int(self._rate / _SLICES_PER_S))
+        self._slice.period_s = self._slice.limit / self._rate * _STRETCH
         # Half a slice may be made up for: what keeps the limit is the second; or, where departures keep it, all that they make up for.
         self._slice.lag_s = (
-            self._slice.period / 2 if self._departures is None else self._departures.lag_s
+            self._slice.period_s / 2 if self._departures is None else self._departures.lag_s
         )

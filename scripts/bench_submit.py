@@ -48,7 +48,7 @@ async def bare(url: str, specs: list[JobSpec], connections: int) -> None:
     from yarl import URL
 
     from orchestrator.client.wire.signature import authorization, signing_key
-    from orchestrator.client.wire.submit_body import submit_body
+    from orchestrator.client.wire.submit import submit_body
     from orchestrator.domain.clock import SystemClock
 
     target = URL(f"{url}/jobs")

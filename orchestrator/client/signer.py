@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.client.wire.request import PreparedRequest, Request, prepare
 from orchestrator.client.wire.signature import Credentials, SigningKey, signing_key
-from orchestrator.client.wire.submit_form import SubmitForm
+from orchestrator.client.wire.submit import SubmitForm
 from orchestrator.errors import (
     ApiAnswer,
     ApiError,

@@ -9,24 +9,22 @@ from urllib.parse import quote
 
 from orchestrator.client.wire.hosts import Api, host
 from orchestrator.client.wire.signature import authorization, url_encode
-from orchestrator.client.wire.submit_body import JOB_TYPE, submit_body
 from orchestrator.domain.remote import RemoteState
-from orchestrator.errors import CredentialsMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from orchestrator.client.wire.signature import SigningKey
     from orchestrator.domain.remote import JobFilter
-    from orchestrator.domain.spec import JobSpec, Place
+    from orchestrator.domain.spec import Place
 
 MAX_IDS = 10
 """Most job ids of one query (page 1045/73113)."""
 MAX_LIST_SIZE = 100
 """Largest page of a job listing."""
 
-XML = "application/xml"
-"""Content type of every body for CI."""
+JOB_TYPE = "VoiceSeparate"
+"""The vendor's ``Tag`` of the jobs that this program makes."""
 _BEIJING = timezone(timedelta(hours=8))  # every time in the vendor's samples is +0800
 
 STATE_WORDS: dict[RemoteState, str] = {
@@ -71,32 +69,16 @@ class PreparedRequest(NamedTuple):
         url: Percent-encoded already; it must not be encoded again.
         headers: By name.
         body: All of it.
-        head: The headers as they stand on the wire, each with its line end, where they were put together already; else empty.
     """
 
     method: str
     url: str
     headers: dict[str, str]
     body: bytes = b""
-    head: str = ""
 
     def __repr__(self) -> str:
         """Method and URL: authorization and token are among the headers."""
         return f"PreparedRequest({self.method} {self.url})"
-
-
-def header_lines(headers: Mapping[str, str]) -> str:
-    """Headers as they stand on the wire.
-
-    Raises:
-        CredentialsMissing: If a value has more than one line; all but the parts of the credentials are known to have one.
-    """
-    text = "\r\n".join(map(": ".join, headers.items()))
-    if text.count("\n") > max(len(headers) - 1, 0):
-        raise CredentialsMissing(
-            "A part of the credentials has more than one line: it cannot be sent as a header. Set it anew."
-        )
-    return f"{text}\r\n"
 
 
 def prepare(request: Request, key: SigningKey, base_url: str | None = None) -> PreparedRequest:
@@ -126,13 +108,6 @@ def _pair(name: str, value: str) -> str:
 
 
 # --- jobs --------------------------------------------------------------------------------------------------------------------
-
-
-def submit_request(spec: JobSpec) -> Request:
-    """``POST /jobs``. Without ``Content-MD5``, as most of the vendor's SDKs: TLS guards the body, and each header costs time."""
-    body = submit_body(spec)
-    headers = {"content-type": XML, "content-length": str(len(body))}
-    return Request(Api.CI, spec.media.place, "POST", "/jobs", headers=headers, body=body)
 
 
 def query_request(place: Place, job_ids: Sequence[str]) -> Request:

@@ -17,7 +17,6 @@ from orchestrator.client.wire.request import (
     list_request,
     prepare,
     query_request,
-    submit_request,
     wire_time,
 )
 from orchestrator.client.wire.signature import (
@@ -26,6 +25,7 @@ from orchestrator.client.wire.signature import (
     signing_key,
     signing_key_for,
 )
+from orchestrator.client.wire.submit import submit_body
 from orchestrator.domain.remote import JobFilter, RemoteState
 from orchestrator.domain.spec import (
     AudioMode,
@@ -48,6 +48,13 @@ SPEC = JobSpec(
     Operation(audio_mode=AudioMode.IS_AUDIO),
     Output(*PLACE, voice="stems/voice.${ext}"),
 )
+
+
+def submit_request(spec: JobSpec) -> Request:
+    """Return ``POST /jobs`` as the general way describes it."""
+    body = submit_body(spec)
+    headers = {"content-type": "application/xml", "content-length": str(len(body))}
+    return Request(Api.CI, spec.media.place, "POST", "/jobs", headers=headers, body=body)
 
 
 def test_a_submit_goes_to_the_input_buckets_ci_host_with_every_header_signed() -> None:

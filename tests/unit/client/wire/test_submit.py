@@ -9,7 +9,7 @@ from defusedxml.ElementTree import fromstring
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrator.client.wire.submit_body import submit_body, unsendable
+from orchestrator.client.wire.submit import submit_body, unsendable
 from orchestrator.domain.spec import (
     AudioConfig,
     AudioMode,

@@ -34,8 +34,8 @@ class Sending:
         departures: Keeps the rate limit; None if the POST may leave at any time.
 
     Attributes:
-        is_connecting: aiohttp has asked for a connection.
-        may_have_left: aiohttp has got the connection, so bytes may have left.
+        is_connecting: True once aiohttp has asked for a connection.
+        may_have_left: True once aiohttp has got the connection, so bytes may have left.
     """
 
     __slots__ = ("_departures", "_held_until", "_seat", "is_connecting", "may_have_left")

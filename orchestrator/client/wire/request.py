@@ -1,4 +1,4 @@
-"""Everything that is sent, as values: what is asked (:class:`Request`), and what then goes on the wire (:class:`PreparedRequest`)."""
+"""Requests as values: unsigned (:class:`Request`), and ready to send (:class:`PreparedRequest`)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STATE_WORDS: dict[RemoteState, str] = {
     RemoteState.PAUSED: "Pause",
     RemoteState.CANCELLED: "Cancel",
 }
-"""Our word for a job's state, and the vendor's."""
+"""The vendor's words for the states of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,13 @@ class Request:
     """One request, before it is signed.
 
     Attributes:
-        api: Which API.
-        place: The bucket that it is about; it becomes the host name.
+        api: The API.
+        place: The bucket; it becomes the host name.
         method: HTTP method.
         path: Decoded path, with its leading slash.
         params: Decoded query parameters, in the order of the wire.
-        headers: Lowercase header names and values, without host, token and authorization; all of them are signed.
+        headers: Lowercase names and values, all of them signed; without host, token and
+            authorization.
         body: Content, or empty.
     """
 
@@ -62,13 +63,13 @@ class Request:
 
 
 class PreparedRequest(NamedTuple):
-    """What goes on the wire.
+    """A signed request.
 
     Attributes:
-        method: Its method.
-        url: Percent-encoded already; it must not be encoded again.
-        headers: By name.
-        body: All of it.
+        method: HTTP method.
+        url: URL, percent-encoded; it must not be encoded again.
+        headers: Values by name.
+        body: Content, or empty.
     """
 
     method: str
@@ -77,7 +78,7 @@ class PreparedRequest(NamedTuple):
     body: bytes = b""
 
     def __repr__(self) -> str:
-        """Method and URL: authorization and token are among the headers."""
+        """Show method and URL only: authorization and token are among the headers."""
         return f"PreparedRequest({self.method} {self.url})"
 
 
@@ -85,9 +86,10 @@ def prepare(request: Request, key: SigningKey, base_url: str | None = None) -> P
     """Sign a request and give it its address.
 
     Args:
-        request: What is asked.
-        key: Key of the present window of time.
-        base_url: Where to send it instead of the vendor's https host, for example ``http://127.0.0.1:8080``. The signed ``Host`` stays.
+        request: The request.
+        key: Key of the present period.
+        base_url: URL to send it to instead of the vendor's https host, for example
+            ``http://127.0.0.1:8080``. The signed ``Host`` stays the vendor's.
     """
     name = host(request.api, request.place)
     headers = {"host": name, **request.headers}
@@ -103,11 +105,11 @@ def prepare(request: Request, key: SigningKey, base_url: str | None = None) -> P
 
 
 def _pair(name: str, value: str) -> str:
-    """One query parameter as the pages write it: ``?cancel`` has no equals sign."""
+    """Encode one query parameter as the pages do: ``?cancel`` has no equals sign."""
     return f"{url_encode(name)}={url_encode(value)}" if value else url_encode(name)
 
 
-# --- jobs --------------------------------------------------------------------------------------------------------------------
+# --- jobs -----------------------------------------------------------------------------------------
 
 
 def query_request(place: Place, job_ids: Sequence[str]) -> Request:
@@ -151,7 +153,7 @@ def cancel_request(place: Place, job_id: str) -> Request:
 
 
 def wire_time(instant: float | None) -> str:
-    """An instant as the API writes it (``2024-05-01T10:00:00+0800``), whole seconds; empty for None."""
+    """Format an instant as the API does (``2024-05-01T10:00:00+0800``); empty for None."""
     return (
         ""
         if instant is None
@@ -159,7 +161,7 @@ def wire_time(instant: float | None) -> str:
     )
 
 
-# --- objects -----------------------------------------------------------------------------------------------------------------
+# --- objects --------------------------------------------------------------------------------------
 
 
 def head_request(place: Place, key: str) -> Request:
@@ -170,7 +172,7 @@ def head_request(place: Place, key: str) -> Request:
 def list_objects_request(
     place: Place, prefix: str, marker: str = "", max_keys: int = 1000
 ) -> Request:
-    """``GET /``: one page of keys. Keys come back url-encoded, because XML cannot carry every character of a key."""
+    """``GET /``: one page of keys, url-encoded because XML cannot carry every character."""
     params = {"prefix": prefix, "marker": marker, "max-keys": str(max_keys), "encoding-type": "url"}
     return Request(
         Api.COS, place, "GET", "/", {name: value for name, value in params.items() if value}

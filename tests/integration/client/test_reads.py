@@ -168,7 +168,7 @@ async def test_a_read_whose_connection_cannot_be_made_is_tried_three_times_and_a
         Endpoint("http://127.0.0.1:1", "http://127.0.0.1:1"),
         credentials,
         clock,
-        timeouts=Timeouts(1, 1, 2),
+        timeouts=Timeouts(1, 2),
     ) as service:
         with pytest.raises(ConnectFailed):
             await service.query(PLACE, ["j1"])

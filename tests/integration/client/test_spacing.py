@@ -118,9 +118,7 @@ async def test_a_service_that_ends_the_connection_before_the_moment_was_sent_not
 async def test_a_moment_that_does_not_come_in_time_means_that_nothing_was_sent(
     connect: Connect, wire: Wire, spec: JobSpec
 ) -> None:
-    async with connect(
-        wire.url, timeouts=Timeouts(connect_s=0.1, read_s=0.1, total_s=0.2)
-    ) as service:
+    async with connect(wire.url, timeouts=Timeouts(connect_s=0.1, total_s=0.2)) as service:
         gate = gated(service)
         with pytest.raises(ConnectFailed, match="nothing was sent"):
             await service.submit(spec)

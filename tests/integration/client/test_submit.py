@@ -378,7 +378,7 @@ async def test_no_free_connection_in_time_means_that_nothing_was_sent(
 ) -> None:
     wire.answers = [hang]
     async with connect(
-        wire.url, connections=1, timeouts=Timeouts(connect_s=0.1, read_s=1.0, total_s=2.0)
+        wire.url, connections=1, timeouts=Timeouts(connect_s=0.1, total_s=2.0)
     ) as service:
         first = asyncio.ensure_future(service.submit(spec))
         await wire.arrived.wait()
@@ -407,7 +407,7 @@ async def test_a_connection_that_is_not_made_in_time_means_that_nothing_was_sent
         try:
             async with connect(
                 f"http://127.0.0.1:{address[1]}",
-                timeouts=Timeouts(connect_s=0.2, read_s=1.0, total_s=2.0),
+                timeouts=Timeouts(connect_s=0.2, total_s=2.0),
             ) as service:
                 with pytest.raises(ConnectFailed, match="Timeout"):
                     await service.submit(spec)
@@ -462,7 +462,7 @@ async def test_a_temporary_key_that_is_over_and_cannot_be_renewed_stops_the_run(
 ) -> None:
     wire.answers = [wire.error("400 Bad Request", "ExpiredToken")]
 
-    with pytest.raises(AuthRejected, match="temporary key is over") as caught:
+    with pytest.raises(AuthRejected, match="temporary key has expired") as caught:
         await service.submit(spec)
     assert not isinstance(caught.value, CredentialsExpired)
 
@@ -490,7 +490,7 @@ async def test_no_failure_tells_a_secret(
     url = {"refused": "http://127.0.0.1:1", "tls": wire.url.replace("http:", "https:")}.get(
         str(end), wire.url
     )
-    async with connect(url, timeouts=Timeouts(0.35, 0.25, 0.4)) as service:
+    async with connect(url, timeouts=Timeouts(0.35, 0.4)) as service:
         with pytest.raises(OrchestratorError) as caught:
             await service.submit(spec)
 

@@ -46,7 +46,7 @@ class _Held(Departures):
 
 @pytest.fixture
 async def transport() -> AsyncIterator[Transport]:
-    async with Transport(4, Timeouts(connect_s=2.0, read_s=1.0, total_s=5.0)) as made:
+    async with Transport(4, Timeouts(connect_s=2.0, total_s=5.0)) as made:
         yield made
 
 
@@ -213,7 +213,7 @@ async def test_a_silent_service_is_given_up_in_time_and_its_connection_not_used_
         await writer.wait_closed()
 
     wire.answers = [hang, wire.accepted]
-    async with Transport(1, Timeouts(connect_s=0.1, read_s=0.1, total_s=0.2)) as hasty:
+    async with Transport(1, Timeouts(connect_s=0.1, total_s=0.2)) as hasty:
         with pytest.raises(ReplyTimeout, match="in time"):
             await hasty.post(_post(wire))
         assert (await hasty.post(_post(wire))).status == 200

@@ -43,9 +43,9 @@ def test_a_url_that_is_no_plain_base_is_refused_without_repeating_it(url: str) -
     assert "the-secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("values", [(0, 1, 2), (1, 0, 2), (1, 1, 0), (5, 1, 5)])
+@pytest.mark.parametrize("values", [(0, 2), (1, 0), (5, 5)])
 def test_timeouts_are_positive_and_connecting_ends_before_the_total(
-    values: tuple[float, float, float],
+    values: tuple[float, float],
 ) -> None:
     with pytest.raises(ConfigError):
         Timeouts(*values)

@@ -156,7 +156,7 @@ def test_a_key_that_is_over_with_no_fresh_one_stops_the_run() -> None:
     raised = ours.learn(CredentialsExpired(ANSWER), ours.sign(REQUEST))
 
     assert isinstance(raised, AuthRejected)
-    assert "set a fresh one" in str(raised)
+    assert "set a new one" in str(raised)
 
 
 def test_other_errors_pass_unchanged() -> None:

@@ -131,7 +131,7 @@ def test_every_documented_state_is_known(word: str, state: RemoteState) -> None:
 def test_an_unknown_state_is_an_error_that_names_it_and_keeps_the_bytes(word: str) -> None:
     raw = SUBMITTED.replace("Submitted", word).encode()
 
-    with pytest.raises(ProtocolError, match=f"j0123 has the state '{word}'") as caught:
+    with pytest.raises(ProtocolError, match=f"j0123 has the unknown state '{word}'") as caught:
         submit_reply(raw)
     assert raw[:2000] == caught.value.raw
 

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 PLACE = Place("examplebucket-1250000000", "ap-chongqing")
 JOBS = b"""<Response><JobsDetail><JobId>j1</JobId><State>Running</State></JobsDetail>
 <JobsDetail><JobId>j2</JobId><State>Success</State></JobsDetail><NonExistJobIds>j3</NonExistJobIds><NextToken>n2</NextToken></Response>"""
-LISTING = b"""<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextMarker>in/b%20c</NextMarker>
+LISTING = b"""<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
+<NextMarker>in/b%20c</NextMarker>
 <Contents><Key>in/b%20c</Key><Size>3</Size><ETag>"e"</ETag></Contents></ListBucketResult>"""
 
 
-async def test_a_query_tells_jobs_and_missing_ids(wire: Wire, service: CloudService) -> None:
+async def test_a_query_returns_jobs_and_missing_ids(wire: Wire, service: CloudService) -> None:
     wire.answers = [wire.http("200 OK", JOBS, x_ci_request_id="r")]
 
     reply = await service.query(PLACE, ["j1", "j2", "j3"])
@@ -44,7 +45,9 @@ async def test_a_query_tells_jobs_and_missing_ids(wire: Wire, service: CloudServ
     assert wire.received[0].target == "/jobs/j1,j2,j3"
 
 
-async def test_a_list_tells_a_page_and_where_it_goes_on(wire: Wire, service: CloudService) -> None:
+async def test_a_list_returns_a_page_and_the_token_of_the_next(
+    wire: Wire, service: CloudService
+) -> None:
     wire.answers = [wire.http("200 OK", JOBS)]
 
     page = await service.list_jobs(PLACE, JobFilter(states=(RemoteState.RUNNING,), size=10), "n1")
@@ -71,11 +74,14 @@ async def test_a_job_is_cancelled_by_an_empty_put(wire: Wire, service: CloudServ
     assert "content-type" not in wire.received[0].headers
 
 
-async def test_a_head_tells_what_is_known_or_that_there_is_none(
+async def test_a_head_returns_the_properties_of_an_object_or_none(
     wire: Wire, service: CloudService
 ) -> None:
     wire.answers = [
-        b'HTTP/1.1 200 OK\r\nContent-Length: 219263\r\nETag: "e"\r\nContent-Type: audio/mpeg\r\nx-cos-hash-crc64ecma: 7\r\n\r\n',
+        (
+            b'HTTP/1.1 200 OK\r\nContent-Length: 219263\r\nETag: "e"\r\n'
+            b"Content-Type: audio/mpeg\r\nx-cos-hash-crc64ecma: 7\r\n\r\n"
+        ),
         b"HTTP/1.1 404 Not Found\r\nContent-Length: 300\r\n\r\n",
         b"HTTP/1.1 403 Forbidden\r\n\r\n",
         b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
@@ -102,10 +108,10 @@ async def test_a_head_tells_what_is_known_or_that_there_is_none(
         ("/leading", "//leading"),
     ],
 )
-async def test_keys_reach_the_wire_to_the_letter(
+async def test_keys_reach_the_wire_unchanged(
     wire: Wire, service: CloudService, key: str, target: str
 ) -> None:
-    """Nothing on the way collapses slashes or dots, or encodes twice: the signature would not fit."""
+    """Nothing collapses slashes or dots, or encodes twice: the signature would not fit."""
     wire.answers = [wire.http("200 OK")]
 
     await service.head(PLACE, key)
@@ -123,7 +129,7 @@ async def test_a_bucket_is_listed_by_pages(wire: Wire, service: CloudService) ->
 
 
 @pytest.mark.parametrize("body", [b"", b"<html/>", b"<!DOCTYPE x><Response/>"])
-async def test_an_answer_that_makes_no_sense_is_a_protocol_error(
+async def test_an_unreadable_answer_is_a_protocol_error(
     wire: Wire, service: CloudService, body: bytes
 ) -> None:
     wire.answers = [wire.http("200 OK", body)]
@@ -139,7 +145,7 @@ async def test_an_answer_that_makes_no_sense_is_a_protocol_error(
 async def test_a_read_on_a_kept_connection_that_dies_is_repeated_unlike_a_post(
     wire: Wire, service: CloudService
 ) -> None:
-    """The counterpart of the test that a POST is not: aiohttp does repeat what is idempotent."""
+    """Idempotent methods are repeated by aiohttp; another test shows that POST is not."""
     wire.answers = [wire.http("200 OK", JOBS), None, wire.http("200 OK", JOBS)]
 
     await service.query(PLACE, ["j1"])
@@ -150,7 +156,7 @@ async def test_a_read_on_a_kept_connection_that_dies_is_repeated_unlike_a_post(
 
 
 class Impatient(SystemClock):
-    """Does not sleep, but remembers that it was asked to."""
+    """Clock that records sleeps instead of sleeping."""
 
     def __init__(self) -> None:
         self.asked: list[float] = []
@@ -190,7 +196,7 @@ async def test_an_error_answer_is_not_tried_again(wire: Wire, service: CloudServ
 async def test_the_environments_proxy_is_used_but_never_for_this_machine(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, secrets: tuple[str, ...]
 ) -> None:
-    """The vendor is asked through the proxy by CONNECT, and a proxy that refuses means that nothing was sent."""
+    """The vendor is reached through CONNECT; if the proxy refuses, nothing was sent."""
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, wire.url)
     monkeypatch.setenv("no_proxy", "")

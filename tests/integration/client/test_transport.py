@@ -69,7 +69,7 @@ async def _secured(wire: Wire, authority: trustme.CA) -> AsyncIterator[str]:
         yield f"https://localhost:{server.sockets[0].getsockname()[1]}/jobs"
 
 
-async def test_what_leaves_is_the_request_and_nothing_else(
+async def test_the_request_is_sent_with_its_own_headers_and_two_more(
     wire: Wire, transport: Transport
 ) -> None:
     wire.answers = [wire.accepted]
@@ -206,7 +206,7 @@ async def test_an_error_whose_text_is_cut_off_is_still_that_error(
     assert (answer.status, answer.headers["Retry-After"], answer.body) == (429, "3", b"")
 
 
-async def test_a_silent_service_is_given_up_in_time_and_its_connection_not_used_again(
+async def test_a_silent_service_times_out_and_its_connection_is_not_used_again(
     wire: Wire,
 ) -> None:
     async def hang(writer: asyncio.StreamWriter) -> None:

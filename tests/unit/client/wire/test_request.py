@@ -1,4 +1,4 @@
-"""What is asked becomes a signed request with the right method, address, headers and body."""
+"""Requests become signed ones with the right method, address, headers and body."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SPEC = JobSpec(
 
 
 def submit_request(spec: JobSpec) -> Request:
-    """Return ``POST /jobs`` as the general way describes it."""
+    """Return ``POST /jobs`` as an unsigned request."""
     body = submit_body(spec)
     headers = {"content-type": "application/xml", "content-length": str(len(body))}
     return Request(Api.CI, spec.media.place, "POST", "/jobs", headers=headers, body=body)
@@ -264,6 +264,6 @@ def test_times_are_written_in_beijing_time_and_whole_seconds() -> None:
         Place("-a", "r"),
     ],
 )
-def test_a_bucket_or_region_that_could_lead_elsewhere_is_refused(place: Place) -> None:
+def test_a_bucket_or_region_that_changes_the_host_is_refused(place: Place) -> None:
     with pytest.raises(ConfigError, match="cannot be part of a host name"):
         host(Api.CI, place)

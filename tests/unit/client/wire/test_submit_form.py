@@ -1,4 +1,4 @@
-"""The quick way to a signed submit gives what the general way gives."""
+"""The quick way to a signed submit agrees with the general way."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SPEC = JobSpec(
 
 
 def submit_request(spec: JobSpec) -> Request:
-    """Return ``POST /jobs`` as the general way describes it."""
+    """Return ``POST /jobs`` as an unsigned request."""
     body = submit_body(spec)
     headers = {"content-type": "application/xml", "content-length": str(len(body))}
     return Request(Api.CI, spec.media.place, "POST", "/jobs", headers=headers, body=body)
@@ -79,6 +79,6 @@ def test_it_refuses_what_cannot_be_sent() -> None:
 @pytest.mark.parametrize(
     "keys", [Credentials("AK\nID", "secret"), Credentials("AKID", "secret", "to\r\nx-evil: 1")]
 )
-def test_credentials_of_two_lines_are_no_header(keys: Credentials) -> None:
+def test_credentials_of_two_lines_are_refused(keys: Credentials) -> None:
     with pytest.raises(CredentialsMissing, match="more than one line"):
         SubmitForm(PLACE, signing_key(keys, 0.0))

@@ -2,9 +2,9 @@
 
 aiohttp asks its connector for a connection before it writes anything. :meth:`Connector.connect`
 waits at that point for the departure seat, and then looks at the connection once more: a service
-that closed it, or spoke first, has not been sent anything. aiohttp's trace signals come at the
-same moment, but not with the connection, and a request that is cancelled in one leaks it.
-The signal ``on_request_chunk_sent`` comes right before the write, and frees the seat.
+that closed it, or spoke first, has not been sent anything. :class:`Body` frees the seat when it
+is written. aiohttp's trace signals come at the same moments, but without the connection, which a
+request cancelled in a signal would leak, and they cost a tenth of the time of a submit.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import aiohttp
 from orchestrator.client.pacer import HELD_S
 
 if TYPE_CHECKING:
-    from types import SimpleNamespace
-
+    from aiohttp.abc import AbstractStreamWriter
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -54,13 +53,34 @@ class Sending:
             self._seat = await self._departures.turn() if seat is None else seat
             self._held_until = asyncio.get_running_loop().time() + HELD_S
 
-    async def before_write(self) -> None:
-        """Report the departure once the write, which comes next, is done."""
+    async def keep_seat(self) -> None:
+        """Take another seat if the process was held up so long that the first one is lost."""
         if self._departures is not None:
-            loop = asyncio.get_running_loop()
-            while loop.time() >= self._held_until:  # the process was held up: the seat is lost
+            while asyncio.get_running_loop().time() >= self._held_until:
                 await self.take_seat()
-            loop.call_soon(self._departures.left, self._seat)
+
+    def leave(self) -> None:
+        """Report the departure: the write is done."""
+        if self._departures is not None:
+            self._departures.left(self._seat)
+
+
+class Body(aiohttp.BytesPayload):
+    """Body of a POST. aiohttp writes the head of a request together with its body."""
+
+    def __init__(self, content: bytes, sending: Sending) -> None:
+        super().__init__(content)
+        self._sending = sending
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write the request, and report its departure; called by aiohttp."""
+        await self._sending.keep_seat()
+        try:
+            await super().write_with_length(writer, content_length)
+        finally:
+            self._sending.leave()
 
 
 SENDING: ContextVar[Sending | None] = ContextVar("SENDING", default=None)
@@ -105,19 +125,3 @@ def _check_is_silent(connection: Connection) -> None:
         raise aiohttp.ClientConnectionError(
             "the service closed the connection, or spoke, before the request left"
         )
-
-
-def trace() -> aiohttp.TraceConfig:
-    """Return the trace of a session over a :class:`Connector`."""
-    config = aiohttp.TraceConfig()
-    config.on_request_chunk_sent.append(_before_write)
-    return config
-
-
-async def _before_write(
-    _session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    _chunk: aiohttp.TraceRequestChunkSentParams,
-) -> None:
-    if context.trace_request_ctx is not None:
-        await context.trace_request_ctx.before_write()

@@ -43,8 +43,8 @@ _ENOUGH_S = 0.04
 # No request need be ready earlier than this before it may leave. At a slow rate it would wait
 # with its connection until it times out, and so would every request after it.
 _READY_S = 0.25
-HELD_S = 0.5
-"""The write must begin within this time after the turn: half of the shortest period."""
+HELD_S = 1.0
+"""A seat is held at least this long from the turn on; the write must begin within this time."""
 
 
 class Departures:

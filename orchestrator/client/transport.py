@@ -16,7 +16,7 @@ from yarl import URL
 
 from orchestrator._version import __version__
 from orchestrator.client.answer import FAILURES, Answer, failure, harmless, not_sent, read_whole
-from orchestrator.client.connector import SENDING, Connector, Sending, trace
+from orchestrator.client.connector import SENDING, Body, Connector, Sending
 from orchestrator.client.wire.xml import MAX_REPLY_BYTES
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ class Transport:
                 "User-Agent": f"voiceseparate-orchestrator/{__version__}",
                 "Accept-Encoding": "identity",
             },
-            trace_configs=[trace()],
         )
         return self
 
@@ -97,10 +96,9 @@ class Transport:
                 prepared.method,
                 url,
                 headers=prepared.headers,
-                data=prepared.body or None,
+                data=Body(prepared.body, sending) if sending else prepared.body or None,
                 allow_redirects=False,
                 proxy=self._proxies.of(url),
-                trace_request_ctx=sending,
             )
         except FAILURES as error:
             if sending is not None and sending.is_connecting and not sending.may_have_left:

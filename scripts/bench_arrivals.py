@@ -1,8 +1,8 @@
-"""The stub of ``bench_stub`` with stamps of the kernel: when each POST arrived at the service's machine, and when its program read it.
+"""The stub of ``bench_stub`` with the kernel's time stamps of arriving POSTs.
 
-Between the two lies what the service's own process is late by, for example because other programs use its core. For the question of how
-many requests a client sent within a second that is a fault of the measurement; so the two are told apart. Where the kernel gives no
-stamps (other systems than Linux), the time of arrival is the time of reading.
+A POST may arrive at the machine before the stub's process reads it, for example because other
+programs use its core. For the rate of the client that delay is a measurement error, so the two
+times are kept apart. If the kernel gives no stamps (systems other than Linux), they are the same.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PIECE_BYTES = 1 << 18
 
 @dataclass
 class Stamped(Seen):
-    """What the stub knows.
+    """State of the stub.
 
     Attributes:
-        stamp: The kernel's stamp of the piece that is being read, by the wall clock; None if it gave none.
-        came: When each POST arrived at the machine, by the wall clock.
-        late_s: How much later the program read it, at most.
+        stamp: The kernel's wall-clock stamp of the piece that is being read, or None.
+        came: Wall-clock times at which the POSTs arrived at the machine.
+        late_s: Longest delay until the program read one.
     """
 
     stamp: float | None = None
@@ -40,7 +40,7 @@ class Stamped(Seen):
     late_s: float = 0.0
 
     def note_post(self) -> None:
-        """A POST is complete."""
+        """Record a complete POST."""
         super().note_post()
         now = time.time()  # noqa: TID251 - the kernel's stamps are of this clock
         at = now if self.stamp is None else self.stamp
@@ -53,20 +53,20 @@ class Stamped(Seen):
         self.came, self.late_s = [], 0.0
 
     def stats(self) -> dict[str, Any]:
-        """As of any stub; span and the most in a second by when the POSTs arrived, the most in a second by when they were read besides."""
-        told = super().stats()
+        """Return ``Seen.stats`` by time of arrival, and the most POSTs read in a second."""
+        read = super().stats()
         came = sorted(self.came)
         span_s = came[-1] - came[0] if came else 0.0
-        return told | {
+        return read | {
             "span_s": span_s,
             "most_in_1s": most_in_1s(came),
-            "most_read_in_1s": told["most_in_1s"],
+            "most_read_in_1s": read["most_in_1s"],
             "late_s": self.late_s,
         }
 
 
 class _Socket:
-    """As much of a transport as the stub's connections use: answers are smaller than any socket's buffer."""
+    """The part of a transport that the stub uses; answers always fit into a socket's buffer."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -88,7 +88,7 @@ class Listener:
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def _ask_for_stamps(self, listening: socket.socket) -> None:
-        """On the listening socket, so that connections are born with it and no first request comes before the question."""
+        """Set the option on the listening socket, so that its connections inherit it."""
         with contextlib.suppress(OSError):
             listening.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
@@ -114,7 +114,7 @@ class Listener:
 
 
 def _stamp(extras: list[tuple[int, int, bytes]]) -> float | None:
-    """The kernel's stamp among what came with a piece."""
+    """Return the kernel's stamp from the ancillary data of a piece, or None."""
     for level, kind, data in extras:
         if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) == _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack(data)
@@ -133,11 +133,10 @@ def main() -> None:
     end_with_parent()
     pin(-1)
     if hasattr(os, "sched_setscheduler"):
-        with contextlib.suppress(
-            PermissionError
-        ):  # ahead of the programs that share the core: a service has a machine of its own
+        # Take precedence on the core: a real service has a machine of its own.
+        with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    gc.disable()  # there are no cycles here, and a collection would be taken for a rush of requests
+    gc.disable()  # no cycles here, and a collection would look like a burst of requests
     asyncio.run(_serve())
 
 

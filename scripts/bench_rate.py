@@ -1,8 +1,9 @@
-"""Measure the rate that the service sees against the configured one, with the real engine: mean, and the most POSTs in any second.
+"""Measure the rate of a real run at the service: the mean, and the most POSTs in any second.
 
-The mean is taken from the first to the last POST, so it leaves the start of the program out; the most in one second is looked for in every
-window that begins with a POST. Both count when a POST arrived at the service's machine (see ``bench_arrivals``). How many its program read
-within a second, and how late it was, stand beside it: on a machine that is busy with other things they say what the measurement suffers.
+The mean runs from the first to the last POST, so it excludes the start of the program. The most in
+one second is the maximum over all seconds that begin with a POST. Both count the arrival of a POST
+at the service's machine (see ``bench_arrivals``). The table also shows how many the service's
+program read in a second, and how late it was: on a busy machine they show the measurement error.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ RATES = (10, 100, 1000)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the stub saw of one rate."""
+    """Measurement of one rate, as seen by the stub."""
 
     rate: int
     posts: int
@@ -47,7 +48,7 @@ class Seen:
 
     @property
     def holds(self) -> bool:
-        """99 to 100 % of the limit, and never above it in any second."""
+        """True for 99 to 100 % of the limit, and never more in any second."""
         return (
             MIN_SHARE <= self.mean_per_s / self.rate <= MAX_SHARE and self.most_in_1s <= self.rate
         )
@@ -56,7 +57,7 @@ class Seen:
 async def submit_for(
     url: str, folder: Path, rate: int, duration_s: float, connections: int
 ) -> None:
-    """Run the engine until its deadline, with more jobs than the rate lets through."""
+    """Run until the deadline, with more jobs than the rate allows."""
     jobs = int(rate * duration_s * 1.5) + 10
     specs = [bench_runner.spec(number) for number in range(jobs)]
     settings = bench_runner.submit_only(jobs, connections)
@@ -68,7 +69,7 @@ async def submit_for(
 
 
 def measure(stub: Stub, folder: Path, rate: int, options: argparse.Namespace) -> Seen:
-    """One rate."""
+    """Measure one rate."""
     stub.reset()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(submit_for(stub.url, folder, rate, options.seconds, options.connections))
@@ -126,7 +127,7 @@ def _row(one: Seen) -> tuple[object, ...]:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench rate", description=(__doc__ or "").splitlines()[0]
     )

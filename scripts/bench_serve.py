@@ -29,8 +29,9 @@ from bench_stub import pin
 from bench_table import memory_mb, show
 
 from orchestrator.cli.run import loop_factory
-from orchestrator.client.wire.request import PreparedRequest, prepare, query_request, submit_request
+from orchestrator.client.wire.request import PreparedRequest, prepare, query_request
 from orchestrator.client.wire.signature import signing_key
+from orchestrator.client.wire.submit import SubmitForm
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import Place
 
@@ -209,9 +210,9 @@ class Client:
         """Return requests for new jobs."""
         key = signing_key(bench_runner.KEYS, SystemClock().now())
         first, self._count = self._count, self._count + count
+        form = SubmitForm(Place(bench_runner.BUCKET, bench_runner.REGION), key)
         return [
-            raw(prepare(submit_request(bench_runner.spec(number)), key))
-            for number in range(first, first + count)
+            raw(form.prepare(bench_runner.spec(number))) for number in range(first, first + count)
         ]
 
     def queries(self, count: int) -> list[bytes]:

@@ -1,8 +1,9 @@
-"""A service that does nothing but answer: what the benchmarks submit to, in a process and on a core of its own.
+"""A stub service for the benchmarks, in a process and on a core of its own.
 
-It understands just enough HTTP to answer ``POST /jobs``, queries, lists and HEADs as the vendor does, notes when each POST was complete,
-and checks no signature, so that what is measured is the client. ``GET /bench/reset?hold`` (or ``?finish``) begins a measurement and says
-what becomes of jobs: they stay ``Running``, or are done when first asked for. ``GET /bench/stats`` tells what was seen.
+It reads just enough HTTP to answer ``POST /jobs``, queries, lists and HEADs as the vendor does. It
+records the time of each complete POST and checks no signature, so that the client is measured.
+``GET /bench/reset?hold`` (or ``?finish``) begins a measurement in which jobs stay ``Running`` (or
+are done at the first query). ``GET /bench/stats`` returns the measurement.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ _NAMES = re.compile(rb"<Object>([^<]*)</Object><AuObject>([^<]*)</AuObject>").se
 _USER_DATA = re.compile(rb"<UserData>([^<]*)</UserData>").search
 
 _HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\nConnection: keep-alive\r\nServer: tencent-ci\r\n"
-    b"Date: Mon, 22 Jun 2026 08:00:00 GMT\r\nx-ci-request-id: NjJmMzI5MmRfOTBmYTUwNjRfNjcwM18x\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n"
+    b"Connection: keep-alive\r\nServer: tencent-ci\r\n"
+    b"Date: Mon, 22 Jun 2026 08:00:00 GMT\r\n"
+    b"x-ci-request-id: NjJmMzI5MmRfOTBmYTUwNjRfNjcwM18x\r\n\r\n"
 )
 _JOB = (
     b"<JobsDetail><Code>Success</Code><Message/><JobId>%s</JobId><Tag>VoiceSeparate</Tag><State>%s</State>"
@@ -48,21 +51,22 @@ _RESULT = (
     b"<ObjectName>%s</ObjectName><ObjectName>%s</ObjectName><Region>ap-chongqing</Region></OutputFile></MediaResult>"
 )
 _STEM = (
-    b'HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 219263\r\nETag: "0123456789abcdef0123456789abcdef"\r\n'
+    b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 219263\r\n"
+    b'ETag: "0123456789abcdef0123456789abcdef"\r\n'
     b"Last-Modified: Mon, 22 Jun 2026 08:00:09 GMT\r\nx-cos-request-id: NjJmMzI5MmRf\r\n\r\n"
 )
 
 
 @dataclass
 class Seen:
-    """What the stub knows.
+    """State of the stub.
 
     Attributes:
-        finish: Jobs are done when first asked for; else they run for ever.
-        arrived: When each POST was complete.
+        finish: True if jobs are done at the first query; otherwise they never end.
+        arrived: Times of the complete POSTs.
         queries: Queries answered.
         heads: HEADs answered.
-        jobs: Names of the stems and user data of jobs that are not done, by id; kept only if jobs finish.
+        jobs: Names of the stems and user data of open jobs, by id; kept only if jobs finish.
     """
 
     finish: bool = False
@@ -73,7 +77,7 @@ class Seen:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def note_post(self) -> None:
-        """A POST is complete."""
+        """Record a complete POST."""
         self.arrived.append(perf_counter())
 
     def reset(self) -> None:
@@ -81,7 +85,7 @@ class Seen:
         self.arrived, self.jobs, self.queries, self.heads = [], {}, 0, 0
 
     def stats(self) -> dict[str, Any]:
-        """Counts, the time from the first to the last POST, and the most POSTs in any second."""
+        """Return counts, the time from first to last POST, and the most POSTs in any second."""
         times = self.arrived
         return {
             "posts": len(times),
@@ -94,7 +98,7 @@ class Seen:
 
 
 def most_in_1s(times: Sequence[float]) -> int:
-    """The most of these instants, which are in order, in any second; its beginning counts and its end does not."""
+    """Return the most of these sorted instants in any second, its end excluded."""
     most = begin = 0
     for end, at in enumerate(times):
         while at - times[begin] >= 1.0:
@@ -111,7 +115,7 @@ class Connection(asyncio.Protocol):
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
+        """Keep the transport."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # a stream socket has no other kind
 
     def data_received(self, data: bytes) -> None:
@@ -144,8 +148,8 @@ class Connection(asyncio.Protocol):
         seen = self._seen
         seen.note_post()
         job_id = b"j%032x" % next(seen.numbers)
-        told = _USER_DATA(body)
-        user_data = told[1] if told else b""
+        found = _USER_DATA(body)
+        user_data = found[1] if found else b""
         if seen.finish:
             names = _NAMES(body)
             seen.jobs[job_id] = (names[1], names[2], user_data) if names else (b"", b"", user_data)
@@ -177,17 +181,17 @@ def _xml(inner: bytes) -> bytes:
     return _HEAD % len(body) + body
 
 
-# --- the other side: who starts it and asks it -------------------------------------------------------------------------------
+# --- the other side: start it and query it ---------------------------------------------------
 
 
 class Stub:
-    """A running stub, as a benchmark sees it."""
+    """A running stub, seen from a benchmark."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def reset(self, *, finish: bool = False) -> None:
-        """Begin a measurement; ``finish`` if jobs are to be done when they are asked for."""
+        """Begin a measurement; ``finish`` if jobs shall be done at the first query."""
         self._get(f"/bench/reset?{'finish' if finish else 'hold'}")
 
     def stats(self) -> dict[str, Any]:
@@ -196,13 +200,13 @@ class Stub:
 
     def _get(self, path: str) -> dict[str, Any]:
         with urlopen(self.url + path, timeout=60) as reply:  # noqa: S310 - our own process on loopback
-            told: dict[str, Any] = json.loads(reply.read())
-        return told
+            answer: dict[str, Any] = json.loads(reply.read())
+        return answer
 
 
 @contextmanager
 def running_stub(script: str = __file__) -> Iterator[Stub]:
-    """Start a stub on the last core, if the machine has more than one; end it afterwards. ``script`` may be another kind of it."""
+    """Run a stub on the last core, if there are several; ``script`` may be a variant of it."""
     process = subprocess.Popen(
         [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -215,12 +219,12 @@ def running_stub(script: str = __file__) -> Iterator[Stub]:
 
 
 def end_with_parent() -> None:
-    """End this process when its standard input does: a benchmark that is killed leaves no stub behind."""
+    """End this process with its standard input: a killed benchmark leaves no stub behind."""
     threading.Thread(target=lambda: sys.stdin.read() or os._exit(0), daemon=True).start()
 
 
 def pin(place: int) -> None:
-    """Stay on one of the cores that this process may use: 0 the first, -1 the last. Where that cannot be asked for, nothing happens."""
+    """Pin this process to one of its cores: 0 the first, -1 the last; if the system can."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) > 1:
@@ -240,7 +244,8 @@ def main() -> None:
     """Serve until killed, or until standard input ends."""
     end_with_parent()
     pin(-1)
-    gc.disable()  # nothing here makes cycles, and with a million jobs a collection would stop the service for a second
+    # Nothing here makes cycles, and with a million jobs a collection would take a second.
+    gc.disable()
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from orchestrator.cli.run import loop_factory
 

@@ -1,4 +1,4 @@
-"""What all benchmarks print: one small table, the budget, the machine, and whether the budget holds."""
+"""The output of all benchmarks: a small table, the machine, the budget, and the verdict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def machine() -> str:
-    """The machine in a line, for the foot of a table."""
+    """Describe the machine in a line, for the foot of a table."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -24,13 +24,14 @@ def machine() -> str:
         ]
         name = names[0] if names else name
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return f"{os.cpu_count()} cores ({name}), {platform.system()}, Python {platform.python_version()}, load {load:.1f}"
+    system = f"{platform.system()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores ({name}), {system}, load {load:.1f}"
 
 
 def show(
     title: str, head: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str] = ()
 ) -> None:
-    """Print a table: the first column to the left, the others to the right; then the notes and the machine."""
+    """Print a table, the first column flush left, the others right; then notes and machine."""
     lines = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     print(f"\n{title}")
@@ -46,17 +47,19 @@ def show(
 
 
 def judged(what: str, ratio: float, least: float) -> str:
-    """A line that says whether a ratio keeps its budget."""
-    return f"{what}: {ratio:.1%} (budget: at least {least:.0%}) - {'holds' if ratio >= least else 'DOES NOT HOLD'}"
+    """Return the verdict on a ratio with a lower bound."""
+    verdict = "holds" if ratio >= least else "DOES NOT HOLD"
+    return f"{what}: {ratio:.1%} (budget: at least {least:.0%}) - {verdict}"
 
 
 def within(what: str, value: float, most: float, unit: str) -> str:
-    """A line that says whether a figure stays within its budget."""
-    return f"{what}: {value:,.2f} {unit} (budget: at most {most:,.0f} {unit}) - {'holds' if value <= most else 'DOES NOT HOLD'}"
+    """Return the verdict on a figure with an upper bound."""
+    verdict = "holds" if value <= most else "DOES NOT HOLD"
+    return f"{what}: {value:,.2f} {unit} (budget: at most {most:,.0f} {unit}) - {verdict}"
 
 
 def memory_mb(field: str = "VmRSS", pid: int | str = "self") -> float:
-    """Resident memory of a process now (``VmRSS``) or at most so far (``VmHWM``), in MB; 0 where the system does not tell."""
+    """Return a process's memory in MB, now (``VmRSS``) or at its peak (``VmHWM``); 0 if unknown."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         return 0.0

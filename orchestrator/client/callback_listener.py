@@ -1,4 +1,8 @@
-"""Listens for callbacks. They carry no signature: the address cannot be guessed, and what they say is a hint to ask for the job sooner."""
+"""Listener for callbacks.
+
+Callbacks are not signed. So the address cannot be guessed, and a callback is only a hint to ask
+for the job sooner.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +20,25 @@ if TYPE_CHECKING:
     from typing import Self
 
 _BACKLOG = 512  # connections that may wait to be taken: a burst of a full queue's worth of jobs
-_TOKEN_BYTES = 24  # 192 bits: nobody finds the address by trying
+_TOKEN_BYTES = 24  # 192 bits: the address cannot be guessed
 
 
 def new_token() -> str:
-    """An unguessable part of an address."""
+    """Return a part of an address that cannot be guessed."""
     return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
 class CallbackListener:
-    """A small HTTP server for the service's callbacks; use it as an async context manager.
+    """A small HTTP server for the service's callbacks; an async context manager.
 
-    It answers 200 with an empty body at once, whatever the callback says: the vendor documents neither what it expects nor whether it
-    tries again.
+    It answers every callback at once with 200 and an empty body: the vendor documents neither the
+    answer it expects nor whether it tries again.
 
     Args:
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
-        token: The unguessable last part of the path.
-        on_job: Told the id of each job that a callback names.
+        token: The secret last part of the path.
+        on_job: Called with the id of each job that a callback names.
     """
 
     def __init__(self, host: str, port: int, token: str, on_job: Callable[[str], None]) -> None:
@@ -47,7 +51,7 @@ class CallbackListener:
         app.router.add_post("/{prefix:.*}/{token}", self._take)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         self.taken = 0
-        """Callbacks that were understood."""
+        """Number of readable callbacks."""
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -61,8 +65,10 @@ class CallbackListener:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
+            why = error.strerror or error
             raise ConfigError(
-                f"--callback-listen {self._host}:{self.port}: cannot listen there: {error.strerror or error}. Choose another address."
+                f"--callback-listen {self._host}:{self.port}: cannot listen there: {why}."
+                " Choose another address."
             ) from error
         self.port = self._runner.addresses[0][1]
         return self
@@ -82,7 +88,7 @@ class CallbackListener:
         try:
             jobs = callback_jobs(await request.read())
         except ProtocolError:
-            return web.Response()  # forged, or of another kind: nobody is told what we understand
+            return web.Response()  # forged or of another kind: the answer does not show it
         self.taken += 1
         for job in jobs:
             self._on_job(job.job_id)

@@ -1,6 +1,6 @@
-"""Where the key pair comes from: the environment, then the files of the vendor's own tools.
+"""Sources of the key pair: the environment, then the files of the vendor's own tools.
 
-Secrets are never put into a message: neither values nor lines of a file that could not be read.
+No message contains a secret: neither a value nor a line of a file that could not be read.
 """
 
 from __future__ import annotations
@@ -26,42 +26,45 @@ _MAX_FILE_BYTES = 1 << 20  # a profile file has a few hundred bytes
 
 
 class CredentialSource(Protocol):
-    """Gives the key pair, and gives it anew when it is over."""
+    """Source of the key pair, also after a temporary one has expired."""
 
     def load(self) -> Credentials:
-        """The credentials as they are now.
+        """Return the current credentials.
 
         Raises:
-            CredentialsMissing: If there are none; the text says what to set.
+            CredentialsMissing: If there are none; the message names the settings.
         """
         ...
 
 
 class Static:
-    """Given keys: for the embedded service, and for callers that have a source of their own."""
+    """Fixed keys: for the local service, and for callers with a source of their own."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
 
     def load(self) -> Credentials:
-        """The given ones."""
+        """Return the fixed keys."""
         return self._credentials
 
 
 class Discovered:
-    """The key pair of this machine, looked for anew by each :meth:`load`; the first place that has one wins.
+    """The key pair of this machine; each :meth:`load` searches again, and the first place wins.
 
-    1. ``TENCENTCLOUD_SECRET_ID``, ``TENCENTCLOUD_SECRET_KEY`` and, for temporary keys, ``TENCENTCLOUD_SESSION_TOKEN``.
-    2. Section ``[default]`` with ``secret_id``, ``secret_key`` (and ``token``) of the profile file of the vendor's SDKs: the file named
-       by ``TENCENTCLOUD_CREDENTIALS_FILE`` (as in the Go SDK's README), ``~/.tencentcloud/credentials`` or
-       ``/etc/tencentcloud/credentials`` (as in the Python SDK's ``common/credential.py``, class ``ProfileCredential``).
-    3. ``secretId``, ``secretKey``, ``token`` of ``~/.tccli/<profile>.credential``, which ``tccli configure`` writes as JSON (the CLI's
-       ``tccli/configure.py``); the profile is ``TCCLI_PROFILE`` or ``default``.
+    1. ``TENCENTCLOUD_SECRET_ID``, ``TENCENTCLOUD_SECRET_KEY`` and, for temporary keys,
+       ``TENCENTCLOUD_SESSION_TOKEN``.
+    2. Section ``[default]`` with ``secret_id``, ``secret_key`` (and ``token``) of the profile file
+       of the vendor's SDKs: the file named by ``TENCENTCLOUD_CREDENTIALS_FILE`` (as in the Go SDK's
+       README), ``~/.tencentcloud/credentials`` or ``/etc/tencentcloud/credentials`` (as in the
+       Python SDK's ``common/credential.py``, class ``ProfileCredential``).
+    3. ``secretId``, ``secretKey``, ``token`` of ``~/.tccli/<profile>.credential``, the JSON that
+       ``tccli configure`` writes (the CLI's ``tccli/configure.py``); the profile is
+       ``TCCLI_PROFILE`` or ``default``.
 
     Args:
-        environment: The environment's variables; the process's own if None.
-        home: The user's folder; the platform's if None.
-        system: Folder that holds the machine-wide ``tencentcloud`` folder.
+        environment: Environment variables; those of the process if None.
+        home: The user's home folder; the platform's if None.
+        system: Parent of the machine-wide ``tencentcloud`` folder.
     """
 
     def __init__(
@@ -75,10 +78,11 @@ class Discovered:
         self._system = system
 
     def load(self) -> Credentials:
-        """The credentials of the first place that has them.
+        """Return the credentials of the first place that has them.
 
         Raises:
-            CredentialsMissing: If none has, or a place holds only half of a key pair, or a file cannot be read.
+            CredentialsMissing: If no place has them, a place holds only half of a key pair, or a
+                file cannot be read.
         """
         found = self._from_environment()
         if found:
@@ -88,10 +92,11 @@ class Discovered:
             found = _from_file(file)
             if found:
                 return found
-        looked = ", ".join(str(file) for file in files)
+        searched = ", ".join(str(file) for file in files)
         raise CredentialsMissing(
-            f"No Tencent Cloud key pair was found. Set {SECRET_ID} and {SECRET_KEY} (and {SESSION_TOKEN} for a temporary key), "
-            f"or write one of: {looked}. Keys are made at https://console.cloud.tencent.com/cam/capi."
+            f"No Tencent Cloud key pair was found. Set {SECRET_ID} and {SECRET_KEY} (and"
+            f" {SESSION_TOKEN} for a temporary key), or write one of: {searched}."
+            " Keys are made at https://console.cloud.tencent.com/cam/capi."
         )
 
     def _from_environment(self) -> Credentials | None:
@@ -121,7 +126,7 @@ class Discovered:
 
 
 def _from_file(file: Path) -> Credentials | None:
-    """The key pair of a profile file, or None if there is no such file or it has none."""
+    """Return the key pair of a profile file, or None without such a file or pair."""
     try:
         with file.open("rb") as stream:
             text = stream.read(_MAX_FILE_BYTES).decode("utf-8-sig")
@@ -137,13 +142,14 @@ def _from_file(file: Path) -> Credentials | None:
     )
     if bool(secret_id) != bool(secret_key):
         raise CredentialsMissing(
-            f"{file}: holds only half of a key pair. Complete it, or set {SECRET_ID} and {SECRET_KEY}."
+            f"{file}: holds only half of a key pair."
+            f" Complete it, or set {SECRET_ID} and {SECRET_KEY}."
         )
     return _sound(Credentials(secret_id, secret_key, token), str(file)) if secret_id else None
 
 
 def _sound(found: Credentials, where: str) -> Credentials:
-    """The key pair, if it can be sent: with a line break in it each request would fail, and each job with it, by no fault of its own."""
+    """Return the key pair if it can be sent; with a line break in it every job would fail."""
     for name, value in (
         ("secret id", found.secret_id),
         ("secret key", found.secret_key),
@@ -151,7 +157,8 @@ def _sound(found: Credentials, where: str) -> Credentials:
     ):
         if not (value.isascii() and value.isprintable()):
             raise CredentialsMissing(
-                f"{where} holds a {name} with a line break or another character that no key has. Set it anew."
+                f"{where} holds a {name} with a line break or another character that no key has."
+                " Set it again."
             )
     return found
 
@@ -160,9 +167,7 @@ def _of_ini(file: Path, text: str) -> tuple[str, str, str]:
     parser = ConfigParser(interpolation=None, strict=False)
     try:
         parser.read_string(text)
-    except (
-        IniError
-    ):  # its text quotes the line, which may be the secret: it is not repeated, nor chained
+    except IniError:  # it quotes the line, which may be the secret: neither repeated nor chained
         raise CredentialsMissing(
             f"{file}: is not an INI file with a section [default]. Correct it, or set {SECRET_ID}."
         ) from None
@@ -180,7 +185,8 @@ def _of_tccli(file: Path, text: str) -> tuple[str, str, str]:
         data = None
     if not isinstance(data, dict):
         raise CredentialsMissing(
-            f"{file}: is not the JSON that 'tccli configure' writes. Run it again, or set {SECRET_ID}."
+            f"{file}: is not the JSON that 'tccli configure' writes."
+            f" Run it again, or set {SECRET_ID}."
         )
     secret_id, secret_key, token = (
         str(data.get(name) or "").strip() for name in ("secretId", "secretKey", "token")

@@ -1,16 +1,19 @@
-"""The rate limit of one account and one kind of request: a ceiling that is never passed, and a rate below it that adapts.
+"""The rate limit of one account and one kind of request: a fixed ceiling, and an adaptive rate.
 
-Two windows of asyncio-throttle work together. The *slice* lets a twentieth of the rate through in a twentieth of a second, so that
-requests flow instead of coming in bursts. The *second* lets at most the configured rate through in any second. Both are stretched by half
-a percent, so that jitter between here and the service does not show it more than the limit.
+Two windows work together. The *slice* gives a twentieth of the rate in a twentieth of a second, so
+that requests flow instead of coming in bursts. The *second* gives at most the configured rate in
+any second. Both are stretched by half a percent, so that network jitter does not show the service
+more than the limit. asyncio-throttle lets the one waiter through when the windows have a permit.
 
-Between a permit and the moment at which its request leaves lies work that takes now longer, now shorter. Where that matters, for submits,
-:mod:`orchestrator.client.pacer` keeps the limit at the very end of the way, and the permits only have to be there in time.
+The work between a permit and the departure of its request takes a varying time. For submits, where
+that matters, :mod:`orchestrator.client.pacer` keeps the limit at the departure itself, and the
+permits only have to be there in time.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 import orjson
@@ -20,54 +23,75 @@ from orchestrator.client.pacer import Departures
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.domain.ports import Clock
 
 _STRETCH = 1.005
 _SLICES_PER_S = 20
-# A permit may count from this long before it was taken, so that a late wake-up of the event loop does not slow the whole second down.
-# Half of what the stretch of a second gives; the other half is left for the jitter of the way to the service.
+# A permit may count from this long before it was taken, so that a late wake-up of the event loop
+# does not slow the whole second down. It is half of the stretch of a second; the other half is left
+# for network jitter.
 _SECOND_LAG_S = 0.0025
-_EPSILON_S = 1e-6  # below the resolution of any timer; keeps rounding from asking for a sleep that does not move the clock
+# Below the resolution of any timer; keeps rounding errors from causing sleeps of no length.
+_EPSILON_S = 1e-6
+_RETRY_S = 0.001  # pause if the permit was taken in between
 
 _DECREASE = 0.7
-# Answers within this time of a decrease belong to requests that left before it: one burst, one decrease.
+# Answers within this time of a decrease belong to requests that left before it: one burst, one
+# decrease.
 _BURST_S = 1.0
-# After a decrease the rate stands still this long, then grows by this share of the ceiling per second: from 70 % back to full in 17 s.
+# After a decrease the rate stays the same for this time, then grows by this share of the ceiling
+# per second: from 70 % back to 100 % in 17 s.
 _HOLD_S = 2.0
 _RECOVER_PER_S = 0.02
-# The rate never falls below this share of the ceiling: something must be sent to notice that the service has recovered.
+# The rate never falls below this share of the ceiling: only requests show that the service has
+# recovered.
 _FLOOR_SHARE = 0.01
-# Long enough for the next nightly run to begin where the last one ended; what is older says nothing about the service now.
+# Long enough for the next nightly run to begin at the rate where the last one ended.
 _FORGET_AFTER_S = 48 * 3600.0
 
 
-class _Window(Throttler):
-    """asyncio-throttle's log of permits, on a clock that is given.
-
-    Its ``acquire`` reads the real clock in two places and asks every 10 ms whether there is room, which is a fifth of a slice; so the
-    two are replaced by their own arithmetic: permit *k* is free one period after permit *k - limit*.
-    """
+class _Window:
+    """At most ``limit`` permits in any period: permit *k* is free a period after *k - limit*."""
 
     def __init__(self, limit: int, period_s: float, lag_s: float) -> None:
-        super().__init__(limit, period_s)
+        self.limit = limit
+        self.period_s = period_s
         self.lag_s = lag_s
+        self._taken: deque[float] = deque()
 
     def free_at(self) -> float:
-        """The instant from which on one more permit is free."""
-        log = self._task_logs
-        return (
-            float(log[-self.rate_limit] + self.period) if len(log) >= self.rate_limit else -math.inf
-        )
+        """Return the instant from which on one more permit is free."""
+        taken = self._taken
+        return taken[-self.limit] + self.period_s if len(taken) >= self.limit else -math.inf
 
     def take(self, free_at: float, now: float) -> None:
-        """Take a permit that is free since ``free_at``. It counts from then, or from a little ago if that is longer ago."""
-        self._task_logs.append(max(free_at, now - self.lag_s))
-        while len(self._task_logs) > self.rate_limit:
-            self._task_logs.popleft()
+        """Take a permit free since ``free_at``; it counts from then, but at most ``lag_s`` ago."""
+        self._taken.append(max(free_at, now - self.lag_s))
+        while len(self._taken) > self.limit:
+            self._taken.popleft()
+
+
+class _Gate(Throttler):
+    """asyncio-throttle for the one waiter, driven by the windows.
+
+    The original forgets an entry when its period has passed by the system's clock. This one
+    keeps one entry, the last permit, and forgets it when the windows have a permit to give.
+    """
+
+    def __init__(self, is_free: Callable[[], bool]) -> None:
+        super().__init__(rate_limit=1, period=-1.0, retry_interval=_RETRY_S)
+        self._is_free = is_free
+
+    def flush(self) -> None:
+        """Make room if a permit is free."""
+        if self._is_free():
+            super().flush()  # type: ignore[no-untyped-call]  # the library has no types
 
 
 class AdaptiveLimiter:
-    """:class:`~orchestrator.domain.ports.Limiter` whose rate falls when the service asks to slow down, and slowly recovers.
+    """``ports.Limiter`` whose rate falls if the service throttles, and recovers slowly.
 
     Only one task may wait in :meth:`acquire` (the dispatcher); any may report answers.
 
@@ -91,6 +115,7 @@ class AdaptiveLimiter:
         whole = math.ceil(rate_per_s)  # so that the window is never shorter than a second
         self._second = _Window(whole, whole / rate_per_s * _STRETCH, lag_s=_SECOND_LAG_S)
         self._slice = _Window(1, 1.0, lag_s=0.0)
+        self._gate = _Gate(self._is_free)
         self._set_rate(rate_per_s)
         self._silent_until = -math.inf
         self._decreased_at = -math.inf
@@ -98,33 +123,30 @@ class AdaptiveLimiter:
 
     @property
     def rate_per_s(self) -> float:
-        """The rate in force."""
+        """Rate in force."""
         return self._rate
 
     @property
     def ceiling_per_s(self) -> float:
-        """The configured rate."""
+        """Configured rate."""
         return self._ceiling
 
     async def acquire(self) -> None:
-        """Wait until one more request may leave."""
-        while not self.try_acquire():
-            await self._clock.sleep(
-                max(self._free_at() - self._clock.monotonic(), self._held_s(), _EPSILON_S)
-            )
+        """Wait until one more request may leave, and take its permit."""
+        while (wait_s := self._wait_s()) > 0:
+            await self._clock.sleep(wait_s)
+        async with self._gate:
+            self._take()
 
     def try_acquire(self) -> bool:
         """Take a permit if one is free right now."""
-        now = self._clock.monotonic()
-        free_at = self._free_at()
-        if free_at > now + _EPSILON_S or self._held_s() > 0:
-            return False
-        self._slice.take(free_at, now)
-        self._second.take(free_at, now)
-        return True
+        is_free = self._is_free()
+        if is_free:
+            self._take()
+        return is_free
 
     def space(self) -> Departures:
-        """What keeps the limit from now on, by when requests leave; who writes them must ask it."""
+        """Keep the limit by departures from now on; whatever writes the requests must use them."""
         if self._departures is None:
             self._departures = Departures(self._ceiling, self._clock)
             self._second.lag_s = self._departures.lag_s
@@ -132,7 +154,7 @@ class AdaptiveLimiter:
         return self._departures
 
     def throttled(self, retry_after_s: float | None = None) -> None:
-        """Slow down: once per burst of such answers, and silence for as long as the service asked."""
+        """Slow down once per burst of such answers; send nothing for ``retry_after_s`` seconds."""
         now = self._clock.monotonic()
         if retry_after_s:
             self._silent_until = max(self._silent_until, now + retry_after_s)
@@ -141,7 +163,7 @@ class AdaptiveLimiter:
             self._set_rate(max(self._rate * _DECREASE, self._ceiling * _FLOOR_SHARE))
 
     def accepted(self) -> None:
-        """Grow a little, by the time since the last answer; time without answers earns nothing beyond a second."""
+        """Raise the rate by the time since the last answer, of which at most a second counts."""
         now = self._clock.monotonic()
         earned_s = min(now - self._credited_at, 1.0)
         self._credited_at = now
@@ -149,13 +171,13 @@ class AdaptiveLimiter:
             self._set_rate(self._rate + self._ceiling * _RECOVER_PER_S * earned_s)
 
     def snapshot(self) -> bytes:
-        """What was learned, for :meth:`restore` of a later run."""
+        """Return the learned rate and silence, for :meth:`restore` in a later run."""
         now = self._clock.now()
         silent_s = max(0.0, self._silent_until - self._clock.monotonic())
         return orjson.dumps({"rate_per_s": self._rate, "silent_until": now + silent_s, "at": now})
 
     def restore(self, raw: bytes | None) -> None:
-        """Begin with what an earlier run learned a short while ago; anything else is ignored, for the service may be asked anew."""
+        """Start from the snapshot of a recent run; ignore one that is old or unreadable."""
         try:
             kept = orjson.loads(raw or b"")
             rate, silent_until, at = (
@@ -167,24 +189,35 @@ class AdaptiveLimiter:
             return
         now = self._clock.now()
         silent_s = silent_until - now
-        if (
-            silent_s > 0 and silent_s <= silent_until - at
-        ):  # longer means that our clock was set back
+        if 0 < silent_s <= silent_until - at:  # longer means that our clock was set back
             self._silent_until = self._clock.monotonic() + silent_s
         if 0 <= now - at < _FORGET_AFTER_S:
             self._set_rate(max(rate, self._ceiling * _FLOOR_SHARE))
 
+    def _wait_s(self) -> float:
+        """Return the time until a permit is free; 0 if one is free now."""
+        wait_s = self._free_at() - self._clock.monotonic()
+        if self._departures is not None:
+            wait_s = max(wait_s, self._departures.enough_for_s())
+        return wait_s if wait_s > _EPSILON_S else 0.0
+
+    def _is_free(self) -> bool:
+        return self._wait_s() == 0
+
     def _free_at(self) -> float:
         return max(self._slice.free_at(), self._second.free_at(), self._silent_until)
 
-    def _held_s(self) -> float:
-        return self._departures.enough_for_s() if self._departures is not None else 0.0
+    def _take(self) -> None:
+        free_at, now = self._free_at(), self._clock.monotonic()
+        self._slice.take(free_at, now)
+        self._second.take(free_at, now)
 
     def _set_rate(self, rate_per_s: float) -> None:
         self._rate = min(rate_per_s, self._ceiling)
-        self._slice.rate_limit = max(1, int(self._rate / _SLICES_PER_S))
-        self._slice.period = self._slice.rate_limit / self._rate * _STRETCH
-        # Half a slice may be made up for: what keeps the limit is the second; or, where departures keep it, all that they make up for.
+        self._slice.limit = max(1, int(self._rate / _SLICES_PER_S))
+        self._slice.period_s = self._slice.limit / self._rate * _STRETCH
+        # Up to half a slice is made up for, because the second keeps the limit; with departures,
+        # which keep it themselves, as much as they make up for.
         self._slice.lag_s = (
-            self._slice.period / 2 if self._departures is None else self._departures.lag_s
+            self._slice.period_s / 2 if self._departures is None else self._departures.lag_s
         )

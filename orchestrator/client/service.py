@@ -21,47 +21,52 @@ from orchestrator.client.wire.objects import object_head, object_page
 from orchestrator.client.wire.reply import job_page, query_reply, submit_reply
 from orchestrator.client.wire.request import (
     cancel_request,
-    get_request,
     head_request,
     list_objects_request,
     list_request,
-    put_request,
     query_request,
 )
-from orchestrator.domain.remote import ObjectHead
 from orchestrator.domain.spec import key_of_user_data
 from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, SendInDoubt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
+    from orchestrator.client.answer import Answer
     from orchestrator.client.credentials import CredentialSource
     from orchestrator.client.endpoint import Endpoint
-    from orchestrator.client.outcome import Answer
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.signer import Signed
     from orchestrator.client.wire.request import Request
     from orchestrator.domain.ports import Clock
-    from orchestrator.domain.remote import JobFilter, JobPage, ObjectPage, QueryReply, SubmitReply
+    from orchestrator.domain.remote import (
+        JobFilter,
+        JobPage,
+        ObjectHead,
+        ObjectPage,
+        QueryReply,
+        SubmitReply,
+    )
     from orchestrator.domain.spec import JobSpec, Place
     from orchestrator.errors import ApiError
 
-# A read is tried this often if no connection could be made: nothing was sent, so nothing is repeated.
+# Tries of a read if no connection can be made: nothing was sent, so nothing is repeated.
 _CONNECT_ATTEMPTS = 3
 
 
 class CloudService:
-    """:class:`~orchestrator.domain.ports.JobService` and :class:`~orchestrator.domain.ports.ObjectStore` for one account.
+    """``ports.JobService`` and ``ports.ObjectStore`` for one account; an async context manager.
 
-    An async context manager. No request is repeated here, with one exception: reads whose connection could not be made, so that
-    nothing was sent, are tried again a moment later. When the service says that the clocks differ, or that the temporary key is over,
-    the clock offset or the key is corrected once and the error still raised: the next request does better.
+    No request is repeated here, with one exception: a read whose connection could not be made, so
+    that nothing was sent, is tried again a moment later. If the service says that the clocks differ
+    or that the temporary key has expired, the clock offset or the key is corrected once. The error
+    is raised all the same, and the next request uses the correction.
 
     Args:
-        endpoint: Where requests go.
-        credentials: Who signs them; read when the context is entered and again when a temporary key is over.
+        endpoint: Addresses of the two APIs.
+        credentials: Key pair; read when the context is entered, and when a temporary key expires.
         clock: Time.
         connections: Most connections at once, of all kinds of requests together.
         timeouts: Bounds of one request.
@@ -102,22 +107,23 @@ class CloudService:
 
     @property
     def clock_offset_s(self) -> float:
-        """What is added to our clock when signing, learned from the service; 0 until it complained."""
+        """Seconds added to our clock for signing; 0 until the service corrects it."""
         return self._signer.offset_s
 
     def space_submits(self, limiter: AdaptiveLimiter) -> None:
-        """Let each submit leave when the limiter says, counted from when it is written to its connection."""
+        """Let the limiter decide when each submit is written to its connection."""
         self._transport.departures = limiter.space()
 
-    # --- jobs ------------------------------------------------------------------------------------------------------------------
+    # --- jobs -------------------------------------------------------------------------------------
 
     async def submit(self, spec: JobSpec) -> SubmitReply:
-        """Send one ``POST /jobs``, once. See :class:`~orchestrator.domain.ports.JobService`.
+        """Send one ``POST /jobs``, once. See ``ports.JobService``.
 
         Raises:
             ConnectFailed: Nothing was sent.
-            SendInDoubt: No answer, or none that names the job: it may exist.
-            ApiError: By the service's code; a ``ServerFault`` leaves it in doubt as well, every other proves that no job exists.
+            SendInDoubt: No answer, or none that names the job, which may exist.
+            ApiError: By the service's code. A ``ServerFault`` leaves the job in doubt as well; any
+                other error proves that no job exists.
         """
         signed = self._signer.sign_submit(spec)
         try:
@@ -125,28 +131,27 @@ class CloudService:
             if answer.is_success:
                 return _checked(submit_reply(answer.body, request_id(answer.headers)), spec)
         except ProtocolError as error:
-            raise SendInDoubt(
-                f"{spec.media.key!r} was sent, but the answer does not say which job it became: {error}"
-            ) from error
+            message = "was sent, but the answer does not say which job it became"
+            raise SendInDoubt(f"{spec.media.key!r} {message}: {error}") from error
         raise self._error(Api.CI, signed, answer)
 
     async def query(self, place: Place, job_ids: Sequence[str]) -> QueryReply:
-        """Up to ten jobs of one bucket."""
+        """Return up to ten jobs of one bucket."""
         answer = await self._read(query_request(place, job_ids))
         return query_reply(answer.body, request_id(answer.headers))
 
     async def list_jobs(self, place: Place, wanted: JobFilter, next_token: str = "") -> JobPage:
-        """One page of the jobs of one bucket."""
+        """Return one page of the jobs of one bucket."""
         return job_page((await self._read(list_request(place, wanted, next_token))).body)
 
     async def cancel(self, place: Place, job_id: str) -> None:
-        """Cancel a job that has not started; ``Rejected`` if it is too late."""
+        """Cancel a job that has not started. Raises ``Rejected`` if it has."""
         await self._ask(cancel_request(place, job_id))
 
-    # --- objects ---------------------------------------------------------------------------------------------------------------
+    # --- objects ----------------------------------------------------------------------------------
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
-        """What is known of an object, or None if there is none."""
+        """Return the properties of an object, or None if there is none."""
         try:
             return object_head((await self._read(head_request(place, key))).headers)
         except NotFound:
@@ -155,33 +160,12 @@ class CloudService:
     async def list_objects(
         self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
     ) -> ObjectPage:
-        """One page of keys."""
+        """Return one page of keys."""
         return object_page(
             (await self._read(list_objects_request(place, prefix, marker, max_keys))).body
         )
 
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """The content of an object, in pieces; a connection that is lost on the way is a ``TransportError`` of the iteration."""
-        request = get_request(place, key)
-
-        async def once() -> AsyncIterator[bytes]:
-            signed = self._signer.sign(request)
-            answer, pieces = await self._transport.stream(signed.prepared)
-            if not answer.is_success:
-                raise self._error(request.api, signed, answer)
-            return pieces
-
-        return await self._patience.copy()(once)
-
-    async def put(
-        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
-    ) -> ObjectHead:
-        """Store an object, whole."""
-        answer = await self._ask(put_request(place, key, content, content_type))
-        stored = object_head(answer.headers)
-        return ObjectHead(len(content), stored.etag, content_type, stored.modified_at, stored.crc64)
-
-    # --- one request -----------------------------------------------------------------------------------------------------------
+    # --- one request ------------------------------------------------------------------------------
 
     async def _read(self, request: Request) -> Answer:
         return await self._patience.copy()(self._ask, request)
@@ -200,15 +184,16 @@ class CloudService:
 
 
 def _checked(reply: SubmitReply, spec: JobSpec) -> SubmitReply:
-    """The answer, if it can be the one to ``spec``.
+    """Return the answer if it can be the one to ``spec``.
 
-    ``UserData`` comes back as it was sent. Where the key of another job stands in it, something on the way gave us the answer to that
-    job's request; to follow its id would lose ours. What is no key of ours, a service that shortens it for example, proves nothing.
+    ``UserData`` comes back as it was sent. If it holds the key of another job, this is the answer
+    to that job's request, and to track its id would lose ours. Text that is not one of our keys
+    proves nothing: the service may have shortened it.
 
     Raises:
         ProtocolError: If it answers another request.
     """
-    told, own = key_of_user_data(reply.job.user_data), spec.key
-    if told != own and len(told) == len(own) and told.startswith(own.partition(".")[0] + "."):
-        raise ProtocolError(f"The answer is about {told}, which is another job.")
+    found, own = key_of_user_data(reply.job.user_data), spec.key
+    if found != own and len(found) == len(own) and found.startswith(own.partition(".")[0] + "."):
+        raise ProtocolError(f"The answer is about {found}, which is another job.")
     return reply

@@ -1,4 +1,4 @@
-"""The service's clock, as far as it is known: ours, corrected by what the service said when it refused a request for its time."""
+"""The service's clock: ours, corrected by the time that the service gave with a refusal."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 class ServiceClock:
     """``ports.Clock`` whose wall time is the service's.
 
-    A job that may exist is looked for among those that the service made since its request was sent. Told by a clock that is ahead, that
-    instant lies in the service's future: the job is not found, is taken for absent, and is paid for twice. A request that is accepted
-    was signed with the corrected time, so the same time belongs into the ledger.
+    A job in doubt is looked for among the jobs that the service made since its request was sent.
+    If our clock is ahead, that instant lies in the service's future: the job is not found, taken
+    for absent, and paid for twice. Requests are signed with the corrected time, so the ledger
+    records the same time.
 
     Args:
         own: This machine's clock.
-        service: Knows by how much it is wrong.
+        service: Knows the correction.
     """
 
     def __init__(self, own: Clock, service: CloudService) -> None:
@@ -26,13 +27,13 @@ class ServiceClock:
         self._service = service
 
     def now(self) -> float:
-        """Seconds since the epoch by the service's clock; steps when a correction is learned."""
+        """Return seconds since the epoch by the service's clock; steps with each correction."""
         return self._own.now() + self._service.clock_offset_s
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
+        """Return seconds that never decrease."""
         return self._own.monotonic()
 
     async def sleep(self, delay_s: float) -> None:
-        """Let ``delay_s`` seconds pass."""
+        """Wait for ``delay_s`` seconds."""
         await self._own.sleep(delay_s)

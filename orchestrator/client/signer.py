@@ -1,4 +1,4 @@
-"""The key pair at work: signs requests, and learns from refusals that the clocks differ or that a temporary key is over."""
+"""Signing, with corrections learned from refusals: different clocks, expired keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.client.wire.request import PreparedRequest, Request, prepare
 from orchestrator.client.wire.signature import Credentials, SigningKey, signing_key
-from orchestrator.client.wire.submit_form import SubmitForm
+from orchestrator.client.wire.submit import SubmitForm
 from orchestrator.errors import (
     ApiAnswer,
     ApiError,
@@ -22,26 +22,29 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.spec import JobSpec
 
-# Clocks that differ by less are not what the service complains about (the vendor's Node SDK corrects from here on, too).
+# The service does not refuse smaller differences (the vendor's Node SDK corrects from here, too).
 _SKEW_THAT_MATTERS_S = 30.0
 
 
 class Signed(NamedTuple):
-    """A request on its way, and what it was signed with: to know whether a later correction already answers a refusal."""
+    """A signed request, and the state it was signed with.
+
+    The state shows whether a refusal was already answered by a later correction.
+    """
 
     prepared: PreparedRequest
     offset_s: float
     credentials: Credentials
     signed_at: float
-    """The service's time, as we took it to be."""
+    """Our estimate of the service's time."""
 
 
 class Signer:
-    """Signs with the credentials of a source and the time of a clock, corrected by what the service says.
+    """Signs with the credentials of a source and the corrected time of a clock.
 
     Args:
-        endpoint: Where requests go.
-        source: Read at once, and again when a temporary key is over.
+        endpoint: Addresses of the two APIs.
+        source: Key pair; read at once, and again when a temporary key expires.
         clock: Time.
 
     Raises:
@@ -56,10 +59,10 @@ class Signer:
         self._key: SigningKey | None = None
         self._forms: dict[tuple[str, str], SubmitForm] = {}
         self.offset_s = 0.0
-        """What is added to our clock when signing; 0 until the service complained."""
+        """Seconds added to our clock for signing; 0 until the service corrects it."""
 
     def sign(self, request: Request) -> Signed:
-        """The request, ready for the wire.
+        """Return the signed request.
 
         Raises:
             Rejected: If its path cannot be expressed on the wire; nothing was sent.
@@ -70,16 +73,12 @@ class Signer:
                 request, self._present_key(now), self._endpoint.base_url(request.api)
             )
         except UnicodeEncodeError as error:
-            raise Rejected(
-                ApiAnswer(
-                    code="NotSendable",
-                    message=f"{request.path!r} is not Unicode text; nothing was sent",
-                )
-            ) from error
+            message = f"{request.path!r} is not Unicode text; nothing was sent"
+            raise Rejected(ApiAnswer(code="NotSendable", message=message)) from error
         return Signed(prepared, self.offset_s, self._credentials, now)
 
     def sign_submit(self, spec: JobSpec) -> Signed:
-        """The ``POST /jobs`` of one job, ready for the wire.
+        """Return the signed ``POST /jobs`` of one job.
 
         Raises:
             Rejected: If the spec cannot be expressed; nothing was sent.
@@ -95,17 +94,17 @@ class Signer:
 
     def _present_key(self, now: float) -> SigningKey:
         key = self._key
-        if (
-            key is None or not key.starts_at < now < key.renew_at
-        ):  # the start matters when our clock was set back
+        # The start matters if our clock was set back.
+        if key is None or not key.starts_at < now < key.renew_at:
             key = self._key = signing_key(self._credentials, now)
             self._forms.clear()
         return key
 
     def learn(self, error: ApiError, signed: Signed) -> ApiError:
-        """The exception to raise for a refusal: the same, after correcting what can be corrected; or a fatal one, if that did not help.
+        """Return the exception to raise for a refusal, after correcting its cause.
 
-        Many requests may be refused for one reason. Only those that were signed as the next one would be are evidence against that.
+        It is the same exception, or a fatal one if the correction did not help. Many requests may
+        be refused for one reason: only those signed with the correction count as evidence.
         """
         if isinstance(error, ClockSkewed):
             return self._correct_clock(error, signed)
@@ -119,27 +118,27 @@ class Signer:
         if error.server_time is None:
             return AuthRejected(
                 error.answer,
-                f"{error} - the service does not tell its time: set the clock of this machine",
+                f"{error} - the service does not give its time: set the clock of this machine",
             )
         if abs(error.server_time - signed.signed_at) < _SKEW_THAT_MATTERS_S:
             return AuthRejected(
                 error.answer,
                 f"{error} - although our clocks agree: check the key and the clock of this machine",
             )
-        self.offset_s = (
-            error.server_time - self._clock.now()
-        )  # nothing to correct if our clock was set right meanwhile
+        # Almost 0 if our clock was set right in the meantime.
+        self.offset_s = error.server_time - self._clock.now()
         self._key = None
         return error
 
     def _renew_credentials(self, error: CredentialsExpired, signed: Signed) -> ApiError:
         if signed.credentials != self._credentials:
             return error
-        fresh = self._source.load()
-        if fresh == self._credentials:
+        new = self._source.load()
+        if new == self._credentials:
             return AuthRejected(
-                error.answer, f"{error} - the temporary key is over: set a fresh one and run again"
+                error.answer,
+                f"{error} - the temporary key has expired: set a new one and run again",
             )
-        self._credentials = fresh
+        self._credentials = new
         self._key = None
         return error

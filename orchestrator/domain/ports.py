@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.job import Job
@@ -108,16 +108,6 @@ class ObjectStore(Protocol):
         self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
     ) -> ObjectPage:
         """Return one page of the objects whose keys begin with ``prefix`` and follow ``marker``."""
-        ...
-
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """Return the content of an object in pieces; ``NotFound`` if it does not exist."""
-        ...
-
-    async def put(
-        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
-    ) -> ObjectHead:
-        """Store an object as a whole; an existing one is replaced."""
         ...
 
 

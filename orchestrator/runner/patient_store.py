@@ -17,7 +17,7 @@ from orchestrator.runner.retry import backoff_s
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from orchestrator.domain.ports import Clock, EventSink, ObjectStore
     from orchestrator.domain.remote import ObjectHead, ObjectPage
@@ -73,16 +73,6 @@ class PatientStore:
         return await self._until_answered(
             lambda: self._store.list_objects(place, prefix, marker, max_keys)
         )
-
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """See ``ports.ObjectStore``."""
-        return await self._store.get(place, key)
-
-    async def put(
-        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
-    ) -> ObjectHead:
-        """See ``ports.ObjectStore``."""
-        return await self._store.put(place, key, content, content_type)
 
     async def _until_answered(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         failures = 0

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.remote import ListedObject, ObjectHead, ObjectPage
-from orchestrator.errors import ApiAnswer, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from orchestrator.domain.spec import Place
 
 
@@ -22,7 +18,7 @@ class FakeStorage:
         self.heads = 0
 
     async def _trip(self) -> None:
-        """Take the time of a request, or raise; every request except ``get`` and ``put`` waits."""
+        """Take the time of a request, or raise."""
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """See ``ports.ObjectStore``."""
@@ -46,21 +42,3 @@ class FakeStorage:
             tuple(ListedObject(key, self.objects[place, key]) for key in page),
             page[-1] if len(keys) > max_keys else "",
         )
-
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """See ``ports.ObjectStore``."""
-        if (place, key) not in self.objects:
-            raise NotFound(ApiAnswer(404, "NoSuchKey", key))
-        return _pieces(b"\0" * self.objects[place, key])
-
-    async def put(
-        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
-    ) -> ObjectHead:
-        """See ``ports.ObjectStore``."""
-        self.objects[place, key] = len(content)
-        return ObjectHead(len(content), content_type=content_type)
-
-
-async def _pieces(content: bytes) -> AsyncIterator[bytes]:
-    await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop, not time
-    yield content

@@ -21,7 +21,7 @@ from orchestrator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from orchestrator.client.pacer import Departures
     from orchestrator.client.wire.request import PreparedRequest
@@ -150,16 +150,6 @@ class Client:
     ) -> ObjectPage:
         """See ``ports.ObjectStore``."""
         return await self._service.list_objects(place, prefix, marker, max_keys)
-
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """See ``ports.ObjectStore``."""
-        return await self._service.get(place, key)
-
-    async def put(
-        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
-    ) -> ObjectHead:
-        """See ``ports.ObjectStore``."""
-        return await self._service.put(place, key, content, content_type)
 
     def _sign(self) -> Signed:
         nothing = cast("PreparedRequest", None)  # no bytes are sent here

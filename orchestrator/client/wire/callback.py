@@ -1,6 +1,6 @@
-"""What the service POSTs when a job ends, as XML or JSON (page "callback-VoiceSeparate").
+"""Callbacks: a POST of the service per ended job, XML or JSON (page "callback-VoiceSeparate").
 
-A callback is not authenticated: what it says is a hint to ask for that job sooner, never a result.
+A callback is not authenticated: it is a hint to ask for that job sooner, never a result.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from orchestrator.domain.remote import RemoteJob
 
 MAX_CALLBACK_BYTES = 1 << 20
-"""Largest callback body; the samples have less than 10 kB."""
+"""Largest callback body; the samples are below 10 kB."""
 _MAX_DEPTH = 20  # the documented bodies nest six deep
 
 
 def callback_jobs(raw: bytes) -> tuple[RemoteJob, ...]:
-    """The jobs that a callback body tells about: one, as documented; none for the end of a workflow.
+    """Return the jobs of a callback body: one, as documented, or none for the end of a workflow.
 
-    Which of the two formats it is, is seen by its first character: no page says which Content-Type a JSON callback has.
+    The first character decides the format: no page names the Content-Type of a JSON callback.
 
     Raises:
-        ProtocolError: If it is neither, or too large.
+        ProtocolError: If it is neither XML nor JSON, or too large.
     """
     if len(raw) > MAX_CALLBACK_BYTES:
         raise ProtocolError(f"The callback is larger than {MAX_CALLBACK_BYTES} bytes.", raw)
@@ -41,9 +41,10 @@ def callback_jobs(raw: bytes) -> tuple[RemoteJob, ...]:
 
 
 def _from_json(raw: bytes) -> Element:
-    """The JSON body as the XML that it stands for, so that one reader understands both.
+    """Return the XML equivalent of a JSON body, so that one reader handles both.
 
-    The vendor collapses: an element that occurs once is a bare value, one that repeats is an array, an empty one is left out.
+    The vendor's JSON collapses elements: a single one is a bare value, a repeated one is an array,
+    an empty one is missing.
     """
     try:
         data = orjson.loads(raw)

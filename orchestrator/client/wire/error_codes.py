@@ -1,15 +1,18 @@
-"""What an error answer means: one table from the vendor's codes to our exceptions.
+"""Error answers: one table from the vendor's codes to our exceptions.
 
-Sources: CI error codes (1045/43611, 1045/33700), COS error codes (436/7730). The ``Code`` decides; the HTTP status is only the
-fallback for codes that no list names, and for answers without a body (HEAD, proxies).
+Sources: CI error codes (1045/43611, 1045/33700), COS error codes (436/7730). The ``Code`` decides.
+The HTTP status is only the fallback for codes that no list names, and for answers without a body
+(HEAD, proxies).
 
-For ``POST /jobs`` the class also says whether a job can exist. A 4xx answer, 429 and 503 ``SlowDown`` *refuse* the request before it
-was accepted. Every other 5xx is a :class:`ServerFault`: the service, or a gateway before it, failed at an unknown point, so the
-outcome is in doubt. That includes CI's 503 ``ServiceUnavailable``, which no page says to be sent before a job is made.
+For ``POST /jobs`` the class also decides whether a job can exist. A 4xx answer, 429 and 503
+``SlowDown`` *refuse* the request before it was accepted. Every other 5xx is a :class:`ServerFault`:
+the service, or a gateway before it, failed at an unknown point, so the job is in doubt. That
+includes CI's 503 ``ServiceUnavailable``: no page says that it is sent before a job is made.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from orchestrator.client.wire.hosts import Api
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_RETRY_AFTER_S = 3600.0
-"""A longer ``Retry-After`` is taken for this: no page documents the header, so its value may be anything."""
+"""Cap of ``Retry-After``: no page documents the header, so its value may be anything."""
 
 _CLASSES: dict[str, type[ApiError]] = {
     # Slow down. CI says 429, COS 503; the same code on both.
@@ -46,9 +49,9 @@ _CLASSES: dict[str, type[ApiError]] = {
     "SignatureExpired": ClockSkewed,
     "RequestTimeTooSkewed": ClockSkewed,
     "Request has expired": ClockSkewed,
-    # The temporary key is over.
+    # The temporary key has expired.
     "ExpiredToken": CredentialsExpired,
-    # Nothing else will do better with this key, account or bucket.
+    # Every request with this key, account or bucket will fail.
     "MissingAuthorization": AuthRejected,
     "InvalidAuthorization": AuthRejected,
     "AccessDenied": AuthRejected,
@@ -58,7 +61,7 @@ _CLASSES: dict[str, type[ApiError]] = {
     "CIRoleNotExist": AuthRejected,
     "MediaBucketUnBinded": AuthRejected,
     "PaymentRequired": AuthRejected,
-    # What was named is not there.
+    # The named thing does not exist.
     "ResourceNotFound": NotFound,
     "QueueNotFound": NotFound,
     "TemplateNotFound": NotFound,
@@ -68,11 +71,13 @@ _CLASSES: dict[str, type[ApiError]] = {
     "NoSuchKey": NotFound,
     "NoSuchUpload": NotFound,
     "NoSuchVersion": NotFound,
-    # Refused for this one thing, although the status is one of permissions: archived, or enabled before (two pages, two spellings).
+    # Refused for this object or bucket only, although the status is about permissions: archived, or
+    # enabled before (two pages, two spellings).
     "InvalidObjectState": Rejected,
     "MediaBucketAlreadyBinded": Rejected,
     "BucketAlreadyBinded": Rejected,
-    # Asking again may do: the service could not fetch the input, or the upload was cut, damaged, or crossed another one.
+    # Another try may succeed: the service could not fetch the input, or the upload was cut,
+    # damaged, or concurrent with another one.
     "ResourceDownloadFailed": RefusedForNow,
     "RequestTimeout": RefusedForNow,
     "UserNetworkTooSlow": RefusedForNow,
@@ -83,9 +88,9 @@ _CLASSES: dict[str, type[ApiError]] = {
     "InternalError": ServerFault,
     "ServiceUnavailable": ServerFault,
 }
-"""Codes that need no status to be understood. Every other code is judged by its status: 4xx is :class:`Rejected`."""
+"""Codes that decide without the status. For other codes the status does: 4xx is ``Rejected``."""
 
-# COS, on its page of 403 answers, also shows these words as the message of an ``AccessDenied``.
+# The COS page of 403 answers also shows these words as the message of an ``AccessDenied``.
 _DENIED_BECAUSE: tuple[tuple[str, type[ApiError]], ...] = (
     ("RequestTimeTooSkewed", ClockSkewed),
     ("Request has expired", ClockSkewed),
@@ -104,14 +109,17 @@ _STATUSES: dict[int, type[ApiError]] = {
     501: Rejected,
 }
 
-# What the user can do about errors that stop the run.
+# Advice for errors that stop the run.
 _KEYS = "check TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or the profile file"
 _ADVICE: dict[str, str] = {
-    "AccessDenied": "give this key the permission (ci:CreateMediaJobs and reading and writing of the buckets), or use another key",
-    "CIRoleNotExist": "create the service role CI_QCSRole by enabling Cloud Infinite in the console once",
+    "AccessDenied": "give this key the permission (ci:CreateMediaJobs and reading and writing of"
+    " the buckets), or use another key",
+    "CIRoleNotExist": "create the service role CI_QCSRole by enabling Cloud Infinite in the console"
+    " once",
     "InvalidAccessKeyId": _KEYS,
     "InvalidAuthorization": _KEYS,
-    "MediaBucketUnBinded": "enable media processing (or smart audio) for the bucket in the Cloud Infinite console",
+    "MediaBucketUnBinded": "enable media processing (or smart audio) for the bucket in the Cloud"
+    " Infinite console",
     "PaymentRequired": "settle the account's balance",
     "SecretidNotExist": _KEYS,
     "SignatureDoesNotMatch": _KEYS,
@@ -120,25 +128,29 @@ _ADVICE: dict[str, str] = {
 TRANSIENT_JOB_CODES = frozenset(
     {"ResourceDownloadFailed", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"}
 )
-"""``Code`` of a failed job for which a new job may succeed. No official list of per-job codes exists: these are the documented names of
-passing troubles; everything else is taken for permanent."""
+"""Codes of failed jobs for which a new job may succeed.
+
+No official list of per-job codes exists. These are the documented names of passing problems;
+everything else counts as permanent.
+"""
 
 
 def is_transient_job_code(code: str) -> bool:
-    """Whether a job that failed with ``code`` may be asked for again, as a new job."""
+    """Return True if a job that failed with ``code`` may be tried again as a new job."""
     return code in TRANSIENT_JOB_CODES
 
 
 def class_of(code: str, http_status: int, message: str = "", api: Api = Api.CI) -> type[ApiError]:
-    """The exception class of an error answer."""
+    """Return the exception class of an error answer."""
     if code == "AccessDenied":
         for words, error in _DENIED_BECAUSE:
             if words in message:
                 return error
     if code in _CLASSES:
         return _CLASSES[code]
+    # A HEAD answer has no body. On COS, 503 usually is SlowDown, and HEAD leaves nothing in doubt.
     if api is Api.COS and http_status == 503 and not code:
-        return Throttled  # a HEAD answer has no body: on COS, 503 is first of all SlowDown, and HEAD has no effect that could be in doubt
+        return Throttled
     if http_status in _STATUSES:
         return _STATUSES[http_status]
     return ServerFault if http_status >= 500 else Rejected
@@ -147,14 +159,14 @@ def class_of(code: str, http_status: int, message: str = "", api: Api = Api.CI) 
 def error_of(
     api: Api, http_status: int, headers: Mapping[str, str], raw: bytes, now: float
 ) -> ApiError:
-    """The exception for an answer that is no success.
+    """Return the exception for an unsuccessful answer.
 
     Args:
-        api: Which API answered.
+        api: The API that answered.
         http_status: HTTP status.
-        headers: Headers of the answer; names are looked up as ``headers`` does it.
-        raw: Its body, possibly empty, truncated, or of a proxy: it is used if it can be read.
-        now: Our clock, to understand a ``Retry-After`` that is a date.
+        headers: Headers of the answer; ``headers`` itself must ignore the case of names.
+        raw: Its body, possibly empty, truncated, or of a proxy; it is used if it can be read.
+        now: Our time, for a ``Retry-After`` that is a date.
     """
     code, message, body_request_id, trace_id, server_time = _body(raw)
     answer = ApiAnswer(
@@ -173,12 +185,12 @@ def error_of(
 
 
 def request_id(headers: Mapping[str, str]) -> str:
-    """The vendor's id of a request, from whichever of its headers is there."""
+    """Return the vendor's id of a request, from the header of CI or COS."""
     return (headers.get("x-ci-request-id") or headers.get("x-cos-request-id") or "")[:200]
 
 
 def retry_after(text: str, now: float) -> float | None:
-    """Seconds of a ``Retry-After`` (a number, or an HTTP date), at most an hour; None if there is none that makes sense."""
+    """Return the seconds of a ``Retry-After`` (number or HTTP date), at most an hour, or None."""
     text = text.strip()
     if not text:
         return None
@@ -189,11 +201,11 @@ def retry_after(text: str, now: float) -> float | None:
         if until is None:
             return None
         seconds = until - now
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if seconds == seconds else None  # noqa: PLR0124 - false only for "nan"
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
 def _body(raw: bytes) -> tuple[str, str, str, str, float | None]:
-    """Code, message, request id, trace id and server time of an ``<Error>``; all empty if the body is none."""
+    """Return code, message, request id, trace id and server time of an ``<Error>``, or blanks."""
     try:
         root = parse(raw)
     except ProtocolError:
@@ -213,8 +225,11 @@ def _body(raw: bytes) -> tuple[str, str, str, str, float | None]:
 
 
 def _reason(http_status: int, headers: Mapping[str, str]) -> str:
-    """What to tell when the answer has no text of its own."""
+    """Return the message for an answer without a text of its own."""
     location = headers.get("Location", "")
     if 300 <= http_status < 400 and location:
-        return f"the service points to {location[:300]!r}; redirects are not followed: check the region of the bucket"
+        return (
+            f"the service redirects to {location[:300]!r}; redirects are not followed:"
+            " check the region of the bucket"
+        )
     return ""

@@ -12,25 +12,26 @@ from orchestrator.errors import ConfigError
 if TYPE_CHECKING:
     from orchestrator.domain.spec import Place
 
-# What a bucket or region may consist of (COS naming rules). Anything else could move a signed request to a foreign host.
+# The form of a bucket or region (COS naming rules). Anything else could send a signed request to
+# a foreign host.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 
 class Api(Enum):
-    """Which of the two APIs a request talks to; the value is its word in the host name."""
+    """One of the two APIs; the value is its word in the host name."""
 
     CI = "ci"
     COS = "cos"
 
     @property
     def token_header(self) -> str:
-        """Name of the header that carries a temporary key's token (the CI and COS common header pages differ)."""
+        """Name of the header for the token of a temporary key (pages "common headers")."""
         return "x-ci-security-token" if self is Api.CI else "x-cos-security-token"
 
 
 @lru_cache(maxsize=1024)
 def host(api: Api, place: Place) -> str:
-    """The host name of a bucket, ``<bucket>.ci.<region>.myqcloud.com`` or ``.cos.``.
+    """Return the host name of a bucket, ``<bucket>.ci.<region>.myqcloud.com`` or ``.cos.``.
 
     Raises:
         ConfigError: If the bucket or the region cannot be part of a host name.

@@ -1,4 +1,4 @@
-"""What COS answers about objects (pages "GET Bucket", "HEAD Object"), as values."""
+"""Answers of COS about objects (pages "GET Bucket", "HEAD Object"), as values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 def object_page(raw: bytes) -> ObjectPage:
-    """One page of a listing, keys decoded.
+    """Return one page of a listing, keys decoded.
 
-    ``NextMarker`` is the last key of a truncated page; a service that leaves it out is asked to go on from the last key seen.
+    ``NextMarker`` is the last key of a truncated page; if it is missing, the last listed key is
+    the marker.
 
     Raises:
-        ProtocolError: If the answer cannot be understood, or says that there is more without saying from where.
+        ProtocolError: If the answer cannot be read, or there is more but no marker.
     """
     root = parse(raw)
     if root.tag != "ListBucketResult":
@@ -46,18 +47,18 @@ def object_page(raw: bytes) -> ObjectPage:
         marker = key(text_of(root, "NextMarker"))
     except ValueError as error:
         raise ProtocolError(
-            f"The listing holds a value that cannot be understood: {error}.", raw
+            f"The listing holds a value that cannot be read: {error}.", raw
         ) from error
     if text_of(root, "IsTruncated").strip().lower() != "true":
         return ObjectPage(objects)
     marker = marker or (objects[-1].key if objects else "")
     if not marker:
-        raise ProtocolError("The listing says that it goes on, but not from where.", raw)
+        raise ProtocolError("The listing is truncated, but names no marker to continue from.", raw)
     return ObjectPage(objects, marker)
 
 
 def object_head(headers: Mapping[str, str]) -> ObjectHead:
-    """What the headers of a HEAD, GET or PUT answer tell about an object. Names are looked up as ``headers`` does it.
+    """Return the properties of an object from the headers of a HEAD answer.
 
     Raises:
         ProtocolError: If the length is not a number.
@@ -75,7 +76,7 @@ def object_head(headers: Mapping[str, str]) -> ObjectHead:
 
 
 def http_date(text: str) -> float | None:
-    """Seconds since the epoch of an HTTP date, or None if it is none."""
+    """Return the seconds since the epoch of an HTTP date, or None if it is not valid."""
     try:
         return parsedate_to_datetime(text).timestamp() if text else None
     except ValueError:

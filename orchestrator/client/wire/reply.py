@@ -1,6 +1,8 @@
-"""What the job API answers, as values (submit page 1045/73370, query page 1045/73113, list page "DescribeMediaJobs").
+"""Answers of the job API, as values.
 
-``JobsDetail`` is read as 0..n everywhere, whatever a page says; unknown nodes are ignored; ``-`` and an empty element mean "not yet".
+Sources: submit page 1045/73370, query page 1045/73113, list page "DescribeMediaJobs".
+``JobsDetail`` is read as 0..n everywhere, whatever a page says. Unknown nodes are ignored; ``-``
+and an empty element mean "not yet".
 """
 
 from __future__ import annotations
@@ -35,22 +37,21 @@ _PLAIN_LEAVES = [
     (f"<{name}>", f"</{name}>", len(name) + 2, 0)
     for name in ("JobId", "QueueId", "CreationTime", "UserData")
 ]
-_BEIJING = timezone(
-    timedelta(hours=8)
-)  # what a time without an offset means: every time in the vendor's samples is +0800
+# The zone of a time without an offset: every time in the vendor's samples is +0800.
+_BEIJING = timezone(timedelta(hours=8))
 _NO_TIME = frozenset({"", "-"})
 
 
 def submit_reply(raw: bytes, request_id: str = "") -> SubmitReply:
-    """The accepted job.
+    """Return the accepted job.
 
     Raises:
-        ProtocolError: If the answer does not name exactly one job: whether one exists is then not known.
+        ProtocolError: If the answer does not name exactly one job; it may exist all the same.
     """
     try:
         job = _plain_job(raw)
     except UnicodeDecodeError:
-        job = None  # the full reading says what is wrong
+        job = None  # reading it as a tree finds the fault
     if job is not None:
         return SubmitReply(job, request_id)
     jobs = jobs_of(_response(raw), raw)
@@ -60,11 +61,12 @@ def submit_reply(raw: bytes, request_id: str = "") -> SubmitReply:
 
 
 def _plain_job(raw: bytes) -> RemoteJob | None:
-    """The job of a submit answer as it nearly always is: just accepted, in plain text. None if anything about it is special.
+    """Return the job of an ordinary submit answer, or None if anything about it is special.
 
-    Building a tree takes a quarter of the time of a whole request. Without comments and CDATA (``<!``), entities (``&``) and attributes, a
-    leaf is what stands between its two tags; that the answer begins and ends as it must, and holds one job id, makes the rest sure. What
-    this reads, the tree says too; a test compares them. A job that is only submitted has neither started nor ended.
+    Building a tree takes a quarter of the time of a whole request. Without comments and CDATA
+    (``<!``), entities (``&``) and attributes, the value of a leaf is the text between its tags. The
+    right beginning and end and a single job id exclude other surprises. A test compares the result
+    with the tree. A job that is only submitted has neither started nor ended.
     """
     text = raw.decode()
     if (
@@ -78,8 +80,8 @@ def _plain_job(raw: bytes) -> RemoteJob | None:
     if "<State>Submitted</State>" not in text or text.count("<JobId>") != 1:
         return None
     found, end = [], 0
-    asked = text.find("<Input>")
-    for start_tag, end_tag, size, after in (*_PLAIN_LEAVES, ("<Object>", "</Object>", 8, asked)):
+    input_at = text.find("<Input>")
+    for start_tag, end_tag, size, after in (*_PLAIN_LEAVES, ("<Object>", "</Object>", 8, input_at)):
         start = text.find(start_tag, after) + size
         end = text.find("<", start)
         if start < size or not text.startswith(end_tag, end):
@@ -89,7 +91,7 @@ def _plain_job(raw: bytes) -> RemoteJob | None:
     job_id, queue_id = job_id.strip(), queue_id.strip()
     if (
         not job_id
-        or not asked < end < text.find("</Input>", asked)
+        or not input_at < end < text.find("</Input>", input_at)
         or not "".join(found).isprintable()
     ):
         return None
@@ -108,10 +110,12 @@ def _plain_job(raw: bytes) -> RemoteJob | None:
 
 
 def query_reply(raw: bytes, request_id: str = "") -> QueryReply:
-    """Jobs that exist, and ids that do not (``NonExistJobIds``: 0..n elements, each one id or several joined by commas).
+    """Return the jobs that exist and the ids that do not.
+
+    ``NonExistJobIds`` occurs 0..n times, each with one id or several joined by commas.
 
     Raises:
-        ProtocolError: If the answer cannot be understood.
+        ProtocolError: If the answer cannot be read.
     """
     root = _response(raw)
     missing = [
@@ -123,10 +127,10 @@ def query_reply(raw: bytes, request_id: str = "") -> QueryReply:
 
 
 def job_page(raw: bytes) -> JobPage:
-    """One page of jobs; a token that is missing, empty or ``-`` ends the listing.
+    """Return one page of jobs; a token that is missing, empty or ``-`` ends the listing.
 
     Raises:
-        ProtocolError: If the answer cannot be understood.
+        ProtocolError: If the answer cannot be read.
     """
     root = _response(raw)
     cursor = text_of(root, "NextToken").strip()
@@ -134,7 +138,7 @@ def job_page(raw: bytes) -> JobPage:
 
 
 def jobs_of(root: Element, raw: bytes = b"") -> list[RemoteJob]:
-    """Every ``JobsDetail`` directly below ``root``."""
+    """Return every ``JobsDetail`` directly below ``root``."""
     return [_job(detail, raw) for detail in root if detail.tag == "JobsDetail"]
 
 
@@ -146,7 +150,10 @@ def _response(raw: bytes) -> Element:
 
 
 def _job(detail: Element, raw: bytes) -> RemoteJob:
-    """One ``JobsDetail``. ``Code`` and ``Message`` mean something only when the job failed; samples fill them with "Success" otherwise."""
+    """Read one ``JobsDetail``.
+
+    ``Code`` and ``Message`` count only for a failed job; the samples say "Success" otherwise.
+    """
     nodes = {node.tag: node for node in detail}
     leaf = {name: node.text or "" for name, node in nodes.items()}
     job_id = leaf.get("JobId", "").strip()
@@ -154,7 +161,7 @@ def _job(detail: Element, raw: bytes) -> RemoteJob:
     if state is None or not job_id:
         word = leaf.get("State", "")[:100]
         raise ProtocolError(
-            f"The job {job_id or '(without an id)'} has the state {word!r}, which is not known.",
+            f"The job {job_id or '(without an id)'} has the unknown state {word!r}.",
             raw,
         )
     operation = nodes.get("Operation")
@@ -176,9 +183,10 @@ def _job(detail: Element, raw: bytes) -> RemoteJob:
 
 
 def _files(operation: Element | None) -> tuple[RemoteFile, ...]:
-    """What ``MediaResult`` says was written; never ``Output``, which may hold the pattern instead of the name.
+    """Return the files of ``MediaResult``, not of ``Output``, which may hold a pattern.
 
-    A key is ``ObjectPrefix`` + ``ObjectName``; an ``Md5Info`` belongs to the file of the same name, wherever it stands.
+    A key is ``ObjectPrefix`` + ``ObjectName``; an ``Md5Info`` belongs to the file of the same name,
+    wherever it occurs.
     """
     output = operation.find("MediaResult/OutputFile") if operation is not None else None
     if output is None:
@@ -195,7 +203,7 @@ def _files(operation: Element | None) -> tuple[RemoteFile, ...]:
 
 
 def _duration(operation: Element | None) -> float | None:
-    """Length of the result in seconds, as the service probed it."""
+    """Return the length of the result in seconds, as probed by the service."""
     text = text_of(operation.find("MediaInfo/Format"), "Duration") if operation is not None else ""
     try:
         return float(text) if text else None
@@ -205,9 +213,10 @@ def _duration(operation: Element | None) -> float | None:
 
 @lru_cache(maxsize=256)  # the jobs of one second have the same times
 def instant(text: str) -> float | None:
-    """Seconds since the epoch of a time in any of the vendor's forms: ``T`` or a space in the middle, ``+0800`` or ``Z`` at the end.
+    """Return the seconds since the epoch of a time in any of the vendor's forms.
 
-    None for "not yet", and for what is no time: an odd time stamp must not make a paid job unreadable.
+    The middle is ``T`` or a space, the end ``+0800`` or ``Z``. None for "not yet", and for invalid
+    text: an odd time stamp must not make a paid job unreadable.
     """
     text = text.strip()
     if text in _NO_TIME:

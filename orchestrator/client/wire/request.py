@@ -1,34 +1,30 @@
-"""Everything that is sent, as values: what is asked (:class:`Request`), and what then goes on the wire (:class:`PreparedRequest`)."""
+"""Requests as values: unsigned (:class:`Request`), and ready to send (:class:`PreparedRequest`)."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from hashlib import md5
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from orchestrator.client.wire.hosts import Api, host
 from orchestrator.client.wire.signature import authorization, url_encode
-from orchestrator.client.wire.submit_body import JOB_TYPE, submit_body
 from orchestrator.domain.remote import RemoteState
-from orchestrator.errors import CredentialsMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from orchestrator.client.wire.signature import SigningKey
     from orchestrator.domain.remote import JobFilter
-    from orchestrator.domain.spec import JobSpec, Place
+    from orchestrator.domain.spec import Place
 
 MAX_IDS = 10
 """Most job ids of one query (page 1045/73113)."""
 MAX_LIST_SIZE = 100
 """Largest page of a job listing."""
 
-XML = "application/xml"
-"""Content type of every body for CI."""
+JOB_TYPE = "VoiceSeparate"
+"""The vendor's ``Tag`` of the jobs that this program makes."""
 _BEIJING = timezone(timedelta(hours=8))  # every time in the vendor's samples is +0800
 
 STATE_WORDS: dict[RemoteState, str] = {
@@ -39,7 +35,7 @@ STATE_WORDS: dict[RemoteState, str] = {
     RemoteState.PAUSED: "Pause",
     RemoteState.CANCELLED: "Cancel",
 }
-"""Our word for a job's state, and the vendor's."""
+"""The vendor's words for the states of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +43,13 @@ class Request:
     """One request, before it is signed.
 
     Attributes:
-        api: Which API.
-        place: The bucket that it is about; it becomes the host name.
+        api: The API.
+        place: The bucket; it becomes the host name.
         method: HTTP method.
         path: Decoded path, with its leading slash.
         params: Decoded query parameters, in the order of the wire.
-        headers: Lowercase header names and values, without host, token and authorization; all of them are signed.
+        headers: Lowercase names and values, all of them signed; without host, token and
+            authorization.
         body: Content, or empty.
     """
 
@@ -66,48 +63,33 @@ class Request:
 
 
 class PreparedRequest(NamedTuple):
-    """What goes on the wire.
+    """A signed request.
 
     Attributes:
-        method: Its method.
-        url: Percent-encoded already; it must not be encoded again.
-        headers: By name.
-        body: All of it.
-        head: The headers as they stand on the wire, each with its line end, where they were put together already; else empty.
+        method: HTTP method.
+        url: URL, percent-encoded; it must not be encoded again.
+        headers: Values by name.
+        body: Content, or empty.
     """
 
     method: str
     url: str
     headers: dict[str, str]
     body: bytes = b""
-    head: str = ""
 
     def __repr__(self) -> str:
-        """Method and URL: authorization and token are among the headers."""
+        """Show method and URL only: authorization and token are among the headers."""
         return f"PreparedRequest({self.method} {self.url})"
-
-
-def header_lines(headers: Mapping[str, str]) -> str:
-    """Headers as they stand on the wire.
-
-    Raises:
-        CredentialsMissing: If a value has more than one line; all but the parts of the credentials are known to have one.
-    """
-    text = "\r\n".join(map(": ".join, headers.items()))
-    if text.count("\n") > max(len(headers) - 1, 0):
-        raise CredentialsMissing(
-            "A part of the credentials has more than one line: it cannot be sent as a header. Set it anew."
-        )
-    return f"{text}\r\n"
 
 
 def prepare(request: Request, key: SigningKey, base_url: str | None = None) -> PreparedRequest:
     """Sign a request and give it its address.
 
     Args:
-        request: What is asked.
-        key: Key of the present window of time.
-        base_url: Where to send it instead of the vendor's https host, for example ``http://127.0.0.1:8080``. The signed ``Host`` stays.
+        request: The request.
+        key: Key of the present period.
+        base_url: URL to send it to instead of the vendor's https host, for example
+            ``http://127.0.0.1:8080``. The signed ``Host`` stays the vendor's.
     """
     name = host(request.api, request.place)
     headers = {"host": name, **request.headers}
@@ -123,18 +105,11 @@ def prepare(request: Request, key: SigningKey, base_url: str | None = None) -> P
 
 
 def _pair(name: str, value: str) -> str:
-    """One query parameter as the pages write it: ``?cancel`` has no equals sign."""
+    """Encode one query parameter as the pages do: ``?cancel`` has no equals sign."""
     return f"{url_encode(name)}={url_encode(value)}" if value else url_encode(name)
 
 
-# --- jobs --------------------------------------------------------------------------------------------------------------------
-
-
-def submit_request(spec: JobSpec) -> Request:
-    """``POST /jobs``. Without ``Content-MD5``, as most of the vendor's SDKs: TLS guards the body, and each header costs time."""
-    body = submit_body(spec)
-    headers = {"content-type": XML, "content-length": str(len(body))}
-    return Request(Api.CI, spec.media.place, "POST", "/jobs", headers=headers, body=body)
+# --- jobs -----------------------------------------------------------------------------------------
 
 
 def query_request(place: Place, job_ids: Sequence[str]) -> Request:
@@ -178,7 +153,7 @@ def cancel_request(place: Place, job_id: str) -> Request:
 
 
 def wire_time(instant: float | None) -> str:
-    """An instant as the API writes it (``2024-05-01T10:00:00+0800``), whole seconds; empty for None."""
+    """Format an instant as the API does (``2024-05-01T10:00:00+0800``); empty for None."""
     return (
         ""
         if instant is None
@@ -186,7 +161,7 @@ def wire_time(instant: float | None) -> str:
     )
 
 
-# --- objects -----------------------------------------------------------------------------------------------------------------
+# --- objects --------------------------------------------------------------------------------------
 
 
 def head_request(place: Place, key: str) -> Request:
@@ -194,34 +169,11 @@ def head_request(place: Place, key: str) -> Request:
     return Request(Api.COS, place, "HEAD", f"/{key}")
 
 
-def get_request(place: Place, key: str, start: int = 0, end: int | None = None) -> Request:
-    """``GET /<key>``, whole, or the bytes from ``start`` to ``end``, both included."""
-    wanted = (
-        {}
-        if start == 0 and end is None
-        else {"range": f"bytes={start}-{'' if end is None else end}"}
-    )
-    return Request(Api.COS, place, "GET", f"/{key}", headers=wanted)
-
-
-def put_request(place: Place, key: str, content: bytes, content_type: str) -> Request:
-    """``PUT /<key>`` of a whole object; its MD5 makes the service refuse content that was damaged on its way."""
-    return Request(
-        Api.COS, place, "PUT", f"/{key}", headers=_content(content, content_type), body=content
-    )
-
-
 def list_objects_request(
     place: Place, prefix: str, marker: str = "", max_keys: int = 1000
 ) -> Request:
-    """``GET /``: one page of keys. Keys come back url-encoded, because XML cannot carry every character of a key."""
+    """``GET /``: one page of keys, url-encoded because XML cannot carry every character."""
     params = {"prefix": prefix, "marker": marker, "max-keys": str(max_keys), "encoding-type": "url"}
     return Request(
         Api.COS, place, "GET", "/", {name: value for name, value in params.items() if value}
     )
-
-
-def _content(body: bytes, content_type: str) -> dict[str, str]:
-    """The headers that describe a body."""
-    digest = b64encode(md5(body, usedforsecurity=False).digest()).decode()
-    return {"content-type": content_type, "content-length": str(len(body)), "content-md5": digest}

@@ -1,4 +1,4 @@
-"""Bytes to an XML tree, safely: no document type, no entities, no external references, bounded size."""
+"""Safe parsing of XML: no document type, no entities, no external references, bounded size."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ from xml.etree.ElementTree import Element, ParseError, XMLParser
 from orchestrator.errors import ProtocolError
 
 MAX_REPLY_BYTES = 8 << 20
-"""Largest answer that is read: a full page of 1,000 keys of 850 bytes, url-encoded threefold, with its other nodes, is about 3.5 MB."""
+"""Largest answer that is read.
+
+A full page of 1,000 keys of 850 bytes, three times that when url-encoded, has about 3.5 MB.
+"""
 
 
 def parse(raw: bytes) -> Element:
-    """The root element of a reply.
+    """Return the root element of a reply.
 
     Raises:
-        ProtocolError: If it is too large, not UTF-8, not well formed, or carries a document type or entities.
+        ProtocolError: If it is too large, not UTF-8, not well formed, or has a document type.
     """
     if len(raw) > MAX_REPLY_BYTES:
         raise ProtocolError(f"The service's answer is larger than {MAX_REPLY_BYTES} bytes.", raw)
-    # No XML in UTF-8 holds a zero byte, while all in UTF-16 does: without this, that encoding could hide what is looked for next.
+    # XML in UTF-8 never holds a zero byte, XML in UTF-16 always does. Without this check, UTF-16
+    # could hide a document type from the next one.
     if b"\0" in raw:
         raise ProtocolError(
             "The service's answer is not the XML that was expected: it holds zero bytes.", raw
         )
     try:
-        # A document type, and with it every entity and external reference, begins with these two characters. Without them the C parser
-        # is as safe as the defused one, and takes a third of its time. UTF-8 is forced on both, whatever encoding the answer declares.
+        # A document type, and with it every entity and external reference, begins with "<!".
+        # Without one the C parser is as safe as the defused one, and takes a third of its time.
+        # Both read UTF-8, whatever encoding the answer declares.
         return _defused(raw.decode("utf-8-sig")) if b"<!" in raw else _plain(raw)
-    except (
-        ParseError,
-        ValueError,
-    ) as error:  # UnicodeDecodeError and defusedxml's own exceptions are ValueErrors
+    # UnicodeDecodeError and defusedxml's own exceptions are ValueErrors.
+    except (ParseError, ValueError) as error:
         raise ProtocolError(
             f"The service's answer is not the XML that was expected: {error}.", raw
         ) from error
@@ -44,7 +47,7 @@ def _plain(raw: bytes) -> Element:
 
 
 def _defused(text: str) -> Element:
-    """For documents with comments, CDATA, or declarations, of which only the first two are let through."""
+    """Parse a document with comments or CDATA; refuse one with declarations."""
     from defusedxml.ElementTree import fromstring
 
     root: Element = fromstring(text, forbid_dtd=True)
@@ -52,6 +55,6 @@ def _defused(text: str) -> Element:
 
 
 def text_of(parent: Element | None, name: str) -> str:
-    """The text of a child, or empty if the child is missing, empty, or holds other elements only."""
+    """Return the text of a child, or the empty string if the child or its text is missing."""
     found = parent.find(name) if parent is not None else None
     return (found.text or "") if found is not None else ""

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.domain.remote import ListedObject, ObjectHead, ObjectPage
 from orchestrator.errors import ApiAnswer, ConfigError, NotFound, Rejected
@@ -21,7 +21,7 @@ from orchestrator.server.storage.keys import RESERVED
 from orchestrator.server.storage.reader import ObjectReads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from typing import Self
 
     from orchestrator.domain.spec import Place
@@ -81,26 +81,6 @@ class FolderStore:
         except NotFound:
             return None
         return ObjectHead(found.size, found.md5, found.content_type, found.modified_at, found.crc64)
-
-    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
-        """Raise: this view reads no content."""
-        _refuse(place, key, "read")
-
-    async def put(
-        self,
-        place: Place,
-        key: str,
-        content: bytes,  # noqa: ARG002
-        content_type: str = "",  # noqa: ARG002
-    ) -> ObjectHead:
-        """Raise: this view changes nothing."""
-        _refuse(place, key, "written")
-
-
-def _refuse(place: Place, key: str, what: str) -> NoReturn:
-    raise ConfigError(
-        f"{place.bucket}/{key} cannot be {what}: its folder was opened to list names only."
-    )
 
 
 def _open_index(root: Path) -> ObjectIndex:

@@ -1,4 +1,4 @@
-"""Callbacks are hints: what is understood is passed on, what is forged changes nothing, and nobody learns which was which."""
+"""Callbacks are hints: readable ones are passed on, and the answer never shows which are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from orchestrator.errors import ConfigError
 
 TOKEN = "an-unguessable-part"
 JOB = "j0123456789abcdef0123456789abcdef"
-AS_XML = f"<Response><EventName>TaskFinish</EventName><JobsDetail><JobId>{JOB}</JobId><State>Success</State></JobsDetail></Response>"
+AS_XML = (
+    f"<Response><EventName>TaskFinish</EventName><JobsDetail><JobId>{JOB}</JobId>"
+    "<State>Success</State></JobsDetail></Response>"
+)
 AS_JSON = f'{{"EventName": "TaskFinish", "JobsDetail": {{"JobId": "{JOB}", "State": "Success"}}}}'
 
 
@@ -40,7 +43,7 @@ async def test_a_callback_of_either_format_is_a_hint_about_its_job(body: str, pa
 @pytest.mark.parametrize(
     "body", [b"", b"<Response>", b"{", b"<!DOCTYPE x><Response/>", b"\x00\xff", b"<Error/>"]
 )
-async def test_what_is_not_a_callback_is_answered_like_one_and_passed_over(body: bytes) -> None:
+async def test_other_bodies_are_answered_like_a_callback_and_ignored(body: bytes) -> None:
     heard: list[str] = []
     async with CallbackListener("127.0.0.1", 0, TOKEN, heard.append) as listener:
         status = await post(listener, TOKEN, body)
@@ -49,7 +52,7 @@ async def test_what_is_not_a_callback_is_answered_like_one_and_passed_over(body:
     assert heard == []
 
 
-async def test_without_the_unguessable_part_there_is_nothing_here() -> None:
+async def test_a_path_without_the_secret_part_is_not_found() -> None:
     heard: list[str] = []
     async with CallbackListener("127.0.0.1", 0, TOKEN, heard.append) as listener:
         statuses = [
@@ -60,7 +63,7 @@ async def test_without_the_unguessable_part_there_is_nothing_here() -> None:
     assert heard == []
 
 
-async def test_a_body_beyond_the_bound_is_refused() -> None:
+async def test_a_body_that_is_too_large_is_refused() -> None:
     heard: list[str] = []
     async with CallbackListener("127.0.0.1", 0, TOKEN, heard.append) as listener:
         status = await post(listener, TOKEN, b" " * (MAX_CALLBACK_BYTES + 1))

@@ -64,7 +64,7 @@ async def test_a_429_of_the_vendor_is_throttling(
         (OSError(104, "reset"), SendInDoubt),
     ],
 )
-async def test_what_aiohttp_raises_after_sending_is_in_doubt(
+async def test_an_error_of_aiohttp_after_sending_leaves_the_job_in_doubt(
     vendor: CloudService,
     fake_http: aioresponses,
     spec: JobSpec,

@@ -1,4 +1,4 @@
-"""A submit that waits for its moment, over real sockets: nothing of it leaves before, and whatever goes wrong until then proves so."""
+"""Submits that wait for their moment, over real sockets: nothing leaves before it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def gated(service: CloudService) -> Gate:
     return limiter.gate
 
 
-async def test_not_a_byte_leaves_before_the_moment_and_all_of_them_at_it(
+async def test_no_byte_leaves_before_the_moment_and_all_leave_at_it(
     wire: Wire, service: CloudService, spec: JobSpec
 ) -> None:
     wire.answers = [wire.accepted]
@@ -72,12 +72,12 @@ async def test_not_a_byte_leaves_before_the_moment_and_all_of_them_at_it(
     gate.opened.set()
     assert (await submit).job.job_id == "j1"
     assert len(wire.received) == 1
-    assert gate.seats_left == [5], "it is told when the write is done"
+    assert gate.seats_left == [5], "reported after the write"
 
 
 @asynccontextmanager
 async def server(first_words: bytes | None) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """One that speaks without being asked, or hangs up; and what it was told."""
+    """A server that speaks first or hangs up, and the bytes that it received."""
     heard: list[bytes] = []
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,7 +101,7 @@ TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n"
     [None, TIMEOUT + b"Connection: close\r\n\r\n", TIMEOUT + b"\r\n"],
     ids=["hangs up", "speaks first", "speaks first and stays"],
 )
-async def test_a_service_that_ends_the_connection_before_the_moment_was_sent_nothing(
+async def test_a_service_that_ends_the_connection_early_is_sent_nothing(
     connect: Connect, spec: JobSpec, words: bytes | None
 ) -> None:
     async with server(words) as (url, heard), connect(url) as service:
@@ -115,12 +115,10 @@ async def test_a_service_that_ends_the_connection_before_the_moment_was_sent_not
     assert b"".join(heard) == b""
 
 
-async def test_a_moment_that_does_not_come_in_time_means_that_nothing_was_sent(
+async def test_nothing_was_sent_if_the_moment_does_not_come_in_time(
     connect: Connect, wire: Wire, spec: JobSpec
 ) -> None:
-    async with connect(
-        wire.url, timeouts=Timeouts(connect_s=0.1, read_s=0.1, total_s=0.2)
-    ) as service:
+    async with connect(wire.url, timeouts=Timeouts(connect_s=0.1, total_s=0.2)) as service:
         gate = gated(service)
         with pytest.raises(ConnectFailed, match="nothing was sent"):
             await service.submit(spec)

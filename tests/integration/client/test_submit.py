@@ -1,4 +1,4 @@
-"""Every way in which one POST can end, over real sockets: what it proves, and that it was one POST."""
+"""Every end of one POST, over real sockets: its proof, and that it was one POST."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from orchestrator.client import direct
 from orchestrator.client.endpoint import Timeouts
 from orchestrator.domain.remote import RemoteState
 from orchestrator.errors import (
@@ -37,15 +36,8 @@ if TYPE_CHECKING:
     from tests.integration.client.conftest import Connect, Wire
 
 
-@pytest.fixture(autouse=True, params=["short", "long"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every one of these tests goes both ways: over aiohttp's connections alone, and through its whole client."""
-    monkeypatch.setattr(direct, "_IS_KNOWN", request.param == "short")
-    return str(request.param)
-
-
 async def hang(writer: asyncio.StreamWriter) -> None:
-    """Say nothing until the client goes away."""
+    """Say nothing until the client closes the connection."""
     await writer.wait_closed()
 
 
@@ -154,7 +146,7 @@ async def test_a_success_that_names_no_job_is_in_doubt(
 async def test_the_answer_to_another_jobs_request_leaves_this_one_in_doubt(
     wire: Wire, service: CloudService, spec: JobSpec
 ) -> None:
-    """To follow the id in it would lose both: that job would be followed twice, and this one, which is paid for, never."""
+    """With its id, that job would be tracked twice, and this one, which is paid for, never."""
     wire.answers = [wire.accepted.replace(b"v1.key", b"v1.yek")]
 
     with pytest.raises(SendInDoubt, match=r"v1\.yek, which is another job"):
@@ -167,7 +159,7 @@ async def test_the_answer_to_another_jobs_request_leaves_this_one_in_doubt(
 async def test_a_service_that_changes_user_data_is_believed_about_its_job(
     wire: Wire, service: CloudService, spec: JobSpec, user_data: bytes
 ) -> None:
-    """The List could not find such a job by its key: to doubt the answer would be to pay twice."""
+    """A list would not find such a job by its key: a job in doubt would be paid for twice."""
     wire.answers = [
         wire.http("200 OK", wire.accepted.partition(b"\r\n\r\n")[2].replace(b"v1.key", user_data))
     ]
@@ -249,10 +241,10 @@ LOST = [
 
 
 @pytest.mark.parametrize("end", LOST, ids=lambda end: end.__name__)
-async def test_a_connection_that_is_lost_after_the_request_leaves_it_in_doubt_after_exactly_one_post(
+async def test_a_connection_lost_after_the_request_leaves_it_in_doubt_after_one_post(
     wire: Wire, service: CloudService, spec: JobSpec, end: object
 ) -> None:
-    """Neither aiohttp nor anything of ours sends it again."""
+    """Neither aiohttp nor our code sends it again."""
     wire.answers = [end]  # type: ignore[list-item]  # one of the functions above
 
     with pytest.raises(SendInDoubt) as caught:
@@ -264,10 +256,10 @@ async def test_a_connection_that_is_lost_after_the_request_leaves_it_in_doubt_af
 
 
 @pytest.mark.parametrize("end", [close_at_once, reset, None], ids=["close", "reset", "eof"])
-async def test_a_post_on_a_kept_connection_that_dies_is_not_repeated_either(
+async def test_a_post_on_a_kept_connection_that_closes_is_not_repeated(
     wire: Wire, service: CloudService, spec: JobSpec, end: object
 ) -> None:
-    """This is where aiohttp repeats idempotent methods: a connection from the pool that turns out to be dead."""
+    """Idempotent methods are repeated here: a connection of the pool turns out to be dead."""
     wire.answers = [wire.accepted, end]  # type: ignore[list-item]  # one of the functions above
 
     await service.submit(spec)
@@ -297,7 +289,7 @@ async def test_silence_is_a_reply_timeout_after_exactly_one_post(
     assert len(wire.received) == 1
 
 
-async def test_an_answer_that_trickles_on_for_ever_ends_with_the_total(
+async def test_an_answer_that_never_ends_is_cut_off_at_the_total(
     wire: Wire, hasty: CloudService, spec: JobSpec
 ) -> None:
     async def trickle(writer: asyncio.StreamWriter) -> None:
@@ -353,7 +345,7 @@ async def test_a_refused_connection_means_that_nothing_was_sent(
     connect: Connect, spec: JobSpec
 ) -> None:
     with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        reserved.bind(("127.0.0.1", 0))  # bound, but not listening
         async with connect(f"http://127.0.0.1:{reserved.getsockname()[1]}") as service:
             with pytest.raises(ConnectFailed, match="nothing was sent"):
                 await service.submit(spec)
@@ -386,7 +378,7 @@ async def test_no_free_connection_in_time_means_that_nothing_was_sent(
 ) -> None:
     wire.answers = [hang]
     async with connect(
-        wire.url, connections=1, timeouts=Timeouts(connect_s=0.1, read_s=1.0, total_s=2.0)
+        wire.url, connections=1, timeouts=Timeouts(connect_s=0.1, total_s=2.0)
     ) as service:
         first = asyncio.ensure_future(service.submit(spec))
         await wire.arrived.wait()
@@ -405,9 +397,7 @@ async def test_a_connection_that_is_not_made_in_time_means_that_nothing_was_sent
         deaf.listen(0)
         address = deaf.getsockname()
         fillers = []
-        for _ in range(
-            4
-        ):  # fill the queue of connections that nobody accepts: the next one is left waiting
+        for _ in range(4):  # fill the queue of unaccepted connections: the next one has to wait
             filler = socket.socket()
             filler.setblocking(False)
             filler.connect_ex(address)
@@ -415,7 +405,7 @@ async def test_a_connection_that_is_not_made_in_time_means_that_nothing_was_sent
         try:
             async with connect(
                 f"http://127.0.0.1:{address[1]}",
-                timeouts=Timeouts(connect_s=0.2, read_s=1.0, total_s=2.0),
+                timeouts=Timeouts(connect_s=0.2, total_s=2.0),
             ) as service:
                 with pytest.raises(ConnectFailed, match="Timeout"):
                     await service.submit(spec)
@@ -465,12 +455,12 @@ async def test_a_clock_that_differs_is_corrected_by_the_answers_date_for_the_nex
     assert len(wire.received) == 2
 
 
-async def test_a_temporary_key_that_is_over_and_cannot_be_renewed_stops_the_run(
+async def test_an_expired_key_that_cannot_be_renewed_stops_the_run(
     wire: Wire, service: CloudService, spec: JobSpec
 ) -> None:
     wire.answers = [wire.error("400 Bad Request", "ExpiredToken")]
 
-    with pytest.raises(AuthRejected, match="temporary key is over") as caught:
+    with pytest.raises(AuthRejected, match="temporary key has expired") as caught:
         await service.submit(spec)
     assert not isinstance(caught.value, CredentialsExpired)
 
@@ -480,7 +470,7 @@ async def test_a_temporary_key_that_is_over_and_cannot_be_renewed_stops_the_run(
     [*LOST, hang, "refused", "tls", "auth", "garbage"],
     ids=lambda end: getattr(end, "__name__", end),
 )
-async def test_no_failure_tells_a_secret(
+async def test_no_failure_shows_a_secret(
     wire: Wire,
     connect: Connect,
     spec: JobSpec,
@@ -498,7 +488,7 @@ async def test_no_failure_tells_a_secret(
     url = {"refused": "http://127.0.0.1:1", "tls": wire.url.replace("http:", "https:")}.get(
         str(end), wire.url
     )
-    async with connect(url, timeouts=Timeouts(0.35, 0.25, 0.4)) as service:
+    async with connect(url, timeouts=Timeouts(0.35, 0.4)) as service:
         with pytest.raises(OrchestratorError) as caught:
             await service.submit(spec)
 
@@ -507,7 +497,7 @@ async def test_no_failure_tells_a_secret(
         -1
     ].__suppress_context__:
         chain.append(cause)
-    told = "".join(
+    shown = "".join(
         [
             *traceback.format_exception(caught.value),
             *map(repr, chain),
@@ -517,4 +507,4 @@ async def test_no_failure_tells_a_secret(
         ]
     )
     for secret in secrets:
-        assert secret not in told
+        assert secret not in shown

@@ -128,9 +128,7 @@ async def test_a_prefix_of_the_local_service_is_listed_completely_while_others_w
             for spec in planner.specs(batch):
                 found.append(spec.media.key)
                 etags.add(spec.media.etag)
-            await store.put(
-                Place("media-1250000000", "ap-chongqing"), f"in/{len(found):05d}-late.mp3", b"late"
-            )
+            _fill(tmp_path / "media", [f"in/{len(found):05d}-late.mp3"])
 
     assert set(found) >= set(names)
     assert all(name.endswith("-late.mp3") for name in set(found) - set(names))

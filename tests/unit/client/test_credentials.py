@@ -1,4 +1,4 @@
-"""The key pair is found where the vendor's tools keep it, and nothing of it is ever told."""
+"""The key pair is found where the vendor's tools keep it, and no message shows it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def test_a_tccli_profile_can_be_named(tmp_path: Path, all_files: dict[str, Path]
     assert found(tmp_path, {"TCCLI_PROFILE": "work"}) == Credentials("AKIDwork", "s")
 
 
-def test_when_there_is_none_the_text_says_what_to_set_and_where_was_looked(tmp_path: Path) -> None:
+def test_the_message_without_a_key_pair_names_the_settings_and_the_searched_files(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(CredentialsMissing) as caught:
         found(tmp_path)
 
@@ -95,7 +97,7 @@ def test_when_there_is_none_the_text_says_what_to_set_and_where_was_looked(tmp_p
 
 
 @pytest.mark.parametrize("name", ["TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY"])
-def test_half_a_key_pair_in_the_environment_is_named_instead_of_being_passed_over(
+def test_half_a_key_pair_in_the_environment_is_an_error(
     tmp_path: Path, all_files: dict[str, Path], name: str
 ) -> None:
     with pytest.raises(CredentialsMissing, match=f"{name} is set, but"):
@@ -114,17 +116,15 @@ def test_half_a_key_pair_in_the_environment_is_named_instead_of_being_passed_ove
     ],
     ids=["no section", "no value", "half ini", "cut json", "no object", "half json"],
 )
-def test_a_broken_file_is_named_and_nothing_of_it_is_told(
-    tmp_path: Path, place: str, text: str
-) -> None:
+def test_a_broken_file_is_named_without_its_content(tmp_path: Path, place: str, text: str) -> None:
     path = write(tmp_path / place, text)
 
     with pytest.raises(CredentialsMissing) as caught:
         found(tmp_path)
 
-    told = "".join(traceback.format_exception(caught.value))
-    assert str(path) in told
-    assert "the-secret" not in told
+    shown = "".join(traceback.format_exception(caught.value))
+    assert str(path) in shown
+    assert "the-secret" not in shown
     assert caught.value.__cause__ is None
 
 
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         found(tmp_path)
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "home/.tencentcloud/credentials", "")
     path.write_bytes(b"\xff\xfe\x00")
 
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         found(tmp_path)
 
 
-def test_each_load_looks_anew(tmp_path: Path, all_files: dict[str, Path]) -> None:
+def test_each_load_searches_again(tmp_path: Path, all_files: dict[str, Path]) -> None:
     source = Discovered({}, tmp_path / "home", tmp_path / "etc")
     first = source.load()
     all_files["home"].write_text("[default]\nsecret_id=AKIDfresh\nsecret_key=s2\ntoken=t2")
@@ -153,7 +153,7 @@ def test_each_load_looks_anew(tmp_path: Path, all_files: dict[str, Path]) -> Non
     assert (first.secret_id, source.load()) == ("AKIDhome", Credentials("AKIDfresh", "s2", "t2"))
 
 
-def test_given_keys_are_given() -> None:
+def test_fixed_keys_are_returned() -> None:
     credentials = Credentials("a", "b")
 
     assert Static(credentials).load() is credentials
@@ -173,7 +173,7 @@ def test_the_process_environment_is_used_by_default(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "value", ["a\nb-secret", "a\r\nx: b-secret", "a\0b-secret", "a\u2028b-secret"]
 )
-def test_a_part_that_cannot_stand_in_a_header_is_said_at_once_and_not_told(
+def test_a_part_that_cannot_be_sent_as_a_header_is_refused_without_showing_it(
     tmp_path: Path, name: str, value: str
 ) -> None:
     with pytest.raises(
@@ -184,7 +184,7 @@ def test_a_part_that_cannot_stand_in_a_header_is_said_at_once_and_not_told(
     assert "secret" not in str(caught.value).replace("secret id", "").replace("secret key", "")
 
 
-def test_so_is_that_of_a_file(tmp_path: Path) -> None:
+def test_a_part_of_a_file_that_cannot_be_sent_as_a_header_is_refused(tmp_path: Path) -> None:
     file = write(
         tmp_path / "home/.tencentcloud/credentials",
         "[default]\nsecret_id = AKID\nsecret_key = s\ntoken = a\n  b\n",

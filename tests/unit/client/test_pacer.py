@@ -1,4 +1,4 @@
-"""No second has more departures than the limit, whatever the process suffers; and it takes more than a little for it to have fewer."""
+"""No second has more departures than the limit, whatever the pauses, and few have fewer."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 RATES = [0.5, 1, 2.5, 7, 10, 40, 99.5, 100, 300]
-# What the way to the service may take from one request and not from another; a little less than the reserve.
+# Largest difference between the delays of two requests; a little less than the reserve.
 JITTER_S = 0.005
 
 
 def run(scene: Callable[[VirtualTimeLoop, LoopClock], Coroutine[None, None, None]]) -> None:
-    """Play a scene in virtual time. ``loop.advance`` inside it is a pause of the whole process: no timer fires meanwhile."""
+    """Play a scene in virtual time; ``loop.advance`` is a pause of the whole process."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualTimeLoop)
@@ -33,7 +33,7 @@ def run(scene: Callable[[VirtualTimeLoop, LoopClock], Coroutine[None, None, None
 
 
 def most_in_a_second(instants: list[float]) -> int:
-    """The largest number of instants, which are in order, in any second; its beginning counts and its end does not."""
+    """Return the largest number of these sorted instants in any second, its end excluded."""
     most, first = 0, 0
     for last, instant in enumerate(instants):
         while instants[first] <= instant - 1.0:
@@ -49,7 +49,7 @@ def mean_per_s(instants: list[float]) -> float:
 async def leave(
     departures: Departures, loop: VirtualTimeLoop, left: list[float], held_up_s: float = 0.0
 ) -> None:
-    """One request; ``held_up_s`` passes between its turn and the end of its write, and the write happens somewhere within."""
+    """Send one request; the write lies in the middle of ``held_up_s`` after its turn."""
     seat, asked_at = departures.take(), loop.time()
     if seat is None:
         seat = await departures.turn()
@@ -68,7 +68,7 @@ PAUSES = st.lists(st.tuples(st.floats(0.0, 4.0), st.floats(0.0, 0.8)), max_size=
 def test_no_second_has_more_departures_than_the_limit_wherever_the_process_is_held_up(
     rate: float, pauses: list[tuple[float, float]], seed: int, cancels: bool
 ) -> None:
-    """Requests come in bunches, pauses come at any time and within the write itself, some requests are given up, the network jitters."""
+    """With bursts, pauses at any time and within the write, cancelled requests, and jitter."""
     rng = random.Random(seed)
     left: list[float] = []
 
@@ -107,7 +107,7 @@ async def feed(
     for_s: float,
     sync_s: float,
 ) -> None:
-    """As the engine does: one waiter takes permits, syncs what it took, and hands it on; each request needs a moment to be made."""
+    """Take permits with one waiter as a run does, sync them, and send each a moment later."""
     departures = limiter.space()
     rng = random.Random(7)
     end = loop.time() + for_s
@@ -125,7 +125,7 @@ async def feed(
 
 @pytest.mark.parametrize("rate", [0.5, 1, 2.5, 10, 99.5, 100, 1000])
 @pytest.mark.parametrize("sync_s", [0.001, 0.03], ids=["fast disk", "slow disk"])
-def test_the_engine_leaves_at_99_to_100_percent_of_the_limit_and_never_above_it(
+def test_a_run_leaves_at_99_to_100_percent_of_the_limit_and_never_above_it(
     rate: float, sync_s: float
 ) -> None:
     left: list[float] = []
@@ -142,9 +142,7 @@ def test_the_engine_leaves_at_99_to_100_percent_of_the_limit_and_never_above_it(
 
 
 @pytest.mark.parametrize(("pause_s", "times"), [(0.01, 24), (0.03, 8), (0.05, 2)])
-def test_what_a_short_pause_holds_up_is_made_up_for_within_the_limit(
-    pause_s: float, times: int
-) -> None:
+def test_a_short_pause_is_made_up_for_within_the_limit(pause_s: float, times: int) -> None:
     left: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, clock: LoopClock) -> None:
@@ -158,7 +156,7 @@ def test_what_a_short_pause_holds_up_is_made_up_for_within_the_limit(
     assert 990 <= mean_per_s(left) <= 1000
 
 
-def test_departures_are_spaced_evenly_from_the_first_one_on_and_after_a_time_of_silence() -> None:
+def test_departures_are_spaced_evenly_from_the_first_one_and_after_silence() -> None:
     left: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, clock: LoopClock) -> None:
@@ -192,9 +190,7 @@ def test_a_pause_is_made_up_for_at_twice_the_rate_and_not_at_once() -> None:
     assert left[29] == pytest.approx(0.292, abs=0.002), "and on time again"
 
 
-def test_a_long_pause_is_lost_and_comes_back_at_most_as_long_as_the_queue_that_waited_through_it() -> (
-    None
-):
+def test_a_long_pause_is_lost_and_recurs_at_most_with_the_length_of_the_queue() -> None:
     left: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, clock: LoopClock) -> None:
@@ -209,7 +205,7 @@ def test_a_long_pause_is_lost_and_comes_back_at_most_as_long_as_the_queue_that_w
     assert max(gaps) < 0.08
 
 
-def test_when_enough_requests_wait_to_leave_no_permit_is_given_until_some_have_left() -> None:
+def test_no_permit_is_given_while_enough_requests_wait_to_leave() -> None:
     async def scene(loop: VirtualTimeLoop, clock: LoopClock) -> None:
         limiter = AdaptiveLimiter(100, clock)
         departures = limiter.space()
@@ -227,10 +223,10 @@ def test_when_enough_requests_wait_to_leave_no_permit_is_given_until_some_have_l
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.9, 2.0])
-def test_at_a_slow_rate_no_request_waits_so_long_for_its_turn_that_it_is_given_up(
+def test_at_a_slow_rate_no_request_times_out_while_it_waits_for_its_turn(
     rate: float,
 ) -> None:
-    """A permit long before its turn would be that of a job that times out, and the turn after it would be later still."""
+    """A job with a permit long before its turn would time out, and so would all later ones."""
     left: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, clock: LoopClock) -> None:
@@ -246,7 +242,7 @@ def test_at_a_slow_rate_no_request_waits_so_long_for_its_turn_that_it_is_given_u
     assert 0.99 * rate <= mean_per_s(left) <= rate
 
 
-def test_a_request_that_is_given_up_while_it_waits_leaves_its_seat_to_others() -> None:
+def test_a_request_cancelled_while_it_waits_frees_its_seat() -> None:
     left: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, clock: LoopClock) -> None:
@@ -273,9 +269,7 @@ def test_a_seat_is_taken_from_the_turn_on_even_while_the_write_is_not_done() -> 
         await first
         await clock.sleep(1.0)
 
-        assert not second.done(), (
-            "both were due, and the first has its turn and has not told that it left"
-        )
+        assert not second.done(), "both were due, and the first has its turn and has not left"
         await second
 
     run(scene)

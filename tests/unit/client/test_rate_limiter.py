@@ -1,4 +1,4 @@
-"""The limiter gives the configured rate, never more in any second, and less when the service asks for it."""
+"""The limiter gives the configured rate, never more, and less if the service throttles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.errors import ConfigError
 
 
 class StepClock:
-    """Time that moves when somebody sleeps, and oversleeps as an event loop does."""
+    """Time that moves with each sleep, and oversleeps as an event loop does."""
 
     def __init__(self, oversleep_s: float = 0.0, seed: int = 0) -> None:
         self.time = 1000.0
@@ -35,7 +35,7 @@ class StepClock:
 
 
 async def permits(limiter: AdaptiveLimiter, clock: StepClock, for_s: float) -> list[float]:
-    """The instants at which permits were given, for a while."""
+    """Return the instants of the permits given in ``for_s`` seconds."""
     start = clock.time
     given: list[float] = []
     while True:
@@ -46,7 +46,7 @@ async def permits(limiter: AdaptiveLimiter, clock: StepClock, for_s: float) -> l
 
 
 def most_in_a_second(instants: list[float]) -> int:
-    """The largest number of permits in any window of one second."""
+    """Return the largest number of permits in any second."""
     most, first = 0, 0
     for last, instant in enumerate(instants):
         while instants[first] < instant - 1.0:
@@ -177,8 +177,8 @@ async def test_many_answers_at_once_recover_no_more_than_their_time() -> None:
     assert limiter.rate_per_s == pytest.approx(72), "ten idle minutes earn what one second earns"
 
 
-async def test_it_settles_below_a_limit_of_the_service_that_it_was_not_told() -> None:
-    """A service that takes 40/s of a configured 100/s refuses less than a tenth, and is kept at least two thirds busy."""
+async def test_the_rate_settles_below_an_unknown_limit_of_the_service() -> None:
+    """A service that takes 40/s of 100/s refuses less than a tenth, and is two thirds busy."""
     clock = StepClock()
     limiter = AdaptiveLimiter(100, clock)
     taken: list[float] = []
@@ -222,7 +222,7 @@ async def test_retry_after_is_a_floor_of_silence() -> None:
     assert clock.time == pytest.approx(start + 30.0)
 
 
-async def test_a_silence_that_begins_while_somebody_waits_holds_for_the_one_who_waits() -> None:
+async def test_a_silence_that_begins_during_a_wait_also_holds_for_that_wait() -> None:
     clock = StepClock()
     limiter = AdaptiveLimiter(1, clock)
     await limiter.acquire()
@@ -236,7 +236,7 @@ async def test_a_silence_that_begins_while_somebody_waits_holds_for_the_one_who_
     assert clock.time >= start + 60.0
 
 
-async def test_what_was_learned_is_remembered_until_the_next_night() -> None:
+async def test_a_learned_rate_is_kept_until_the_next_night() -> None:
     clock = StepClock()
     limiter = AdaptiveLimiter(100, clock)
     limiter.throttled(20.0)
@@ -254,7 +254,7 @@ async def test_what_was_learned_is_remembered_until_the_next_night() -> None:
     assert late.try_acquire()
 
 
-async def test_a_remembered_silence_goes_on_where_it_was() -> None:
+async def test_a_remembered_silence_continues() -> None:
     clock = StepClock()
     limiter = AdaptiveLimiter(100, clock)
     limiter.throttled(20.0)
@@ -290,7 +290,7 @@ async def test_a_remembered_rate_never_passes_a_lower_ceiling() -> None:
         b'{"rate_per_s": 1, "silent_until": null, "at": 0}',
     ],
 )
-async def test_anything_else_that_was_remembered_is_ignored(raw: bytes | None) -> None:
+async def test_an_unreadable_snapshot_is_ignored(raw: bytes | None) -> None:
     limiter = AdaptiveLimiter(10, StepClock())
     limiter.restore(raw)
 
@@ -311,6 +311,6 @@ async def test_a_clock_that_was_set_back_does_not_make_a_remembered_silence_long
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
-def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+def test_an_invalid_rate_is_refused(rate: float) -> None:
     with pytest.raises(ConfigError, match="positive"):
         AdaptiveLimiter(rate, StepClock())

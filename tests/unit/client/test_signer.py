@@ -40,7 +40,7 @@ class SetClock:
 
 
 class Rotating:
-    """Gives one key pair after the other, and then the last again."""
+    """Source of one key pair after the other, and then the last again."""
 
     def __init__(self, *credentials: Credentials) -> None:
         self.credentials = list(credentials)
@@ -103,7 +103,7 @@ def test_requests_that_were_signed_before_the_correction_are_no_evidence_against
     assert [type(error) for error in raised] == [ClockSkewed] * 3
 
 
-def test_a_complaint_after_the_correction_stops_the_run() -> None:
+def test_a_refusal_after_the_correction_stops_the_run() -> None:
     clock = SetClock(1700000000.0)
     ours = signer(clock)
     ours.learn(ClockSkewed(ANSWER, server_time=1700003600.0), ours.sign(REQUEST))
@@ -115,7 +115,7 @@ def test_a_complaint_after_the_correction_stops_the_run() -> None:
     assert "our clocks agree" in str(raised)
 
 
-def test_a_clock_that_is_set_right_while_a_request_is_on_its_way_stops_no_run() -> None:
+def test_a_clock_corrected_while_a_request_is_on_its_way_stops_no_run() -> None:
     clock = SetClock(1700003600.0)
     ours = signer(clock)
     signed = ours.sign(REQUEST)
@@ -127,7 +127,7 @@ def test_a_clock_that_is_set_right_while_a_request_is_on_its_way_stops_no_run() 
     assert ours.offset_s == 1.0
 
 
-def test_a_complaint_without_the_services_time_stops_the_run() -> None:
+def test_a_refusal_without_the_services_time_stops_the_run() -> None:
     ours = signer(SetClock(1700000000.0))
 
     raised = ours.learn(ClockSkewed(ANSWER), ours.sign(REQUEST))
@@ -136,7 +136,7 @@ def test_a_complaint_without_the_services_time_stops_the_run() -> None:
     assert "set the clock" in str(raised)
 
 
-def test_a_temporary_key_that_is_over_is_replaced_once_for_all_requests_that_met_it() -> None:
+def test_an_expired_key_is_replaced_once_for_all_requests_signed_with_it() -> None:
     old, fresh = Credentials("AKIDold", "s", "t1"), Credentials("AKIDnew", "s", "t2")
     source = Rotating(old, fresh)
     ours = Signer(Endpoint(), source, SetClock(0.0))
@@ -150,13 +150,13 @@ def test_a_temporary_key_that_is_over_is_replaced_once_for_all_requests_that_met
     assert ours.sign(REQUEST).prepared.headers["x-cos-security-token"] == "t2"
 
 
-def test_a_key_that_is_over_with_no_fresh_one_stops_the_run() -> None:
+def test_an_expired_key_without_a_new_one_stops_the_run() -> None:
     ours = Signer(Endpoint(), Static(Credentials("AKID", "s", "t")), SetClock(0.0))
 
     raised = ours.learn(CredentialsExpired(ANSWER), ours.sign(REQUEST))
 
     assert isinstance(raised, AuthRejected)
-    assert "set a fresh one" in str(raised)
+    assert "set a new one" in str(raised)
 
 
 def test_other_errors_pass_unchanged() -> None:
@@ -166,7 +166,7 @@ def test_other_errors_pass_unchanged() -> None:
     assert ours.learn(error, ours.sign(REQUEST)) is error
 
 
-def test_a_key_that_is_no_unicode_text_is_refused_before_anything_is_sent() -> None:
+def test_a_key_that_is_not_unicode_text_is_refused_before_anything_is_sent() -> None:
     ours = signer(SetClock(0.0))
 
     with pytest.raises(Rejected, match="nothing was sent"):

@@ -1,4 +1,4 @@
-"""Every documented error answer has the class that says what may be done about it."""
+"""Every documented error answer has its class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from orchestrator.errors import (
     Throttled,
 )
 
-# The vendor's lists (CI 1045/43611 and 1045/33700, COS 436/7730), each line with what it means for a job or an object.
+# The vendor's lists (CI 1045/43611 and 1045/33700, COS 436/7730), each code with its class.
 CI = """
 301 PermanentRedirect Rejected
 307 TemporaryRedirect Rejected
@@ -109,7 +109,8 @@ LINES = [(Api.CI, *line.split()) for line in CI.strip().splitlines()] + [
 
 
 def body(code: str, message: str = "text", extra: str = "") -> bytes:
-    return f"<?xml version='1.0'?>\n<Error><Code>{code}</Code><Message>{message}</Message>{extra}</Error>".encode()
+    text = f"<Code>{code}</Code><Message>{message}</Message>{extra}"
+    return f"<?xml version='1.0'?>\n<Error>{text}</Error>".encode()
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: "-".join(map(str, line[1:])))
@@ -171,7 +172,7 @@ def test_a_head_answer_of_503_from_cos_is_taken_for_its_slow_down() -> None:
         ("no permission", AuthRejected),
     ],
 )
-def test_an_access_denied_is_understood_by_the_words_that_cos_puts_into_its_message(
+def test_an_access_denied_is_classified_by_the_words_of_its_message(
     words: str, expected: type[ApiError]
 ) -> None:
     assert expected is type(error_of(Api.COS, 403, {}, body("AccessDenied", words), 0.0))
@@ -179,7 +180,7 @@ def test_an_access_denied_is_understood_by_the_words_that_cos_puts_into_its_mess
 
 def test_the_services_time_is_taken_from_the_body_or_from_the_date() -> None:
     date = {"Date": "Wed, 01 May 2024 02:00:00 GMT"}
-    told = error_of(
+    stated = error_of(
         Api.COS,
         403,
         date,
@@ -189,10 +190,10 @@ def test_the_services_time_is_taken_from_the_body_or_from_the_date() -> None:
     dated = error_of(Api.CI, 401, date, body("SignatureExpired"), 0.0)
     neither = error_of(Api.CI, 401, {}, body("SignatureExpired"), 0.0)
 
-    assert isinstance(told, ClockSkewed)
+    assert isinstance(stated, ClockSkewed)
     assert isinstance(dated, ClockSkewed)
     assert isinstance(neither, ClockSkewed)
-    assert (told.server_time, dated.server_time, neither.server_time) == (
+    assert (stated.server_time, dated.server_time, neither.server_time) == (
         1714532400.0,
         1714528800.0,
         None,
@@ -219,7 +220,7 @@ def test_the_facts_of_the_answer_are_kept_for_support() -> None:
     assert str(by_body) == "InvalidArgument: bad <thing>"
 
 
-def test_what_a_hostile_answer_says_is_bounded() -> None:
+def test_the_texts_of_an_answer_are_bounded() -> None:
     error = error_of(
         Api.CI,
         400,
@@ -239,7 +240,7 @@ def test_what_a_hostile_answer_says_is_bounded() -> None:
     )
 
 
-def test_a_redirect_names_where_it_points_and_is_not_followed() -> None:
+def test_a_redirect_names_its_target_and_is_not_followed() -> None:
     error = error_of(Api.COS, 301, {"Location": "https://elsewhere.example/"}, b"", 0.0)
 
     assert "https://elsewhere.example/" in str(error)
@@ -309,7 +310,7 @@ def test_every_other_failure_of_a_job_is_permanent(code: str) -> None:
 
 
 @given(st.integers(300, 599), st.binary(max_size=200), st.text(max_size=30))
-def test_any_answer_at_all_becomes_an_api_error(status: int, raw: bytes, header: str) -> None:
+def test_any_answer_becomes_an_api_error(status: int, raw: bytes, header: str) -> None:
     headers = {"Retry-After": header, "Date": header, "x-ci-request-id": header, "Location": header}
 
     assert isinstance(error_of(Api.CI, status, headers, raw, 0.0), ApiError)

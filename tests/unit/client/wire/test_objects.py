@@ -44,7 +44,7 @@ def test_the_last_page_has_no_marker() -> None:
     assert object_page(b"<ListBucketResult/>").objects == ()
 
 
-def test_a_truncated_page_without_a_marker_goes_on_after_its_last_key() -> None:
+def test_a_truncated_page_without_a_marker_continues_after_its_last_key() -> None:
     assert (
         object_page(PAGE.replace("<NextMarker>in/b%2B.mp3</NextMarker>", "").encode()).next_marker
         == "in/b+.mp3"
@@ -62,13 +62,13 @@ def test_a_truncated_page_without_a_marker_goes_on_after_its_last_key() -> None:
     ],
     ids=["empty", "other root", "endless", "size", "not utf-8"],
 )
-def test_a_listing_that_makes_no_sense_is_a_protocol_error(raw: bytes) -> None:
+def test_an_unreadable_listing_is_a_protocol_error(raw: bytes) -> None:
     with pytest.raises(ProtocolError):
         object_page(raw)
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_at_all_raise_anything_else(raw: bytes) -> None:
+def test_no_bytes_raise_anything_else(raw: bytes) -> None:
     try:
         object_page(raw)
     except ProtocolError:
@@ -89,11 +89,11 @@ def test_a_head_is_read_from_the_headers() -> None:
 
 
 @pytest.mark.parametrize("length", ["-1", "1e9", "²", ""])
-def test_a_length_that_is_no_number_is_a_protocol_error(length: str) -> None:
+def test_a_length_that_is_not_a_number_is_a_protocol_error(length: str) -> None:
     with pytest.raises(ProtocolError, match="length"):
         object_head({"Content-Length": length})
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "Wed, 99 May 2024 02:00:00 GMT"])
-def test_a_date_that_is_none_is_nothing(text: str) -> None:
+def test_an_invalid_date_is_none(text: str) -> None:
     assert None is http_date(text)

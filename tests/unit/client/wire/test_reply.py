@@ -29,7 +29,8 @@ SUBMITTED = """<Response>
     <EndTime>-</EndTime>
     <QueueId>p0123</QueueId>
     <Tag>VoiceSeparate</Tag>
-    <Input><BucketId>b-1250000000</BucketId><Object>in &amp; out/a.mp3</Object><Region>ap-chongqing</Region></Input>
+    <Input><BucketId>b-1250000000</BucketId><Object>in &amp; out/a.mp3</Object>
+      <Region>ap-chongqing</Region></Input>
     <Operation>
       <Output><Region>ap-chongqing</Region><Bucket>b-1250000000</Bucket><Object>s/${jobid}.${ext}</Object></Output>
       <UserData>v1.key my data</UserData><JobLevel>0</JobLevel>
@@ -41,7 +42,8 @@ SUBMITTED = """<Response>
 FINISHED = """<Response>
   <JobsDetail>
     <JobId>j1</JobId><State>Success</State><Code>Success</Code><Message>done</Message>
-    <CreationTime>2024-05-01T10:00:00+0800</CreationTime><StartTime>2024-05-01 10:00:01+0800</StartTime>
+    <CreationTime>2024-05-01T10:00:00+0800</CreationTime>
+    <StartTime>2024-05-01 10:00:01+0800</StartTime>
     <EndTime>2024-05-01T10:00:06+0800</EndTime><Input><Bucket>b-1250000000</Bucket><Object>a.mp3</Object></Input>
     <Operation>
       <MediaInfo><Format><Duration>13.688163</Duration></Format>
@@ -131,7 +133,7 @@ def test_every_documented_state_is_known(word: str, state: RemoteState) -> None:
 def test_an_unknown_state_is_an_error_that_names_it_and_keeps_the_bytes(word: str) -> None:
     raw = SUBMITTED.replace("Submitted", word).encode()
 
-    with pytest.raises(ProtocolError, match=f"j0123 has the state '{word}'") as caught:
+    with pytest.raises(ProtocolError, match=f"j0123 has the unknown state '{word}'") as caught:
         submit_reply(raw)
     assert raw[:2000] == caught.value.raw
 
@@ -168,8 +170,11 @@ def test_a_token_that_is_missing_empty_or_a_hyphen_ends_the_listing(token: str) 
 
 
 def test_one_stem_without_md5_is_read_as_one_file() -> None:
-    output = "<MediaResult><OutputFile><Md5Info/><ObjectName>v.mp3</ObjectName></OutputFile></MediaResult>"
-    raw = f"<Response><JobsDetail><JobId>j</JobId><State>Success</State><Operation>{output}</Operation></JobsDetail></Response>"
+    file = "<OutputFile><Md5Info/><ObjectName>v.mp3</ObjectName></OutputFile>"
+    raw = (
+        "<Response><JobsDetail><JobId>j</JobId><State>Success</State>"
+        f"<Operation><MediaResult>{file}</MediaResult></Operation></JobsDetail></Response>"
+    )
 
     assert (RemoteFile("v.mp3"),) == query_reply(raw.encode()).jobs[0].files
 
@@ -228,7 +233,7 @@ def test_an_answer_in_another_encoding_is_a_protocol_error() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_at_all_raise_anything_else(raw: bytes) -> None:
+def test_no_bytes_raise_anything_else(raw: bytes) -> None:
     for read in (submit_reply, query_reply, job_page):
         try:
             read(raw)
@@ -265,10 +270,10 @@ OFTEN = st.sampled_from([True] * 30 + [False])
 
 
 @given(data=st.data())
-def test_the_quick_reading_of_a_submit_answer_says_what_the_full_reading_says(
+def test_the_quick_reading_of_a_submit_answer_agrees_with_the_full_one(
     data: st.DataObject,
 ) -> None:
-    """Whatever the order, the white space, the missing and the special nodes of the answer."""
+    """For any order, white space, and any missing or special nodes."""
     words = data.draw(st.sampled_from([PLAIN, SPECIAL]))
     varied = st.sampled_from(
         ["JobId", "QueueId", "CreationTime", "Message", "State"]
@@ -289,7 +294,8 @@ def test_the_quick_reading_of_a_submit_answer_says_what_the_full_reading_says(
     gap = data.draw(st.sampled_from(["", "\n  "] if words is PLAIN else ["", "\r\n"]))
     detail = gap.join(["<JobsDetail>", *data.draw(st.permutations(nodes)), "</JobsDetail>"])
     count = 1 if data.draw(OFTEN) else data.draw(st.sampled_from([0, 2]))
-    text = f"{data.draw(AROUND)}<Response>{gap}{detail * count}{gap}</Response>{data.draw(st.sampled_from(['', ' ', '<!-- c -->']))}"
+    before, after = data.draw(AROUND), data.draw(st.sampled_from(["", " ", "<!-- c -->"]))
+    text = f"{before}<Response>{gap}{detail * count}{gap}</Response>{after}"
 
     quick = _plain_job(text.encode())
 
@@ -297,8 +303,8 @@ def test_the_quick_reading_of_a_submit_answer_says_what_the_full_reading_says(
         assert jobs_of(parse(text.encode())) == [quick]
 
 
-def test_the_quick_reading_is_taken_for_the_answers_of_the_vendors_shape() -> None:
-    """Otherwise it would save nothing."""
+def test_the_quick_reading_handles_answers_of_the_vendors_shape() -> None:
+    """Otherwise it would save no time."""
     declared = "<?xml version='1.0' encoding='utf-8' ?>\n" + SUBMITTED.replace("in &amp; out", "in")
 
     assert _plain_job(declared.encode()) is not None

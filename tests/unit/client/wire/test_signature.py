@@ -1,4 +1,4 @@
-"""The signer gives what the vendor's examples print, and what the vendor's own SDKs give."""
+"""Signatures equal the vendor's published examples and those of its SDKs."""
 
 from __future__ import annotations
 
@@ -232,9 +232,7 @@ def test_every_published_vector_is_reproduced(vector: Vector) -> None:
     ) == authorization(key, vector.method, vector.path, vector.params, vector.headers)
 
 
-def test_requests_of_one_minute_share_a_key_whose_window_opened_earlier_and_outlives_the_minute() -> (
-    None
-):
+def test_requests_of_one_minute_share_a_key_valid_before_and_after_it() -> None:
     credentials = Credentials("id", "secret")
     first, last, next_minute = (
         signing_key(credentials, now) for now in (1700000040.0, 1700000099.9, 1700000100.0)
@@ -263,7 +261,7 @@ def test_encoding_agrees_with_the_reference_form_and_can_be_undone(text: str) ->
     """The vendor's Python SDK encodes with ``quote(..., safe="-_.~")``."""
     try:
         expected = quote(text, safe="-_.~")
-    except UnicodeEncodeError:  # a lone surrogate is no text
+    except UnicodeEncodeError:  # a lone surrogate is not text
         with pytest.raises(UnicodeEncodeError):
             url_encode(text)
         return
@@ -296,7 +294,7 @@ def test_the_order_of_parameters_and_headers_does_not_matter(
 
 
 @given(params=WORDS, headers=WORDS, data=st.data())
-def test_whatever_is_signed_cannot_be_changed(
+def test_every_change_of_a_signed_request_changes_the_signature(
     params: dict[str, str], headers: dict[str, str], data: st.DataObject
 ) -> None:
     """Another value, path, method, window or secret gives another signature."""

@@ -1,4 +1,4 @@
-"""A job spec becomes well-formed XML that says exactly what the spec says."""
+"""A job spec becomes well-formed XML with exactly its content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from defusedxml.ElementTree import fromstring
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrator.client.wire.submit_body import submit_body, unsendable
+from orchestrator.client.wire.submit import submit_body, unsendable
 from orchestrator.domain.spec import (
     AudioConfig,
     AudioMode,
@@ -55,7 +55,8 @@ def test_an_inline_job_is_written_as_the_submit_page_shows_it() -> None:
         b"<VoiceSeparate><AudioMode>AudioAndBackground</AudioMode><AudioConfig><Codec>mp3</Codec><Samplerate>44100</Samplerate>"
         b"<Bitrate>192</Bitrate><Channels>2</Channels></AudioConfig></VoiceSeparate>"
         b"<Output><Region>ap-chongqing</Region><Bucket>media-1250000000</Bucket><Object>stems/background.${ext}</Object>"
-        b"<AuObject>stems/voice.${ext}</AuObject></Output><UserData>v1.key song</UserData><JobLevel>1</JobLevel></Operation></Request>"
+        b"<AuObject>stems/voice.${ext}</AuObject></Output><UserData>v1.key song</UserData>"
+        b"<JobLevel>1</JobLevel></Operation></Request>"
     )
 
 
@@ -132,7 +133,7 @@ def test_what_the_spec_leaves_open_is_left_out() -> None:
 def test_every_text_that_xml_can_carry_arrives_unchanged(
     key: str, voice: str, user_data: str, url: str
 ) -> None:
-    """An independent parser reads back what the spec says, including line ends, brackets and ampersands."""
+    """An independent parser reads the same text, with line ends, brackets and ampersands."""
     spec = replace(
         SPEC,
         media=replace(SPEC.media, key=key),
@@ -158,17 +159,15 @@ def test_a_character_that_xml_cannot_carry_is_refused_with_its_place(
 ) -> None:
     spec = replace(SPEC, media=replace(SPEC.media, key=before + bad + after))
 
-    with pytest.raises(
-        Rejected,
-        match=rf"U\+{ord(bad):04X} at position {len(before) + 1} .*nothing was sent.*nightly.yaml:12",
-    ):
+    place = rf"U\+{ord(bad):04X} at position {len(before) + 1} "
+    with pytest.raises(Rejected, match=f"{place}.*nothing was sent.*nightly.yaml:12"):
         submit_body(spec)
     assert unsendable(before + bad)
     assert unsendable(before) == ""
 
 
 @pytest.mark.parametrize("place", ["user_data", "voice", "url", "queue_id", "template_id"])
-def test_a_bad_character_is_refused_wherever_it_stands(place: str) -> None:
+def test_a_bad_character_is_refused_in_every_field(place: str) -> None:
     bad = "a\x00b"
     specs = {
         "user_data": replace(SPEC, user_data=bad),
@@ -196,8 +195,8 @@ def test_a_job_has_either_a_template_or_inline_parameters(operation: Operation, 
 
 
 @given(st.text())
-def test_no_text_at_all_makes_a_malformed_body(text: str) -> None:
-    """Whatever stands in a spec, the result is well formed or refused."""
+def test_no_text_makes_a_malformed_body(text: str) -> None:
+    """The result is well formed or refused, whatever the spec contains."""
     assume(text)
     try:
         body = submit_body(replace(SPEC, media=replace(SPEC.media, key=text), user_data=text))

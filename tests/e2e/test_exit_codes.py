@@ -1,4 +1,4 @@
-"""Every exit code of the table, by the situation that cron meets it in, with one helpful line and never a traceback."""
+"""Every exit code, in the situation that causes it: one helpful line, never a traceback."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.slow
 
 
 def said(finished: Finished) -> str:
-    """What the command complained about: the last line that it said; a refused command says nothing else."""
+    """Return the error message: the last line; a refused command prints nothing else."""
     lines = finished.err.splitlines()
-    assert lines, "nothing was said"
+    assert lines, "nothing was printed"
     assert lines[-1].startswith("orchestrator: "), finished.err
     return lines[-1]
 
@@ -62,7 +62,7 @@ def test_2_a_faulty_manifest_is_refused_with_every_fault_and_its_place(here: Pla
         (("serve", "--root", "x", "--listen", "here"), "HOST:PORT"),
     ],
 )
-def test_2_wrong_usage_is_refused_with_the_right_way(
+def test_2_wrong_usage_is_refused_with_a_hint(
     here: Playground, arguments: tuple[str, ...], hint: str
 ) -> None:
     here.write("in/a.mp3")
@@ -74,7 +74,7 @@ def test_2_wrong_usage_is_refused_with_the_right_way(
     assert hint in done.err
 
 
-def test_2_a_ledger_of_another_service_is_not_taken_for_this_ones(here: Playground) -> None:
+def test_2_a_ledger_of_another_service_is_refused(here: Playground) -> None:
     here.write("in/a.mp3")
     assert here.run("-q").code == 0
 
@@ -87,7 +87,7 @@ def test_2_a_ledger_of_another_service_is_not_taken_for_this_ones(here: Playgrou
 # --- 3: credentials
 
 
-def test_3_no_credentials_at_all_is_said_with_the_variables_to_set(here: Playground) -> None:
+def test_3_missing_credentials_are_reported_with_the_variables_to_set(here: Playground) -> None:
     here.write("in/a.mp3")
 
     done = here.run(env={"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None})
@@ -115,7 +115,7 @@ def test_3_a_wrong_key_stops_the_run_at_once_without_failing_its_jobs(
     assert len(service.jobs()) == 30
 
 
-def test_3_a_key_without_the_permission_is_no_key(here: Playground, serve: Serve) -> None:
+def test_3_a_key_without_the_permission_is_refused(here: Playground, serve: Serve) -> None:
     reader = KeyPair(KEYS.secret_id, KEYS.secret_key, grants=(Grant("*", write=False),))
     there = Playground(here.folder, serve(root=here.folder / "other", credentials=(reader,)))
     there.write("in/a.mp3")
@@ -129,7 +129,7 @@ def test_3_a_key_without_the_permission_is_no_key(here: Playground, serve: Serve
 # --- 4: ledger and disk
 
 
-def test_4_a_file_that_is_no_ledger_is_left_alone(here: Playground) -> None:
+def test_4_a_file_that_is_not_a_ledger_is_left_alone(here: Playground) -> None:
     here.write("in/a.mp3")
     diary = here.folder / "diary.txt"
     diary.write_text("Dear diary, today I wrote a manifest.\n")
@@ -153,7 +153,7 @@ def test_4_a_report_path_that_holds_something_else_is_left_alone(here: Playgroun
     assert diary.read_text().startswith("Dear diary")
 
 
-def test_4_a_damaged_ledger_is_said_to_be_damaged(here: Playground) -> None:
+def test_4_a_damaged_ledger_is_reported(here: Playground) -> None:
     here.write(*(f"in/{number}.mp3" for number in range(40)))
     assert here.run("-q").code == 0
     ledger = here.folder / ".orchestrator" / "album.db"
@@ -168,7 +168,7 @@ def test_4_a_damaged_ledger_is_said_to_be_damaged(here: Playground) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of half a megabyte."""
+    """Folder on a disk of half a megabyte."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = shutil.which("mount")
@@ -180,12 +180,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         capture_output=True,
     )
     if made.returncode:
-        pytest.skip(f"no disk can be mounted here: {made.stderr.decode()}")
+        pytest.skip(f"cannot mount a disk here: {made.stderr.decode()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_4_a_full_disk_loses_nothing_and_making_room_goes_on(
+def test_4_a_full_disk_loses_nothing_and_the_run_resumes_once_there_is_room(
     here: Playground, service: RunningService, small_disk: Path
 ) -> None:
     objects = [
@@ -211,7 +211,7 @@ def test_4_a_full_disk_loses_nothing_and_making_room_goes_on(
     assert len(service.keys()) == len(set(service.keys())) == 1500
 
 
-def test_4_a_ledger_that_may_not_grow_ends_the_run_with_one_line(
+def test_4_a_ledger_that_cannot_grow_ends_the_run_with_one_line(
     here: Playground, service: RunningService
 ) -> None:
     def limit() -> None:
@@ -233,7 +233,7 @@ def test_4_a_ledger_that_may_not_grow_ends_the_run_with_one_line(
 # --- 5: another run
 
 
-def test_5_a_second_run_is_told_who_holds_the_ledger(
+def test_5_a_second_run_ends_and_names_the_holder_of_the_ledger(
     here: Playground, service: RunningService
 ) -> None:
     service.pace(Progression(Pace.HOLD))
@@ -252,7 +252,7 @@ def test_5_a_second_run_is_told_who_holds_the_ledger(
     assert len(service.jobs()) == 1
 
 
-def test_2_jobs_that_contradict_each_other_in_a_list_leave_a_run_that_does_not_call_itself_complete(
+def test_2_a_list_with_contradicting_jobs_leaves_the_run_incomplete(
     here: Playground,
 ) -> None:
     (here.folder / "objects.txt").write_text("in/a.mp3\nsub/a.mp3\n")
@@ -268,7 +268,7 @@ def test_2_jobs_that_contradict_each_other_in_a_list_leave_a_run_that_does_not_c
 def test_4_a_report_that_another_run_is_writing_is_left_alone(
     here: Playground, service: RunningService
 ) -> None:
-    """Two manifests that name one report: each run would cut off what the other wrote."""
+    """Otherwise two manifests that name one report would cut off each other's rows."""
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", report="one.jsonl")
     going = here.start("run", here.path.name)
@@ -281,13 +281,11 @@ def test_4_a_report_that_another_run_is_writing_is_left_alone(
     service.pace(Progression(Pace.IMMEDIATE))
     assert going.finish().code == 0
     assert len((here.folder / "one.jsonl").read_text().splitlines()) == 1
-    assert here.run("--ledger", "second.db").code == 0, "it is free again"
+    assert here.run("--ledger", "second.db").code == 0, "the report is free again"
 
 
 @pytest.mark.parametrize("option", ["--ledger", "--report"])
-def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(
-    here: Playground, option: str
-) -> None:
+def test_2_an_empty_file_name_does_not_mean_the_default_file(here: Playground, option: str) -> None:
     here.write("in/a.mp3")
 
     done = here.run(option, "")
@@ -297,10 +295,10 @@ def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(
     assert not (here.folder / ".orchestrator").exists()
 
 
-def test_2_a_list_on_a_closed_standard_input_is_not_taken_for_an_empty_one(
+def test_2_a_closed_standard_input_is_not_read_as_an_empty_list(
     here: Playground,
 ) -> None:
-    """Else the jobs that it named before would be taken for gone, and be cancelled."""
+    """Otherwise the jobs that it named before would count as removed, and be cancelled."""
     here.write({"list": "-", "format": "txt"})
 
     done = here.run(prefix=["bash", "-c", '"$@" <&-', "sh"])
@@ -310,7 +308,7 @@ def test_2_a_list_on_a_closed_standard_input_is_not_taken_for_an_empty_one(
     assert here.summary()["complete"] is False
 
 
-def test_a_ledger_or_report_that_is_no_file_is_refused_before_anything_is_sent(
+def test_a_ledger_or_report_that_is_not_a_file_is_refused_before_anything_is_sent(
     here: Playground, service: RunningService
 ) -> None:
     os.mkfifo(here.folder / "pipe")
@@ -331,7 +329,7 @@ def test_a_ledger_or_report_that_is_no_file_is_refused_before_anything_is_sent(
 # --- 6: budgets and deadlines
 
 
-def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_goes_on(
+def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_resumes(
     here: Playground, service: RunningService
 ) -> None:
     service.pace(Progression(Pace.HOLD))
@@ -345,11 +343,11 @@ def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_goes_on(
     service.pace(Progression(Pace.IMMEDIATE))
     assert here.run().code == 0
     assert len(service.jobs()) == 2
-    assert len(here.reports()) == 1, "it is the same run, and its report goes on"
+    assert len(here.reports()) == 1, "it is the same run, with the same report"
     assert len(here.rows()) == 2
 
 
-def test_6_too_many_failures_stop_the_sending(here: Playground, service: RunningService) -> None:
+def test_6_too_many_failures_stop_submission(here: Playground, service: RunningService) -> None:
     service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument"})
     here.write(
         *(f"in/{number}.mp3" for number in range(30)), limits={"connections": 1, "submit_per_s": 50}
@@ -367,7 +365,7 @@ def test_6_too_many_failures_stop_the_sending(here: Playground, service: Running
 def test_6_the_cost_is_reserved_before_a_job_is_sent(
     here: Playground, service: RunningService
 ) -> None:
-    """Two stems of four assumed minutes at 0.012: 0.096 for each job, so that ten are allowed."""
+    """Two stems of four assumed minutes at 0.012 cost 0.096 per job, so ten are allowed."""
     here.write(*(f"in/{number}.mp3" for number in range(30)))
     service.pace(Progression(Pace.HOLD))
 
@@ -381,12 +379,12 @@ def test_6_the_cost_is_reserved_before_a_job_is_sent(
 # --- 6 and 7: a service that does not answer
 
 
-def test_6_a_service_that_is_down_is_asked_now_and_then_until_the_deadline(
+def test_6_a_service_that_is_down_is_probed_until_the_deadline(
     here: Playground,
 ) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with socket.socket() as unanswered:
+        unanswered.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unanswered.getsockname()[1]}"
         here.write("in/a.mp3", "in/b.mp3", service={"ci": url, "cos": url})
 
         done = here.run("--deadline", "4s")
@@ -395,7 +393,7 @@ def test_6_a_service_that_is_down_is_asked_now_and_then_until_the_deadline(
     assert "paused: the service does not answer; probing until it does" in done.err
     assert f"(POST {url}/jobs: no connection, nothing was sent (Connection refused))" in done.err
     assert here.summary()["jobs"]["planned"] == 2
-    assert here.summary()["calls"]["submits"] <= 6, "it is not hammered"
+    assert here.summary()["calls"]["submits"] <= 6, "the service is not flooded"
 
 
 def test_6_a_host_that_does_not_exist_is_named(here: Playground) -> None:
@@ -408,7 +406,7 @@ def test_6_a_host_that_does_not_exist_is_named(here: Playground) -> None:
     assert "no-such-host.invalid" in done.err
 
 
-def test_7_a_bucket_that_cannot_be_listed_leaves_the_run_to_be_gone_on_with(
+def test_7_a_bucket_that_cannot_be_listed_leaves_a_run_that_can_be_resumed(
     here: Playground, service: RunningService
 ) -> None:
     service.spoil({"route": "list_objects", "do": "refuse", "code": "InvalidArgument", "times": 1})
@@ -421,7 +419,7 @@ def test_7_a_bucket_that_cannot_be_listed_leaves_the_run_to_be_gone_on_with(
     assert here.run().code == 0
 
 
-def test_7_a_job_that_the_service_does_not_let_us_look_up_stays_in_doubt(
+def test_7_a_job_that_cannot_be_looked_up_stays_in_doubt(
     here: Playground, service: RunningService
 ) -> None:
     service.spoil(
@@ -435,7 +433,7 @@ def test_7_a_job_that_the_service_does_not_let_us_look_up_stays_in_doubt(
     assert done.code == 7
     assert "in doubt: the service does not show its list of jobs" in done.err
     assert "in doubt" in done.out
-    assert service.state()["requests"]["submit"] == 2, "what is in doubt is never sent again unseen"
+    assert service.state()["requests"]["submit"] == 2, "a job in doubt is not resent unseen"
     service.spoil()
     assert here.run().code == 0
     assert len(service.jobs()) == 2

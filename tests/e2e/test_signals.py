@@ -1,4 +1,4 @@
-"""Signals: the first stops in order, the second at once; neither loses or doubles anything."""
+"""Signals: the first stops in order, the second at once. Neither loses or duplicates a job."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ main()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_one_signal_leaves_remote_jobs_running_and_the_next_run_continues_the_same_run(
+def test_one_signal_leaves_remote_jobs_running_and_running_again_resumes_the_run(
     here: Playground, service: RunningService, number: signal.Signals
 ) -> None:
     service.pace(Progression(Pace.HOLD))
@@ -74,7 +74,7 @@ def test_a_run_under_nohup_outlives_its_terminal(here: Playground, service: Runn
     assert going.finish().code == 0
 
 
-def test_a_second_signal_stops_at_once_though_an_answer_is_still_awaited(
+def test_a_second_signal_stops_at_once_while_an_answer_is_awaited(
     here: Playground, service: RunningService
 ) -> None:
     service.spoil({"route": "submit", "do": "delay_answer", "delay_s": 25, "times": 1})
@@ -97,7 +97,7 @@ def test_a_second_signal_stops_at_once_though_an_answer_is_still_awaited(
 
 
 @pytest.mark.parametrize("module", ["typer", "orchestrator.cli.app", "orchestrator.errors"])
-def test_an_interrupt_while_the_command_is_loading_is_no_traceback(
+def test_an_interrupt_while_the_command_is_loading_causes_no_traceback(
     here: Playground, service: RunningService, module: str
 ) -> None:
     here.write("in/a.mp3")

@@ -59,14 +59,14 @@ def kill_at_some_instant(place: Playground, rng: random.Random) -> bool:
     Returns:
         False if the command had ended before the kill.
     """
-    going = place.start("run", place.path.name, "--log-json")
+    running = place.start("run", place.path.name, "--log-json")
     if rng.random() > 0.15:
-        going.wait_for('"run_started"')
+        running.wait_for('"run_started"')
         instant_s = rng.expovariate(1 / 0.4)
     else:
         instant_s = rng.uniform(0.2, 1.5)
     threading.Event().wait(instant_s)
-    return going.kill().code == -signal.SIGKILL
+    return running.kill().code == -signal.SIGKILL
 
 
 def check_reports(place: Playground, keys: set[str]) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def said(finished: Finished) -> str:
+def error_line(finished: Finished) -> str:
     """Return the error message: the last line; a refused command prints nothing else."""
     lines = finished.err.splitlines()
     assert lines, "nothing was printed"
@@ -81,7 +81,7 @@ def test_2_a_ledger_of_another_service_is_refused(here: Playground) -> None:
     done = here.run("--service", "local")
 
     assert done.code == 2
-    assert "--ledger" in said(done)
+    assert "--ledger" in error_line(done)
 
 
 # --- 3: credentials
@@ -93,7 +93,7 @@ def test_3_missing_credentials_are_reported_with_the_variables_to_set(here: Play
     done = here.run(env={"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None})
 
     assert done.code == 3
-    assert "TENCENTCLOUD_SECRET_ID" in said(done)
+    assert "TENCENTCLOUD_SECRET_ID" in error_line(done)
 
 
 def test_3_a_wrong_key_stops_the_run_at_once_without_failing_its_jobs(
@@ -108,7 +108,7 @@ def test_3_a_wrong_key_stops_the_run_at_once_without_failing_its_jobs(
 
     assert refused.code == 3
     assert "wrongSecret" not in refused.err + refused.out
-    assert "TENCENTCLOUD_SECRET_KEY" in said(refused)
+    assert "TENCENTCLOUD_SECRET_KEY" in error_line(refused)
     assert service.state()["requests"].get("submit", 0) < 30
     assert here.summary()["jobs"]["planned"] == 30
     assert here.run().code == 0
@@ -123,7 +123,7 @@ def test_3_a_key_without_the_permission_is_refused(here: Playground, serve: Serv
     done = there.run()
 
     assert done.code == 3
-    assert "AccessDenied" in said(done)
+    assert "AccessDenied" in error_line(done)
 
 
 # --- 4: ledger and disk
@@ -137,7 +137,7 @@ def test_4_a_file_that_is_not_a_ledger_is_left_alone(here: Playground) -> None:
     done = here.run("--ledger", str(diary))
 
     assert done.code == 4
-    assert "diary.txt" in said(done)
+    assert "diary.txt" in error_line(done)
     assert diary.read_text().startswith("Dear diary")
 
 
@@ -149,7 +149,7 @@ def test_4_a_report_path_that_holds_something_else_is_left_alone(here: Playgroun
     done = here.run("--report", str(diary))
 
     assert done.code == 4
-    assert "diary.txt" in said(done)
+    assert "diary.txt" in error_line(done)
     assert diary.read_text().startswith("Dear diary")
 
 
@@ -163,7 +163,7 @@ def test_4_a_damaged_ledger_is_reported(here: Playground) -> None:
     done = here.run()
 
     assert done.code == 4
-    assert "album.db" in said(done)
+    assert "album.db" in error_line(done)
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_4_a_full_disk_loses_nothing_and_the_run_resumes_once_there_is_room(
     full = here.run("--ledger", str(small_disk / "album.db"))
 
     assert full.code == 4, full.err[-2000:]
-    assert "o space left" in said(full)
+    assert "o space left" in error_line(full)
     sent = len(service.jobs())
     shutil.copy(small_disk / "album.db", here.folder / "moved.db")
     assert not ballast.exists()
@@ -227,7 +227,7 @@ def test_4_a_ledger_that_cannot_grow_ends_the_run_with_one_line(
     done = here.run(preexec_fn=limit)
 
     assert done.code == 4, done.err[-2000:]
-    assert "album.db" in said(done)
+    assert "album.db" in error_line(done)
 
 
 # --- 5: another run
@@ -244,7 +244,7 @@ def test_5_a_second_run_ends_and_names_the_holder_of_the_ledger(
     second = here.run()
 
     assert second.code == 5
-    assert f"Process {first.process.pid} on " in said(second)
+    assert f"Process {first.process.pid} on " in error_line(second)
     first.kill()
     service.pace(Progression(Pace.IMMEDIATE))
     third = here.run()
@@ -271,15 +271,15 @@ def test_4_a_report_that_another_run_is_writing_is_left_alone(
     """Otherwise two manifests that name one report would cut off each other's rows."""
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", report="one.jsonl")
-    going = here.start("run", here.path.name)
-    going.wait_for("submitted  in/")
+    running = here.start("run", here.path.name)
+    running.wait_for("submitted  in/")
 
     refused = here.run("--ledger", "second.db")
 
     assert refused.code == 4
-    assert "Another run is writing" in said(refused)
+    assert "Another run is writing" in error_line(refused)
     service.pace(Progression(Pace.IMMEDIATE))
-    assert going.finish().code == 0
+    assert running.finish().code == 0
     assert len((here.folder / "one.jsonl").read_text().splitlines()) == 1
     assert here.run("--ledger", "second.db").code == 0, "the report is free again"
 
@@ -304,7 +304,7 @@ def test_2_a_closed_standard_input_is_not_read_as_an_empty_list(
     done = here.run(prefix=["bash", "-c", '"$@" <&-', "sh"])
 
     assert done.code == 2
-    assert "standard input: Reading failed" in said(done)
+    assert "standard input: Reading failed" in error_line(done)
     assert here.summary()["complete"] is False
 
 
@@ -338,7 +338,7 @@ def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_resumes(
     stopped = here.run("--deadline", "1s")
 
     assert stopped.code == 6
-    assert "deadline" in said(stopped)
+    assert "deadline" in error_line(stopped)
     assert here.summary()["complete"] is False
     service.pace(Progression(Pace.IMMEDIATE))
     assert here.run().code == 0
@@ -356,7 +356,7 @@ def test_6_too_many_failures_stop_submission(here: Playground, service: RunningS
     done = here.run("--max-failures", "3")
 
     assert done.code == 6
-    assert "max_failures 3" in said(done)
+    assert "max_failures 3" in error_line(done)
     jobs = here.summary()["jobs"]
     assert 4 <= jobs["rejected"] < 30
     assert jobs["rejected"] + jobs["planned"] == 30
@@ -372,7 +372,7 @@ def test_6_the_cost_is_reserved_before_a_job_is_sent(
     done = here.run("--max-cost", "1")
 
     assert done.code == 6
-    assert "max_cost 1" in said(done)
+    assert "max_cost 1" in error_line(done)
     assert len(service.jobs()) == 10
 
 

@@ -40,10 +40,10 @@ def leave_open(there: Playground, service: RunningService) -> None:
     service.store("in/good.mp3")
     service.pace(Progression(Pace.SECONDS, finish_after=3))
     there.write("in/gone.mp3", "in/good.mp3")
-    going = there.start("run", there.path.name)
-    going.wait_for("failed     in/gone.mp3")
-    going.send(signal.SIGINT)
-    assert going.finish().code == 130
+    running = there.start("run", there.path.name)
+    running.wait_for("failed     in/gone.mp3")
+    running.send(signal.SIGINT)
+    assert running.finish().code == 130
 
 
 @pytest.mark.parametrize("part", [(), ("--limit", "2")])

@@ -214,17 +214,17 @@ def test_status_shows_the_progress_of_a_run_in_another_process(
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", "in/b.mp3")
     assert "no runs yet" in here.do("status", here.path.name).out
-    going = here.start("run", here.path.name)
-    going.wait_for("submitted  in/")
-    going.wait_for("submitted  in/")
+    running = here.start("run", here.path.name)
+    running.wait_for("submitted  in/")
+    running.wait_for("submitted  in/")
 
     during = here.do("status", here.path.name, "--json").json()
 
     assert during["open"] is True
-    assert during["holder"]["pid"] == going.process.pid
+    assert during["holder"]["pid"] == running.process.pid
     assert during["jobs"]["submitted"] == 2
-    going.send(signal.SIGINT)
-    assert going.finish().code == 130
+    running.send(signal.SIGINT)
+    assert running.finish().code == 130
     after = here.do("status", here.path.name).out
     assert "open, not running" in after
     assert "submitted          2" in after

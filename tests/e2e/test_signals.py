@@ -36,12 +36,12 @@ def test_one_signal_leaves_remote_jobs_running_and_running_again_resumes_the_run
 ) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write(*(f"in/{index}.mp3" for index in range(COUNT)), limits={"in_flight": 5})
-    going = here.start("run", here.path.name)
+    running = here.start("run", here.path.name)
     for _ in range(5):
-        going.wait_for("submitted  in/")
-    going.send(number)
+        running.wait_for("submitted  in/")
+    running.send(number)
 
-    stopped = going.finish()
+    stopped = running.finish()
 
     assert stopped.code == 130
     assert f"interrupted by {number.name}" in stopped.err
@@ -66,12 +66,14 @@ def test_one_signal_leaves_remote_jobs_running_and_running_again_resumes_the_run
 def test_a_run_under_nohup_outlives_its_terminal(here: Playground, service: RunningService) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3")
-    going = here.start("run", here.path.name, prefix=["bash", "-c", 'trap "" HUP; exec "$@"', "sh"])
-    going.wait_for("submitted  in/")
-    going.send(signal.SIGHUP)
+    running = here.start(
+        "run", here.path.name, prefix=["bash", "-c", 'trap "" HUP; exec "$@"', "sh"]
+    )
+    running.wait_for("submitted  in/")
+    running.send(signal.SIGHUP)
     service.pace(Progression(Pace.IMMEDIATE))
 
-    assert going.finish().code == 0
+    assert running.finish().code == 0
 
 
 def test_a_second_signal_stops_at_once_while_an_answer_is_awaited(
@@ -79,13 +81,13 @@ def test_a_second_signal_stops_at_once_while_an_answer_is_awaited(
 ) -> None:
     service.spoil({"route": "submit", "do": "delay_answer", "delay_s": 25, "times": 1})
     here.write("in/a.mp3", "in/b.mp3", limits={"connections": 1})
-    going = here.start("run", here.path.name, "--log-json")
-    going.wait_for('"job_sending"')
-    going.send(signal.SIGINT)
-    going.wait_for('"stopping"')
-    going.send(signal.SIGINT)
+    running = here.start("run", here.path.name, "--log-json")
+    running.wait_for('"job_sending"')
+    running.send(signal.SIGINT)
+    running.wait_for('"stopping"')
+    running.send(signal.SIGINT)
 
-    stopped = going.finish(15)
+    stopped = running.finish(15)
 
     assert stopped.code == 130
     status = here.do("status", here.path.name, "--json").json()

@@ -1,6 +1,7 @@
-"""kill -9 of the installed command at random instants, while the service misbehaves: nothing is lost, doubled or torn.
+"""SIGKILL of the installed command at random instants, while the service misbehaves.
 
-The instants come from a seed that is printed; ``ORCH_SEED=<number>`` repeats them (as far as a scheduler of processes can).
+No job is lost or charged twice, and no report is torn. The instants come from a seed that is
+printed; ``ORCH_SEED=<number>`` repeats them, as far as process scheduling allows.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SEED = int(os.environ.get("ORCH_SEED") or random.SystemRandom().getrandbits(32))
 KILLS = 6
 JOBS = 60
 
-WEATHER: dict[str, list[dict[str, Any]]] = {
+FAULTS: dict[str, list[dict[str, Any]]] = {
     "answers are lost": [
         {"route": "submit", "do": "lose_answer", "share": 0.15},
         {"route": "submit", "do": "fail_after", "code": "InternalError", "share": 0.1},
@@ -40,7 +41,7 @@ WEATHER: dict[str, list[dict[str, Any]]] = {
         {"route": "submit", "do": "delay_answer", "delay_s": 0.3, "share": 0.2},
         {"route": "submit", "do": "delay", "delay_s": 0.3, "share": 0.1},
     ],
-    "questions fail too": [
+    "queries fail too": [
         {"route": "submit", "do": "drop", "share": 0.1},
         {"route": "submit", "do": "truncate", "share": 0.1},
         {"route": "query", "do": "drop", "share": 0.2},
@@ -53,19 +54,23 @@ LAG_S = {"listings lag": 0.7}
 
 
 def kill_at_some_instant(place: Playground, rng: random.Random) -> bool:
-    """Start the command, and kill it: now and then while it starts, mostly while it works. False if it had ended by then."""
-    going = place.start("run", place.path.name, "--log-json")
+    """Start the command and kill it: mostly while it works, sometimes while it starts.
+
+    Returns:
+        False if the command had ended before the kill.
+    """
+    running = place.start("run", place.path.name, "--log-json")
     if rng.random() > 0.15:
-        going.wait_for('"run_started"')
+        running.wait_for('"run_started"')
         instant_s = rng.expovariate(1 / 0.4)
     else:
         instant_s = rng.uniform(0.2, 1.5)
     threading.Event().wait(instant_s)
-    return going.kill().code == -signal.SIGKILL
+    return running.kill().code == -signal.SIGKILL
 
 
 def check_reports(place: Playground, keys: set[str]) -> None:
-    """Every report has whole lines and no key twice; the last one has all keys."""
+    """Check that every report has whole lines and unique keys, and that the last has all keys."""
     for report in place.reports():
         lines = report.read_bytes().splitlines(keepends=True)
         assert all(line.endswith(b"\n") for line in lines)
@@ -75,12 +80,12 @@ def check_reports(place: Playground, keys: set[str]) -> None:
     assert {row["key"] for row in place.rows()} == keys
 
 
-@pytest.mark.parametrize("weather", WEATHER)
+@pytest.mark.parametrize("faults", FAULTS)
 def test_a_killed_run_charges_every_job_once_and_reports_it_once(
-    tmp_path: Path, weather: str
+    tmp_path: Path, faults: str
 ) -> None:
     print(f"ORCH_SEED={SEED}")  # noqa: T201 - shown when the test fails
-    rng = random.Random(f"{SEED} {weather}")
+    rng = random.Random(f"{SEED} {faults}")
     settings = LocalSettings(
         tmp_path / "root",
         credentials=(KEYS,),
@@ -89,9 +94,7 @@ def test_a_killed_run_charges_every_job_once_and_reports_it_once(
         max_concurrent=20,
     )
     with RunningService(settings) as service:
-        service.spoil(
-            *WEATHER[weather], seed=rng.getrandbits(31), listing_lag_s=LAG_S.get(weather, 0)
-        )
+        service.spoil(*FAULTS[faults], seed=rng.getrandbits(31), listing_lag_s=LAG_S.get(faults, 0))
         place = Playground(tmp_path, service)
         place.write(
             *({"object": f"in/{number}.mp3", "level": number % 3} for number in range(JOBS)),
@@ -119,8 +122,8 @@ def test_a_killed_run_charges_every_job_once_and_reports_it_once(
 
 
 @pytest.mark.engine
-def test_a_killed_run_with_the_embedded_service_does_no_job_twice(tmp_path: Path) -> None:
-    """The service dies with the command, in the middle of its own work, and takes that up again."""
+def test_a_killed_run_with_the_embedded_service_does_each_job_once(tmp_path: Path) -> None:
+    """The service dies with the command, in the middle of its own work, and resumes it."""
     print(f"ORCH_SEED={SEED}")  # noqa: T201 - shown when the test fails
     rng = random.Random(f"{SEED} embedded")
     place = Playground(tmp_path)

@@ -1,4 +1,4 @@
-"""A fresh service and a fresh folder for each test of the installed command."""
+"""Fixtures: a fresh service and a fresh folder for each test of the installed command."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Serve(Protocol):
-    """Starts a local service with changed settings."""
+    """Function that starts a local service with changed settings."""
 
     def __call__(self, **changes: Any) -> RunningService: ...
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts local services with simulated work; they end with the test."""
+    """Function that starts local services with simulated work; they end with the test."""
     from contextlib import ExitStack
 
     with ExitStack() as stack:

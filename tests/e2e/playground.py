@@ -1,4 +1,7 @@
-"""What the tests of the installed command share: a local service beside them, a folder with a manifest in it, and the command itself."""
+"""Shared parts of the tests of the installed command.
+
+A local service beside the test, a folder with a manifest in it, and the command itself.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +37,23 @@ REGION = "ap-chongqing"
 KEYS = KeyPair("AKIDEXAMPLEEXAMPLEEXAMPLE", "exampleSecretKeyExample0123456789")
 QUICK = Progression(Pace.IMMEDIATE)
 PATIENCE_S = 30.0
-"""Longest time that anything here may take; on a busy machine the command alone needs two seconds to start."""
+"""Longest time that anything here may take.
+
+On a busy machine the command alone needs two seconds to start.
+"""
 
 
-def until(what: Callable[[], object], why: str, limit_s: float = PATIENCE_S) -> None:
-    """Wait until ``what`` is true."""
+def until(condition: Callable[[], object], reason: str, limit_s: float = PATIENCE_S) -> None:
+    """Wait until ``condition`` is true."""
     clock = SystemClock()
     end = clock.monotonic() + limit_s
-    while not what():
-        assert clock.monotonic() < end, f"waited {limit_s} s in vain: {why}"
+    while not condition():
+        assert clock.monotonic() < end, f"waited {limit_s} s in vain: {reason}"
         threading.Event().wait(0.01)
 
 
 class RunningService:
-    """A local service in a thread of its own, so that it outlives whatever happens to the command.
+    """A local service in a thread of its own, so that it outlives the command.
 
     Args:
         settings: Its settings; port 0 takes a free one.
@@ -81,7 +87,7 @@ class RunningService:
     def _serve(self) -> None:
         try:
             self._loop.run_until_complete(self._main())
-        except BaseException as error:  # noqa: BLE001 - told to the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
             self._failure = error
         finally:
             self._ready.set()
@@ -96,22 +102,22 @@ class RunningService:
             await self._over.wait()
 
     def _do(self, act: Callable[[], Any]) -> Any:
-        """Call in the service's own thread."""
+        """Call a function in the service's own thread."""
 
         async def call() -> Any:
             return act()
 
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result(PATIENCE_S)
 
-    # --- what tests ask and set
+    # --- for tests to read and set
 
     def state(self) -> dict[str, Any]:
-        """Requests, faults played, jobs by state, duplicates."""
+        """Return the requests, the faults played, the jobs by state, and the duplicates."""
         found: dict[str, Any] = self._do(self._service.state)
         return found
 
     def jobs(self) -> list[JobRow]:
-        """Every job, in the order of acceptance."""
+        """Return every job, in the order of acceptance."""
 
         def read() -> list[JobRow]:
             rows = self._service.parts.store._database.read(
@@ -123,11 +129,11 @@ class RunningService:
         return found
 
     def keys(self) -> list[str]:
-        """The client's job key of every job, in the order of acceptance."""
+        """Return the client's key of every job, in the order of acceptance."""
         return [key_of_user_data(job.request.user_data) for job in self.jobs()]
 
     def spoil(self, *rules: dict[str, Any], **script: Any) -> None:
-        """Let these things go wrong from now on."""
+        """Play these faults from now on."""
         faults = Faults.parse({"faults": list(rules), **script})
         self._do(lambda: self._service.parts.player.set(faults))
 
@@ -141,7 +147,7 @@ class RunningService:
         self._do(change)
 
     def store(self, key: str, content: bytes = b"RIFF") -> None:
-        """Put an object into the bucket, the way a user of the folder would."""
+        """Put an object into the bucket by writing its file."""
         path = self.settings.root / BUCKET / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -149,20 +155,20 @@ class RunningService:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended."""
+    """A command that has ended."""
 
     code: int
     out: str
     err: str
 
     def json(self) -> Any:
-        """Standard output, which must be one JSON document."""
+        """Return standard output, which must be one JSON document."""
         return json.loads(self.out)
 
 
 @dataclass
 class Going:
-    """A command that is going on."""
+    """A command that is running."""
 
     process: subprocess.Popen[str]
     said: list[str] = field(default_factory=list)
@@ -179,14 +185,16 @@ class Going:
                     return
         finally:
             guard.cancel()
-        raise AssertionError(f"{text!r} was never said; the command said:\n{''.join(self.said)}")
+        raise AssertionError(
+            f"{text!r} was never printed; the command printed:\n{''.join(self.said)}"
+        )
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         self.process.send_signal(number)
 
     def kill(self) -> Finished:
-        """Kill -9, and wait."""
+        """Send SIGKILL and wait for the end."""
         self.process.kill()
         return self.finish()
 
@@ -198,7 +206,7 @@ class Going:
             self.process.kill()
             out, err = self.process.communicate()
             raise AssertionError(
-                f"the command did not end; it said:\n{''.join(self.said)}{err}\n{out}"
+                f"the command did not end; it printed:\n{''.join(self.said)}{err}\n{out}"
             ) from None
         finished = Finished(self.process.returncode, out, "".join(self.said) + err)
         assert "Traceback" not in finished.err, finished.err
@@ -206,7 +214,7 @@ class Going:
 
 
 class Playground:
-    """A folder in which somebody uses the command.
+    """A user's folder in which the command runs.
 
     Args:
         folder: The folder, empty.
@@ -220,7 +228,7 @@ class Playground:
         self.environment: dict[str, str | None] = {}
 
     def write(self, *objects: str | dict[str, Any], **changes: Any) -> Path:
-        """Write the manifest: these objects (or inputs), and changes of its top-level keys."""
+        """Write a manifest of these objects or inputs, with changes of its top-level keys."""
         url = self.service.url if self.service else ""
         content: dict[str, Any] = {
             "version": 1,
@@ -244,7 +252,7 @@ class Playground:
         return self.path
 
     def _environment(self, changes: Mapping[str, str | None]) -> dict[str, str]:
-        """The environment without anything of this machine's own that the command reads, and with a home that is empty."""
+        """Return the environment with an empty home, and without proxies of this machine."""
         clean = {
             name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
         }
@@ -282,24 +290,24 @@ class Playground:
         return self.start(*arguments, **options).finish(limit_s)
 
     def run(self, *options: str, **more: Any) -> Finished:
-        """``orchestrator run`` of the manifest."""
+        """Run ``orchestrator run`` on the manifest."""
         return self.do("run", self.path.name, *options, **more)
 
-    # --- what was left behind
+    # --- files that the command left
 
     def reports(self) -> list[Path]:
-        """The reports, oldest first."""
+        """Return the reports, oldest first."""
         return sorted(
             (self.folder / "reports").glob("*.jsonl"),
             key=lambda path: (path.stat().st_mtime_ns, path.name),
         )
 
     def rows(self, number: int = -1) -> list[dict[str, Any]]:
-        """The rows of a report; of the last one if not said otherwise."""
+        """Return the rows of a report, the last one by default."""
         return [json.loads(line) for line in self.reports()[number].read_text().splitlines()]
 
     def summary(self) -> dict[str, Any]:
-        """The summary beside the last report."""
+        """Return the summary beside the last report."""
         found: dict[str, Any] = json.loads(
             self.reports()[-1].with_suffix(".summary.json").read_bytes()
         )

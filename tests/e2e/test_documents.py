@@ -1,4 +1,4 @@
-"""The documents say what is so."""
+"""The documents match the code and the files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_generated_parts_of_the_documents_are_those_of_the_code() -> None:
+def test_the_generated_parts_of_the_documents_match_the_code() -> None:
     done = subprocess.run(
         [sys.executable, REPOSITORY / "scripts" / "write_docs.py", "--check"], check=False
     )
@@ -32,7 +32,7 @@ def test_every_document_that_is_linked_exists() -> None:
 
 @pytest.mark.slow
 @pytest.mark.engine
-def test_the_python_of_the_readme_separates_the_demo_media(tmp_path: Path) -> None:
+def test_the_python_example_of_the_readme_separates_the_demo_media(tmp_path: Path) -> None:
     shutil.copytree(
         REPOSITORY / "manifests",
         tmp_path / "manifests",

@@ -1,4 +1,4 @@
-"""Every exit code of the table, by the situation that cron meets it in, with one helpful line and never a traceback."""
+"""Every exit code, in the situation that causes it: one helpful line, never a traceback."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def said(finished: Finished) -> str:
-    """What the command complained about: the last line that it said; a refused command says nothing else."""
+def error_line(finished: Finished) -> str:
+    """Return the error message: the last line; a refused command prints nothing else."""
     lines = finished.err.splitlines()
-    assert lines, "nothing was said"
+    assert lines, "nothing was printed"
     assert lines[-1].startswith("orchestrator: "), finished.err
     return lines[-1]
 
@@ -62,7 +62,7 @@ def test_2_a_faulty_manifest_is_refused_with_every_fault_and_its_place(here: Pla
         (("serve", "--root", "x", "--listen", "here"), "HOST:PORT"),
     ],
 )
-def test_2_wrong_usage_is_refused_with_the_right_way(
+def test_2_wrong_usage_is_refused_with_a_hint(
     here: Playground, arguments: tuple[str, ...], hint: str
 ) -> None:
     here.write("in/a.mp3")
@@ -74,26 +74,26 @@ def test_2_wrong_usage_is_refused_with_the_right_way(
     assert hint in done.err
 
 
-def test_2_a_ledger_of_another_service_is_not_taken_for_this_ones(here: Playground) -> None:
+def test_2_a_ledger_of_another_service_is_refused(here: Playground) -> None:
     here.write("in/a.mp3")
     assert here.run("-q").code == 0
 
     done = here.run("--service", "local")
 
     assert done.code == 2
-    assert "--ledger" in said(done)
+    assert "--ledger" in error_line(done)
 
 
 # --- 3: credentials
 
 
-def test_3_no_credentials_at_all_is_said_with_the_variables_to_set(here: Playground) -> None:
+def test_3_missing_credentials_are_reported_with_the_variables_to_set(here: Playground) -> None:
     here.write("in/a.mp3")
 
     done = here.run(env={"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None})
 
     assert done.code == 3
-    assert "TENCENTCLOUD_SECRET_ID" in said(done)
+    assert "TENCENTCLOUD_SECRET_ID" in error_line(done)
 
 
 def test_3_a_wrong_key_stops_the_run_at_once_without_failing_its_jobs(
@@ -108,14 +108,14 @@ def test_3_a_wrong_key_stops_the_run_at_once_without_failing_its_jobs(
 
     assert refused.code == 3
     assert "wrongSecret" not in refused.err + refused.out
-    assert "TENCENTCLOUD_SECRET_KEY" in said(refused)
+    assert "TENCENTCLOUD_SECRET_KEY" in error_line(refused)
     assert service.state()["requests"].get("submit", 0) < 30
     assert here.summary()["jobs"]["planned"] == 30
     assert here.run().code == 0
     assert len(service.jobs()) == 30
 
 
-def test_3_a_key_without_the_permission_is_no_key(here: Playground, serve: Serve) -> None:
+def test_3_a_key_without_the_permission_is_refused(here: Playground, serve: Serve) -> None:
     reader = KeyPair(KEYS.secret_id, KEYS.secret_key, grants=(Grant("*", write=False),))
     there = Playground(here.folder, serve(root=here.folder / "other", credentials=(reader,)))
     there.write("in/a.mp3")
@@ -123,13 +123,13 @@ def test_3_a_key_without_the_permission_is_no_key(here: Playground, serve: Serve
     done = there.run()
 
     assert done.code == 3
-    assert "AccessDenied" in said(done)
+    assert "AccessDenied" in error_line(done)
 
 
 # --- 4: ledger and disk
 
 
-def test_4_a_file_that_is_no_ledger_is_left_alone(here: Playground) -> None:
+def test_4_a_file_that_is_not_a_ledger_is_left_alone(here: Playground) -> None:
     here.write("in/a.mp3")
     diary = here.folder / "diary.txt"
     diary.write_text("Dear diary, today I wrote a manifest.\n")
@@ -137,7 +137,7 @@ def test_4_a_file_that_is_no_ledger_is_left_alone(here: Playground) -> None:
     done = here.run("--ledger", str(diary))
 
     assert done.code == 4
-    assert "diary.txt" in said(done)
+    assert "diary.txt" in error_line(done)
     assert diary.read_text().startswith("Dear diary")
 
 
@@ -149,11 +149,11 @@ def test_4_a_report_path_that_holds_something_else_is_left_alone(here: Playgroun
     done = here.run("--report", str(diary))
 
     assert done.code == 4
-    assert "diary.txt" in said(done)
+    assert "diary.txt" in error_line(done)
     assert diary.read_text().startswith("Dear diary")
 
 
-def test_4_a_damaged_ledger_is_said_to_be_damaged(here: Playground) -> None:
+def test_4_a_damaged_ledger_is_reported(here: Playground) -> None:
     here.write(*(f"in/{number}.mp3" for number in range(40)))
     assert here.run("-q").code == 0
     ledger = here.folder / ".orchestrator" / "album.db"
@@ -163,12 +163,12 @@ def test_4_a_damaged_ledger_is_said_to_be_damaged(here: Playground) -> None:
     done = here.run()
 
     assert done.code == 4
-    assert "album.db" in said(done)
+    assert "album.db" in error_line(done)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of half a megabyte."""
+    """Folder on a disk of half a megabyte."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = shutil.which("mount")
@@ -180,12 +180,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         capture_output=True,
     )
     if made.returncode:
-        pytest.skip(f"no disk can be mounted here: {made.stderr.decode()}")
+        pytest.skip(f"cannot mount a disk here: {made.stderr.decode()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_4_a_full_disk_loses_nothing_and_making_room_goes_on(
+def test_4_a_full_disk_loses_nothing_and_the_run_resumes_once_there_is_room(
     here: Playground, service: RunningService, small_disk: Path
 ) -> None:
     objects = [
@@ -198,7 +198,7 @@ def test_4_a_full_disk_loses_nothing_and_making_room_goes_on(
     full = here.run("--ledger", str(small_disk / "album.db"))
 
     assert full.code == 4, full.err[-2000:]
-    assert "o space left" in said(full)
+    assert "o space left" in error_line(full)
     sent = len(service.jobs())
     shutil.copy(small_disk / "album.db", here.folder / "moved.db")
     assert not ballast.exists()
@@ -211,7 +211,7 @@ def test_4_a_full_disk_loses_nothing_and_making_room_goes_on(
     assert len(service.keys()) == len(set(service.keys())) == 1500
 
 
-def test_4_a_ledger_that_may_not_grow_ends_the_run_with_one_line(
+def test_4_a_ledger_that_cannot_grow_ends_the_run_with_one_line(
     here: Playground, service: RunningService
 ) -> None:
     def limit() -> None:
@@ -227,13 +227,13 @@ def test_4_a_ledger_that_may_not_grow_ends_the_run_with_one_line(
     done = here.run(preexec_fn=limit)
 
     assert done.code == 4, done.err[-2000:]
-    assert "album.db" in said(done)
+    assert "album.db" in error_line(done)
 
 
 # --- 5: another run
 
 
-def test_5_a_second_run_is_told_who_holds_the_ledger(
+def test_5_a_second_run_ends_and_names_the_holder_of_the_ledger(
     here: Playground, service: RunningService
 ) -> None:
     service.pace(Progression(Pace.HOLD))
@@ -244,7 +244,7 @@ def test_5_a_second_run_is_told_who_holds_the_ledger(
     second = here.run()
 
     assert second.code == 5
-    assert f"Process {first.process.pid} on " in said(second)
+    assert f"Process {first.process.pid} on " in error_line(second)
     first.kill()
     service.pace(Progression(Pace.IMMEDIATE))
     third = here.run()
@@ -252,7 +252,7 @@ def test_5_a_second_run_is_told_who_holds_the_ledger(
     assert len(service.jobs()) == 1
 
 
-def test_2_jobs_that_contradict_each_other_in_a_list_leave_a_run_that_does_not_call_itself_complete(
+def test_2_a_list_with_contradicting_jobs_leaves_the_run_incomplete(
     here: Playground,
 ) -> None:
     (here.folder / "objects.txt").write_text("in/a.mp3\nsub/a.mp3\n")
@@ -268,26 +268,24 @@ def test_2_jobs_that_contradict_each_other_in_a_list_leave_a_run_that_does_not_c
 def test_4_a_report_that_another_run_is_writing_is_left_alone(
     here: Playground, service: RunningService
 ) -> None:
-    """Two manifests that name one report: each run would cut off what the other wrote."""
+    """Otherwise two manifests that name one report would cut off each other's rows."""
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", report="one.jsonl")
-    going = here.start("run", here.path.name)
-    going.wait_for("submitted  in/")
+    running = here.start("run", here.path.name)
+    running.wait_for("submitted  in/")
 
     refused = here.run("--ledger", "second.db")
 
     assert refused.code == 4
-    assert "Another run is writing" in said(refused)
+    assert "Another run is writing" in error_line(refused)
     service.pace(Progression(Pace.IMMEDIATE))
-    assert going.finish().code == 0
+    assert running.finish().code == 0
     assert len((here.folder / "one.jsonl").read_text().splitlines()) == 1
-    assert here.run("--ledger", "second.db").code == 0, "it is free again"
+    assert here.run("--ledger", "second.db").code == 0, "the report is free again"
 
 
 @pytest.mark.parametrize("option", ["--ledger", "--report"])
-def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(
-    here: Playground, option: str
-) -> None:
+def test_2_an_empty_file_name_does_not_mean_the_default_file(here: Playground, option: str) -> None:
     here.write("in/a.mp3")
 
     done = here.run(option, "")
@@ -297,20 +295,20 @@ def test_2_an_option_without_a_name_is_not_taken_for_the_usual_file(
     assert not (here.folder / ".orchestrator").exists()
 
 
-def test_2_a_list_on_a_closed_standard_input_is_not_taken_for_an_empty_one(
+def test_2_a_closed_standard_input_is_not_read_as_an_empty_list(
     here: Playground,
 ) -> None:
-    """Else the jobs that it named before would be taken for gone, and be cancelled."""
+    """Otherwise the jobs that it named before would count as removed, and be cancelled."""
     here.write({"list": "-", "format": "txt"})
 
     done = here.run(prefix=["bash", "-c", '"$@" <&-', "sh"])
 
     assert done.code == 2
-    assert "standard input: Reading failed" in said(done)
+    assert "standard input: Reading failed" in error_line(done)
     assert here.summary()["complete"] is False
 
 
-def test_a_ledger_or_report_that_is_no_file_is_refused_before_anything_is_sent(
+def test_a_ledger_or_report_that_is_not_a_file_is_refused_before_anything_is_sent(
     here: Playground, service: RunningService
 ) -> None:
     os.mkfifo(here.folder / "pipe")
@@ -331,7 +329,7 @@ def test_a_ledger_or_report_that_is_no_file_is_refused_before_anything_is_sent(
 # --- 6: budgets and deadlines
 
 
-def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_goes_on(
+def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_resumes(
     here: Playground, service: RunningService
 ) -> None:
     service.pace(Progression(Pace.HOLD))
@@ -340,16 +338,16 @@ def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_goes_on(
     stopped = here.run("--deadline", "1s")
 
     assert stopped.code == 6
-    assert "deadline" in said(stopped)
+    assert "deadline" in error_line(stopped)
     assert here.summary()["complete"] is False
     service.pace(Progression(Pace.IMMEDIATE))
     assert here.run().code == 0
     assert len(service.jobs()) == 2
-    assert len(here.reports()) == 1, "it is the same run, and its report goes on"
+    assert len(here.reports()) == 1, "it is the same run, with the same report"
     assert len(here.rows()) == 2
 
 
-def test_6_too_many_failures_stop_the_sending(here: Playground, service: RunningService) -> None:
+def test_6_too_many_failures_stop_submission(here: Playground, service: RunningService) -> None:
     service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument"})
     here.write(
         *(f"in/{number}.mp3" for number in range(30)), limits={"connections": 1, "submit_per_s": 50}
@@ -358,7 +356,7 @@ def test_6_too_many_failures_stop_the_sending(here: Playground, service: Running
     done = here.run("--max-failures", "3")
 
     assert done.code == 6
-    assert "max_failures 3" in said(done)
+    assert "max_failures 3" in error_line(done)
     jobs = here.summary()["jobs"]
     assert 4 <= jobs["rejected"] < 30
     assert jobs["rejected"] + jobs["planned"] == 30
@@ -367,26 +365,26 @@ def test_6_too_many_failures_stop_the_sending(here: Playground, service: Running
 def test_6_the_cost_is_reserved_before_a_job_is_sent(
     here: Playground, service: RunningService
 ) -> None:
-    """Two stems of four assumed minutes at 0.012: 0.096 for each job, so that ten are allowed."""
+    """Two stems of four assumed minutes at 0.012 cost 0.096 per job, so ten are allowed."""
     here.write(*(f"in/{number}.mp3" for number in range(30)))
     service.pace(Progression(Pace.HOLD))
 
     done = here.run("--max-cost", "1")
 
     assert done.code == 6
-    assert "max_cost 1" in said(done)
+    assert "max_cost 1" in error_line(done)
     assert len(service.jobs()) == 10
 
 
 # --- 6 and 7: a service that does not answer
 
 
-def test_6_a_service_that_is_down_is_asked_now_and_then_until_the_deadline(
+def test_6_a_service_that_is_down_is_probed_until_the_deadline(
     here: Playground,
 ) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with socket.socket() as unanswered:
+        unanswered.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unanswered.getsockname()[1]}"
         here.write("in/a.mp3", "in/b.mp3", service={"ci": url, "cos": url})
 
         done = here.run("--deadline", "4s")
@@ -395,7 +393,7 @@ def test_6_a_service_that_is_down_is_asked_now_and_then_until_the_deadline(
     assert "paused: the service does not answer; probing until it does" in done.err
     assert f"(POST {url}/jobs: no connection, nothing was sent (Connection refused))" in done.err
     assert here.summary()["jobs"]["planned"] == 2
-    assert here.summary()["calls"]["submits"] <= 6, "it is not hammered"
+    assert here.summary()["calls"]["submits"] <= 6, "the service is not flooded"
 
 
 def test_6_a_host_that_does_not_exist_is_named(here: Playground) -> None:
@@ -408,7 +406,7 @@ def test_6_a_host_that_does_not_exist_is_named(here: Playground) -> None:
     assert "no-such-host.invalid" in done.err
 
 
-def test_7_a_bucket_that_cannot_be_listed_leaves_the_run_to_be_gone_on_with(
+def test_7_a_bucket_that_cannot_be_listed_leaves_a_run_that_can_be_resumed(
     here: Playground, service: RunningService
 ) -> None:
     service.spoil({"route": "list_objects", "do": "refuse", "code": "InvalidArgument", "times": 1})
@@ -421,7 +419,7 @@ def test_7_a_bucket_that_cannot_be_listed_leaves_the_run_to_be_gone_on_with(
     assert here.run().code == 0
 
 
-def test_7_a_job_that_the_service_does_not_let_us_look_up_stays_in_doubt(
+def test_7_a_job_that_cannot_be_looked_up_stays_in_doubt(
     here: Playground, service: RunningService
 ) -> None:
     service.spoil(
@@ -435,7 +433,7 @@ def test_7_a_job_that_the_service_does_not_let_us_look_up_stays_in_doubt(
     assert done.code == 7
     assert "in doubt: the service does not show its list of jobs" in done.err
     assert "in doubt" in done.out
-    assert service.state()["requests"]["submit"] == 2, "what is in doubt is never sent again unseen"
+    assert service.state()["requests"]["submit"] == 2, "a job in doubt is not resent unseen"
     service.spoil()
     assert here.run().code == 0
     assert len(service.jobs()) == 2

@@ -1,4 +1,4 @@
-"""The recipes of the cookbook that are said to run on this machine do, as they stand."""
+"""The recipes that the cookbook marks as running on this machine do so unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STEMS = {
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Playground:
-    """A copy of the manifests and their media, without what earlier runs left there."""
+    """A copy of the manifests and their media, without the files that earlier runs left there."""
     left = shutil.ignore_patterns("stems", ".service", ".orchestrator", "reports")
     shutil.copytree(MANIFESTS, tmp_path / "manifests", ignore=left)
     place = Playground(tmp_path)
@@ -43,9 +43,7 @@ def copied(tmp_path: Path) -> Playground:
 
 
 @pytest.mark.parametrize("recipe", STEMS)
-def test_a_recipe_makes_its_stems_and_the_second_time_nothing(
-    copied: Playground, recipe: str
-) -> None:
+def test_a_recipe_makes_its_stems_once(copied: Playground, recipe: str) -> None:
     stems = copied.folder / "manifests/media/demo-1250000000/stems"
 
     first = copied.do("run", f"manifests/{recipe}.yaml", "--json", limit_s=120)
@@ -60,7 +58,7 @@ def test_a_recipe_makes_its_stems_and_the_second_time_nothing(
     assert again.json()["calls"]["submits"] == 0
 
 
-def test_every_recipe_that_the_cookbook_says_runs_here_is_run_by_a_test() -> None:
+def test_every_recipe_marked_as_running_here_is_run_by_a_test() -> None:
     page = (MANIFESTS.parent / "docs/cookbook.md").read_text(encoding="utf-8")
 
     said = {

@@ -1,4 +1,7 @@
-"""A rehearsal costs nothing, touches nothing, and tells what the faults of its script did; callbacks save queries."""
+"""Rehearsals and callbacks.
+
+A rehearsal costs nothing, touches nothing, and reports the effects of its script of faults.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ faults:
 """
 
 
-def test_a_rehearsal_plays_its_script_and_finds_nothing_doubled_or_lost(here: Playground) -> None:
+def test_a_rehearsal_plays_its_script_and_finds_no_duplicates_or_losses(here: Playground) -> None:
     here.write(*(f"in/{number}.mp3" for number in range(20)), service="tencent")
     (here.folder / "faults.yaml").write_text(SCRIPT)
 
@@ -40,7 +43,7 @@ def test_a_rehearsal_plays_its_script_and_finds_nothing_doubled_or_lost(here: Pl
     )
 
 
-def test_a_mistake_in_the_script_is_told_before_anything_is_done(here: Playground) -> None:
+def test_a_mistake_in_the_script_is_reported_before_anything_is_done(here: Playground) -> None:
     here.write("in/a.mp3", service="tencent")
     (here.folder / "faults.yaml").write_text("faults: [{route: submitt, do: refuse}]")
 
@@ -50,7 +53,7 @@ def test_a_mistake_in_the_script_is_told_before_anything_is_done(here: Playgroun
     assert "submit" in done.err
 
 
-def test_a_run_that_listens_for_callbacks_hears_of_its_jobs(
+def test_a_run_that_listens_for_callbacks_receives_them(
     here: Playground, service: RunningService
 ) -> None:
     here.write(*(f"in/{number}.mp3" for number in range(12)))
@@ -62,7 +65,7 @@ def test_a_run_that_listens_for_callbacks_hears_of_its_jobs(
     assert {row["state"] for row in here.rows()} == {"succeeded"}
 
 
-def test_a_callback_address_that_is_none_is_refused(here: Playground) -> None:
+def test_an_invalid_callback_address_is_refused(here: Playground) -> None:
     here.write("in/a.mp3")
 
     alone = here.run("--callback-url", "https://hooks.example.com")

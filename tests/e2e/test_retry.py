@@ -1,4 +1,7 @@
-"""``--retry``: what ended otherwise is asked for again, also while its run is still open, and every report keeps one row per job."""
+"""``--retry`` retries jobs that did not succeed, even while their run is still open.
+
+Every report keeps one row per job.
+"""
 
 from __future__ import annotations
 
@@ -28,23 +31,23 @@ def states(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 @pytest.fixture
 def strict(serve: Serve, tmp_path: Path) -> RunningService:
-    """A service on which jobs whose input is missing are refused or fail, and the others wait."""
+    """A service that refuses or fails jobs whose input is missing, and makes the others wait."""
     return serve(root=tmp_path / "strict", missing_input=MissingInput.FAIL)
 
 
 def leave_open(there: Playground, service: RunningService) -> None:
-    """A run in which one job has failed, and one is still at the service."""
+    """Leave a run open in which one job has failed, and one is still at the service."""
     service.store("in/good.mp3")
     service.pace(Progression(Pace.SECONDS, finish_after=3))
     there.write("in/gone.mp3", "in/good.mp3")
-    going = there.start("run", there.path.name)
-    going.wait_for("failed     in/gone.mp3")
-    going.send(signal.SIGINT)
-    assert going.finish().code == 130
+    running = there.start("run", there.path.name)
+    running.wait_for("failed     in/gone.mp3")
+    running.send(signal.SIGINT)
+    assert running.finish().code == 130
 
 
 @pytest.mark.parametrize("part", [(), ("--limit", "2")])
-def test_a_failed_job_of_a_run_that_is_still_open_is_asked_for_again_when_that_run_has_ended(
+def test_a_failed_job_of_an_open_run_is_retried_after_that_run_has_ended(
     tmp_path: Path, strict: RunningService, part: tuple[str, ...]
 ) -> None:
     there = Playground(tmp_path, strict)
@@ -69,7 +72,7 @@ def test_a_failed_job_of_a_run_that_is_still_open_is_asked_for_again_when_that_r
     assert Counter(job.input_object for job in strict.jobs()) == after
 
 
-def test_without_retry_the_open_run_is_finished_and_nothing_more(
+def test_without_retry_the_open_run_is_only_finished(
     tmp_path: Path, strict: RunningService
 ) -> None:
     there = Playground(tmp_path, strict)
@@ -83,7 +86,7 @@ def test_without_retry_the_open_run_is_finished_and_nothing_more(
     assert states(there.rows()) == {"in/gone.mp3": "failed", "in/good.mp3": "succeeded"}
 
 
-def test_a_list_on_standard_input_cannot_be_read_for_a_second_run_and_that_is_said(
+def test_a_list_on_standard_input_that_cannot_be_read_twice_is_reported(
     tmp_path: Path, strict: RunningService
 ) -> None:
     there = Playground(tmp_path, strict)

@@ -1,4 +1,4 @@
-"""What a user of ``orchestrator run`` can rely on: everything is done once, and reported once."""
+"""Guarantees of ``orchestrator run``: every job is done once, and reported once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def test_every_object_becomes_one_job_and_one_row_that_the_schema_allows(
+def test_every_object_becomes_one_job_and_one_row_that_matches_the_schema(
     here: Playground, service: RunningService
 ) -> None:
     here.write(*(f"in/{number}.mp3" for number in range(12)))
@@ -69,7 +69,7 @@ def test_a_second_run_sends_nothing_and_reports_every_job_as_skipped(
     assert here.summary()["jobs"]["skipped"] == 2
 
 
-def test_reordering_and_extending_a_manifest_sends_only_what_is_new(
+def test_reordering_and_extending_a_manifest_sends_only_new_jobs(
     here: Playground, service: RunningService
 ) -> None:
     here.write("in/a.mp3", "in/b.mp3")
@@ -95,7 +95,7 @@ def test_jobs_of_a_higher_level_are_accepted_first(
     assert [job.level for job in service.jobs()] == [2, 2, 2, 1, 1, 1, 0, 0, 0]
 
 
-def test_a_failed_job_is_asked_for_again_only_on_request(
+def test_a_failed_job_is_retried_only_on_request(
     here: Playground, serve: Serve, service: RunningService
 ) -> None:
     strict = serve(root=here.folder / "strict", missing_input=MissingInput.FAIL)
@@ -128,7 +128,7 @@ def test_a_failed_job_is_asked_for_again_only_on_request(
     }
 
 
-def test_a_deleted_stem_is_made_again_only_when_asked_to_verify(
+def test_a_deleted_stem_is_made_again_only_with_verify_done(
     here: Playground, service: RunningService
 ) -> None:
     here.write("in/a.mp3", "in/b.mp3")
@@ -189,7 +189,7 @@ def test_lost_answers_and_refusals_neither_charge_twice_nor_lose_a_job(
     assert service.state()["duplicates"] == 0
 
 
-def test_what_the_service_refuses_for_good_is_rejected_without_another_try(
+def test_a_permanent_refusal_is_rejected_without_another_try(
     here: Playground, service: RunningService
 ) -> None:
     service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 1})
@@ -208,29 +208,29 @@ def test_what_the_service_refuses_for_good_is_rejected_without_another_try(
     assert service.state()["requests"]["submit"] == 1
 
 
-def test_status_tells_from_another_process_where_a_run_stands(
+def test_status_shows_the_progress_of_a_run_in_another_process(
     here: Playground, service: RunningService
 ) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", "in/b.mp3")
     assert "no runs yet" in here.do("status", here.path.name).out
-    going = here.start("run", here.path.name)
-    going.wait_for("submitted  in/")
-    going.wait_for("submitted  in/")
+    running = here.start("run", here.path.name)
+    running.wait_for("submitted  in/")
+    running.wait_for("submitted  in/")
 
     during = here.do("status", here.path.name, "--json").json()
 
     assert during["open"] is True
-    assert during["holder"]["pid"] == going.process.pid
+    assert during["holder"]["pid"] == running.process.pid
     assert during["jobs"]["submitted"] == 2
-    going.send(signal.SIGINT)
-    assert going.finish().code == 130
+    running.send(signal.SIGINT)
+    assert running.finish().code == 130
     after = here.do("status", here.path.name).out
     assert "open, not running" in after
     assert "submitted          2" in after
 
 
-def test_cancel_ends_what_the_service_has_not_begun(
+def test_cancel_ends_jobs_that_the_service_has_not_begun(
     here: Playground, service: RunningService
 ) -> None:
     service.pace(Progression(Pace.HOLD))
@@ -247,7 +247,7 @@ def test_cancel_ends_what_the_service_has_not_begun(
     assert Counter(row["state"] for row in here.rows()) == {"cancelled": 3}
 
 
-def test_the_summary_beside_the_report_is_what_json_shows(here: Playground) -> None:
+def test_the_summary_beside_the_report_equals_the_json_output(here: Playground) -> None:
     here.write("in/a.mp3")
 
     shown = here.run("--json").json()
@@ -260,7 +260,7 @@ def test_the_summary_beside_the_report_is_what_json_shows(here: Playground) -> N
     assert json.loads(here.reports()[0].read_text())["run"] == shown["run"]
 
 
-def test_a_plan_sends_nothing_and_tells_what_a_run_would_do(
+def test_a_plan_sends_nothing_and_shows_the_effect_of_a_run(
     here: Playground, service: RunningService
 ) -> None:
     here.write("in/a.mp3", "in/b.mp3")

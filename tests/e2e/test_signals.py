@@ -1,4 +1,4 @@
-"""Signals: the first stops in order, the second at once; neither loses or doubles anything."""
+"""Signals: the first stops in order, the second at once. Neither loses or duplicates a job."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ main()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_one_signal_leaves_remote_jobs_running_and_the_next_run_continues_the_same_run(
+def test_one_signal_leaves_remote_jobs_running_and_running_again_resumes_the_run(
     here: Playground, service: RunningService, number: signal.Signals
 ) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write(*(f"in/{index}.mp3" for index in range(COUNT)), limits={"in_flight": 5})
-    going = here.start("run", here.path.name)
+    running = here.start("run", here.path.name)
     for _ in range(5):
-        going.wait_for("submitted  in/")
-    going.send(number)
+        running.wait_for("submitted  in/")
+    running.send(number)
 
-    stopped = going.finish()
+    stopped = running.finish()
 
     assert stopped.code == 130
     assert f"interrupted by {number.name}" in stopped.err
@@ -66,26 +66,28 @@ def test_one_signal_leaves_remote_jobs_running_and_the_next_run_continues_the_sa
 def test_a_run_under_nohup_outlives_its_terminal(here: Playground, service: RunningService) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3")
-    going = here.start("run", here.path.name, prefix=["bash", "-c", 'trap "" HUP; exec "$@"', "sh"])
-    going.wait_for("submitted  in/")
-    going.send(signal.SIGHUP)
+    running = here.start(
+        "run", here.path.name, prefix=["bash", "-c", 'trap "" HUP; exec "$@"', "sh"]
+    )
+    running.wait_for("submitted  in/")
+    running.send(signal.SIGHUP)
     service.pace(Progression(Pace.IMMEDIATE))
 
-    assert going.finish().code == 0
+    assert running.finish().code == 0
 
 
-def test_a_second_signal_stops_at_once_though_an_answer_is_still_awaited(
+def test_a_second_signal_stops_at_once_while_an_answer_is_awaited(
     here: Playground, service: RunningService
 ) -> None:
     service.spoil({"route": "submit", "do": "delay_answer", "delay_s": 25, "times": 1})
     here.write("in/a.mp3", "in/b.mp3", limits={"connections": 1})
-    going = here.start("run", here.path.name, "--log-json")
-    going.wait_for('"job_sending"')
-    going.send(signal.SIGINT)
-    going.wait_for('"stopping"')
-    going.send(signal.SIGINT)
+    running = here.start("run", here.path.name, "--log-json")
+    running.wait_for('"job_sending"')
+    running.send(signal.SIGINT)
+    running.wait_for('"stopping"')
+    running.send(signal.SIGINT)
 
-    stopped = going.finish(15)
+    stopped = running.finish(15)
 
     assert stopped.code == 130
     status = here.do("status", here.path.name, "--json").json()
@@ -97,7 +99,7 @@ def test_a_second_signal_stops_at_once_though_an_answer_is_still_awaited(
 
 
 @pytest.mark.parametrize("module", ["typer", "orchestrator.cli.app", "orchestrator.errors"])
-def test_an_interrupt_while_the_command_is_loading_is_no_traceback(
+def test_an_interrupt_while_the_command_is_loading_causes_no_traceback(
     here: Playground, service: RunningService, module: str
 ) -> None:
     here.write("in/a.mp3")

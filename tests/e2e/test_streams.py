@@ -1,4 +1,4 @@
-"""Data on standard output, chatter on standard error, progress only on a terminal."""
+"""Data on standard output, messages on standard error, progress only on a terminal."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_log_is_one_json_object_per_event_in_order(
     assert done.json()["jobs"]["succeeded"] == 1
 
 
-def test_a_quiet_run_still_says_what_stops_it(here: Playground) -> None:
+def test_a_quiet_run_still_names_the_error_that_stops_it(here: Playground) -> None:
     here.write("in/a.mp3")
 
     done = here.run("--quiet", env={"TENCENTCLOUD_SECRET_KEY": "wrong"})
@@ -66,10 +66,10 @@ def test_a_quiet_run_still_says_what_stops_it(here: Playground) -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_streams_that_the_caller_closed_change_nothing_but_what_is_seen(
+def test_streams_that_the_caller_closed_change_only_the_output(
     here: Playground, service: RunningService, closed: str
 ) -> None:
-    """A daemon may start it so; the next socket would take the place of a closed stream."""
+    """A daemon may start the command so; a socket could take the place of a closed stream."""
     here.write("in/a.mp3")
     prefix = ["bash", "-c", f'"$@" {closed}', "sh"]
 
@@ -84,7 +84,7 @@ def test_streams_that_the_caller_closed_change_nothing_but_what_is_seen(
 @pytest.mark.parametrize(
     "arguments", [("--help",), ("run", "--help"), ("schema", "report"), ("plan", "album.yaml")]
 )
-def test_help_and_data_that_no_disk_takes_are_one_line_of_complaint(
+def test_help_and_data_on_a_full_disk_cause_one_line_of_error(
     here: Playground, arguments: tuple[str, ...]
 ) -> None:
     here.write("in/a.mp3")
@@ -99,7 +99,7 @@ def test_help_and_data_that_no_disk_takes_are_one_line_of_complaint(
 @pytest.mark.parametrize(
     "arguments", [("schema", "manifest"), ("plan", "album.yaml"), ("plan", "album.yaml", "--json")]
 )
-def test_a_reader_who_leaves_early_is_no_error(
+def test_a_reader_that_closes_the_pipe_early_is_not_an_error(
     here: Playground, arguments: tuple[str, ...]
 ) -> None:
     here.write("in/a.mp3")
@@ -109,7 +109,7 @@ def test_a_reader_who_leaves_early_is_no_error(
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
-def test_a_reader_who_leaves_early_does_not_change_the_exit_code_of_a_run(
+def test_a_reader_that_closes_the_pipe_early_does_not_change_the_exit_code_of_a_run(
     here: Playground, service: RunningService
 ) -> None:
     here.write("in/a.mp3", "in/b.mp3")
@@ -123,7 +123,7 @@ def test_a_reader_who_leaves_early_does_not_change_the_exit_code_of_a_run(
     assert here.summary()["jobs"]["succeeded"] == 1
 
 
-def test_a_full_disk_behind_standard_output_is_one_line(here: Playground) -> None:
+def test_a_full_disk_behind_standard_output_causes_one_line(here: Playground) -> None:
     here.write("in/a.mp3")
 
     with Path("/dev/full").open("w") as full:
@@ -133,7 +133,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(here: Playground) -> Non
     assert done.err == "orchestrator: Standard output cannot be written: No space left on device.\n"
 
 
-def test_a_rehearsal_of_lost_answers_says_what_happens_and_nothing_of_the_services_inside(
+def test_a_rehearsal_of_lost_answers_prints_no_logs_of_the_service(
     here: Playground,
 ) -> None:
     script = "progression: {pace: immediate}\nfaults:\n" + "".join(
@@ -151,7 +151,11 @@ def test_a_rehearsal_of_lost_answers_says_what_happens_and_nothing_of_the_servic
 
 
 def on_terminal(here: Playground, *arguments: str) -> tuple[int, str, str]:
-    """Run the command with a terminal behind standard error; gives its exit code, its output and what the terminal got."""
+    """Run the command with a terminal as standard error.
+
+    Returns:
+        Exit code, standard output, and the text that the terminal received.
+    """
     main, side = pty.openpty()
     os.set_blocking(main, False)
     environment = {**here._environment({}), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
@@ -166,14 +170,14 @@ def on_terminal(here: Playground, *arguments: str) -> tuple[int, str, str]:
             shown += os.read(main, 65536)
         except (BlockingIOError, OSError):
             process.poll()
-    with suppress(OSError):  # what came between the last look and the end
+    with suppress(OSError):  # output between the last read and the end
         shown += os.read(main, 65536)
     out = process.communicate()[0].decode()
     os.close(main)
     return process.returncode, out, shown.decode()
 
 
-def test_progress_is_drawn_on_a_terminal_and_taken_away_at_the_end(
+def test_progress_is_drawn_on_a_terminal_and_removed_at_the_end(
     here: Playground, service: RunningService
 ) -> None:
     service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 1})
@@ -184,7 +188,7 @@ def test_progress_is_drawn_on_a_terminal_and_taken_away_at_the_end(
     assert code == 1
     assert "jobs/s" in text
     assert "planned" in text
-    assert "rejected   in/" in text, "what a user should not miss is written above the bars"
+    assert "rejected   in/" in text, "important lines are written above the bars"
     assert "5 jobs in" in out
     assert "\x1b" not in out
 
@@ -197,12 +201,12 @@ def test_a_plan_counts_on_a_terminal_while_it_reads(here: Playground) -> None:
 
     assert code == 0
     assert "3,000 jobs read" in text
-    assert text.endswith("\r\x1b[K"), "it is taken away at the end"
+    assert text.endswith("\r\x1b[K"), "it is removed at the end"
     assert "\x1b" not in out
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself_and_every_option_of_it(here: Playground, verb: str) -> None:
+def test_every_verb_has_help_for_itself_and_its_options(here: Playground, verb: str) -> None:
     done = here.do(verb, "--help")
 
     assert done.code == 0
@@ -218,7 +222,7 @@ def test_every_verb_explains_itself_and_every_option_of_it(here: Playground, ver
     assert all(len(line) <= 80 for line in done.out.splitlines())
 
 
-def test_the_list_of_verbs_fits_and_none_is_cut_off(here: Playground) -> None:
+def test_the_list_of_verbs_fits_without_being_cut_off(here: Playground) -> None:
     done = here.do("--help")
 
     assert done.code == 0

@@ -1,4 +1,7 @@
-"""A run on a machine whose clock is wrong charges each job once: the service's clock is the one that counts."""
+"""A run on a machine with a wrong clock charges each job once.
+
+The service's clock is the one that counts.
+"""
 
 from __future__ import annotations
 
@@ -37,18 +40,18 @@ retry: {{settle_s: 1}}
 
 
 class WrongClock(SystemClock):
-    """This machine's clock, so much ahead."""
+    """This machine's clock, ahead by ``ahead_s``."""
 
     def __init__(self, ahead_s: float) -> None:
         self._ahead_s = ahead_s
 
     def now(self) -> float:
-        """Wrong."""
+        """Return the wrong time."""
         return super().now() + self._ahead_s
 
 
 @pytest.mark.parametrize("ahead_s", [2 * HOUR_S, -2 * HOUR_S, 1000.0])
-async def test_a_job_whose_answer_was_lost_is_found_however_wrong_the_clock_of_this_machine_is(
+async def test_a_job_whose_answer_was_lost_is_found_on_a_machine_with_a_wrong_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
 ) -> None:
     monkeypatch.setenv("TENCENTCLOUD_SECRET_ID", KEYS.secret_id)

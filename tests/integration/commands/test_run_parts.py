@@ -1,4 +1,4 @@
-"""What a program that uses the engine hands in must not hurt the run."""
+"""Objects that a calling program passes in cannot break the run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Failing:
-    """A sink that does not know what to do with accepted jobs."""
+    """A sink that cannot handle accepted jobs."""
 
     def emit(self, event: Event) -> None:
         """Fail."""
@@ -32,7 +32,7 @@ class Failing:
             raise TypeError("what is this?")
 
 
-async def test_a_sink_that_raises_does_not_hurt_a_run_that_a_program_started(
+async def test_a_sink_that_raises_does_not_break_a_run_that_a_program_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TENCENTCLOUD_SECRET_ID", KEYS.secret_id)

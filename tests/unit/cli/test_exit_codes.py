@@ -1,4 +1,4 @@
-"""The one table of exit codes."""
+"""The table of exit codes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from orchestrator.reporting.summary import Calls
 from orchestrator.runner.result import RunResult
 
 CODES = {
-    errors.ConfigError: 2, errors.ManifestError: 2, errors.PlanError: 2, errors.EngineMissing: 2, errors.NotFound: 2,
-    errors.CredentialsMissing: 3, errors.AuthRejected: 3, errors.CredentialsExpired: 3, errors.ClockSkewed: 3,
-    errors.LedgerError: 4, errors.LedgerCorrupt: 4, errors.LedgerFull: 4, errors.LedgerMismatch: 4, errors.ReportError: 4,
+    errors.ConfigError: 2, errors.ManifestError: 2, errors.PlanError: 2,
+    errors.EngineMissing: 2, errors.NotFound: 2,
+    errors.CredentialsMissing: 3, errors.AuthRejected: 3,
+    errors.CredentialsExpired: 3, errors.ClockSkewed: 3,
+    errors.LedgerError: 4, errors.LedgerCorrupt: 4, errors.LedgerFull: 4,
+    errors.LedgerMismatch: 4, errors.ReportError: 4,
     errors.LedgerLocked: 5, errors.LocalRootLocked: 5,
 }  # fmt: skip
 
@@ -34,10 +37,10 @@ def every_kind() -> list[type[OrchestratorError]]:
 
 
 @pytest.mark.parametrize("kind", every_kind(), ids=lambda kind: kind.__name__)
-def test_every_error_of_the_tree_has_the_code_that_the_table_gives_it(
+def test_every_error_has_the_exit_code_of_the_table(
     kind: type[OrchestratorError],
 ) -> None:
-    """What is not in the table left jobs unfinished: running again may help."""
+    """An error that is not in the table left jobs unfinished: running again may help."""
     error = kind.__new__(kind)
 
     assert of_error(error) == CODES.get(kind, 7)
@@ -68,7 +71,7 @@ def test_all_succeeded_or_nothing_to_do_is_0() -> None:
 
 
 @pytest.mark.parametrize("state", ["failed", "rejected", "cancelled"])
-def test_jobs_that_ended_otherwise_are_1(state: str) -> None:
+def test_jobs_that_did_not_succeed_are_1(state: str) -> None:
     counts: dict[str, Any] = {state: 1}
 
     assert of_result(result(succeeded=3, **counts)) == 1
@@ -84,16 +87,16 @@ def test_jobs_that_are_open_or_given_up_are_7_even_beside_failed_ones(state: str
 @pytest.mark.parametrize(
     ("kind", "code"), [("signal", 130), ("budget", 6), ("deadline", 6), ("window", 6)]
 )
-def test_what_stopped_a_run_counts_before_its_jobs(kind: str, code: int) -> None:
+def test_the_reason_of_a_stop_takes_precedence_over_the_jobs(kind: str, code: int) -> None:
     assert of_result(result(stopped=kind, failed=1, planned=5)) == code
 
 
 @pytest.mark.parametrize("kind", ["signal", "budget", "deadline", "window"])
-def test_a_stop_that_came_when_all_had_ended_has_stopped_nothing(kind: str) -> None:
+def test_a_stop_after_all_jobs_have_ended_does_not_count(kind: str) -> None:
     assert of_result(result(stopped=kind, succeeded=2)) == 0
     assert of_result(result(stopped=kind, failed=1)) == 1
     assert of_result(replace(result(stopped=kind, failed=1), kept_back=1)) in {6, 130}, (
-        "it was to be asked for again"
+        "its retry was still to come"
     )
 
 
@@ -104,7 +107,7 @@ def test_a_run_whose_manifest_was_not_read_to_its_end_is_not_complete() -> None:
     assert of_result(replace(half, stopped=Interruption("signal"))) == 130
 
 
-def test_an_error_that_stopped_a_run_counts_before_everything() -> None:
+def test_an_error_that_stopped_a_run_takes_precedence_over_everything() -> None:
     assert (
         of_result(result(stopped="error", error=errors.AuthRejected(ApiAnswer(403)), planned=5))
         == 3

@@ -1,4 +1,4 @@
-"""The small languages of the command line."""
+"""The values of command line options."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_duration_is_read_in_every_usual_form(text: str, seconds: float) -> No
 @pytest.mark.parametrize(
     "text", ["", "soon", "0", "0s", "-5", "5x", "h", "1h,5m", "1e3", "5 minutes"]
 )
-def test_what_is_no_duration_is_refused_with_the_option_and_examples(text: str) -> None:
+def test_an_invalid_duration_is_refused_with_the_option_and_examples(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--deadline .*90s, 15m, 2h or 1h30m"):
         read_duration_s("--deadline", text)
 
@@ -52,7 +52,7 @@ def test_the_parts_of_a_duration_add_up(days: int, hours: int, minutes: int, sec
     )
 
 
-def test_what_is_not_given_is_not_read() -> None:
+def test_a_missing_option_is_not_read() -> None:
     assert read_duration_s("--deadline", None) is None
     assert read_allowance(None) == (None, None)
     assert read_retry(None) == frozenset()
@@ -76,12 +76,12 @@ def test_an_allowance_is_a_count_or_a_share(
 
 
 @pytest.mark.parametrize("text", ["", "-1", "101%", "5.5", "many", "%", "5%%", "1e2"])
-def test_what_is_no_allowance_is_refused_with_both_forms(text: str) -> None:
+def test_an_invalid_allowance_is_refused_with_both_forms(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--max-failures .*\(50\).*\(5%\)"):
         read_allowance(text)
 
 
-def test_retry_knows_its_words_and_never_means_what_succeeded() -> None:
+def test_retry_accepts_its_words_and_never_includes_succeeded_jobs() -> None:
     assert read_retry("failed") == {JobState.FAILED, JobState.UNFINISHED}
     assert read_retry("rejected") == {JobState.REJECTED}
     assert JobState.SUCCEEDED not in read_retry("all")
@@ -111,12 +111,12 @@ def test_an_address_is_host_and_port(text: str, read: tuple[str, int]) -> None:
 @pytest.mark.parametrize(
     "text", ["8080", ":8080", "host", "host:", "host:x", "host:65536", "host:-1"]
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--listen .*HOST:PORT"):
         read_address("--listen", text)
 
 
-def test_a_cost_leaves_room_for_something() -> None:
+def test_a_cost_must_be_positive() -> None:
     assert [read_cost(given) for given in (None, 0.5, 40)] == [None, 0.5, 40]
     for wrong in (0, -3, float("nan")):
         with pytest.raises(ConfigError, match="more than 0"):

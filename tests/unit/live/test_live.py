@@ -1,4 +1,7 @@
-"""What people and programs are shown: words for every event, counts that add up, a summary of 80 columns."""
+"""Output for people and programs.
+
+A sentence for every event, counts that add up, a summary of 80 columns.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ from orchestrator.live.text_log import LineSink, sentence
 A, B, C = JobKey("v1.a"), JobKey("v1.b"), JobKey("v1.c")
 
 
-class HandClock:
-    """A clock that is moved by hand."""
+class ManualClock:
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.at = 100.0
@@ -45,8 +48,8 @@ KINDS = [
     if issubclass(kind, ev.Event) and kind not in {ev.Event, ev.JobEvent}
 ]
 SAMPLES: dict[str, Any] = {
-    "str": "some text", "int": 3, "float": 1.5, "bool": True, "JobKey": A, "JobState": JobState.FAILED, "float | None": 2.5,
-    "dict[str, object]": {"jobs": 1},
+    "str": "some text", "int": 3, "float": 1.5, "bool": True, "JobKey": A,
+    "JobState": JobState.FAILED, "float | None": 2.5, "dict[str, object]": {"jobs": 1},
 }  # fmt: skip
 
 
@@ -55,7 +58,7 @@ def sample(kind: type[ev.Event]) -> ev.Event:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_every_event_has_words_of_its_own_or_none_on_purpose(kind: type[ev.Event]) -> None:
+def test_every_event_has_a_sentence_of_its_own_or_none_on_purpose(kind: type[ev.Event]) -> None:
     said = sentence(sample(kind))
 
     if kind in {ev.JobsPlanned, ev.JobSending}:
@@ -69,7 +72,7 @@ def test_every_event_has_words_of_its_own_or_none_on_purpose(kind: type[ev.Event
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_every_event_is_one_json_object_of_its_name_and_fields(kind: type[ev.Event]) -> None:
+def test_every_event_is_one_json_object_with_its_name_and_fields(kind: type[ev.Event]) -> None:
     stream = io.StringIO()
     JsonLogSink(stream, SystemClock()).emit(sample(kind))
 
@@ -128,7 +131,7 @@ def test_after_a_stop_no_line_promises_another_try() -> None:
     assert stream.getvalue().endswith("again soon\n"), "the next run tries again"
 
 
-def test_a_sink_that_fails_is_cut_off_and_the_others_are_told() -> None:
+def test_a_sink_that_fails_is_removed_and_the_others_report_it() -> None:
     class Broken:
         calls = 0
 
@@ -146,12 +149,13 @@ def test_a_sink_that_fails_is_cut_off_and_the_others_are_told() -> None:
     assert stream.getvalue().count("Broken failed and is switched off") == 1
 
 
-def test_the_tally_follows_jobs_through_every_way() -> None:
-    clock = HandClock()
+def test_the_tally_follows_jobs_through_every_state() -> None:
+    clock = ManualClock()
     tally = Tally(clock)
     first: tuple[ev.Event, ...] = (
         ev.JobsPlanned(new=3, done=2, ended=1),
-        ev.JobSending(A, "a", 0, 1), ev.JobAccepted(A, "a", "j1"), ev.JobMoved(A, "a", JobState.RUNNING),
+        ev.JobSending(A, "a", 0, 1), ev.JobAccepted(A, "a", "j1"),
+        ev.JobMoved(A, "a", JobState.RUNNING),
         ev.JobSending(B, "b", 0, 1), ev.JobInDoubt(B, "b", "reset"),
         ev.JobSending(C, "c", 0, 1), ev.JobReturned(C, "c", "SlowDown", 1.0),
     )  # fmt: skip
@@ -175,10 +179,8 @@ def test_the_tally_follows_jobs_through_every_way() -> None:
     assert tally.eta_s == 5.0
 
 
-def test_jobs_that_a_continued_run_finds_at_the_service_are_counted_as_submitted_until_more_is_heard() -> (
-    None
-):
-    tally = Tally(HandClock())
+def test_open_jobs_of_a_resumed_run_count_as_submitted_until_the_next_event() -> None:
+    tally = Tally(ManualClock())
     tally.emit(ev.JobsPlanned(open=3))
     assert (tally.of(JobState.SUBMITTED), tally.under_way) == (3, 3)
 
@@ -194,7 +196,7 @@ def test_jobs_that_a_continued_run_finds_at_the_service_are_counted_as_submitted
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     tally = Tally(clock)
     assert tally.rate_per_s == 0
     for _ in range(30):
@@ -208,7 +210,7 @@ def test_the_rate_is_that_of_the_last_minute() -> None:
     assert tally.rate_per_s == 0
 
 
-def test_the_summary_names_what_there_is_with_what_to_do_about_it_in_80_columns() -> None:
+def test_the_summary_lists_every_state_in_80_columns() -> None:
     jobs = dict.fromkeys(("skipped", *JobState), 1_234_567)
     text = summary_text(
         {
@@ -225,7 +227,7 @@ def test_the_summary_names_what_there_is_with_what_to_do_about_it_in_80_columns(
     assert all(len(line) <= 80 for line in text.splitlines()), max(text.splitlines(), key=len)
 
 
-def test_the_summary_leaves_out_what_there_is_none_of_but_never_the_successes() -> None:
+def test_the_summary_omits_empty_states_except_succeeded() -> None:
     text = summary_text(
         {
             "run": "r",
@@ -239,7 +241,7 @@ def test_the_summary_leaves_out_what_there_is_none_of_but_never_the_successes() 
     assert [line.split()[0] for line in text.splitlines() if line.startswith("  ")] == ["succeeded"]
 
 
-def test_a_run_that_found_nothing_says_so() -> None:
+def test_a_run_without_jobs_says_so() -> None:
     jobs = {"total": 0, **{state.value: 0 for state in JobState}}
 
     summary = {
@@ -252,11 +254,11 @@ def test_a_run_that_found_nothing_says_so() -> None:
 
     assert "nothing to do" in summary_text({**summary, "complete": True})
     assert "nothing to do" not in summary_text({**summary, "complete": False}), (
-        "an error kept it from being read"
+        "an error kept the manifest from being read"
     )
 
 
-def test_a_job_that_waits_for_no_time_worth_telling_waits_until_soon() -> None:
+def test_a_negligible_wait_is_shown_as_soon() -> None:
     key = JobKey("v1." + "a" * 32)
 
     assert (

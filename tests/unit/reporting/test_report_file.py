@@ -1,4 +1,4 @@
-"""The report: one row per job, whatever a crash leaves of its file."""
+"""The report: one row per job, even after a crash damaged its file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FILES = (
 
 
 async def ledger_with_rows(count: int, path: Path) -> tuple[MemoryLedger, Run, list[Job]]:
-    """A ledger whose run has ``count`` jobs that ended, in an order of their own."""
+    """Return a ledger, and its run with ``count`` jobs that ended in reverse order."""
     ledger = MemoryLedger()
     await ledger.acquire(make_holder())
     run = await ledger.begin_run("nightly", T0, str(path))
@@ -52,14 +52,14 @@ async def ledger_with_rows(count: int, path: Path) -> tuple[MemoryLedger, Run, l
         job.finished_at, job.code, job.message = (
             T0 + job.id,
             "InvalidArgument",
-            f'"{job.id}" is no good: ä\u2028\n',
+            f'"{job.id}" is wrong: ä\u2028\n',
         )
         await ledger.save([job])
     return ledger, run, jobs
 
 
 async def whole(ledger: MemoryLedger, run: Run, path: Path) -> bytes:
-    """What the file must be."""
+    """Return the content that the file must have."""
     return b"".join(line(job, run) for job in await ledger.rows(run))
 
 
@@ -71,7 +71,7 @@ async def whole(ledger: MemoryLedger, run: Run, path: Path) -> bytes:
     | st.integers(-10, 2_000_000_000).map(float)
     | st.integers(0, 4_000_000_000_000_000).map(lambda us: us / 1e6)
 )
-def test_an_instant_is_told_to_the_millisecond_as_datetime_tells_it(seconds: float) -> None:
+def test_an_instant_is_formatted_to_the_millisecond_as_datetime_does(seconds: float) -> None:
     expected = (
         datetime.fromtimestamp(seconds, UTC)
         .isoformat(timespec="milliseconds")
@@ -83,7 +83,7 @@ def test_an_instant_is_told_to_the_millisecond_as_datetime_tells_it(seconds: flo
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
 @pytest.mark.parametrize("skipped", [False, True])
-def test_every_row_is_as_the_schema_says(state: JobState, skipped: bool) -> None:
+def test_every_row_matches_the_schema(state: JobState, skipped: bool) -> None:
     job = make_job(
         state=state,
         skipped=skipped,
@@ -99,10 +99,10 @@ def test_every_row_is_as_the_schema_says(state: JobState, skipped: bool) -> None
     jsonschema.validate(found, row_schema(), format_checker=jsonschema.FormatChecker())
     assert found["state"] == ("skipped" if skipped else state.value)
     assert found["finished_at"] == "2026-11-22T01:00:05.250Z"
-    assert found["user_data"] == "1", "the user's own part alone"
+    assert found["user_data"] == "1", "only the user's own part"
 
 
-def test_the_schema_refuses_a_row_with_anything_missing_unknown_or_of_another_kind() -> None:
+def test_the_schema_refuses_a_row_with_missing_unknown_or_wrong_values() -> None:
     good = row(make_job(state=JobState.SUCCEEDED, files=FILES), RUN)
     schema = row_schema()
     for name in good:
@@ -120,7 +120,7 @@ def test_the_schema_refuses_a_row_with_anything_missing_unknown_or_of_another_ki
             jsonschema.validate({**good, **change}, schema)
 
 
-def test_a_row_names_the_stems_as_they_were_made_and_else_as_they_were_asked_for() -> None:
+def test_a_row_names_the_stems_as_made_or_else_as_requested() -> None:
     output = Output(
         "b-1250000000",
         "ap-x",
@@ -131,7 +131,8 @@ def test_a_row_names_the_stems_as_they_were_made_and_else_as_they_were_asked_for
     job = make_job(spec=make_spec(output=output), state=JobState.SUCCEEDED, files=FILES)
 
     assert row(job, RUN)["output"] == {
-        "bucket": "b-1250000000", "region": "ap-x", "voice": "s/v.mp3", "background": "s/b.mp3", "bass": "s/${jobid}.${ext}",
+        "bucket": "b-1250000000", "region": "ap-x",
+        "voice": "s/v.mp3", "background": "s/b.mp3", "bass": "s/${jobid}.${ext}",
     }  # fmt: skip
 
 
@@ -144,19 +145,19 @@ def test_instants_are_rfc_3339_in_utc_with_milliseconds() -> None:
 # --- the file
 
 
-async def test_rows_are_written_in_the_order_of_the_ledger_however_they_come(
+async def test_rows_are_written_in_ledger_order_in_whatever_order_they_come(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "deep" / "er" / "report.jsonl"
     ledger, run, jobs = await ledger_with_rows(6, path)
     fresh = MemoryLedger()
     await fresh.acquire(make_holder())
-    report = ReportFile(path, run, fresh)  # a ledger without rows: everything comes through offer()
+    report = ReportFile(path, run, fresh)  # an empty ledger: rows come through offer()
     await report.open()
     for job in (jobs[3], jobs[0], jobs[5], jobs[5], jobs[4]):
         report.offer([job])
     assert path.read_bytes().count(b"\n") == 3, (
-        "rows 1 to 3; the others wait for those in front of them"
+        "rows 1 to 3; the others wait for the rows before them"
     )
     report.offer(jobs)
     report.close()
@@ -164,7 +165,7 @@ async def test_rows_are_written_in_the_order_of_the_ledger_however_they_come(
     assert path.read_bytes() == await whole(ledger, run, path)
 
 
-async def test_a_file_cut_at_any_byte_is_made_whole_again(tmp_path: Path) -> None:
+async def test_a_file_cut_at_any_byte_is_repaired(tmp_path: Path) -> None:
     path = tmp_path / "report.jsonl"
     ledger, run, _ = await ledger_with_rows(3, path)
     expected = await whole(ledger, run, path)
@@ -180,9 +181,7 @@ async def test_a_file_cut_at_any_byte_is_made_whole_again(tmp_path: Path) -> Non
     "damage",
     ["doubled line", "torn and appended", "zeros at the end", "a changed byte", "another run"],
 )
-async def test_whatever_else_happened_to_the_file_it_is_made_whole_again(
-    tmp_path: Path, damage: str
-) -> None:
+async def test_a_damaged_file_is_repaired(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "report.jsonl"
     ledger, run, jobs = await ledger_with_rows(4, path)
     expected = await whole(ledger, run, path)
@@ -217,7 +216,7 @@ async def test_whatever_else_happened_to_the_file_it_is_made_whole_again(
         b'"orchestrator.report/1"\n',
     ],
 )
-async def test_a_file_that_is_no_report_is_left_alone(tmp_path: Path, content: bytes) -> None:
+async def test_a_file_that_is_not_a_report_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "report.jsonl"
     path.write_bytes(content)
     ledger, run, _ = await ledger_with_rows(1, path)
@@ -227,10 +226,13 @@ async def test_a_file_that_is_no_report_is_left_alone(tmp_path: Path, content: b
     assert path.read_bytes() == content
 
 
-async def test_from_before_its_first_look_to_its_end_a_run_keeps_the_report_to_itself(
+async def test_a_run_locks_its_report_from_before_the_first_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also while it reads the file and cuts off what a crash left of the last row: another run would cut off what is being written."""
+    """The lock also covers reading the file and cutting off a torn last row.
+
+    Otherwise another run would cut off a row that is being written.
+    """
     path = tmp_path / "report.jsonl"
     ledger, run, _ = await ledger_with_rows(3, path)
     path.write_bytes(await whole(ledger, run, path) + b"torn")
@@ -255,7 +257,7 @@ async def test_from_before_its_first_look_to_its_end_a_run_keeps_the_report_to_i
 
 
 def _is_held(path: Path) -> bool:
-    """Whether another process would be kept away."""
+    """Return True if another process cannot lock the file."""
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -264,7 +266,7 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-async def test_a_disk_that_takes_nothing_is_said_with_what_to_do(tmp_path: Path) -> None:
+async def test_an_unwritable_folder_is_reported_with_the_next_step(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     ledger, run, _ = await ledger_with_rows(1, blocked)
@@ -276,12 +278,12 @@ async def test_a_disk_that_takes_nothing_is_said_with_what_to_do(tmp_path: Path)
 # --- the summary
 
 
-def test_the_summary_lies_beside_the_report(tmp_path: Path) -> None:
+def test_the_summary_is_beside_the_report(tmp_path: Path) -> None:
     assert summary_path(tmp_path / "a.jsonl") == tmp_path / "a.summary.json"
     assert summary_path(tmp_path / "a.b") == tmp_path / "a.b.summary.json"
 
 
-def test_a_summary_that_cannot_be_written_is_said_and_leaves_no_scraps(tmp_path: Path) -> None:
+def test_an_unwritable_summary_is_reported_and_leaves_no_temporary_files(tmp_path: Path) -> None:
     path = tmp_path / "a.summary.json"
     (path / "in the way").mkdir(parents=True)
 
@@ -290,7 +292,7 @@ def test_a_summary_that_cannot_be_written_is_said_and_leaves_no_scraps(tmp_path:
     assert [one.name for one in tmp_path.iterdir()] == ["a.summary.json"]
 
 
-def test_a_summary_replaces_the_one_before_whole(tmp_path: Path) -> None:
+def test_a_summary_replaces_the_previous_one_completely(tmp_path: Path) -> None:
     path = tmp_path / "a.summary.json"
     write_summary(path, {"run": "first", "more": "x" * 1000})
     write_summary(path, {"run": "second"})

@@ -85,7 +85,7 @@ class Fault:
     hint: str = ""
 
     def __str__(self) -> str:
-        """Return ``file:line:column: path: message. Did you mean "hint"?`` without unknown parts."""
+        """Return ``file:line:column: path: message. Did you mean "hint"?``, as far as known."""
         where = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
         text = ": ".join(part for part in (where, self.path, self.message) if part)
         return f'{text} Did you mean "{self.hint}"?' if self.hint else text

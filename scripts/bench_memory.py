@@ -1,10 +1,12 @@
-"""Measure the memory of a run over a list of a million objects, from the first line to the last, and how soon its first POST leaves.
+"""Measure the memory of a run over a list of a million objects, and the time to its first POST.
 
-The run is the installed engine in a process of its own, from the list file to the report: every line becomes a job in a ledger on disk,
-while jobs are submitted, followed, verified and reported at a bounded rate, so that all stages work all the time. (Submitting a million
-jobs would take hours at a vendor's rate; what grows, if anything does, grows with what is planned.) The stub takes every job and calls it
-done when it is asked for. Memory is read every second; *growth* is the slope of a straight line through all that was read since 180,000
-jobs were planned, when everything that has a bound has reached it. The run is stopped when everything is planned.
+The run is the installed runner in a process of its own, from the list file to the report. Every
+line becomes a job in a ledger on disk, while jobs are submitted, tracked, verified and reported at
+a bounded rate, so that all stages work all the time. (Submitting a million jobs would take hours at
+a vendor's rate; growth, if there is any, comes with what is planned.) The stub takes every job and
+calls it done when it is queried. Memory is read every second. *Growth* is the slope of a straight
+line through all readings since 180,000 jobs were planned, when everything that has a bound has
+reached it. The run is stopped when everything is planned.
 """
 
 from __future__ import annotations
@@ -38,10 +40,10 @@ if TYPE_CHECKING:
 MAX_MB = 200.0
 MAX_FIRST_S = 2.0
 MAX_GROWTH = 32.0
-"""Bytes per planned job that still count as flat: 32 MB in a million, where the job itself has 500 bytes in the ledger."""
+"""Bytes per planned job that still count as flat; the job itself takes 500 bytes in the ledger."""
 SAMPLE_S = 1.0
 SETTLED = 180_000
-"""Planned jobs after which what has a bound has reached it: the ledger's cache, and the part of the claims that is in memory."""
+"""Planned jobs after which bounded parts are full: the ledger's cache, the claims in memory."""
 
 
 @dataclass(slots=True)
@@ -66,7 +68,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen at one moment: MB resident, and of those what is the program's own (the rest is read from files, and shared)."""
+    """One reading: MB resident, and of those the program's own (the rest is mapped and shared)."""
 
     at_s: float
     planned: int
@@ -143,7 +145,7 @@ def _as_list(sample: Sample) -> list[float]:
 
 
 def start(options: argparse.Namespace) -> tuple[list[Sample], float, float | None]:
-    """Write the list and run over it: what was seen, the peak, and when the first POST was there, in seconds after the process began."""
+    """Write the list and run over it; return readings, peak, and time to the first POST."""
     from bench_runner import KEYS, write_list
 
     environment = {
@@ -183,7 +185,7 @@ def main() -> None:
     step = max(1, len(samples) // 12)
     shown = samples[::step] if samples[-1] in samples[::step] else [*samples[::step], samples[-1]]
     show(
-        f"memory: a run over a list of {options.lines:,} objects, {options.rate:g} jobs per second submitted",
+        f"memory: a run over {options.lines:,} objects, {options.rate:g} jobs submitted per second",
         ("second", "planned", "accepted", "ended", "MB", "own MB"),
         [
             (
@@ -210,7 +212,7 @@ def main() -> None:
 
 
 def _growth(samples: list[Sample]) -> list[str]:
-    """How memory grows with the jobs that are planned, once every stage has its usual load; and what a whole million would have."""
+    """Return the growth of memory with the planned jobs, and the memory for a whole million."""
     settled = [sample for sample in samples if sample.planned >= SETTLED]
     if len({sample.planned for sample in settled}) < 5:
         return [f"growth: cannot be told; give it more lines (bounds are reached at {SETTLED:,})"]

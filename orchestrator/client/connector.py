@@ -54,7 +54,7 @@ class Sending:
             self._held_until = asyncio.get_running_loop().time() + HELD_S
 
     async def keep_seat(self) -> None:
-        """Take another seat if the process was held up so long that the first one is lost."""
+        """Take another seat if the process was held up until the first one was lost."""
         if self._departures is not None:
             while asyncio.get_running_loop().time() >= self._held_until:
                 await self.take_seat()

@@ -207,7 +207,7 @@ class ReportFile:
         return sound, end
 
     def _check_is_report(self, first: bytes) -> None:
-        """Refuse to overwrite a file that is not a report; a single torn line may begin like one."""
+        """Refuse to overwrite a file that is not a report; a torn only line may begin like one."""
         try:
             schema = orjson.loads(first).get("schema", "")
         except (orjson.JSONDecodeError, AttributeError):

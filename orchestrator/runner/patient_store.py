@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 _NOTICE_AFTER = 3
 """Failures in a row before the user sees a notice; one or two are common."""
 LISTING_TRIES = 6
-"""Tries of a page: a listing of 200 pages must not fail for one reset. Reading twice is harmless."""
+"""Tries of a page: a listing of 200 pages must not fail for one reset."""
 
 
 class PatientStore:

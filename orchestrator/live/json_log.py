@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -31,7 +32,11 @@ class JsonLogSink:
         """Write one event."""
         now = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="microseconds")
         content = {**asdict(event), "event": _name(event), "timestamp": now.replace("+00:00", "Z")}
-        self._stream.write(orjson.dumps(content).decode() + "\n")
+        try:
+            line = orjson.dumps(content).decode()
+        except TypeError:  # orjson refuses lone surrogates; escape them instead
+            line = json.dumps(content)
+        self._stream.write(line + "\n")
         self._stream.flush()
 
 

@@ -82,6 +82,16 @@ def test_every_event_is_one_json_object_with_its_name_and_fields(kind: type[ev.E
     assert set(found) == {"event", "timestamp", *(field.name for field in dataclasses.fields(kind))}
 
 
+def test_a_json_line_escapes_a_lone_surrogate() -> None:
+    stream = io.StringIO()
+
+    JsonLogSink(stream, SystemClock()).emit(
+        ev.JobEnded(A, "x\udc80y", JobState.FAILED, "", "", 1.25)
+    )
+
+    assert json.loads(stream.getvalue())["object"] == "x\udc80y"
+
+
 def test_a_json_line_has_the_fields_the_name_and_the_time_in_utc() -> None:
     class Noon:
         def now(self) -> float:

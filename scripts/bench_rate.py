@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,12 @@ async def submit_for(
     settings = bench_runner.submit_only(jobs, connections)
     sink = bench_runner.Count()
     async with bench_runner.runner(
-        url, folder / f"{rate}.db", sink, settings, rate_per_s=float(rate), deadline_s=duration_s
+        url,
+        folder / f"{rate}.db",
+        sink,
+        settings,
+        rates=replace(bench_runner.NO_QUERIES, submits_per_s=float(rate)),
+        deadline_s=duration_s,
     ) as runner:
         await runner.run(bench_runner.feed(specs))
 

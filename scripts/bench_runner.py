@@ -31,10 +31,9 @@ from orchestrator.errors import Interruption
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import load_manifest
 from orchestrator.manifest.planning.planner import job_key
-from orchestrator.runner.ports import Parts
+from orchestrator.runner.ports import Ports
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions, RunnerSettings
-from orchestrator.runner.tracking import poll_policy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -50,7 +49,6 @@ FAR_ABOVE_PER_S = 100_000.0
 """A rate limit that never delays anything."""
 FEED = 500
 """Specs per batch, as in the planner."""
-NEVER_S = 86_400.0
 
 _OPERATION = Operation(
     audio_mode=AudioMode.AUDIO_AND_BACKGROUND, audio=AudioConfig("mp3", 44_100, 192, 2)
@@ -159,6 +157,17 @@ async def client(url: str, connections: int) -> AsyncIterator[CloudService]:
         yield service
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Limits of a measured run; by default none that is reached."""
+
+    submits_per_s: float = FAR_ABOVE_PER_S
+    queries_per_s: float = FAR_ABOVE_PER_S
+
+
+NO_QUERIES = Rates(queries_per_s=1 / 86_400)
+
+
 @contextlib.asynccontextmanager
 async def runner(
     url: str,
@@ -166,7 +175,7 @@ async def runner(
     sink: Count,
     settings: RunnerSettings,
     *,
-    rate_per_s: float = FAR_ABOVE_PER_S,
+    rates: Rates = Rates(),
     deadline_s: float | None = None,
     seen_through: Callable[[Ledger], Ledger] | None = None,
 ) -> AsyncIterator[Runner]:
@@ -179,14 +188,14 @@ async def runner(
     try:
         await ledger.acquire(Holder("bench", os.getpid(), clock.now(), "scripts/bench"))
         async with client(url, settings.connections) as service:
-            submit_limiter = AdaptiveLimiter(rate_per_s, clock)
+            submit_limiter = AdaptiveLimiter(rates.submits_per_s, clock)
             service.space_submits(submit_limiter)
-            parts = Parts(
+            parts = Ports(
                 ledger=seen_through(ledger) if seen_through else ledger,
                 service=service,
                 store=service,
                 submit_limiter=submit_limiter,
-                query_limiter=AdaptiveLimiter(FAR_ABOVE_PER_S, clock),
+                query_limiter=AdaptiveLimiter(rates.queries_per_s, clock),
                 list_limiter=AdaptiveLimiter(FAR_ABOVE_PER_S, clock),
                 clock=clock,
                 rng=random.Random(1),  # noqa: S311 - jitter, not a secret
@@ -206,6 +215,5 @@ async def runner(
 
 
 def submit_only(jobs: int, connections: int) -> RunnerSettings:
-    """Return settings for submits only: all jobs may be in flight, and none is queried."""
-    poll_policy.POLL_MIN_S = poll_policy.POLL_MAX_S = NEVER_S  # constants of a real run
+    """Return settings with which all jobs may be in flight at once."""
     return RunnerSettings(in_flight=jobs + 1, connections=connections)

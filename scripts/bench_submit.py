@@ -96,7 +96,11 @@ async def whole(url: str, specs: list[JobSpec], connections: int, folder: Path) 
 
     settings = bench_runner.submit_only(len(specs), connections)
     async with bench_runner.runner(
-        url, folder / "bench.db", bench_runner.Count(goal=len(specs)), settings
+        url,
+        folder / "bench.db",
+        bench_runner.Count(goal=len(specs)),
+        settings,
+        rates=bench_runner.NO_QUERIES,
     ) as runner:
         await runner.run(bench_runner.feed(specs))
 
@@ -110,7 +114,11 @@ async def planned(url: str, jobs: int, connections: int, folder: Path) -> None:
     manifest = bench_runner.write_list(folder, jobs)
     settings = bench_runner.submit_only(jobs, connections)
     async with bench_runner.runner(
-        url, folder / "bench.db", bench_runner.Count(goal=jobs), settings
+        url,
+        folder / "bench.db",
+        bench_runner.Count(goal=jobs),
+        settings,
+        rates=bench_runner.NO_QUERIES,
     ) as runner:
         await runner.run(Feed(manifest, None).specs())
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from orchestrator.commands.options import ManifestSource
     from orchestrator.domain.job import Job
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
 
 
 async def cancel(source: ManifestSource, *, ledger: str | None = None) -> dict[str, int]:
@@ -39,7 +39,7 @@ async def cancel(source: ManifestSource, *, ledger: str | None = None) -> dict[s
         return await _cancel_open_jobs(session.ports)
 
 
-async def _cancel_open_jobs(ports: Parts) -> dict[str, int]:
+async def _cancel_open_jobs(ports: Ports) -> dict[str, int]:
     done = {"unsent": 0, "remote": 0, "kept": 0}
     known = await ports.ledger.last_run()
     if known is None or not known.resumed:
@@ -57,7 +57,7 @@ async def _cancel_open_jobs(ports: Parts) -> dict[str, int]:
     return done
 
 
-async def _cancel_some(ports: Parts, jobs: Sequence[Job], done: dict[str, int]) -> None:
+async def _cancel_some(ports: Ports, jobs: Sequence[Job], done: dict[str, int]) -> None:
     """Cancel these and record them, also if the service stops answering in the middle."""
     changed: list[Job] = []
     try:
@@ -70,7 +70,7 @@ async def _cancel_some(ports: Parts, jobs: Sequence[Job], done: dict[str, int]) 
         await ports.ledger.save(changed)
 
 
-async def _cancel_one(ports: Parts, job: Job) -> str:
+async def _cancel_one(ports: Ports, job: Job) -> str:
     """Cancel one job if possible; return ``unsent``, ``remote`` or ``kept``."""
     if job.state is JobState.PLANNED:
         how, job.message = "unsent", "Cancelled before it was sent."

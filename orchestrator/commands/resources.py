@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.commands.options import RunOptions
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.manifest import Manifest
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
     from orchestrator.server.http.key_pairs import KeyPair
     from orchestrator.server.service import LocalService
 
@@ -176,13 +176,13 @@ def ports_of(
     *,
     sink: EventSink,
     clock: Clock,
-) -> Parts:
+) -> Ports:
     """Return the ports of a run over an open ledger and service."""
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.service_clock import ServiceClock
     from orchestrator.client.wire.error_codes import is_transient_job_code
     from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
 
     limits = manifest.limits
     sink = Sinks(sink)  # a sink that raises must not break the run
@@ -191,7 +191,7 @@ def ports_of(
     settings = runner_settings(manifest, options)
     submit_limiter = AdaptiveLimiter(limits.submit_per_s, clock)
     service.space_submits(submit_limiter)
-    return Parts(
+    return Ports(
         ledger=ledger,
         service=service,
         store=PatientStore(service, time, rng, sink, settings, LISTING_TRIES),

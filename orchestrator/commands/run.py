@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.errors import Interruption
     from orchestrator.manifest import Manifest
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
 
 __all__ = ["RunResult", "Session", "open_session", "run_manifest", "summary_of"]
 
@@ -56,7 +56,7 @@ class Session:
     """
 
     def __init__(
-        self, manifest: Manifest, options: RunOptions, ports: Parts, lists: ObjectStore
+        self, manifest: Manifest, options: RunOptions, ports: Ports, lists: ObjectStore
     ) -> None:
         self.manifest = manifest
         self.ports = ports
@@ -155,7 +155,7 @@ async def open_session(
 
 @contextlib.asynccontextmanager
 async def ready_session(
-    manifest: Manifest, options: RunOptions, ports: Parts, lists: ObjectStore
+    manifest: Manifest, options: RunOptions, ports: Ports, lists: ObjectStore
 ) -> AsyncIterator[Session]:
     """Make a session over open ports; listen for callbacks if the options say so.
 

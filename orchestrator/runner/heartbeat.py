@@ -11,7 +11,7 @@ from orchestrator.domain.events import RateChanged
 
 if TYPE_CHECKING:
     from orchestrator.reporting.report_file import ReportFile
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
 
 PULSE = "pulse"
@@ -29,7 +29,7 @@ class Heartbeat:
         report: Synced with each beat.
     """
 
-    def __init__(self, ports: Parts, routing: Routing, report: ReportFile) -> None:
+    def __init__(self, ports: Ports, routing: Routing, report: ReportFile) -> None:
         self._ledger = ports.ledger
         self._clock = ports.clock
         self._sink = ports.sink

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
     from orchestrator.domain.spec import JobSpec
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
     from orchestrator.runner.settings import RunnerOptions
     from orchestrator.runner.submitting.dispatcher import Dispatcher
@@ -35,7 +35,7 @@ class Intake:
 
     def __init__(
         self,
-        ports: Parts,
+        ports: Ports,
         run: Run,
         options: RunnerOptions,
         routing: Routing,

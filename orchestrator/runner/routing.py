@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.domain.events import JobEnded
 from orchestrator.domain.states import REMOTE, TERMINAL, JobState
-from orchestrator.errors import LedgerMismatch, ReportError
+from orchestrator.errors import ReportError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,12 +34,15 @@ if TYPE_CHECKING:
     from orchestrator.domain.remote import RemoteJob
     from orchestrator.reporting.report_file import ReportFile
     from orchestrator.runner.budget import Budget
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
     from orchestrator.runner.shutdown import Shutdown
 
 
+# The stages as this module sees them. Protocols, because the stages import this module.
+
+
 class Dispatching(Protocol):
-    """The dispatcher, as far as jobs are handed to it. Each call but the first two frees a slot."""
+    """The dispatcher. Each call but the first two frees a slot."""
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Take planned jobs."""
@@ -63,7 +66,7 @@ class Dispatching(Protocol):
 
 
 class Tracking(Protocol):
-    """The tracker, as far as jobs are handed to it."""
+    """The tracker."""
 
     def put(self, job: Job, *, at_once: bool = False) -> None:
         """Track a job; ``at_once`` if it may have ended long ago."""
@@ -71,7 +74,7 @@ class Tracking(Protocol):
 
 
 class Settling(Protocol):
-    """The settler, as far as jobs are handed to it."""
+    """The settler."""
 
     def put(self, job: Job, *, is_orphan: bool = False) -> None:
         """Take a job in doubt; ``is_orphan`` if the process that sent it is gone."""
@@ -79,7 +82,7 @@ class Settling(Protocol):
 
 
 class Verifying(Protocol):
-    """The verifier, as far as jobs are handed to it."""
+    """The verifier."""
 
     def put(self, job: Job, remote: RemoteJob) -> None:
         """Take a job that the service calls done, with its answer."""
@@ -96,26 +99,22 @@ class Routing:
         shutdown: Stops the run.
 
     Attributes:
-        changed: Set when something happened that may have been the last thing.
         ended: Jobs that have ended since the run was started or resumed.
         stuck: Jobs in doubt that cannot be settled.
-        aside: Jobs found in the ledger that are planned again; sent only if the manifest names
-            them.
     """
 
     def __init__(
-        self, ports: Parts, report: ReportFile, budget: Budget, shutdown: Shutdown
+        self, ports: Ports, report: ReportFile, budget: Budget, shutdown: Shutdown
     ) -> None:
-        self.shutdown = shutdown
-        self.budget = budget
-        self.changed = shutdown.changed
         self.ended = 0
         self.stuck = 0
-        self.aside: dict[int, Job] = {}
+        self._budget = budget
+        self._shutdown = shutdown
         self._ledger = ports.ledger
         self._sink = ports.sink
         self._report = report
         self._unnamed: set[int] = set()  # jobs found in the ledger, until the manifest names them
+        self._aside: dict[int, Job] = {}  # those of them that are planned again
 
     def connect(
         self, dispatcher: Dispatching, tracker: Tracking, settler: Settling, verifier: Verifying
@@ -138,7 +137,7 @@ class Routing:
         try:
             await self._report.catch_up()
         except ReportError as error:
-            self.shutdown.fatal(error)
+            self._shutdown.fatal(error)
 
     def _write_rows(self, jobs: Sequence[Job]) -> None:
         # A report that cannot be written stops the run in order: the ledger has the rows, and
@@ -146,7 +145,7 @@ class Routing:
         try:
             self._report.offer(jobs)
         except ReportError as error:
-            self.shutdown.fatal(error)
+            self._shutdown.fatal(error)
 
     # --- then on
 
@@ -154,10 +153,10 @@ class Routing:
         """Hand a saved job to the stage that its state names.
 
         Raises:
-            LedgerMismatch: The state was not saved.
+            RuntimeError: A defect of the caller: the state was not saved, or the job is being sent.
         """
         if job.state is not job.saved_state:
-            raise LedgerMismatch(f"Job {job.id} was handed on as {job.state} before it was saved.")
+            raise RuntimeError(f"job {job.id} was handed on as {job.state} before it was saved")
         match job.state:
             case JobState.SUBMITTED | JobState.RUNNING:
                 self._tracker.put(job, at_once=job.adopted)
@@ -166,7 +165,7 @@ class Routing:
             case JobState.IN_DOUBT:
                 self._settler.put(job)
             case JobState.SUBMITTING:
-                raise LedgerMismatch(f"Job {job.id} was handed on while it was being sent.")
+                raise RuntimeError(f"job {job.id} was handed on while it was being sent")
             case _:
                 self._close(job)
 
@@ -177,22 +176,22 @@ class Routing:
     def leave_in_doubt(self) -> None:
         """Count a job that stays in doubt: the service refuses to show its jobs."""
         self.stuck += 1
-        self.changed.set()
+        self._shutdown.changed.set()
 
     def _plan_again(self, job: Job) -> None:
-        self.budget.release(job)
+        self._budget.release(job)
         if job.id not in self._unnamed:
             self._dispatcher.give_back(job)
             return
         # It may have left the manifest; then it must not be paid for.
-        self.aside[job.id] = job
+        self._aside[job.id] = job
         self._dispatcher.release(job)
-        self.changed.set()
+        self._shutdown.changed.set()
 
     def _close(self, job: Job) -> None:
         self.ended += 1
         self._unnamed.discard(job.id)
-        self.budget.ended(job)
+        self._budget.ended(job)
         self._dispatcher.ended(job)
         started = job.submitted_at or job.intent_at
         took_s = None
@@ -201,20 +200,29 @@ class Routing:
             took_s = max(job.finished_at - started, 0.0)
         key, name = job.spec.key, job.spec.media.key
         self._sink.emit(JobEnded(key, name, job.state, job.code, job.message, took_s))
-        self.changed.set()
+        self._shutdown.changed.set()
+
+    @property
+    def has_aside(self) -> bool:
+        """True if jobs were set aside: planned again, and not yet named by the manifest."""
+        return bool(self._aside)
+
+    def forget_aside(self) -> None:
+        """Forget the jobs that were set aside, because the manifest was read to its end."""
+        self._aside.clear()
 
     # --- where jobs come in
 
     def take_in(self, jobs: Sequence[Job]) -> None:
         """Take jobs that the manifest names, whatever their state."""
-        if self._unnamed or self.aside:
+        if self._unnamed or self._aside:
             jobs = [self._named(job) for job in jobs]
         self._write_rows([job for job in jobs if job.row])
         self._dispatcher.add(job for job in jobs if job.state is JobState.PLANNED)
         for job in jobs:
             if job.state in REMOTE:
                 self._resume(job)
-        self.changed.set()
+        self._shutdown.changed.set()
 
     def take_up(self, job: Job) -> None:
         """Take a job that is, or may be, at the service since before this process started.
@@ -227,7 +235,7 @@ class Routing:
     def _named(self, job: Job) -> Job:
         # If it was set aside while the ledger was read, the copy set aside is newer.
         self._unnamed.discard(job.id)
-        aside = self.aside.pop(job.id, None)
+        aside = self._aside.pop(job.id, None)
         return job if aside is None or job.state is JobState.PLANNED else aside
 
     def _resume(self, job: Job) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.run import Counts, Run
     from orchestrator.domain.spec import JobSpec
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
     from orchestrator.runner.settings import RunnerOptions
 
 _SETTLE_GRACE_S = 60.0
@@ -51,7 +51,7 @@ class Runner:
         options: What the run is about.
     """
 
-    def __init__(self, ports: Parts, options: RunnerOptions) -> None:
+    def __init__(self, ports: Ports, options: RunnerOptions) -> None:
         self._ports = ports
         self._options = options
         self._shutdown = Shutdown(ports.sink)
@@ -115,11 +115,11 @@ class Runner:
             counts,
             stages.calls,
             started_at,
-            self._ports.clock.now(),
-            self._shutdown.why,
-            self._shutdown.error,
-            self._is_planned and not stages.routing.aside,
-            stages.intake.kept_back,
+            ended_at=self._ports.clock.now(),
+            stopped=self._shutdown.why,
+            error=self._shutdown.error,
+            is_planned=self._is_planned and not stages.routing.has_aside,
+            kept_back=stages.intake.kept_back,
         )
 
     # --- while it works
@@ -172,8 +172,8 @@ class Runner:
     async def _until_over(self, stages: _Stages) -> None:
         """Return when every job has ended, or the run was stopped."""
         while self._shutdown.why is None:
-            if self._is_planned and stages.routing.aside:
-                stages.routing.aside.clear()
+            if self._is_planned and stages.routing.has_aside:
+                stages.routing.forget_aside()
                 await stages.intake.drop()
             elif self._is_planned and stages.is_idle:
                 return
@@ -204,15 +204,15 @@ class Runner:
 class _Stages:
     """The stages of one run, built and connected."""
 
-    def __init__(self, ports: Parts, run: Run, options: RunnerOptions, shutdown: Shutdown) -> None:
+    def __init__(self, ports: Ports, run: Run, options: RunnerOptions, shutdown: Shutdown) -> None:
         self.report = ReportFile(Path(run.report), run, ports.ledger, ports.off_loop)
         budget = options.budget or Budget(Bounds())
         self.routing = Routing(ports, self.report, budget, shutdown)
         gate = Gate(ports)
-        self.submitter = Submitter(ports, self.routing, gate)
-        self.dispatcher = Dispatcher(ports, run, self.routing, gate, self.submitter)
-        self.tracker = Tracker(ports, self.routing)
-        self.settler = Settler(ports, self.routing)
+        self.submitter = Submitter(ports, self.routing, gate, shutdown)
+        self.dispatcher = Dispatcher(ports, run, gate, self.submitter, budget, shutdown)
+        self.tracker = Tracker(ports, self.routing, shutdown)
+        self.settler = Settler(ports, self.routing, shutdown)
         self.verifier = Verifier(ports, self.routing)
         self.routing.connect(self.dispatcher, self.tracker, self.settler, self.verifier)
         self.intake = Intake(ports, run, options, self.routing, self.dispatcher)

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.job import Job
     from orchestrator.domain.remote import RemoteJob
     from orchestrator.domain.spec import Place
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
+    from orchestrator.runner.shutdown import Shutdown
 
 ADOPT_MARGIN_S = 1200.0
 """Lag of the service's clock that the search for a lost job allows for. The vendor refuses
@@ -84,9 +85,10 @@ class Settler:
     Args:
         ports: The ports.
         routing: Where jobs go.
+        shutdown: Stops the run at an error that waiting cannot cure.
     """
 
-    def __init__(self, ports: Parts, routing: Routing) -> None:
+    def __init__(self, ports: Ports, routing: Routing, shutdown: Shutdown) -> None:
         self._service = ports.service
         self._limiter = ports.list_limiter
         self._clock = ports.clock
@@ -94,6 +96,7 @@ class Settler:
         self._rng = ports.rng
         self._sink = ports.sink
         self._routing = routing
+        self._shutdown = shutdown
         self._doubts: dict[int, Doubt] = {}
         self._failures = 0
         self._wake = asyncio.Event()
@@ -150,7 +153,7 @@ class Settler:
                 # Nothing was learned. The jobs stay in doubt until the service shows its list.
                 self._postpone(doubts, error)
                 if error.fatal:
-                    self._routing.shutdown.fatal(error)
+                    self._shutdown.fatal(error)
             else:
                 self._failures = 0
                 await self._conclude(doubts, found, looked_at)

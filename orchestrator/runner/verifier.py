@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Ledger, ObjectStore
     from orchestrator.domain.remote import RemoteFile, RemoteJob
     from orchestrator.domain.spec import JobKey, JobSpec, Place, Stem
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
 
 _HEADS = 32
@@ -91,7 +91,7 @@ class Verifier:
         routing: Where jobs go.
     """
 
-    def __init__(self, ports: Parts, routing: Routing) -> None:
+    def __init__(self, ports: Ports, routing: Routing) -> None:
         self._store = ports.store
         self._clock = ports.clock
         self._settings = ports.settings

@@ -148,7 +148,7 @@ def run_virtual(main: Coroutine[Any, Any, _T], *, start_at: float = 0.0) -> _T:
 
 
 async def on_loop(act: Callable[[], None]) -> None:
-    """``Parts.off_loop`` for virtual time: run it at once, not in a thread, to keep the order."""
+    """``Ports.off_loop`` for virtual time: run it at once, not in a thread, to keep the order."""
     act()
 
 

@@ -18,7 +18,7 @@ from orchestrator.domain.events import JobEnded, Stopping
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ClockSkewed, Interruption, LedgerError, LedgerFull, LedgerLocked
 from orchestrator.runner.budget import Bounds, Budget
-from orchestrator.runner.ports import Parts
+from orchestrator.runner.ports import Ports
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions
 from orchestrator.testing.builders import make_holder
@@ -70,7 +70,7 @@ class Hours:
 
 
 async def _skip_sync(_act: Callable[[], None]) -> None:
-    """``Parts.off_loop`` without a sync; the bytes that a power cut takes are drawn."""
+    """``Ports.off_loop`` without a sync; the bytes that a power cut takes are drawn."""
 
 
 @dataclass
@@ -185,7 +185,7 @@ class Process:
 
     def _build(self, client: Client, ledger: WatchedLedger) -> Runner:
         world, scenario = self.world, self.scenario
-        parts = Parts(
+        parts = Ports(
             ledger=ledger,
             service=client,
             store=client,

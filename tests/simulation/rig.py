@@ -7,7 +7,7 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.runner.ports import Parts
+from orchestrator.runner.ports import Ports
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions, RunnerSettings
 from orchestrator.testing.builders import make_holder
@@ -38,7 +38,7 @@ class Rig:
         store: Content of a ledger from an earlier run.
         service: Service of an earlier run.
         rate_per_s: Submits per second.
-        parts: Other fields of ``Parts``.
+        parts: Other fields of ``Ports``.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Rig:
             "settings": settings or RunnerSettings(),
             "off_loop": on_loop,
         }
-        self.parts = Parts(**(fields | parts))
+        self.parts = Ports(**(fields | parts))
 
     async def run(self, *batches: list[JobSpec], pause_s: float = 0.0, **options: Any) -> RunResult:
         """Run these specs in batches with a pause between; ``options`` are ``RunnerOptions``."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.runner.ports import Parts
+from orchestrator.runner.ports import Ports
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions, RunnerSettings
 from orchestrator.runner.tracking.run_times import RunTimes
@@ -60,7 +60,7 @@ async def cost_of(
     service = FakeService(clock, random.Random(1), weather)
     ledger = MemoryLedger()
     await ledger.acquire(make_holder())
-    parts = Parts(
+    parts = Ports(
         ledger=ledger,
         service=service,
         store=service,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
 
 _LANES_IN_FULL = 10
 """Lanes kept in memory up to the full window; with more lanes each keeps less ..."""
@@ -34,7 +34,7 @@ class Backlog:
         run: The present run.
     """
 
-    def __init__(self, ports: Parts, run: Run) -> None:
+    def __init__(self, ports: Ports, run: Run) -> None:
         self._ledger = ports.ledger
         self._run = run
         self._clock = ports.clock

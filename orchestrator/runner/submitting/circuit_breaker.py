@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from orchestrator.runner.settings import RunnerSettings
 
-_OPENS_AFTER = 5  # failures in a row
+OPENS_AFTER = 5
+"""Failures in a row that stop sending."""
 
 
 class _Circuit(Enum):
@@ -30,15 +31,11 @@ class CircuitBreaker:
     Args:
         settings: Backoff bounds.
         rng: Source of jitter.
-        opens_after: Failures in a row that stop sending.
     """
 
-    def __init__(
-        self, settings: RunnerSettings, rng: random.Random, opens_after: int = _OPENS_AFTER
-    ) -> None:
+    def __init__(self, settings: RunnerSettings, rng: random.Random) -> None:
         self._settings = settings
         self._rng = rng
-        self._opens_after = opens_after
         self._circuit = _Circuit.CLOSED
         self._failures = 0
         self._trips = 0
@@ -76,7 +73,7 @@ class CircuitBreaker:
         """Note one more request without an answer, or with a server fault."""
         self._failures += 1
         self.reason = reason
-        if self._circuit is not _Circuit.CLOSED or self._failures >= self._opens_after:
+        if self._circuit is not _Circuit.CLOSED or self._failures >= OPENS_AFTER:
             self._circuit = _Circuit.OPEN
 
     def probed(self) -> None:

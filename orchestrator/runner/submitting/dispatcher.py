@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
     from orchestrator.domain.spec import Place
-    from orchestrator.runner.ports import Parts
-    from orchestrator.runner.routing import Routing
+    from orchestrator.runner.budget import Budget
+    from orchestrator.runner.ports import Ports
+    from orchestrator.runner.shutdown import Shutdown
     from orchestrator.runner.submitting.gate import Gate
     from orchestrator.runner.submitting.submitter import Submitter
 
@@ -41,13 +42,20 @@ class Dispatcher:
     Args:
         ports: The ports.
         run: The present run.
-        routing: Where jobs go.
         gate: Says if jobs may leave now.
         submitter: Sends jobs.
+        budget: Says what may be spent.
+        shutdown: Stops the run when the budget is spent.
     """
 
     def __init__(
-        self, ports: Parts, run: Run, routing: Routing, gate: Gate, submitter: Submitter
+        self,
+        ports: Ports,
+        run: Run,
+        gate: Gate,
+        submitter: Submitter,
+        budget: Budget,
+        shutdown: Shutdown,
     ) -> None:
         self._ledger = ports.ledger
         self._service = ports.service
@@ -55,9 +63,10 @@ class Dispatcher:
         self._clock = ports.clock
         self._settings = ports.settings
         self._sink = ports.sink
-        self._routing = routing
         self._gate = gate
         self._submitter = submitter
+        self._budget = budget
+        self._shutdown = shutdown
         self.backlog = Backlog(ports, run)
         """Jobs that wait to be sent."""
         self.in_flight = 0
@@ -171,12 +180,11 @@ class Dispatcher:
         return batch
 
     def _is_affordable(self, job: Job) -> bool:
-        budget = self._routing.budget
-        refusal = budget.refusal(job)
+        refusal = self._budget.refusal(job)
         if refusal is not None:
-            self._routing.shutdown.stop(Interruption("budget", refusal))
+            self._shutdown.stop(Interruption("budget", refusal))
             return False
-        budget.reserve(job)
+        self._budget.reserve(job)
         return True
 
     def _note_turnover(self, freed: int) -> None:
@@ -205,7 +213,7 @@ class Dispatcher:
                 if await self._has_gathered(room):
                     return
                 continue
-            self._routing.changed.set()
+            self._shutdown.changed.set()
             due_s = self.backlog.next_due_in_s()
             waits = [wait_s for wait_s in (pause_s or None, due_s) if wait_s is not None]
             await gate.wait(min(waits, default=None))

@@ -10,7 +10,7 @@ from orchestrator.domain.events import SubmitPaused, SubmitResumed
 from orchestrator.runner.submitting.circuit_breaker import CircuitBreaker
 
 if TYPE_CHECKING:
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
 
 
 class Gate:
@@ -23,7 +23,7 @@ class Gate:
         breaker: Opens when the service stops answering.
     """
 
-    def __init__(self, ports: Parts) -> None:
+    def __init__(self, ports: Ports) -> None:
         self.breaker = CircuitBreaker(ports.settings, ports.rng)
         self._clock = ports.clock
         self._sink = ports.sink
@@ -37,7 +37,7 @@ class Gate:
         self._wake.set()
 
     def forget_wake(self) -> None:
-        """Wait for the next call of :meth:`wake` only."""
+        """Clear the wake-up."""
         self._wake.clear()
 
     async def wait(self, delay_s: float | None) -> None:

@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     import random
 
     from orchestrator.domain.job import Job
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
     from orchestrator.runner.settings import RunnerSettings
+    from orchestrator.runner.shutdown import Shutdown
     from orchestrator.runner.submitting.gate import Gate
 
 _GATHER_S = 0.003
@@ -57,13 +58,12 @@ class _Withdrawn(ConnectFailed):
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """Meaning of an answer in words; ``delay_s`` is the wait of a job that is planned again."""
+    """Reason to announce, and the wait of a job that is planned again."""
 
     reason: str = ""
     delay_s: float = 0.0
 
 
-_ACCEPTED = Conclusion()
 Answer = SubmitReply | OrchestratorError
 
 
@@ -74,7 +74,7 @@ def conclude(
     match answer:
         case SubmitReply():
             _accept(job, answer, now)
-            return _ACCEPTED
+            return Conclusion()
         case ConnectFailed():
             return _return(job, Step.NOT_SENT, answer, backoff_s(settings, 1, rng), now)
         case Throttled():
@@ -135,9 +135,10 @@ class Submitter:
         ports: The ports.
         routing: Where jobs go.
         gate: Learns from answers and from their absence; woken when a connection is free.
+        shutdown: Stops the run when no other job could do better.
     """
 
-    def __init__(self, ports: Parts, routing: Routing, gate: Gate) -> None:
+    def __init__(self, ports: Ports, routing: Routing, gate: Gate, shutdown: Shutdown) -> None:
         self._service = ports.service
         self._limiter = ports.submit_limiter
         self._clock = ports.clock
@@ -146,6 +147,7 @@ class Submitter:
         self._sink = ports.sink
         self._routing = routing
         self._gate = gate
+        self._shutdown = shutdown
         self._outbox: deque[Job] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()  # senders that wait for a job
         self._answers: list[tuple[Job, Answer]] = []
@@ -266,10 +268,10 @@ class Submitter:
             case ClockSkewed() | CredentialsExpired():
                 breaker.succeeded()
                 if repaired is type(answer):
-                    self._routing.shutdown.fatal(answer)  # the correction did not help
+                    self._shutdown.fatal(answer)  # the correction did not help
                 self._repaired[job.id] = type(answer)
             case AuthRejected() | CredentialsMissing() | InternalDefect():
-                self._routing.shutdown.fatal(answer)
+                self._shutdown.fatal(answer)
             case ConnectFailed() | SendInDoubt() | ServerFault():
                 breaker.failed(str(answer))
             case _:

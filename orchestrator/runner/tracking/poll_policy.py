@@ -111,7 +111,10 @@ class PollPolicy:
         self._asked_at[batch[0].job.spec.media.place] = now
 
     def decide(self, jobs: TrackedJobs, now: float) -> Round:
-        """Decide to query now, and which of the jobs without a query on the wire; or when."""
+        """Return the jobs to query now, or the time until the next decision.
+
+        Jobs with a query on the wire are left out.
+        """
         again_in_s: float | None = None
         for place in jobs.places():
             guess_s = self._guess_s(place, now)

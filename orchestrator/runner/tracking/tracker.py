@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.remote import RemoteJob
-    from orchestrator.runner.ports import Parts
+    from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
+    from orchestrator.runner.shutdown import Shutdown
 
 _LOST_AFTER = 4
 """Queries in a row that must miss an accepted job before it counts as lost ..."""
@@ -45,9 +46,10 @@ class Tracker:
     Args:
         ports: The ports.
         routing: Where jobs go.
+        shutdown: Stops the run at an error that waiting cannot cure.
     """
 
-    def __init__(self, ports: Parts, routing: Routing) -> None:
+    def __init__(self, ports: Ports, routing: Routing, shutdown: Shutdown) -> None:
         self._service = ports.service
         self._limiter = ports.query_limiter
         self._clock = ports.clock
@@ -56,6 +58,7 @@ class Tracker:
         self._sink = ports.sink
         self._is_transient = ports.is_transient
         self._routing = routing
+        self._shutdown = shutdown
         self._policy = PollPolicy(has_callbacks=ports.settings.has_callbacks)
         self._by_job_id: dict[str, Tracked] = {}
         self._tracked = TrackedJobs()  # the same jobs, in the order in which the policy reads them
@@ -73,7 +76,7 @@ class Tracker:
         early = self._early_hints.pop(job.job_id, None)
         looked_at = -math.inf if at_once else now
         if (before := self._by_job_id.get(job.job_id)) is not None:
-            self._drop(before)
+            self._drop(before, job.job_id)
         tracked = Tracked(job, now, looked_at, hinted_at=early, is_from_before=at_once)
         self._by_job_id[job.job_id] = tracked
         self._tracked.add(tracked)
@@ -156,7 +159,7 @@ class Tracker:
     def _back_off(self, error: OrchestratorError) -> None:
         """Ask again later; only an error that waiting cannot cure stops the run."""
         if error.fatal:
-            self._routing.shutdown.fatal(error)
+            self._shutdown.fatal(error)
         self._failures += 1
         if isinstance(error, Throttled):
             self._limiter.throttled(error.retry_after_s)
@@ -171,7 +174,8 @@ class Tracker:
         leaving: list[tuple[Job, RemoteJob | None]] = []
         for tracked in batch:
             job = tracked.job
-            remote = by_id.get(job.job_id)
+            job_id = job.job_id  # a retried job loses it
+            remote = by_id.get(job_id)
             before = job.state
             is_done = False
             if remote is None:
@@ -181,7 +185,7 @@ class Tracker:
             if job.state is not before:
                 changed.append(job)
             if is_done or job.state not in REMOTE:
-                self._drop(tracked)
+                self._drop(tracked, job_id)
                 leaving.append((job, remote if is_done else None))
             tracked.looked_at = self._clock.monotonic()
             if tracked.hinted_at is not None and tracked.hinted_at <= asked_at:
@@ -230,7 +234,7 @@ class Tracker:
                 self._policy.learn(job)
                 return True
             case RemoteState.FAILED:
-                self._fail(tracked, remote)
+                self._fail(job, remote)
             case RemoteState.CANCELLED:
                 job.step(Step.CANCEL)
                 job.finished_at = remote.ended_at or self._clock.now()
@@ -251,9 +255,8 @@ class Tracker:
         job.step(step)
         self._sink.emit(JobMoved(job.spec.key, job.spec.media.key, job.state))
 
-    def _fail(self, tracked: Tracked, remote: RemoteJob) -> None:
+    def _fail(self, job: Job, remote: RemoteJob) -> None:
         """End the job, or plan it again if its failure is transient and attempts are left."""
-        job = tracked.job
         job.step(Step.FAIL)
         now = self._clock.now()
         job.finished_at = remote.ended_at or now
@@ -262,7 +265,6 @@ class Tracker:
         decision = decide(self._settings, job.attempts, now, self._rng)
         if decision.again_at is None or not self._is_transient(remote.code):
             return
-        self._drop(tracked)  # while it has its remote id
         job.step(Step.RETRY)
         job.past_job_ids = (*job.past_job_ids, job.job_id)
         job.job_id = ""
@@ -312,5 +314,5 @@ class Tracker:
         job.code, job.message = code, message
         job.finished_at = None
 
-    def _drop(self, tracked: Tracked) -> None:
-        self._tracked.remove(self._by_job_id.pop(tracked.job.job_id, tracked))
+    def _drop(self, tracked: Tracked, job_id: str) -> None:
+        self._tracked.remove(self._by_job_id.pop(job_id, tracked))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from email.utils import parsedate_to_datetime
@@ -237,7 +238,7 @@ async def test_the_control_plane_sets_progression_faults_and_seed_and_resets(
 
     assert seen == ["Running", "Success"]
     assert refused.status == 429
-    assert (wrong[0], "Did you mean submit?" in wrong[1]) == (400, True)
+    assert (wrong[0], 'Did you mean "submit"?' in html.unescape(wrong[1])) == (400, True)
     assert (status, state["jobs"], state["requests"]) == (200, {}, {})
     assert not (bench.root / BUCKET).exists()
     assert again == first

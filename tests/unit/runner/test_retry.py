@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.runner.retry import backoff_s, decide
 from orchestrator.runner.settings import RunnerSettings
-from orchestrator.runner.submitting.circuit_breaker import CircuitBreaker
+from orchestrator.runner.submitting.circuit_breaker import OPENS_AFTER, CircuitBreaker
 
 
 @given(
@@ -75,17 +75,17 @@ def test_a_retry_is_never_in_the_past(attempts: int, seed: int) -> None:
 
 @pytest.fixture
 def breaker() -> CircuitBreaker:
-    return CircuitBreaker(RunnerSettings(initial_s=0.5, cap_s=30), random.Random(3), opens_after=3)
+    return CircuitBreaker(RunnerSettings(initial_s=0.5, cap_s=30), random.Random(3))
 
 
 def test_the_breaker_opens_only_after_consecutive_failures(breaker: CircuitBreaker) -> None:
     for _ in range(5):
-        breaker.failed("reset")
-        breaker.failed("reset")
+        for _ in range(OPENS_AFTER - 1):
+            breaker.failed("reset")
         breaker.succeeded()
     assert not breaker.is_open
 
-    for reason in ("first", "second", "last"):
+    for reason in (*["reset"] * (OPENS_AFTER - 1), "last"):
         breaker.failed(reason)
 
     assert breaker.is_open
@@ -114,7 +114,7 @@ def test_the_time_between_probes_grows_up_to_the_cap_and_is_never_zero(
 def test_after_a_probe_one_job_is_sent_and_its_answer_decides_about_the_others(
     breaker: CircuitBreaker,
 ) -> None:
-    for _ in range(3):
+    for _ in range(OPENS_AFTER):
         breaker.failed()
     assert breaker.at_most == 0
 
@@ -133,7 +133,7 @@ def test_after_a_probe_one_job_is_sent_and_its_answer_decides_about_the_others(
 
 
 def test_a_failed_trial_increases_the_time_between_probes(breaker: CircuitBreaker) -> None:
-    for _ in range(3):
+    for _ in range(OPENS_AFTER):
         breaker.failed()
     for _ in range(9):
         breaker.next_probe_in_s()

@@ -63,7 +63,8 @@ class App:
             return _dropped(request)
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            log.error("storage failed on %s %s: %s", call.method, call.path, reason)  # noqa: TRY400 - a fault of the disk, not of the code
+            # A fault of the disk, not of the code: no traceback.
+            log.error("storage failed on %s %s: %s", call.method, call.path, reason)  # noqa: TRY400
             failure = Refusal("InternalError", f"The service's storage failed: {reason}.")
             response = self._error(call, failure)
         except Exception:

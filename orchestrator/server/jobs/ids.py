@@ -23,7 +23,8 @@ class Ids:
 
     def seed(self, seed: int | None, used: int = 0) -> None:
         """Restart the generator; None: random. The number of ``used`` ids makes new ones differ."""
-        self._random = random.Random(None if seed is None else f"{seed}/{used}")  # noqa: S311 - ids are names, not secrets
+        # Ids are names, not secrets.
+        self._random = random.Random(None if seed is None else f"{seed}/{used}")  # noqa: S311
         self._prefix = f"{self._random.getrandbits(32):08x}"
         self._count = 0
 

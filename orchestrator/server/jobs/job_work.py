@@ -96,7 +96,7 @@ class JobWork:
 
     async def _simulate(self, task: WorkTask, progression: Progression) -> WorkResult:
         if progression.pace is Pace.SECONDS:
-            size_mb = os.stat(task.source).st_size / 1e6 if task.source else 0  # noqa: PTH116 - one quick call
+            size_mb = os.stat(task.source).st_size / 1e6 if task.source else 0  # noqa: PTH116
             await self._clock.sleep(progression.finish_after + progression.per_input_mb_s * size_mb)
         return simulate(task, progression.media_s)
 

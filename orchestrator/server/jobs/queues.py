@@ -60,7 +60,7 @@ class Queues:
         """Read everything from the database."""
         self._queues.clear()
         self._default.clear()
-        for row in self._database.read(f"SELECT {_COLUMNS} FROM queues"):  # noqa: S608 - constant text
+        for row in self._database.read(f"SELECT {_COLUMNS} FROM queues"):  # noqa: S608
             queue = Queue(*row)
             queue.notify = orjson.loads(row[-1])
             self._keep(queue)
@@ -127,7 +127,7 @@ class Queues:
         values = [getattr(queue, name) for name in _NAMES]
         values[-1] = orjson.dumps(queue.notify)
         marks = ", ".join("?" * len(values))
-        sql = f"INSERT OR REPLACE INTO queues ({_COLUMNS}) VALUES ({marks})"  # noqa: S608 - constant text
+        sql = f"INSERT OR REPLACE INTO queues ({_COLUMNS}) VALUES ({marks})"  # noqa: S608
         await self._database.execute(sql, tuple(values))
 
     async def clear(self) -> None:

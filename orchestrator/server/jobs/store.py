@@ -103,13 +103,13 @@ class JobStore:
             values.extend(value)
         order = "ASC" if query.ascending else "DESC"
         sql = f"""SELECT {COLUMNS} FROM jobs WHERE {" AND ".join(conditions)}
-            ORDER BY created_at {order}, seq {order} LIMIT {int(query.size) + 1}"""  # noqa: S608 - constant text
+            ORDER BY created_at {order}, seq {order} LIMIT {int(query.size) + 1}"""  # noqa: S608
         return [JobRow.load(row) for row in self._database.read(sql, tuple(values))]
 
     def best_waiting(self, queue_id: str, accepted_before: float) -> list[JobRow]:
         """Return a queue's next job, if any: the highest JobLevel, then the oldest."""
         sql = f"""SELECT {COLUMNS} FROM jobs WHERE state = 'Submitted' AND queue_id = ?
-            AND created_at <= ? ORDER BY level DESC, seq LIMIT 1"""  # noqa: S608 - constant text
+            AND created_at <= ? ORDER BY level DESC, seq LIMIT 1"""  # noqa: S608
         return [JobRow.load(row) for row in self._database.read(sql, (queue_id, accepted_before))]
 
     def queues_with_waiting(self) -> list[str]:
@@ -173,7 +173,7 @@ class JobStore:
         values: tuple[object, ...],
     ) -> bool:
         marks = ", ".join("?" * len(before))
-        sql = f"UPDATE jobs SET state = ?, {assignments} WHERE job_id = ? AND state IN ({marks})"  # noqa: S608 - constant text
+        sql = f"UPDATE jobs SET state = ?, {assignments} WHERE job_id = ? AND state IN ({marks})"  # noqa: S608
         parameters = (after.value, *values, row.job_id, *(state.value for state in before))
         changed = await self._database.write(
             lambda connection: connection.execute(sql, parameters).rowcount

@@ -84,7 +84,7 @@ class Templates:
         Raises:
             Refusal: ``TemplateNotFound``.
         """
-        sql = f"SELECT {_COLUMNS} FROM templates WHERE template_id = ?"  # noqa: S608 - constant text
+        sql = f"SELECT {_COLUMNS} FROM templates WHERE template_id = ?"  # noqa: S608
         for row in self._database.read(sql, (template_id,)):
             stored = _load(row)
             if not bucket or stored.bucket == bucket:

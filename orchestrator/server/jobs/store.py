@@ -173,7 +173,10 @@ class JobStore:
         values: tuple[object, ...],
     ) -> bool:
         marks = ", ".join("?" * len(before))
-        sql = f"UPDATE jobs SET state = ?, {assignments} WHERE job_id = ? AND state IN ({marks})"  # noqa: S608
+        sql = (
+            f"UPDATE jobs SET state = ?, {assignments} "  # noqa: S608
+            f"WHERE job_id = ? AND state IN ({marks})"
+        )
         parameters = (after.value, *values, row.job_id, *(state.value for state in before))
         changed = await self._database.write(
             lambda connection: connection.execute(sql, parameters).rowcount

@@ -162,8 +162,12 @@ def start(options: argparse.Namespace) -> tuple[list[Sample], float, float | Non
         manifest.write_text(f"{text}limits: {{submit_per_s: {options.rate}}}\n", encoding="utf-8")
         stub.reset(finish=True)
         begun = perf_counter()  # CLOCK_MONOTONIC: the stub's readings are on the same scale
-        told = [f"--folder={folder}", f"--seconds={options.seconds}", f"--lines={options.lines}"]
-        command = [sys.executable, __file__, "--measure", *told]
+        arguments = [
+            f"--folder={folder}",
+            f"--seconds={options.seconds}",
+            f"--lines={options.lines}",
+        ]
+        command = [sys.executable, __file__, "--measure", *arguments]
         printed: dict[str, Any] = json.loads(
             subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
         )
@@ -215,7 +219,7 @@ def _growth(samples: list[Sample]) -> list[str]:
     """Return the growth of memory with the planned jobs, and the memory for a whole million."""
     settled = [sample for sample in samples if sample.planned >= SETTLED]
     if len({sample.planned for sample in settled}) < 5:
-        return [f"growth: cannot be told; give it more lines (bounds are reached at {SETTLED:,})"]
+        return [f"growth: unknown; give it more lines (bounds are reached at {SETTLED:,})"]
     slope, _ = linear_regression(
         [sample.planned for sample in settled], [sample.mb * 2**20 for sample in settled]
     )

@@ -24,6 +24,8 @@ _NOTES = {
     "running": "left at the service; the next run tracks them",
 }
 
+_CALLS = {"submits": "submit", "queries": "query", "lists": "list", "heads": "head"}
+
 
 def summary_text(summary: dict[str, Any]) -> str:
     """Return the summary, at most 80 columns wide where names allow it."""
@@ -39,7 +41,7 @@ def summary_text(summary: dict[str, Any]) -> str:
             )
     if not jobs["total"] and summary["complete"]:
         lines.append("  nothing to do: the sources are empty, or no object was selected")
-    made = ", ".join(f"{number:,} {name}" for name, number in calls.items())
+    made = ", ".join(counted(number, _CALLS[name], name) for name, number in calls.items())
     lines.append(f"calls: {made}")
     lines.append(f"report: {summary['report']}")
     return "\n".join(lines) + "\n"

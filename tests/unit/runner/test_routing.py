@@ -1,4 +1,4 @@
-"""Where a job goes follows from its state, and only after that state was saved."""
+"""The next stage of a job follows from its state, and only after that state was saved."""
 
 from __future__ import annotations
 

@@ -9,7 +9,9 @@ client, which itself tries a connection again.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception
 
 from orchestrator.domain.events import Noticed
 from orchestrator.errors import OrchestratorError
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
+    from tenacity import RetryCallState
+
     from orchestrator.domain.ports import Clock, EventSink, ObjectStore
     from orchestrator.domain.remote import ObjectHead, ObjectPage
     from orchestrator.domain.spec import Place
     from orchestrator.runner.settings import RunnerSettings
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 _NOTICE_AFTER = 3
 """Failures in a row before the user sees a notice; one or two are common."""
@@ -64,36 +69,41 @@ class PatientStore:
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """See ``ports.ObjectStore``."""
-        return await self._until_answered(lambda: self._store.head(place, key))
+        return await self._until_answered(self._store.head, place, key)
 
     async def list_objects(
         self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
     ) -> ObjectPage:
         """See ``ports.ObjectStore``."""
-        return await self._until_answered(
-            lambda: self._store.list_objects(place, prefix, marker, max_keys)
-        )
+        return await self._until_answered(self._store.list_objects, place, prefix, marker, max_keys)
 
-    async def _until_answered(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        failures = 0
-        while True:
-            try:
-                answer = await ask()
-            except OrchestratorError as error:
-                failures += 1
-                if not error.retryable or failures >= self._tries:
-                    raise
-                if failures == _NOTICE_AFTER:
-                    message = f"The object storage does not answer; it is tried again ({error})"
-                    self._sink.emit(Noticed(message))
-                await self._clock.sleep(
-                    backoff_s(
-                        self._settings,
-                        failures,
-                        self._rng,
-                        error.retry_after_s or self._settings.initial_s,
-                    )
-                )
-            else:
-                self._tries = self._later_tries
-                return answer
+    async def _until_answered(
+        self, read: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        attempts = AsyncRetrying(
+            sleep=self._clock.sleep,
+            retry=retry_if_exception(_is_retryable),
+            stop=lambda state: state.attempt_number >= self._tries,
+            wait=self._pause_s,
+            before_sleep=self._notify,
+            reraise=True,
+        )
+        answer: _T = await attempts(read, *args, **kwargs)
+        self._tries = self._later_tries
+        return answer
+
+    def _pause_s(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked_s = error.retry_after_s if isinstance(error, OrchestratorError) else None
+        floor_s = asked_s or self._settings.initial_s
+        return backoff_s(self._settings, state.attempt_number, self._rng, floor_s)
+
+    def _notify(self, state: RetryCallState) -> None:
+        if state.attempt_number == _NOTICE_AFTER and state.outcome is not None:
+            error = state.outcome.exception()
+            text = f"The object storage does not answer; it is tried again ({error})"
+            self._sink.emit(Noticed(text))
+
+
+def _is_retryable(error: BaseException) -> bool:
+    return isinstance(error, OrchestratorError) and error.retryable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,6 @@ from tests.repository import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 BANNED = (
     r"anew", r"mend(?:s|ed|ing)?", r"nobody", r"somebody", r"told", r"for good", r"(?:is|are) over",
@@ -32,6 +32,7 @@ DOCUMENTS = sorted(
         *REPOSITORY.glob("manifests/*.yaml"),
     ]
 )
+TESTS = sorted({*(REPOSITORY / "tests").rglob("*.py")} - {Path(__file__).resolve()})
 ROOMS = sorted({path.relative_to(REPOSITORY).parts[1] for path in PRODUCT})
 
 
@@ -63,6 +64,10 @@ def test_no_banned_word_is_in_a_room(name: str) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_no_banned_word_is_in_a_document(path: Path) -> None:
     assert list(banned_in(path)) == []
+
+
+def test_no_banned_word_is_in_a_test() -> None:
+    assert [found for path in TESTS for found in banned_in(path)] == []
 
 
 @pytest.mark.parametrize("name", ROOMS)

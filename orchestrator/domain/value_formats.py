@@ -15,7 +15,6 @@ _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?([0-9]{1,18}(\.[0-9]{1,18})?|\.[0-9]{1,18})([eE][-+]?[0-9]{1,3})?")
 _DURATION_PART = r"([0-9]+(?:\.[0-9]+)?)([smhd])"
 _DURATION = re.compile(rf"(?:{_DURATION_PART})+")
-_PLAIN_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _UNITS_S: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _BUCKET_NAME = r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?"
@@ -39,10 +38,13 @@ def number(text: str) -> float | None:
 
 
 def duration_s(text: str) -> float | None:
-    """Return the seconds of ``90``, ``90s``, ``15.5m`` or ``1h30m``, with any spaces and case."""
+    """Return the seconds of ``90``, ``90s``, ``15.5m`` or ``1h30m``, with any spaces and case.
+
+    A number without a unit at the end counts seconds.
+    """
     compact = text.replace(" ", "").lower()
-    if _PLAIN_SECONDS.fullmatch(compact):
-        return float(compact)
+    if compact[-1:].isdigit():
+        compact += "s"
     if not _DURATION.fullmatch(compact):
         return None
     parts = re.findall(_DURATION_PART, compact)

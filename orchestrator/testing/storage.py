@@ -5,20 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.remote import ListedObject, ObjectHead, ObjectPage
+from orchestrator.errors import ApiAnswer, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
     from orchestrator.domain.spec import Place
 
 
 class FakeStorage:
-    """``ObjectStore`` in memory; it keeps only the size of each object."""
+    """``ObjectStore`` in memory; it keeps only the size of each object.
 
-    def __init__(self) -> None:
+    Args:
+        trip: Awaited by every request but ``get`` and ``put``; may raise.
+    """
+
+    def __init__(self, trip: Callable[[], Awaitable[None]] | None = None) -> None:
         self.objects: dict[tuple[Place, str], int] = {}
         self.heads = 0
+        self._given_trip = trip
 
     async def _trip(self) -> None:
         """Take the time of a request, or raise."""
+        if self._given_trip is not None:
+            await self._given_trip()
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """See ``ports.ObjectStore``."""
@@ -42,3 +52,20 @@ class FakeStorage:
             tuple(ListedObject(key, self.objects[place, key]) for key in page),
             page[-1] if len(keys) > max_keys else "",
         )
+
+    async def get(self, place: Place, key: str) -> AsyncIterator[bytes]:
+        """Return an object's content, zero bytes of its size; ``NotFound`` if it does not exist."""
+        if (place, key) not in self.objects:
+            raise NotFound(ApiAnswer(404, "NoSuchKey", key))
+        return _pieces(b"\0" * self.objects[place, key])
+
+    async def put(
+        self, place: Place, key: str, content: bytes, content_type: str = "application/octet-stream"
+    ) -> ObjectHead:
+        """Store an object as a whole; an existing one is replaced."""
+        self.objects[place, key] = len(content)
+        return ObjectHead(len(content), content_type=content_type)
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content

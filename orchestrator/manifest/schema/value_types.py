@@ -153,7 +153,7 @@ Seconds = Annotated[
                 {"type": "number", "minimum": 0},
                 {
                     "type": "string",
-                    "pattern": r"^ *(\d+(\.\d+)?|(\d+(\.\d+)? *[smhdSMHD] *)+) *$",
+                    "pattern": r"^(?=.*\d) *(\d+(\.\d+)? *[smhdSMHD] *)*(\d+(\.\d+)?)? *$",
                 },
             ]
         }

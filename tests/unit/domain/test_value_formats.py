@@ -18,6 +18,8 @@ from orchestrator.manifest.schema.manifest_file import BudgetSettings
         ("15.5m", 930),
         ("1.5h", 5400),
         ("1h30m", 5400),
+        ("1h30", 3630),
+        ("5m30.5", 330.5),
         ("1h 30m", 5400),
         (" 2H ", 7200),
         ("1d2h3m4.5s", 93784.5),

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import pytest
+import requests
 from qcloud_cos import CosConfig, CosS3Client
 from yarl import URL
 
@@ -110,7 +111,8 @@ class Bench:
     root: Path
     http: aiohttp.ClientSession
     keys: KeyPair = KEYS
-    _clients: list[CosS3Client] = field(default_factory=list)
+    sessions: list[requests.Session] = field(default_factory=list)
+    """Connections of the vendor's clients, to be closed at the end."""
 
     sign = staticmethod(sign)
 
@@ -123,11 +125,13 @@ class Bench:
             "SecretKey": self.keys.secret_key,
             "Scheme": "http",
         }
-        client = CosS3Client(
-            CosConfig(**{**options, "IP": url.host, "Port": url.port, **changes}), retry=0
-        )
-        self._clients.append(client)
-        return client
+        config = CosConfig(**{**options, "IP": url.host, "Port": url.port, **changes})
+        self.sessions.append(requests.Session())
+        return CosS3Client(config, retry=0, session=self.sessions[-1])
+
+    def close_sessions(self) -> None:
+        for session in self.sessions:
+            session.close()
 
     async def call(self, act: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Run a blocking client call beside the service's loop."""
@@ -219,7 +223,7 @@ class Benches:
         )
         http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         bench = Bench(service, self.root, http)
-        stack.callback(lambda: [client._session.close() for client in bench._clients])
+        stack.callback(bench.close_sessions)
         return bench
 
 

@@ -44,7 +44,9 @@ def read_allowance(text: str | None) -> tuple[int | None, float | None]:
         return None, None
     read = value_formats.count_or_percent(text)
     if read is None:
-        raise ConfigError(f"--max-failures {text}: write a number (50) or a percentage (5%).")
+        raise ConfigError(
+            f"--max-failures {text}: write a number (50) or a percentage up to 100% (5%)."
+        )
     return read
 
 

@@ -55,7 +55,9 @@ def plan_text(preview: Preview) -> str:
         f"cost      {_cost(preview)}",
     ]
     at_least = timedelta(seconds=math.ceil(forecast.at_least_s))
-    lines.append(f"time      at least {at_least} under the limits; plus the service's own work")
+    lines.append(
+        f"time      at least {at_least} under the limits; plus the service's processing time"
+    )
     lines += [
         textwrap.fill(note, _COLUMNS, initial_indent="note      ", subsequent_indent=" " * 10)
         for note in forecast.notes()

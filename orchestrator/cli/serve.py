@@ -37,7 +37,7 @@ BucketOption = Annotated[
     typer.Option(
         "--bucket",
         metavar="NAME",
-        help="Bucket of requests whose Host names none.",
+        help="Bucket for requests whose Host header has no bucket.",
         show_default=False,
     ),
 ]
@@ -130,7 +130,9 @@ def greeting(options: ServeOptions, facts: Serving) -> str:
         f"secret key: {facts.secret_key}",
     ]
     if options.bucket:
-        lines.append(f"bucket:     {options.bucket} in {options.region}, where Host names none")
+        lines.append(
+            f"bucket:     {options.bucket} in {options.region}, if the Host header has no bucket"
+        )
     if facts.control_url:
         lines.append(f"control:    {facts.control_url} with the token of {CONTROL_VARIABLE}")
     if options.faults is not None:

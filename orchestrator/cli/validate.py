@@ -28,7 +28,7 @@ def validate(
 ) -> None:
     """Check MANIFEST and its list files: every fault with file:line:column. Sends nothing.
 
-    The objects under a prefix are not checked, because only the bucket knows them; plan does that.
+    Objects under a prefix are not checked, because that needs the bucket; use plan.
     """
     import asyncio
     from dataclasses import asdict
@@ -52,4 +52,4 @@ def validate(
         show(f'{{"valid":true,"jobs":{jobs}}}\n')
     else:
         named = counted(jobs, "job")
-        show(f"{manifest}: no faults; {named} named in it, prefixes are listed when it runs\n")
+        show(f"{manifest}: no faults; {named} named, prefixes are listed by run\n")

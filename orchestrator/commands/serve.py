@@ -31,7 +31,7 @@ class ServeOptions:
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         workers: Jobs at once; None for one per processor.
-        bucket: Bucket of requests whose ``Host`` names none.
+        bucket: Bucket for requests whose ``Host`` has no bucket.
         region: Region of such requests.
         faults: Script of faults to play from the start, or None.
         callback_retries: Further tries for a callback that fails.

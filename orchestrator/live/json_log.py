@@ -7,8 +7,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import orjson
-
 if TYPE_CHECKING:
     from typing import TextIO
 
@@ -32,11 +30,8 @@ class JsonLogSink:
         """Write one event."""
         now = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="microseconds")
         content = {**asdict(event), "event": _name(event), "timestamp": now.replace("+00:00", "Z")}
-        try:
-            line = orjson.dumps(content).decode()
-        except TypeError:  # orjson refuses lone surrogates; escape them instead
-            line = json.dumps(content)
-        self._stream.write(line + "\n")
+        # ASCII with escapes, whatever the encoding of the stream: object names may be anything.
+        self._stream.write(json.dumps(content) + "\n")
         self._stream.flush()
 
 

@@ -39,7 +39,7 @@ class Selection:
         if limit is not None and limit < 1:
             raise ConfigError(f"--limit {limit}: it must be at least 1.")
         if sample is not None and not 0 < sample <= 100:
-            raise ConfigError(f"--sample {sample:g}: it is a percentage above 0, up to 100.")
+            raise ConfigError(f"--sample {sample:g}%: write a percentage above 0, up to 100%.")
         globs = tuple(only or ())
         self._only = matcher(globs) if globs else None
         self._arguments = globs, limit, sample

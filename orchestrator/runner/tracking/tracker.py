@@ -288,8 +288,8 @@ class Tracker:
         message = (
             f"The service accepted the job as {job.job_id} and does not know it any more "
             f"({tracked.missed} queries in {missed_s:.0f} s). It may have been paid for, so it is "
-            "not sent again automatically. With --retry failed it is looked for once more, and "
-            "sent again if it does not exist."
+            "not sent again automatically. With --retry failed the run looks for it again, and "
+            "resends it if it does not exist."
         )
         self._give_up(job, LOST_BY_SERVICE, message)
 

@@ -114,6 +114,14 @@ def test_a_json_line_has_the_fields_the_name_and_the_time_in_utc() -> None:
     }
 
 
+def test_a_json_line_is_ascii_whatever_the_object_is_called() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii", errors="backslashreplace")
+    JsonLogSink(stream, SystemClock()).emit(ev.JobSending(A, "in/ü歌.wav", 0, 1))
+
+    assert json.loads(raw.getvalue())["object"] == "in/ü歌.wav"
+
+
 def test_lines_are_prefixed_with_the_name_of_the_command() -> None:
     stream = io.StringIO()
     LineSink(stream).emit(ev.JobSending(A, "a.mp3", 0, 1))

@@ -43,6 +43,20 @@ def test_a_rehearsal_plays_its_script_and_finds_no_duplicates_or_losses(here: Pl
     )
 
 
+def test_a_rehearsal_gives_up_waiting_when_the_real_run_would(here: Playground) -> None:
+    here.write("in/a.mp3", service="tencent", limits={"timeout_s": 1})
+    (here.folder / "faults.yaml").write_text(
+        "progression: {pace: seconds, finish_after: 0.2}\n"
+        "faults: [{route: submit, do: delay_answer, delay_s: 4, times: 1}]\n"
+    )
+
+    done = here.run("--rehearse", str(here.folder / "faults.yaml"))
+
+    assert done.code == 0, done.err
+    assert "in doubt   in/a.mp3" in done.err
+    assert "adopted    in/a.mp3" in done.err
+
+
 def test_a_mistake_in_the_script_is_reported_before_anything_is_done(here: Playground) -> None:
     here.write("in/a.mp3", service="tencent")
     (here.folder / "faults.yaml").write_text("faults: [{route: submitt, do: refuse}]")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from orchestrator.client.pacer import HELD_S
+from orchestrator.client.departures import HELD_S
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-    from orchestrator.client.pacer import Departures
+    from orchestrator.client.departures import Departures
 
 
 class Sending:

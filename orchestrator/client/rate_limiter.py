@@ -6,7 +6,7 @@ any second. Both are stretched by half a percent, so that network jitter does no
 more than the limit. asyncio-throttle lets the one waiter through when the windows have a permit.
 
 The work between a permit and the departure of its request takes a varying time. For submits, where
-that matters, :mod:`orchestrator.client.pacer` keeps the limit at the departure itself, and the
+that matters, :mod:`orchestrator.client.departures` keeps the limit at the departure itself, and the
 permits only have to be there in time.
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import orjson
 from asyncio_throttle.throttler import Throttler
 
-from orchestrator.client.pacer import Departures
+from orchestrator.client.departures import Departures
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:

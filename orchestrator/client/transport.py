@@ -22,8 +22,8 @@ from orchestrator.client.wire.xml import MAX_REPLY_BYTES
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from orchestrator.client.departures import Departures
     from orchestrator.client.endpoint import Timeouts
-    from orchestrator.client.pacer import Departures
     from orchestrator.client.wire.request import PreparedRequest
 
 # Shorter than the idle time after which servers and balancers hang up (60 s and more), so that a

@@ -49,7 +49,7 @@ class SqliteStore:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._is_read_only = read_only
-        self._engine: Engine | None = None
+        self._sql_engine: Engine | None = None
 
     # --- opening
 
@@ -64,19 +64,19 @@ class SqliteStore:
         if not self._is_read_only:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._check_magic()
-        self._engine = create_engine(
+        self._sql_engine = create_engine(
             "sqlite://",
             creator=self._connect,
             poolclass=StaticPool,
             isolation_level="AUTOCOMMIT",
             hide_parameters=True,
         )
-        conn = self._engine.connect()
+        conn = self._sql_engine.connect()
         try:
             self._prepare(conn)
         except BaseException:
             conn.close()
-            self._engine.dispose()
+            self._sql_engine.dispose()
             raise
         return UnitOfWork(Database(conn, load("sqlite.sql")))
 
@@ -189,8 +189,8 @@ class SqliteStore:
         """Close the file; if the disk refuses the last checkpoint, the next opening does it."""
         with suppress(DBAPIError):
             unit.db.conn.close()
-        if self._engine is not None:
-            self._engine.dispose()
+        if self._sql_engine is not None:
+            self._sql_engine.dispose()
 
     # --- errors
 

@@ -23,7 +23,7 @@ from orchestrator.errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.client.pacer import Departures
+    from orchestrator.client.departures import Departures
     from orchestrator.client.wire.request import PreparedRequest
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.remote import (

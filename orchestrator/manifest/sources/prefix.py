@@ -21,7 +21,7 @@ PAGE_SIZE = 1000
 """Largest page of the vendor's listing."""
 
 
-class Lister:
+class PrefixListing:
     """Lists one prefix source.
 
     Args:

@@ -13,7 +13,7 @@ from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.schema.inputs import ListInput, ObjectInput, PrefixInput
 from orchestrator.manifest.sources.item import Source, SourceItem, is_carried
 from orchestrator.manifest.sources.list_file import ListReader
-from orchestrator.manifest.sources.prefix import Lister
+from orchestrator.manifest.sources.prefix import PrefixListing
 from orchestrator.manifest.template import TemplateError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock, ObjectStore
     from orchestrator.manifest.manifest import Manifest
 
-    _MakeLister = Callable[[int, PrefixInput], Lister]
+    _MakeLister = Callable[[int, PrefixInput], PrefixListing]
 
 BATCH = 500
 """Objects per batch: few enough to send the first job at once, enough to make a batch cheap."""
@@ -55,10 +55,10 @@ async def read(
     """
     collected = FaultList() if faults is None else faults
 
-    def lister(index: int, settings: PrefixInput) -> Lister:
+    def lister(index: int, settings: PrefixInput) -> PrefixListing:
         if store is None:
             raise ConfigError("A prefix is listed from the object storage, but none is open.")
-        return Lister(manifest, index, settings, store, clock or SystemClock())
+        return PrefixListing(manifest, index, settings, store, clock or SystemClock())
 
     batches = _batches(manifest, None if skip_prefixes else lister, collected, batch_size)
     async for batch in batches:

@@ -53,7 +53,9 @@ class TemplateCalls:
 
     async def _save(self, call: Call, template_id: str, created_at: float) -> web.StreamResponse:
         name, sound = templates.read(xml.read(await read_body(call, self._parts.settings)))
-        stored = templates.Stored(template_id, call.bucket, name, sound, created_at, call.now)
+        stored = templates.StoredTemplate(
+            template_id, call.bucket, name, sound, created_at, call.now
+        )
         await self._templates.save(stored)
         return xml_answer({"RequestId": call.request_id, "Template": stored.tree()})
 
@@ -62,7 +64,7 @@ class TemplateCalls:
         if ids:
             return self._by_ids(call, ids)
         page, size = paging(call)
-        total, found = 0, list[templates.Stored]()
+        total, found = 0, list[templates.StoredTemplate]()
         # There are neither official templates here nor templates of another kind.
         if (
             call.param("tag", "All") in {"All", TAG}

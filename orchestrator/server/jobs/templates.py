@@ -23,7 +23,7 @@ _COLUMNS = "template_id, bucket, name, body, created_at, updated_at"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredTemplate:
     """One stored template."""
 
     template_id: str
@@ -78,7 +78,7 @@ class Templates:
         stored = self.get(template_id)
         return Template(stored.template_id, stored.name, stored.sound)
 
-    def get(self, template_id: str, bucket: str = "") -> Stored:
+    def get(self, template_id: str, bucket: str = "") -> StoredTemplate:
         """Return a template, of the given bucket if one is given.
 
         Raises:
@@ -91,7 +91,9 @@ class Templates:
                 return stored
         raise Refusal("TemplateNotFound", f"The template {template_id[:40]!r} does not exist.")
 
-    def page(self, bucket: str, prefix: str, page: int, size: int) -> tuple[int, list[Stored]]:
+    def page(
+        self, bucket: str, prefix: str, page: int, size: int
+    ) -> tuple[int, list[StoredTemplate]]:
         """Count the templates with a name prefix, and return one page of them, oldest first."""
         where = "WHERE bucket = ? AND substr(name, 1, ?) = ?"
         values = (bucket, len(prefix), prefix)
@@ -102,7 +104,7 @@ class Templates:
         rows = self._database.read(sql, (*values, size, (page - 1) * size))
         return total, [_load(row) for row in rows]
 
-    async def save(self, stored: Stored) -> None:
+    async def save(self, stored: StoredTemplate) -> None:
         """Create or replace a template.
 
         Raises:
@@ -132,8 +134,8 @@ class Templates:
         await self._database.execute("DELETE FROM templates")
 
 
-def _load(row: tuple[Any, ...]) -> Stored:
+def _load(row: tuple[Any, ...]) -> StoredTemplate:
     template_id, bucket, name, raw, created_at, updated_at = row
     body = orjson.loads(raw)
     sound = Sound(AudioMode(body["mode"]), AudioConfig(**body["audio"]), body["echo"])
-    return Stored(template_id, bucket, name, sound, created_at, updated_at)
+    return StoredTemplate(template_id, bucket, name, sound, created_at, updated_at)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from orchestrator.client.departures import Departures
 from orchestrator.client.endpoint import Timeouts
-from orchestrator.client.pacer import Departures
 from orchestrator.client.transport import Transport
 from orchestrator.client.wire.request import PreparedRequest
 from orchestrator.domain.clock import SystemClock

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.client.pacer import Departures
+from orchestrator.client.departures import Departures
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.testing.loop import LoopClock, VirtualTimeLoop
 

@@ -59,7 +59,6 @@ class ProgressSink:
 
     def __init__(self, clock: Clock, console: Console) -> None:
         self._tally = Tally(clock)
-        self._console = console
         self._title = ""
         self._live = Live(
             console=console, get_renderable=self._render, refresh_per_second=4, transient=True

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception
 
 from orchestrator.domain.events import Noticed
 from orchestrator.errors import OrchestratorError
-from orchestrator.runner.retry import backoff_s
+from orchestrator.runner.retry import backoff_s, is_retryable
 
 if TYPE_CHECKING:
     import random
@@ -82,7 +82,7 @@ class PatientStore:
     ) -> _T:
         attempts = AsyncRetrying(
             sleep=self._clock.sleep,
-            retry=retry_if_exception(_is_retryable),
+            retry=retry_if_exception(is_retryable),
             stop=lambda state: state.attempt_number >= self._tries,
             wait=self._pause_s,
             before_sleep=self._notify,
@@ -103,7 +103,3 @@ class PatientStore:
             error = state.outcome.exception()
             text = f"The object storage does not answer; it is tried again ({error})"
             self._sink.emit(Noticed(text))
-
-
-def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, OrchestratorError) and error.retryable

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import OrchestratorError
+
 if TYPE_CHECKING:
     import random
 
@@ -31,6 +33,11 @@ def backoff_s(
     """
     bound = min(settings.cap_s, settings.initial_s * 2.0 ** min(tries - 1, 30))
     return floor_s + rng.uniform(0.0, bound)
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Return True if the same call may succeed later."""
+    return isinstance(error, OrchestratorError) and error.retryable
 
 
 @dataclass(frozen=True, slots=True)

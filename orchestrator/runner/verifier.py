@@ -17,6 +17,7 @@ from orchestrator.domain.job import StemFile
 from orchestrator.domain.remote import ObjectHead
 from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import OrchestratorError
+from orchestrator.runner.retry import is_retryable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,7 +148,7 @@ class Verifier:
             wait=wait_exponential(
                 multiplier=self._settings.stem_wait_s / 2**_LOOKS, max=self._settings.cap_s
             ),
-            retry=retry_if_result(_is_absent) | retry_if_exception(_is_retryable),
+            retry=retry_if_result(_is_absent) | retry_if_exception(is_retryable),
             retry_error_callback=lambda _: Sight.ABSENT,
         )
         try:
@@ -173,10 +174,6 @@ def _missing_text(missing: Sequence[Stem]) -> str:
 
 def _is_absent(seen: object) -> bool:
     return seen is Sight.ABSENT
-
-
-def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, OrchestratorError) and error.retryable
 
 
 def _has_looked_enough(state: RetryCallState) -> bool:

@@ -6,11 +6,14 @@ import contextlib
 import errno
 import os
 import sys
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from orchestrator.errors import OrchestratorError
 
+LOGS_JSON: ContextVar[bool] = ContextVar("LOGS_JSON", default=False)
+"""True if standard error is a JSON log, so that its last line must be JSON, too."""
 INTERRUPTED = 130
 """``ExitCode.INTERRUPTED``, which may not be loaded yet."""
 
@@ -98,4 +101,11 @@ def message_of(error: OrchestratorError) -> str:
 def complain(text: str) -> None:
     """Write an error to standard error; without a reader, the exit code alone reports it."""
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"orchestrator: {text}\n")
+        if not LOGS_JSON.get():
+            sys.stderr.write(f"orchestrator: {text}\n")
+            return
+        from orchestrator.domain.clock import SystemClock
+        from orchestrator.domain.events import Complaint
+        from orchestrator.live.json_log import JsonLogSink
+
+        JsonLogSink(sys.stderr, SystemClock()).emit(Complaint(text))

@@ -136,7 +136,10 @@ LogJsonOption = Annotated[
     bool, typer.Option("--log-json", help="Write each event as a JSON line to standard error.")
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress, no events; errors only.")
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Print nothing if all is well; else the summary and ten failures."
+    ),
 ]
 DeadlineOption = Annotated[
     str | None,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import EventSink
 
 
+_FAILURES_SHOWN = 10  # by --quiet
+
+
 def run(
     manifest: opt.ManifestArgument,
     *,
@@ -49,10 +52,11 @@ def run(
     3 credentials, 4 ledger or disk, 5 another run holds the ledger, 6 stopped by a budget or
     deadline, 7 jobs left unfinished or in doubt, 130 interrupted.
     """
-    from orchestrator.cli import parsers
+    from orchestrator.cli import LOGS_JSON, parsers
     from orchestrator.cli.plan import show_plan
     from orchestrator.commands.options import RunOptions, selection_of
 
+    LOGS_JSON.set(log_json)
     count, percent = parsers.read_allowance(max_failures)
     options = RunOptions(
         ledger=ledger,
@@ -87,17 +91,30 @@ def _run(
     if result.before is not None:
         _summarise(result.before)
     summary = _summarise(result)
+    code = of_result(result)
     if json:
         show_json(summary)
-    elif not quiet:
+    elif not quiet or code:
         from orchestrator.cli.summary_text import summary_text
 
         show(summary_text(summary))
+    if quiet and code:
+        _show_failures(result)
     if result.error is not None:
         complain(message_of(result.error))
-    elif result.cut_short is not None and not quiet:
+    elif result.cut_short is not None:
         complain(f"stopped: {result.cut_short.reason}. Run again to resume.")
-    return of_result(result)
+    return code
+
+
+def _show_failures(result: RunResult) -> None:
+    """Write the first failures to standard error: cron mails what is printed."""
+    from orchestrator.cli import complain
+    from orchestrator.cli.summary_text import failure_text
+    from orchestrator.commands.run import failures_of
+
+    for row in failures_of(result, _FAILURES_SHOWN):
+        complain(failure_text(row))
 
 
 def _rehearse(
@@ -113,6 +130,7 @@ def _rehearse(
     import asyncio
     from contextlib import ExitStack
 
+    from orchestrator.cli import complain, message_of
     from orchestrator.cli.exit_codes import ExitCode, of_result
     from orchestrator.cli.summary_text import verdict_text
     from orchestrator.commands.rehearse import rehearse
@@ -121,11 +139,15 @@ def _rehearse(
         sink = _sink(stack, quiet=quiet, log_json=log_json)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             result, verdict = runner.run(rehearse(source, options, script, sink=sink))
+    is_whole = not verdict.duplicates and not verdict.losses
+    code = of_result(result) if is_whole else ExitCode.UNFINISHED
     if json:
         show_json(verdict.as_dict())
-    else:
+    elif not quiet or code:
         show(verdict_text(verdict))
-    return of_result(result) if verdict.is_good else ExitCode.UNFINISHED
+    if result.error is not None:
+        complain(message_of(result.error))
+    return code
 
 
 def _carry_out(

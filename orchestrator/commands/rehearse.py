@@ -8,6 +8,7 @@ because the rehearsal needs the names.
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ from orchestrator.commands.resources import (
 )
 from orchestrator.commands.run import ready_session
 from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.events import JobEnded
 from orchestrator.domain.states import JobState
+from orchestrator.live.sinks import Sinks
 from orchestrator.manifest.planning.forecast import Forecast
 from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.commands.options import ManifestSource, RunOptions
+    from orchestrator.domain.events import Event
     from orchestrator.domain.ports import Clock, EventSink, ObjectStore
     from orchestrator.domain.spec import JobSpec
     from orchestrator.manifest import Manifest
@@ -49,20 +53,31 @@ class Verdict:
         jobs: Jobs of the manifest that were carried out.
         duplicates: Jobs at the service beyond one for each job of the manifest, without those that
             failed. Must be 0.
+        is_complete: Every job of the manifest is known and has ended, and no error stopped it.
+        stopped: Reason why it is not complete, or empty.
+        states: Number of jobs by state.
         losses: Jobs that the service did and the report does not count as succeeded. Must be 0.
         calls_per_job: Submits, queries and lists per job.
         elapsed_s: Duration.
-        cost: Cost of the real run by the manifest's price, or None if no duration is known.
+        job_p50_s: Time from submit to end that half of the jobs needed at most; None if none ended.
+        job_p95_s: The same for 95 % of the jobs.
+        cost: Cost of the real run by the manifest's price, or None if no duration is known or the
+            manifest was not read to its end.
         currency: Currency of the cost.
         faults_played: Number of faults that were played.
         folder: Folder of the rehearsal's ledger and report.
     """
 
     jobs: int
+    is_complete: bool
+    stopped: str
+    states: dict[str, int]
     duplicates: int
     losses: int
     calls_per_job: float
     elapsed_s: float
+    job_p50_s: float | None
+    job_p95_s: float | None
     cost: float | None
     currency: str
     faults_played: int
@@ -70,12 +85,31 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        """True if nothing was doubled or lost."""
-        return not self.duplicates and not self.losses
+        """True if it is complete and nothing was doubled or lost."""
+        return self.is_complete and not self.duplicates and not self.losses
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of ``--json``."""
         return {**asdict(self), "is_good": self.is_good}
+
+
+class _JobTimes:
+    """Sink that keeps how long each job took."""
+
+    def __init__(self) -> None:
+        self.took_s: list[float] = []
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, JobEnded) and event.took_s is not None:
+            self.took_s.append(event.took_s)
+
+    def percentile(self, percent: int) -> float | None:
+        """Return the time within which this share of the jobs ended."""
+        if not self.took_s:
+            return None
+        ordered = sorted(self.took_s)
+        return round(ordered[math.ceil(len(ordered) * percent / 100) - 1], 1)
 
 
 async def rehearse(
@@ -100,7 +134,9 @@ async def rehearse(
         hold_ledger(location, "rehearsal", clock) as ledger,
         open_client(manifest, clock, local) as client,
     ):
-        ports = ports_of(manifest, apart, ledger, client, sink=sink, clock=clock)
+        times = _JobTimes()
+        both = Sinks(sink, times)
+        ports = ports_of(manifest, apart, ledger, client, sink=both, clock=clock)
         lists: ObjectStore = ports.store
         if listed is not None:
             lists = PatientStore(
@@ -108,7 +144,7 @@ async def rehearse(
             )
         async with ready_session(manifest, apart, ports, lists) as session:
             result = await session.runner.run(_counted(session.feed.specs(), forecast))
-            return result, _judge(manifest, result, forecast, local.state(), folder)
+            return result, _judge(manifest, result, forecast, local.state(), times, folder)
 
 
 async def _counted(
@@ -151,19 +187,29 @@ async def _playing(folder: Path, script: Path, clock: Clock) -> AsyncIterator[Lo
 
 
 def _judge(
-    manifest: Manifest, result: RunResult, forecast: Forecast, state: dict[str, Any], folder: Path
+    manifest: Manifest,
+    result: RunResult,
+    forecast: Forecast,
+    state: dict[str, Any],
+    times: _JobTimes,
+    folder: Path,
 ) -> Verdict:
     made = state["jobs"].get("Success", 0)
     duplicates, faults = state["duplicates"], state["faults"]
-    calls, jobs = result.calls, result.counts.total
-    minutes = forecast.output_minutes
+    calls, counts, jobs = result.calls, result.counts, result.counts.total
+    minutes = forecast.output_minutes if result.is_planned else None
     calls_made = calls.submits + calls.queries + calls.lists
     return Verdict(
         jobs=jobs,
+        is_complete=result.is_over,
+        stopped=result.stopped.reason if result.stopped and not result.is_over else "",
+        states={state.value: counts.of(state) for state in JobState},
         duplicates=duplicates,
-        losses=max(made - duplicates - result.counts.of(JobState.SUCCEEDED), 0),
+        losses=max(made - duplicates - counts.of(JobState.SUCCEEDED), 0),
         calls_per_job=round(calls_made / jobs, 3) if jobs else 0.0,
         elapsed_s=round(result.ended_at - result.started_at, 1),
+        job_p50_s=times.percentile(50),
+        job_p95_s=times.percentile(95),
         cost=None if minutes is None else round(minutes * manifest.price.per_minute, 4),
         currency=manifest.price.currency,
         faults_played=sum(faults.values()) if isinstance(faults, dict) else int(faults),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
 from orchestrator.commands.resources import (
@@ -36,7 +38,17 @@ if TYPE_CHECKING:
     from orchestrator.manifest import Manifest
     from orchestrator.runner.ports import Ports
 
-__all__ = ["RunResult", "Session", "open_session", "run_manifest", "summary_of"]
+__all__ = [
+    "RunResult",
+    "Session",
+    "failures_of",
+    "open_session",
+    "run_manifest",
+    "summary_of",
+]
+
+_WELL = frozenset({"succeeded", "skipped"})
+"""States of rows that are not failures."""
 
 
 class Session:
@@ -211,11 +223,33 @@ async def run_manifest(
         The result: ``result.counts``, ``result.run.report`` and more.
 
     Raises:
-        OrchestratorError: If the run cannot be carried out. Failed jobs are counted, not raised.
+        OrchestratorError: If the run cannot be carried out, also if it had to stop on the way:
+            refused credentials, a missing bucket, a full disk. The ledger has what was done; run
+            again to resume. Failed jobs are counted, not raised.
     """
     manifest = ManifestSource(Path(path), service, sets or {}).load()
     async with open_session(manifest, options or RunOptions(), sink=sink) as session:
-        return await session.run()
+        result = await session.run()
+    if result.error is not None:
+        raise result.error
+    return result
+
+
+def failures_of(result: RunResult, at_most: int) -> list[dict[str, Any]]:
+    """Return the first rows of the report whose jobs did not succeed; none if it is not readable.
+
+    From the report and not from the events: failures before a run was resumed count, too.
+    """
+    found: list[dict[str, Any]] = []
+    report = Path(result.run.report)
+    with contextlib.suppress(OSError, orjson.JSONDecodeError), report.open("rb") as file:
+        for text in file:
+            row = orjson.loads(text)
+            if row["state"] not in _WELL:
+                found.append(row)
+            if len(found) == at_most:
+                break
+    return found
 
 
 def summary_of(result: RunResult, exit_code: int) -> Summary:

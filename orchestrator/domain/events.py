@@ -161,3 +161,10 @@ class Noticed(Event):
     """A notice for the user that stops nothing."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint(Event):
+    """The command ends with this error message."""
+
+    text: str

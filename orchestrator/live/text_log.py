@@ -72,7 +72,7 @@ def _run_sentence(event: Event) -> str:
             return f"rate now {event.rate_per_s:.1f} jobs/s: {event.reason}"
         case ev.Stopping():
             return f"stopping: {event.reason}"
-        case ev.Noticed():
+        case ev.Noticed() | ev.Complaint():
             return event.text
         case _:
             return type(event).__name__

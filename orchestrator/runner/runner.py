@@ -93,9 +93,9 @@ class Runner:
         run = await ports.ledger.begin_run(options.name, started_at, options.report)
         if options.moves_report:
             run = replace(run, report=options.report.replace("{run}", run.id))
-        ports.sink.emit(RunStarted(run.id, run.report, run.resumed))
         stages = self._stages = _Stages(ports, run, options, self._shutdown)
         await stages.report.open()
+        ports.sink.emit(RunStarted(run.id, run.report, run.resumed))
         await stages.heartbeat.restore()
         try:
             await self._work(stages, feed)

@@ -35,12 +35,34 @@ def test_a_rehearsal_plays_its_script_and_finds_no_duplicates_or_losses(here: Pl
     assert done.code == 0, done.err
     verdict = done.json()
     assert verdict["is_good"]
-    assert verdict["jobs"] == 20
+    assert verdict["jobs"] == verdict["states"]["succeeded"] == 20
+    assert 0.2 <= verdict["job_p50_s"] <= verdict["job_p95_s"]
     assert verdict["duplicates"] == verdict["losses"] == 0
     assert verdict["faults_played"] == 6
     assert not (here.folder / ".orchestrator" / "album.db").exists(), (
         "the real ledger is not touched"
     )
+
+
+def test_a_rehearsal_that_was_stopped_is_not_good(here: Playground) -> None:
+    here.write(*(f"in/{number}.mp3" for number in range(3)), service="tencent")
+    (here.folder / "faults.yaml").write_text(
+        "progression: {pace: seconds, finish_after: 0.2}\n"
+        "faults: [{route: submit, do: refuse, code: AccessDenied}]\n"
+    )
+
+    done = here.run("--rehearse", str(here.folder / "faults.yaml"))
+    as_json = here.run("--rehearse", str(here.folder / "faults.yaml"), "--json", "--quiet")
+
+    assert done.code == as_json.code == 3
+    assert "rehearsal: NOT COMPLETE" in done.out
+    assert "AccessDenied" in done.out
+    assert "good" not in done.out
+    verdict = as_json.json()
+    assert not verdict["is_good"]
+    assert not verdict["is_complete"]
+    assert verdict["job_p50_s"] is None
+    assert verdict["states"]["planned"] == 3
 
 
 def test_a_rehearsal_gives_up_waiting_when_the_real_run_would(here: Playground) -> None:

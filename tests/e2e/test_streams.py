@@ -65,6 +65,47 @@ def test_a_quiet_run_still_names_the_error_that_stops_it(here: Playground) -> No
     assert len(done.err.splitlines()) == 1
 
 
+def test_a_quiet_run_with_failures_prints_the_summary_and_the_first_ten(
+    here: Playground, service: RunningService
+) -> None:
+    service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 12})
+    here.write(*(f"in/{number}.mp3" for number in range(14)))
+
+    done = here.run("--quiet")
+
+    assert done.code == 1
+    assert "12" in done.out
+    assert "rejected" in done.out
+    failures = [line for line in done.err.splitlines() if "rejected in/" in line]
+    assert len(failures) == len(done.err.splitlines()) == 10
+    assert all("InvalidArgument" in line for line in failures)
+    assert len(here.run("--quiet").err.splitlines()) == 10, (
+        "they have failed until they are retried"
+    )
+
+
+def test_a_json_log_is_json_to_its_last_line(here: Playground) -> None:
+    here.write("in/a.mp3")
+
+    refused = here.run("--log-json", env={"TENCENTCLOUD_SECRET_KEY": "wrong"})
+    locked = here.run("--log-json", "--report", str(here.folder))
+
+    assert (refused.code, locked.code) == (3, 4)
+    for done in (refused, locked):
+        events = [json.loads(line) for line in done.err.splitlines()]
+        assert events[-1]["event"] == "complaint"
+        assert events[-1]["text"]
+
+
+def test_a_run_whose_report_is_refused_does_not_say_that_it_starts(here: Playground) -> None:
+    here.write("in/a.mp3")
+
+    done = here.run("--report", str(here.folder))
+
+    assert done.code == 4
+    assert "starting" not in done.err
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_the_caller_closed_change_only_the_output(
     here: Playground, service: RunningService, closed: str

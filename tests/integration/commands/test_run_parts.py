@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from orchestrator.commands.options import RunOptions
-from orchestrator.commands.run import open_session
+from orchestrator.commands.run import open_session, run_manifest
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import JobAccepted
 from orchestrator.domain.states import JobState
+from orchestrator.errors import AuthRejected, NotFound, OrchestratorError
 from orchestrator.manifest import load_manifest
+from orchestrator.server.faults.script import Faults
 from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import LocalSettings
@@ -17,8 +21,6 @@ from tests.integration.commands.test_run_clocks import KEYS, MANIFEST
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from orchestrator.domain.events import Event
 
@@ -51,3 +53,30 @@ async def test_a_sink_that_raises_does_not_break_a_run_that_a_program_started(
             result = await session.run()
 
     assert result.counts.of(JobState.SUCCEEDED) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "source", "expected"),
+    [
+        ({"route": "list_objects", "do": "refuse", "code": "NoSuchBucket"}, "prefix", NotFound),
+        ({"route": "submit", "do": "refuse", "code": "AccessDenied"}, "object", AuthRejected),
+    ],
+)
+async def test_a_run_that_an_error_stops_raises_it_in_the_program_that_started_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: dict[str, str],
+    source: str,
+    expected: type[OrchestratorError],
+) -> None:
+    monkeypatch.setenv("TENCENTCLOUD_SECRET_ID", KEYS.secret_id)
+    monkeypatch.setenv("TENCENTCLOUD_SECRET_KEY", KEYS.secret_key)
+    settings = LocalSettings(
+        root=tmp_path / "objects", credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE)
+    ).with_faults(Faults.parse({"faults": [fault]}))
+    async with LocalService(settings, SystemClock()) as service:
+        (tmp_path / "m.yaml").write_text(
+            MANIFEST.format(url=service.url, objects=f"{{{source}: in/a.mp3}}"), encoding="utf-8"
+        )
+        with pytest.raises(expected):
+            await run_manifest(tmp_path / "m.yaml")

@@ -32,6 +32,7 @@ The possible reactions to an error are attributes, set where the error is unders
     |   `-- LedgerMismatch
     |-- ReportError
     |-- EngineMissing
+    |-- DiskFull
     `-- InternalDefect
 """
 
@@ -267,6 +268,12 @@ class ReportError(OrchestratorError):
 
 class EngineMissing(OrchestratorError):
     """The separation engine or its weights are not installed on this machine."""
+
+
+class DiskFull(OrchestratorError):
+    """The disk of the local service is full."""
+
+    fatal = True
 
 
 class InternalDefect(OrchestratorError):

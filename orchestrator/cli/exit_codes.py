@@ -44,6 +44,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.LedgerLocked, ExitCode.LOCKED),
     (errors.LedgerError, ExitCode.LEDGER),
     (errors.ReportError, ExitCode.LEDGER),
+    (errors.DiskFull, ExitCode.LEDGER),
     (errors.ConfigError, ExitCode.USAGE),
     (errors.EngineMissing, ExitCode.USAGE),
     (errors.NotFound, ExitCode.USAGE),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import orjson
 
 from orchestrator.client.wire.signature import Credentials
+from orchestrator.domain.home import home_folder
 from orchestrator.errors import CredentialsMissing
 
 if TYPE_CHECKING:
@@ -116,13 +117,16 @@ class Discovered:
         )
 
     def _files(self) -> Iterator[Path]:
-        home = Path.home() if self._home is None else self._home
+        home = home_folder() if self._home is None else self._home
         named = self._environment.get("TENCENTCLOUD_CREDENTIALS_FILE", "")
         if named:
             yield Path(named)
-        yield home / ".tencentcloud" / "credentials"
+        if home is not None:
+            yield home / ".tencentcloud" / "credentials"
         yield self._system / "tencentcloud" / "credentials"
-        yield home / ".tccli" / f"{self._environment.get('TCCLI_PROFILE') or 'default'}.credential"
+        if home is not None:
+            profile = self._environment.get("TCCLI_PROFILE") or "default"
+            yield home / ".tccli" / f"{profile}.credential"
 
 
 def _from_file(file: Path) -> Credentials | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.home import with_home
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.domain.ports import Ledger
 
 _SQLITE = "sqlite:///"
@@ -40,7 +42,7 @@ def ledger_path(url_or_path: str | Path) -> Path:
         raise ConfigError(
             f"The ledger {text!r} names no file. Name one, for example --ledger nightly.db."
         )
-    return Path(path).expanduser()
+    return with_home(path)
 
 
 def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:

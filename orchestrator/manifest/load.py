@@ -6,11 +6,11 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
 from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.home import with_home
 from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.diagnostics import MAX_FAULTS, FaultList
@@ -24,7 +24,7 @@ from orchestrator.manifest.schema import validation_errors
 from orchestrator.manifest.schema.inputs import ListInput
 from orchestrator.manifest.schema.job_settings import bucket_problem, region_problem
 from orchestrator.manifest.schema.manifest_file import EndpointService, LocalService, ManifestFile
-from orchestrator.manifest.schema.window import Window
+from orchestrator.manifest.schema.window import Window, zone_of
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
 from orchestrator.manifest.validate import check
 from orchestrator.manifest.yaml.includes import Files
@@ -185,7 +185,7 @@ class _Loading:
         return ""
 
     def _calendar(self) -> dict[str, str]:
-        now = datetime.fromtimestamp(self.clock.now(), UTC).astimezone(ZoneInfo(self.file.timezone))
+        now = datetime.fromtimestamp(self.clock.now(), UTC).astimezone(zone_of(self.file.timezone))
         return {
             "today": now.date().isoformat(),
             "yesterday": (now.date() - timedelta(days=1)).isoformat(),
@@ -215,7 +215,7 @@ class _Loading:
             return LocalServiceSettings()
         root = self._rendered(local.root, ("service", "local", "root"), self.params)
         return LocalServiceSettings(
-            self.files.folder_of(("service", "local", "root")).absolute() / Path(root).expanduser()
+            self.files.folder_of(("service", "local", "root")).absolute() / with_home(root)
         )
 
     def _place(

@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import logging
 import os
+import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +16,7 @@ from aiohttp import web
 
 from orchestrator.domain.wording import counted
 from orchestrator.durable import FileLock
-from orchestrator.errors import ConfigError, LocalRootLocked
+from orchestrator.errors import ConfigError, DiskFull, LocalRootLocked
 from orchestrator.server.api.control import state_of
 from orchestrator.server.app import App, Listener
 from orchestrator.server.faults.player import FaultPlayer
@@ -26,7 +27,7 @@ from orchestrator.server.jobs.database import Database
 from orchestrator.server.jobs.ids import Ids
 from orchestrator.server.jobs.job_work import JobWork
 from orchestrator.server.jobs.queues import Queues
-from orchestrator.server.jobs.scheduler import Scheduler
+from orchestrator.server.jobs.scheduler import DISK_FULL, Scheduler
 from orchestrator.server.jobs.store import JobStore
 from orchestrator.server.jobs.templates import Templates
 from orchestrator.server.parts import Parts
@@ -36,6 +37,7 @@ from orchestrator.server.storage.objects import Objects
 from orchestrator.server.workers.pool import Pool
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from orchestrator.domain.ports import Clock
@@ -46,6 +48,8 @@ DISK_THREADS = 4  # reads, hashes and syncs overlap; more threads would only que
 RETENTION_S = 30 * 86400
 """Time that ended jobs are kept (the vendor's console: a month)."""
 RETENTION_SWEEP_S = 3600
+SPACE_BYTES = 16 << 20
+"""Free space to start with: the two stems of an ordinary song have 10 MB."""
 
 
 class LocalService:
@@ -104,12 +108,18 @@ class LocalService:
         settings = self.settings
         own = settings.root / RESERVED
         try:
+            settings.root.mkdir(parents=True, exist_ok=True)
+            is_real = not settings.progression.simulated
+            if is_real and shutil.disk_usage(settings.root).free < SPACE_BYTES:
+                raise _disk_full(settings.root)
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _take_lock(settings)
             self._database = Database(own / "queue.db", durable=settings.durable)
             self._index = ObjectIndex(own / "objects.db")
             objects = Objects(settings.root, self._index, durable=settings.durable)
         except OSError as error:
+            if error.errno in DISK_FULL:
+                raise _disk_full(settings.root) from error
             raise ConfigError(
                 f"The folder {settings.root} cannot hold the local service: "
                 f"{error.strerror or error}."
@@ -210,6 +220,13 @@ class LocalService:
         self._sweeper = self._runner = self._parts = self._pool = self._database = self._index = (
             self._lock
         ) = None
+
+
+def _disk_full(root: Path) -> DiskFull:
+    return DiskFull(
+        f"The disk of {root} has no space for stems (less than {SPACE_BYTES >> 20} MB is free). "
+        "Make room, then run again."
+    )
 
 
 def _take_lock(settings: LocalSettings) -> FileLock:

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.errors import DiskFull
 from orchestrator.server.http.key_pairs import Grant, KeyPair
 from orchestrator.server.progression import Pace, Progression
-from tests.e2e.playground import KEYS, Finished, Playground
+from orchestrator.server.settings import LocalSettings
+from tests.e2e.playground import KEYS, Finished, Playground, RunningService
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.e2e.conftest import Serve
-    from tests.e2e.playground import RunningService
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +73,28 @@ def test_2_wrong_usage_is_refused_with_a_hint(
     assert done.code == 2
     assert done.out == ""
     assert hint in done.err
+
+
+def test_2_a_machine_without_the_engine_is_reported_before_the_first_job(here: Playground) -> None:
+    here.write("in/a.mp3", service="local")
+
+    done = here.run()
+
+    assert done.code == 2
+    assert "orchestrator fetch-engine" in error_line(done)
+    assert "starting" not in done.err
+    assert here.reports() == []
+
+
+def test_4_a_local_root_without_space_is_reported_before_the_first_job(
+    here: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(here.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))
+    settings = LocalSettings(here.folder / "media", credentials=(KEYS,))
+
+    with pytest.raises(DiskFull, match="Make room"), RunningService(settings):
+        pass
 
 
 def test_2_a_ledger_of_another_service_is_refused(here: Playground) -> None:

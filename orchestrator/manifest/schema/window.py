@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -14,6 +14,8 @@ from orchestrator.manifest.schema.job_settings import Part
 from orchestrator.manifest.schema.value_types import Text, refuse
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from pydantic import GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
@@ -24,10 +26,19 @@ _DAYS_AHEAD = 9
 """Every weekly pattern opens or closes within eight days."""
 
 
+def zone_of(name: str) -> tzinfo:
+    """Return a time zone; UTC needs no zone file.
+
+    Raises:
+        ZoneInfoNotFoundError: If this machine does not know the name.
+    """
+    return UTC if name.upper() == "UTC" else ZoneInfo(name)
+
+
 def check_zone(name: str) -> str:
     """Return the name of a time zone that this machine knows; refuse other names."""
     try:
-        ZoneInfo(name)
+        zone_of(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         refuse(
             f"{quoted(name)} is not a valid time zone. Write UTC, or a name such as Asia/Shanghai.",
@@ -120,13 +131,14 @@ class Window:
 
     def __init__(self, settings: WindowSettings, zone: str) -> None:
         self.settings = settings
-        self.zone = ZoneInfo(settings.timezone or zone)
+        self.zone_name = settings.timezone or zone
+        self.zone = zone_of(self.zone_name)
         self._opens = time.fromisoformat(settings.opens)
         self._closes = time.fromisoformat(settings.closes)
 
     def __str__(self) -> str:
         days = "" if self.settings.days == DAYS else f" on {', '.join(self.settings.days)}"
-        return f"{self.settings.opens} to {self.settings.closes} {self.zone.key}{days}"
+        return f"{self.settings.opens} to {self.settings.closes} {self.zone_name}{days}"
 
     def is_open(self, now: float) -> bool:
         """Return True if jobs may be submitted at ``now`` (seconds since the epoch)."""

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from orchestrator.domain.home import with_home
 from orchestrator.errors import EngineMissing
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CACHE_VARIABLE: Final = "ORCHESTRATOR_CACHE_DIR"
 """Environment variable: cache folder to use instead of the platform's."""
 ENGINE_FILE: Final = "spleeter-2stems-2.1.0-f1536-1.onnx"
 """Package version, bins, and revision of the converted graph: a change of any gives a new file."""
+
+_HOMELESS: Final = (
+    "The folder of the separation engine is not known: HOME is not set, and this user is not in "
+    f"the password file. Set HOME, or set {CACHE_VARIABLE} to a folder."
+)
 
 
 def cache_dir(chosen: Path | None = None) -> Path:
@@ -19,13 +27,25 @@ def cache_dir(chosen: Path | None = None) -> Path:
 
     It is ``chosen``, or else ``ORCHESTRATOR_CACHE_DIR``, or else the platform's own folder
     (``~/.cache/...`` on Linux).
+
+    Raises:
+        EngineMissing: The platform has no such folder for this user.
+        ConfigError: The variable begins with ``~``, and there is no home folder.
     """
     from platformdirs import user_cache_path
 
     if chosen is not None:
         return chosen
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else user_cache_path("voiceseparate-orchestrator")
+    if named:
+        return with_home(named)
+    try:
+        folder = user_cache_path("voiceseparate-orchestrator")
+    except RuntimeError as error:
+        raise EngineMissing(_HOMELESS) from error
+    if not folder.is_absolute():  # as older releases of platformdirs return it
+        raise EngineMissing(_HOMELESS)
+    return folder
 
 
 def engine_path(chosen: Path | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import sqlite3
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from orchestrator.server.http.errors import Refusal
 from orchestrator.server.jobs.queues import ACTIVE
 from orchestrator.server.jobs.row import JobRow, State
 from orchestrator.server.progression import Pace
-from orchestrator.server.workers.protocol import WorkFailed
+from orchestrator.server.workers.protocol import MachineAtFault, WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STORAGE_RETRY_S = 1.0  # interval of attempts while the disk is full
+MACHINE_RETRY_S = 5.0  # interval of attempts while this machine can do no job
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 RIPEN_S = 0.05  # interval of looks at jobs that must wait some seconds
 
 
@@ -50,6 +53,8 @@ class Scheduler:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._polls: dict[str, int] = {}
         self._finishing: set[str] = set()
+        self._fault = ""  # what this machine lacks
+        self._held_until = 0.0
         self.progress: dict[str, float] = {}
         """Finished share of the running jobs, 0 to 1."""
         self._loop: asyncio.Task[None] | None = None
@@ -100,7 +105,7 @@ class Scheduler:
     def _next(self) -> JobRow | None:
         """Return the best job that may start now."""
         best: JobRow | None = None
-        if len(self._jobs) >= self._max_concurrent:
+        if len(self._jobs) >= self._max_concurrent or self._clock.monotonic() < self._held_until:
             return None
         wait_s = self.progression.start_after if self.progression.pace is Pace.SECONDS else 0
         ripe = self._clock.now() - wait_s
@@ -139,9 +144,16 @@ class Scheduler:
         try:
             result = await self._work.run(row, self.progression, on_progress)
             state, code = State.SUCCESS, "Success"
+            self._fault = ""
+        except MachineAtFault as error:
+            await self._wait_for_machine(row, error.message)
+            return
         except (WorkFailed, Refusal) as error:
             code, message = error.code, error.message
         except OSError as error:
+            if error.errno in DISK_FULL:
+                await self._wait_for_machine(row, f"The disk is full: {error.strerror}.")
+                return
             log.warning("cannot store the stems of job %s: %s", row.job_id, error)
             message = f"The stems could not be stored: {error.strerror or error}."
         except Exception:
@@ -150,6 +162,21 @@ class Scheduler:
         if await self._record(row, state, code, message, result):
             log.info("job %s ended: %s %s", row.job_id, state.value, code)
             await self._on_end(row)
+
+    async def _wait_for_machine(self, row: JobRow, reason: str) -> None:
+        """Put a job back, because this machine cannot do any; start none for a while."""
+        if self._fault != reason:
+            self._fault = reason
+            log.warning("no job can be done on this machine now; trying again: %s", reason)
+        self._held_until = self._clock.monotonic() + MACHINE_RETRY_S
+        asyncio.get_running_loop().call_later(MACHINE_RETRY_S, self.wake)
+        while True:
+            try:
+                await self._store.put_back(row)
+            except sqlite3.Error:
+                await self._clock.sleep(STORAGE_RETRY_S)
+            else:
+                return
 
     async def _record(
         self, row: JobRow, state: State, code: str, message: str, result: dict[str, object] | None

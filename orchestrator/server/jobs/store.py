@@ -147,6 +147,16 @@ class JobStore:
             self.running[row.queue_id] -= 1
         return done
 
+    async def put_back(self, row: JobRow) -> None:
+        """Let a running job wait again, as if it had not been started."""
+        done = await self._step(
+            row, (State.RUNNING,), State.SUBMITTED, "started_at = NULL, starts = starts - 1", ()
+        )
+        if done:
+            row.started_at, row.starts = None, row.starts - 1
+            self.running[row.queue_id] -= 1
+            self.waiting[row.queue_id] += 1
+
     async def cancel(self, row: JobRow, now: float) -> bool:
         """Cancel a waiting job; return False if it no longer waits."""
         waiting = (State.SUBMITTED, State.PAUSE)

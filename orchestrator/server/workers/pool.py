@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.server.workers.protocol import Probe, WorkFailed, WorkResult
+from orchestrator.server.workers.protocol import MachineAtFault, Probe, WorkFailed, WorkResult
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -46,7 +46,7 @@ class Worker:
         """Start a process that does ``work``.
 
         Raises:
-            WorkFailed: ``EngineNotInstalled`` if it cannot be started.
+            MachineAtFault: ``EngineNotInstalled`` if it cannot be started.
         """
         command = [sys.executable, "-m", "orchestrator.server.workers.process", work]
         if memory_bytes:
@@ -81,7 +81,7 @@ class Worker:
             raise
         if "ready" not in message:
             await worker.stop()
-            raise WorkFailed(
+            raise MachineAtFault(
                 "EngineNotInstalled",
                 f"The work cannot be loaded on this machine: "
                 f"{message.get('unusable', 'no answer')}. {ADVICE}",
@@ -136,6 +136,8 @@ class Worker:
             message = await self._read()
             if "progress" in message:
                 on_progress(message["progress"])
+            elif "at_fault" in message:
+                raise MachineAtFault(**message["at_fault"])
             elif "failed" in message:
                 raise WorkFailed(**message["failed"])
             else:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 import orjson
 
-from orchestrator.server.workers.protocol import Work, WorkFailed, WorkTask
+from orchestrator.server.workers.protocol import MachineAtFault, Work, WorkFailed, WorkTask
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -76,6 +76,8 @@ def _carry_out(work: Work, line: bytes, channel: _Channel) -> None:
     channel.reported = 0.0
     try:
         result = work(WorkTask(**orjson.loads(line)), channel.progress)
+    except MachineAtFault as error:
+        channel.send({"at_fault": {"code": error.code, "message": error.message}})
     except WorkFailed as error:
         channel.send({"failed": {"code": error.code, "message": error.message}})
     except MemoryError:

@@ -57,6 +57,10 @@ class WorkFailed(Exception):
         self.message = message
 
 
+class MachineAtFault(WorkFailed):
+    """This machine cannot work now, on any file: no engine, a full disk. Not the job's fault."""
+
+
 class Work(Protocol):
     """Does the work of one job; it runs in a worker process and blocks."""
 

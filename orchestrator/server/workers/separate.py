@@ -5,17 +5,30 @@ Only worker processes import it.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
+from orchestrator.separation.errors import ENGINE_NOT_INSTALLED
 from orchestrator.separation.separate import SeparationFailed, SeparationTask, separate_file
-from orchestrator.server.workers.protocol import Probe, WorkFailed, WorkResult, WorkTask
+from orchestrator.server.workers.protocol import (
+    MachineAtFault,
+    Probe,
+    WorkFailed,
+    WorkResult,
+    WorkTask,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.separation.media.probe import AudioStreamProbe, MediaProbe
+
+_MACHINES = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO}
+)
+"""Errors of the operating system that the next file would meet, too."""
 
 
 def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
@@ -29,8 +42,17 @@ def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult
     try:
         result = separate_file(SeparationTask(Path(task.source), outputs, mode, audio), on_progress)
     except SeparationFailed as error:
-        raise WorkFailed(error.code, error.message) from error
+        kind = MachineAtFault if _is_machines(error) else WorkFailed
+        raise kind(error.code, error.message) from error
     return WorkResult({stem.value: _probe(probe) for stem, probe in result.files.items()})
+
+
+def _is_machines(error: SeparationFailed) -> bool:
+    """Return True if no file could be separated on this machine as it is now."""
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return cause.errno in _MACHINES
+    return error.code == ENGINE_NOT_INSTALLED or isinstance(cause, ImportError)
 
 
 def _probe(probe: MediaProbe) -> Probe:

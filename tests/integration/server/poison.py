@@ -9,7 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.server.workers.protocol import WorkFailed, WorkResult, WorkTask, simulate
+from orchestrator.server.workers.protocol import (
+    MachineAtFault,
+    WorkFailed,
+    WorkResult,
+    WorkTask,
+    simulate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +39,10 @@ def behave(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         raise ValueError(message)
     elif order == "refused":
         raise WorkFailed("ResourceNotSupported", "The file has no sound.")
+    elif order == "at fault":
+        with Path(f"{task.source}.tries").open("a") as tries:
+            tries.write("x")
+        raise MachineAtFault("InternalError", "The disk is full.")
     elif order == "chatty":
         print("noise on standard output")  # noqa: T201 - as libraries do
         os.write(1, b"more noise\n")

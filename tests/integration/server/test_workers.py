@@ -120,16 +120,48 @@ async def test_work_that_takes_too_long_is_stopped(
     assert "longer than 1.5 s" in text
 
 
-async def test_work_that_cannot_be_loaded_fails_the_job_with_the_reason(
-    start: Benches, job_body: Callable[..., str]
+@pytest.mark.slow
+async def test_a_job_waits_while_its_work_cannot_be_loaded_and_then_succeeds(
+    start: Benches,
+    job_body: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bench = await start(work="no_such_module:work", progression=Progression())
-    text = await bench.ended(await bench.submit(job_body(order(bench.root, "in/a", "ok"))))
+    monkeypatch.setattr("orchestrator.server.jobs.scheduler.MACHINE_RETRY_S", 0.05)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    bench = await start(work="late_work:behave", progression=Progression(), max_starts=2)
+    job = await bench.submit(job_body(order(bench.root, "in/a", "ok")))
 
-    assert "<Code>EngineNotInstalled</Code>" in text
-    assert "cannot be loaded on this machine" in text
-    assert "[local]" in text
-    assert "no_such_module" in text
+    async def is_named() -> bool:
+        return "late_work" in caplog.text
+
+    await bench.until(is_named)
+    assert "<State>Submitted</State>" in await bench.job(job)
+    (tmp_path / "late_work.py").write_text("from poison import behave")
+
+    assert "<State>Success</State>" in await bench.ended(job)
+    assert "cannot be loaded on this machine" in caplog.text
+    assert "[local]" in caplog.text
+    assert caplog.text.count("no job can be done") == 1, "each reason is logged once"
+
+
+@pytest.mark.slow
+async def test_a_fault_of_the_machine_is_not_recorded_as_the_jobs(
+    start: Benches, job_body: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.server.jobs.scheduler.MACHINE_RETRY_S", 0.05)
+    bench = await start(**WORK, max_concurrent=1, max_starts=2)
+    job = await bench.submit(job_body(order(bench.root, "in/a", "at fault")))
+
+    async def has_tried() -> bool:
+        tries = bench.root / BUCKET / "in/a.tries"
+        return tries.exists() and len(tries.read_text()) > 3
+
+    await bench.until(has_tried)
+    (bench.root / BUCKET / "in/a").write_text("ok")
+
+    assert "<State>Success</State>" in await bench.ended(job)
 
 
 async def test_music_mode_is_accepted_and_fails_with_a_helpful_message(

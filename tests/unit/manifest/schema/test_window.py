@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -112,3 +115,22 @@ def test_loader_and_schema_refuse_a_wrong_short_form(
     assert bool(re.match(short["pattern"], text)) == (
         text in {"22:00-06:00 Mars/Olympus", "25:00-06:00", "06:00-06:00"}
     )
+
+
+def test_zones_are_known_on_a_machine_without_zone_files() -> None:
+    """The zones come with a package, and UTC needs none."""
+    script = (
+        "from datetime import UTC\n"
+        "from orchestrator.manifest.schema.window import check_zone, zone_of\n"
+        "assert zone_of('UTC') is UTC\n"
+        "check_zone('Asia/Shanghai')\n"
+        "import sys; sys.modules['tzdata'] = None\n"
+        "check_zone('UTC')\n"
+    )
+    environment = {**os.environ, "PYTHONTZPATH": "/nonexistent"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,28 @@
+"""Find what this machine lacks for real separation, before the first job is sent."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from orchestrator.errors import EngineMissing
+from orchestrator.separation.install.cache import installed_engine
+
+_LIBRARIES = (("numpy",), ("av",), ("openvino", "onnxruntime"))
+"""Each group has one library that must be there."""
+
+
+def check_ready() -> None:
+    """Check that libraries and weights are installed. Quick: nothing is imported.
+
+    Raises:
+        EngineMissing: If something is missing; the message has the command that installs it.
+    """
+    missing = [
+        " or ".join(group) for group in _LIBRARIES if not any(find_spec(name) for name in group)
+    ]
+    if missing:
+        raise EngineMissing(
+            f"Separation on this machine needs {', '.join(missing)}, which is not installed; "
+            "run: pip install 'voiceseparate-orchestrator[local]'"
+        )
+    installed_engine()

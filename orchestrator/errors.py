@@ -10,6 +10,7 @@ The possible reactions to an error are attributes, set where the error is unders
     |   `-- PlanError
     |-- TransportError
     |   |-- ConnectFailed
+    |   |   `-- CertificateRefused
     |   |-- SendInDoubt
     |   `-- ReplyTimeout
     |-- ApiError
@@ -20,6 +21,7 @@ The possible reactions to an error are attributes, set where the error is unders
     |   |-- ClockSkewed
     |   |-- CredentialsExpired
     |   |-- AuthRejected
+    |   |   `-- ProxyRefused
     |   |-- Rejected
     |   `-- NotFound
     |-- ProtocolError
@@ -118,6 +120,13 @@ class ConnectFailed(TransportError):
     """No connection was made: nothing was sent."""
 
 
+class CertificateRefused(ConnectFailed):
+    """The service's certificate cannot be verified: nothing was sent."""
+
+    retryable = False
+    fatal = True
+
+
 class SendInDoubt(TransportError):
     """The request may have reached the service, but no answer came that could be understood."""
 
@@ -208,6 +217,13 @@ class AuthRejected(ApiError):
     """The credentials were refused, or lack a permission."""
 
     fatal = True
+
+
+class ProxyRefused(AuthRejected):
+    """A proxy answered instead of the service, because it needs a password.
+
+    It does not prove that the service got nothing.
+    """
 
 
 class Rejected(ApiError):

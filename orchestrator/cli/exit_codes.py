@@ -40,6 +40,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.CredentialsMissing, ExitCode.CREDENTIALS),
     (errors.AuthRejected, ExitCode.CREDENTIALS),
     (errors.CredentialsExpired, ExitCode.CREDENTIALS),
+    (errors.CertificateRefused, ExitCode.CREDENTIALS),
     (errors.ClockSkewed, ExitCode.CREDENTIALS),
     (errors.LedgerLocked, ExitCode.LOCKED),
     (errors.LedgerError, ExitCode.LEDGER),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 
+from orchestrator.client.wire.error_codes import PROXY_ADVICE
 from orchestrator.errors import (
+    ApiAnswer,
+    AuthRejected,
+    CertificateRefused,
     ConnectFailed,
     ProtocolError,
     ReplyTimeout,
@@ -70,6 +75,13 @@ async def read_whole(content: aiohttp.StreamReader, limit_bytes: int) -> bytes:
 def failure(prepared: PreparedRequest, error: BaseException) -> TransportError:
     """Return the exception for a failure of aiohttp."""
     why = _why(error)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return CertificateRefused(
+            f"{_name(prepared)}: the certificate of the service cannot be verified "
+            f"({error.certificate_error}). If a proxy or firewall of your network replaces "
+            "certificates, set SSL_CERT_FILE to the file of its certificate authority; also check "
+            "the clock of this machine."
+        )
     if isinstance(error, _NOT_SENT):
         return not_sent(prepared, f"no connection, nothing was sent ({why})")
     if isinstance(error, TimeoutError):
@@ -77,6 +89,19 @@ def failure(prepared: PreparedRequest, error: BaseException) -> TransportError:
     return SendInDoubt(
         f"{_name(prepared)}: the connection was lost before the whole answer was there ({why})"
     )
+
+
+def is_proxy_refusal(error: BaseException) -> bool:
+    """Return True if a proxy refused the tunnel because of a missing or wrong password."""
+    return (
+        isinstance(error, aiohttp.ClientHttpProxyError)
+        and error.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+    )
+
+
+def proxy_refusal() -> AuthRejected:
+    """Return the exception for a proxy that refused a tunnel: nothing was sent."""
+    return AuthRejected(ApiAnswer(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED), PROXY_ADVICE)
 
 
 def not_sent(prepared: PreparedRequest, why: str) -> ConnectFailed:

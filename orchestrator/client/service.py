@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from tenacity import (
     AsyncRetrying,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_after_attempt,
     wait_random_exponential,
 )
 
 from orchestrator.client.endpoint import Timeouts
+from orchestrator.client.redaction import Redactor
 from orchestrator.client.signer import Signer
 from orchestrator.client.transport import Transport
 from orchestrator.client.wire.error_codes import error_of, request_id
@@ -82,13 +83,14 @@ class CloudService:
         timeouts: Timeouts | None = None,
     ) -> None:
         self._clock = clock
-        self._new_signer = partial(Signer, endpoint, credentials, clock)
-        self._transport = Transport(connections, timeouts or Timeouts())
+        redactor = Redactor()
+        self._new_signer = partial(Signer, endpoint, credentials, clock, redactor)
+        self._transport = Transport(connections, timeouts or Timeouts(), redactor)
         self._patience = AsyncRetrying(
             sleep=clock.sleep,
             stop=stop_after_attempt(_CONNECT_ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.2, max=2.0),
-            retry=retry_if_exception_type(ConnectFailed),
+            retry=retry_if_exception(_may_connect_later),
             reraise=True,
         )
 
@@ -181,6 +183,10 @@ class CloudService:
         return self._signer.learn(
             error_of(api, answer.status, answer.headers, answer.body, self._clock.now()), signed
         )
+
+
+def _may_connect_later(error: BaseException) -> bool:
+    return isinstance(error, ConnectFailed) and error.retryable
 
 
 def _checked(reply: SubmitReply, spec: JobSpec) -> SubmitReply:

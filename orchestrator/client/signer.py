@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.client.redaction import Redactor
 from orchestrator.client.wire.request import PreparedRequest, Request, prepare
 from orchestrator.client.wire.signature import Credentials, SigningKey, signing_key
 from orchestrator.client.wire.submit import SubmitForm
@@ -46,16 +47,25 @@ class Signer:
         endpoint: Addresses of the two APIs.
         source: Key pair; read at once, and again when a temporary key expires.
         clock: Time.
+        redactor: Learns each key pair, to remove it from what is received.
 
     Raises:
         CredentialsMissing: If the source has none.
     """
 
-    def __init__(self, endpoint: Endpoint, source: CredentialSource, clock: Clock) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        source: CredentialSource,
+        clock: Clock,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self._redactor = redactor or Redactor()
         self._endpoint = endpoint
         self._source = source
         self._clock = clock
         self._credentials = source.load()
+        self._redactor.learn(self._credentials)
         self._key: SigningKey | None = None
         self._forms: dict[tuple[str, str], SubmitForm] = {}
         self.offset_s = 0.0
@@ -140,5 +150,6 @@ class Signer:
                 f"{error} - the temporary key has expired: set a new one and run again",
             )
         self._credentials = new
+        self._redactor.learn(new)
         self._key = None
         return error

@@ -15,9 +15,20 @@ import aiohttp
 from yarl import URL
 
 from orchestrator._version import __version__
-from orchestrator.client.answer import FAILURES, Answer, failure, harmless, not_sent, read_whole
+from orchestrator.client.answer import (
+    FAILURES,
+    Answer,
+    failure,
+    harmless,
+    is_proxy_refusal,
+    not_sent,
+    proxy_refusal,
+    read_whole,
+)
 from orchestrator.client.connector import SENDING, Body, Connector, Sending
+from orchestrator.client.redaction import Redactor
 from orchestrator.client.wire.xml import MAX_REPLY_BYTES
+from orchestrator.errors import ConfigError, ConnectFailed, ProtocolError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.client.departures import Departures
     from orchestrator.client.endpoint import Timeouts
     from orchestrator.client.wire.request import PreparedRequest
+    from orchestrator.errors import AuthRejected, TransportError
 
 # Shorter than the idle time after which servers and balancers hang up (60 s and more), so that a
 # POST seldom meets a dead connection.
@@ -38,15 +50,22 @@ class Transport:
     Args:
         connections: Most connections at once, over all hosts.
         timeouts: Bounds of each request.
+        redactor: Removes secrets from what is received.
+
+    Raises:
+        ConfigError: If the address of a proxy in the environment cannot be used.
     """
 
-    def __init__(self, connections: int, timeouts: Timeouts) -> None:
+    def __init__(
+        self, connections: int, timeouts: Timeouts, redactor: Redactor | None = None
+    ) -> None:
+        self._redactor = redactor or Redactor()
         self.departures: Departures | None = None
         """Says when the requests of :meth:`post` may leave; None: at any time."""
         self._connections = connections
         # One timer per request: a second one, for silence, costs a seventh of a small request.
         self._bounds = aiohttp.ClientTimeout(total=timeouts.total_s, connect=timeouts.connect_s)
-        self._proxies = _ProxyTable()
+        self._proxies = ProxyTable(self._redactor)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -77,6 +96,7 @@ class Transport:
 
         Raises:
             ConnectFailed: Nothing was sent.
+            AuthRejected: Nothing was sent: the proxy asks for a user name and password.
             ReplyTimeout: Sent, or partly; no whole answer came in time.
             SendInDoubt: Sent, or partly; no whole answer came before the connection was lost.
             ProtocolError: The answer is too large.
@@ -101,30 +121,60 @@ class Transport:
                 proxy=self._proxies.of(url),
             )
         except FAILURES as error:
-            if sending is not None and sending.is_connecting and not sending.may_have_left:
-                why = f"nothing was sent ({failure(prepared, error)})"
-                raise not_sent(prepared, why) from harmless(error)
-            raise failure(prepared, error) from harmless(error)
+            is_unsent = sending is not None and sending.is_connecting and not sending.may_have_left
+            raise self._failure(prepared, error, is_unsent=is_unsent) from self._cause(error)
         try:
             body = await read_whole(response.content, MAX_REPLY_BYTES)
         except FAILURES as error:
             # The status is there, and an error status says all that the caller needs.
             if response.status < 400:
-                raise failure(prepared, error) from harmless(error)
+                raise self._failure(prepared, error) from self._cause(error)
             body = b""
+        except ProtocolError as error:
+            raise ProtocolError(str(error), self._redactor.clean(error.raw)) from None
         finally:
             response.release()
-        return Answer(response.status, response.headers, body)
+        headers = self._redactor.headers(response.headers, response.raw_headers)
+        return Answer(response.status, headers, self._redactor.clean(body))
+
+    def _failure(
+        self, prepared: PreparedRequest, error: BaseException, *, is_unsent: bool = False
+    ) -> TransportError | AuthRejected:
+        """Return the exception for a failure of aiohttp, without secrets."""
+        if is_proxy_refusal(error):
+            return proxy_refusal()
+        found = failure(prepared, error)
+        if is_unsent and not isinstance(found, ConnectFailed):
+            found = not_sent(prepared, f"nothing was sent ({found})")
+        return type(found)(self._redactor.text(str(found)))
+
+    def _cause(self, error: BaseException) -> BaseException | None:
+        """Return the cause to keep, or None if it holds secrets."""
+        kept = harmless(error)
+        is_clean = kept is not None and self._redactor.text(repr(kept)) == repr(kept)
+        return kept if is_clean else None
 
 
-class _ProxyTable:
-    """The proxies of the environment (``https_proxy``, ``no_proxy`` ...), read once.
+class ProxyTable:
+    """The proxies of the environment (``https_proxy``, ``no_proxy`` ...), read and checked once.
 
     aiohttp would read them again for each request, in a thread.
+
+    Args:
+        redactor: Learns their passwords.
+
+    Raises:
+        ConfigError: If an address cannot be used.
     """
 
-    def __init__(self) -> None:
-        self._proxies = getproxies()
+    def __init__(self, redactor: Redactor) -> None:
+        self._proxies = {
+            scheme: _proxy_url(scheme, text)
+            for scheme, text in getproxies().items()
+            if scheme in {"http", "https"}
+        }
+        for url in self._proxies.values():
+            redactor.learn_proxy(URL(url))
         self._known: dict[tuple[str, str], str | None] = {}
 
     def of(self, url: URL) -> str | None:
@@ -139,6 +189,28 @@ class _ProxyTable:
                 None if local or proxy_bypass(name) else self._proxies.get(url.scheme)
             )
         return self._known[key]
+
+
+def _proxy_url(scheme: str, text: str) -> str:
+    """Return the address of a proxy; ``host:port`` is taken for ``http://host:port``, as by curl.
+
+    Raises:
+        ConfigError: If it cannot be used. The message has no user name or password.
+    """
+    whole = text if "://" in text else f"http://{text}"
+    try:
+        url = URL(whole)
+        is_usable = url.scheme in {"http", "https"} and bool(url.host) and bool(url.port)
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        shown = whole.rpartition("@")[2].partition("//")[2] or whole.rpartition("@")[2]
+        raise ConfigError(
+            f"{scheme.upper()}_PROXY: the address of the proxy cannot be used (...{shown}). "
+            "Write http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, with special characters of "
+            "the password as %XX."
+        )
+    return whole
 
 
 @lru_cache(maxsize=256)

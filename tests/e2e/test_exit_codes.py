@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import re
 import resource
 import shutil
 import socket
+import ssl
 import subprocess
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from orchestrator.errors import DiskFull
 from orchestrator.server.http.key_pairs import Grant, KeyPair
@@ -147,6 +152,71 @@ def test_3_a_key_without_the_permission_is_refused(here: Playground, serve: Serv
 
     assert done.code == 3
     assert "AccessDenied" in error_line(done)
+
+
+def test_3_an_unknown_certificate_authority_is_named_at_once_with_the_variable(
+    here: Playground, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with refusing_server(context) as port:
+        url = f"https://localhost:{port}"
+        here.write("in/a.mp3", service={"ci": url, "cos": url})
+
+        unknown = here.run()
+        known = here.run(env={"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
+
+    assert unknown.code == known.code == 3
+    assert "SSL_CERT_FILE" in error_line(unknown)
+    assert "AccessDenied" in error_line(known)
+
+
+def test_3_a_proxy_that_asks_for_a_password_ends_the_run(here: Playground) -> None:
+    with refusing_server(None, 407) as port:
+        proxy = f"http://user:wrong-password@127.0.0.1:{port}"
+        here.write("in/a.mp3", service="tencent")
+
+        done = here.run(env={"HTTPS_PROXY": proxy})
+
+    assert done.code == 3
+    assert "HTTPS_PROXY" in error_line(done)
+    assert "wrong-password" not in done.out + done.err
+    assert here.summary()["jobs"]["planned"] == 1
+
+
+@contextmanager
+def refusing_server(context: ssl.SSLContext | None, status: int = 403) -> Iterator[int]:
+    """Serve on loopback, over TLS if a context is given, and refuse every request."""
+
+    class Refuse(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+            body = body if status == 403 else b""
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("x-ci-request-id", "r")
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET = do_CONNECT = answer  # noqa: N815 - names of the library
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Quiet(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            pass
+
+    with Quiet(("127.0.0.1", 0), Refuse) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
 
 
 # --- 4: ledger and disk

@@ -27,6 +27,7 @@ from orchestrator.errors import (
     CredentialsExpired,
     NotFound,
     ProtocolError,
+    ProxyRefused,
     QueueUnavailable,
     RefusedForNow,
     Rejected,
@@ -102,7 +103,7 @@ _STATUSES: dict[int, type[ApiError]] = {
     402: AuthRejected,
     403: AuthRejected,
     404: NotFound,
-    407: AuthRejected,
+    407: ProxyRefused,
     408: RefusedForNow,
     425: RefusedForNow,
     429: Throttled,
@@ -124,6 +125,11 @@ _ADVICE: dict[str, str] = {
     "SecretidNotExist": _KEYS,
     "SignatureDoesNotMatch": _KEYS,
 }
+
+PROXY_ADVICE = (
+    "the proxy of this machine refused the request (407): it needs a user name and password. "
+    "Set HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT, or correct it"
+)
 
 TRANSIENT_JOB_CODES = frozenset(
     {"ResourceDownloadFailed", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"}
@@ -179,6 +185,8 @@ def error_of(
     error = class_of(code, http_status, message, api)
     if issubclass(error, ClockSkewed):
         return error(answer, server_time=server_time or http_date(headers.get("Date", "")))
+    if error is ProxyRefused:
+        return error(answer, PROXY_ADVICE)
     advice = _ADVICE.get(code, "")
     text = f"{code}: {answer.message or 'no message'} - {advice}" if advice else None
     return error(answer, text, retry_after_s=retry_after(headers.get("Retry-After", ""), now))

@@ -17,6 +17,7 @@ from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import (
     ApiError,
     AuthRejected,
+    CertificateRefused,
     ClockSkewed,
     ConfigError,
     ConnectFailed,
@@ -25,6 +26,7 @@ from orchestrator.errors import (
     InternalDefect,
     OrchestratorError,
     ProtocolError,
+    ProxyRefused,
     QueueUnavailable,
     RefusedForNow,
     Rejected,
@@ -85,6 +87,9 @@ def conclude(
             job.step(Step.REFUSED)
             job.not_before = decision.again_at
             return Conclusion(str(answer), decision.again_at - now)
+        case ProxyRefused():
+            job.step(Step.LOSE_ANSWER)
+            _note(job, answer)
         case ClockSkewed() | CredentialsExpired() | AuthRejected() | CredentialsMissing():
             # Where it could, the client has corrected its clock or fetched fresh credentials, so
             # the job need not wait. Where it could not, the run stops; the job is not at fault.
@@ -270,7 +275,7 @@ class Submitter:
                 if repaired is type(answer):
                     self._shutdown.fatal(answer)  # the correction did not help
                 self._repaired[job.id] = type(answer)
-            case AuthRejected() | CredentialsMissing() | InternalDefect():
+            case AuthRejected() | CredentialsMissing() | CertificateRefused() | InternalDefect():
                 self._shutdown.fatal(answer)
             case ConnectFailed() | SendInDoubt() | ServerFault():
                 breaker.failed(str(answer))

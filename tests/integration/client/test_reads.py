@@ -204,7 +204,7 @@ async def test_the_environments_proxy_is_used_but_never_for_this_machine(
     credentials = Static(Credentials("AKID", *secrets[:2]))
 
     async with CloudService(Endpoint(), credentials, Impatient()) as vendor:
-        with pytest.raises(ConnectFailed) as caught:
+        with pytest.raises(AuthRejected, match="HTTPS_PROXY") as caught:
             await vendor.cancel(PLACE, "j1")
     async with CloudService(Endpoint(wire.url, wire.url), credentials, Impatient()) as local:
         await local.query(PLACE, ["j1"])

@@ -157,6 +157,17 @@ class Stopping(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting(Event):
+    """Nothing has moved for a minute.
+
+    Attributes:
+        reasons: What the run waits for.
+    """
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Noticed(Event):
     """A notice for the user that stops nothing."""
 

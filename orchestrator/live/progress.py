@@ -45,6 +45,7 @@ _WORTH_A_LINE = (
     ev.SubmitResumed,
     ev.RateChanged,
     ev.Stopping,
+    ev.Waiting,
     ev.Noticed,
 )
 

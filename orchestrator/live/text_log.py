@@ -72,6 +72,8 @@ def _run_sentence(event: Event) -> str:
             return f"rate now {event.rate_per_s:.1f} jobs/s: {event.reason}"
         case ev.Stopping():
             return f"stopping: {event.reason}"
+        case ev.Waiting():
+            return f"waiting for {'; '.join(event.reasons)}"
         case ev.Noticed() | ev.Complaint():
             return event.text
         case _:

@@ -30,6 +30,7 @@ from orchestrator.runner.submitting.gate import Gate
 from orchestrator.runner.submitting.submitter import Submitter
 from orchestrator.runner.tracking.tracker import Tracker
 from orchestrator.runner.verifier import Verifier
+from orchestrator.runner.waiting import Watch, stems_reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -52,6 +53,8 @@ class Runner:
     """
 
     def __init__(self, ports: Ports, options: RunnerOptions) -> None:
+        self._watch = Watch(ports.sink, ports.clock)
+        ports = replace(ports, sink=self._watch)
         self._ports = ports
         self._options = options
         self._shutdown = Shutdown(ports.sink)
@@ -152,9 +155,15 @@ class Runner:
             guard(stages.tracker.run),
             *(guard(stages.verifier.run) for _ in range(self._ports.settings.heads)),
             guard(stages.heartbeat.run),
+            self._watch.run(lambda: self._reasons(stages)),
             watch_deadline(clock, self._options.deadline_s, self._shutdown),
             watch_window(clock, self._options.window, self._shutdown),
         ]
+
+    def _reasons(self, stages: _Stages) -> list[str]:
+        """Return what the run waits for now, in the order of the stages."""
+        reading = [] if self._is_planned else ["the rest of the manifest's sources"]
+        return [*reading, *stages.waits_for()]
 
     async def _take_in(self, intake: Intake, feed: AsyncGenerator[list[JobSpec]]) -> None:
         try:
@@ -223,6 +232,17 @@ class _Stages:
         """True if nothing waits to be sent, and every job at the service has ended or is stuck."""
         is_sent = self.dispatcher.backlog.is_empty
         return is_sent and self.dispatcher.in_flight <= self.routing.stuck
+
+    def waits_for(self) -> list[str]:
+        """Return what the stages wait for, in words."""
+        elsewhere = self.submitter.pending + self.tracker.tracked + self.settler.in_doubt
+        return [
+            *self.dispatcher.waits_for(),
+            *self.submitter.waits_for(),
+            *self.settler.waits_for(),
+            *self.tracker.waits_for(),
+            *stems_reason(self.dispatcher.in_flight - elsewhere - self.routing.stuck),
+        ]
 
     @property
     def calls(self) -> Calls:

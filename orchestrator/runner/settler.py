@@ -99,6 +99,7 @@ class Settler:
         self._shutdown = shutdown
         self._doubts: dict[int, Doubt] = {}
         self._failures = 0
+        self._trouble = ""  # reason of the last failed look
         self._wake = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -120,6 +121,18 @@ class Settler:
         self._doubts[job.id] = Doubt(job, since, now + first_look_s, is_orphan=is_orphan)
         self._empty.clear()
         self._wake.set()
+
+    @property
+    def in_doubt(self) -> int:
+        """Number of jobs in doubt that are being looked up."""
+        return len(self._doubts)
+
+    def waits_for(self) -> list[str]:
+        """Return what keeps the jobs in doubt, in words."""
+        if not self._doubts:
+            return []
+        why = f" (the last look failed: {self._trouble})" if self._failures else ""
+        return [f"{counted(len(self._doubts), 'job')} in doubt, looked up in the job list{why}"]
 
     async def drain(self) -> None:
         """Return when no job is in doubt."""
@@ -252,6 +265,7 @@ class Settler:
 
     def _postpone(self, doubts: Sequence[Doubt], error: OrchestratorError) -> None:
         self._failures += 1
+        self._trouble = str(error)
         if isinstance(error, Throttled):
             self._limiter.throttled(error.retry_after_s)
         if self._failures == _REPORT_AFTER:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.events import JobSending
 from orchestrator.domain.remote import JobFilter
 from orchestrator.domain.states import Step
+from orchestrator.domain.wording import counted
 from orchestrator.errors import Interruption, OrchestratorError, ProtocolError
 from orchestrator.runner.submitting.backlog import Backlog
 
@@ -124,6 +125,19 @@ class Dispatcher:
         self._stopping = True
         self._gate.wake()
         await self._handed_on.wait()
+
+    def waits_for(self) -> list[str]:
+        """Return what keeps the jobs that are not sent yet, in words."""
+        if self.backlog.is_empty or self._stopping:
+            return []
+        if closed := self._gate.waits_for():
+            return closed
+        if self.in_flight >= self._settings.in_flight:
+            return [f"a free slot: {counted(self.in_flight, 'job')} in flight (limits.in_flight)"]
+        due_s = self.backlog.next_due_in_s()
+        if not len(self.backlog) and due_s is not None:
+            return [f"the next try of a job, in {due_s:.0f} s"]
+        return [f"the rate limit: {self._limiter.rate_per_s:g} submits/s"]
 
     # --- the loop
 

@@ -29,6 +29,7 @@ class Gate:
         self._sink = ports.sink
         self._wake = asyncio.Event()
         self._paused_until = 0.0
+        self._pause_reason = ""
         self._is_paused = False  # a pause was announced
         self._is_down = False  # an outage was announced
 
@@ -52,6 +53,7 @@ class Gate:
         if until > self._paused_until:
             self._paused_until = until
             self._is_paused = True
+            self._pause_reason = reason
             self._sink.emit(SubmitPaused(reason, delay_s))
             self._wake.set()
 
@@ -62,6 +64,14 @@ class Gate:
             self._is_paused = False
             self._sink.emit(SubmitResumed("the pause has ended"))
         return left_s
+
+    def waits_for(self) -> list[str]:
+        """Return why no job may leave now, in words."""
+        if not self.breaker.is_closed:
+            return [f"the service, which does not answer ({self.breaker.reason})"]
+        if left_s := self.pause_left_s():
+            return [f"the end of a pause, in {left_s:.0f} s ({self._pause_reason})"]
+        return []
 
     def announce_outage(self) -> None:
         """Say once that the service does not answer."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.events import JobAccepted, JobInDoubt, JobReturned
 from orchestrator.domain.remote import SubmitReply
 from orchestrator.domain.states import JobState, Step
+from orchestrator.domain.wording import counted
 from orchestrator.errors import (
     ApiError,
     AuthRejected,
@@ -175,6 +176,17 @@ class Submitter:
         """
         connections = self._settings.connections
         return min(connections - self._unanswered, 4 * connections - self._pending)
+
+    @property
+    def pending(self) -> int:
+        """Number of jobs whose answer is not recorded yet."""
+        return self._pending
+
+    def waits_for(self) -> list[str]:
+        """Return which answers are missing, in words."""
+        if not self._pending:
+            return []
+        return [f"the answer to {counted(self._pending, 'submit')} (it may take until the timeout)"]
 
     def put(self, job: Job) -> None:
         """Take a job whose intent is durable."""

@@ -15,7 +15,9 @@ from orchestrator.domain.events import JobMoved, JobRetried, Noticed
 from orchestrator.domain.job import LOST_BY_SERVICE
 from orchestrator.domain.remote import QueryReply, RemoteState
 from orchestrator.domain.states import REMOTE, JobState, Step
+from orchestrator.domain.wording import counted
 from orchestrator.errors import NotFound, OrchestratorError, Throttled
+from orchestrator.reporting.row import instant
 from orchestrator.runner.retry import backoff_s, decide
 from orchestrator.runner.tracking.poll_policy import POLL_MIN_S, PollPolicy, Round
 from orchestrator.runner.tracking.tracked_jobs import Tracked, TrackedJobs
@@ -64,6 +66,8 @@ class Tracker:
         self._tracked = TrackedJobs()  # the same jobs, in the order in which the policy reads them
         self._early_hints: dict[str, float] = {}
         self._failures = 0
+        self._trouble = ""  # reason of the last failed query
+        self._is_paused = False  # the service holds its queue back, as far as the last look showed
         self._silent_until = 0.0
         self._pause_announced = False
         self._wake = asyncio.Event()
@@ -84,6 +88,28 @@ class Tracker:
         # decision for each one would cost far more than sending it.
         if at_once or early is not None or len(self._by_job_id) == 1:
             self._wake.set()
+
+    @property
+    def tracked(self) -> int:
+        """Number of jobs at the service."""
+        return len(self._by_job_id)
+
+    def waits_for(self) -> list[str]:
+        """Return what keeps the jobs at the service, in words."""
+        if not self._by_job_id:
+            return []
+        jobs = [tracked.job for tracked in self._by_job_id.values()]
+        running = sum(job.state is JobState.RUNNING for job in jobs)
+        oldest = min((job.submitted_at or math.inf for job in jobs), default=math.inf)
+        since = f", the oldest since {instant(oldest)}" if oldest < math.inf else ""
+        parts = [f"{counted(running, 'job')} running at the service"] if running else []
+        if len(jobs) > running:
+            queue = "paused queue" if self._is_paused else "queue"
+            parts.append(f"{counted(len(jobs) - running, 'job')} in the service's {queue}")
+        parts[-1] += since
+        if self._failures:
+            parts.append(f"an answer to its queries (the last one failed: {self._trouble})")
+        return parts
 
     def hint(self, job_id: str) -> None:
         """Query this job soon: a callback says that it has ended.
@@ -161,6 +187,7 @@ class Tracker:
         if error.fatal:
             self._shutdown.fatal(error)
         self._failures += 1
+        self._trouble = str(error)
         if isinstance(error, Throttled):
             self._limiter.throttled(error.retry_after_s)
         delay_s = backoff_s(self._settings, self._failures, self._rng, POLL_MIN_S / 2)
@@ -221,6 +248,7 @@ class Tracker:
         tracked.missed = 0
         if job.code == LOST_BY_SERVICE:  # as an earlier run found
             job.code = job.message = ""
+        self._is_paused = remote.state is RemoteState.PAUSED
         job.started_at = remote.started_at or job.started_at
         job.media_duration_s = remote.media_duration_s or job.media_duration_s
         match remote.state:

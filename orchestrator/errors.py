@@ -21,7 +21,7 @@ The possible reactions to an error are attributes, set where the error is unders
     |   |-- ClockSkewed
     |   |-- CredentialsExpired
     |   |-- AuthRejected
-    |   |   `-- ProxyRefused
+    |   |-- ProxyRefused
     |   |-- Rejected
     |   `-- NotFound
     |-- ProtocolError
@@ -219,11 +219,13 @@ class AuthRejected(ApiError):
     fatal = True
 
 
-class ProxyRefused(AuthRejected):
+class ProxyRefused(ApiError):
     """A proxy answered instead of the service, because it needs a password.
 
     It does not prove that the service got nothing.
     """
+
+    fatal = True
 
 
 class Rejected(ApiError):

@@ -39,6 +39,7 @@ class ExitCode(IntEnum):
 _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.CredentialsMissing, ExitCode.CREDENTIALS),
     (errors.AuthRejected, ExitCode.CREDENTIALS),
+    (errors.ProxyRefused, ExitCode.CREDENTIALS),
     (errors.CredentialsExpired, ExitCode.CREDENTIALS),
     (errors.CertificateRefused, ExitCode.CREDENTIALS),
     (errors.ClockSkewed, ExitCode.CREDENTIALS),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import ConfigError
 from orchestrator.runner.budget import Bounds
 from orchestrator.runner.settings import RunnerSettings
 
@@ -88,8 +89,25 @@ class RunOptions:
 
 
 def report_path(manifest: Manifest, options: RunOptions) -> str:
-    """Return the path of the report; ``{run}`` in it becomes the run's id."""
-    return manifest.report if options.report is None else str(Path(options.report).resolve())
+    """Return the path of the report; ``{run}`` in it becomes the run's id.
+
+    Raises:
+        ConfigError: If a report cannot be written under this name.
+    """
+    named = options.report
+    if named == "-":
+        raise ConfigError(
+            "--report -: a report is a file, because a run that is resumed continues it. "
+            "Name a file, for example --report run.jsonl; --json writes the summary to standard "
+            "output."
+        )
+    path = manifest.report if named is None else str(Path(named).resolve())
+    if path.endswith(".gz"):
+        raise ConfigError(
+            f"The report {path}: compressed reports are not written in this version. "
+            "Name a file that ends in .jsonl, and compress it when the run has ended."
+        )
+    return path
 
 
 def runner_settings(manifest: Manifest, options: RunOptions) -> RunnerSettings:

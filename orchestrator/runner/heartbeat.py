@@ -10,7 +10,6 @@ import orjson
 from orchestrator.domain.events import RateChanged
 
 if TYPE_CHECKING:
-    from orchestrator.reporting.report_file import ReportFile
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
 
@@ -25,11 +24,10 @@ class Heartbeat:
 
     Args:
         ports: The ports.
-        routing: Counts the jobs that ended.
-        report: Synced with each beat.
+        routing: Counts the jobs that ended, and syncs the report.
     """
 
-    def __init__(self, ports: Ports, routing: Routing, report: ReportFile) -> None:
+    def __init__(self, ports: Ports, routing: Routing) -> None:
         self._ledger = ports.ledger
         self._clock = ports.clock
         self._sink = ports.sink
@@ -41,7 +39,6 @@ class Heartbeat:
             "rate.list": ports.list_limiter,
         }
         self._routing = routing
-        self._report = report
         self._ends: deque[tuple[float, int]] = deque()
         self._reported_rate = ports.submit_limiter.rate_per_s
         self._remembered: dict[str, bytes] = {}
@@ -62,7 +59,7 @@ class Heartbeat:
         """Beat once: renew the lease, sync the report, keep the rates."""
         now = self._clock.now()
         await self._ledger.heartbeat(now)
-        await self._report.checkpoint()
+        await self._routing.checkpoint()
         beat = {
             "at": now,
             "rate_per_s": self._ended_per_s(),

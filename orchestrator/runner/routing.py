@@ -139,6 +139,13 @@ class Routing:
         except ReportError as error:
             self._shutdown.fatal(error)
 
+    async def checkpoint(self) -> None:
+        """Sync the report; write it again if another program took it away."""
+        try:
+            await self._report.checkpoint()
+        except ReportError as error:
+            self._shutdown.fatal(error)
+
     def _write_rows(self, jobs: Sequence[Job]) -> None:
         # A report that cannot be written stops the run in order: the ledger has the rows, and
         # answers that are on their way are still recorded.

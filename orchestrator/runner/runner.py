@@ -225,7 +225,7 @@ class _Stages:
         self.verifier = Verifier(ports, self.routing)
         self.routing.connect(self.dispatcher, self.tracker, self.settler, self.verifier)
         self.intake = Intake(ports, run, options, self.routing, self.dispatcher)
-        self.heartbeat = Heartbeat(ports, self.routing, self.report)
+        self.heartbeat = Heartbeat(ports, self.routing)
 
     @property
     def is_idle(self) -> bool:

@@ -531,3 +531,18 @@ def test_7_a_job_that_cannot_be_looked_up_stays_in_doubt(
     assert here.run().code == 0
     assert len(service.jobs()) == 2
     assert sorted(row["adopted"] for row in here.rows()) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("-", "--report run.jsonl"), ("run.jsonl.gz", "ends in .jsonl")]
+)
+def test_2_a_report_that_cannot_be_written_under_its_name_is_refused(
+    here: Playground, service: RunningService, name: str, hint: str
+) -> None:
+    here.write("in/a.mp3")
+
+    done = here.run("--report", name)
+
+    assert done.code == 2
+    assert hint in error_line(done)
+    assert service.jobs() == []

@@ -27,7 +27,6 @@ from orchestrator.errors import (
     InternalDefect,
     OrchestratorError,
     ProtocolError,
-    ProxyRefused,
     QueueUnavailable,
     RefusedForNow,
     Rejected,
@@ -88,9 +87,6 @@ def conclude(
             job.step(Step.REFUSED)
             job.not_before = decision.again_at
             return Conclusion(str(answer), decision.again_at - now)
-        case ProxyRefused():
-            job.step(Step.LOSE_ANSWER)
-            _note(job, answer)
         case ClockSkewed() | CredentialsExpired() | AuthRejected() | CredentialsMissing():
             # Where it could, the client has corrected its clock or fetched fresh credentials, so
             # the job need not wait. Where it could not, the run stops; the job is not at fault.

@@ -323,3 +323,95 @@ def test_the_summary_counts_every_state_and_says_if_the_run_is_complete() -> Non
     assert made["elapsed_s"] == 1.5
     assert made["calls"] == {"submits": 4, "queries": 3, "lists": 2, "heads": 1}
     assert set(made["jobs"]) == {"total", "skipped", *JobState}
+
+
+# --- what others do to the file
+
+
+@pytest.mark.parametrize("done_by", ["rm", "mv", "logrotate create", "copytruncate", "append"])
+async def test_a_report_that_is_taken_away_during_the_run_is_written_again(
+    tmp_path: Path, done_by: str
+) -> None:
+    path = tmp_path / "report.jsonl"
+    ledger, run, _ = await ledger_with_rows(3, path)
+    report = ReportFile(path, run, ledger)
+    await report.open()
+    await report.checkpoint()
+
+    if done_by in {"mv", "logrotate create"}:
+        path.rename(tmp_path / "report.jsonl.old")
+        if done_by == "logrotate create":
+            path.touch()
+    elif done_by == "rm":
+        path.unlink()
+    elif done_by == "copytruncate":
+        os.truncate(path, 0)
+    else:
+        with path.open("ab") as file:
+            file.write(b"a line of another program\n")
+    (job,) = await ledger.add(run, [make_spec(9)])
+    for step in (Step.SEND, Step.REJECT):
+        job.step(step)
+        await ledger.save([job])
+    report.offer([job])
+    await report.checkpoint()
+    report.close()
+
+    assert path.read_bytes() == await whole(ledger, run, path)
+    assert len(path.read_bytes().splitlines()) == 4
+
+
+async def test_a_foreign_file_that_takes_the_reports_place_during_the_run_is_not_touched(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "report.jsonl"
+    ledger, run, _ = await ledger_with_rows(3, path)
+    report = ReportFile(path, run, ledger)
+    await report.open()
+    path.unlink()
+    path.write_bytes(b"Dear diary\n")
+
+    with pytest.raises(ReportError, match="is not a report"):
+        await report.checkpoint()
+    report.close()
+
+    assert path.read_bytes() == b"Dear diary\n"
+
+
+async def test_a_foreign_file_that_took_the_reports_place_between_two_visits_is_not_touched(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "report.jsonl"
+    ledger, run, _ = await ledger_with_rows(3, path)
+    report = ReportFile(path, run, ledger)
+    await report.open()
+    await report.checkpoint()
+    report.close()
+    path.write_bytes(b"Dear diary\n")
+
+    with pytest.raises(ReportError, match="is not a report"):
+        await ReportFile(path, run, ledger).open()
+
+    assert path.read_bytes() == b"Dear diary\n"
+
+
+@pytest.mark.parametrize("lost", ["deleted", "restored"])
+async def test_a_report_that_knows_more_than_the_ledger_is_moved_aside(
+    tmp_path: Path, lost: str
+) -> None:
+    path = tmp_path / "report.jsonl"
+    ledger, run, _ = await ledger_with_rows(5, path)
+    report = ReportFile(path, run, ledger)
+    await report.open()
+    report.close()
+    before = path.read_bytes()
+    older, its_run, _ = await ledger_with_rows(2 if lost == "restored" else 0, path)
+    if lost == "restored":
+        await older.add(its_run, make_specs(5))
+
+    report = ReportFile(path, its_run, older)
+    await report.open()
+    report.close()
+
+    assert (tmp_path / "report.1.jsonl").read_bytes() == before
+    assert path.read_bytes() == await whole(older, its_run, path)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _TITLES = {
     Standing.NEW: "new",
     Standing.CHANGED: "changed",
-    Standing.UNFINISHED: "unfinished",
+    Standing.OPEN: "open",
     Standing.FAILED: "failed",
     Standing.LOST: "lost",
     Standing.DONE: "done",

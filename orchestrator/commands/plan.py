@@ -7,7 +7,13 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.resources import ledger_path, open_store
+from orchestrator.commands.resources import (
+    check_service,
+    ledger_path,
+    open_store,
+    service_name,
+    service_place,
+)
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN
 from orchestrator.ledger import open_ledger
@@ -51,6 +57,8 @@ async def _opened(
     location = ledger_path(manifest, location)
     ledger = open_ledger(location, read_only=True)
     try:
+        name, place = service_name(manifest, location), service_place(manifest, location)
+        await check_service(ledger, location, name, place)
         if not with_store:
             yield ledger, None
             return

@@ -51,6 +51,19 @@ def service_name(manifest: Manifest, ledger: str) -> str:
             return "tencent"
 
 
+def service_place(manifest: Manifest, ledger: str) -> str:
+    """Return where a local service is, seen from the ledger; empty if its root is new or remote.
+
+    A folder that is moved with its ledger keeps this place, and has the service's own files in it.
+    """
+    if not isinstance(manifest.service, LocalServiceSettings):
+        return ""
+    root = local_root(manifest, ledger)
+    if not (root / ".service" / "queue.db").exists():
+        return ""
+    return os.path.relpath(root, ledger_file(ledger).resolve().parent)
+
+
 def local_root(manifest: Manifest, ledger: str) -> Path:
     """Return the folder of the local service's objects, by default ``objects`` at the ledger."""
     root = manifest.service.root if isinstance(manifest.service, LocalServiceSettings) else None
@@ -142,8 +155,12 @@ async def open_store(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIter
 
 
 @contextlib.asynccontextmanager
-async def hold_ledger(location: str, service: str, clock: Clock) -> AsyncIterator[Ledger]:
+async def hold_ledger(
+    location: str, service: str, clock: Clock, place: str = ""
+) -> AsyncIterator[Ledger]:
     """Open the ledger of ``service`` (see :func:`service_name`) and take its lease.
+
+    ``place`` is where a local service is (:func:`service_place`).
 
     Raises:
         LedgerLocked: If another run holds it.
@@ -154,22 +171,35 @@ async def hold_ledger(location: str, service: str, clock: Clock) -> AsyncIterato
     try:
         command = " ".join(sys.argv[:3])
         await ledger.acquire(Holder(platform.node(), os.getpid(), clock.now(), command))
-        await _check_service(ledger, location, service)
+        await check_service(ledger, location, service, place)
+        await ledger.remember("service", service.encode())
         yield ledger
     finally:
         await ledger.close()
 
 
-async def _check_service(ledger: Ledger, location: str, name: str) -> None:
-    known = await ledger.recall("service")
-    if known is None:
-        await ledger.remember("service", name.encode())
-    elif known.decode() != name:
+async def check_service(ledger: Ledger, location: str, name: str, place: str = "") -> None:
+    """Check that a ledger belongs to a service; only reads.
+
+    Raises:
+        ConfigError: If it belongs to another one.
+    """
+    known = (await ledger.recall("service") or name.encode()).decode()
+    if known == name:
+        return
+    is_moved = place and place == (await ledger.recall("service.place") or b"").decode()
+    if not is_moved:
         raise ConfigError(
-            f"The ledger {location} belongs to the service {known.decode()}, and this run is for "
+            f"The ledger {location} belongs to the service {known}, and this run is for "
             f"{name}. Give this run its own ledger with --ledger FILE (jobs that one service has "
             "done are not done at another)."
         )
+
+
+async def remember_place(ledger: Ledger, place: str) -> None:
+    """Keep where the local service is, to know it again when its folder was moved."""
+    if place:
+        await ledger.remember("service.place", place.encode())
 
 
 def ports_of(

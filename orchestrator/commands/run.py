@@ -15,7 +15,9 @@ from orchestrator.commands.resources import (
     ledger_path,
     open_service,
     ports_of,
+    remember_place,
     service_name,
+    service_place,
 )
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
@@ -156,10 +158,12 @@ async def open_session(
     """
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
+    name, place = service_name(manifest, location), service_place(manifest, location)
     async with (
-        hold_ledger(location, service_name(manifest, location), clock) as ledger,
+        hold_ledger(location, name, clock, place) as ledger,
         open_service(manifest, location, clock) as service,
     ):
+        await remember_place(ledger, service_place(manifest, location))
         ports = ports_of(manifest, options, ledger, service, sink=sink or Sinks(), clock=clock)
         async with ready_session(manifest, options, ports, ports.store) as session:
             yield session

@@ -94,7 +94,8 @@ class Runner:
         ports, options = self._ports, self._options
         started_at = ports.clock.now()
         run = await ports.ledger.begin_run(options.name, started_at, options.report)
-        if options.moves_report:
+        # Where the folder is gone, it was moved, and the manifest says where the report is now.
+        if options.moves_report or not Path(run.report).parent.exists():
             run = replace(run, report=options.report.replace("{run}", run.id))
         stages = self._stages = _Stages(ports, run, options, self._shutdown)
         await stages.report.open()

@@ -41,7 +41,7 @@ class Standing(StrEnum):
     """The ledger does not know the object."""
     CHANGED = "changed"
     """The ledger knows the object in another version or with other parameters."""
-    UNFINISHED = "unfinished"
+    OPEN = "open"
     """Started in an earlier run, not ended."""
     FAILED = "failed_before"
     """Failed, rejected or cancelled in an earlier run."""
@@ -65,7 +65,7 @@ def standing(job: Job | None, *, changed: bool) -> Standing:
         return Standing.CHANGED if changed else Standing.NEW
     if job.state is JobState.SUCCEEDED:
         return Standing.DONE
-    return Standing.FAILED if job.state in _ENDED_BADLY else Standing.UNFINISHED
+    return Standing.FAILED if job.state in _ENDED_BADLY else Standing.OPEN
 
 
 def empty_counts() -> dict[str, int]:
@@ -139,7 +139,7 @@ class Forecast:
             self.by_source.setdefault(source, empty_counts()),
         ):
             counts[how] += 1
-        if how in {Standing.NEW, Standing.CHANGED, Standing.UNFINISHED, Standing.LOST} or (
+        if how in {Standing.NEW, Standing.CHANGED, Standing.OPEN, Standing.LOST} or (
             job is not None and job.state in self.retry
         ):
             self._add_work(spec, job)

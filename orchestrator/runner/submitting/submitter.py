@@ -27,6 +27,7 @@ from orchestrator.errors import (
     InternalDefect,
     OrchestratorError,
     ProtocolError,
+    ProxyRefused,
     QueueUnavailable,
     RefusedForNow,
     Rejected,
@@ -283,7 +284,13 @@ class Submitter:
                 if repaired is type(answer):
                     self._shutdown.fatal(answer)  # the correction did not help
                 self._repaired[job.id] = type(answer)
-            case AuthRejected() | CredentialsMissing() | CertificateRefused() | InternalDefect():
+            case (
+                AuthRejected()
+                | ProxyRefused()
+                | CredentialsMissing()
+                | CertificateRefused()
+                | InternalDefect()
+            ):
                 self._shutdown.fatal(answer)
             case ConnectFailed() | SendInDoubt() | ServerFault():
                 breaker.failed(str(answer))

@@ -66,12 +66,12 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
         Standing.CHANGED,
         Standing.DONE,
         Standing.FAILED,
-        Standing.UNFINISHED,
+        Standing.OPEN,
     ]
     assert data["jobs"] == {
         "new": 1,
         "changed": 1,
-        "unfinished": 1,
+        "open": 1,
         "failed_before": 1,
         "done": 1,
         "lost": 0,
@@ -79,12 +79,12 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
         "to_do": 3,
         "orphaned": 0,
     }
-    assert data["by_level"]["2"]["unfinished"] == data["by_level"]["1"]["failed_before"] == 1
+    assert data["by_level"]["2"]["open"] == data["by_level"]["1"]["failed_before"] == 1
     assert data["by_source"] == {
         "single objects": {
             "new": 1,
             "changed": 1,
-            "unfinished": 0,
+            "open": 0,
             "failed_before": 0,
             "done": 1,
             "lost": 0,
@@ -92,7 +92,7 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
         "inputs[3]": {
             "new": 0,
             "changed": 0,
-            "unfinished": 1,
+            "open": 1,
             "failed_before": 1,
             "done": 0,
             "lost": 0,

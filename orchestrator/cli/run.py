@@ -185,6 +185,15 @@ def loop_factory() -> Any:
 
 
 def _sink(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
+    """Choose how events are shown, warnings of the embedded service included."""
+    from orchestrator.live.log_bridge import warnings_as_events
+
+    sink = _display(stack, quiet=quiet, log_json=log_json)
+    stack.enter_context(warnings_as_events(sink))
+    return sink
+
+
+def _display(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
     """Choose how events are shown: JSON if asked for, nothing if quiet, progress on a terminal."""
     from orchestrator.domain.clock import SystemClock
     from orchestrator.live.json_log import JsonLogSink

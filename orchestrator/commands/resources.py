@@ -86,15 +86,12 @@ async def open_service(
     Raises:
         CredentialsMissing: If there is no key pair for a remote service.
         LedgerLocked: If another process serves the same root.
-        EngineMissing: If this machine cannot separate.
         DiskFull: If the local root has no space for stems.
     """
     if isinstance(manifest.service, LocalServiceSettings):
-        from orchestrator.separation.install.ready import check_ready
         from orchestrator.server.service import LocalService
         from orchestrator.server.settings import LocalSettings
 
-        check_ready()
         root = local_root(manifest, ledger)
         settings = LocalSettings(root=root, credentials=(random_keys("local"),))
         async with (

@@ -24,12 +24,14 @@ from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
 from orchestrator.domain.wording import counted
 from orchestrator.live.sinks import Sinks
+from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.reporting.summary import Summary
 from orchestrator.runner.budget import Budget
 from orchestrator.runner.result import RunResult
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions
+from orchestrator.separation.install.ready import check_ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -103,8 +105,11 @@ class Session:
         the resumed run are carried out in a new run, as soon as that one has ended.
 
         Raises:
+            EngineMissing: If the service is this machine, and it cannot separate.
             OrchestratorError: If the ledger or the report cannot be written, or a source is faulty.
         """
+        if isinstance(self.manifest.service, LocalServiceSettings):
+            check_ready()
         first = await self.runner.run(self.feed.specs())
         if not first.kept_back or not first.is_over or first.stopped is not None:
             return first

@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import io
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import JobState
 from orchestrator.live.json_log import JsonLogSink
+from orchestrator.live.log_bridge import warnings_as_events
 from orchestrator.live.sinks import Sinks
 from orchestrator.live.tally import Tally
 from orchestrator.live.text_log import LineSink, sentence
@@ -50,6 +52,7 @@ KINDS = [
 SAMPLES: dict[str, Any] = {
     "str": "some text", "int": 3, "float": 1.5, "bool": True, "JobKey": A,
     "JobState": JobState.FAILED, "float | None": 2.5, "dict[str, object]": {"jobs": 1},
+    "tuple[str, ...]": ("some text",),
 }  # fmt: skip
 
 
@@ -287,3 +290,12 @@ def test_a_negligible_wait_is_shown_as_soon() -> None:
         sentence(ev.JobReturned(key, "in/a.mp3", "SlowDown: Wait.", 1.25))
         == "waiting    in/a.mp3: SlowDown: Wait; again in 1.2 s"
     )
+
+
+def test_a_warning_of_the_embedded_service_is_an_event_like_the_others() -> None:
+    lines = io.StringIO()
+    with warnings_as_events(LineSink(lines)):
+        logging.getLogger("orchestrator.server.jobs.scheduler").warning("the disk %s", "is full")
+        logging.getLogger("orchestrator.server").info("listening")
+
+    assert lines.getvalue() == "orchestrator: the disk is full\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.domain.events import Event, Waiting
-from orchestrator.errors import ApiAnswer, ServerFault
+from orchestrator.errors import ApiAnswer, ServerFault, Throttled
 from orchestrator.live.json_log import JsonLogSink
 from orchestrator.live.text_log import LineSink
 from orchestrator.testing.builders import make_specs
@@ -118,6 +118,27 @@ def test_a_run_names_the_jobs_in_doubt_and_why_they_are_not_settled(tmp_path: Pa
 
     assert any("2 jobs in doubt" in reason for reason in said.reasons())
     assert any("broken list" in reason for reason in said.reasons())
+
+
+def test_a_run_names_the_silence_that_the_service_asked_for(tmp_path: Path) -> None:
+    async def main() -> Timed:
+        timed = Timed(LoopClock(asyncio.get_running_loop()))
+        rig = Rig(tmp_path, weather=Weather(job_s=1), sink=timed)
+        asked = iter([Throttled(ApiAnswer(429, "SlowDown", "rest"), retry_after_s=290)])
+
+        async def throttle(real, *args):  # type: ignore[no-untyped-def]
+            if (error := next(asked, None)) is not None:
+                raise error
+            return await real(*args)
+
+        replace_method(rig.service, "submit", throttle)
+        await rig.run(make_specs(1))
+        return timed
+
+    reasons = run_virtual(main()).reasons()
+
+    assert len(reasons) == 4
+    assert "the 230 s that the service asked to wait (SlowDown: rest)" in reasons[0]
 
 
 def test_a_run_names_the_rate_limit_that_keeps_it(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ class Gate:
         self._wake = asyncio.Event()
         self._paused_until = 0.0
         self._pause_reason = ""
+        self._asked_until = 0.0  # the limiter is silent until then, at the service's request
+        self._asked_reason = ""
         self._is_paused = False  # a pause was announced
         self._is_down = False  # an outage was announced
 
@@ -65,12 +67,20 @@ class Gate:
             self._sink.emit(SubmitResumed("the pause has ended"))
         return left_s
 
+    def asked_to_wait(self, delay_s: float | None, reason: str) -> None:
+        """Note that the service asked for silence. The limiter keeps it; this only explains it."""
+        if delay_s is not None:
+            self._asked_until = self._clock.monotonic() + delay_s
+            self._asked_reason = reason
+
     def waits_for(self) -> list[str]:
         """Return why no job may leave now, in words."""
         if not self.breaker.is_closed:
             return [f"the service, which does not answer ({self.breaker.reason})"]
         if left_s := self.pause_left_s():
             return [f"the end of a pause, in {left_s:.0f} s ({self._pause_reason})"]
+        if (left_s := self._asked_until - self._clock.monotonic()) > 0:
+            return [f"the {left_s:.0f} s that the service asked to wait ({self._asked_reason})"]
         return []
 
     def announce_outage(self) -> None:

@@ -279,6 +279,7 @@ class Submitter:
             case Throttled():
                 breaker.succeeded()
                 self._limiter.throttled(answer.retry_after_s)
+                self._gate.asked_to_wait(answer.retry_after_s, str(answer))
             case ClockSkewed() | CredentialsExpired():
                 breaker.succeeded()
                 if repaired is type(answer):

@@ -103,7 +103,7 @@ def test_a_real_file_becomes_two_stems_that_add_up_to_it_and_broken_inputs_fail_
     )
 
 
-def test_without_the_engine_a_job_fails_with_the_command_that_installs_it(
+def test_without_the_engine_no_job_is_sent_and_the_command_that_installs_it_is_named(
     alone: Playground,
 ) -> None:
     write_tone(alone.folder / "media" / BUCKET / "in/tone.wav", 0.2)
@@ -112,5 +112,6 @@ def test_without_the_engine_a_job_fails_with_the_command_that_installs_it(
 
     done = alone.run(limit_s=60)
 
-    assert done.code == 1
-    assert "orchestrator fetch-engine" in alone.rows()[0]["message"]
+    assert done.code == 2
+    assert "orchestrator fetch-engine" in done.err
+    assert alone.reports() == []

@@ -36,7 +36,7 @@ def test_a_rehearsal_plays_its_script_and_finds_no_duplicates_or_losses(here: Pl
     verdict = done.json()
     assert verdict["is_good"]
     assert verdict["jobs"] == verdict["states"]["succeeded"] == 20
-    assert 0.2 <= verdict["job_p50_s"] <= verdict["job_p95_s"]
+    assert 0 <= verdict["job_p50_s"] <= verdict["job_p95_s"], "the service reports whole seconds"
     assert verdict["duplicates"] == verdict["losses"] == 0
     assert verdict["faults_played"] == 6
     assert not (here.folder / ".orchestrator" / "album.db").exists(), (

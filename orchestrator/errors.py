@@ -20,6 +20,9 @@ The possible reactions to an error are attributes, set where the error is unders
     |   |-- ClockSkewed
     |   |-- CredentialsExpired
     |   |-- AuthRejected
+    |   |-- BucketRefused
+    |   |   `-- BucketUnknown
+    |   |-- UnprovenAnswer
     |   |-- Rejected
     |   `-- NotFound
     |-- ProtocolError
@@ -135,6 +138,7 @@ class ApiAnswer:
         message: The vendor's text, bounded in length.
         request_id: The vendor's id of the request, or empty.
         trace_id: The vendor's trace id, or empty.
+        is_whole: The answer was read to its end.
     """
 
     http_status: int = 0
@@ -142,6 +146,12 @@ class ApiAnswer:
     message: str = ""
     request_id: str = ""
     trace_id: str = ""
+    is_whole: bool = True
+
+    @property
+    def is_vendors(self) -> bool:
+        """True if the vendor wrote it: it is whole, and names a code or the vendor's request id."""
+        return self.is_whole and bool(self.code or self.request_id)
 
 
 class ApiError(OrchestratorError):
@@ -207,6 +217,26 @@ class AuthRejected(ApiError):
     """The credentials were refused, or lack a permission."""
 
     fatal = True
+
+
+class BucketRefused(ApiError):
+    """The service refuses every request for this bucket; other buckets are not concerned.
+
+    It is not enabled, not paid for, not permitted, or does not exist.
+    """
+
+
+class BucketUnknown(BucketRefused):
+    """The bucket does not exist in this region."""
+
+
+class UnprovenAnswer(ApiError):
+    """An error answer that the service did not write, or that was cut off; it proves nothing.
+
+    A proxy, a gateway or a captive portal wrote it. The request may have been passed on before.
+    """
+
+    retryable = True
 
 
 class Rejected(ApiError):

@@ -39,6 +39,8 @@ class ExitCode(IntEnum):
 _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.CredentialsMissing, ExitCode.CREDENTIALS),
     (errors.AuthRejected, ExitCode.CREDENTIALS),
+    (errors.BucketUnknown, ExitCode.USAGE),
+    (errors.BucketRefused, ExitCode.CREDENTIALS),
     (errors.CredentialsExpired, ExitCode.CREDENTIALS),
     (errors.ClockSkewed, ExitCode.CREDENTIALS),
     (errors.LedgerLocked, ExitCode.LOCKED),

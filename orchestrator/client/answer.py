@@ -35,11 +35,19 @@ _NOT_SENT = (
 
 
 class Answer(NamedTuple):
-    """A whole answer; header names are looked up without regard to case."""
+    """An answer; header names are looked up without regard to case.
+
+    Attributes:
+        status: HTTP status.
+        headers: Headers.
+        body: The whole body; empty if it was cut off.
+        is_whole: False if the connection was lost in the body of an error.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+    is_whole: bool = True
 
     @property
     def is_success(self) -> bool:

@@ -26,7 +26,7 @@ from orchestrator.client.wire.request import (
     list_request,
     query_request,
 )
-from orchestrator.domain.spec import key_of_user_data
+from orchestrator.domain.spec import is_key_of_another, key_of_user_data
 from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, SendInDoubt
 
 if TYPE_CHECKING:
@@ -122,8 +122,9 @@ class CloudService:
         Raises:
             ConnectFailed: Nothing was sent.
             SendInDoubt: No answer, or none that names the job, which may exist.
-            ApiError: By the service's code. A ``ServerFault`` leaves the job in doubt as well; any
-                other error proves that no job exists.
+            ApiError: By the service's code. A ``ServerFault``, and any error that the vendor did
+                not write (``error.answer.is_vendors``), leave the job in doubt as well; any other
+                error proves that no job exists.
         """
         signed = self._signer.sign_submit(spec)
         try:
@@ -178,9 +179,7 @@ class CloudService:
         return answer
 
     def _error(self, api: Api, signed: Signed, answer: Answer) -> ApiError:
-        return self._signer.learn(
-            error_of(api, answer.status, answer.headers, answer.body, self._clock.now()), signed
-        )
+        return self._signer.learn(error_of(api, answer, self._clock.now()), signed)
 
 
 def _checked(reply: SubmitReply, spec: JobSpec) -> SubmitReply:
@@ -193,7 +192,7 @@ def _checked(reply: SubmitReply, spec: JobSpec) -> SubmitReply:
     Raises:
         ProtocolError: If it answers another request.
     """
-    found, own = key_of_user_data(reply.job.user_data), spec.key
-    if found != own and len(found) == len(own) and found.startswith(own.partition(".")[0] + "."):
+    found = key_of_user_data(reply.job.user_data)
+    if is_key_of_another(found, spec.key):
         raise ProtocolError(f"The answer is about {found}, which is another job.")
     return reply

@@ -108,10 +108,10 @@ class Transport:
         try:
             body = await read_whole(response.content, MAX_REPLY_BYTES)
         except FAILURES as error:
-            # The status is there, and an error status says all that the caller needs.
             if response.status < 400:
                 raise failure(prepared, error) from harmless(error)
-            body = b""
+            # An error status may say enough, for example to slow down.
+            return Answer(response.status, response.headers, is_whole=False)
         finally:
             response.release()
         return Answer(response.status, response.headers, body)

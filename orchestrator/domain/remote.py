@@ -6,9 +6,18 @@ of each is made per request, and a frozen dataclass takes five times as long to 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+LONGEST_MEDIA_S = 30 * 86400.0
+"""Longest duration that is believed."""
+
+
+def plausible_duration_s(seconds: float) -> float | None:
+    """Return a duration that may be true, else None: it counts in a budget."""
+    return seconds if math.isfinite(seconds) and 0 <= seconds <= LONGEST_MEDIA_S else None
 
 
 class RemoteState(StrEnum):
@@ -20,6 +29,8 @@ class RemoteState(StrEnum):
     FAILED = "failed"
     PAUSED = "paused"
     CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """A word that no page lists. It proves nothing; above all not that the job has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,7 @@ class RemoteJob(NamedTuple):
         user_data: ``UserData`` as echoed.
         files: Files that it wrote, in the service's order, which does not say which stem is which.
         media_duration_s: Duration of the result as probed by the service, or None.
+        state_word: ``State`` as the service wrote it, if it is unknown.
     """
 
     job_id: str
@@ -60,6 +72,7 @@ class RemoteJob(NamedTuple):
     user_data: str = ""
     files: tuple[RemoteFile, ...] = ()
     media_duration_s: float | None = None
+    state_word: str = ""
 
 
 class SubmitReply(NamedTuple):
@@ -71,7 +84,10 @@ class SubmitReply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class QueryReply:
-    """Answer to a query: the jobs that exist and the ids that do not."""
+    """Answer to a query: the jobs that exist and the ids that do not.
+
+    Jobs without an id are left out: they cannot be anyone's.
+    """
 
     jobs: tuple[RemoteJob, ...] = ()
     missing: tuple[str, ...] = ()

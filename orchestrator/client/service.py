@@ -18,16 +18,17 @@ from orchestrator.client.transport import Transport
 from orchestrator.client.wire.error_codes import error_of, request_id
 from orchestrator.client.wire.hosts import Api
 from orchestrator.client.wire.objects import object_head, object_page
-from orchestrator.client.wire.reply import job_page, query_reply, submit_reply
+from orchestrator.client.wire.reply import job_page, query_reply, queue_ids, submit_reply
 from orchestrator.client.wire.request import (
     cancel_request,
     head_request,
     list_objects_request,
     list_request,
     query_request,
+    queues_request,
 )
 from orchestrator.domain.spec import is_key_of_another, key_of_user_data
-from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, SendInDoubt
+from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, Rejected, SendInDoubt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,6 +145,19 @@ class CloudService:
     async def list_jobs(self, place: Place, wanted: JobFilter, next_token: str = "") -> JobPage:
         """Return one page of the jobs of one bucket."""
         return job_page((await self._read(list_request(place, wanted, next_token))).body)
+
+    async def queues(self, place: Place) -> list[str]:
+        """Return the ids of the remote queues of one bucket, of both families.
+
+        Which family runs voice separation differs between pages of the vendor.
+        """
+        found: list[str] = []
+        for path in ("/asrqueue", "/queue"):
+            try:
+                found += queue_ids((await self._read(queues_request(place, path))).body)
+            except (Rejected, ProtocolError):
+                continue  # this family is not enabled
+        return list(dict.fromkeys(found))
 
     async def cancel(self, place: Place, job_id: str) -> None:
         """Cancel a job that has not started. Raises ``Rejected`` if it has."""

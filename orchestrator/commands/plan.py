@@ -17,7 +17,7 @@ from orchestrator.manifest.planning.forecast import Forecast, Standing
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
 from orchestrator.runner.settings import RunnerSettings
-from orchestrator.runner.verifier import lost_stems
+from orchestrator.runner.verifying.verifier import lost_stems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
@@ -87,7 +87,7 @@ async def plan(
             progress(seen)
             lost: Collection[JobKey] = ()
             if verify_done and store:
-                lost = await lost_stems(ledger, store, specs)
+                lost, _ = await lost_stems(ledger, store, specs, RunnerSettings(), SystemClock())
             still_open += await _add(found, ledger, specs, lost)
         found.forecast.duplicates = feed.duplicates
         run = await ledger.last_run()

@@ -92,6 +92,10 @@ class JobService(Protocol):
         """Return one page of the jobs of one bucket."""
         ...
 
+    async def queues(self, place: Place) -> list[str]:
+        """Return the ids of the remote queues of one bucket."""
+        ...
+
     async def cancel(self, place: Place, job_id: str) -> None:
         """Cancel a job that has not started; ``Rejected`` if that is no longer possible."""
         ...

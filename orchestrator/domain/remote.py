@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+from urllib.parse import unquote
 
 LONGEST_MEDIA_S = 30 * 86400.0
 """Longest duration that is believed."""
@@ -73,6 +74,14 @@ class RemoteJob(NamedTuple):
     files: tuple[RemoteFile, ...] = ()
     media_duration_s: float | None = None
     state_word: str = ""
+
+    def is_about(self, key: str) -> bool:
+        """Return True if its input may be the object ``key``: echoes may be encoded, or missing."""
+        return not self.input_object or _plain(self.input_object) == _plain(key)
+
+
+def _plain(key: str) -> str:
+    return unquote(key).lstrip("/")
 
 
 class SubmitReply(NamedTuple):

@@ -230,9 +230,14 @@ def key_of_user_data(user_data: str) -> str:
     return _BETWEEN_WORDS.split(user_data.strip(), 1)[0].lower()
 
 
+def is_job_key(text: str) -> bool:
+    """Return True if ``text`` has the form of a job key."""
+    return _KEY_FORM.fullmatch(text) is not None
+
+
 def is_key_of_another(found: str, own: JobKey) -> bool:
     """Return True if ``found`` is a whole job key, and not ``own``.
 
     A shortened or foreign text proves nothing about whose job it is.
     """
-    return found != own and len(found) == len(own) and _KEY_FORM.fullmatch(found) is not None
+    return found != own and len(found) == len(own) and is_job_key(found)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.events import JobsPlanned, Noticed, PlanFinished
 from orchestrator.domain.states import REMOTE, TERMINAL, JobState, Step
 from orchestrator.domain.wording import counted
-from orchestrator.runner.verifier import lost_stems
+from orchestrator.errors import ConfigError
+from orchestrator.runner.verifying.verifier import lost_stems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
     from orchestrator.runner.settings import RunnerOptions
+    from orchestrator.runner.settling.survey import Survey
     from orchestrator.runner.submitting.dispatcher import Dispatcher
+
+_MANY = 10
+_MOST_GONE = 0.2
+"""``--verify-done`` refuses to make many stems again, and more than this share of all."""
 
 
 class Intake:
@@ -31,6 +37,7 @@ class Intake:
         options: What is retried, verified, and whether the manifest is read as a whole.
         routing: Where jobs go.
         dispatcher: Says when more jobs are wanted.
+        survey: Finds jobs that the account has had done already.
     """
 
     def __init__(
@@ -40,21 +47,26 @@ class Intake:
         options: RunnerOptions,
         routing: Routing,
         dispatcher: Dispatcher,
+        survey: Survey,
     ) -> None:
         self._ledger = ports.ledger
         self._store = ports.store
         self._clock = ports.clock
         self._sink = ports.sink
+        self._settings = ports.settings
         self._run = run
         self._options = options
         self._routing = routing
         self._dispatcher = dispatcher
+        self._survey = survey
         self._resumed: set[int] = set()  # jobs found open in the ledger, and counted
+        self._checked = self._gone = 0  # finished jobs whose stems were looked for, or are missing
         self.kept_back = 0
         """Jobs to be retried that ended in this very run: their row is written."""
 
     async def resume(self) -> None:
         """Take up the jobs that were open when the last process ended, however it ended."""
+        await self._survey.begin()
         states = {JobState.SUBMITTING, JobState.IN_DOUBT, *REMOTE}
         after_id = 0
         while jobs := await self._ledger.in_states(states, after_id):
@@ -82,8 +94,10 @@ class Intake:
         async with contextlib.aclosing(feed):
             async for specs in feed:
                 await self._dispatcher.until_wanted()
+                await self._survey.look(specs)
                 backlog.expect()
                 jobs = await self._add(specs)
+                await self._survey.adopt(jobs)
                 total += len(jobs)
                 self._routing.take_in(jobs)
                 backlog.has_arrived()
@@ -114,11 +128,28 @@ class Intake:
         retry = self._options.retry
         if not self._options.verify_done:
             return await self._join(specs, retry)
-        gone = await lost_stems(self._ledger, self._store, specs)
+        gone, done = await lost_stems(self._ledger, self._store, specs, self._settings, self._clock)
+        self._refuse_to_redo_most(len(gone), done)
         again = [spec for spec in specs if spec.key in gone]
         rest = [spec for spec in specs if spec.key not in gone]
         jobs = await self._join(again, {JobState.SUCCEEDED, *retry}) if again else []
         return [*jobs, *await self._join(rest, retry)]
+
+    def _refuse_to_redo_most(self, gone: int, done: int) -> None:
+        """Stop before a wrong bucket or key makes a library be paid for a second time.
+
+        Raises:
+            ConfigError: If many of the finished jobs lack stems, and not all are to be retried.
+        """
+        self._checked += done
+        self._gone += gone
+        is_many = self._gone >= _MANY and self._gone > _MOST_GONE * self._checked
+        if is_many and JobState.CANCELLED not in self._options.retry:
+            raise ConfigError(
+                f"The stems of {self._gone:,} of {self._checked:,} finished jobs are missing. A "
+                "wrong bucket or lifecycle rule can be the reason, so they are not made again. To "
+                "pay for them again, run with --verify-done --retry all."
+            )
 
     async def _join(self, specs: list[JobSpec], retry: Collection[JobState]) -> list[Job]:
         jobs = await self._ledger.add(self._run, specs, retry)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from tenacity import AsyncRetrying, retry_if_exception
 
 from orchestrator.domain.events import Noticed
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, UnprovenAnswer
 from orchestrator.runner.retry import backoff_s, is_retryable
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class PatientStore:
         self._later_tries: float = math.inf if tries is None else tries
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
-        """See ``ports.ObjectStore``."""
+        """See ``ports.ObjectStore``. The caller decides what the answer of a proxy means."""
         return await self._until_answered(self._store.head, place, key)
 
     async def list_objects(
@@ -82,7 +82,12 @@ class PatientStore:
     ) -> _T:
         attempts = AsyncRetrying(
             sleep=self._clock.sleep,
-            retry=retry_if_exception(is_retryable),
+            retry=retry_if_exception(
+                lambda error: (
+                    is_retryable(error)
+                    and not (read == self._store.head and isinstance(error, UnprovenAnswer))
+                )
+            ),
             stop=lambda state: state.attempt_number >= self._tries,
             wait=self._pause_s,
             before_sleep=self._notify,

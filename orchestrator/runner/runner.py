@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import RunStarted
-from orchestrator.errors import InternalDefect, Interruption, LedgerError, OrchestratorError
+from orchestrator.errors import (
+    BucketRefused,
+    InternalDefect,
+    Interruption,
+    LedgerError,
+    OrchestratorError,
+)
 from orchestrator.reporting.report_file import ReportFile
 from orchestrator.reporting.summary import Calls
 from orchestrator.runner.budget import Bounds, Budget
@@ -23,13 +29,15 @@ from orchestrator.runner.heartbeat import Heartbeat
 from orchestrator.runner.intake import Intake
 from orchestrator.runner.result import RunResult
 from orchestrator.runner.routing import Routing
-from orchestrator.runner.settler import Settler
+from orchestrator.runner.settling.job_list import JobList
+from orchestrator.runner.settling.settler import Settler
+from orchestrator.runner.settling.survey import Survey
 from orchestrator.runner.shutdown import Shutdown, first_of
 from orchestrator.runner.submitting.dispatcher import Dispatcher
 from orchestrator.runner.submitting.gate import Gate
 from orchestrator.runner.submitting.submitter import Submitter
 from orchestrator.runner.tracking.tracker import Tracker
-from orchestrator.runner.verifier import Verifier
+from orchestrator.runner.verifying.verifier import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -56,7 +64,8 @@ class Runner:
         self._options = options
         self._shutdown = Shutdown(ports.sink)
         self._stages: _Stages | None = None
-        self._is_planned = False  # the manifest was read to its end
+        self._is_read = False  # nothing more comes from the manifest
+        self._is_planned = False  # all of it was read
 
     # --- from outside
 
@@ -144,7 +153,7 @@ class Runner:
         """Return the loops of a run. Without the unguarded ones it cannot even end in order."""
         guard, clock = self._shutdown.guard, self._ports.clock
         return [
-            self._take_in(stages.intake, feed),
+            self._take_in(stages, feed),
             stages.dispatcher.run(),
             *(stages.submitter.send_loop() for _ in range(self._ports.settings.connections)),
             stages.submitter.record_loop(),
@@ -156,17 +165,21 @@ class Runner:
             watch_window(clock, self._options.window, self._shutdown),
         ]
 
-    async def _take_in(self, intake: Intake, feed: AsyncGenerator[list[JobSpec]]) -> None:
+    async def _take_in(self, stages: _Stages, feed: AsyncGenerator[list[JobSpec]]) -> None:
         try:
-            await intake.take(feed)
+            await stages.intake.take(feed)
         except LedgerError:
             raise
+        except BucketRefused as error:
+            # A bucket cannot be listed. The sources in other buckets were read all the same.
+            self._is_read = True
+            stages.routing.refuse(error)
         except OrchestratorError as error:
             self._shutdown.fatal(error)
         except Exception as error:  # noqa: BLE001 - a broken source must not hurt running jobs
             self._shutdown.fatal(InternalDefect(error))
         else:
-            self._is_planned = True
+            self._is_planned = self._is_read = True
             self._shutdown.changed.set()
 
     async def _until_over(self, stages: _Stages) -> None:
@@ -175,7 +188,9 @@ class Runner:
             if self._is_planned and stages.routing.has_aside:
                 stages.routing.forget_aside()
                 await stages.intake.drop()
-            elif self._is_planned and stages.is_idle:
+            elif self._is_read and stages.is_idle:
+                if stages.routing.refusal is not None:
+                    self._shutdown.fatal(stages.routing.refusal)
                 return
             else:
                 self._shutdown.changed.clear()
@@ -212,17 +227,19 @@ class _Stages:
         self.submitter = Submitter(ports, self.routing, gate, shutdown)
         self.dispatcher = Dispatcher(ports, run, gate, self.submitter, budget, shutdown)
         self.tracker = Tracker(ports, self.routing, shutdown)
-        self.settler = Settler(ports, self.routing, shutdown)
+        self.job_list = JobList(ports)
+        self.settler = Settler(ports, self.routing, shutdown, self.job_list)
         self.verifier = Verifier(ports, self.routing)
         self.routing.connect(self.dispatcher, self.tracker, self.settler, self.verifier)
-        self.intake = Intake(ports, run, options, self.routing, self.dispatcher)
+        self.survey = Survey(ports, self.routing, self.job_list, options.lookback_s)
+        self.intake = Intake(ports, run, options, self.routing, self.dispatcher, self.survey)
         self.heartbeat = Heartbeat(ports, self.routing, self.report)
 
     @property
     def is_idle(self) -> bool:
-        """True if nothing waits to be sent, and every job at the service has ended or is stuck."""
+        """True if nothing waits to be sent, and every job at the service has ended or was left."""
         is_sent = self.dispatcher.backlog.is_empty
-        return is_sent and self.dispatcher.in_flight <= self.routing.stuck
+        return is_sent and not self.dispatcher.in_flight
 
     @property
     def calls(self) -> Calls:
@@ -230,6 +247,6 @@ class _Stages:
         return Calls(
             self.submitter.sent,
             self.tracker.queries,
-            self.settler.listings,
+            self.job_list.calls,
             self.verifier.heads,
         )

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from orchestrator.runner.deadlines import OpenHours
 
 
+LOOKBACK_S = 30 * 86400.0
+"""Records of jobs are kept for about a month (console page)."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
     """Bounds of one run.
@@ -72,6 +76,8 @@ class RunnerOptions:
         budget: What the run may spend; None for no bound.
         deadline_s: How long the run may last, or None.
         window: The hours in which jobs may be sent, or None for any time.
+        lookback_s: How far back a ledger without a history looks for jobs that the account has
+            already had done; 0 for not at all.
         is_whole: The feed is the whole manifest: jobs that it does not name have left it.
     """
 
@@ -83,4 +89,5 @@ class RunnerOptions:
     budget: Budget | None = None
     deadline_s: float | None = None
     window: OpenHours | None = None
+    lookback_s: float = LOOKBACK_S
     is_whole: bool = True

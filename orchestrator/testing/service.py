@@ -228,6 +228,12 @@ class FakeService(FakeStorage):
             )
         )
 
+    async def queues(self, place: Place) -> list[str]:
+        """See ``ports.JobService``."""
+        self.calls["list"] += 1
+        await self._trip()
+        return sorted({"p0" for job in self.jobs.values() if job.spec.media.place == place})
+
     async def cancel(self, place: Place, job_id: str) -> None:
         """See ``ports.JobService``."""
         self.calls["cancel"] += 1

@@ -14,7 +14,7 @@ from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.client.service_clock import ServiceClock
 from orchestrator.client.wire.error_codes import is_transient_job_code
-from orchestrator.domain.events import JobEnded, Stopping
+from orchestrator.domain.events import JobEnded, Noticed, Stopping
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ClockSkewed, Interruption, LedgerError, LedgerFull, LedgerLocked
 from orchestrator.runner.budget import Bounds, Budget
@@ -296,6 +296,12 @@ class Process:
 
     # --- checks of an orderly end
 
+    def _check_left_in_doubt(self, result: RunResult) -> None:
+        """Check that jobs stay in doubt only where nothing shows that the list works, and aloud."""
+        assert of_result(result) is ExitCode.UNFINISHED
+        notices = [event.text for _, event in self.events if isinstance(event, Noticed)]
+        assert any("in doubt and unsent" in text for text in notices), "a job was left in silence"
+
     def _check(self, result: RunResult) -> None:
         counts, world = result.counts, self.world
         assert not counts.of(JobState.SUBMITTING), "a request was not waited for"
@@ -304,7 +310,9 @@ class Process:
         assert result.calls.submits >= len(self.watch.sent)
         if self._is_corrected_twice(result):
             return
-        if result.cut_short is None and result.error is None:
+        if counts.of(*OPEN) == counts.of(JobState.IN_DOUBT) > 0 and result.stopped is None:
+            self._check_left_in_doubt(result)
+        elif result.cut_short is None and result.error is None:
             assert result.is_over
             failed = counts.of(JobState.FAILED, JobState.REJECTED, JobState.CANCELLED)
             assert of_result(result) is (ExitCode.JOBS_FAILED if failed else ExitCode.OK)

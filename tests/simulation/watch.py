@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from orchestrator.domain.remote import RemoteState
 from orchestrator.domain.states import JobState
-from orchestrator.runner.settler import ADOPT_MARGIN_S
+from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from tests.simulation.turns import Turns
 

@@ -139,6 +139,16 @@ def job_page(raw: bytes) -> JobPage:
     return JobPage(tuple(jobs_of(root)), "" if cursor == "-" else cursor)
 
 
+def queue_ids(raw: bytes) -> list[str]:
+    """Return the ids of a list of queues.
+
+    Raises:
+        ProtocolError: If the answer cannot be read.
+    """
+    nodes = _response(raw).findall("QueueList")
+    return [queue_id for node in nodes if (queue_id := text_of(node, "QueueId").strip())]
+
+
 def jobs_of(root: Element) -> list[RemoteJob]:
     """Return every ``JobsDetail`` with an id directly below ``root``."""
     jobs = [_job(detail) for detail in root if detail.tag == "JobsDetail"]

@@ -147,6 +147,14 @@ def list_request(place: Place, wanted: JobFilter, next_token: str = "") -> Reque
     )
 
 
+def queues_request(place: Place, path: str) -> Request:
+    """``GET /queue`` or ``GET /asrqueue``: the queues of a bucket.
+
+    Pages "media-queue" and 1045/73366. There are few: one page is enough.
+    """
+    return Request(Api.CI, place, "GET", path, {"pageNumber": "1", "pageSize": "100"})
+
+
 def cancel_request(place: Place, job_id: str) -> Request:
     """``PUT /jobs/<id>?cancel``, without a body."""
     return Request(Api.CI, place, "PUT", f"/jobs/{job_id}", {"cancel": ""}, {"content-length": "0"})

@@ -18,8 +18,8 @@ _FORBIDDEN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""Characters that XML 1.0 forbids. One in the message of a job, perhaps of another program, must not
-make the whole answer unreadable."""
+"""Characters that XML 1.0 forbids. One in the message of a job, perhaps of another program, must
+not make the whole answer unreadable."""
 MAX_REPLY_BYTES = 8 << 20
 """Largest answer that is read.
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
+    from orchestrator.domain.spec import Place
     from orchestrator.runner.ports import Ports
 
 _LANES_IN_FULL = 10
@@ -51,6 +52,7 @@ class Backlog:
         # Lanes whose next job in the ledger is due at a monotonic instant.
         self._later: dict[LaneKey, float] = {}
         self._is_fetching = False
+        self._closed: set[Place] = set()  # buckets that the service refuses
 
     # --- what there is
 
@@ -100,6 +102,10 @@ class Backlog:
             if job.id not in held and job.id not in left:
                 self._place(job)
 
+    def close_bucket(self, place: Place) -> None:
+        """Forget the jobs of a bucket: they stay planned in the ledger."""
+        self._closed.add(place)
+
     def hold(self, job: Job) -> bool:
         """Count a job as in memory although it does not wait.
 
@@ -131,6 +137,14 @@ class Backlog:
         job = self._queue.pop()
         self._waiting.discard(job.id)
         return job
+
+    @property
+    def _closed_arg(self):
+        return [self._closed] if self._closed else []
+
+    def is_closed(self, job: Job) -> bool:
+        """Return True if the bucket of a job was closed after the job was queued."""
+        return job.spec.media.place in self._closed
 
     def put_back(self, job: Job) -> None:
         """Put back a job that was taken out and is not wanted now."""
@@ -164,14 +178,14 @@ class Backlog:
         # their way back.
         now = self._clock.now()
         ready = await self._ledger.ready(
-            self._run, lane.level, lane.share, room, self._waiting, now
+            self._run, lane.level, lane.share, room, self._waiting, now, *self._closed_arg
         )
         for job in ready:
             if job.id not in self._held:
                 self._push(job)
         if len(ready) >= room:
             self._spilled[lane] = None
-        elif await self._ledger.next_ready_at(self._run, self._waiting) is not None:
+        elif await self._ledger.next_ready_at(self._run, self._waiting, *self._closed_arg) is not None:
             await self._fetch_waiting(lane)
 
     async def _fetch_waiting(self, lane: LaneKey) -> None:
@@ -180,7 +194,7 @@ class Backlog:
         room = max(self._window * 4 - len(self._delayed), 0) + 1
         any_time = self._clock.now() + _ANY_TIME_S
         jobs = await self._ledger.ready(
-            self._run, lane.level, lane.share, room, self._waiting, any_time
+            self._run, lane.level, lane.share, room, self._waiting, any_time, *self._closed_arg
         )
         for job in jobs:
             if job.id not in self._held:
@@ -197,6 +211,8 @@ class Backlog:
             self._spilled[lane] = None
 
     def _place(self, job: Job, *, has_waited: bool = False) -> None:
+        if self._closed and job.spec.media.place in self._closed:
+            return
         lane = lane_of(job)
         wait_s = job.not_before - self._clock.now() if job.not_before else 0.0
         if wait_s > self._cap_s:

@@ -111,6 +111,20 @@ class Dispatcher:
         self.backlog.finish(job)
         self._gate.wake()
 
+    def let_go(self) -> None:
+        """Free the slot of a job that the run no longer waits for; it stays known."""
+        self.in_flight -= 1
+        self._gate.wake()
+
+    def hold_again(self) -> None:
+        """Take a slot for a job that was let go."""
+        self.in_flight += 1
+
+    def close_bucket(self, place: Place) -> None:
+        """Send no more jobs of a bucket: the service refuses them all."""
+        self.backlog.close_bucket(place)
+        self._gate.wake()
+
     async def until_wanted(self) -> None:
         """Wait while jobs leave as fast as this machine can send and enough are at hand.
 
@@ -165,6 +179,9 @@ class Dispatcher:
             if batch and not self._limiter.try_acquire():
                 break
             job = self.backlog.pop()
+            if self.backlog.is_closed(job):
+                self.backlog.forget(job)
+                continue
             if not self._is_affordable(job):
                 self.backlog.put_back(job)
                 break

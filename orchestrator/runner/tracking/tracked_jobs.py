@@ -40,6 +40,9 @@ class Tracked:
         is_from_before: It was at the service before tracking began, for an unknown time.
         is_asked: A query about it is on the wire.
         running_since: When it was first seen running, or None.
+        refusals: Queries in a row about this job alone that were refused or could not be read. It
+            is queried alone until one works.
+        refused_since: When the first of these was answered.
         number: Its place in the order of arrival; set by :class:`TrackedJobs`.
         line: Where :class:`TrackedJobs` keeps it.
     """
@@ -53,6 +56,8 @@ class Tracked:
     is_from_before: bool = False
     is_asked: bool = False
     running_since: float | None = None
+    refusals: int = 0
+    refused_since: float = 0.0
     number: int = 0
     line: Line | None = field(default=None, repr=False)
 

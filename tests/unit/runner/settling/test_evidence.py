@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.remote import RemoteJob, RemoteState
 from orchestrator.domain.states import JobState
-from orchestrator.runner.settler import Doubt, match
+from orchestrator.runner.settling.evidence import attempts_of
 from orchestrator.testing.builders import make_job
 
 

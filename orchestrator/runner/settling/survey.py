@@ -1,0 +1,194 @@
+"""Ask the service at the start of a visit what the account has already had done.
+
+The service is the second ledger. A ledger may be new, restored from a backup, copied, or lost along
+with its log. Every job carries its key in ``UserData``, so the service's list of jobs says which of
+the manifest's jobs exist: since the last heartbeat of the ledger, or for a ledger without one since
+``lookback_s``. They are adopted instead of paid for again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+from orchestrator.domain.events import JobAdopted, Noticed
+from orchestrator.domain.remote import JobFilter, RemoteJob, RemoteState
+from orchestrator.domain.spec import JobKey, is_job_key, key_of_user_data
+from orchestrator.domain.states import JobState
+from orchestrator.domain.wording import counted
+from orchestrator.errors import (
+    BucketRefused,
+    EndlessListing,
+    OrchestratorError,
+    Rejected,
+    Throttled,
+)
+from orchestrator.runner.heartbeat import PULSE
+from orchestrator.runner.retry import backoff_s
+from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.spec import JobSpec, Place
+    from orchestrator.runner.ports import Ports
+    from orchestrator.runner.routing import Routing
+    from orchestrator.runner.settling.job_list import JobList, Listing
+
+_NOTICE_AFTER = 3
+"""Failed tries before the user sees a notice."""
+_LOST = frozenset({RemoteState.FAILED, RemoteState.CANCELLED})
+"""States that gave no stems and cost nothing. Such a job is sent again, as after any failure."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """Jobs of one bucket at the service, by key: those that may have stems, and the others."""
+
+    good: dict[JobKey, list[RemoteJob]]
+    lost: dict[JobKey, list[str]]
+
+
+class Survey:
+    """Finds jobs of the manifest that exist at the service, bucket by bucket.
+
+    Args:
+        ports: The ports.
+        routing: Saves adopted jobs.
+        job_list: The job lists.
+        lookback_s: How far a ledger without a heartbeat looks back; 0 to look at nothing.
+    """
+
+    def __init__(
+        self, ports: Ports, routing: Routing, job_list: JobList, lookback_s: float
+    ) -> None:
+        self._ledger = ports.ledger
+        self._clock = ports.clock
+        self._settings = ports.settings
+        self._limiter = ports.list_limiter
+        self._rng = ports.rng
+        self._sink = ports.sink
+        self._routing = routing
+        self._list = job_list
+        self._lookback_s = lookback_s
+        self._since: float | None = None
+        self._found: dict[Place, _Found] = {}
+
+    async def begin(self) -> None:
+        """Note how far back to look, before this visit's own heartbeat changes it."""
+        now = self._clock.now()
+        pulse = await self._ledger.recall(PULSE)
+        self._since = now - self._lookback_s
+        if pulse is not None:
+            self._since = min(float(orjson.loads(pulse).get("at", 0.0)), now) - ADOPT_MARGIN_S
+
+    async def look(self, specs: Sequence[JobSpec]) -> None:
+        """Read the lists of the buckets of these specs, each once, and wait until that works."""
+        for place in dict.fromkeys(spec.media.place for spec in specs):
+            if place not in self._found:
+                self._found[place] = await self._read(place)
+
+    async def adopt(self, jobs: Sequence[Job]) -> None:
+        """Adopt those planned jobs that the account has had done, or is having done.
+
+        Jobs that are known under another id are reported, and a waiting one is cancelled.
+        """
+        adopted: list[Job] = []
+        for job in jobs:
+            found = self._found[job.spec.media.place]
+            if not found.good and not found.lost:
+                continue
+            if job.state is JobState.PLANNED:
+                if self._adopt(job, found):
+                    adopted.append(job)
+            elif job.state is not JobState.IN_DOUBT:
+                await self._compare(job, found)
+        if adopted:
+            await self._routing.save(adopted)
+            for job in adopted:
+                self._sink.emit(JobAdopted(job.spec.key, job.spec.media.key, job.job_id))
+
+    def _adopt(self, job: Job, found: _Found) -> bool:
+        key = job.spec.key
+        lost = [job_id for job_id in found.lost.get(key, ()) if job_id not in job.past_job_ids]
+        if lost:
+            job.past_job_ids = (*job.past_job_ids, *lost)
+        ours = [
+            remote for remote in found.good.get(key, ()) if remote.job_id not in job.past_job_ids
+        ]
+        if not ours:
+            return False
+        job.adopt(ours[0])
+        job.attempts = max(job.attempts, 1)
+        return True
+
+    async def _compare(self, job: Job, found: _Found) -> None:
+        """Report a job at the service that has the key of a known job, and another id."""
+        for remote in found.good.pop(job.spec.key, ()):
+            if remote.job_id != job.job_id and remote.job_id not in job.past_job_ids:
+                await self._routing.found_twice(job, remote)
+
+    # --- reading
+
+    async def _read(self, place: Place) -> _Found:
+        listing = await self._until_answered(place)
+        found = _Found({}, {})
+        if listing is None:
+            return found
+        for remote in sorted(listing.jobs, key=lambda remote: remote.created_at or 0.0):
+            key = JobKey(key_of_user_data(remote.user_data))
+            if remote.state in _LOST:
+                found.lost.setdefault(key, []).append(remote.job_id)
+            else:
+                found.good.setdefault(key, []).append(remote)
+        if not listing.is_whole:
+            self._report_limit(place, listing)
+        return found
+
+    async def _until_answered(self, place: Place) -> Listing | None:
+        """Read the list, as often as it takes; None if the service does not show it."""
+        since = self._since
+        if since is None or self._lookback_s <= 0:
+            return None
+        failures = 0
+        while True:
+            try:
+                return await self._list.read(
+                    place,
+                    JobFilter(created_from=since),
+                    lambda remote: is_job_key(key_of_user_data(remote.user_data)),
+                    until=since,
+                )
+            except (Rejected, BucketRefused, EndlessListing) as error:
+                # The first job shows if the bucket itself is refused.
+                text = f"Cannot see which jobs {place.bucket} has had done already: {error}"
+                self._sink.emit(Noticed(text))
+                return None
+            except OrchestratorError as error:
+                if error.fatal:
+                    raise
+                failures += 1
+                await self._pause(place, error, failures)
+
+    async def _pause(self, place: Place, error: OrchestratorError, failures: int) -> None:
+        if isinstance(error, Throttled):
+            self._limiter.throttled(error.retry_after_s)
+        if failures == _NOTICE_AFTER:
+            text = (
+                f"Waiting for the list of jobs of {place.bucket}, which shows what was done "
+                f"already ({error})"
+            )
+            self._sink.emit(Noticed(text))
+        await self._clock.sleep(backoff_s(self._settings, failures, self._rng))
+
+    def _report_limit(self, place: Place, listing: Listing) -> None:
+        until = "an unknown time"
+        if listing.oldest_at is not None:
+            until = f"{datetime.fromtimestamp(listing.oldest_at, UTC):%Y-%m-%d %H:%M UTC}"
+        jobs = counted(listing.seen, "job")
+        text = f"Looked back at {jobs} of {place.bucket}, to {until}; older ones were not looked at"
+        self._sink.emit(Noticed(text))

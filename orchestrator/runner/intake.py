@@ -94,7 +94,6 @@ class Intake:
         async with contextlib.aclosing(feed):
             async for specs in feed:
                 await self._dispatcher.until_wanted()
-                await self._survey.look(specs)
                 backlog.expect()
                 jobs = await self._add(specs)
                 await self._survey.adopt(jobs)

@@ -14,7 +14,7 @@ from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.client.service_clock import ServiceClock
 from orchestrator.client.wire.error_codes import is_transient_job_code
-from orchestrator.domain.events import JobEnded, Noticed, Stopping
+from orchestrator.domain.events import JobEnded, JobsPlanned, Noticed, Stopping
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ClockSkewed, Interruption, LedgerError, LedgerFull, LedgerLocked
 from orchestrator.runner.budget import Bounds, Budget
@@ -115,6 +115,8 @@ class Process:
         """``EventSink``."""
         now = self._clock.monotonic()
         self.events.append((now, event))
+        if isinstance(event, JobsPlanned):
+            self.watch.taken_in()
         if isinstance(event, Stopping):
             self.watch.stopped_at = now
         if isinstance(event, JobEnded) and event.state in (JobState.FAILED, JobState.REJECTED):

@@ -113,6 +113,7 @@ class Watch:
         """Keys that this process has read from its feed and added to the ledger."""
         self.reached: Counter[JobKey] = Counter()
         """POSTs that may have reached the service, by key."""
+        self._added: list[JobKey] = []
         self.sent: set[JobKey] = set()
         """Keys that this process has sent."""
 
@@ -121,8 +122,13 @@ class Watch:
     def added(self, jobs: Sequence[Job]) -> None:
         """Note that the ledger has taken the manifest's next jobs."""
         self.named.update(job.spec.key for job in jobs)
-        for job in jobs:
-            self._note(self._store.jobs[job.spec.key])
+        self._added += [job.spec.key for job in jobs]
+
+    def taken_in(self) -> None:
+        """Note that the runner may send the jobs that were added last: it has seen the list."""
+        added, self._added = self._added, []
+        for key in added:
+            self._note(self._store.jobs[key])
 
     @_unmistakable
     def saving(self, jobs: Sequence[Job]) -> None:

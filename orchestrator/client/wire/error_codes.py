@@ -110,6 +110,8 @@ _DENIED_BECAUSE: tuple[tuple[str, type[ApiError]], ...] = (
     ("RequestTimeTooSkewed", ClockSkewed),
     ("Request has expired", ClockSkewed),
     ("ExpiredToken", CredentialsExpired),
+    ("SignatureDoesNotMatch", AuthRejected),
+    ("InvalidAccessKeyId", AuthRejected),
 )
 
 _STATUSES: dict[int, type[ApiError]] = {
@@ -197,7 +199,8 @@ def error_of(api: Api, answer: Answer, now: float) -> ApiError:
         trace_id=trace_id or headers.get("x-ci-trace-id") or headers.get("x-cos-trace-id") or "",
         is_whole=answer.is_whole,
     )
-    if not (facts.is_vendors or http_status >= 500 or http_status in _OF_A_PROXY):
+    is_fault = http_status >= 500 and http_status not in _STATUSES
+    if not (facts.is_vendors or is_fault or http_status in _OF_A_PROXY):
         return _unproven(facts)
     error = class_of(code, http_status, message, api)
     if issubclass(error, ClockSkewed):

@@ -45,15 +45,16 @@ def parse(raw: bytes, *, is_lenient: bool = False) -> Element:
         raise ProtocolError(
             "The service's answer is not the XML that was expected: it holds zero bytes.", raw
         )
+    text = raw
     if is_lenient and not _is_utf8(raw):
-        raw = raw.decode("utf-8-sig", "replace").encode()
-    if _FORBIDDEN.search(raw):
-        raw = _FORBIDDEN.sub(b"", raw)
+        text = raw.decode("utf-8-sig", "replace").encode()
+    if _FORBIDDEN.search(text):
+        text = _FORBIDDEN.sub(b"", text)
     try:
         # A document type, and with it every entity and external reference, begins with "<!".
         # Without one the C parser is as safe as the defused one, and takes a third of its time.
         # Both read UTF-8, whatever encoding the answer declares.
-        return _defused(raw.decode("utf-8-sig")) if b"<!" in raw else _plain(raw)
+        return _defused(text.decode("utf-8-sig")) if b"<!" in text else _plain(text)
     # UnicodeDecodeError and defusedxml's own exceptions are ValueErrors.
     except (ParseError, ValueError) as error:
         raise ProtocolError(
@@ -69,9 +70,9 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-def _plain(raw: bytes) -> Element:
+def _plain(text: bytes) -> Element:
     parser = XMLParser(encoding="utf-8")  # noqa: S314 - see above
-    parser.feed(raw)
+    parser.feed(text)
     root: Element = parser.close()
     return root
 

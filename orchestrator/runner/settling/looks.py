@@ -34,10 +34,10 @@ _BY_NAME = 3
 """Objects that are looked for one by one; more are looked for together, by time."""
 _DAY_S = 86400.0
 _MOST_PAGES_BY_TIME = 50
-_WAITS_WITHOUT_WITNESS = 5.0
-"""Settle times that a job must stay absent while no accepted job is known to judge the list by."""
-_MOST_TRIALS = 2
-"""Jobs of a bucket that are resent without such a job. One of them may become it."""
+_FIRST_TRIAL_S = 120.0
+"""How long a job must stay absent, beyond the settle time, while no accepted job is known to judge
+the list by. Twice as long for each job that was resent so; one of them may become such a job."""
+_MOST_TRIALS = 3
 _RECENT_S = 7 * 86400.0
 """Jobs of earlier visits that are older prove little: records are kept for about a month."""
 
@@ -234,11 +234,17 @@ class Looks:
         No job of this bucket is known to have been accepted, so nothing shows that the list works.
         """
         since = self._unjudged_since.setdefault(place, look.at)
-        needed_s = (_WAITS_WITHOUT_WITNESS - 1) * look.trust.settle_s(self._settings.settle_s)
+        needed_s = _FIRST_TRIAL_S * 2 ** self._trials[place]
         if look.at - since < needed_s or self._trials[place] >= _MOST_TRIALS:
             look.reasons["no witness"] = "no accepted job shows that its list of jobs works"
         look.is_trial = not look.reasons
 
+    def is_hopeless(self, place: Place) -> bool:
+        """Return True if nothing that can be awaited will show that the list works."""
+        has_witness = bool(self.trust(place).witnesses)
+        return has_witness or self._trials[place] >= _MOST_TRIALS
+
     def tried(self, place: Place) -> None:
         """Note that a job is resent although nothing shows that the list works."""
         self._trials[place] += 1
+        del self._unjudged_since[place]

@@ -262,7 +262,8 @@ class Settler:
         hopeless: list[Doubt] = []
         for doubt in doubts:
             waited_s = look.at - doubt.since
-            if doubt.looks > 1 and waited_s >= _GIVE_UP_AFTER * settle_s:
+            is_old = doubt.looks > 1 and waited_s >= _GIVE_UP_AFTER * settle_s
+            if is_old and self.looks.is_hopeless(place):
                 hopeless.append(doubt)
             else:
                 pause_s = max(settle_s, waited_s) / 4

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.domain.job import Job
-    from orchestrator.domain.spec import JobSpec, Place
+    from orchestrator.domain.spec import Place
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
     from orchestrator.runner.settling.job_list import JobList, Listing
@@ -86,21 +86,20 @@ class Survey:
         if pulse is not None:
             self._since = min(float(orjson.loads(pulse).get("at", 0.0)), now) - ADOPT_MARGIN_S
 
-    async def look(self, specs: Sequence[JobSpec]) -> None:
-        """Read the lists of the buckets of these specs, each once, and wait until that works."""
-        for place in dict.fromkeys(spec.media.place for spec in specs):
-            if place not in self._found:
-                self._found[place] = await self._read(place)
-
     async def adopt(self, jobs: Sequence[Job]) -> None:
         """Adopt those planned jobs that the account has had done, or is having done.
 
-        Jobs that are known under another id are reported, and a waiting one is cancelled.
+        The list of a bucket is read when the first job of it is to be sent; a run that has nothing
+        to send needs no list. Jobs that are known under another id are reported, and a waiting one
+        is cancelled.
         """
         adopted: list[Job] = []
+        to_send = {job.spec.media.place for job in jobs if job.state is JobState.PLANNED}
+        for place in sorted(to_send - self._found.keys()):
+            self._found[place] = await self._read(place)
         for job in jobs:
-            found = self._found[job.spec.media.place]
-            if not found.good and not found.lost:
+            found = self._found.get(job.spec.media.place)
+            if found is None or not (found.good or found.lost):
                 continue
             if job.state is JobState.PLANNED:
                 if self._adopt(job, found):

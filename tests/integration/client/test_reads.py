@@ -14,11 +14,12 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.remote import JobFilter, ListedObject, ObjectHead, RemoteState
 from orchestrator.domain.spec import Place
 from orchestrator.errors import (
-    AuthRejected,
+    BucketRefused,
     ConnectFailed,
     ProtocolError,
     Rejected,
     Throttled,
+    UnprovenAnswer,
 )
 
 if TYPE_CHECKING:
@@ -82,14 +83,17 @@ async def test_a_head_returns_the_properties_of_an_object_or_none(
             b'HTTP/1.1 200 OK\r\nContent-Length: 219263\r\nETag: "e"\r\n'
             b"Content-Type: audio/mpeg\r\nx-cos-hash-crc64ecma: 7\r\n\r\n"
         ),
-        b"HTTP/1.1 404 Not Found\r\nContent-Length: 300\r\n\r\n",
-        b"HTTP/1.1 403 Forbidden\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nx-cos-request-id: r1\r\nContent-Length: 300\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 300\r\n\r\n",
+        b"HTTP/1.1 403 Forbidden\r\nx-cos-request-id: r1\r\n\r\n",
         b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
     ]
 
     assert await service.head(PLACE, "a") == ObjectHead(219263, "e", "audio/mpeg", None, "7")
     assert await service.head(PLACE, "a") is None
-    with pytest.raises(AuthRejected):
+    with pytest.raises(UnprovenAnswer):
+        await service.head(PLACE, "a")
+    with pytest.raises(BucketRefused):
         await service.head(PLACE, "a")
     with pytest.raises(Throttled):
         await service.head(PLACE, "a")

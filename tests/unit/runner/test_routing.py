@@ -38,7 +38,7 @@ class Rig:
     def __init__(self) -> None:
         self.dispatcher, self.tracker, self.settler, self.verifier = (Stage() for _ in range(4))
         self.sink = Recorder()
-        ports: Any = type("Ports", (), {"ledger": None, "sink": self.sink})
+        ports: Any = type("Ports", (), {"ledger": None, "service": None, "sink": self.sink})
         report: Any = Stage()
         self.routing = Routing(ports, report, Budget(Bounds()), Shutdown(self.sink))
         self.routing.connect(self.dispatcher, self.tracker, self.settler, self.verifier)
@@ -68,14 +68,14 @@ def test_a_job_at_the_service_goes_to_the_tracker(state: JobState) -> None:
     rig, job = Rig(), saved(state)
     rig.routing.route(job)
 
-    assert rig.calls() == {"tracker": [("put", job, False)]}
+    assert rig.calls() == {"tracker": [("put", job, False)], "settler": [("know", job, True)]}
 
 
 def test_an_adopted_job_is_queried_at_once() -> None:
     rig, job = Rig(), saved(JobState.SUBMITTED, adopted=True)
     rig.routing.route(job)
 
-    assert rig.calls() == {"tracker": [("put", job, True)]}
+    assert rig.calls() == {"tracker": [("put", job, True)], "settler": [("know", job, False)]}
 
 
 def test_a_planned_job_goes_back_to_the_dispatcher() -> None:

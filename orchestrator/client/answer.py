@@ -1,9 +1,9 @@
-"""Answers, failures, and what a failure proves: whether the request was sent or not."""
+"""Reading of answers, failures, and what a failure proves: if the request was sent or not."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -16,8 +16,6 @@ from orchestrator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from orchestrator.client.wire.request import PreparedRequest
 
 FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
@@ -32,27 +30,6 @@ _NOT_SENT = (
     aiohttp.ServerFingerprintMismatch,
     aiohttp.InvalidURL,
 )
-
-
-class Answer(NamedTuple):
-    """An answer; header names are looked up without regard to case.
-
-    Attributes:
-        status: HTTP status.
-        headers: Headers.
-        body: The whole body; empty if it was cut off.
-        is_whole: False if the connection was lost in the body of an error.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-    is_whole: bool = True
-
-    @property
-    def is_success(self) -> bool:
-        """True for a status of 2xx."""
-        return 200 <= self.status < 300
 
 
 async def read_whole(content: aiohttp.StreamReader, limit_bytes: int) -> bytes:

@@ -35,12 +35,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from orchestrator.client.answer import Answer
     from orchestrator.client.credentials import CredentialSource
     from orchestrator.client.endpoint import Endpoint
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.signer import Signed
-    from orchestrator.client.wire.request import Request
+    from orchestrator.client.wire.request import Answer, Request
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.remote import (
         JobFilter,

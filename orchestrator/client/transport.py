@@ -15,8 +15,9 @@ import aiohttp
 from yarl import URL
 
 from orchestrator._version import __version__
-from orchestrator.client.answer import FAILURES, Answer, failure, harmless, not_sent, read_whole
+from orchestrator.client.answer import FAILURES, failure, harmless, not_sent, read_whole
 from orchestrator.client.connector import SENDING, Body, Connector, Sending
+from orchestrator.client.wire.request import Answer
 from orchestrator.client.wire.xml import MAX_REPLY_BYTES
 
 if TYPE_CHECKING:

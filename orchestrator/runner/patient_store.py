@@ -69,25 +69,26 @@ class PatientStore:
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """See ``ports.ObjectStore``. The caller decides what the answer of a proxy means."""
-        return await self._until_answered(self._store.head, place, key)
+        return await self._until_answered(_says_nothing, self._store.head, place, key)
 
     async def list_objects(
         self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
     ) -> ObjectPage:
         """See ``ports.ObjectStore``."""
-        return await self._until_answered(self._store.list_objects, place, prefix, marker, max_keys)
+        return await self._until_answered(
+            is_retryable, self._store.list_objects, place, prefix, marker, max_keys
+        )
 
     async def _until_answered(
-        self, read: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
+        self,
+        is_passing: Callable[[BaseException], bool],
+        read: Callable[_P, Awaitable[_T]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
     ) -> _T:
         attempts = AsyncRetrying(
             sleep=self._clock.sleep,
-            retry=retry_if_exception(
-                lambda error: (
-                    is_retryable(error)
-                    and not (read == self._store.head and isinstance(error, UnprovenAnswer))
-                )
-            ),
+            retry=retry_if_exception(is_passing),
             stop=lambda state: state.attempt_number >= self._tries,
             wait=self._pause_s,
             before_sleep=self._notify,
@@ -108,3 +109,7 @@ class PatientStore:
             error = state.outcome.exception()
             text = f"The object storage does not answer; it is tried again ({error})"
             self._sink.emit(Noticed(text))
+
+
+def _says_nothing(error: BaseException) -> bool:
+    return is_retryable(error) and not isinstance(error, UnprovenAnswer)

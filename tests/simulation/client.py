@@ -139,6 +139,12 @@ class Client:
             await self._enter("head", self._sign())
             return await self._service.head(place, key)
 
+    async def queues(self, place: Place) -> list[str]:
+        """See ``ports.JobService``."""
+        with self.watch.on_the_wire("list"):
+            await self._enter("list", self._sign())
+            return await self._service.queues(place)
+
     # Calls that a run does not make are passed through.
 
     async def cancel(self, place: Place, job_id: str) -> None:

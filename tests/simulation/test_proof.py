@@ -789,7 +789,7 @@ def test_a_refused_bucket_stops_after_one_job_and_others_continue(
         first = await rig.run(specs)
         assert len(refused) == 1
         is_refused[0] = False
-        again = Rig(tmp_path / "2", store=rig.store, service=rig.service)
+        again = Rig(tmp_path / "1", store=rig.store, service=rig.service)
         return first, await again.run(specs), again
 
     first, second, rig = run_virtual(main())

@@ -43,7 +43,7 @@ from orchestrator.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.client.answer import Answer
+    from orchestrator.client.wire.request import Answer
 
 MAX_RETRY_AFTER_S = 3600.0
 """Cap of ``Retry-After``: no page documents the header, so its value may be anything."""

@@ -1,4 +1,4 @@
-"""Requests as values: unsigned (:class:`Request`), and ready to send (:class:`PreparedRequest`)."""
+"""Requests as values, unsigned and ready to send, and the answer to one, unread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.client.wire.signature import authorization, url_encode
 from orchestrator.domain.remote import RemoteState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.client.wire.signature import SigningKey
     from orchestrator.domain.remote import JobFilter
@@ -80,6 +80,27 @@ class PreparedRequest(NamedTuple):
     def __repr__(self) -> str:
         """Show method and URL only: authorization and token are among the headers."""
         return f"PreparedRequest({self.method} {self.url})"
+
+
+class Answer(NamedTuple):
+    """An answer; header names are looked up without regard to case.
+
+    Attributes:
+        status: HTTP status.
+        headers: Headers.
+        body: The whole body; empty if it was cut off.
+        is_whole: False if the connection was lost in the body of an error.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+    is_whole: bool = True
+
+    @property
+    def is_success(self) -> bool:
+        """True for a status of 2xx."""
+        return 200 <= self.status < 300
 
 
 def prepare(request: Request, key: SigningKey, base_url: str | None = None) -> PreparedRequest:

@@ -53,7 +53,7 @@ class Witness:
 
 @dataclass(slots=True)
 class Trust:
-    """What was seen of the list of one bucket in this visit.
+    """Experience with the list of one bucket in this visit.
 
     Attributes:
         by_time: The time filter returned a job that is known to match it. False: it failed to.

@@ -84,7 +84,7 @@ class JobList:
             wanted: The filter.
             keep: Choose the jobs to return.
             until: Stop at jobs created before this instant.
-            most_pages: Stop after so many pages.
+            most_pages: Stop after this many pages.
 
         Raises:
             EndlessListing: If the service returns the same page twice.

@@ -35,7 +35,7 @@ _BY_NAME = 3
 _DAY_S = 86400.0
 _MOST_PAGES_BY_TIME = 50
 _FIRST_TRIAL_S = 120.0
-"""How long a job must stay absent, beyond the settle time, while no accepted job is known to judge
+"""Time that a job must stay absent, beyond the settle time, while no accepted job is known to judge
 the list by. Twice as long for each job that was resent so; one of them may become such a job."""
 _MOST_TRIALS = 3
 _RECENT_S = 7 * 86400.0

@@ -138,10 +138,6 @@ class Backlog:
         self._waiting.discard(job.id)
         return job
 
-    @property
-    def _closed_arg(self):
-        return [self._closed] if self._closed else []
-
     def is_closed(self, job: Job) -> bool:
         """Return True if the bucket of a job was closed after the job was queued."""
         return job.spec.media.place in self._closed
@@ -178,14 +174,14 @@ class Backlog:
         # their way back.
         now = self._clock.now()
         ready = await self._ledger.ready(
-            self._run, lane.level, lane.share, room, self._waiting, now, *self._closed_arg
+            self._run, lane.level, lane.share, room, self._waiting, now, self._closed
         )
         for job in ready:
             if job.id not in self._held:
                 self._push(job)
         if len(ready) >= room:
             self._spilled[lane] = None
-        elif await self._ledger.next_ready_at(self._run, self._waiting, *self._closed_arg) is not None:
+        elif await self._ledger.next_ready_at(self._run, self._waiting, self._closed) is not None:
             await self._fetch_waiting(lane)
 
     async def _fetch_waiting(self, lane: LaneKey) -> None:
@@ -194,7 +190,7 @@ class Backlog:
         room = max(self._window * 4 - len(self._delayed), 0) + 1
         any_time = self._clock.now() + _ANY_TIME_S
         jobs = await self._ledger.ready(
-            self._run, lane.level, lane.share, room, self._waiting, any_time, *self._closed_arg
+            self._run, lane.level, lane.share, room, self._waiting, any_time, self._closed
         )
         for job in jobs:
             if job.id not in self._held:

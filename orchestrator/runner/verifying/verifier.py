@@ -51,7 +51,7 @@ class Sight(Enum):
 
 @dataclass(slots=True)
 class _Seen:
-    """What the looks at one job's stems have shown."""
+    """Results of the looks at one job's stems."""
 
     files: list[StemFile] = field(default_factory=list)
     missing: list[Stem] = field(default_factory=list)
@@ -188,7 +188,7 @@ class _Looks:
         )
 
     async def head(self, place: Place, key: str) -> ObjectHead | Sight:
-        """Return the object, or ``ABSENT`` if the storage says so often enough.
+        """Return the object, or ``ABSENT`` if the storage says that repeatedly.
 
         Raises:
             OrchestratorError: If the storage refuses to show it, or something else answers.

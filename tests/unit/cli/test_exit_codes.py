@@ -20,7 +20,8 @@ from orchestrator.runner.result import RunResult
 CODES = {
     errors.ConfigError: 2, errors.ManifestError: 2, errors.PlanError: 2,
     errors.EngineMissing: 2, errors.NotFound: 2,
-    errors.CredentialsMissing: 3, errors.AuthRejected: 3,
+    errors.CredentialsMissing: 3, errors.AuthRejected: 3, errors.BucketRefused: 3,
+    errors.BucketUnknown: 2,
     errors.CredentialsExpired: 3, errors.ClockSkewed: 3,
     errors.LedgerError: 4, errors.LedgerCorrupt: 4, errors.LedgerFull: 4,
     errors.LedgerMismatch: 4, errors.ReportError: 4,

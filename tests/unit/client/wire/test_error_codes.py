@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.client.answer import Answer
 from orchestrator.client.wire.error_codes import (
     class_of,
     error_of,
@@ -17,6 +16,7 @@ from orchestrator.client.wire.error_codes import (
     retry_after,
 )
 from orchestrator.client.wire.hosts import Api
+from orchestrator.client.wire.request import Answer
 from orchestrator.errors import (
     ApiError,
     AuthRejected,

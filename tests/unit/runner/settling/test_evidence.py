@@ -1,4 +1,4 @@
-"""What a list proves about a job in doubt."""
+"""Proofs that a list gives about a job in doubt."""
 
 from __future__ import annotations
 

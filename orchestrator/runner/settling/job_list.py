@@ -137,7 +137,8 @@ class JobList:
                 listing.oldest_at = min([*created, listing.oldest_at or created[0]])
             if not page.next_token or (not page.jobs and page.next_token == token):
                 return
-            if until is not None and len(created) == len(page.jobs) and max(created) < until:
+            is_dated = bool(created) and len(created) == len(page.jobs)
+            if until is not None and is_dated and max(created) < until:
                 return
             if page.next_token in seen:
                 raise EndlessListing(

@@ -145,14 +145,19 @@ class Settler:
         """
         place = job.spec.media.place
         self._list.know_queue(place, job.queue_id)
+        is_first = not self.looks.trust(place).witnesses
         self.looks.know(job, is_new=is_new)
-        if not self._doubts:
-            return
-        now = self._clock.monotonic()
+        if is_first and self._doubts:
+            self._take_back(place)
+
+    def _take_back(self, place: Place) -> None:
+        """Look again for jobs that were left: the list can be judged by an accepted job now."""
+        look_at = self._clock.monotonic() + self._settings.settle_s
         for doubt in self._doubts.values():
-            # The list can be judged by this job, as soon as it should be listed.
             if doubt.is_left and doubt.job.spec.media.place == place:
-                doubt.look_at = min(doubt.look_at, now + self._settings.settle_s)
+                doubt.is_left, doubt.look_at = False, look_at
+                self._routing.take_back()
+                self._empty.clear()
         self._wake.set()
 
     async def drain(self) -> None:

@@ -43,7 +43,7 @@ _LOST_AFTER = 4
 _LOST_AFTER_S = 60.0
 """... and how long they must have missed it."""
 _REFUSED_FOR_S = 600.0
-"""Time for which the service must refuse to say how one job stands, before it is no longer tracked."""
+"""Time for which the service must refuse to say how a job stands before it is given up."""
 _REPORT_AFTER = 3
 """Failed queries in a row that are reported; one or two are nothing unusual."""
 _STALL_S = 86400.0

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.reporting.report_file import ReportFile
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
+    from orchestrator.runner.settling.survey import Survey
 
 PULSE = "pulse"
 """Name under which the ledger keeps the last beat, for ``orchestrator status``."""
@@ -27,9 +28,10 @@ class Heartbeat:
         ports: The ports.
         routing: Counts the jobs that ended.
         report: Synced with each beat.
+        survey: Notes up to when the service's jobs are known.
     """
 
-    def __init__(self, ports: Ports, routing: Routing, report: ReportFile) -> None:
+    def __init__(self, ports: Ports, routing: Routing, report: ReportFile, survey: Survey) -> None:
         self._ledger = ports.ledger
         self._clock = ports.clock
         self._sink = ports.sink
@@ -42,6 +44,7 @@ class Heartbeat:
         }
         self._routing = routing
         self._report = report
+        self._survey = survey
         self._ends: deque[tuple[float, int]] = deque()
         self._reported_rate = ports.submit_limiter.rate_per_s
         self._remembered: dict[str, bytes] = {}
@@ -63,6 +66,7 @@ class Heartbeat:
         now = self._clock.now()
         await self._ledger.heartbeat(now)
         await self._report.checkpoint()
+        await self._survey.checkpoint()
         beat = {
             "at": now,
             "rate_per_s": self._ended_per_s(),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.runner.settling.survey import Survey
     from orchestrator.runner.submitting.dispatcher import Dispatcher
 
+_AT_ONCE = contextlib.nullcontext()
 _MANY = 10
 _MOST_GONE = 0.2
 """``--verify-done`` refuses to make many stems again, and more than this share of all."""
@@ -66,7 +67,6 @@ class Intake:
 
     async def resume(self) -> None:
         """Take up the jobs that were open when the last process ended, however it ended."""
-        await self._survey.begin()
         states = {JobState.SUBMITTING, JobState.IN_DOUBT, *REMOTE}
         after_id = 0
         while jobs := await self._ledger.in_states(states, after_id):
@@ -95,15 +95,20 @@ class Intake:
             async for specs in feed:
                 await self._dispatcher.until_wanted()
                 backlog.expect()
-                jobs = await self._add(specs)
-                await self._survey.adopt(jobs)
-                total += len(jobs)
-                self._routing.take_in(jobs)
+                async with backlog.unfetched if self._survey.may_adopt(specs) else _AT_ONCE:
+                    added = await self._add(specs)
+                    await self._survey.look(added)
+                    jobs = self._routing.named(added)
+                    await self._survey.adopt(jobs)
+                    total += len(jobs)
+                    self._routing.take_in(jobs)
                 backlog.has_arrived()
                 # Resumed jobs may have ended since; they were counted as they stood.
                 resumed = self._resumed
                 new = [job for job in jobs if job.id not in resumed] if resumed else jobs
                 self._sink.emit(_tally(new))
+        if self._options.is_whole:
+            self._survey.complete()
         self._sink.emit(PlanFinished(total, await self.drop()))
         if self.kept_back:
             jobs_text = counted(self.kept_back, "job")

@@ -87,8 +87,8 @@ class Tracking(Protocol):
         """Track a job; ``at_once`` if it may have ended long ago."""
         ...
 
-    def follow_instead(self, job: Job, remote: RemoteJob) -> None:
-        """Follow another job at the service once the present one turns out to be cancelled."""
+    def follow_instead(self, job: Job, remote: RemoteJob | None) -> None:
+        """Follow another job at the service if the present one has failed or was cancelled."""
         ...
 
 
@@ -229,23 +229,26 @@ class Routing:
         self.refusal = self.refusal or error
         self._shutdown.changed.set()
 
+    def follow_instead(self, job: Job, remote: RemoteJob | None) -> None:
+        """Follow ``remote`` if the present attempt of ``job`` fails; nothing else if None."""
+        self._tracker.follow_instead(job, remote)
+
     async def found_twice(self, job: Job, remote: RemoteJob) -> None:
         """Report a second job with one key at the service, and cancel the one that waits.
 
         The list lagged longer than the job was looked for, or two ledgers sent it.
         """
-        name, other = job.spec.media.key, remote.job_id
-        waits = remote.state in {RemoteState.SUBMITTED, RemoteState.PAUSED}
+        own, other = job.job_id, remote.job_id
+        self.follow_instead(job, remote)
         result = "both are paid for"
-        if waits and await self._cancel(job, other):
-            result = f"{other} had not started and was cancelled"
-        elif job.state is JobState.SUBMITTED and job.job_id and not waits:
-            own = job.job_id
-            if await self._cancel(job, own):
-                result = f"{own} had not started and was cancelled"
-                self._tracker.follow_instead(job, remote)
-        own = job.job_id or "none yet"
-        text = f"{name!r} has two jobs at the service, {own} and {other}: {result}"
+        if remote.state in {RemoteState.SUBMITTED, RemoteState.PAUSED}:
+            if await self._cancel(job, other):
+                self.follow_instead(job, None)
+                result = f"{other} had not started and was cancelled"
+        elif job.state is JobState.SUBMITTED and own and await self._cancel(job, own):
+            result = f"{own} had not started and was cancelled"
+        name = job.spec.media.key
+        text = f"{name!r} has two jobs at the service, {own or 'none yet'} and {other}: {result}"
         self._sink.emit(Noticed(text))
 
     async def _cancel(self, job: Job, job_id: str) -> bool:
@@ -290,10 +293,14 @@ class Routing:
 
     # --- where jobs come in
 
+    def named(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Return jobs that the manifest names as they are now, if some are being worked on."""
+        if self._unnamed or self._aside:
+            return [self._named(job) for job in jobs]
+        return jobs
+
     def take_in(self, jobs: Sequence[Job]) -> None:
         """Take jobs that the manifest names, whatever their state."""
-        if self._unnamed or self._aside:
-            jobs = [self._named(job) for job in jobs]
         self._write_rows([job for job in jobs if job.row])
         self._dispatcher.add(job for job in jobs if job.state is JobState.PLANNED)
         for job in jobs:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import (
     ApiAnswer,
+    BucketRefused,
     ConnectFailed,
     OrchestratorError,
     ProtocolError,
@@ -16,13 +17,18 @@ from orchestrator.errors import (
     SendInDoubt,
     ServerFault,
     Throttled,
+    UnprovenAnswer,
 )
+from orchestrator.testing.oddities import Oddities
+
+FILMS = "films-1250000000"
+"""A second bucket."""
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from orchestrator.domain.spec import JobSpec
+    from orchestrator.domain.spec import JobSpec, Place
 
 
 class Fault(Enum):
@@ -33,6 +39,8 @@ class Fault(Enum):
     ACCEPT_THEN_DROP = "accepted, then the connection drops"
     ACCEPT_THEN_500 = "accepted, then answered 500"
     ACCEPT_THEN_GARBAGE = "accepted, then answered with truncated XML"
+    ACCEPT_THEN_BARE = "accepted, then answered with an error that the service did not write"
+    BARE = "answered with an error that the service did not write, not accepted"
     DROP = "dropped before it was accepted"
     REFUSE_500 = "answered 500, not accepted"
     REFUSE_503 = "answered 503 ServiceUnavailable, not accepted"
@@ -51,12 +59,21 @@ ACCEPTING = frozenset(
         Fault.ACCEPT_THEN_DROP,
         Fault.ACCEPT_THEN_500,
         Fault.ACCEPT_THEN_GARBAGE,
+        Fault.ACCEPT_THEN_BARE,
         Fault.SLOW,
         Fault.HANG,
         Fault.LATE,
     }
 )
 """The faults that still create a job."""
+
+
+_BARE_STATUSES = [302, 400, 403, 404, 408, 429, 499]
+
+
+def _bare(status: int) -> OrchestratorError:
+    answer = ApiAnswer(status)
+    return Throttled(answer) if status == 429 else UnprovenAnswer(answer)
 
 
 def error_of(fault: Fault, rng: random.Random) -> OrchestratorError | None:
@@ -72,6 +89,8 @@ def error_of(fault: Fault, rng: random.Random) -> OrchestratorError | None:
             return ServerFault(ApiAnswer(503, "ServiceUnavailable", "come back later"))
         case Fault.ACCEPT_THEN_GARBAGE:
             return ProtocolError("not XML", b"<Respon")
+        case Fault.ACCEPT_THEN_BARE | Fault.BARE:
+            return _bare(rng.choice(_BARE_STATUSES))
         case Fault.THROTTLE:
             return Throttled(
                 ApiAnswer(429, "SlowDown", "too fast"), retry_after_s=rng.choice([None, 1.0])
@@ -87,6 +106,7 @@ def error_of(fault: Fault, rng: random.Random) -> OrchestratorError | None:
 class Trouble(Enum):
     """A failure of the whole service that lasts for a while."""
 
+    REFUSED = "every request for the bucket ``FILMS`` is refused"
     QUEUE_FULL = "every POST is answered QueueSaturated"
     QUEUE_PAUSED = "every POST is answered QueuePaused, and waiting jobs do not start"
     DOWN = "every request is answered 503, and no job is created"
@@ -105,9 +125,11 @@ class Spell:
         """Return True if it lasts at this instant."""
         return self.begins_at <= now < self.ends_at
 
-    def refusal(self, *, is_submit: bool) -> OrchestratorError | None:
+    def refusal(self, place: Place, *, is_submit: bool) -> OrchestratorError | None:
         """Return the error of a request that meets this trouble; None if the request passes."""
         match self.trouble:
+            case Trouble.REFUSED if place.bucket == FILMS:
+                return BucketRefused(ApiAnswer(403, "AccessDenied", "not yours"))
             case Trouble.CUT:
                 return ConnectFailed()
             case Trouble.DOWN:
@@ -136,6 +158,7 @@ class Weather:
         run_s: Run time by spec, give or take 30 %; replaces ``job_s``.
         concurrency: Number of jobs that run at once.
         spells: Troubles of the whole service.
+        oddities: Odd ways of answering about jobs.
     """
 
     faults: dict[Fault, float] = field(default_factory=lambda: {Fault.NONE: 1.0})
@@ -149,11 +172,15 @@ class Weather:
     run_s: Callable[[JobSpec], float] | None = None
     concurrency: int = 4
     spells: tuple[Spell, ...] = ()
+    oddities: Oddities = field(default_factory=Oddities)
 
-    def refusal(self, now: float, *, is_submit: bool) -> OrchestratorError | None:
+    def refusal(self, place: Place, now: float, *, is_submit: bool) -> OrchestratorError | None:
         """Return the error of the first trouble that refuses a request at this instant, or None."""
         for spell in self.spells:
-            if spell.is_on(now) and (error := spell.refusal(is_submit=is_submit)) is not None:
+            if (
+                spell.is_on(now)
+                and (error := spell.refusal(place, is_submit=is_submit)) is not None
+            ):
                 return error
         return None
 

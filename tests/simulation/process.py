@@ -16,7 +16,14 @@ from orchestrator.client.service_clock import ServiceClock
 from orchestrator.client.wire.error_codes import is_transient_job_code
 from orchestrator.domain.events import JobEnded, JobsPlanned, Noticed, Stopping
 from orchestrator.domain.states import OPEN, JobState
-from orchestrator.errors import ClockSkewed, Interruption, LedgerError, LedgerFull, LedgerLocked
+from orchestrator.errors import (
+    BucketRefused,
+    ClockSkewed,
+    Interruption,
+    LedgerError,
+    LedgerFull,
+    LedgerLocked,
+)
 from orchestrator.runner.budget import Bounds, Budget
 from orchestrator.runner.ports import Ports
 from orchestrator.runner.runner import Runner
@@ -154,6 +161,8 @@ class Process:
             allowed=world.manifest.keys,
             has_steady_clock=self.scenario.has_steady_clock,
         )
+        self.watch.counts_depth = world.counts_depth
+        self.watch.checks_turns = not world.has_refusals
         if (most := self._bounds().max_failures) is not None:
             self.watch.max_failures = most
         self._limiter = AdaptiveLimiter(world.rate_per_s, self._clock)
@@ -312,7 +321,9 @@ class Process:
         assert result.calls.submits >= len(self.watch.sent)
         if self._is_corrected_twice(result):
             return
-        if counts.of(*OPEN) == counts.of(JobState.IN_DOUBT) > 0 and result.stopped is None:
+        if isinstance(result.error, BucketRefused):
+            assert of_result(result) is ExitCode.CREDENTIALS
+        elif counts.of(*OPEN) == counts.of(JobState.IN_DOUBT) > 0 and result.stopped is None:
             self._check_left_in_doubt(result)
         elif result.cut_short is None and result.error is None:
             assert result.is_over

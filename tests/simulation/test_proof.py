@@ -700,14 +700,15 @@ def test_a_retry_looks_for_missing_stems_before_it_pays_again(
     tmp_path: Path, comes_back: bool
 ) -> None:
     async def main() -> tuple[RunResult, RunResult, Rig]:
-        rig = Rig(tmp_path / "1")
+        patient = RunnerSettings(stem_wait_s=60)
+        rig = Rig(tmp_path / "1", settings=patient)
         is_hidden = [True]
         _head_with(rig, lambda _, found: None if is_hidden[0] else found)
         first = await rig.run([make_spec(1)])
         is_hidden[0] = not comes_back
         if not comes_back:
-            rig.after(40, lambda: is_hidden.__setitem__(0, False))
-        again = Rig(tmp_path / "2", store=rig.store, service=rig.service)
+            rig.after(90, lambda: is_hidden.__setitem__(0, False))
+        again = Rig(tmp_path / "2", settings=patient, store=rig.store, service=rig.service)
         return first, await again.run([make_spec(1)], retry=FAILED), again
 
     first, second, rig = run_virtual(main())

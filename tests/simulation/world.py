@@ -6,15 +6,19 @@ check what must hold at every moment; ``verdict`` checks the end of a run.
 
 from __future__ import annotations
 
+import copy
 import random
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.testing.memory_ledger import MemoryStore
+from orchestrator.testing.oddities import Oddities
 from orchestrator.testing.service import FakeService
+from orchestrator.testing.weather import Trouble
 from tests.simulation.drawing import RETRIES, Manifest, draw_scenario, draw_settings, draw_weather
 from tests.simulation.process import Process
 from tests.simulation.verdict import check
@@ -26,6 +30,15 @@ if TYPE_CHECKING:
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - syncs cost nothing there
 _SHOWN_EVENTS = 60
+
+
+@dataclass
+class _Backup:
+    """A copy of the ledger, and what this file knows about it."""
+
+    store: MemoryStore
+    named: dict[int, set[JobKey]] = field(default_factory=lambda: defaultdict(set))
+    run_of_send: dict[JobKey, int] = field(default_factory=dict)
 
 
 class World:
@@ -50,18 +63,33 @@ class World:
         self.service = FakeService(SystemClock(), self.rng, self.weather)
         self.run_count = self.rng.choice([1, 1, 1, 2])
         self.disturbances = self.rng.choice([0, 1, 2, 5])
+        self.losses = 0.0 if is_mirrored else self.rng.choice([0.0, 0.0, 0.3])
         self.now = 0.0
         self.processes: list[Process] = []
         self.named: dict[int, set[JobKey]] = defaultdict(set)
         """By number of a run: the keys that its processes added."""
         self.removed: set[JobKey] = set()
         """Keys that a later manifest did not name."""
-        self.reached: Counter[JobKey] = Counter()
-        """POSTs that may have reached the service, by key."""
-        self.deaths = 0
-        """Processes that did not end in order; each may count one more attempt per job."""
+        self.has_lost_ledger = False
+        """The ledger was lost, or replaced by an earlier copy of itself, at least once."""
+        self._backups: list[_Backup] = []
         self.run_of_send: dict[JobKey, int] = {}
         """By key: number of the run that sent it last."""
+
+    @property
+    def counts_depth(self) -> bool:
+        """True if every job at the service holds a slot of the runner.
+
+        A ledger that was lost does not know them all, and a job in doubt that cannot be looked up
+        gives its slot back.
+        """
+        is_odd = self.weather.oddities != Oddities()
+        return not (self.has_lost_ledger or self.has_refusals or is_odd)
+
+    @property
+    def has_refusals(self) -> bool:
+        """True if the service refuses a bucket for a while."""
+        return any(spell.trouble is Trouble.REFUSED for spell in self.weather.spells)
 
     def run(self) -> None:
         """Finish one run after the other, and check each."""
@@ -78,15 +106,32 @@ class World:
             self.now += self.rng.choice([0.0, 1.0, 40.0])
             if self.rng.random() < 0.3:
                 self.manifest.change()
+            if self.rng.random() < self.losses:
+                self._lose_ledger()
+
+    def _lose_ledger(self) -> None:
+        """Go on with an earlier copy of the ledger, or with none.
+
+        Some time later: the service's list shows a job only after its lag.
+        """
+        backup = self.rng.choice([_Backup(MemoryStore()), *self._backups])
+        self.has_lost_ledger = True
+        self.now += 300.0
+        kept = copy.deepcopy(backup)
+        self.store, self.named, self.run_of_send = kept.store, kept.named, kept.run_of_send
+        self.store.lose_holder()
+        self.report = self.report.with_name(f"report-{len(self.processes)}.jsonl")
+        self.store.runs = [replace(run, report=str(self.report)) for run in self.store.runs]
 
     def _run_process(self, retry: frozenset[JobState]) -> RunResult | None:
         scenario = draw_scenario(self.rng, ends_well=self.disturbances <= 0)
         self.disturbances -= 1
         self.processes.append(Process(self, len(self.processes) + 1, scenario, retry))
         before = self.store.visit
+        if self.losses:
+            backup = _Backup(self.store, self.named, self.run_of_send)
+            self._backups.append(copy.deepcopy(backup))
         result = self.processes[-1].run()
-        self.deaths += result is None
-        self.reached += self.processes[-1].watch.reached
         if self.store.visit > before:
             self._note_named_keys()
         return result

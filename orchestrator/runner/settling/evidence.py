@@ -28,6 +28,8 @@ may be all that the service compares."""
 _MOST_WITNESSES = 200
 _SETTLES_PER_LAG = 2.0
 """Wait for this many times the longest lag that was seen: the next job may lag longer."""
+_SETTLES_UNSEEN = 4.0
+"""Wait for this many settle times while nothing shows how far the list has come."""
 HOPELESS_S = 300.0
 """An accepted job that is not listed after this time is not late: the filter or the list fails."""
 
@@ -61,6 +63,7 @@ class Trust:
         by_object: The same for the filter by input object.
         has_keys: A job was listed with the key that it was sent with. False: without it.
         lag_s: Longest time after its acceptance that a job was seen not to be listed.
+        shown_at: When the latest witness was accepted that was seen to be listed, monotonic.
         witnesses: Jobs that the list must show, the latest last.
     """
 
@@ -68,11 +71,19 @@ class Trust:
     by_object: bool | None = None
     has_keys: bool | None = None
     lag_s: float = 0.0
+    shown_at: float = -math.inf
     witnesses: deque[Witness] = field(default_factory=lambda: deque(maxlen=_MOST_WITNESSES))
 
-    def settle_s(self, least_s: float) -> float:
-        """Return how long a job must stay absent: at least ``least_s``, longer if the list lags."""
-        return max(least_s, _SETTLES_PER_LAG * self.lag_s)
+    def settle_s(self, least_s: float, since: float = -math.inf) -> float:
+        """Return how long a job must stay absent.
+
+        Args:
+            least_s: The shortest time.
+            since: When its answer was lost, monotonic. If a job that was accepted later is listed,
+                the list has come this far; otherwise its lag is not known.
+        """
+        settle_s = max(least_s, _SETTLES_PER_LAG * self.lag_s)
+        return settle_s if self.shown_at >= since else _SETTLES_UNSEEN * settle_s
 
     def witness(self, now: float, aged_s: float) -> Witness | None:
         """Return the latest witness that was accepted ``aged_s`` ago, else the oldest; or None."""
@@ -92,6 +103,7 @@ class Trust:
             remote = by_id.get(witness.job_id)
             if remote is not None:
                 is_shown = True
+                self.shown_at = max(self.shown_at, witness.known_at)
                 found = key_of_user_data(remote.user_data)
                 if not is_key_of_another(found, witness.key):  # else the answers were mixed up
                     self.has_keys = found == witness.key and self.has_keys is not False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import EndlessListing, OrchestratorError, Rejected
+from orchestrator.errors import EndlessListing, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,11 +109,7 @@ class JobList:
     async def _find_queues(self, place: Place) -> bool:
         if not self._queues.get(place):
             self.calls += 1
-            try:
-                found = await self._service.queues(place)
-            except OrchestratorError:
-                return False
-            for queue_id in found:
+            for queue_id in await self._service.queues(place):
                 self.know_queue(place, queue_id)
         return bool(self._queues.get(place))
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _REPORT_AFTER = 3
 """Failed looks in a row that are reported; one or two are nothing unusual."""
-_GIVE_UP_AFTER = 6.0
+_GIVE_UP_AFTER = 8.0
 """Settle times after which a job whose absence cannot be proven is left in doubt. It is looked for
 again when the list can be judged better."""
 _HOPELESS_AFTER_S = 600.0
@@ -224,7 +224,7 @@ class Settler:
         return verdicts
 
     def _is_absent(self, doubt: Doubt, look: Look) -> bool:
-        settle_s = look.trust.settle_s(self._settings.settle_s)
+        settle_s = look.trust.settle_s(self._settings.settle_s, doubt.since)
         if doubt.looks < 2 or look.at - doubt.since < settle_s:
             return False
         if any(could_be(remote, doubt.job, look.others) for remote in look.listed):

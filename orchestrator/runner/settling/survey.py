@@ -2,8 +2,11 @@
 
 The service is the second ledger. A ledger may be new, restored from a backup, copied, or lost along
 with its log. Every job carries its key in ``UserData``, so the service's list of jobs says which of
-the manifest's jobs exist: since the last heartbeat of the ledger, or for a ledger without one since
-``lookback_s``. They are adopted instead of paid for again.
+the manifest's jobs exist. They are adopted instead of paid for again.
+
+For each bucket the ledger remembers up to when it knows every job: the last heartbeat of a visit
+that had compared the whole manifest with the list. The list is read from there on, or for a ledger
+without such a mark since ``lookback_s``.
 """
 
 from __future__ import annotations
@@ -12,12 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import orjson
-
 from orchestrator.domain.events import JobAdopted, Noticed
 from orchestrator.domain.remote import JobFilter, RemoteJob, RemoteState
 from orchestrator.domain.spec import JobKey, is_job_key, key_of_user_data
-from orchestrator.domain.states import JobState
+from orchestrator.domain.states import OPEN, JobState
 from orchestrator.domain.wording import counted
 from orchestrator.errors import (
     BucketRefused,
@@ -26,7 +27,6 @@ from orchestrator.errors import (
     Rejected,
     Throttled,
 )
-from orchestrator.runner.heartbeat import PULSE
 from orchestrator.runner.retry import backoff_s
 from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.domain.job import Job
-    from orchestrator.domain.spec import Place
+    from orchestrator.domain.spec import JobSpec, Place
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
     from orchestrator.runner.settling.job_list import JobList, Listing
@@ -75,28 +75,49 @@ class Survey:
         self._routing = routing
         self._list = job_list
         self._lookback_s = lookback_s
-        self._since: float | None = None
         self._found: dict[Place, _Found] = {}
+        self._is_complete = False
 
-    async def begin(self) -> None:
-        """Note how far back to look, before this visit's own heartbeat changes it."""
+    def complete(self) -> None:
+        """Note that the whole manifest was compared with the lists."""
+        self._is_complete = True
+
+    async def checkpoint(self) -> None:
+        """Remember that every job until now is known: the others were sent by this ledger."""
+        if self._is_complete:
+            for place in self._found:
+                await self._ledger.remember(_mark(place), str(self._clock.now()).encode())
+
+    async def _since(self, place: Place) -> float:
         now = self._clock.now()
-        pulse = await self._ledger.recall(PULSE)
-        self._since = now - self._lookback_s
-        if pulse is not None:
-            self._since = min(float(orjson.loads(pulse).get("at", 0.0)), now) - ADOPT_MARGIN_S
+        mark = await self._ledger.recall(_mark(place))
+        return now - self._lookback_s if mark is None else min(float(mark), now) - ADOPT_MARGIN_S
+
+    def may_adopt(self, specs: Sequence[JobSpec]) -> bool:
+        """Return True if some of these jobs may exist at the service.
+
+        Until they are adopted they must not be sent.
+        """
+        places = {spec.media.place for spec in specs}
+        return any(place not in self._found or self._found[place].good for place in places)
+
+    async def look(self, jobs: Sequence[Job]) -> None:
+        """Read the lists of the buckets in which some of these jobs may still be sent, each once.
+
+        A run that has nothing to send needs no list.
+        """
+        places = {job.spec.media.place for job in jobs if job.state in OPEN}
+        for place in sorted(places - self._found.keys()):
+            self._found[place] = await self._read(place)
 
     async def adopt(self, jobs: Sequence[Job]) -> None:
         """Adopt those planned jobs that the account has had done, or is having done.
 
-        The list of a bucket is read when the first job of it is to be sent; a run that has nothing
-        to send needs no list. Jobs that are known under another id are reported, and a waiting one
-        is cancelled.
+        Jobs that are known under another id are reported, and a waiting one is cancelled. What is
+        decided here is decided before the first await: the jobs are worked on meanwhile.
         """
         adopted: list[Job] = []
-        to_send = {job.spec.media.place for job in jobs if job.state is JobState.PLANNED}
-        for place in sorted(to_send - self._found.keys()):
-            self._found[place] = await self._read(place)
+        twice: list[tuple[Job, RemoteJob]] = []
         for job in jobs:
             found = self._found.get(job.spec.media.place)
             if found is None or not (found.good or found.lost):
@@ -105,11 +126,15 @@ class Survey:
                 if self._adopt(job, found):
                     adopted.append(job)
             elif job.state is not JobState.IN_DOUBT:
-                await self._compare(job, found)
+                twice += [(job, remote) for remote in _others(job, found)]
+        for job, remote in twice:
+            self._routing.follow_instead(job, remote)
         if adopted:
             await self._routing.save(adopted)
             for job in adopted:
                 self._sink.emit(JobAdopted(job.spec.key, job.spec.media.key, job.job_id))
+        for job, remote in twice:
+            await self._routing.found_twice(job, remote)
 
     def _adopt(self, job: Job, found: _Found) -> bool:
         key = job.spec.key
@@ -124,12 +149,6 @@ class Survey:
         job.adopt(ours[0])
         job.attempts = max(job.attempts, 1)
         return True
-
-    async def _compare(self, job: Job, found: _Found) -> None:
-        """Report a job at the service that has the key of a known job, and another id."""
-        for remote in found.good.pop(job.spec.key, ()):
-            if remote.job_id != job.job_id and remote.job_id not in job.past_job_ids:
-                await self._routing.found_twice(job, remote)
 
     # --- reading
 
@@ -150,9 +169,9 @@ class Survey:
 
     async def _until_answered(self, place: Place) -> Listing | None:
         """Read the list, as often as it takes; None if the service does not show it."""
-        since = self._since
-        if since is None or self._lookback_s <= 0:
+        if self._lookback_s <= 0:
             return None
+        since = await self._since(place)
         failures = 0
         while True:
             try:
@@ -191,3 +210,17 @@ class Survey:
         jobs = counted(listing.seen, "job")
         text = f"Looked back at {jobs} of {place.bucket}, to {until}; older ones were not looked at"
         self._sink.emit(Noticed(text))
+
+
+def _mark(place: Place) -> str:
+    """Name under which the ledger remembers up to when it knows the jobs of a bucket."""
+    return f"known.{place.region}.{place.bucket}"
+
+
+def _others(job: Job, found: _Found) -> list[RemoteJob]:
+    """Return the jobs at the service with the key of a known job, and another id."""
+    return [
+        remote
+        for remote in found.good.pop(job.spec.key, ())
+        if remote.job_id != job.job_id and remote.job_id not in job.past_job_ids
+    ]

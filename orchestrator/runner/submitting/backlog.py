@@ -6,6 +6,7 @@ job of a higher level that is found late still overtakes everything that waits.
 
 from __future__ import annotations
 
+import asyncio
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,8 @@ class Backlog:
         # Lanes whose next job in the ledger is due at a monotonic instant.
         self._later: dict[LaneKey, float] = {}
         self._is_fetching = False
+        self.unfetched = asyncio.Lock()
+        """Held while jobs are in the ledger that must not be sent yet."""
         self._closed: set[Place] = set()  # buckets that the service refuses
 
     # --- what there is
@@ -161,6 +164,12 @@ class Backlog:
     async def refill(self) -> None:
         """Queue what has come due, and refill lanes of which half was used up."""
         self._release_due()
+        if not self._spilled:
+            return
+        async with self.unfetched:
+            await self._fetch_low_lanes()
+
+    async def _fetch_low_lanes(self) -> None:
         size_of, room_in = self._queue.size_of, self._room_in
         low = [lane for lane in self._spilled if room_in(lane) >= max(size_of(lane), 1)]
         for lane in low:

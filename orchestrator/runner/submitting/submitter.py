@@ -77,6 +77,11 @@ def conclude(
     That no job was created is proven by what the vendor wrote, and by nothing else.
     """
     match answer:
+        case SubmitReply() if answer.job.job_id in job.past_job_ids:
+            job.step(Step.LOSE_ANSWER)
+            job.code = "AnswerMixedUp"
+            job.message = f"The service answered {answer.job.job_id}, which is an earlier job."
+            return Conclusion(job.message)
         case SubmitReply():
             _accept(job, answer, now)
             return Conclusion()

@@ -122,8 +122,11 @@ class Tracker:
             if len(self._early_hints) > _MAX_EARLY_HINTS:
                 self._early_hints.pop(next(iter(self._early_hints)))
 
-    def follow_instead(self, job: Job, remote: RemoteJob) -> None:
-        """Follow ``remote`` once the present attempt of ``job`` turns out to be cancelled."""
+    def follow_instead(self, job: Job, remote: RemoteJob | None) -> None:
+        """Follow ``remote`` if the present attempt of ``job`` has failed or was cancelled."""
+        if remote is None:
+            self._instead.pop(job.id, None)
+            return
         self._instead[job.id] = remote
         if (tracked := self._by_job_id.get(job.job_id)) is not None:
             tracked.hinted_at = self._clock.monotonic()
@@ -373,7 +376,9 @@ class Tracker:
             case RemoteState.UNKNOWN:
                 word = remote.state_word
                 self._notice(f"The service calls the state of jobs {word!r}: taken as not ended")
-            case RemoteState.CANCELLED if (other := self._instead.pop(job.id, None)) is not None:
+            case RemoteState.FAILED | RemoteState.CANCELLED if (
+                other := self._instead.pop(job.id, None)
+            ) is not None:
                 job.step(Step.LOSE)
                 job.forget_attempt()
                 job.adopt(other)

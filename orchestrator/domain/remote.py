@@ -75,6 +75,11 @@ class RemoteJob(NamedTuple):
     media_duration_s: float | None = None
     state_word: str = ""
 
+    @property
+    def is_lost(self) -> bool:
+        """True if it gave no stems and costs nothing: it may be sent again."""
+        return self.state in {RemoteState.FAILED, RemoteState.CANCELLED}
+
     def is_about(self, key: str) -> bool:
         """Return True if its input may be the object ``key``: echoes may be encoded, or missing."""
         return not self.input_object or _plain(self.input_object) == _plain(key)

@@ -11,7 +11,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.remote import RemoteState
 from orchestrator.domain.spec import is_key_of_another, key_of_user_data
 
 if TYPE_CHECKING:
@@ -62,8 +61,9 @@ class Trust:
             None: not tried.
         by_object: The same for the filter by input object.
         has_keys: A job was listed with the key that it was sent with. False: without it.
-        lag_s: Longest time after its acceptance that a job was seen not to be listed.
+        lag_s: Longest time that a job took to be listed, as far as it was seen.
         shown_at: When the latest witness was accepted that was seen to be listed, monotonic.
+        late: Remote ids of those that were not listed when they were looked for.
         witnesses: Jobs that the list must show, the latest last.
     """
 
@@ -72,6 +72,7 @@ class Trust:
     has_keys: bool | None = None
     lag_s: float = 0.0
     shown_at: float = -math.inf
+    late: set[str] = field(default_factory=set)
     witnesses: deque[Witness] = field(default_factory=lambda: deque(maxlen=_MOST_WITNESSES))
 
     def settle_s(self, least_s: float, since: float = -math.inf) -> float:
@@ -101,14 +102,18 @@ class Trust:
         is_shown = False
         for witness in expected:
             remote = by_id.get(witness.job_id)
+            age_s = now - witness.known_at
+            is_late = witness.job_id in self.late or remote is None
+            if is_late and age_s < HOPELESS_S:
+                self.lag_s = max(self.lag_s, age_s)
+                self.late.add(witness.job_id)
             if remote is not None:
+                self.late.discard(witness.job_id)
                 is_shown = True
                 self.shown_at = max(self.shown_at, witness.known_at)
                 found = key_of_user_data(remote.user_data)
                 if not is_key_of_another(found, witness.key):  # else the answers were mixed up
                     self.has_keys = found == witness.key and self.has_keys is not False
-            elif (age_s := now - witness.known_at) < HOPELESS_S:
-                self.lag_s = max(self.lag_s, age_s)
         return is_shown
 
 
@@ -147,7 +152,7 @@ def attempts_of(job: Job, listed: Iterable[RemoteJob]) -> list[RemoteJob]:
     return sorted(
         found.values(),
         key=lambda remote: (
-            remote.state in {RemoteState.FAILED, RemoteState.CANCELLED},
+            remote.is_lost,
             remote.created_at or 0.0,
             remote.job_id,
         ),

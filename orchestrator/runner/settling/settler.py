@@ -216,7 +216,9 @@ class Settler:
             ours = attempts_of(job, look.listed)
             if ours:
                 verdicts.found.append((doubt, ours[0]))
-                verdicts.extra += [(job, remote) for remote in ours[1:]]
+                lost = tuple(remote.job_id for remote in ours[1:] if remote.is_lost)
+                job.past_job_ids = (*job.past_job_ids, *lost)
+                verdicts.extra += [(job, remote) for remote in ours[1:] if not remote.is_lost]
             elif self._is_absent(doubt, look) and not (look.is_trial and verdicts.absent):
                 verdicts.absent.append(doubt)
             else:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import JobAdopted, Noticed
-from orchestrator.domain.remote import JobFilter, RemoteJob, RemoteState
+from orchestrator.domain.remote import JobFilter, RemoteJob
 from orchestrator.domain.spec import JobKey, is_job_key, key_of_user_data
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.domain.wording import counted
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 _NOTICE_AFTER = 3
 """Failed tries before the user sees a notice."""
-_LOST = frozenset({RemoteState.FAILED, RemoteState.CANCELLED})
-"""States that gave no stems and cost nothing. Such a job is sent again, as after any failure."""
 
 
 @dataclass(slots=True)
@@ -159,7 +157,7 @@ class Survey:
             return found
         for remote in sorted(listing.jobs, key=lambda remote: remote.created_at or 0.0):
             key = JobKey(key_of_user_data(remote.user_data))
-            if remote.state in _LOST:
+            if remote.is_lost:
                 found.lost.setdefault(key, []).append(remote.job_id)
             else:
                 found.good.setdefault(key, []).append(remote)

@@ -136,7 +136,7 @@ def test_a_resumed_job_that_is_planned_again_waits_until_the_manifest_names_it()
     assert rig.routing.has_aside
     assert [call[0] for call in rig.dispatcher.calls] == ["occupy", "release"]
 
-    rig.routing.take_in([saved(JobState.PLANNED)])
+    rig.routing.take_in(rig.routing.named([saved(JobState.PLANNED)]))
     assert not rig.routing.has_aside
     assert [call[0] for call in rig.dispatcher.calls[2:]] == ["add"]
 
@@ -144,7 +144,7 @@ def test_a_resumed_job_that_is_planned_again_waits_until_the_manifest_names_it()
 def test_a_resumed_job_that_the_manifest_has_named_goes_back_to_the_dispatcher() -> None:
     rig, job = Rig(), saved(JobState.IN_DOUBT)
     rig.routing.take_up(job)
-    rig.routing.take_in([saved(JobState.IN_DOUBT)])
+    rig.routing.take_in(rig.routing.named([saved(JobState.IN_DOUBT)]))
     job.state = job.saved_state = JobState.PLANNED
     rig.routing.route(job)
 

@@ -174,17 +174,30 @@ class Ledger(Protocol):
         ...
 
     async def ready(
-        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+        self,
+        run: Run,
+        level: int,
+        share: str,
+        limit: int,
+        without: Collection[int],
+        now: float,
+        closed: Collection[Place] = (),
     ) -> list[Job]:
         """Return up to ``limit`` planned jobs of one level and share, by ``seq``.
 
         Only jobs that this visit has seen and whose ``not_before`` has passed. ``share`` is
-        ``JobSpec.share``; ``without`` are ids that the caller holds already.
+        ``JobSpec.share``; ``without`` are ids that the caller holds already. Jobs whose media
+        object lies in a ``closed`` place are left out.
         """
         ...
 
-    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
-        """Return the earliest ``not_before`` of the planned jobs that this visit has seen."""
+    async def next_ready_at(
+        self, run: Run, without: Collection[int], closed: Collection[Place] = ()
+    ) -> float | None:
+        """Return the earliest ``not_before`` of the planned jobs that this visit has seen.
+
+        ``without`` and ``closed`` are as in ``ready``.
+        """
         ...
 
     async def in_states(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Counts, Run
-    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.domain.states import JobState
     from orchestrator.ledger.group_commit import GroupWriter
     from orchestrator.ledger.lease import Lease
@@ -132,19 +132,30 @@ class SqlLedger:
         )
 
     async def ready(
-        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+        self,
+        run: Run,
+        level: int,
+        share: str,
+        limit: int,
+        without: Collection[int],
+        now: float,
+        closed: Collection[Place] = (),
     ) -> list[Job]:
         """Return planned jobs of one level and share that may start now, by ``seq``."""
-        held = frozenset(without)  # the caller's own set may change while this waits
+        # The caller's own sets may change while this waits.
+        left_out = queries.LeftOut(frozenset(without), frozenset(closed))
         return await self._writer.submit(
-            lambda unit: queries.ready(unit, run, (level, share), limit, held, now), writes=False
+            lambda unit: queries.ready(unit, run, (level, share), limit, left_out, now),
+            writes=False,
         )
 
-    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
+    async def next_ready_at(
+        self, run: Run, without: Collection[int], closed: Collection[Place] = ()
+    ) -> float | None:
         """Return the earliest ``not_before`` of the planned jobs seen by this start of the run."""
-        held = frozenset(without)
+        left_out = queries.LeftOut(frozenset(without), frozenset(closed))
         return await self._writer.submit(
-            lambda unit: queries.next_ready_at(unit, run, held), writes=False
+            lambda unit: queries.next_ready_at(unit, run, left_out), writes=False
         )
 
     async def in_states(

@@ -209,6 +209,44 @@ SELECT json_group_array(json_array(id, not_before))
          ORDER BY not_before
          LIMIT :limit)
 
+-- name: ready_ids_elsewhere
+-- The three above, without the jobs whose media objects lie in certain places: their specs begin
+-- with one of the texts in :closed.
+WITH closed AS MATERIALIZED (SELECT value AS start FROM json_each(:closed))
+SELECT json_group_array(json_array(id, seq))
+  FROM (SELECT jobs.id, jobs.seq
+          FROM jobs CROSS JOIN specs ON specs.id = jobs.id
+         WHERE jobs.state = 'planned' AND jobs.visit = :visit AND jobs.level = :level
+           AND jobs.share = :share AND jobs.not_before + 0 <= :now
+           AND NOT EXISTS (SELECT 1
+                             FROM closed
+                            WHERE substr(specs.spec, 1, length(closed.start)) = closed.start)
+         ORDER BY jobs.seq
+         LIMIT :limit)
+
+-- name: ready_at_once_elsewhere
+WITH closed AS MATERIALIZED (SELECT value AS start FROM json_each(:closed))
+SELECT json_group_array(json_array(id, not_before))
+  FROM (SELECT jobs.id, jobs.not_before
+          FROM jobs CROSS JOIN specs ON specs.id = jobs.id
+         WHERE jobs.state = 'planned' AND jobs.visit = :visit AND jobs.not_before <= 0
+           AND NOT EXISTS (SELECT 1
+                             FROM closed
+                            WHERE substr(specs.spec, 1, length(closed.start)) = closed.start)
+         LIMIT :limit)
+
+-- name: ready_later_elsewhere
+WITH closed AS MATERIALIZED (SELECT value AS start FROM json_each(:closed))
+SELECT json_group_array(json_array(id, not_before))
+  FROM (SELECT jobs.id, jobs.not_before
+          FROM jobs CROSS JOIN specs ON specs.id = jobs.id
+         WHERE jobs.state = 'planned' AND jobs.visit = :visit AND jobs.not_before > 0
+           AND NOT EXISTS (SELECT 1
+                             FROM closed
+                            WHERE substr(specs.spec, 1, length(closed.start)) = closed.start)
+         ORDER BY jobs.not_before
+         LIMIT :limit)
+
 -- name: ids_in_flight
 SELECT json_group_array(id)
   FROM (SELECT id

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from orchestrator.domain.run import Holder
-    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec, Place
 
 
 @dataclass(slots=True)
@@ -203,32 +203,44 @@ class MemoryLedger:
         self._row += 1
         job.run_no, job.row = self._run_no, self._row
 
-    def _waiting(self, run: Run, without: Collection[int]) -> Iterable[Job]:
+    def _waiting(
+        self, run: Run, without: Collection[int], closed: Collection[Place]
+    ) -> Iterable[Job]:
         store = self._open()
         for key, job in store.jobs.items():
             if (
                 job.state is JobState.PLANNED
                 and store.visits[key] == run.visit
                 and job.id not in without
+                and job.spec.media.place not in closed
             ):
                 yield job
 
     async def ready(
-        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+        self,
+        run: Run,
+        level: int,
+        share: str,
+        limit: int,
+        without: Collection[int],
+        now: float,
+        closed: Collection[Place] = (),
     ) -> list[Job]:
         """Return planned jobs of one level and share that may start now, by ``seq``."""
         found = [
             job
-            for job in self._waiting(run, without)
+            for job in self._waiting(run, without, closed)
             if job.spec.level == level
             and job.spec.share == share
             and job.not_before <= to_microsecond(now)
         ]
         return [replace(job) for job in sorted(found, key=lambda job: job.seq)[:limit]]
 
-    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
+    async def next_ready_at(
+        self, run: Run, without: Collection[int], closed: Collection[Place] = ()
+    ) -> float | None:
         """Return the earliest ``not_before`` of the planned jobs seen by this start of the run."""
-        return min((job.not_before for job in self._waiting(run, without)), default=None)
+        return min((job.not_before for job in self._waiting(run, without, closed)), default=None)
 
     async def in_states(
         self, states: Collection[JobState], after_id: int = 0, limit: int = 1000

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Counts, Holder, Run
-    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.domain.states import JobState
     from orchestrator.ledger.unit_of_work import UnitOfWork
     from orchestrator.testing.memory_ledger import MemoryStore
@@ -192,17 +192,28 @@ class MirroredLedger(WatchedLedger):
     # --- questions
 
     async def ready(
-        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+        self,
+        run: Run,
+        level: int,
+        share: str,
+        limit: int,
+        without: Collection[int],
+        now: float,
+        closed: Collection[Place] = (),
     ) -> list[Job]:
-        held = set(without)
-        question = super().ready(run, level, share, limit, held, now)
+        held, shut = set(without), set(closed)
+        question = super().ready(run, level, share, limit, held, now, shut)
         return await self._same(
-            question, lambda ledger: ledger.ready(run, level, share, limit, held, now)
+            question, lambda ledger: ledger.ready(run, level, share, limit, held, now, shut)
         )
 
-    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
+    async def next_ready_at(
+        self, run: Run, without: Collection[int], closed: Collection[Place] = ()
+    ) -> float | None:
+        shut = set(closed)
         return await self._same(
-            super().next_ready_at(run, without), lambda ledger: ledger.next_ready_at(run, without)
+            super().next_ready_at(run, without, shut),
+            lambda ledger: ledger.next_ready_at(run, without, shut),
         )
 
     async def in_states(

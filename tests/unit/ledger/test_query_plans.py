@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from sqlalchemy import event
 
+from orchestrator.domain.spec import Place
 from orchestrator.domain.states import REMOTE, JobState, Step
 from orchestrator.ledger import open_ledger
 from orchestrator.testing.builders import make_holder, make_specs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     Call = Callable[[SqlLedger, Run], Awaitable[object]]
 
 T0 = 1_700_000_000.0
+CLOSED = [Place("b-1", "ap-guangzhou"), Place("b-2", "ap-guangzhou")]
 
 
 @pytest.fixture
@@ -85,6 +87,21 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
         {
             "COVERING INDEX jobs_ready (visit=?)",
             "COVERING INDEX jobs_due (visit=? AND not_before>?)",
+        },
+    ),
+    "ready, places closed": (
+        lambda ledger, run: ledger.ready(run, 0, "inputs[0]", 9, {1, 2}, T0, CLOSED),
+        {
+            "COVERING INDEX jobs_ready (visit=? AND level=? AND share=?)",
+            "SEARCH specs USING INTEGER PRIMARY KEY (rowid=?)",
+        },
+    ),
+    "next_ready_at, places closed": (
+        lambda ledger, run: ledger.next_ready_at(run, set(range(1001)), CLOSED),
+        {
+            "COVERING INDEX jobs_ready (visit=?)",
+            "COVERING INDEX jobs_due (visit=? AND not_before>?)",
+            "SEARCH specs USING INTEGER PRIMARY KEY (rowid=?)",
         },
     ),
     "in_flight": (lambda ledger, _: ledger.in_states(REMOTE), {"jobs_in_flight"}),

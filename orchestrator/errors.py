@@ -32,6 +32,7 @@ The possible reactions to an error are attributes, set where the error is unders
     |   |   `-- LocalRootLocked
     |   |-- LedgerCorrupt
     |   |-- LedgerFull
+    |   |-- LedgerDisplaced
     |   `-- LedgerMismatch
     |-- ReportError
     |-- EngineMissing
@@ -283,6 +284,10 @@ class LedgerCorrupt(LedgerError):
 
 class LedgerFull(LedgerError):
     """The ledger's disk is full."""
+
+
+class LedgerDisplaced(LedgerError):
+    """The ledger file was moved, removed, replaced or linked; the run stops in order."""
 
 
 class LedgerMismatch(LedgerError):

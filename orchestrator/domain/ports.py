@@ -118,8 +118,8 @@ class ObjectStore(Protocol):
 class Ledger(Protocol):
     """Durable state of the jobs of one manifest. Changes are committed when a method returns.
 
-    Errors: ``LedgerLocked``, ``LedgerCorrupt``, ``LedgerFull``, ``LedgerMismatch`` and
-    ``LedgerError``.
+    Errors: ``LedgerLocked``, ``LedgerCorrupt``, ``LedgerFull``, ``LedgerDisplaced``,
+    ``LedgerMismatch`` and ``LedgerError``.
     One run at a time works on a ledger; any number of processes may read it. *Visit* is the time
     for which a process holds the ledger.
     """
@@ -129,7 +129,10 @@ class Ledger(Protocol):
         ...
 
     async def heartbeat(self, now: float) -> None:
-        """Show that the holder is alive; ``LedgerLocked`` if the lease was lost."""
+        """Show that the holder is alive; ``LedgerLocked`` if the lease was lost.
+
+        ``LedgerDisplaced``, once, if the ledger is no longer where the next run looks for it.
+        """
         ...
 
     async def holder(self) -> Holder | None:
@@ -137,7 +140,7 @@ class Ledger(Protocol):
         ...
 
     async def close(self) -> None:
-        """Return the lease, if held, and close."""
+        """Return the lease, if held, and close; ``LedgerDisplaced`` as in ``heartbeat``."""
         ...
 
     async def begin_run(self, name: str, now: float, report: str) -> Run:
@@ -231,7 +234,9 @@ class Ledger(Protocol):
         They are recorded as ``submitting``, with ``attempts`` and ``intent_at``. Nothing else of
         them may have changed since they were saved, and none is saved before this returns.
         ``LedgerMismatch`` if the stored state of one is not planned; then nothing is recorded.
-        ``LedgerLocked`` if another process took the lease. Many calls share one sync.
+        ``LedgerLocked`` if another process took the lease. ``LedgerDisplaced`` if the ledger is no
+        longer where the next run looks for it; nothing is recorded then, but other calls still
+        succeed, so that the run can end in order. Many calls share one sync.
         """
         ...
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.states import JobState
     from orchestrator.ledger.group_commit import GroupWriter
     from orchestrator.ledger.lease import Lease
+    from orchestrator.ledger.ledger_file import LedgerFile
     from orchestrator.ledger.unit_of_work import UnitOfWork
 
 
@@ -41,6 +42,7 @@ class SqlLedger:
         self._lock = lock
         self._name = name
         self._token = secrets.token_hex(8)
+        self._has_lease = False
 
     # --- the lease
 
@@ -65,19 +67,23 @@ class SqlLedger:
             unit.intents.take_over()
 
         await self._writer.submit(work, writes=True)
+        self._has_lease = True
 
     async def heartbeat(self, now: float) -> None:
         """Show that the holder lives. ``LedgerLocked`` if the lease was lost."""
 
-        def work(unit: UnitOfWork) -> None:
+        def work(unit: UnitOfWork) -> LedgerFile | None:
+            if unit.file.error() is not None:
+                return unit.file  # its lock may be gone with it
             mine = update(lease).where(lease.c.token == self._token).values(seen_at=micros(now))
             if not self._lock.is_held or unit.db.conn.execute(mine).rowcount != 1:
                 raise LedgerLocked(
                     f"The lease of the ledger {self._name} was lost: "
                     "its lock file was removed, or another run took it."
                 )
+            return None
 
-        await self._writer.submit(work, writes=True)
+        self._announce(await self._writer.submit(work, writes=True))
 
     async def holder(self) -> Holder | None:
         """Return the process that works on the ledger now, or None."""
@@ -90,18 +96,30 @@ class SqlLedger:
     async def close(self) -> None:
         """Give the lease back, if held, and close."""
 
-        def give_back(unit: UnitOfWork) -> None:
+        def give_back(unit: UnitOfWork) -> LedgerFile:
             unit.db.conn.execute(delete(lease).where(lease.c.token == self._token))
+            return unit.file
 
+        file: LedgerFile | None = None
         try:
-            if self._lock.is_held and not self._writer.is_closed:
+            if self._has_lease and not self._writer.is_closed:
                 # A full disk fails this, and must not hide why the run ended: the lock is what
                 # keeps others out.
                 with suppress(LedgerError):
-                    await self._writer.submit(give_back, writes=True)
+                    file = await self._writer.submit(give_back, writes=True)
         finally:
             await self._writer.close()
             self._lock.release()
+            self._has_lease = False
+        self._announce(file)
+
+    def _announce(self, file: LedgerFile | None) -> None:
+        """Raise the error of a displaced file, once: the run then ends in order."""
+        if file is None or file.is_announced:
+            return
+        if (error := file.error()) is not None:
+            file.is_announced = True
+            raise error
 
     # --- runs
 
@@ -186,9 +204,18 @@ class SqlLedger:
         sent = list(jobs)
         intents = [(job.id, job.attempts, micros(job.intent_at) or 0) for job in sent]
         new = [job.id for job in sent if is_rest_new(snapshot(job))]
-        await self._writer.submit(
-            lambda unit: unit.intend(sent, intents, new), writes=True, rows=len(sent)
-        )
+
+        def work(unit: UnitOfWork) -> LedgerFile | None:
+            # Not raised here: answers that are recorded in the same transaction must be kept.
+            if unit.file.error() is not None:
+                return unit.file
+            unit.intend(sent, intents, new)
+            return None
+
+        file = await self._writer.submit(work, writes=True, rows=len(sent))
+        if file is not None and (error := file.error()) is not None:
+            file.is_announced = True
+            raise error
 
     # --- questions
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.events import JobSending
 from orchestrator.domain.remote import JobFilter
 from orchestrator.domain.states import Step
-from orchestrator.errors import Interruption, OrchestratorError, ProtocolError
+from orchestrator.errors import Interruption, LedgerDisplaced, OrchestratorError, ProtocolError
 from orchestrator.runner.submitting.backlog import Backlog
 
 if TYPE_CHECKING:
@@ -159,7 +159,14 @@ class Dispatcher:
         self._gate.breaker.sent()
         self._handed_on.clear()
         room = self._submitter.room
-        await self._ledger.intend(batch)
+        try:
+            await self._ledger.intend(batch)
+        except LedgerDisplaced as error:
+            # These jobs stay planned. Answers on their way can still be recorded.
+            self._shutdown.fatal(error)
+            self._stopping = True
+            self._handed_on.set()
+            return
         self._place = batch[-1].spec.media.place
         self._note_turnover(self._submitter.room - room)
         for job in batch:

@@ -24,7 +24,7 @@ CODES = {
     errors.BucketUnknown: 2,
     errors.CredentialsExpired: 3, errors.ClockSkewed: 3,
     errors.LedgerError: 4, errors.LedgerCorrupt: 4, errors.LedgerFull: 4,
-    errors.LedgerMismatch: 4, errors.ReportError: 4,
+    errors.LedgerDisplaced: 4, errors.LedgerMismatch: 4, errors.ReportError: 4,
     errors.LedgerLocked: 5, errors.LocalRootLocked: 5,
 }  # fmt: skip
 

@@ -259,7 +259,7 @@ class FakeService(FakeStorage):
     def _view(self, job: FakeJob) -> RemoteJob:
         epoch = self._epoch()
         done = job.state is RemoteState.SUCCEEDED
-        is_held = job.state is RemoteState.SUBMITTED and self.weather.is_held(
+        is_held = job.state is RemoteState.SUBMITTED and self.weather.is_paused(
             self.clock.monotonic()
         )
         return RemoteJob(

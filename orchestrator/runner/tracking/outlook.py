@@ -33,7 +33,9 @@ _SOON = 0.15
 """A run should end within the larger of these after its last job: seconds, and part of that job's
 time at the service ..."""
 _TRIPS_S = 0.6
-"""... of which the query itself and the look for the stems take this."""
+"""... of which the query itself and the look for the stems take this ..."""
+_TRIP_S, _MOST_TRIPS_S = 0.005, 2.0
+"""... and the other queries this for each job that is open, and not more than that."""
 _HELD = 0.02
 """While all jobs wait, they are queried when they have waited for this part longer."""
 _REACH = 15.0
@@ -72,8 +74,9 @@ class Outlook:
         is_few = place.accepted < FEW_JOBS
         ended_at, age_s = self._earliest(place, is_few=is_few, is_ample=spare > 0)
         slack_s = max(_SOON_S, _SOON * age_s)
+        trips_s = _TRIPS_S + min(len(place.all) * _TRIP_S, _MOST_TRIPS_S)
         if is_few:
-            return ended_at + slack_s - _TRIPS_S
+            return ended_at + slack_s - trips_s
         last_at = max(asked_at, place.since)
         is_learned = self._run_times.of(None) is not None
         most = _MOST_REACH * (_LEARNED if is_learned else 1.0)
@@ -83,7 +86,7 @@ class Outlook:
             slack_s = max(slack_s, _HELD * (place.queued_at - oldest.since))
         elif place.queued_count and not is_learned:
             slack_s = max(slack_s, reach_s)
-        return min(ended_at + slack_s, last_at + max(_SOON_S, reach_s)) - _TRIPS_S
+        return min(ended_at + slack_s, last_at + max(_SOON_S, reach_s)) - trips_s
 
     def _earliest(
         self, place: TrackedAtPlace, *, is_few: bool, is_ample: bool
@@ -103,10 +106,14 @@ class Outlook:
         ended_at = max(ends)
         age_s = ended_at - max(starts)
         if place.queued_count:
-            busy_s, age_s = (0.0, 0.0) if is_few else self._queue(place, begun)
+            busy_s, age_s = (0.0, 0.0)
+            if not is_few and not place.is_stale:
+                busy_s, age_s = self._queue(place, begun)
             ended_at = max(ended_at, place.queued_at + busy_s)
-        if begun and not is_few and not is_ample:
-            age_s = max(age_s, place.open_at - min(starts))
+        if not is_few and not is_ample:
+            seen_at = max((one.looked_at for one in begun if one.is_running), default=-math.inf)
+            ages = [seen_at - one.start_at for one in begun if one.looked_at == seen_at]
+            age_s = max([age_s, *ages])
         return ended_at, age_s
 
     def _least_s(self, tracked: Tracked) -> float:

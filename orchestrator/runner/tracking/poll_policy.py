@@ -158,7 +158,9 @@ class PollPolicy:
         least, most = _WORTH
         count = len(place.all)
         worth = count / (_COLLECTING * affordable) if affordable > 0 else most
-        return min(max(worth, least), most, 0.8 * count)
+        # The last jobs are collected when all may have ended, unless calls are left.
+        is_ample = affordable > 1 + count / QUERY_SIZE
+        return min(max(worth, least), most, 0.8 * count if is_ample else most)
 
     # --- it brings enough
 
@@ -258,8 +260,9 @@ def _spread(
     if len(place.all) <= QUERY_SIZE:
         return tuple(best)
     picked = place.spread(_SPREAD)
-    if place.queued_count:
-        picked.append(next(islice(place.queued(), turn % place.queued_count, None)))
+    if count := place.queued_count:
+        positions = {turn % count, count - 1} if place.is_stale else {turn % count}
+        picked += [next(islice(place.queued(), position, None)) for position in positions]
     soonest = now - POLL_MIN_S
     picked = [one for one in picked if not one.is_asked and one.looked_at <= soonest]
     others = [one for one in best if one not in picked]

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from orchestrator.runner.tracking.run_times import Length
 
 
+_NARROWED = 0.9
+"""A service that seems to work on fewer jobs than before is believed step by step."""
+
+
 @dataclass(slots=True, eq=False)
 class Tracked:
     """A tracked job. Instants are monotonic.
@@ -169,26 +173,29 @@ class TrackedAtPlace:
         all: All of them, in the order of arrival.
         ended: The first group, in the same order.
         accepted: Number of jobs that were ever added.
-        since: When the first of them was.
+        since: Earliest known time of work on them: when the first of them was added, or when all
+            were last seen waiting before any began.
         open_at: Latest instant at which one of them was known not to have ended.
         newest_at: Latest known start of one of them.
         queued_at: When a job was last seen waiting.
-        width: Most jobs that were seen to run at once while others waited.
+        width: Number of jobs that were seen to run at once while others waited.
         is_blind: The last answer showed no job that has not ended.
+        is_stale: It showed none that waits, so those known to wait may have begun.
     """
 
     __slots__ = (
-        "_begun", "_queued", "accepted", "all", "ended", "is_blind", "newest_at", "open_at",
-        "queued_at", "since", "width",
+        "_begun", "_has_begun", "_queued", "accepted", "all", "ended", "is_blind", "is_stale",
+        "newest_at", "open_at", "queued_at", "since", "width",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.all: dict[int, Tracked] = {}
         self.ended = Line(attrgetter("number"))
         self.accepted = 0
+        self._has_begun = False
         self.since = math.inf
         self.width = 1
-        self.is_blind = False
+        self.is_blind = self.is_stale = False
         self.open_at = self.newest_at = self.queued_at = -math.inf
         # By the length of their media and the time that they were seen running.
         self._begun: dict[tuple[Length | None, int], Line] = {}
@@ -271,9 +278,10 @@ class TrackedAtPlace:
         """Add a job. While others wait at the service, a new one waits, too."""
         self.all[tracked.number] = tracked
         self.accepted += 1
-        self.since = min(self.since, tracked.since)
+        if self.since == math.inf:
+            self.since = tracked.since
         if not tracked.may_have_ended:
-            tracked.is_queued = self.queued_count > 0
+            tracked.is_queued = self.queued_count > 0 and not self.is_stale
             self.is_blind = False
             self.open_at = max(self.open_at, tracked.since)
             self.newest_at = max(self.newest_at, tracked.since)
@@ -294,7 +302,14 @@ class TrackedAtPlace:
         of each job counts.
         """
         waiting, begun = answer.waiting, [*answer.running, *answer.ended]
-        self.is_blind = not (waiting or answer.running or answer.unclear)
+        if waiting or answer.unclear or any(one.hinted_at is None for one in begun):
+            # Of the others a callback has said that they ended, so they say nothing of the rest.
+            self.is_blind = not (waiting or answer.running or answer.unclear)
+            self.is_stale = not waiting
+        if not self._has_begun and self.queued_at > -math.inf:
+            self.since = self.queued_at
+        self._has_begun = self._has_begun or bool(begun)
+        self.width = max(self.width, len(answer.running))
         for tracked in begun:
             tracked.is_queued = False
             self._release(tracked, waiting)
@@ -305,7 +320,8 @@ class TrackedAtPlace:
         if waiting:
             for tracked in (*begun, *waiting):
                 self.refile(tracked)
-            self.width = max(self.width, self.begun_count - len(answer.ended))
+            running = self.begun_count - len(answer.ended)
+            self.width = max(running, math.ceil(_NARROWED * self.width))
             self.queued_at = at
             self.open_at = max(self.open_at, at)
 

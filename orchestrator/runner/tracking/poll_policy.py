@@ -56,6 +56,9 @@ _ANSWER_S = 3.0
 _SPREAD = 4
 """Ids of such a query that are spread over the jobs of which nothing is known."""
 
+_IN_TURN = 3
+"""Ids of such a query that go to jobs that should wait, in turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -144,11 +147,13 @@ class PollPolicy:
             return Round(again_in_s=POLL_MIN_S / 4)
         calls = self._calls_of(rated[0][1].job.spec.media.place)
         affordable = self._share * place.accepted - calls.made
-        if sum(chance for chance, _ in rated) >= self._worth(place, affordable):
-            return Round(tuple(tracked for _, tracked in rated))
+        best = tuple(tracked for _, tracked in rated)
+        is_worth = sum(chance for chance, _ in rated) >= self._worth(place, affordable)
+        if is_worth and not all(tracked.is_queued for tracked in best):
+            return Round(best)
         due_at = self._due_at(place, calls, affordable - len(place.all) / QUERY_SIZE)
-        if now >= due_at:
-            return Round(_spread(place, [tracked for _, tracked in rated], now, calls.made))
+        if is_worth or now >= due_at:
+            return Round(_spread(place, best, now, calls.made))
         run_s = min((self._run_s(tracked) or math.inf for _, tracked in rated))
         step_s = max(min(run_s / 20, 5.0), POLL_MIN_S / 4)
         return Round(again_in_s=max(min(step_s, due_at - now), 0.001))
@@ -250,19 +255,21 @@ def _hints_due_at(place: TrackedAtPlace, *, is_ample: bool) -> float:
 
 
 def _spread(
-    place: TrackedAtPlace, best: list[Tracked], now: float, turn: int
+    place: TrackedAtPlace, best: tuple[Tracked, ...], now: float, turn: int
 ) -> tuple[Tracked, ...]:
     """Return the best candidates, and some of the jobs of which nothing is known.
 
-    One of those that should wait is among them, another one each time: the service may have an
-    order of its own.
+    A few of those that should wait are among them, others each time: the service may have an order
+    of its own.
     """
     if len(place.all) <= QUERY_SIZE:
-        return tuple(best)
+        return best
     picked = place.spread(_SPREAD)
     if count := place.queued_count:
-        positions = {turn % count, count - 1} if place.is_stale else {turn % count}
-        picked += [next(islice(place.queued(), position, None)) for position in positions]
+        positions = {(turn * _IN_TURN + number) % count for number in range(_IN_TURN)}
+        if place.is_stale:
+            positions.add(count - 1)
+        picked += [next(islice(place.queued(), position, None)) for position in sorted(positions)]
     soonest = now - POLL_MIN_S
     picked = [one for one in picked if not one.is_asked and one.looked_at <= soonest]
     others = [one for one in best if one not in picked]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.states import JobState
 from orchestrator.runner.tracking.poll_policy import POLL_MIN_S, QUERY_SIZE, PollPolicy
-from orchestrator.runner.tracking.tracked_jobs import Tracked, TrackedJobs
+from orchestrator.runner.tracking.tracked_jobs import Answer, Tracked, TrackedJobs
 from orchestrator.testing.builders import make_job, make_spec
 
 
@@ -242,3 +243,41 @@ def test_a_run_time_longer_than_the_job_was_there_is_not_believed() -> None:
     plan.learn(Tracked(job, since=0.0, looked_at=9.0))
 
     assert later_look_s(plan, None) <= 12.0
+
+
+@pytest.mark.parametrize("stuck", [0, 10, 39])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_a_service_with_an_order_of_its_own_hides_no_ended_job(
+    stuck: int, *, is_reversed: bool
+) -> None:
+    """The jobs that arrived first wait for ever; the others run one by one, in either order."""
+    jobs = [tracked(number) for number in range(40)]
+    followed, plan, now = TrackedJobs(jobs), PollPolicy(), 0.0
+    order = list(reversed(jobs[stuck:])) if is_reversed else jobs[stuck:]
+    ends_at = {id(one): 20.0 * (at + 1) for at, one in enumerate(order)}
+    last_at = max(ends_at.values())
+
+    while len(followed.places()[0].all if followed.places() else []) > stuck:
+        found = plan.decide(followed, now)
+        if not found.batch:
+            now += found.again_in_s or 1.0
+            assert now < 6 * last_at + 600.0, "an ended job is never looked at"
+            continue
+        plan.asked(found.batch, now)
+        answer = Answer([], [], [], [])
+        for one in found.batch:
+            one.looked_at, end_at = now, ends_at.get(id(one), 1e9)
+            part = answer.ended if end_at <= now else answer.running
+            (part if end_at - 20.0 <= now else answer.waiting).append(one)
+        followed.saw(answer, now)
+        for one in answer.ended:
+            one.job.started_at, one.job.finished_at = 1000.0, 1020.0
+            plan.learn(one)
+            followed.remove(one)
+        for one in answer.running:
+            one.job = make_job(one.job.id, state=JobState.RUNNING, spec=one.job.spec)
+            one.begin(now + 20.0 - ends_at[id(one)])
+        for one in (*answer.running, *answer.waiting):
+            followed.refile(one)
+        plan.answered(found.batch)
+        now += 0.1

@@ -263,3 +263,36 @@ def test_a_wrong_clock_moves_the_start_of_a_job_only_within_what_is_known(
     tracked.begin(ago_s)
 
     assert tracked.began_at == began_at
+
+
+def test_an_answer_without_a_waiting_job_makes_the_known_queue_doubtful() -> None:
+    jobs = jobs_of(20)
+    followed = TrackedJobs(jobs)
+    assert not seen(followed, Answer(jobs[2:9], jobs[:2], [], []), 5.0).is_stale
+    place = seen(followed, Answer([], jobs[2:9], [], []), 9.0)
+    new = Tracked(make_job(99, spec=make_spec(99)), 10.0, 10.0)
+    followed.add(new)
+
+    assert place.is_stale
+    assert not new.is_queued, "the queue may be empty by now"
+
+
+def test_jobs_with_a_callback_say_nothing_of_the_others_when_they_have_ended() -> None:
+    jobs = jobs_of(20)
+    followed = TrackedJobs(jobs)
+    place = seen(followed, Answer(jobs[2:9], jobs[:2], [], []), 5.0)
+    followed.hint(jobs[0], 9.0)
+    jobs[0].looked_at = 9.5
+    followed.saw(Answer([], [], [jobs[0]], []), 9.5)
+    assert (place.is_blind, place.is_stale) == (False, False)
+
+    followed.saw(Answer([], [], [jobs[1]], []), 9.5)
+    assert (place.is_blind, place.is_stale) == (True, True)
+
+
+def test_the_time_that_a_service_holds_all_jobs_is_not_time_of_work() -> None:
+    jobs = jobs_of(20)
+    followed = TrackedJobs(jobs)
+    assert seen(followed, Answer(jobs[:9], [], [], []), 500.0).since == 0.0
+    assert seen(followed, Answer(jobs[1:9], [jobs[0]], [], []), 510.0).since == 500.0
+    assert seen(followed, Answer(jobs[2:9], [jobs[1]], [], []), 520.0).since == 500.0

@@ -306,9 +306,9 @@ class TrackedAtPlace:
             # Of the others a callback has said that they ended, so they say nothing of the rest.
             self.is_blind = not (waiting or answer.running or answer.unclear)
             self.is_stale = not waiting
-        if not self._has_begun and self.queued_at > -math.inf:
-            self.since = self.queued_at
-        self._has_begun = self._has_begun or bool(begun)
+        if begun and not self._has_begun:
+            self._has_begun = True
+            self.since = max(self.since, self.queued_at)
         self.width = max(self.width, len(answer.running))
         for tracked in begun:
             tracked.is_queued = False

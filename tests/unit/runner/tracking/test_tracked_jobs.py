@@ -294,5 +294,6 @@ def test_the_time_that_a_service_holds_all_jobs_is_not_time_of_work() -> None:
     jobs = jobs_of(20)
     followed = TrackedJobs(jobs)
     assert seen(followed, Answer(jobs[:9], [], [], []), 500.0).since == 0.0
-    assert seen(followed, Answer(jobs[1:9], [jobs[0]], [], []), 510.0).since == 500.0
-    assert seen(followed, Answer(jobs[2:9], [jobs[1]], [], []), 520.0).since == 500.0
+    assert seen(followed, Answer(jobs[:9], [], [], []), 505.0).since == 0.0
+    assert seen(followed, Answer(jobs[1:9], [jobs[0]], [], []), 510.0).since == 505.0
+    assert seen(followed, Answer(jobs[2:9], [jobs[1]], [], []), 520.0).since == 505.0

@@ -297,7 +297,7 @@ class FakeService(FakeStorage):
     def _view(self, job: FakeJob) -> RemoteJob:
         epoch = self._epoch()
         done = job.state is RemoteState.SUCCEEDED
-        is_held = job.state is RemoteState.SUBMITTED and self.weather.is_held(
+        is_held = job.state is RemoteState.SUBMITTED and self.weather.is_paused(
             self.clock.monotonic()
         )
         has_odd_state = job.odd.has_odd_state_until > self.clock.monotonic()

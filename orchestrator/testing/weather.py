@@ -109,6 +109,7 @@ class Trouble(Enum):
     REFUSED = "every request for the bucket ``FILMS`` is refused"
     QUEUE_FULL = "every POST is answered QueueSaturated"
     QUEUE_PAUSED = "every POST is answered QueuePaused, and waiting jobs do not start"
+    HELD = "waiting jobs do not start, and the service says nothing of it"
     DOWN = "every request is answered 503, and no job is created"
     CUT = "no connection can be made"
 
@@ -155,7 +156,8 @@ class Weather:
         reply_timeout_s: Timeout of the client.
         listing_lag_s: Longest time until an accepted job is listed.
         job_s: Longest run time of a job; the shortest is a quarter of it.
-        run_s: Run time by spec, give or take 30 %; replaces ``job_s``.
+        run_s: Run time by spec, give or take ``run_spread``; replaces ``job_s``.
+        run_spread: Part by which a run time may be longer or shorter.
         concurrency: Number of jobs that run at once.
         spells: Troubles of the whole service.
         oddities: Odd ways of answering about jobs.
@@ -170,6 +172,7 @@ class Weather:
     listing_lag_s: float = 0.0
     job_s: float = 20.0
     run_s: Callable[[JobSpec], float] | None = None
+    run_spread: float = 0.3
     concurrency: int = 4
     spells: tuple[Spell, ...] = ()
     oddities: Oddities = field(default_factory=Oddities)
@@ -188,10 +191,16 @@ class Weather:
         """Return the shortest and the longest run time of a job, seconds."""
         if self.run_s is None:
             return self.job_s / 4, self.job_s
-        return 0.7 * self.run_s(spec), 1.3 * self.run_s(spec)
+        run_s = self.run_s(spec)
+        return (1 - self.run_spread) * run_s, (1 + self.run_spread) * run_s
 
     def is_held(self, now: float) -> bool:
         """Return True if waiting jobs do not start at this instant."""
-        return any(
-            spell.trouble is Trouble.QUEUE_PAUSED and spell.is_on(now) for spell in self.spells
-        )
+        return self.is_paused(now) or self._is_on(Trouble.HELD, now)
+
+    def is_paused(self, now: float) -> bool:
+        """Return True if the service says that waiting jobs do not start at this instant."""
+        return self._is_on(Trouble.QUEUE_PAUSED, now)
+
+    def _is_on(self, trouble: Trouble, now: float) -> bool:
+        return any(spell.trouble is trouble and spell.is_on(now) for spell in self.spells)

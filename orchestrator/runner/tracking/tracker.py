@@ -28,7 +28,7 @@ from orchestrator.errors import (
 )
 from orchestrator.runner.retry import backoff_s, decide
 from orchestrator.runner.tracking.poll_policy import POLL_MIN_S, PollPolicy, Round
-from orchestrator.runner.tracking.tracked_jobs import Tracked, TrackedJobs
+from orchestrator.runner.tracking.tracked_jobs import Answer, Tracked, TrackedJobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,8 @@ _REPORT_AFTER = 3
 _STALL_S = 86400.0
 """Time that a job may stay submitted or running before it is reported as unfinished. A day, because
 a paused queue or a long backlog is not a fault."""
+_SILENT_S = 4.0
+"""Longest wait after a query that failed: jobs may have ended when the service is reached again."""
 _MAX_EARLY_HINTS = 1000
 """The latest hints are kept: older ones are about jobs that have ended, or that are not ours."""
 
@@ -114,8 +116,7 @@ class Tracker:
         tracked = self._by_job_id.get(job_id)
         if tracked is not None:
             if tracked.hinted_at is None:
-                tracked.hinted_at = now
-                self._tracked.refile(tracked)
+                self._tracked.hint(tracked, now)
             self._wake.set()
         else:
             self._early_hints[job_id] = now
@@ -178,6 +179,7 @@ class Tracker:
             # Only now: two answers about one job would race each other to the ledger.
             for tracked in batch:
                 tracked.is_asked = False
+            self._policy.answered(batch)
             self._wake.set()
 
     async def _query(self, batch: Sequence[Tracked]) -> bool:
@@ -293,12 +295,13 @@ class Tracker:
         if isinstance(error, Throttled):
             self._limiter.throttled(error.retry_after_s)
         delay_s = backoff_s(self._settings, self._failures, self._rng, POLL_MIN_S / 2)
+        delay_s = min(delay_s, _SILENT_S)
         self._silent_until = max(self._silent_until, self._clock.monotonic() + delay_s)
 
     async def _take(self, batch: Sequence[Tracked], reply: QueryReply, asked_at: float) -> None:
         """Apply one answer to its jobs, save those that changed, hand on those that leave."""
         by_id = {remote.job_id: remote for remote in reply.jobs}
-        self._teach(batch, reply, by_id)
+        self._note_queue(batch, by_id, asked_at)
         changed: list[Job] = []
         leaving: list[tuple[Job, RemoteJob | None]] = []
         for tracked in batch:
@@ -306,6 +309,7 @@ class Tracker:
             job_id = job.job_id  # a retried job loses it
             if self._by_job_id.get(job_id) is not tracked:
                 continue  # it was put in doubt, or left, while the query was on the wire
+            tracked.looked_at = asked_at
             before = job.state
             done = self._apply(tracked, by_id.get(job_id))
             is_other = job.job_id != job_id  # it is followed under another id
@@ -314,7 +318,6 @@ class Tracker:
             if done is not None or job.state not in REMOTE or is_other:
                 self._drop(tracked, job_id)
                 leaving.append((job, done))
-            tracked.looked_at = self._clock.monotonic()
             if tracked.hinted_at is not None and tracked.hinted_at <= asked_at:
                 tracked.hinted_at = None
             self._tracked.refile(tracked)
@@ -337,21 +340,25 @@ class Tracker:
             return None
         return remote if self._see(tracked, remote) else None
 
-    def _teach(
-        self, batch: Sequence[Tracked], reply: QueryReply, by_id: dict[str, RemoteJob]
+    def _note_queue(
+        self, batch: Sequence[Tracked], by_id: dict[str, RemoteJob], asked_at: float
     ) -> None:
-        """Tell the policy what the answer shows of the service's queue."""
-        now = self._clock.now()
-        ages = [max(now - job.ended_at, 0.0) for job in reply.jobs if job.ended_at is not None]
-        self._policy.freed(ages, self._clock.monotonic())
-        waited = [
-            by_id[tracked.job.job_id].state
-            for tracked in batch
-            if not tracked.is_running and tracked.job.job_id in by_id
-        ]
-        if waited:
-            is_waiting = RemoteState.SUBMITTED in waited or RemoteState.PAUSED in waited
-            self._policy.saw_queue(batch[0].job.spec.media.place, is_waiting=is_waiting)
+        """Note what the answer shows of the service's queue."""
+        answer = Answer([], [], [], [])
+        for tracked in batch:
+            remote = by_id.get(tracked.job.job_id)
+            match remote and remote.state:
+                case RemoteState.SUBMITTED | RemoteState.PAUSED:
+                    answer.waiting.append(tracked)
+                case RemoteState.RUNNING:
+                    answer.running.append(tracked)
+                case RemoteState.SUCCEEDED | RemoteState.FAILED:
+                    answer.ended.append(tracked)
+                case RemoteState.CANCELLED:
+                    pass  # it may or may not have begun
+                case _:
+                    answer.unclear.append(tracked)
+        self._tracked.saw(answer, asked_at)
 
     def _see(self, tracked: Tracked, remote: RemoteJob) -> bool:
         """Take the step that the answer means; return True if the service calls the job done."""
@@ -367,28 +374,36 @@ class Tracker:
             case RemoteState.RUNNING:
                 if job.state is JobState.SUBMITTED:
                     self._move(job, Step.START)
+                if tracked.began_at is None:
+                    now = self._clock.now()
+                    tracked.begin(None if remote.started_at is None else now - remote.started_at)
             case RemoteState.SUCCEEDED:
                 job.finished_at = remote.ended_at or self._clock.now()
-                self._policy.learn(job)
+                self._policy.learn(tracked)
                 return True
-            case RemoteState.FAILED:
-                self._fail(job, remote)
             case RemoteState.UNKNOWN:
                 word = remote.state_word
                 self._notice(f"The service calls the state of jobs {word!r}: taken as not ended")
-            case RemoteState.FAILED | RemoteState.CANCELLED if (
-                other := self._instead.pop(job.id, None)
-            ) is not None:
-                job.step(Step.LOSE)
-                job.forget_attempt()
-                job.adopt(other)
-            case RemoteState.CANCELLED:
-                job.step(Step.CANCEL)
-                job.finished_at = remote.ended_at or self._clock.now()
-                job.code = remote.code
-                job.message = remote.message or "The job was cancelled at the service."
+            case RemoteState.FAILED | RemoteState.CANCELLED:
+                self._end(tracked, remote)
         self._watch_stall(tracked)
         return False
+
+    def _end(self, tracked: Tracked, remote: RemoteJob) -> None:
+        """End a job that failed or was cancelled, or follow another one with its key."""
+        job = tracked.job
+        other = self._instead.pop(job.id, None)
+        if other is not None:
+            job.step(Step.LOSE)
+            job.forget_attempt()
+            job.adopt(other)
+        elif remote.state is RemoteState.FAILED:
+            self._fail(tracked, remote)
+        else:
+            job.step(Step.CANCEL)
+            job.finished_at = remote.ended_at or self._clock.now()
+            job.code = remote.code
+            job.message = remote.message or "The job was cancelled at the service."
 
     def _hold(self, job: Job, state: RemoteState) -> None:
         if job.state is JobState.RUNNING:
@@ -402,12 +417,13 @@ class Tracker:
         job.step(step)
         self._sink.emit(JobMoved(job.spec.key, job.spec.media.key, job.state))
 
-    def _fail(self, job: Job, remote: RemoteJob) -> None:
+    def _fail(self, tracked: Tracked, remote: RemoteJob) -> None:
         """End the job, or plan it again if its failure is transient and attempts are left."""
+        job = tracked.job
         job.step(Step.FAIL)
         now = self._clock.now()
         job.finished_at = remote.ended_at or now
-        self._policy.learn(job)
+        self._policy.learn(tracked)
         job.code, job.message = remote.code, remote.message
         decision = decide(self._settings, job.attempts, now, self._rng)
         if decision.again_at is None or not self._is_transient(remote.code):

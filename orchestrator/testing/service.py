@@ -81,6 +81,7 @@ class FakeService(FakeStorage):
         self._rng = rng
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
+        self._numbers = count()
         self._waiting: list[tuple[int, float, str]] = []  # a heap by level, then by age
         self._running = 0
         self._resumes_at = float("-inf")
@@ -102,7 +103,7 @@ class FakeService(FakeStorage):
 
     def _accept(self, spec: JobSpec, when: float) -> FakeJob:
         job = FakeJob(
-            f"j{len(self.jobs):032x}",
+            f"j{next(self._numbers):032x}",
             spec,
             when,
             when

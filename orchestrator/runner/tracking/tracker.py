@@ -178,9 +178,21 @@ class Tracker:
         finally:
             # Only now: two answers about one job would race each other to the ledger.
             for tracked in batch:
-                tracked.is_asked = False
+                self._release(tracked)
             self._policy.answered(batch)
             self._wake.set()
+
+    def _release(self, tracked: Tracked) -> None:
+        """Let a job be queried again: at once, or later if its query was refused."""
+        tracked.is_asked = bool(tracked.refusals)
+        if tracked.is_asked:
+            floor_s = POLL_MIN_S
+            delay_s = backoff_s(self._settings, tracked.refusals, self._rng, floor_s)
+            asyncio.get_running_loop().call_later(delay_s, self._ask_again, tracked)
+
+    def _ask_again(self, tracked: Tracked) -> None:
+        tracked.is_asked = False
+        self._wake.set()
 
     async def _query(self, batch: Sequence[Tracked]) -> bool:
         """Query a batch; return False if it was refused or unreadable for each job alone, too."""

@@ -20,6 +20,7 @@ _NOTES = {
     "unfinished": "lost or stalled; --retry failed looks for them again",
     "in_doubt": "sent, outcome unknown; the next run looks them up",
     "planned": "not sent yet",
+    "left": "not sent in earlier runs, and no longer in the manifest",
     "submitted": "left at the service; the next run tracks them",
     "running": "left at the service; the next run tracks them",
 }
@@ -33,7 +34,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     calls: dict[str, int] = summary["calls"]
     elapsed = timedelta(seconds=round(summary["elapsed_s"]))
     lines = [f"run {summary['run']}: {counted(jobs['total'], 'job')} in {elapsed}"]
-    for state in (*_ENDED, *_OPEN):
+    for state in (*_ENDED, *_OPEN, "left"):
         if jobs.get(state) or state == "succeeded":
             note = _NOTES.get(state, "")
             lines.append(
@@ -41,10 +42,20 @@ def summary_text(summary: dict[str, Any]) -> str:
             )
     if not jobs["total"] and summary["complete"]:
         lines.append("  nothing to do: the sources are empty, or no object was selected")
+    if (canary := summary["canary"]) is not None:
+        lines.append(_canary_text(canary))
     made = ", ".join(counted(number, _CALLS[name], name) for name, number in calls.items())
     lines.append(f"calls: {made}")
     lines.append(f"report: {summary['report']}")
     return "\n".join(lines) + "\n"
+
+
+def _canary_text(canary: dict[str, Any]) -> str:
+    result = canary["result"].replace("_", " ")
+    succeeded = f"{canary['succeeded']:,} of {canary['jobs']:,} succeeded"
+    if canary["result"] == "passed" and canary["succeeded"] < canary["jobs"]:
+        succeeded = f"{counted(canary['succeeded'], 'job')}, all that there were, succeeded"
+    return f"canary: {result}" + ("" if result == "not needed" else f" ({succeeded})")
 
 
 def verdict_text(verdict: Verdict) -> str:

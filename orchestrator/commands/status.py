@@ -47,6 +47,7 @@ async def status(source: ManifestSource, *, ledger: str | None = None) -> dict[s
         "jobs": {
             "total": counts.total,
             "skipped": counts.skipped,
+            "left": counts.left,
             **{state.value: counts.of(state) for state in JobState},
         },
     }

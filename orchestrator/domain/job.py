@@ -17,6 +17,8 @@ LOST_BY_SERVICE = "LostByService"
 """Code of a job that the service had accepted and no longer knows. It stays on a job that is
 queried again on request: if it is missed once more, it is looked for by its key, and sent again if
 it does not exist."""
+LEFT = "It is no longer in the manifest."
+"""Message of a job that was cancelled unsent because the manifest no longer named it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,11 @@ class Job:
     run_no: int = 0
     row: int = 0
     skipped: bool = False
+
+    @property
+    def was_dropped(self) -> bool:
+        """True if it was cancelled only because the manifest no longer named it."""
+        return self.state is JobState.CANCELLED and self.message == LEFT
 
     def step(self, step: Step) -> None:
         """Take a step to the next state.

@@ -25,6 +25,7 @@ from orchestrator.runner.result import RunResult
 from orchestrator.runner.routing import Routing
 from orchestrator.runner.settler import Settler
 from orchestrator.runner.shutdown import Shutdown, first_of
+from orchestrator.runner.submitting.canary import Canary
 from orchestrator.runner.submitting.dispatcher import Dispatcher
 from orchestrator.runner.submitting.gate import Gate
 from orchestrator.runner.submitting.submitter import Submitter
@@ -79,7 +80,7 @@ class Runner:
         if self._stages is None:
             return 0
         dispatcher = self._stages.dispatcher
-        return dispatcher.backlog.in_memory + dispatcher.in_flight
+        return dispatcher.waiting + dispatcher.in_flight
 
     async def run(self, feed: AsyncGenerator[list[JobSpec]]) -> RunResult:
         """Carry out the jobs of ``feed``, and those that were left open in the ledger.
@@ -97,6 +98,7 @@ class Runner:
         stages = self._stages = _Stages(ports, run, options, self._shutdown)
         await stages.report.open()
         await stages.heartbeat.restore()
+        await stages.dispatcher.restore_canary()
         try:
             await self._work(stages, feed)
             # Rows of jobs that were being recorded when the run was stopped.
@@ -120,6 +122,7 @@ class Runner:
             error=self._shutdown.error,
             is_planned=self._is_planned and not stages.routing.has_aside,
             kept_back=stages.intake.kept_back,
+            canary=stages.dispatcher.canary.outcome(),
         )
 
     # --- while it works
@@ -174,9 +177,12 @@ class Runner:
         while self._shutdown.why is None:
             if self._is_planned and stages.routing.has_aside:
                 stages.routing.forget_aside()
-                await stages.intake.drop()
+                await stages.intake.settle_leftovers()
+                stages.dispatcher.plan_ended()
             elif self._is_planned and stages.is_idle:
                 return
+            elif stages.is_canary_stuck:
+                stages.dispatcher.give_up_canary()
             else:
                 self._shutdown.changed.clear()
                 await self._shutdown.changed.wait()
@@ -210,7 +216,8 @@ class _Stages:
         self.routing = Routing(ports, self.report, budget, shutdown)
         gate = Gate(ports)
         self.submitter = Submitter(ports, self.routing, gate, shutdown)
-        self.dispatcher = Dispatcher(ports, run, gate, self.submitter, budget, shutdown)
+        canary = Canary(options.canary, ports.clock, ports.settings.cap_s)
+        self.dispatcher = Dispatcher(ports, run, gate, self.submitter, budget, shutdown, canary)
         self.tracker = Tracker(ports, self.routing, shutdown)
         self.settler = Settler(ports, self.routing, shutdown)
         self.verifier = Verifier(ports, self.routing)
@@ -221,8 +228,13 @@ class _Stages:
     @property
     def is_idle(self) -> bool:
         """True if nothing waits to be sent, and every job at the service has ended or is stuck."""
-        is_sent = self.dispatcher.backlog.is_empty
-        return is_sent and self.dispatcher.in_flight <= self.routing.stuck
+        return self.dispatcher.is_empty and self.dispatcher.in_flight <= self.routing.stuck
+
+    @property
+    def is_canary_stuck(self) -> bool:
+        """True if the canary cannot be decided: all jobs that are under way stay in doubt."""
+        is_stuck = self.dispatcher.in_flight <= self.routing.stuck
+        return is_stuck and self.dispatcher.canary.is_stuck()
 
     @property
     def calls(self) -> Calls:

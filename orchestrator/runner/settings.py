@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from orchestrator.domain.states import JobState
     from orchestrator.runner.budget import Budget
@@ -73,6 +73,11 @@ class RunnerOptions:
         deadline_s: How long the run may last, or None.
         window: The hours in which jobs may be sent, or None for any time.
         is_whole: The feed is the whole manifest: jobs that it does not name have left it.
+        manifest: Identity of the manifest among those that share the ledger.
+        exists: Return True if a manifest with this identity still exists.
+        leftovers: Treatment of unsent jobs that have left the manifest: ``keep``, ``finish`` or
+            ``drop``.
+        canary: Jobs that must succeed before the rest is sent; 0 for none.
     """
 
     name: str
@@ -84,3 +89,7 @@ class RunnerOptions:
     deadline_s: float | None = None
     window: OpenHours | None = None
     is_whole: bool = True
+    manifest: str = ""
+    exists: Callable[[str], bool] = bool
+    leftovers: str = "keep"
+    canary: int = 0

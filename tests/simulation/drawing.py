@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.spec import Origin
 from orchestrator.domain.states import JobState
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec
@@ -76,6 +77,7 @@ class Manifest:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._last = rng.choice([2, 8, 8, 25, 50])
+        self._gone: list[JobSpec] = []  # removed; they may come back
         self.specs = [self._new(number) for number in range(1, self._last + 1)]
 
     @property
@@ -85,18 +87,26 @@ class Manifest:
 
     def _new(self, number: int) -> JobSpec:
         return make_spec(
-            number, level=self._rng.choice([0, 0, 1, 2]), group=self._rng.choice(["", "a", "b"])
+            number,
+            level=self._rng.choice([0, 0, 1, 2]),
+            group=self._rng.choice(["", "a", "b"]),
+            origin=Origin("backlog.csv", number, self._rng.choice(["inputs[0]", "inputs[1]"])),
         )
 
+    def _remove(self) -> None:
+        self._gone.append(self.specs.pop(self._rng.randrange(len(self.specs))))
+
     def change(self) -> None:
-        """Add, remove and shuffle jobs, and change levels and groups."""
+        """Add, remove, bring back and shuffle jobs, and change levels and groups."""
         rng = self._rng
         for _ in range(rng.choice([0, 1, 3])):
-            self.specs.pop(rng.randrange(len(self.specs)))
+            self._remove()
             self._last += 1
             self.specs.append(self._new(self._last))
         if len(self.specs) > 1 and rng.random() < 0.5:
-            self.specs.pop(rng.randrange(len(self.specs)))
+            self._remove()
+        if self._gone and rng.random() < 0.3:
+            self.specs.append(self._gone.pop(rng.randrange(len(self._gone))))
         if rng.random() < 0.5:
             rng.shuffle(self.specs)
         for at in rng.sample(range(len(self.specs)), min(rng.choice([0, 2]), len(self.specs))):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.states import TERMINAL, JobState
 from orchestrator.testing.memory_ledger import MemoryStore
 from orchestrator.testing.service import FakeService
 from tests.simulation.drawing import RETRIES, Manifest, draw_scenario, draw_settings, draw_weather
@@ -21,7 +22,6 @@ from tests.simulation.verdict import check
 
 if TYPE_CHECKING:
     from orchestrator.domain.spec import JobKey
-    from orchestrator.domain.states import JobState
     from orchestrator.runner.result import RunResult
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - syncs cost nothing there
@@ -48,6 +48,8 @@ class World:
         self.rate_per_s = self.rng.choice([2.0, 7.5, 50.0])
         # Each process replaces the clock.
         self.service = FakeService(SystemClock(), self.rng, self.weather)
+        self.leftovers = self.rng.choice(["keep", "finish", "drop"])
+        self.canary = self.rng.choice([0, 0, 0, 1, 3, 10])
         self.run_count = self.rng.choice([1, 1, 1, 2])
         self.disturbances = self.rng.choice([0, 1, 2, 5])
         self.now = 0.0
@@ -62,6 +64,9 @@ class World:
         """Processes that did not end in order; each may count one more attempt per job."""
         self.run_of_send: dict[JobKey, int] = {}
         """By key: number of the run that sent it last."""
+        self.canary_sent: set[JobKey] = set()
+        """Keys that were sent while the present canary was undecided."""
+        self._canary_run = 0
 
     def run(self) -> None:
         """Finish one run after the other, and check each."""
@@ -69,6 +74,24 @@ class World:
             if number:
                 self.manifest.change()
             check(self, self._until_complete(self.rng.choice(RETRIES) if number else frozenset()))
+            while self._has_dropped_jobs():
+                # They were named again while the run that had cancelled them was open.
+                self.run_count += 1
+                check(self, self._until_complete(frozenset()))
+
+    def _has_dropped_jobs(self) -> bool:
+        jobs = self.store.jobs
+        return any(key in jobs and jobs[key].was_dropped for key in self.manifest.keys)
+
+    def begin_canary(self) -> None:
+        """Forget what the last canary sent, if it was decided or belongs to another run."""
+        run = self.store.runs[-1].number if self.store.is_open else 0
+        jobs = [self.store.jobs[key] for key in self.canary_sent]
+        states = [job.state for job in jobs if not job.was_dropped]
+        has_failed = any(state in TERMINAL - {JobState.SUCCEEDED} for state in states)
+        has_passed = states.count(JobState.SUCCEEDED) >= self.canary
+        if run != self._canary_run or has_failed or has_passed:
+            self.canary_sent = set()
 
     def _until_complete(self, retry: frozenset[JobState]) -> RunResult:
         while True:
@@ -83,9 +106,11 @@ class World:
         scenario = draw_scenario(self.rng, ends_well=self.disturbances <= 0)
         self.disturbances -= 1
         self.processes.append(Process(self, len(self.processes) + 1, scenario, retry))
+        self.begin_canary()
         before = self.store.visit
         result = self.processes[-1].run()
         self.deaths += result is None
+        self._canary_run = self.store.runs[-1].number if self.store.runs else 0
         self.reached += self.processes[-1].watch.reached
         if self.store.visit > before:
             self._note_named_keys()
@@ -105,6 +130,7 @@ class World:
             f"{self.weather}",
             f"{self.settings}",
             f"{self.rate_per_s} POSTs/s, {len(self.manifest.specs)} jobs",
+            f"leftovers: {self.leftovers}, canary: {self.canary}",
         ]
         lines += [f"process {process.number}: {process.scenario}" for process in self.processes]
         lines += [f"{at:10.3f} {event}" for at, event in self.processes[-1].events[-_SHOWN_EVENTS:]]

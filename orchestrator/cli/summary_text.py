@@ -20,10 +20,10 @@ _NOTES = {
     "unfinished": "lost or stalled; --retry failed looks for them again",
     "in_doubt": "sent, outcome unknown; the next run looks them up",
     "planned": "not sent yet",
-    "left": "not sent in earlier runs, and no longer in the manifest",
     "submitted": "left at the service; the next run tracks them",
     "running": "left at the service; the next run tracks them",
 }
+LEFT_NOTE = "not sent in earlier runs, and not in this manifest"
 
 _CALLS = {"submits": "submit", "queries": "query", "lists": "list", "heads": "head"}
 
@@ -34,7 +34,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     calls: dict[str, int] = summary["calls"]
     elapsed = timedelta(seconds=round(summary["elapsed_s"]))
     lines = [f"run {summary['run']}: {counted(jobs['total'], 'job')} in {elapsed}"]
-    for state in (*_ENDED, *_OPEN, "left"):
+    for state in (*_ENDED, *_OPEN):
         if jobs.get(state) or state == "succeeded":
             note = _NOTES.get(state, "")
             lines.append(
@@ -42,7 +42,9 @@ def summary_text(summary: dict[str, Any]) -> str:
             )
     if not jobs["total"] and summary["complete"]:
         lines.append("  nothing to do: the sources are empty, or no object was selected")
-    if (canary := summary["canary"]) is not None:
+    if left := summary.get("left"):
+        lines.append(f"  {'left':<11}{left:>9,}  {LEFT_NOTE}")
+    if (canary := summary.get("canary")) is not None:
         lines.append(_canary_text(canary))
     made = ", ".join(counted(number, _CALLS[name], name) for name, number in calls.items())
     lines.append(f"calls: {made}")

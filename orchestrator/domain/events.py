@@ -67,7 +67,7 @@ class CanaryChosen(Event):
 
 @dataclass(frozen=True, slots=True)
 class CanaryPassed(Event):
-    """So many jobs of the canary succeeded; the rest is sent."""
+    """The canary has succeeded; the rest is sent."""
 
     jobs: int
 

@@ -69,7 +69,7 @@ class Summary:
         """Return the content of ``.summary.json``.
 
         ``jobs`` counts ended jobs by report state and open jobs by ledger state. Those that are
-        ``left`` are not part of the run, nor of its ``total``.
+        ``left`` belong to no run.
         """
         counts, run = self.counts, self.run
         by_state = {state.value: counts.by_state.get(state, 0) for state in JobState}
@@ -79,12 +79,8 @@ class Summary:
             "complete": self.is_complete,
             "exit_code": self.exit_code,
             "stopped": self.stopped,
-            "jobs": {
-                "total": counts.total,
-                "skipped": counts.skipped,
-                "left": counts.left,
-                **by_state,
-            },
+            "jobs": {"total": counts.total, "skipped": counts.skipped, **by_state},
+            "left": counts.left,
             "canary": asdict(self.canary) if self.canary else None,
             "calls": asdict(self.calls),
             "opened_at": instant(run.opened_at),

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.spec import Origin
 from orchestrator.domain.states import JobState
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec
@@ -87,10 +86,7 @@ class Manifest:
 
     def _new(self, number: int) -> JobSpec:
         return make_spec(
-            number,
-            level=self._rng.choice([0, 0, 1, 2]),
-            group=self._rng.choice(["", "a", "b"]),
-            origin=Origin("backlog.csv", number, self._rng.choice(["inputs[0]", "inputs[1]"])),
+            number, level=self._rng.choice([0, 0, 1, 2]), group=self._rng.choice(["", "a", "b"])
         )
 
     def _remove(self) -> None:

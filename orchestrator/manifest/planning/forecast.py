@@ -113,7 +113,7 @@ class Forecast:
     orphaned: int = 0
     """Open jobs of the ledger that are no longer in the manifest. The caller sets it."""
     left: int = 0
-    """Those of them that were not sent. The caller sets it."""
+    """Unsent jobs among the ``orphaned`` ones. The caller sets it."""
     canary: int = 0
     """Jobs that must succeed before the rest is sent. The caller sets it."""
     duplicates: int = 0

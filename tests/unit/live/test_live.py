@@ -50,6 +50,7 @@ KINDS = [
 SAMPLES: dict[str, Any] = {
     "str": "some text", "int": 3, "float": 1.5, "bool": True, "JobKey": A,
     "JobState": JobState.FAILED, "float | None": 2.5, "dict[str, object]": {"jobs": 1},
+    "tuple[str, ...]": ("a.mp3", "b.mp3"),
 }  # fmt: skip
 
 

@@ -41,11 +41,11 @@ def sentence(event: Event) -> str | None:
 def _plan_sentence(event: ev.PlanFinished) -> str:
     parts = [f"planned {counted(event.total, 'job')}"]
     if event.taken:
-        parts.append(f"{event.taken:,} left by earlier runs are sent too")
+        parts.append(f"{event.taken:,} left by earlier runs sent too")
     if event.dropped:
         parts.append(f"{event.dropped:,} left the manifest")
     if event.left:
-        parts.append(f"{event.left:,} left by earlier runs are kept")
+        parts.append(f"{event.left:,} left by earlier runs kept")
     return ", ".join(parts)
 
 

@@ -62,6 +62,11 @@ def _unmistakable(check: Callable[_P, None]) -> Callable[_P, None]:
     return checked
 
 
+def is_seen(job: Job) -> bool:
+    """Return True if a job succeeded, and its stems were seen in their bucket."""
+    return job.state is JobState.SUCCEEDED and all(file.verified for file in job.files)
+
+
 class CanaryWatch:
     """The invariant of a canary: until it has passed, no more than its jobs are sent.
 
@@ -98,13 +103,9 @@ class CanaryWatch:
 
     def passed(self) -> None:
         """Check that the canary has passed."""
-        jobs = [self._store.jobs[key] for key in self.sent]
-        verified = [
-            job.state is JobState.SUCCEEDED and all(file.verified for file in job.files)
-            for job in jobs
-        ]
-        if sum(verified) < self.size:
-            raise BrokenError(f"the canary has passed with {verified} of {self.size}")
+        seen = sum(is_seen(self._store.jobs[key]) for key in self.sent)
+        if seen < self.size:
+            raise BrokenError(f"the canary has passed with {seen} of {self.size}")
         self.is_running = False
 
 

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.clock import SystemClock
-from orchestrator.domain.states import TERMINAL, JobState
+from orchestrator.domain.states import TERMINAL
 from orchestrator.testing.memory_ledger import MemoryStore
 from orchestrator.testing.service import FakeService
 from tests.simulation.drawing import RETRIES, Manifest, draw_scenario, draw_settings, draw_weather
 from tests.simulation.process import Process
 from tests.simulation.verdict import check
+from tests.simulation.watch import is_seen
 
 if TYPE_CHECKING:
     from orchestrator.domain.spec import JobKey
+    from orchestrator.domain.states import JobState
     from orchestrator.runner.result import RunResult
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - syncs cost nothing there
@@ -87,9 +89,9 @@ class World:
         """Forget what the last canary sent, if it was decided or belongs to another run."""
         run = self.store.runs[-1].number if self.store.is_open else 0
         jobs = [self.store.jobs[key] for key in self.canary_sent]
-        states = [job.state for job in jobs if not job.was_dropped]
-        has_failed = any(state in TERMINAL - {JobState.SUCCEEDED} for state in states)
-        has_passed = states.count(JobState.SUCCEEDED) >= self.canary
+        ended = [job for job in jobs if job.state in TERMINAL and not job.was_dropped]
+        has_failed = not all(is_seen(job) for job in ended)
+        has_passed = sum(is_seen(job) for job in ended) >= self.canary
         if run != self._canary_run or has_failed or has_passed:
             self.canary_sent = set()
 

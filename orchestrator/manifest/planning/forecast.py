@@ -228,8 +228,8 @@ class Forecast:
                 "total": sum(self.totals.values()),
                 "to_do": self.to_do,
                 "orphaned": self.orphaned,
-                "left": self.left,
             },
+            "left": self.left,
             "duplicates": self.duplicates,
             "by_level": {
                 str(level): self.by_level[level] for level in sorted(self.by_level, reverse=True)

@@ -23,7 +23,7 @@ _NOTES = {
     "submitted": "left at the service; the next run tracks them",
     "running": "left at the service; the next run tracks them",
 }
-LEFT_NOTE = "not sent in earlier runs, and not in this manifest"
+LEFT_NOTE = "of earlier runs: neither sent nor cancelled"
 
 _CALLS = {"submits": "submit", "queries": "query", "lists": "list", "heads": "head"}
 

@@ -86,7 +86,7 @@ class Intake:
             async for specs in feed:
                 total += await self._bring(functools.partial(self._add, specs))
         taken, dropped = await self.settle_leftovers()
-        left = (await self._ledger.counts(self._run)).left
+        left = (await self._ledger.counts(self._run)).left if self._options.is_whole else 0
         self._sink.emit(PlanFinished(total, dropped, taken, left))
         self._dispatcher.plan_ended()
         if left:

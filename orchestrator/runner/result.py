@@ -60,6 +60,6 @@ class RunResult:
         A stop that came when nothing was left to do stopped nothing. A canary that failed is said
         even then.
         """
-        has_failed_canary = self.canary is not None and self.canary.result == "failed"
-        is_moot = self.is_complete and not self.kept_back and not has_failed_canary
+        is_canary = self.stopped is not None and self.stopped.kind == "canary"
+        is_moot = self.is_complete and not self.kept_back and not is_canary
         return None if is_moot else self.stopped

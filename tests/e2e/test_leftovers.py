@@ -44,10 +44,10 @@ def test_leftovers_are_kept_and_counted_until_the_manifest_names_them_again(
 
     assert second.code == 0, second.err
     assert "5 jobs of earlier runs were not sent and are not in this manifest" in second.err
-    assert "left               5  not sent in earlier runs" in second.out
+    assert "left               5  of earlier runs" in second.out
     assert here.summary()["left"] == 5
     assert here.do("status", here.path.name, "--json").json()["left"] == 5
-    assert "left               5  not sent" in here.do("status", here.path.name).out
+    assert "left               5  of earlier runs" in here.do("status", here.path.name).out
     assert len(made(service)) == 3
 
     here.write(*FIRST)

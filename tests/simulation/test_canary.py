@@ -166,11 +166,16 @@ def test_jobs_that_earlier_runs_finished_do_not_count(tmp_path: Path) -> None:
     assert chosen(rig) == [("incoming/6.mp3", "incoming/7.mp3")]
 
 
-def test_a_success_without_its_stems_fails_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_a_success_whose_stems_are_not_seen_fails_it(tmp_path: Path, is_hidden: bool) -> None:
+    """Missing stems, and stems that nothing may look at."""
+
     async def main() -> tuple[RunResult, Rig]:
         rig = Rig(tmp_path, settings=SETTINGS, weather=calm())
 
         async def head(place: Place, key: str) -> ObjectHead | None:
+            if is_hidden:
+                raise Rejected(ApiAnswer(403, "AccessDenied", "no"))
             return None
 
         replace_method(rig.service, "head", head)
@@ -181,6 +186,7 @@ def test_a_success_without_its_stems_fails_it(tmp_path: Path) -> None:
     assert of_result(result) is ExitCode.STOPPED
     assert outcome(result) == ("failed", 0)
     assert len(rig.service.jobs) == 2
+    assert result.counts.of(JobState.SUCCEEDED if is_hidden else JobState.FAILED) > 0
 
 
 @pytest.mark.parametrize("fault", [Fault.HANG, Fault.HANG_LOST])

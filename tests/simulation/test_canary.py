@@ -104,7 +104,7 @@ def test_after_a_failed_canary_nothing_else_is_paid_and_the_next_run_tries_other
         assert of_result(failed) is ExitCode.STOPPED
         assert outcome(failed) == ("failed", 0)
         assert failed.cut_short is not None
-        assert ".mp3 is rejected (InvalidArgument: no)" in failed.cut_short.reason
+        assert ".mp3 was rejected (InvalidArgument: no)" in failed.cut_short.reason
         assert first.service.calls["submit"] <= 2
         first.service.weather.faults = {Fault.NONE: 1.0}
         again = Rig(tmp_path, settings=settings, store=first.store, service=first.service)

@@ -284,13 +284,19 @@ class Canary:
         return is_undecided and self._of(_Stage.SENT) > 0 and not self._waiting
 
 
+_ENDS = {
+    JobState.REJECTED: "was rejected",
+    JobState.CANCELLED: "was cancelled",
+    JobState.UNFINISHED: "is unfinished",
+}
+
+
 def _why(job: Job) -> str:
     name = job.spec.media.key
     if job.state is JobState.SUCCEEDED:
         return f"{name} succeeded, but its stems were not seen in their bucket"
-    return f"{name} is {job.state} ({job.code}: {job.message})".replace(" (: )", "").replace(
-        "(: ", "("
-    )
+    detail = ": ".join(part for part in (job.code, job.message) if part)
+    return f"{name} {_ENDS.get(job.state, job.state)}" + (f" ({detail})" if detail else "")
 
 
 def names_of(jobs: Sequence[Job]) -> tuple[str, ...]:

@@ -210,9 +210,10 @@ class Ledger(Protocol):
         ...
 
     async def take_unseen(self, run: Run, visits: Collection[int], limit: int = 1000) -> list[Job]:
-        """Make up to ``limit`` planned jobs that this visit has not seen part of the run, by id.
+        """Make up to ``limit`` planned jobs that this visit has not seen part of the run.
 
-        Only jobs that were last named in one of ``visits``. This visit has seen them then.
+        Only jobs that were last named in one of ``visits``. This visit has seen them then. Jobs of
+        one visit, level and share keep their order.
         """
         ...
 

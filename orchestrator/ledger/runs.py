@@ -102,10 +102,13 @@ def leave_unseen(unit: UnitOfWork, run: Run) -> None:
 
 
 def take_unseen(unit: UnitOfWork, run: Run, visits: Sequence[int], limit: int) -> list[Job]:
-    """Make up to ``limit`` of them part of the run, by id."""
+    """Make up to ``limit`` of them part of the run."""
     unit.intents.settle()
-    ids = unit.db.read("unseen_ids", visit=run.visit, visits=visits, limit=limit)
-    taken = sorted(jobs_of(unit, ids), key=attrgetter("id"))
+    taken: list[Job] = []
+    for visit in sorted(visits):
+        if visit < run.visit and len(taken) < limit:
+            ids = unit.db.read("unseen_ids", visit=visit, limit=limit - len(taken))
+            taken += sorted(jobs_of(unit, ids), key=attrgetter("spec.level", "spec.share", "seq"))
     for job in taken:
         unit.numbers.seq += 1
         job.seq = unit.numbers.seq

@@ -79,18 +79,20 @@ SELECT json_group_array(visit)
   FROM (SELECT DISTINCT visit FROM jobs WHERE state = 'planned' AND visit < :visit)
 
 -- name: unseen_ids
+-- Those of one visit, in the order of the index: reading page by page reads no row twice.
 SELECT json_group_array(id)
   FROM (SELECT id
           FROM jobs
-         WHERE state = 'planned' AND visit < :visit
-           AND +visit IN (SELECT value FROM json_each(:visits))
-         ORDER BY +id
+         WHERE state = 'planned' AND visit = :visit
+         ORDER BY level, share, seq
          LIMIT :limit)
 
 -- name: leave_unseen
+-- What an earlier run left is not written again.
 UPDATE jobs
    SET run_no = 0, row = 0, skipped = 0
- WHERE state = 'planned' AND visit < :visit AND NOT (+run_no = :run AND +row > 0)
+ WHERE state = 'planned' AND visit < :visit AND run_no <> 0
+   AND NOT (run_no = :run AND +row > 0)
 
 -- name: cancel_left
 UPDATE jobs

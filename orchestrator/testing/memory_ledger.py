@@ -267,8 +267,11 @@ class MemoryLedger:
         """Make planned jobs that this start of the run has not seen part of it."""
         store = self._open()
         await self._pause()
-        found = self._unseen(run, visits)
-        taken = sorted(found, key=lambda job: job.id)[:limit]
+
+        def place(job: Job) -> tuple[int, int, str, int]:
+            return store.visits[job.spec.key], job.spec.level, job.spec.share, job.seq
+
+        taken = sorted(self._unseen(run, visits), key=place)[:limit]
         for job in taken:
             self._seq += 1
             store.visits[job.spec.key], job.seq = run.visit, self._seq

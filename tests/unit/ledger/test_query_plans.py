@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -108,8 +109,8 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
     ),
     "leave_unseen": (lambda ledger, run: ledger.leave_unseen(run), {"(visit<?)"}),
     "take_unseen": (
-        lambda ledger, run: ledger.take_unseen(run, [0]),
-        {"COVERING INDEX jobs_ready (visit<?)"},
+        lambda ledger, run: ledger.take_unseen(replace(run, visit=run.visit + 1), [run.visit]),
+        {"COVERING INDEX jobs_ready (visit=?)"},
     ),
     "cancel_left": (
         lambda ledger, _: ledger.cancel_left([1, 2], T0),

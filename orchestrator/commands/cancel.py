@@ -120,7 +120,9 @@ async def _cancel_open_jobs(ports: Ports) -> dict[str, int]:
     try:
         while jobs := await ports.ledger.in_states(OPEN, after_id):
             after_id = jobs[-1].id
-            await _cancel_some(ports, jobs, done)
+            # Leftovers belong to no run.
+            of_run = [job for job in jobs if job.run_no == run.number]
+            await _cancel_some(ports, of_run, done)
     finally:
         await report.open()
         report.close()

@@ -112,6 +112,20 @@ def test_cancel_left_cancels_exactly_the_leftovers(
     assert made(service) == sorted(FIRST + SECOND)
 
 
+def test_cancel_without_left_leaves_the_leftovers_alone(
+    here: Playground, service: RunningService
+) -> None:
+    stop_in_the_middle(here, service)
+    service.pace(Progression(Pace.SECONDS, finish_after=3))
+    here.write(*SECOND, limits={"in_flight": 1})
+    assert here.run("--deadline", "1s").code == 6
+
+    done = here.do("cancel", here.path.name, "--json").json()
+
+    assert done["unsent"] == 1
+    assert here.do("status", here.path.name, "--json").json()["left"] == 5
+
+
 def test_two_manifests_of_one_name_leave_each_others_jobs_alone(
     here: Playground, service: RunningService
 ) -> None:

@@ -322,7 +322,7 @@ class Interruption:
     """Reason why a run stopped before its jobs had ended.
 
     Attributes:
-        kind: ``signal``, ``budget``, ``deadline``, ``window`` or ``error``.
+        kind: ``signal``, ``budget``, ``deadline``, ``window``, ``canary`` or ``error``.
         reason: The reason in words.
     """
 

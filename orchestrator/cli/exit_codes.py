@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
     LOCKED = 5
     """Another run holds this ledger."""
     STOPPED = 6
-    """Stopped by a budget or deadline."""
+    """Stopped by a budget, deadline or canary."""
     UNFINISHED = 7
     """Jobs left unfinished or in doubt."""
     INTERRUPTED = 130

@@ -22,6 +22,8 @@ STEM_MISSING = "StemMissing"
 """Code of a job that the service called done, and whose stems the storage does not have. It stays
 on a job that is queried and verified again on request: if a stem is missing once more, the job is
 sent again."""
+LEFT = "It is no longer in the manifest."
+"""Message of a job that was cancelled unsent because the manifest no longer named it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,11 @@ class Job:
     run_no: int = 0
     row: int = 0
     skipped: bool = False
+
+    @property
+    def was_dropped(self) -> bool:
+        """True if it was cancelled only because the manifest no longer named it."""
+        return self.state is JobState.CANCELLED and self.message == LEFT
 
     def step(self, step: Step) -> None:
         """Take a step to the next state.

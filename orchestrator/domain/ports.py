@@ -171,7 +171,8 @@ class Ledger(Protocol):
           user data and origin from the new spec.
         * A succeeded job that this run has not touched gets its row (``skipped``).
         * A job that failed, was rejected, cancelled or unfinished in an earlier run gets its row
-          again, unless its state is in ``retry``. Then it is planned again: its remote id moves to
+          again, unless its state is in ``retry`` or it was cancelled only because the manifest no
+          longer named it. Then it is planned again: its remote id moves to
           ``past_job_ids`` and its attempts start at 0. An unfinished one with a remote id is
           queried again instead (``submitted``).
         * ``retry`` may contain ``succeeded``, for specs whose stems are missing. They are paid for
@@ -213,10 +214,44 @@ class Ledger(Protocol):
         """Return jobs in any of ``states`` by id, beyond ``after_id``; used to resume a run."""
         ...
 
-    async def drop_unseen(self, run: Run, now: float) -> int:
+    async def unseen_visits(self, run: Run) -> list[int]:
+        """Return the visits that last named the planned jobs that this visit has not seen.
+
+        Such jobs are leftovers once the whole manifest was read.
+        """
+        ...
+
+    async def leave_unseen(self, run: Run) -> None:
+        """Take the planned jobs that this visit has not seen out of the run, as they are.
+
+        They belong to no run then (``Counts.left``), until :meth:`add` names them again. One that
+        has its row in this run stays.
+        """
+        ...
+
+    async def take_unseen(self, run: Run, visits: Collection[int], limit: int = 1000) -> list[Job]:
+        """Make up to ``limit`` planned jobs that this visit has not seen part of the run.
+
+        Only jobs that were last named in one of ``visits``. This visit has seen them then. Jobs of
+        one visit, level and share keep their order.
+        """
+        ...
+
+    async def drop_unseen(self, run: Run, now: float, visits: Collection[int] | None = None) -> int:
         """Cancel the planned jobs that this visit has not seen, each with its row; return how many.
 
-        They have left the manifest.
+        Only jobs that were last named in one of ``visits``, if they are given. :meth:`add` plans
+        them again when they are named again (``Job.was_dropped``).
+        """
+        ...
+
+    async def cancel_left(
+        self, job_ids: Collection[int], now: float, besides: Collection[int] = ()
+    ) -> int:
+        """Cancel those of these jobs that are planned, outside any run; return how many.
+
+        Jobs that were last named in one of the visits ``besides`` are kept. The others get no row.
+        :meth:`add` plans them again when they are named again.
         """
         ...
 

@@ -74,7 +74,7 @@ def ready(
     )
     in_order = sorted((seq, job_id) for job_id, seq in found)
     wanted = [job_id for _, job_id in in_order if job_id not in held][:limit]
-    return sorted(_jobs(unit, wanted), key=attrgetter("seq"))
+    return sorted(jobs_of(unit, wanted), key=attrgetter("seq"))
 
 
 def next_ready_at(unit: UnitOfWork, run: Run, left_out: LeftOut) -> float | None:
@@ -100,19 +100,19 @@ def in_states(
         ids = unit.db.read(
             "ids_in_states", states=words, intended=intended, after_id=after_id, limit=limit
         )
-    return sorted(_jobs(unit, ids), key=attrgetter("id"))
+    return sorted(jobs_of(unit, ids), key=attrgetter("id"))
 
 
 def rows(unit: UnitOfWork, run: Run, after_row: int, limit: int) -> list[Job]:
     """Return the jobs of the report, in its order."""
     ids = unit.db.read("reported_ids", run=run.number, after_row=after_row, limit=limit)
-    return sorted(_jobs(unit, ids), key=attrgetter("row"))
+    return sorted(jobs_of(unit, ids), key=attrgetter("row"))
 
 
 def find(unit: UnitOfWork, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
     """Return the jobs with these keys."""
     ids = unit.db.read("ids_by_key", keys=dict.fromkeys(keys))
-    return {job.spec.key: job for job in _jobs(unit, ids)}
+    return {job.spec.key: job for job in jobs_of(unit, ids)}
 
 
 def same_object(unit: UnitOfWork, specs: Sequence[JobSpec]) -> set[JobKey]:
@@ -130,15 +130,23 @@ def _object(spec: JobSpec) -> tuple[str, str, str]:
 
 def counts(unit: UnitOfWork, run: Run) -> Counts:
     """Return the number of jobs of the run by state."""
-    planned, in_flight, ended, intended = unit.db.read(
+    (planned, left), in_flight, ended, intended = unit.db.read(
         "counts", run=run.number, intended=unit.intents.open
     )
     by_state = {JobState(state): number for state, number in in_flight}
     by_state[JobState.PLANNED] = planned - intended
     by_state[JobState.SUBMITTING] = by_state.get(JobState.SUBMITTING, 0) + intended
     by_state |= {state: ended[state] for state in TERMINAL}
-    return Counts({state: number for state, number in by_state.items() if number}, ended["skipped"])
+    by_state = {state: number for state, number in by_state.items() if number}
+    return Counts(by_state, ended["skipped"], left)
 
 
-def _jobs(unit: UnitOfWork, ids: Collection[int]) -> list[Job]:
+def unseen_visits(unit: UnitOfWork, run: Run) -> list[int]:
+    """Return the visits of the planned jobs that this visit has not seen, in order."""
+    found: list[int] = unit.db.read("unseen_visits", visit=run.visit)
+    return sorted(found)
+
+
+def jobs_of(unit: UnitOfWork, ids: Collection[int]) -> list[Job]:
+    """Return the jobs with these ids, in no order."""
     return [unit.intents.shown(job_of(row)) for row in unit.db.read("jobs", ids=ids)] if ids else []

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobSpec
 
 
-LEFT = "It is no longer in the manifest."
-"""Message of a planned job that was dropped because its run did not see it again."""
 NO_RUN = "A job cannot end outside a run: begin_run comes first."
 
 
@@ -76,7 +74,9 @@ def admit(job: Job, offered: JobSpec, run: Run, retry: Collection[JobState]) -> 
     if job.state is JobState.SUCCEEDED and JobState.SUCCEEDED not in retry:
         job.skipped = True
         return Admission(gets_row=True)
-    return _retry(job, offered) if job.state in retry else Admission(gets_row=True)
+    if job.state in retry or job.was_dropped:
+        return _retry(job, offered)
+    return Admission(gets_row=True)
 
 
 def _retry(job: Job, offered: JobSpec) -> Admission:

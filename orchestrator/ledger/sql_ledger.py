@@ -185,9 +185,38 @@ class SqlLedger:
             lambda unit: queries.in_states(unit, wanted, after_id, limit), writes=False
         )
 
-    async def drop_unseen(self, run: Run, now: float) -> int:
+    async def unseen_visits(self, run: Run) -> list[int]:
+        """Return the visits of the planned jobs that this start of the run has not seen."""
+        return await self._writer.submit(
+            lambda unit: queries.unseen_visits(unit, run), writes=False
+        )
+
+    async def leave_unseen(self, run: Run) -> None:
+        """Take the planned jobs that this start of the run has not seen out of it."""
+        await self._writer.submit(lambda unit: runs.leave_unseen(unit, run), writes=True)
+
+    async def take_unseen(self, run: Run, visits: Collection[int], limit: int = 1000) -> list[Job]:
+        """Make planned jobs that this start of the run has not seen part of it."""
+        wanted = list(visits)
+        return await self._writer.submit(
+            lambda unit: runs.take_unseen(unit, run, wanted, limit), writes=True
+        )
+
+    async def drop_unseen(self, run: Run, now: float, visits: Collection[int] | None = None) -> int:
         """Cancel the planned jobs that this start of the run has not seen."""
-        return await self._writer.submit(lambda unit: runs.drop_unseen(unit, run, now), writes=True)
+        wanted = None if visits is None else list(visits)
+        return await self._writer.submit(
+            lambda unit: runs.drop_unseen(unit, run, now, wanted), writes=True
+        )
+
+    async def cancel_left(
+        self, job_ids: Collection[int], now: float, besides: Collection[int] = ()
+    ) -> int:
+        """Cancel those of these jobs that are planned, outside any run."""
+        wanted, kept = list(job_ids), list(besides)
+        return await self._writer.submit(
+            lambda unit: runs.cancel_left(unit, wanted, now, kept), writes=True
+        )
 
     async def save(self, jobs: Sequence[Job]) -> None:
         """Record these jobs as they are now."""

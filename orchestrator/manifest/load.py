@@ -121,6 +121,8 @@ class _Loading:
             file.budget,
             file.price,
             Window(file.window, file.timezone) if file.window else None,
+            file.leftovers,
+            file.canary,
             report,
             file.inputs,
             file.rules,

@@ -75,8 +75,8 @@ class Dispatching(Protocol):
         """Take a slot for a job that was let go."""
         ...
 
-    def close_bucket(self, place: Place) -> None:
-        """Send no more jobs of a bucket."""
+    def close_bucket(self, place: Place, error: OrchestratorError) -> None:
+        """Send no more jobs of a bucket, which the service refuses."""
         ...
 
 
@@ -219,7 +219,7 @@ class Routing:
         if place in self._closed:
             return
         self._closed.add(place)
-        self._dispatcher.close_bucket(place)
+        self._dispatcher.close_bucket(place, error)
         where = f"{place.bucket} in {place.region}"
         self._sink.emit(Noticed(f"Nothing more is sent for the bucket {where}: {error}"))
         self.refuse(error)

@@ -33,6 +33,7 @@ from orchestrator.runner.settling.job_list import JobList
 from orchestrator.runner.settling.settler import Settler
 from orchestrator.runner.settling.survey import Survey
 from orchestrator.runner.shutdown import Shutdown, first_of
+from orchestrator.runner.submitting.canary import Canary
 from orchestrator.runner.submitting.dispatcher import Dispatcher
 from orchestrator.runner.submitting.gate import Gate
 from orchestrator.runner.submitting.submitter import Submitter
@@ -88,7 +89,7 @@ class Runner:
         if self._stages is None:
             return 0
         dispatcher = self._stages.dispatcher
-        return dispatcher.backlog.in_memory + dispatcher.in_flight
+        return dispatcher.waiting + dispatcher.in_flight
 
     async def run(self, feed: AsyncGenerator[list[JobSpec]]) -> RunResult:
         """Carry out the jobs of ``feed``, and those that were left open in the ledger.
@@ -106,6 +107,7 @@ class Runner:
         stages = self._stages = _Stages(ports, run, options, self._shutdown)
         await stages.report.open()
         await stages.heartbeat.restore()
+        await stages.dispatcher.restore_canary()
         try:
             await self._work(stages, feed)
             # Rows of jobs that were being recorded when the run was stopped.
@@ -129,6 +131,7 @@ class Runner:
             error=self._shutdown.error,
             is_planned=self._is_planned and not stages.routing.has_aside,
             kept_back=stages.intake.kept_back,
+            canary=stages.dispatcher.canary.outcome(),
         )
 
     # --- while it works
@@ -187,11 +190,14 @@ class Runner:
         while self._shutdown.why is None:
             if self._is_planned and stages.routing.has_aside:
                 stages.routing.forget_aside()
-                await stages.intake.drop()
+                await stages.intake.settle_leftovers()
+                stages.dispatcher.plan_ended()
             elif self._is_read and stages.is_idle:
                 if stages.routing.refusal is not None:
                     self._shutdown.fatal(stages.routing.refusal)
                 return
+            elif stages.is_canary_stuck:
+                stages.dispatcher.give_up_canary()
             else:
                 self._shutdown.changed.clear()
                 await self._shutdown.changed.wait()
@@ -225,7 +231,8 @@ class _Stages:
         self.routing = Routing(ports, self.report, budget, shutdown)
         gate = Gate(ports)
         self.submitter = Submitter(ports, self.routing, gate, shutdown)
-        self.dispatcher = Dispatcher(ports, run, gate, self.submitter, budget, shutdown)
+        canary = Canary(options.canary, ports.clock, ports.settings.cap_s)
+        self.dispatcher = Dispatcher(ports, run, gate, self.submitter, budget, shutdown, canary)
         self.tracker = Tracker(ports, self.routing, shutdown)
         self.job_list = JobList(ports)
         self.settler = Settler(ports, self.routing, shutdown, self.job_list)
@@ -238,8 +245,12 @@ class _Stages:
     @property
     def is_idle(self) -> bool:
         """True if nothing waits to be sent, and every job at the service has ended or was left."""
-        is_sent = self.dispatcher.backlog.is_empty
-        return is_sent and not self.dispatcher.in_flight
+        return self.dispatcher.is_empty and not self.dispatcher.in_flight
+
+    @property
+    def is_canary_stuck(self) -> bool:
+        """True if the canary cannot be decided: all jobs that are under way were left."""
+        return not self.dispatcher.in_flight and self.dispatcher.canary.is_stuck()
 
     @property
     def calls(self) -> Calls:

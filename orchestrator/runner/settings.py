@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from orchestrator.domain.states import JobState
     from orchestrator.runner.budget import Budget
@@ -79,6 +79,11 @@ class RunnerOptions:
         lookback_s: How far back a ledger without a history looks for jobs that the account has
             already had done; 0 for not at all.
         is_whole: The feed is the whole manifest: jobs that it does not name have left it.
+        manifest: Identity of the manifest among those that share the ledger.
+        exists: Return True if a manifest with this identity still exists.
+        leftovers: Treatment of unsent jobs that have left the manifest: ``keep``, ``finish`` or
+            ``drop``.
+        canary: Jobs that must succeed before the rest is sent; 0 for none.
     """
 
     name: str
@@ -91,3 +96,7 @@ class RunnerOptions:
     window: OpenHours | None = None
     lookback_s: float = LOOKBACK_S
     is_whole: bool = True
+    manifest: str = ""
+    exists: Callable[[str], bool] = bool
+    leftovers: str = "keep"
+    canary: int = 0

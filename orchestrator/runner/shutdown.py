@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.ports import EventSink
 
-_UNHURRIED = frozenset({"budget", "deadline", "window"})
+_UNHURRIED = frozenset({"budget", "canary", "deadline", "window"})
 
 
 class Shutdown:

@@ -96,6 +96,7 @@ class Manifest:
         self._rng = rng
         self._last = rng.choice([2, 8, 8, 25, 50])
         self._films = rng.choice([0.0, 0.0, 0.3])
+        self._gone: list[JobSpec] = []  # removed; they may come back
         self.specs = [self._new(number) for number in range(1, self._last + 1)]
 
     @property
@@ -111,15 +112,20 @@ class Manifest:
             return spec
         return replace(spec, media=replace(spec.media, bucket=FILMS))
 
+    def _remove(self) -> None:
+        self._gone.append(self.specs.pop(self._rng.randrange(len(self.specs))))
+
     def change(self) -> None:
-        """Add, remove and shuffle jobs, and change levels and groups."""
+        """Add, remove, bring back and shuffle jobs, and change levels and groups."""
         rng = self._rng
         for _ in range(rng.choice([0, 1, 3])):
-            self.specs.pop(rng.randrange(len(self.specs)))
+            self._remove()
             self._last += 1
             self.specs.append(self._new(self._last))
         if len(self.specs) > 1 and rng.random() < 0.5:
-            self.specs.pop(rng.randrange(len(self.specs)))
+            self._remove()
+        if self._gone and rng.random() < 0.3:
+            self.specs.append(self._gone.pop(rng.randrange(len(self._gone))))
         if rng.random() < 0.5:
             rng.shuffle(self.specs)
         for at in rng.sample(range(len(self.specs)), min(rng.choice([0, 2]), len(self.specs))):

@@ -162,9 +162,19 @@ class MirroredLedger(WatchedLedger):
             super().add(run, specs, retry), lambda ledger: ledger.add(run, specs, retry)
         )
 
-    async def drop_unseen(self, run: Run, now: float) -> int:
+    async def leave_unseen(self, run: Run) -> None:
+        await self._change(super().leave_unseen(run), lambda ledger: ledger.leave_unseen(run))
+
+    async def take_unseen(self, run: Run, visits: Collection[int], limit: int = 1000) -> list[Job]:
         return await self._change(
-            super().drop_unseen(run, now), lambda ledger: ledger.drop_unseen(run, now)
+            super().take_unseen(run, visits, limit),
+            lambda ledger: ledger.take_unseen(run, visits, limit),
+        )
+
+    async def drop_unseen(self, run: Run, now: float, visits: Collection[int] | None = None) -> int:
+        return await self._change(
+            super().drop_unseen(run, now, visits),
+            lambda ledger: ledger.drop_unseen(run, now, visits),
         )
 
     async def save(self, jobs: Sequence[Job]) -> None:
@@ -227,6 +237,11 @@ class MirroredLedger(WatchedLedger):
     async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
         return await self._same(
             super().rows(run, after_row, limit), lambda ledger: ledger.rows(run, after_row, limit)
+        )
+
+    async def unseen_visits(self, run: Run) -> list[int]:
+        return await self._same(
+            super().unseen_visits(run), lambda ledger: ledger.unseen_visits(run)
         )
 
     async def counts(self, run: Run) -> Counts:

@@ -14,8 +14,14 @@ from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.client.service_clock import ServiceClock
 from orchestrator.client.wire.error_codes import is_transient_job_code
-from orchestrator.domain.events import JobEnded, JobsPlanned, Noticed, Stopping
-from orchestrator.domain.states import OPEN, JobState
+from orchestrator.domain.events import (
+    CanaryPassed,
+    JobEnded,
+    JobsPlanned,
+    Noticed,
+    Stopping,
+)
+from orchestrator.domain.states import OPEN, TERMINAL, JobState
 from orchestrator.errors import (
     BucketRefused,
     ClockSkewed,
@@ -34,7 +40,7 @@ from orchestrator.testing.memory_ledger import MemoryLedger
 from tests.simulation.client import Client, Keys
 from tests.simulation.drawing import Ending, Scenario
 from tests.simulation.mirror import Mirror, MirroredLedger
-from tests.simulation.watch import COMMIT_S, Watch, WatchedLedger
+from tests.simulation.watch import COMMIT_S, CanaryWatch, Watch, WatchedLedger, is_seen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -124,6 +130,8 @@ class Process:
         self.events.append((now, event))
         if isinstance(event, JobsPlanned):
             self.watch.taken_in()
+        if isinstance(event, CanaryPassed):
+            self.watch.canary.passed()
         if isinstance(event, Stopping):
             self.watch.stopped_at = now
         if isinstance(event, JobEnded) and event.state in (JobState.FAILED, JobState.REJECTED):
@@ -158,7 +166,8 @@ class Process:
             self._clock,
             world.settings,
             rate_per_s=world.rate_per_s,
-            allowed=world.manifest.keys,
+            allowed=None if world.leftovers == "finish" else world.manifest.keys,
+            canary=CanaryWatch(world.canary, world.canary_sent, world.store, world.manifest.keys),
             has_steady_clock=self.scenario.has_steady_clock,
         )
         self.watch.counts_depth = world.counts_depth
@@ -221,6 +230,8 @@ class Process:
                 window=Hours(self._clock.now() + scenario.at_s - 0.1)
                 if scenario.ending is Ending.WINDOW
                 else None,
+                leftovers=world.leftovers,
+                canary=world.canary,
             ),
         )
 
@@ -321,6 +332,9 @@ class Process:
         assert result.calls.submits >= len(self.watch.sent)
         if self._is_corrected_twice(result):
             return
+        if result.stopped is not None and result.stopped.kind == "canary":
+            self._check_failed_canary(result)
+            return
         if isinstance(result.error, BucketRefused):
             assert of_result(result) is ExitCode.CREDENTIALS
         elif counts.of(*OPEN) == counts.of(JobState.IN_DOUBT) > 0 and result.stopped is None:
@@ -341,6 +355,14 @@ class Process:
             self._check_end()
         if self.scenario.ending is Ending.COST:
             self._check_cost()
+
+    def _check_failed_canary(self, result: RunResult) -> None:
+        """Check that a job of the canary did fail, and that the run says so."""
+        jobs = [self.world.store.jobs[key] for key in self.watch.canary.sent]
+        assert any(job.state in TERMINAL and not is_seen(job) for job in jobs)
+        assert result.canary is not None
+        assert result.canary.result == "failed"
+        assert of_result(result) is ExitCode.STOPPED
 
     def _is_corrected_twice(self, result: RunResult) -> bool:
         """Return True if the clock was wrong twice in a row for one job, which stops the run."""

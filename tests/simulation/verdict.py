@@ -21,13 +21,21 @@ if TYPE_CHECKING:
 def check(world: World, result: RunResult) -> None:
     """Check everything that must hold at the end of a run."""
     assert result.is_complete, result.counts
-    assert not any(job.state in OPEN for job in world.store.jobs.values())
+    open_jobs = [job for job in world.store.jobs.values() if job.state in OPEN]
+    assert all(is_left(world, job) for job in open_jobs), open_jobs
+    assert result.counts.left == len(open_jobs)
     assert not world.store.is_open
     _check_charged_once(world)
     _check_report(world, result)
     _check_arrivals(world)
     if world.counts_depth:
         _check_depth(world)
+
+
+def is_left(world: World, job: Job) -> bool:
+    """Return True if a job was planned once, has left the manifest, and is kept."""
+    is_kept = job.state is JobState.PLANNED and not job.run_no and world.leftovers == "keep"
+    return is_kept and job.spec.key not in world.manifest.keys
 
 
 def _check_charged_once(world: World) -> None:
@@ -65,10 +73,10 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
         )
     if is_one_run:
         _check_attempts(world, record, made)
-    if ended_well:
+    if ended_well or is_left(world, record):
         return
     may_be = {JobState.FAILED, JobState.REJECTED}
-    if key in world.removed:
+    if key in world.removed and world.leftovers == "drop":
         may_be.add(JobState.CANCELLED)
     assert state in may_be, f"{key} is {state}, and the service has {[job.code for job in made]}"
     if is_one_run:
@@ -98,7 +106,11 @@ def _check_report(world: World, result: RunResult) -> None:
     lines = world.report.read_bytes().splitlines(keepends=True)
     assert all(line.endswith(b"\n") for line in lines)
     rows = [json.loads(line) for line in lines]
-    named = world.named[result.run.number]
+    named = {
+        key
+        for key in world.named[result.run.number]
+        if not is_left(world, world.store.jobs[key])  # kept: the run did not work on it
+    }
     assert Counter(row["key"] for row in rows) == Counter(named), "a row is lost or doubled"
     assert {row["run"] for row in rows} <= {result.run.id}
     for row in rows:

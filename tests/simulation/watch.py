@@ -62,6 +62,53 @@ def _unmistakable(check: Callable[_P, None]) -> Callable[_P, None]:
     return checked
 
 
+def is_seen(job: Job) -> bool:
+    """Return True if a job succeeded, and its stems were seen in their bucket."""
+    return job.state is JobState.SUCCEEDED and all(file.verified for file in job.files)
+
+
+class CanaryWatch:
+    """The invariant of a canary: until it has passed, no more than its jobs are sent.
+
+    Args:
+        size: Number of its jobs; 0 for no canary.
+        sent: Keys that it has sent, also in earlier processes; changed here.
+        store: The ledger's content.
+        named: Keys in the manifest.
+    """
+
+    def __init__(
+        self, size: int, sent: set[JobKey], store: MemoryStore, named: Collection[JobKey]
+    ) -> None:
+        self.size = size
+        self.sent = sent
+        self.is_running = size > 0
+        self._store = store
+        self._named = named
+
+    def send(self, key: JobKey) -> None:
+        """Check a job that is sent."""
+        if not self.is_running:
+            return
+        jobs = self._store.jobs
+        left = {
+            sent
+            for sent in self.sent
+            if jobs[sent].was_dropped
+            or (jobs[sent].state is JobState.PLANNED and sent not in self._named)
+        }
+        self.sent -= left  # proven absent, and no longer wanted: others may take their place
+        self.sent.add(key)
+        assert len(self.sent) <= self.size, f"{key} is sent before the canary {self.sent} passed"
+
+    def passed(self) -> None:
+        """Check that the canary has passed."""
+        seen = sum(is_seen(self._store.jobs[key]) for key in self.sent)
+        if seen < self.size:
+            raise BrokenError(f"the canary has passed with {seen} of {self.size}")
+        self.is_running = False
+
+
 class Watch:
     """The invariants of one process.
 
@@ -71,7 +118,8 @@ class Watch:
         clock: The runner's clock.
         settings: The runner's bounds.
         rate_per_s: Ceiling of POSTs per second.
-        allowed: Keys in the manifest.
+        allowed: Keys that may be sent; None for all.
+        canary: The invariant of the canary.
         has_steady_clock: The runner's wall clock does not jump.
     """
 
@@ -83,7 +131,8 @@ class Watch:
         settings: RunnerSettings,
         *,
         rate_per_s: float,
-        allowed: Collection[JobKey],
+        allowed: Collection[JobKey] | None,
+        canary: CanaryWatch,
         has_steady_clock: bool,
     ) -> None:
         self._store = store
@@ -91,6 +140,7 @@ class Watch:
         self._clock = clock
         self._settings = settings
         self._allowed = allowed
+        self.canary = canary
         self._has_steady_clock = has_steady_clock
         self._turns = Turns(settings.age_after, max(1, int(rate_per_s / 10)), SLACK_S)
         # Lists may pass their limit by two: probes are not limited, but rare.
@@ -189,7 +239,7 @@ class Watch:
         )
         assert record.attempts >= 1
         assert record.intent_at is not None
-        assert key in self._allowed, f"{key} is no longer in the manifest"
+        assert self._allowed is None or key in self._allowed, f"{key} has left the manifest"
         assert self._store.visits[key] == self._store.visit, (
             f"{key} is sent before the manifest names it"
         )
@@ -203,8 +253,11 @@ class Watch:
         )
         failed = sum(at + SLACK_S < now for at in self.failed_at)
         assert failed <= self.max_failures, f"{key} is sent after {failed} failures"
-        if self.checks_turns:
+        if self.canary.is_running:
+            self._turns.leave(key)  # it does not go in turn
+        elif self.checks_turns:
             self._turns.send(spec, now)
+        self.canary.send(key)
         self.sent.add(key)
 
     @_unmistakable
@@ -258,6 +311,12 @@ class WatchedLedger(MemoryLedger):
     ) -> list[Job]:
         """See ``ports.Ledger``."""
         jobs = await super().add(run, specs, retry)
+        self._watch.added(jobs)
+        return jobs
+
+    async def take_unseen(self, run: Run, visits: Collection[int], limit: int = 1000) -> list[Job]:
+        """See ``ports.Ledger``."""
+        jobs = await super().take_unseen(run, visits, limit)
         self._watch.added(jobs)
         return jobs
 

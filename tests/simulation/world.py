@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.states import TERMINAL
 from orchestrator.testing.memory_ledger import MemoryStore
 from orchestrator.testing.oddities import Oddities
 from orchestrator.testing.service import FakeService
@@ -22,6 +23,7 @@ from orchestrator.testing.weather import Trouble
 from tests.simulation.drawing import RETRIES, Manifest, draw_scenario, draw_settings, draw_weather
 from tests.simulation.process import Process
 from tests.simulation.verdict import check
+from tests.simulation.watch import is_seen
 
 if TYPE_CHECKING:
     from orchestrator.domain.spec import JobKey
@@ -61,6 +63,8 @@ class World:
         self.rate_per_s = self.rng.choice([2.0, 7.5, 50.0])
         # Each process replaces the clock.
         self.service = FakeService(SystemClock(), self.rng, self.weather)
+        self.leftovers = self.rng.choice(["keep", "finish", "drop"])
+        self.canary = self.rng.choice([0, 0, 0, 1, 3, 10])
         self.run_count = self.rng.choice([1, 1, 1, 2])
         self.disturbances = self.rng.choice([0, 1, 2, 5])
         # A ledger that was restored while the list lags cannot know what it does not show yet.
@@ -77,6 +81,9 @@ class World:
         self._backups: list[_Backup] = []
         self.run_of_send: dict[JobKey, int] = {}
         """By key: number of the run that sent it last."""
+        self.canary_sent: set[JobKey] = set()
+        """Keys that were sent while the present canary was undecided."""
+        self._canary_run = 0
 
     @property
     def counts_depth(self) -> bool:
@@ -99,6 +106,24 @@ class World:
             if number:
                 self.manifest.change()
             check(self, self._until_complete(self.rng.choice(RETRIES) if number else frozenset()))
+            while self._has_dropped_jobs():
+                # They were named again while the run that had cancelled them was open.
+                self.run_count += 1
+                check(self, self._until_complete(frozenset()))
+
+    def _has_dropped_jobs(self) -> bool:
+        jobs = self.store.jobs
+        return any(key in jobs and jobs[key].was_dropped for key in self.manifest.keys)
+
+    def begin_canary(self) -> None:
+        """Forget what the last canary sent, if it was decided or belongs to another run."""
+        run = self.store.runs[-1].number if self.store.is_open else 0
+        jobs = [self.store.jobs[key] for key in self.canary_sent]
+        ended = [job for job in jobs if job.state in TERMINAL and not job.was_dropped]
+        has_failed = not all(is_seen(job) for job in ended)
+        has_passed = sum(is_seen(job) for job in ended) >= self.canary
+        if run != self._canary_run or has_failed or has_passed:
+            self.canary_sent = set()
 
     def _until_complete(self, retry: frozenset[JobState]) -> RunResult:
         while True:
@@ -129,11 +154,13 @@ class World:
         scenario = draw_scenario(self.rng, ends_well=self.disturbances <= 0)
         self.disturbances -= 1
         self.processes.append(Process(self, len(self.processes) + 1, scenario, retry))
+        self.begin_canary()
         before = self.store.visit
         if self.losses:
             backup = _Backup(self.store, self.named, self.run_of_send)
             self._backups.append(copy.deepcopy(backup))
         result = self.processes[-1].run()
+        self._canary_run = self.store.runs[-1].number if self.store.runs else 0
         if self.store.visit > before:
             self._note_named_keys()
         return result
@@ -152,6 +179,7 @@ class World:
             f"{self.weather}",
             f"{self.settings}",
             f"{self.rate_per_s} POSTs/s, {len(self.manifest.specs)} jobs",
+            f"leftovers: {self.leftovers}, canary: {self.canary}",
         ]
         lines += [f"process {process.number}: {process.scenario}" for process in self.processes]
         lines += [f"{at:10.3f} {event}" for at, event in self.processes[-1].events[-_SHOWN_EVENTS:]]

@@ -100,7 +100,7 @@ class Backlog:
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Take planned jobs; skip those held now, or held since :meth:`expect`."""
-        held, left = self._held, self._left
+        held, left = self._held, self._left  # "knows", written out: this is the busiest loop
         for job in jobs:
             if job.id not in held and job.id not in left:
                 self._place(job)
@@ -115,10 +115,29 @@ class Backlog:
         Returns:
             False if it is counted, or was since :meth:`expect`.
         """
-        if job.id in self._held or job.id in self._left:
+        if self.knows(job):
             return False
         self._held.add(job.id)
         return True
+
+    def knows(self, job: Job) -> bool:
+        """Return True if a job is held, or was since :meth:`expect`."""
+        return job.id in self._held or job.id in self._left
+
+    def keep(self, job: Job) -> None:
+        """Count a job as waiting although it waits elsewhere."""
+        self._held.add(job.id)
+        self._waiting.add(job.id)
+
+    def let_go(self, job: Job) -> None:
+        """Note that a kept job is being sent."""
+        self._waiting.discard(job.id)
+
+    def place(self, job: Job) -> None:
+        """Take a job that was kept."""
+        self._held.discard(job.id)
+        self._waiting.discard(job.id)
+        self._place(job)
 
     def give_back(self, job: Job) -> None:
         """Take back a job that was sent and is planned again."""

@@ -236,6 +236,19 @@ class SameAnswers(RuleBasedStateMachine):
     def drop_unseen(self) -> None:
         self.both(lambda ledger: ledger.drop_unseen(self.here, T0 + 50))
 
+    @rule(keep=st.booleans(), limit=st.integers(1, 5))
+    def settle_leftovers(self, keep: bool, limit: int) -> None:
+        visits: list[int] = self.both(lambda ledger: ledger.unseen_visits(self.here))
+        if keep:
+            self.both(lambda ledger: ledger.drop_unseen(self.here, T0 + 50, visits[:1]))
+        else:
+            self.both(lambda ledger: ledger.take_unseen(self.here, visits[1:], limit))
+        self.both(lambda ledger: ledger.leave_unseen(self.here))
+
+    @rule(wanted=held, besides=st.frozensets(st.integers(1, 6), max_size=3))
+    def cancel_left(self, wanted: frozenset[int], besides: frozenset[int]) -> None:
+        self.both(lambda ledger: ledger.cancel_left(wanted, T0 + 50, besides))
+
     @rule(offered=st.lists(specs, max_size=4))
     def visit_with_less(self, offered: list[JobSpec]) -> None:
         """Resume with a shorter manifest."""

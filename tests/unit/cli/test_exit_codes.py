@@ -86,7 +86,8 @@ def test_jobs_that_are_open_or_given_up_are_7_even_beside_failed_ones(state: str
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [("signal", 130), ("budget", 6), ("deadline", 6), ("window", 6)]
+    ("kind", "code"),
+    [("signal", 130), ("budget", 6), ("deadline", 6), ("window", 6), ("canary", 6)],
 )
 def test_the_reason_of_a_stop_takes_precedence_over_the_jobs(kind: str, code: int) -> None:
     assert of_result(result(stopped=kind, failed=1, planned=5)) == code
@@ -99,6 +100,10 @@ def test_a_stop_after_all_jobs_have_ended_does_not_count(kind: str) -> None:
     assert of_result(replace(result(stopped=kind, failed=1), kept_back=1)) in {6, 130}, (
         "its retry was still to come"
     )
+
+
+def test_a_failed_canary_is_6_even_if_no_other_job_was_left() -> None:
+    assert of_result(result(stopped="canary", failed=1)) == 6
 
 
 def test_a_run_whose_manifest_was_not_read_to_its_end_is_not_complete() -> None:

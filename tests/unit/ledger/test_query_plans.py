@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -119,6 +120,19 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
         },
     ),
     "begin_run": (lambda ledger, _: ledger.begin_run("n", T0, "r"), {"jobs_by_row"}),
+    "unseen_visits": (
+        lambda ledger, run: ledger.unseen_visits(run),
+        {"COVERING INDEX jobs_ready (visit<?)"},
+    ),
+    "leave_unseen": (lambda ledger, run: ledger.leave_unseen(run), {"(visit<?)"}),
+    "take_unseen": (
+        lambda ledger, run: ledger.take_unseen(replace(run, visit=run.visit + 1), [run.visit]),
+        {"COVERING INDEX jobs_ready (visit=?)"},
+    ),
+    "cancel_left": (
+        lambda ledger, _: ledger.cancel_left([1, 2], T0),
+        {"SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"},
+    ),
     "drop_unseen": (lambda ledger, run: ledger.drop_unseen(run, T0), {"(visit<?)"}),
     "find": (
         lambda ledger, _: ledger.find([spec.key for spec in make_specs(5)]),

@@ -70,6 +70,8 @@ class World:
         # A ledger that was restored while the list lags cannot know what it does not show yet.
         can_lose = not is_mirrored and not self.weather.oddities.least_lag_s
         self.losses = self.rng.choice([0.0, 0.0, 0.3]) if can_lose else 0.0
+        if self.losses:
+            self.canary = 0  # its watch does not know what a lost ledger has sent
         self.now = 0.0
         self.processes: list[Process] = []
         self.named: dict[int, set[JobKey]] = defaultdict(set)
@@ -147,6 +149,7 @@ class World:
         kept = copy.deepcopy(backup)
         self.store, self.named, self.run_of_send = kept.store, kept.named, kept.run_of_send
         self.store.lose_holder()
+        self.canary_sent, self._canary_run = set(), 0
         self.report = self.report.with_name(f"report-{len(self.processes)}.jsonl")
         self.store.runs = [replace(run, report=str(self.report)) for run in self.store.runs]
 

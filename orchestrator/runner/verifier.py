@@ -127,7 +127,7 @@ class Verifier:
         job.files = tuple(files)
         if files and not missing:
             job.step(Step.SUCCEED)
-            job.code = job.message = ""
+            job.code, job.message = "", remote.message
             return
         job.step(Step.FAIL)
         job.code = "StemMissing"

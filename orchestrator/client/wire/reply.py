@@ -152,7 +152,8 @@ def _response(raw: bytes) -> Element:
 def _job(detail: Element, raw: bytes) -> RemoteJob:
     """Read one ``JobsDetail``.
 
-    ``Code`` and ``Message`` count only for a failed job; the samples say "Success" otherwise.
+    ``Code`` counts only for a failed job; the samples say "Success" otherwise. ``Message`` counts
+    for every job that has ended: the local service notes there what it did with unusual input.
     """
     nodes = {node.tag: node for node in detail}
     leaf = {name: node.text or "" for name, node in nodes.items()}
@@ -170,7 +171,7 @@ def _job(detail: Element, raw: bytes) -> RemoteJob:
         job_id=job_id,
         state=state,
         code=leaf.get("Code", "").strip() if failed else "",
-        message=leaf.get("Message", "").strip()[:2000] if failed else "",
+        message=_message(leaf.get("Message", ""), state),
         queue_id=leaf.get("QueueId", "").strip(),
         created_at=instant(leaf.get("CreationTime", "")),
         started_at=instant(leaf.get("StartTime", "")),
@@ -180,6 +181,14 @@ def _job(detail: Element, raw: bytes) -> RemoteJob:
         files=_files(operation),
         media_duration_s=_duration(operation),
     )
+
+
+def _message(text: str, state: RemoteState) -> str:
+    """Return the message of a job that has ended; a bare word on success ("Success") is none."""
+    text = text.strip()[:2000]
+    if state is RemoteState.SUCCEEDED:
+        return text if " " in text else ""
+    return text if state is RemoteState.FAILED else ""
 
 
 def _files(operation: Element | None) -> tuple[RemoteFile, ...]:

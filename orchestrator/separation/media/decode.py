@@ -90,9 +90,9 @@ class Decoder:
                 damaged, or the end is missing.
         """
         with _faults_of_the_input():
-            self.scale = self._full_scale()
+            checked = self._measure()
             for span in self._spans:
-                with self._reader(span) as reader:
+                with self._reader(span, is_checked=span in checked) as reader:
                     self._readers.append(reader)
                     for block in self._part(reader, span):
                         self.samples += len(block)
@@ -104,24 +104,30 @@ class Decoder:
         return sum(lengths) or reader.stated_s
 
     @contextmanager
-    def _reader(self, span: Span | None) -> Iterator[Reader]:
+    def _reader(self, span: Span | None, *, is_checked: bool = False) -> Iterator[Reader]:
         with open_media(self._path, span) as container:
-            yield Reader(container, choose_track(self._path, container, span)[0])
+            track, _ = choose_track(self._path, container, span)
+            yield Reader(container, track, is_checked=is_checked)
 
-    def _full_scale(self) -> float:
-        """Return the factor that brings the largest sample to full scale, or 1.
+    def _measure(self) -> list[Span | None]:
+        """Set the factor that brings the largest sample to full scale, and return the valid parts.
 
-        Only floats can exceed full scale. They are decoded twice for it, which takes about 1 % of
-        the whole job, and finds damage before the work.
+        Only floats can exceed full scale, or be invalid. They are decoded twice, which takes 1 to
+        2 % of the whole job, and finds damage before the work.
         """
-        peak = 1.0
+        peak, valid = 1.0, []
         for span in self._spans:
             with self._reader(span) as reader:
-                if reader.gives_floats:
-                    for piece in reader.pieces():
-                        peak = max(peak, float(np.abs(piece.planes).max(initial=0)))
-                    self._refuse_incomplete(reader, span, reader.sound_s)
-        return 1 / peak
+                if not reader.gives_floats:
+                    continue
+                for _ in reader.pieces():
+                    pass
+                self._refuse_incomplete(reader, span, reader.sound_s)
+                peak = max(peak, *(mixer.peak for mixer in reader.mixers))
+                if not any(mixer.invalid for mixer in reader.mixers):
+                    valid.append(span)
+        self.scale = 1 / peak
+        return valid
 
     def _part(self, reader: Reader, span: Span | None) -> Iterator[Block]:
         """Yield one part on its time line."""

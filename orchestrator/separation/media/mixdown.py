@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Planes: TypeAlias = npt.NDArray[np.float32]
 """Sound: shape ``(channels, samples)``, full scale at 1.0."""
 
-_LOUDEST: Final = np.float32(2.0**31)
+_LOUDEST: Final = 2.0**31
 """Samples beyond it (186 dB over full scale) cannot be sound; some programs write floats in the
 range of 32-bit integers, but none goes further."""
 _MOST_PLANES: Final = 7
@@ -130,15 +130,24 @@ class Mixer:
         mix: The mix-down.
         rate_hz: Sample rate.
         invalid: Number of samples that had no valid value, and count as 0.
+        peak: Largest sample of a float format, after the mix-down; 1 for others.
         balance: Power before and after the mix-down.
     """
 
-    def __init__(self, frame: AudioFrame) -> None:
+    def __init__(self, frame: AudioFrame, *, is_checked: bool = False) -> None:
+        """Take the format of the first frame.
+
+        Args:
+            frame: The frame.
+            is_checked: The sound was read before, and all samples are valid.
+        """
         layout = frame.layout
+        self._checks = not is_checked and not frame.format.name.startswith(("s", "u"))
         self._kind = _kind(frame)
         self.mix = mix_for(layout.name, tuple(channel.name for channel in layout.channels))
         self.rate_hz = frame.sample_rate
         self.invalid = 0
+        self.peak = 1.0
         self.balance = Balance()
         self._packer: av.AudioResampler | None = None
         if frame.format.is_planar and layout.nb_channels > _MOST_PLANES:
@@ -159,11 +168,15 @@ class Mixer:
         """Return a frame's sound; NaN, Inf and impossible values count as 0."""
         if self._packer is not None:
             (frame,) = self._packer.resample(frame)
-        planes = self._valid(_floats(frame))
+        planes = _floats(frame)
+        if self._checks:
+            planes = self._valid(planes)
         if self.mix.matrix is None:
             return planes
         mixed: Planes = self.mix.matrix @ planes
         self.balance.add(planes, mixed)
+        if self._checks:
+            self.peak = max(self.peak, _peak(mixed))
         return mixed
 
     @property
@@ -178,11 +191,20 @@ class Mixer:
         return notes
 
     def _valid(self, planes: Planes) -> Planes:
-        if not planes.size or np.abs(planes).max() <= _LOUDEST:  # false for NaN, too
-            return planes
-        bad = ~(np.abs(planes) <= _LOUDEST)
-        self.invalid += int(bad.sum())
-        return np.where(bad, np.float32(0), planes)
+        peak = _peak(planes)
+        if not peak <= _LOUDEST:  # NaN is not
+            bad = ~(np.abs(planes) <= _LOUDEST)
+            self.invalid += int(bad.sum())
+            planes = np.where(bad, np.float32(0), planes)
+            peak = _peak(planes)
+        if self.mix.matrix is None and peak > self.peak:
+            self.peak = peak
+        return planes
+
+
+def _peak(planes: Planes) -> float:
+    """Return the largest sample; NaN if there is one."""
+    return float(np.maximum(planes.max(), -planes.min())) if planes.size else 0.0
 
 
 def _floats(frame: AudioFrame) -> Planes:
@@ -190,6 +212,8 @@ def _floats(frame: AudioFrame) -> Planes:
     array = frame.to_ndarray()
     if frame.format.is_packed:
         array = array.reshape(-1, frame.layout.nb_channels).T
+    if array.dtype == np.float32:
+        return array.astype(np.float32, copy=False)
     if array.dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite
             return array.astype(np.float32, copy=False)

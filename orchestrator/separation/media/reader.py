@@ -45,8 +45,19 @@ class Reader:
         stopped: The container could not be read up to its end.
     """
 
-    def __init__(self, container: InputContainer, track: AudioStream) -> None:
+    def __init__(
+        self, container: InputContainer, track: AudioStream, *, is_checked: bool = False
+    ) -> None:
+        """Read a track.
+
+        Args:
+            container: The open container.
+            track: The track.
+            is_checked: The track was read before, and all of its samples are valid.
+        """
         self._container = container
+        self._is_checked = is_checked
+        self._scales: dict[int, float] = {}
         self.track = track
         self.container_name = container.format.name.split(",")[0]
         self.mixers: list[Mixer] = []
@@ -127,7 +138,7 @@ class Reader:
             if not frame.samples or frame.sample_rate <= 0:
                 continue
             if mixer is None or not mixer.fits(frame):
-                mixer = Mixer(frame)
+                mixer = Mixer(frame, is_checked=self._is_checked)
                 self.mixers.append(mixer)
             planes, at_s = mixer.mixed(frame), self._stamp_s(frame)
             if until_s is not None and at_s is not None and at_s < until_s:
@@ -191,8 +202,9 @@ class Reader:
     def _note_end(self, packet: Packet[Stream]) -> None:
         if packet.pts is None:
             return
-        base = packet.time_base
-        scale = base.numerator / base.denominator
+        scale = self._scales.get(packet.stream_index)
+        if scale is None:
+            scale = self._scales[packet.stream_index] = float(packet.time_base)
         start_s = packet.pts * scale
         end_s = start_s + (packet.duration or 0) * scale
         self.last_end_of_all_s = max(self.last_end_of_all_s or end_s, end_s)

@@ -50,6 +50,8 @@ class Decoder:
         for span in self._spans:
             if span is not None and span.fault:
                 raise SeparationFailed(RESOURCE_NOT_SUPPORTED, span.fault)
+        with byte_source(path) as source:
+            self._stated, self._size_bytes = stated_by(source), source.size
         self.declared_s = self._declared(Reader(container, track))
         layout = track.codec_context.layout
         names = tuple(channel.name for channel in layout.channels)
@@ -136,15 +138,14 @@ class Decoder:
         joiner = Joiner()
         for number, piece in enumerate(_placed(reader, line)):
             if not number and span is self._spans[0]:
-                self._lead_s = _bounded(reader.lead_s(piece.at_s))
+                self._lead_s = _bounded(reader.lead_s(piece.at_s, self._stated.length_s))
                 yield from joiner.lead(self._lead_s)
             yield from joiner.push(piece)
         yield from joiner.finish()
         self._refuse_incomplete(reader, span, joiner.samples / SAMPLERATE_HZ)
 
     def _refuse_incomplete(self, reader: Reader, span: Span | None, length_s: float) -> None:
-        with byte_source(self._path) as source:
-            refuse_incomplete(reader, stated_by(source), span, length_s, source.size)
+        refuse_incomplete(reader, self._stated, span, length_s, self._size_bytes)
 
     def _refuse_empty(self) -> None:
         if not self.samples:

@@ -63,7 +63,7 @@ def notes_on_time(lines: Iterable[TimeLine], lead_s: float) -> list[str]:
     if overlaps:
         notes.append(
             f"{counted(len(overlaps), 'overlap')} in the time stamps ({sum(overlaps):.2f} s in "
-            "all) were cut."
+            "all) had to be cut."
         )
     if any(line.ignored for line in lines):
         notes.append("The time stamps start again within the input; its parts follow each other.")

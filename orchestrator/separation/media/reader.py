@@ -110,11 +110,12 @@ class Reader:
         last = entries[len(entries) - 1]
         return len(entries), last.pos + last.size
 
-    def lead_s(self, first_s: float | None) -> float:
+    def lead_s(self, first_s: float | None, whole_s: float | None) -> float:
         """Return the silence before the sound, which starts later than the picture or the file.
 
         Args:
             first_s: Time stamp of the first sound.
+            whole_s: Length of the file by its header, which shows that time 0 belongs to it.
         """
         if first_s is None or not self.has_stamps:
             return 0.0
@@ -129,6 +130,8 @@ class Reader:
             for picture in pictures
             if picture.start_time is not None and picture.time_base is not None
         ]
+        if not pictures and whole_s is not None and first_s < whole_s:
+            starts = [0.0]
         return max(first_s - min(starts), 0.0) if starts else 0.0
 
     def pieces(self) -> Iterator[Piece]:

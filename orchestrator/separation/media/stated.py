@@ -49,7 +49,7 @@ class Stated:
 
 def stated_by(source: ByteSource) -> Stated:
     """Return what the container states; nothing for a container without such a statement."""
-    head = source.at(0, 16)
+    head = source.at(0, 20)
     for signature, reader in _READERS:
         if head.startswith(signature):
             return reader(source)
@@ -66,6 +66,10 @@ def _part(
         return Stated()
     present = min(max(source.size - start, 0), size)
     return Stated(size, present, is_sound_only=is_sound_only)
+
+
+def _plausible_s(seconds: float) -> float | None:
+    return seconds if 0 < seconds < _MOST_SECONDS else None
 
 
 def _chunks(
@@ -157,6 +161,21 @@ def _caf(source: ByteSource) -> Stated:
     return Stated()
 
 
+def _voc(source: ByteSource) -> Stated:
+    """Add up the blocks; their sizes have 24 bits."""
+    total = present = 0
+    position = source.number(20, 2, "little")
+    for _ in range(_MOST_CHUNKS):
+        head = source.at(position, 4)
+        if len(head) < 4 or not head[0]:
+            break
+        size = int.from_bytes(head[1:], "little")
+        total += size
+        present += min(size, source.size - position - 4)
+        position += 4 + size
+    return Stated(total or None, present, is_sound_only=True)
+
+
 _ASF_DATA: Final = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
@@ -168,8 +187,8 @@ def _asf(source: ByteSource) -> Stated:
     if (at := header.find(_ASF_FILE)) > 0 and len(header) >= at + 92:
         play, _, preroll_ms, flags = struct.unpack_from("<QQQI", header, at + 64)
         seconds = play / 1e7 - preroll_ms / 1000
-        if not flags & 1 and 0 < seconds < _MOST_SECONDS:  # a broadcast states no length
-            length_s = seconds
+        if not flags & 1:  # a broadcast states no length
+            length_s = _plausible_s(seconds)
     position = source.number(16, 8, "little")
     if source.at(position, 16) == _ASF_DATA:
         size = source.number(position + 16, 8, "little")
@@ -236,8 +255,7 @@ def _duration_s(source: ByteSource, position: int, end: int) -> float | None:
         elif name == _DURATION and size in {4, 8}:
             (duration,) = struct.unpack(">f" if size == 4 else ">d", source.at(start, size))
         position = start + size
-    seconds = (duration or 0) * scale_ns / 1e9
-    return seconds if 0 < seconds < _MOST_SECONDS else None
+    return _plausible_s((duration or 0) * scale_ns / 1e9)
 
 
 def _flv(source: ByteSource) -> Stated:
@@ -247,20 +265,23 @@ def _flv(source: ByteSource) -> Stated:
     if at < 0 or len(data) < at + 19:
         return Stated()
     (seconds,) = struct.unpack_from(">d", data, at + 11)
-    return Stated(length_s=seconds if 0 < seconds < _MOST_SECONDS else None)
+    return Stated(length_s=_plausible_s(seconds))
 
 
 def _mp4(source: ByteSource) -> Stated:
     """Read the media data and the length of a fragmented file; FFmpeg reads the index of others."""
     total = present = 0
-    length_s = _movie_length_s(source)
+    segments_s = 0.0
     for name, start, size in _boxes(source, 0, source.size):
         if name in {b"mdat", b"moof"}:
             total += size
             present += min(size, max(source.size - start, 0))
-        elif name == b"sidx" and length_s is None:
-            length_s = _segments_s(source.at(start, min(size, 1 << 20)))
-    return Stated(total or None, present, length_s)
+        elif name == b"sidx":
+            segments_s += _segments_s(source.at(start, min(size, 1 << 20)))
+    if total > present:
+        return Stated(total, present)
+    # Fragments may be missing as a whole.
+    return Stated(length_s=_movie_length_s(source) or _plausible_s(segments_s))
 
 
 def _movie_length_s(source: ByteSource) -> float | None:
@@ -270,21 +291,19 @@ def _movie_length_s(source: ByteSource) -> float | None:
         scale = source.number(start + (20 if source.number(start, 1) else 12), 4)
     for start, _ in _descend(source, (b"moov", b"mvex", b"mehd"), 0, source.size):
         units = source.number(start + 4, 8 if source.number(start, 1) else 4)
-    seconds = units / scale if scale else 0
-    return seconds if 0 < seconds < _MOST_SECONDS else None
+    return _plausible_s(units / scale if scale else 0)
 
 
-def _segments_s(box: bytes) -> float | None:
+def _segments_s(box: bytes) -> float:
     """Return the sum of the segments that a ``sidx`` box lists."""
     if len(box) < 12:
-        return None
+        return 0
     scale = int.from_bytes(box[8:12], "big")
     at = (32 if box[0] else 24) if len(box) >= 32 else len(box)
     units = sum(
         int.from_bytes(box[entry + 4 : entry + 8], "big") for entry in range(at, len(box) - 11, 12)
     )
-    seconds = units / scale if scale else 0
-    return seconds if 0 < seconds < _MOST_SECONDS else None
+    return units / scale if scale else 0
 
 
 def _boxes(source: ByteSource, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -313,6 +332,7 @@ _READERS: Final[tuple[tuple[bytes, Callable[[ByteSource], Stated]], ...]] = (
     (b"FORM", _aiff),
     (b".snd", _au),
     (b"caff", _caf),
+    (b"Creative Voice File", _voc),
     (bytes.fromhex("3026b2758e66cf11"), _asf),
     (b"\x1a\x45\xdf\xa3", _matroska),
     (b"FLV", _flv),

@@ -25,8 +25,8 @@ LONGEST_HOLE_S: Final = 3600.0
 """A longer jump is a fault of the stamps."""
 _UNCONFIRMED_HOLE_S: Final = 10.0
 """Longest hole in front of the last pieces, which nothing confirms."""
-_CLOCK_SET_S: Final = -1.0
-"""A jump back by more than this means that the clock was set."""
+_CLOCK_SET_S: Final = -10.0
+"""A jump back by more than this means that the clock was set (FFmpeg's limit, too)."""
 _RESTART_S: Final = 0.1
 
 

@@ -54,10 +54,16 @@ def write_film(
     container: str | None = None,
     options: dict[str, str] | None = None,
     picture_codec: str = "mpeg4",
+    seekable: bool = True,
 ) -> Path:
-    """Write tracks with their time stamps, and a picture of ``picture_s`` seconds."""
+    """Write tracks with their time stamps, and a picture of ``picture_s`` seconds.
+
+    Without ``seekable``, the file is written as to a pipe, so that no length can be filled in.
+    """
     options = options or {}
-    with av.open(str(path), "w", format=container, container_options=options) as out:
+    pipe = _Pipe(path)
+    target: Any = str(path) if seekable else pipe
+    with av.open(target, "w", format=container, container_options=options) as out:
         packets: list[Packet[Any]] = []
         if picture_s:
             packets += _picture(out, picture_s, picture_codec)
@@ -66,7 +72,21 @@ def write_film(
         packets.sort(key=lambda packet: float((packet.dts or 0) * packet.time_base))
         for packet in packets:
             out.mux(packet)
+    if not seekable:
+        path.write_bytes(pipe.content)
     return path
+
+
+class _Pipe:
+    """A file that cannot be sought in."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.content = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self.content += data
+        return len(data)
 
 
 def _picture(out: Any, seconds: float, codec: str) -> list[Any]:
@@ -86,6 +106,8 @@ def _picture(out: Any, seconds: float, codec: str) -> list[Any]:
 def _sound(out: Any, track: Track) -> list[Any]:
     stream: AudioStream = out.add_stream(track.codec, rate=track.rate)
     stream.codec_context.layout = track.layout
+    if track.codec == "wmav2":  # the only encoder here without a default
+        stream.codec_context.bit_rate = 96000
     stream.disposition = track.flags
     stream.metadata.update(track.metadata)
     stream.codec_context.open()
@@ -100,6 +122,8 @@ def _encoded(stream: AudioStream, track: Track, at_s: float, sound: Any) -> list
     encoder: Any = av.CodecContext.create(track.codec, "w")
     encoder.rate, encoder.layout = track.rate, track.layout
     encoder.format = stream.codec_context.format
+    if stream.codec_context.bit_rate:
+        encoder.bit_rate = stream.codec_context.bit_rate
     encoder.time_base = Fraction(1, track.rate)
     encoder.open()
     resampler = av.AudioResampler(

@@ -53,7 +53,7 @@ def refuse_incomplete(
             "sound could not be decoded; upload it again."
         )
     if span is not None and span.stated_s is not None and span.found_s is not None:
-        _refuse_shorter(span.stated_s, span.found_s, span.found_s)
+        _refuse_shorter(span.stated_s, span.found_s, span.found_s, is_broken=span.is_broken)
     elif reader.container_name in _STATES_SAMPLES and reader.stated_s is not None:
         _refuse_shorter(reader.stated_s, reader.sound_s, reader.sound_s)
     elif stated.is_sound_only and stated.sound_bytes and stated.present_bytes:
@@ -103,9 +103,17 @@ def _is_at_end(reader: Reader, stated: Stated) -> bool:
     return whole_s is not None and last_s is not None and last_s >= whole_s - _allowed_s(whole_s)
 
 
-def _refuse_shorter(stated_s: float, found_s: float, length_s: float) -> None:
-    if stated_s - found_s > _allowed_s(stated_s):
-        raise _cut_off(stated_s, length_s)
+def _refuse_shorter(
+    stated_s: float, found_s: float, length_s: float, *, is_broken: bool = False
+) -> None:
+    if stated_s - found_s <= _allowed_s(stated_s):
+        return
+    if is_broken:
+        raise _failed(
+            f"The input is damaged: its header states {stated_s:.1f} s of sound, but only "
+            f"{found_s:.1f} s can be read; upload it again."
+        )
+    raise _cut_off(stated_s, length_s)
 
 
 def _allowed_s(stated_s: float) -> float:

@@ -73,6 +73,7 @@ class Run:
             frame that it is in; None without a header.
         frame_samples: Samples of a frame.
         rate_hz: Sample rate.
+        gaps: Places in it that are damaged.
     """
 
     start: int
@@ -81,6 +82,7 @@ class Run:
     stated_frames: int | None
     frame_samples: int
     rate_hz: int
+    gaps: int = 0
 
     @property
     def found_s(self) -> float:
@@ -115,6 +117,7 @@ def runs_of(source: ByteSource) -> list[Run]:
         same = runs and _continues(source, runs[-1], run)
         if same:
             runs[-1].end, runs[-1].frames = run.end, runs[-1].frames + run.frames
+            runs[-1].gaps += 1
         else:
             runs.append(run)
         position = run.end

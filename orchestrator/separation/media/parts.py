@@ -32,6 +32,7 @@ class Span:
         container: FFmpeg's name of the container.
         stated_s: Length that its own header states, or None.
         found_s: Length that is present, as far as the bytes show it.
+        is_broken: Something within it is damaged.
         fault: A sentence if bytes of it are lost; empty otherwise.
         note: A sentence for the user; empty if there is nothing to say.
     """
@@ -41,6 +42,7 @@ class Span:
     container: str
     stated_s: float | None = None
     found_s: float | None = None
+    is_broken: bool = False
     fault: str = ""
     note: str = ""
 
@@ -61,7 +63,10 @@ def spans_of(path: Path, container: str) -> list[Span]:
 def _mp3(source: ByteSource) -> list[Span]:
     runs = runs_of(source)
     kept = runs[:1] + [run for run in runs[1:] if run.found_s >= _SHORTEST_JOINED_S]
-    return [Span(run.start, run.end, "mp3", run.stated_s, run.found_s) for run in kept]
+    return [
+        Span(run.start, run.end, "mp3", run.stated_s, run.found_s, is_broken=run.gaps > 0)
+        for run in kept
+    ]
 
 
 def _ogg(source: ByteSource) -> list[Span]:

@@ -155,7 +155,7 @@ def _sentence(name: str, remedy: str) -> str:
 def _text(head: bytes) -> str | None:
     """Name a text: a playlist, a page, or a plain one."""
     start = head[:4096]
-    if _NOT_TEXT.search(start) and start[:2] not in _UTF16:
+    if not start or (_NOT_TEXT.search(start) and start[:2] not in _UTF16):
         return None
     if start[:2] in _UTF16:
         if start.count(b"\0") * 3 < len(start):

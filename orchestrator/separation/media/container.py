@@ -97,7 +97,9 @@ class _Bytes(io.RawIOBase):
 
     def read(self, count: int = -1) -> bytes:
         """Return the next bytes; none at the end."""
-        left = max(self._size - self._at, 0)
+        left = self._size - self._at
+        if left <= 0:  # a damaged file may point anywhere, further than a system can seek
+            return b""
         self._file.seek(self._start + self._at)
         data = self._file.read(left if count < 0 else min(count, left))
         self._at += len(data)

@@ -125,7 +125,7 @@ class Decoder:
                 for _ in reader.pieces():
                     pass
                 self._refuse_incomplete(reader, span, reader.sound_s)
-                peak = max(peak, *(mixer.peak for mixer in reader.mixers))
+                peak = max([peak, *(mixer.peak for mixer in reader.mixers)])
                 if not any(mixer.invalid for mixer in reader.mixers):
                     valid.append(span)
         self.scale = 1 / peak

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import av
@@ -171,22 +172,25 @@ class Reader:
                 continue
             for frame in frames:
                 yield frame, until_s
+        with suppress(av.FFmpegError):
+            for frame in self.track.decode(None):
+                yield frame, None
 
     def _packets(self) -> Iterator[tuple[Packet[Stream], bool]]:
-        """Yield the packets of the track, and True with the last one that holds sound."""
+        """Yield the packets of the track, and True with the last one."""
         waiting: Packet[Stream] | None = None
         for packet in self._demuxed():
-            if packet.stream_index != self.track.index:
-                self._note_end(packet)
+            if not packet.size:
                 continue
+            self._note_end(packet)
+            if packet.stream_index != self.track.index:
+                continue
+            self.packets += 1
             if waiting is not None:
-                yield waiting, not packet.size
+                yield waiting, False
             waiting = packet
-            if packet.size:
-                self.packets += 1
-                self._note_end(packet)
         if waiting is not None:
-            yield waiting, bool(waiting.size)
+            yield waiting, True
 
     def _demuxed(self) -> Iterator[Packet[Stream]]:
         is_judged_by_all = self.container_name in _LENGTH_OF_ALL
@@ -197,6 +201,8 @@ class Reader:
                 packet = next(packets, None)
             except av.FFmpegError:  # the container itself is damaged; the verdict is elsewhere
                 self.stopped = True
+                return
+            except IndexError:  # PyAV does so at the end, if a track appeared within the file
                 return
             if packet is None:
                 return

@@ -131,7 +131,8 @@ class Reader:
             for picture in pictures
             if picture.start_time is not None and picture.time_base is not None
         ]
-        if not pictures and whole_s is not None and first_s < whole_s:
+        begins_at_0 = self.container_name in {"matroska", "flv"}
+        if begins_at_0 and not pictures and whole_s is not None and first_s < whole_s:
             starts = [0.0]
         return max(first_s - min(starts), 0.0) if starts else 0.0
 

@@ -99,7 +99,7 @@ def test_a_recording_with_a_slow_clock_stays_in_step(tmp_path: Path) -> None:
 
 
 def test_sound_of_steady_stamps_is_not_touched(tmp_path: Path) -> None:
-    """Stamps that are rounded to milliseconds are no reason to move anything."""
+    """Stamps that are rounded to milliseconds move nothing."""
     sound = tone(5)
     plain = hear(write_film(tmp_path / "steady.mkv", Track([(0, sound)]), picture_s=5))
     assert len(plain.sound) == sound.shape[1]

@@ -50,6 +50,8 @@ _SIGNATURES: Final = (
     _Signature("a game tune (NSF)", b"NESM\x1a", remedy=_RENDER),
     _Signature("a game tune (VGM)", b"Vgm ", remedy=_RENDER),
     _Signature("an Audible book (AA)", b"\x57\x90\x75\x36", 4),
+    # FFmpeg reads its samples in the wrong byte order, as noise.
+    _Signature("a RIFX file (big-endian wave)", b"RIFX"),
     _Signature("a Shorten file", b"ajkg"),
     _Signature("an OptimFROG file", b"OFR "),
     _Signature("a TwinVQ file", b"TWIN"),

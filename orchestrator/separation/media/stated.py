@@ -87,13 +87,12 @@ def _chunks(
 
 
 def _riff(source: ByteSource) -> Stated:
-    """Read wave (RIFF, RIFX, RF64, BW64) and avi files: the data chunk, not the RIFF size."""
+    """Read wave (RIFF, RF64, BW64) and avi files: the data chunk, not the RIFF size."""
     head = source.at(0, 12)
     if head[8:12] == b"AVI ":
         return _avi(source)
-    order = ">" if head[:4] == b"RIFX" else "<"
     size_64 = None
-    for name, at, size in _chunks(source, 12, order):
+    for name, at, size in _chunks(source, 12, "<"):
         if name == b"ds64":
             size_64 = source.number(at + 8, 8, "little")
         elif name == b"data":
@@ -325,7 +324,6 @@ def _boxes(source: ByteSource, position: int, end: int) -> Iterator[tuple[bytes,
 
 _READERS: Final[tuple[tuple[bytes, Callable[[ByteSource], Stated]], ...]] = (
     (b"RIFF", _riff),
-    (b"RIFX", _riff),
     (b"RF64", _riff),
     (b"BW64", _riff),
     (b"riff", _w64),

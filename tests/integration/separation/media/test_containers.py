@@ -43,14 +43,22 @@ STATE_LENGTH = (
 """Container and codec; each of them states how long it is."""
 INDEXED = (("mov", "pcm_s16le"), ("m4a", "aac"), ("m4a", "alac"), ("mp4", "flac"), ("3gp", "aac"))
 """Containers whose index stands at the end, unless it is moved to the front."""
-STATE_NONE = (("aac", "aac"), ("ac3", "ac3"), ("mp2", "mp2"), ("ts", "mp2"), ("mpg", "mp2"))
+STATE_NONE = (
+    ("aac", "aac"),
+    ("ac3", "ac3"),
+    ("eac3", "eac3"),
+    ("amr", "libopencore_amrnb"),
+    ("mp2", "mp2"),
+    ("ts", "mp2"),
+    ("mpg", "mp2"),
+)
 """Containers that state no length."""
 CONTAINERS = {"m4a": "ipod", "wv": "wv", "aac": "adts", "mpg": "mpeg", "ts": "mpegts"}
 
 
 def written(folder: Path, ext: str, codec: str, *, live: bool = False, **options: str) -> Path:
     """Write a tone; ``live`` writes as to a pipe, so that no length is filled in."""
-    rate = 48000 if codec == "libopus" else RATE
+    rate = {"libopus": 48000, "libopencore_amrnb": 8000}.get(codec, RATE)
     layout = "stereo" if codec == "wmav2" else "mono"
     sound = tone(SECONDS, rate=rate)
     sound = np.repeat(sound, 2, axis=0) if layout == "stereo" else sound
@@ -136,8 +144,9 @@ def test_the_data_chunk_counts_not_the_riff_size(media: Media, tmp_path: Path) -
     assert len(hear(path).sound) == RATE
 
 
-def test_an_rf64_file(media: Media, tmp_path: Path) -> None:
-    """The 64-bit size stands in a chunk of its own."""
+@pytest.mark.parametrize("name", [b"RF64", b"BW64"])
+def test_a_wave_file_of_64_bit_sizes(name: bytes, media: Media, tmp_path: Path) -> None:
+    """The size stands in a chunk of its own."""
     path = media.encode(tmp_path / "in.wav", media.tones(1))
     content = path.read_bytes()
     data = content.index(b"data")
@@ -147,7 +156,7 @@ def test_an_rf64_file(media: Media, tmp_path: Path) -> None:
         + bytes(12)
     )
     chunk = b"ds64" + (28).to_bytes(4, "little") + sizes
-    head = b"RF64\xff\xff\xff\xffWAVE" + chunk + content[12:data] + b"data\xff\xff\xff\xff"
+    head = name + b"\xff\xff\xff\xffWAVE" + chunk + content[12:data] + b"data\xff\xff\xff\xff"
     path.write_bytes(head + content[data + 8 :])
     assert len(hear(path).sound) == RATE
     assert "cut off: its header states 1.0 s" in refusal(cut(path, 0.6))

@@ -15,6 +15,7 @@ OTHERS = {
     "S3M": bytes(44) + b"SCRM" + bytes(80),
     "MOD": b"song".ljust(1080, b"\1") + b"M.K." + bytes(80),
     "GSM": (b"\xd3" + bytes(32)) * 50,
+    "RIFX": b"RIFX" + bytes(4) + b"WAVEfmt " + bytes(80),
     "Shorten": b"ajkg\2" + bytes(80),
     "m3u8": b"#EXTM3U\nsong.mp3\n",
     "pls": b"[playlist]\nFile1=song.mp3\n",

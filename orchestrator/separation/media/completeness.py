@@ -24,6 +24,10 @@ _STATES_SAMPLES: Final = frozenset(("flac", "tta", "wv", "ape", "tak", "mpc", "m
 """Containers with the number of samples in the header, and nothing but sound behind it."""
 _STATES_LENGTH: Final = frozenset(("mxf", "rm"))
 """Containers whose length FFmpeg takes from the header, and which are judged by that alone."""
+_READ_UP_TO_DAMAGE: Final = frozenset(("flv",))
+"""Containers that FFmpeg reads up to the first damage without an error."""
+_UNREAD_ALLOWED: Final = 0.05
+"""Share of their bytes that may stand behind the last packet."""
 _MISSING_ALLOWED_S: Final = 0.25
 _MISSING_ALLOWED_SHARE: Final = 0.005
 """Allowance at the end: some headers include encoder delay and padding, or are rounded."""
@@ -62,6 +66,12 @@ def refuse_incomplete(
         _refuse_shorter(whole_s, length_s, length_s)
     else:
         _refuse_cut(reader, stated, length_s, size_bytes)
+    unread = size_bytes - reader.last_byte
+    if reader.container_name in _READ_UP_TO_DAMAGE and unread > _UNREAD_ALLOWED * size_bytes:
+        raise _failed(
+            f"The input is damaged, or joined from several files: only {length_s:.1f} s of sound "
+            "can be reached; upload it again, or its parts one by one."
+        )
     if reader.stopped and not _is_at_end(reader, stated):
         raise _failed(
             f"The input is damaged: it could be read for {length_s:.1f} s only, and not to its "

@@ -43,6 +43,7 @@ class Reader:
         first_packet_s: Time stamp of the first packet, or None.
         last_end_s: End of the last packet of the track by its time stamp, or None.
         last_end_of_all_s: The same of all tracks.
+        last_byte: Position behind the last packet that was read.
         stopped: The container could not be read up to its end.
     """
 
@@ -68,6 +69,7 @@ class Reader:
         self.first_packet_s: float | None = None
         self.last_end_s: float | None = None
         self.last_end_of_all_s: float | None = None
+        self.last_byte = 0
         self.stopped = False
 
     @property
@@ -184,6 +186,7 @@ class Reader:
             if not packet.size:
                 continue
             self._note_end(packet)
+            self.last_byte = (packet.pos or 0) + packet.size
             if packet.stream_index != self.track.index:
                 continue
             self.packets += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -160,6 +161,22 @@ def test_a_wave_file_of_64_bit_sizes(name: bytes, media: Media, tmp_path: Path) 
     path.write_bytes(head + content[data + 8 :])
     assert len(hear(path).sound) == RATE
     assert "cut off: its header states 1.0 s" in refusal(cut(path, 0.6))
+
+
+@pytest.mark.parametrize("count", [3, 9, 60, 100])
+def test_a_wave_file_of_many_channels(count: int, tmp_path: Path) -> None:
+    """Any number of channels, also more than FFmpeg's resampler knows."""
+    path = tmp_path / "many.wav"
+    samples = np.repeat(np.round(tone(1, rate=48000)[0] * 32767).astype("<i2"), count)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(count)
+        file.setsampwidth(2)
+        file.setframerate(48000)
+        file.writeframes(samples.tobytes())
+    heard = hear(path)
+    assert len(heard.sound) == RATE
+    assert np.abs(heard.sound).max() == pytest.approx(0.3, abs=0.01)
+    assert f"{count} channels" in heard.notes
 
 
 def test_the_content_decides_not_the_name(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.integration.separation.media.listen import RATE, hear
+from tests.integration.separation.media.listen import RATE, hear, refusal
 from tests.sound_files import Track, tone, write_film
 
 if TYPE_CHECKING:
@@ -82,6 +82,35 @@ def test_joined_transport_streams_lose_nothing(tmp_path: Path) -> None:
     one = write_film(tmp_path / "one.ts", Track([(0, tone(3))], "mp2")).read_bytes()
     (tmp_path / "joined.ts").write_bytes(one + one)
     assert hear(tmp_path / "joined.ts").length_s == pytest.approx(6, abs=0.1)
+
+
+@pytest.mark.parametrize(("ext", "codec"), [("mkv", "aac"), ("webm", "libopus")])
+def test_joined_films_lose_nothing(ext: str, codec: str, tmp_path: Path) -> None:
+    """A second Matroska file behind the first one is read as its continuation."""
+    rate = 48000 if codec == "libopus" else RATE
+    one = write_film(tmp_path / f"one.{ext}", Track([(0, tone(3, rate=rate))], codec, rate=rate))
+    (tmp_path / f"two.{ext}").write_bytes(one.read_bytes() * 2)
+    assert hear(tmp_path / f"two.{ext}").length_s == pytest.approx(6, abs=0.1)
+
+
+def test_joined_flv_files_are_refused(tmp_path: Path) -> None:
+    """FFmpeg reads the first one only, and success would be half of the sound."""
+    one = write_film(tmp_path / "one.flv", Track([(0, tone(3))], "aac")).read_bytes()
+    (tmp_path / "two.flv").write_bytes(one + one)
+    assert "joined from several files" in refusal(tmp_path / "two.flv")
+
+
+@pytest.mark.parametrize("factor", [0.5, 2])
+def test_an_edit_list_is_honoured(factor: float, tmp_path: Path) -> None:
+    """A shorter edit ends the sound; one that is longer than the sound is not a missing end."""
+    path = write_film(tmp_path / "song.m4a", Track([(0, tone(3))], "aac"), container="ipod")
+    content = bytearray(path.read_bytes())
+    for box, at in ((b"elst", 12), (b"mvhd", 20), (b"tkhd", 24)):
+        start = content.index(box) + at
+        units = int.from_bytes(content[start : start + 4], "big")
+        content[start : start + 4] = round(units * factor).to_bytes(4, "big")
+    path.write_bytes(content)
+    assert hear(path).length_s == pytest.approx(min(3 * factor, 3), abs=0.01)
 
 
 def test_the_padding_behind_the_last_packet_of_an_mp4_is_dropped(tmp_path: Path) -> None:

@@ -93,6 +93,8 @@ def _picture(out: Any, seconds: float, codec: str) -> list[Any]:
     stream = out.add_stream(codec, rate=25)
     stream.width, stream.height, stream.pix_fmt = 176, 144, "yuv420p"
     stream.codec_context.max_b_frames = 0
+    if codec == "libvpx":
+        stream.options = {"deadline": "realtime", "cpu-used": "8"}
     packets = []
     for number in range(round(seconds * 25)):
         frame = av.VideoFrame.from_ndarray(

@@ -19,7 +19,7 @@ from orchestrator.separation.errors import (
 from orchestrator.separation.formats import resolve
 from orchestrator.separation.install.cache import installed_engine
 from orchestrator.separation.media.container import open_media, refuse_unreadable
-from orchestrator.separation.media.probe import MediaProbe, probe_container, probe_file
+from orchestrator.separation.media.probe import MediaProbe, probe_file, probe_separated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,7 +163,7 @@ def _stream(
                     on_progress(decoder.done_part)
             writers.close()
         size_bytes = task.source.stat().st_size
-        source = probe_container(container, size_bytes, decoder.length_s)
+        source = probe_separated(container, size_bytes, decoder.length_s)
         return source, decoder.length_s, (*decoder.notes, *mono.notes)
 
 

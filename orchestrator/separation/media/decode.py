@@ -44,23 +44,29 @@ class Decoder:
 
     def __init__(self, path: Path, container: InputContainer) -> None:
         self._path = path
-        self._container = container
-        track, self._choice = choose_track(path, container)
-        self._spans: list[Span | None] = [*spans_of(path, container.format.name)] or [None]
-        for span in self._spans:
-            if span is not None and span.fault:
-                raise SeparationFailed(RESOURCE_NOT_SUPPORTED, span.fault)
-        with byte_source(path) as source:
-            self._stated, self._size_bytes = stated_by(source), source.size
-        self.declared_s = self._declared(Reader(container, track))
-        layout = track.codec_context.layout
-        names = tuple(channel.name for channel in layout.channels)
-        self.channels = max(mix_for(layout.name, names).channels, 1)
+        with _faults_of_the_input():
+            self._survey(container)
         self.samples = 0
         self.scale = 1.0
         self._lead_s = 0.0
         self._readers: list[Reader] = []
         self._lines: list[TimeLine] = []
+
+    def _survey(self, container: InputContainer) -> None:
+        """Choose the track, find the parts of the file, and read what its header states."""
+        track, self._choice = choose_track(self._path, container)
+        self._chosen: dict[Span | None, int] = {None: track.index}
+        spans = spans_of(self._path, container.format.name)
+        self._spans: list[Span | None] = [*spans] or [None]
+        for span in self._spans:
+            if span is not None and span.fault:
+                raise SeparationFailed(RESOURCE_NOT_SUPPORTED, span.fault)
+        with byte_source(self._path) as source:
+            self._stated, self._size_bytes = stated_by(source), source.size
+        self.declared_s = self._declared(Reader(container, track))
+        layout = track.codec_context.layout
+        names = tuple(channel.name for channel in layout.channels)
+        self.channels = max(mix_for(layout.name, names).channels, 1)
 
     @property
     def length_s(self) -> float:
@@ -108,7 +114,10 @@ class Decoder:
     @contextmanager
     def _reader(self, span: Span | None, *, is_checked: bool = False) -> Iterator[Reader]:
         with open_media(self._path, span) as container:
-            track, _ = choose_track(self._path, container, span)
+            if span not in self._chosen:
+                self._chosen[span] = choose_track(self._path, container, span)[0].index
+            track = container.streams[self._chosen[span]]
+            assert isinstance(track, av.AudioStream)  # noqa: S101 - it was one before
             yield Reader(container, track, is_checked=is_checked)
 
     def _measure(self) -> list[Span | None]:

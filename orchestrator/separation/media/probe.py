@@ -144,6 +144,20 @@ def probe_container(
     )
 
 
+def probe_separated(container: InputContainer, size_bytes: int, duration_s: float) -> MediaProbe:
+    """Read the facts of a container whose sound was separated; that success does not depend on it.
+
+    Containers have fields that PyAV cannot read, for example texts of other encodings.
+    """
+    try:
+        return probe_container(container, size_bytes, duration_s)
+    except (ValueError, ArithmeticError, LookupError, AttributeError):
+        name = container.format.name
+        return MediaProbe(
+            name, container.format.long_name, duration_s, None, size_bytes, None, 0, 0
+        )
+
+
 def _audio(
     stream: AudioStream, known_duration_s: float | None, overall_kbps: float | None
 ) -> AudioStreamProbe:

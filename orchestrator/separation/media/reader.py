@@ -120,9 +120,11 @@ class Reader:
             first_s: Time stamp of the first sound.
             whole_s: Length of the file by its header, which shows that time 0 belongs to it.
         """
+        pictures = self.pictures
+        if self.container_name == "avi" and pictures:  # its header has a start for each track
+            return max(self.first_packet_s or 0.0, 0.0)
         if first_s is None or not self.has_stamps:
             return 0.0
-        pictures = self.pictures
         if self.container_name == "mov" and self.track.frames:
             # Time 0 is the start of the film, whatever starts there. Without a picture, the first
             # packet counts: the decoder drops the encoder delay, which must not become silence.

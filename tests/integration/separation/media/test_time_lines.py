@@ -61,6 +61,18 @@ def test_an_overlap_is_cut(ext: str, codec: str, delay_s: float, tmp_path: Path)
     assert "1 overlap" in heard.notes
 
 
+def test_a_late_start_in_avi_stands_in_its_header(tmp_path: Path) -> None:
+    """Each track has a start, in units of its own."""
+    path = write_film(tmp_path / "film.avi", Track([(0, tone(2))]), picture_s=4)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"auds") + 28
+    content[start : start + 4] = (RATE * 3 // 2).to_bytes(4, "little")
+    path.write_bytes(content)
+    heard = hear(path)
+    assert heard.parts()[0][0] == pytest.approx(1.5, abs=0.01)
+    assert heard.length_s == pytest.approx(3.5, abs=0.01)
+
+
 @pytest.mark.parametrize("ext", ["mkv", "mp4", "flv"])
 def test_a_late_start_counts_without_a_picture(ext: str, tmp_path: Path) -> None:
     """Containers with a length begin at 0, whatever is in them."""

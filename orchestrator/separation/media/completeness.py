@@ -16,6 +16,7 @@ from orchestrator.domain.wording import counted
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
 
 if TYPE_CHECKING:
+    from orchestrator.separation.media.byte_source import ByteSource
     from orchestrator.separation.media.parts import Span
     from orchestrator.separation.media.reader import Reader
     from orchestrator.separation.media.stated import Stated
@@ -37,7 +38,7 @@ _DAMAGE_ALLOWED_SHARE: Final = 0.01
 
 
 def refuse_incomplete(
-    reader: Reader, stated: Stated, span: Span | None, length_s: float, size_bytes: int
+    reader: Reader, stated: Stated, span: Span | None, length_s: float, source: ByteSource
 ) -> None:
     """Raise an error unless the part that was read is whole.
 
@@ -46,7 +47,7 @@ def refuse_incomplete(
         stated: What the container states.
         span: The part, or None if it is the whole file.
         length_s: Length of the part's time line.
-        size_bytes: Size of the file.
+        source: The file.
 
     Raises:
         SeparationFailed: ``ResourceNotSupported``.
@@ -65,9 +66,16 @@ def refuse_incomplete(
         whole_s = length_s * stated.sound_bytes / stated.present_bytes
         _refuse_shorter(whole_s, length_s, length_s)
     else:
-        _refuse_cut(reader, stated, length_s, size_bytes)
-    unread = size_bytes - reader.last_byte
-    if reader.container_name in _READ_UP_TO_DAMAGE and unread > _UNREAD_ALLOWED * size_bytes:
+        _refuse_cut(reader, stated, length_s, source.size)
+        _refuse_unread(reader, stated, length_s, source)
+
+
+def _refuse_unread(reader: Reader, stated: Stated, length_s: float, source: ByteSource) -> None:
+    """Refuse a file that could not be read to its end, unless only padding is left."""
+    if source.is_blank(reader.last_byte):
+        return
+    unread = source.size - reader.last_byte
+    if reader.container_name in _READ_UP_TO_DAMAGE and unread > _UNREAD_ALLOWED * source.size:
         raise _failed(
             f"The input is damaged, or joined from several files: only {length_s:.1f} s of sound "
             "can be reached; upload it again, or its parts one by one."

@@ -62,7 +62,7 @@ class Decoder:
             if span is not None and span.fault:
                 raise SeparationFailed(RESOURCE_NOT_SUPPORTED, span.fault)
         with byte_source(self._path) as source:
-            self._stated, self._size_bytes = stated_by(source), source.size
+            self._stated = stated_by(source)
         self.declared_s = self._declared(Reader(container, track))
         layout = track.codec_context.layout
         names = tuple(channel.name for channel in layout.channels)
@@ -154,7 +154,8 @@ class Decoder:
         self._refuse_incomplete(reader, span, joiner.samples / SAMPLERATE_HZ)
 
     def _refuse_incomplete(self, reader: Reader, span: Span | None, length_s: float) -> None:
-        refuse_incomplete(reader, self._stated, span, length_s, self._size_bytes)
+        with byte_source(self._path) as source:
+            refuse_incomplete(reader, self._stated, span, length_s, source)
 
     def _refuse_empty(self) -> None:
         if not self.samples:

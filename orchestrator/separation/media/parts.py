@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SHORTEST_JOINED_S: Final = 0.2
 """Shorter sound behind another is a leftover, or looks like frames by coincidence."""
+_TS_PACKET_BYTES: Final = (188, 192, 204)
+"""Packets of a transport stream: plain, with a time code in front, with a checksum behind."""
 _LOST_ALLOWED: Final = 0.01
 """Share of pages that may be lost."""
 
@@ -54,10 +56,26 @@ def spans_of(path: Path, container: str) -> list[Span]:
         path: The file.
         container: FFmpeg's name of the container.
     """
-    if container not in {"mp3", "ogg"}:
+    readers = {"mp3": _mp3, "ogg": _ogg, "au": _au, "mpegts": _mpegts}
+    if container not in readers:
         return []
     with byte_source(path) as source:
-        return _mp3(source) if container == "mp3" else _ogg(source)
+        return readers[container](source)
+
+
+def _au(source: ByteSource) -> list[Span]:
+    """Return the sound by the header; FFmpeg would read what follows as sound, too."""
+    start, size = source.number(4, 4), source.number(8, 4)
+    return [Span(0, start + size, "au")] if 0 < size < source.size - start else []
+
+
+def _mpegts(source: ByteSource) -> list[Span]:
+    """Return the stream without zeros behind it, at which FFmpeg stops with an error."""
+    first = source.at(0, 8).find(b"G")  # every packet has this mark, behind the time code
+    sizes = [size for size in _TS_PACKET_BYTES if source.at(first + size, 1) == b"G"]
+    size = sizes[0] if sizes else _TS_PACKET_BYTES[-1]
+    end = -(-source.last_content() // size) * size
+    return [Span(0, end, "mpegts")] if end < source.size else []
 
 
 def _mp3(source: ByteSource) -> list[Span]:

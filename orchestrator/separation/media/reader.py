@@ -26,6 +26,8 @@ _WITH_STAMPS: Final = frozenset(
 """Containers (FFmpeg's first name) whose packets carry time stamps. In others, sound simply
 follows sound, and FFmpeg counts it; avi's stamps are derived from byte counts and are often wrong.
 """
+_AROUND_PACKET_BYTES: Final = 64
+"""Headers and trailers of the container around a packet."""
 _LENGTH_OF_ALL: Final = frozenset(("matroska", "flv", "mxf", "rm"))
 """Containers that state one length for all tracks: the longest track reaches it."""
 
@@ -43,7 +45,7 @@ class Reader:
         first_packet_s: Time stamp of the first packet, or None.
         last_end_s: End of the last packet of the track by its time stamp, or None.
         last_end_of_all_s: The same of all tracks.
-        last_byte: Position behind the last packet that was read.
+        last_byte: Position that is certainly behind the last packet that was read.
         stopped: The container could not be read up to its end.
     """
 
@@ -188,7 +190,7 @@ class Reader:
             if not packet.size:
                 continue
             self._note_end(packet)
-            self.last_byte = (packet.pos or 0) + packet.size
+            self.last_byte = (packet.pos or 0) + packet.size + _AROUND_PACKET_BYTES
             if packet.stream_index != self.track.index:
                 continue
             self.packets += 1

@@ -136,6 +136,25 @@ def test_sound_that_ends_before_the_picture_is_whole(ext: str, tmp_path: Path) -
     assert "cut off" in refusal(cut(path, 0.2 if ext != "mp4" else 0.9)) or ext == "mp4"
 
 
+@pytest.mark.parametrize(
+    ("ext", "codec"),
+    [
+        *[pair for pair in STATE_LENGTH if pair[0] not in {"mp3", "flv", "rm"}],
+        *INDEXED,
+        ("ts", "mp2"),
+    ],
+)
+def test_what_follows_the_sound_is_ignored(ext: str, codec: str, tmp_path: Path) -> None:
+    """Padding and tags behind the sound are neither sound nor damage."""
+    path = written(tmp_path, ext, codec)
+    sound = path.read_bytes()
+    length_s = hear(path).length_s
+    tag = b"TAG" + bytes(125)
+    for behind in (bytes(20_000), b"\xa7" * 20_000 + tag if ext != "ts" else bytes(188)):
+        path.write_bytes(sound + behind)
+        assert hear(path).length_s == pytest.approx(length_s, abs=0.001)
+
+
 def test_the_data_chunk_counts_not_the_riff_size(media: Media, tmp_path: Path) -> None:
     """A RIFF size that is too large means nothing if the data chunk is complete."""
     path = media.encode(tmp_path / "odd.wav", media.tones(1))

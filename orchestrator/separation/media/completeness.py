@@ -25,10 +25,15 @@ _STATES_SAMPLES: Final = frozenset(("flac", "tta", "wv", "ape", "tak", "mpc", "m
 """Containers with the number of samples in the header, and nothing but sound behind it."""
 _STATES_LENGTH: Final = frozenset(("mxf", "rm"))
 """Containers whose length FFmpeg takes from the header, and which are judged by that alone."""
-_READ_UP_TO_DAMAGE: Final = frozenset(("flv",))
-"""Containers that FFmpeg reads up to the first damage without an error."""
-_UNREAD_ALLOWED: Final = 0.05
-"""Share of their bytes that may stand behind the last packet."""
+_READ_UP_TO_DAMAGE: Final = frozenset(
+    ("flv", "mpegts", "mpeg", "aac", "ac3", "eac3", "dts", "loas")
+)
+"""Containers that FFmpeg reads up to the last usable packet without an error, and that have nothing
+behind their packets."""
+_MAY_HAVE_MORE: Final = frozenset(("matroska", "asf"))
+"""The same for containers that have indexes and attachments there, and state a length."""
+_UNREAD_ALLOWED: Final = 0.1
+"""Share of the bytes of such a file that may stand behind its last packet, or be damaged."""
 _MISSING_ALLOWED_S: Final = 0.25
 _MISSING_ALLOWED_SHARE: Final = 0.005
 """Allowance at the end: some headers include encoder delay and padding, or are rounded."""
@@ -59,23 +64,32 @@ def refuse_incomplete(
         )
     if span is not None and span.stated_s is not None and span.found_s is not None:
         _refuse_shorter(span.stated_s, span.found_s, span.found_s, is_broken=span.is_broken)
+        if span.found_s - reader.sound_s > 2 * _allowed_s(span.found_s):
+            raise _damaged(span.found_s, reader.sound_s)
     elif reader.container_name in _STATES_SAMPLES and reader.stated_s is not None:
         _refuse_shorter(reader.stated_s, reader.sound_s, reader.sound_s)
     elif stated.is_sound_only and stated.sound_bytes and stated.present_bytes:
         # A share of the bytes is the same share of the sound.
         whole_s = length_s * stated.sound_bytes / stated.present_bytes
         _refuse_shorter(whole_s, length_s, length_s)
+        _refuse_unread(reader, stated, length_s, source)
     else:
         _refuse_cut(reader, stated, length_s, source.size)
         _refuse_unread(reader, stated, length_s, source)
+    if reader.damaged_bytes > _UNREAD_ALLOWED * source.size:
+        raise _failed(
+            f"The input is damaged: {reader.damaged_bytes:,} bytes of its sound could not be "
+            "decoded; upload it again."
+        )
 
 
 def _refuse_unread(reader: Reader, stated: Stated, length_s: float, source: ByteSource) -> None:
     """Refuse a file that could not be read to its end, unless only padding is left."""
     if source.is_blank(reader.last_byte):
         return
-    unread = source.size - reader.last_byte
-    if reader.container_name in _READ_UP_TO_DAMAGE and unread > _UNREAD_ALLOWED * source.size:
+    is_much = source.size - reader.last_byte > _UNREAD_ALLOWED * source.size
+    is_short = reader.container_name in _MAY_HAVE_MORE and not _reaches(reader, stated.length_s)
+    if is_much and (is_short or reader.container_name in _READ_UP_TO_DAMAGE):
         raise _failed(
             f"The input is damaged, or joined from several files: only {length_s:.1f} s of sound "
             "can be reached; upload it again, or its parts one by one."
@@ -106,8 +120,7 @@ def _refuse_cut(reader: Reader, stated: Stated, length_s: float, size_bytes: int
                 f"picture, but only {stated.present_bytes:,} are present; upload it again."
             )
         return
-    last_s = reader.last_end_of_all_s or 0.0
-    if last_s < whole_s - _allowed_s(whole_s):
+    if not _reaches(reader, whole_s):
         raise _cut_off(whole_s, length_s)
 
 
@@ -116,9 +129,14 @@ def _is_at_end(reader: Reader, stated: Stated) -> bool:
     entries, _ = reader.index_end
     if entries:
         return reader.packets >= entries
-    whole_s = stated.length_s
-    last_s = reader.last_end_of_all_s
-    return whole_s is not None and last_s is not None and last_s >= whole_s - _allowed_s(whole_s)
+    return stated.length_s is not None and _reaches(reader, stated.length_s)
+
+
+def _reaches(reader: Reader, whole_s: float | None) -> bool:
+    """Return True if the last time stamp reaches the stated length, or none is stated."""
+    if whole_s is None:
+        return True
+    return (reader.last_end_of_all_s or 0.0) >= whole_s - _allowed_s(whole_s)
 
 
 def _refuse_shorter(
@@ -127,10 +145,7 @@ def _refuse_shorter(
     if stated_s - found_s <= _allowed_s(stated_s):
         return
     if is_broken:
-        raise _failed(
-            f"The input is damaged: its header states {stated_s:.1f} s of sound, but only "
-            f"{found_s:.1f} s can be read; upload it again."
-        )
+        raise _damaged(stated_s, found_s)
     raise _cut_off(stated_s, length_s)
 
 
@@ -151,6 +166,13 @@ def _cut_off(stated_s: float | None, length_s: float) -> SeparationFailed:
     return _failed(
         f"The input is cut off: its header states {stated_s:.1f} s of sound, but only "
         f"{length_s:.1f} s are present; upload it again."
+    )
+
+
+def _damaged(stated_s: float, found_s: float) -> SeparationFailed:
+    return _failed(
+        f"The input is damaged: it should have {stated_s:.1f} s of sound, but only "
+        f"{found_s:.1f} s can be read; upload it again."
     )
 
 

@@ -28,8 +28,8 @@ follows sound, and FFmpeg counts it; avi's stamps are derived from byte counts a
 """
 _AROUND_PACKET_BYTES: Final = 64
 """Headers and trailers of the container around a packet."""
-_LENGTH_OF_ALL: Final = frozenset(("matroska", "flv", "mxf", "rm"))
-"""Containers that state one length for all tracks: the longest track reaches it."""
+_JUDGED_BY_ALL: Final = frozenset(("matroska", "flv", "mxf", "rm", "mpegts", "mpeg", "asf"))
+"""Containers whose end is judged by the last packet of all tracks."""
 
 
 class Reader:
@@ -41,6 +41,7 @@ class Reader:
         mixers: A mixer for each format that the frames had.
         packets: Packets that were read.
         damaged: Packets that could not be decoded.
+        damaged_bytes: Their size; one of them may hold all that follows the damage.
         sound_s: Length of the decoded sound, without holes.
         first_packet_s: Time stamp of the first packet, or None.
         last_end_s: End of the last packet of the track by its time stamp, or None.
@@ -67,6 +68,7 @@ class Reader:
         self.mixers: list[Mixer] = []
         self.packets = 0
         self.damaged = 0
+        self.damaged_bytes = 0
         self.sound_s = 0.0
         self.first_packet_s: float | None = None
         self.last_end_s: float | None = None
@@ -176,6 +178,7 @@ class Reader:
                 frames = self.track.decode(packet)
             except av.FFmpegError:
                 self.damaged += 1
+                self.damaged_bytes += packet.size
                 continue
             for frame in frames:
                 yield frame, until_s
@@ -201,7 +204,7 @@ class Reader:
             yield waiting, True
 
     def _demuxed(self) -> Iterator[Packet[Stream]]:
-        is_judged_by_all = self.container_name in _LENGTH_OF_ALL
+        is_judged_by_all = self.container_name in _JUDGED_BY_ALL
         streams = [] if is_judged_by_all else [self.track.index]
         packets: Iterator[Packet[Stream]] = self._container.demux(*streams)
         while True:

@@ -209,3 +209,30 @@ def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
         path = tmp_path / f"song.{ext}"
         path.write_bytes(sound)
         assert hear(path).length_s == pytest.approx(2.0, abs=0.06), ext
+
+
+@pytest.mark.parametrize(
+    ("ext", "codec"),
+    [
+        ("mkv", "flac"),
+        ("webm", "libopus"),
+        ("flv", "aac"),
+        ("ts", "mp2"),
+        ("mpg", "mp2"),
+        ("asf", "wmav2"),
+        ("m4a", "aac"),
+        ("flac", "flac"),
+        ("mp3", "libmp3lame"),
+        ("wv", "wavpack"),
+        ("ac3", "ac3"),
+        ("aac", "aac"),
+    ],
+)
+def test_a_file_whose_end_is_destroyed_is_refused(ext: str, codec: str, tmp_path: Path) -> None:
+    """Success with what is in front of the damage would be half of the sound."""
+    path = written(tmp_path, ext, codec, movflags="faststart" if ext == "m4a" else "")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle:] = b"\x55" * (len(content) - middle)
+    path.write_bytes(content)
+    assert refusal(path).startswith(("The input is damaged", "The input is cut off"))

@@ -49,7 +49,7 @@ class RemoteJob(NamedTuple):
         job_id: Remote job id, opaque.
         state: Its state.
         code: Error code; empty unless the job failed.
-        message: Error text; empty unless the job failed.
+        message: Error text of a job that failed, or notes about one that succeeded.
         queue_id: Remote queue id.
         created_at: When the service accepted it, or None.
         started_at: When it began to run, or None.

@@ -165,7 +165,8 @@ def _response(raw: bytes) -> Element:
 def _job(detail: Element) -> RemoteJob:
     """Read one ``JobsDetail``, however odd: what cannot be read concerns this job alone.
 
-    ``Code`` and ``Message`` count only for a failed job; the samples say "Success" otherwise.
+    ``Code`` counts only for a failed job; the samples say "Success" otherwise. ``Message`` counts
+    for every job that has ended: the local service notes there what it did with unusual input.
     """
     nodes = {node.tag: node for node in detail}
     leaf = {name: node.text or "" for name, node in nodes.items()}
@@ -177,7 +178,7 @@ def _job(detail: Element) -> RemoteJob:
         job_id=leaf.get("JobId", "").strip(),
         state=state,
         code=leaf.get("Code", "").strip() if failed else "",
-        message=leaf.get("Message", "").strip()[:2000] if failed else "",
+        message=_message(leaf.get("Message", ""), state),
         queue_id=leaf.get("QueueId", "").strip(),
         created_at=instant(leaf.get("CreationTime", "")),
         started_at=instant(leaf.get("StartTime", "")),
@@ -188,6 +189,14 @@ def _job(detail: Element) -> RemoteJob:
         media_duration_s=_duration(operation),
         state_word=word[:100] if state is RemoteState.UNKNOWN else "",
     )
+
+
+def _message(text: str, state: RemoteState) -> str:
+    """Return the message of a job that has ended; a bare word on success ("Success") is none."""
+    text = text.strip()[:2000]
+    if state is RemoteState.SUCCEEDED:
+        return text if " " in text else ""
+    return text if state is RemoteState.FAILED else ""
 
 
 def _files(operation: Element | None) -> tuple[RemoteFile, ...]:

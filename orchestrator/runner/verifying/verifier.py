@@ -94,7 +94,8 @@ class Verifier:
         if seen.files and not seen.missing:
             job.step(Step.SUCCEED)
             job.code = ""
-            job.message = f"Not verified: {'; '.join(seen.notes)}." if seen.notes else ""
+            doubts = f"Not verified: {'; '.join(seen.notes)}." if seen.notes else ""
+            job.message = " ".join(filter(None, (remote.message, doubts)))
             return
         job.step(Step.FAIL)
         job.finished_at = job.finished_at or self._clock.now()

@@ -30,7 +30,8 @@ def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult
         result = separate_file(SeparationTask(Path(task.source), outputs, mode, audio), on_progress)
     except SeparationFailed as error:
         raise WorkFailed(error.code, error.message) from error
-    return WorkResult({stem.value: _probe(probe) for stem, probe in result.files.items()})
+    files = {stem.value: _probe(probe) for stem, probe in result.files.items()}
+    return WorkResult(files, " ".join(result.notes))
 
 
 def _probe(probe: MediaProbe) -> Probe:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,4 +39,6 @@ def behave(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         os.write(1, b"more noise\n")
     elif order == "endless":
         signal.pause()
+    elif order == "noted":
+        return replace(simulate(task, 3.0), message="1 hole & more became silence.")
     return simulate(task, 3.0)

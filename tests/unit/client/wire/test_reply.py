@@ -100,6 +100,14 @@ def test_a_finished_job_is_read_from_its_media_result_and_md5s_are_matched_by_na
     assert job.input_object == "a.mp3"
 
 
+def test_the_message_of_a_finished_job_is_kept_if_it_is_a_sentence() -> None:
+    """A bare word such as "Success" says no more than the state."""
+    note = "1 hole in the time stamps became silence."
+    for text, kept in ((note, note), ("Success", ""), ("", ""), (" done ", "")):
+        answer = FINISHED.replace("<Message>done</Message>", f"<Message>{text}</Message>")
+        assert query_reply(answer.encode()).jobs[0].message == kept
+
+
 def test_ids_that_do_not_exist_are_read_from_any_number_of_elements_and_commas() -> None:
     assert query_reply(FINISHED.encode()).missing == ("j2", "j3", "j4")
     assert query_reply(SUBMITTED.encode()).missing == ()

@@ -132,6 +132,7 @@ class Session:
                 budget=self._budget,
                 deadline_s=None if deadline_s is None else round(max(deadline_s - used_s, 0.0), 3),
                 window=manifest.window,
+                lookback_s=manifest.lookback_s,
                 is_whole=options.selection is None or options.selection.is_whole,
                 manifest=manifest_id(manifest, ledger),
                 exists=partial(has_manifest, ledger),

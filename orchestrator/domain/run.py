@@ -41,6 +41,9 @@ class Holder:
     command: str = ""
 
 
+LOOKBACK_S = 30 * 86400.0
+"""Farthest that a ledger looks back at the service: records are kept for about a month (console
+page of the vendor)."""
 MAX_CANARY = 1000
 """Largest canary: its jobs are kept in memory, and a run waits for each of them."""
 

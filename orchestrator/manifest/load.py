@@ -123,6 +123,7 @@ class _Loading:
             Window(file.window, file.timezone) if file.window else None,
             file.leftovers,
             file.canary,
+            file.lookback_s,
             report,
             file.inputs,
             file.rules,

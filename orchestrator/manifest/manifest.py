@@ -69,6 +69,7 @@ class Manifest:
         window: The hours in which jobs are submitted, or None for any time.
         leftovers: Treatment of unsent jobs that it no longer names: keep, finish or drop.
         canary: Number of jobs that must succeed before the rest is sent; 0 for none.
+        lookback_s: How far back a new ledger looks for jobs that the account has had done.
         report: Absolute path of the report; the runner fills in ``{run}``.
         inputs: The sources, in order.
         rules: The rules, in order.
@@ -90,6 +91,7 @@ class Manifest:
     window: Window | None
     leftovers: Leftovers
     canary: int
+    lookback_s: float
     report: str
     inputs: tuple[AnyInput, ...] = field(repr=False)
     rules: tuple[Rule, ...]

@@ -8,16 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.run import LOOKBACK_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from orchestrator.domain.states import JobState
     from orchestrator.runner.budget import Budget
     from orchestrator.runner.deadlines import OpenHours
-
-
-LOOKBACK_S = 30 * 86400.0
-"""Records of jobs are kept for about a month (console page)."""
 
 
 @dataclass(frozen=True, slots=True)

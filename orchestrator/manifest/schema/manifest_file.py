@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from orchestrator.domain import value_formats
-from orchestrator.domain.run import MAX_CANARY
+from orchestrator.domain.run import LOOKBACK_S, MAX_CANARY
 from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.manifest.schema.inputs import KIND_PREFIX, AnyInput, Globs, Rule
 from orchestrator.manifest.schema.job_settings import (
@@ -313,6 +313,11 @@ class ManifestFile(Part):
     canary: Annotated[Integer, Field(ge=0, le=MAX_CANARY)] = Field(default=0, examples=[3])
     """Number of jobs, spread over sources, codecs and buckets, that must succeed with their stems
     seen before the rest is sent; otherwise the run stops (exit code 6). 0: send at once."""
+    lookback_s: Annotated[Seconds, Field(ge=0, le=LOOKBACK_S)] = Field(
+        default=LOOKBACK_S, alias="lookback", examples=["30d"]
+    )
+    """Time for which a new ledger looks back for jobs that the account has already had done; at most
+    30 days, 0 for not at all."""
     price: PriceSettings = Field(default_factory=PriceSettings)
     """Price for estimates."""
     report: Annotated[Text, Field(min_length=1)] = "reports/{run}.jsonl"

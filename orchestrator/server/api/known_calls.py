@@ -18,7 +18,8 @@ _SIGNED = frozenset({"sign", "x-cos-security-token"})
 _SIGNATURE_PREFIX = "q-"
 _OVERRIDE_PREFIX = "response-"
 _PAGING = frozenset({"prefix", "delimiter", "marker", "max-keys", "encoding-type"})
-_KNOWN_HEADERS = frozenset({"x-cos-security-token", "x-cos-copy-source"})
+_KNOWN_HEADERS = frozenset({"x-cos-security-token"})
+_COPY = "x-cos-copy-source"
 _KNOWN_VALUES = {"x-cos-acl": {"default", "private"}, "x-cos-storage-class": {"STANDARD"}}
 _KNOWN_PREFIX = "x-cos-meta-"
 _CHANGES_A_WRITE = frozenset(
@@ -44,8 +45,10 @@ def demand_known(call: Call, *, bucket: bool) -> None:
             raise Refusal("NotImplemented", f"?{name[:80]} is not part of this service: {nearest}.")
     if call.method not in {"PUT", "DELETE"}:
         return
+    is_store = call.method == "PUT" and not bucket  # it refuses a copy with a hint of its own
     for name, value in call.request.headers.items():
-        if not _knows_header(name.lower(), value):
+        is_known = is_store if name.lower() == _COPY else _knows_header(name.lower(), value)
+        if not is_known:
             raise Refusal(
                 "NotImplemented",
                 f"The header {name[:80]} with this value is not part of this service: {nearest}.",

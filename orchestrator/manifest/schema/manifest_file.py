@@ -316,8 +316,8 @@ class ManifestFile(Part):
     lookback_s: Annotated[Seconds, Field(ge=0, le=LOOKBACK_S)] = Field(
         default=LOOKBACK_S, alias="lookback", examples=["30d"]
     )
-    """Time for which a new ledger looks back for jobs that the account has already had done; at most
-    30 days, 0 for not at all."""
+    """Time for which a new ledger looks back for jobs that the account has had done already; at
+    most 30 days, 0 for not at all."""
     price: PriceSettings = Field(default_factory=PriceSettings)
     """Price for estimates."""
     report: Annotated[Text, Field(min_length=1)] = "reports/{run}.jsonl"

@@ -335,11 +335,20 @@ class Tracker:
             self._tracked.refile(tracked)
         if changed:
             await self._routing.save(changed)
+        await self._adopt_others([job for job, _ in leaving])
         for job, answer in leaving:
             if answer is not None:
                 self._routing.verify(job, answer)
             else:
                 self._routing.route(job)
+
+    async def _adopt_others(self, jobs: Sequence[Job]) -> None:
+        """Adopt another job with the key of one that is planned again, if it was found meanwhile."""
+        found = [job for job in jobs if job.state is JobState.PLANNED and job.id in self._instead]
+        for job in found:
+            job.adopt(self._instead.pop(job.id))
+        if found:
+            await self._routing.save(found)
 
     def _apply(self, tracked: Tracked, remote: RemoteJob | None) -> RemoteJob | None:
         """Take the step that an answer means; return the answer if it calls the job done."""

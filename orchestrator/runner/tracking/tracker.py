@@ -343,7 +343,7 @@ class Tracker:
                 self._routing.route(job)
 
     async def _adopt_others(self, jobs: Sequence[Job]) -> None:
-        """Adopt another job with the key of one that is planned again, if it was found meanwhile."""
+        """Adopt another job with the key of one that is planned again, if one was found."""
         found = [job for job in jobs if job.state is JobState.PLANNED and job.id in self._instead]
         for job in found:
             job.adopt(self._instead.pop(job.id))

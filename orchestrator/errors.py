@@ -10,7 +10,8 @@ The possible reactions to an error are attributes, set where the error is unders
     |   `-- PlanError
     |-- TransportError
     |   |-- ConnectFailed
-    |   |   `-- CertificateRefused
+    |   |   |-- CertificateRefused
+    |   |   `-- TunnelRefused
     |   |-- SendInDoubt
     |   `-- ReplyTimeout
     |-- ApiError
@@ -22,6 +23,9 @@ The possible reactions to an error are attributes, set where the error is unders
     |   |-- CredentialsExpired
     |   |-- AuthRejected
     |   |-- ProxyRefused
+    |   |-- BucketRefused
+    |   |   `-- BucketUnknown
+    |   |-- UnprovenAnswer
     |   |-- Rejected
     |   `-- NotFound
     |-- ProtocolError
@@ -31,6 +35,7 @@ The possible reactions to an error are attributes, set where the error is unders
     |   |   `-- LocalRootLocked
     |   |-- LedgerCorrupt
     |   |-- LedgerFull
+    |   |-- LedgerDisplaced
     |   `-- LedgerMismatch
     |-- ReportError
     |-- EngineMissing
@@ -127,6 +132,13 @@ class CertificateRefused(ConnectFailed):
     fatal = True
 
 
+class TunnelRefused(ConnectFailed):
+    """A proxy opens no way to the service, because it needs a password: nothing was sent."""
+
+    retryable = False
+    fatal = True
+
+
 class SendInDoubt(TransportError):
     """The request may have reached the service, but no answer came that could be understood."""
 
@@ -145,6 +157,7 @@ class ApiAnswer:
         message: The vendor's text, bounded in length.
         request_id: The vendor's id of the request, or empty.
         trace_id: The vendor's trace id, or empty.
+        is_whole: The answer was read to its end.
     """
 
     http_status: int = 0
@@ -152,6 +165,12 @@ class ApiAnswer:
     message: str = ""
     request_id: str = ""
     trace_id: str = ""
+    is_whole: bool = True
+
+    @property
+    def is_vendors(self) -> bool:
+        """True if the vendor wrote it: it is whole, and names a code or the vendor's request id."""
+        return self.is_whole and bool(self.code or self.request_id)
 
 
 class ApiError(OrchestratorError):
@@ -228,6 +247,26 @@ class ProxyRefused(ApiError):
     fatal = True
 
 
+class BucketRefused(ApiError):
+    """The service refuses every request for this bucket; other buckets are not concerned.
+
+    It is not enabled, not paid for, not permitted, or does not exist.
+    """
+
+
+class BucketUnknown(BucketRefused):
+    """The bucket does not exist in this region."""
+
+
+class UnprovenAnswer(ApiError):
+    """An error answer that the service did not write, or that was cut off; it proves nothing.
+
+    A proxy, a gateway or a captive portal wrote it. The request may have been passed on before.
+    """
+
+    retryable = True
+
+
 class Rejected(ApiError):
     """The service refused the request permanently; no job exists."""
 
@@ -274,6 +313,10 @@ class LedgerFull(LedgerError):
     """The ledger's disk is full."""
 
 
+class LedgerDisplaced(LedgerError):
+    """The ledger file was moved, removed, replaced or linked; the run stops in order."""
+
+
 class LedgerMismatch(LedgerError):
     """The ledger disagrees with this run: an illegal step was refused."""
 
@@ -312,7 +355,7 @@ class Interruption:
     """Reason why a run stopped before its jobs had ended.
 
     Attributes:
-        kind: ``signal``, ``budget``, ``deadline``, ``window`` or ``error``.
+        kind: ``signal``, ``budget``, ``deadline``, ``window``, ``canary`` or ``error``.
         reason: The reason in words.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.cli.options import (
     JsonOption,
     LedgerOption,
+    LeftOption,
     ManifestArgument,
     ServiceOption,
     SetOption,
@@ -19,17 +20,32 @@ def cancel(
     service: ServiceOption = None,
     ledger: LedgerOption = None,
     sets: SetOption = None,
+    left: LeftOption = False,
     json: JsonOption = False,
 ) -> None:
     """Cancel the jobs of MANIFEST that were not sent yet or wait at the service.
 
     Running jobs continue; the next run tracks them. Prints how many could not be cancelled.
+    With --left: cancel exactly the jobs of earlier runs that were not sent and that MANIFEST no
+    longer names.
     """
     import asyncio
 
     from orchestrator.commands.cancel import cancel as cancel_jobs
+    from orchestrator.commands.cancel import cancel_left
 
     source = manifest_source(manifest, service, sets)
+    if left:
+        done = asyncio.run(cancel_left(source, ledger=ledger))
+        if json:
+            show_json(done, indent=False)
+            return
+        others = f"kept, because another manifest of this ledger named them: {done['others']:,}\n"
+        show(
+            f"cancelled, left by earlier runs: {done['left']:,}\n"
+            + (others if done["others"] else "")
+        )
+        return
     done = asyncio.run(cancel_jobs(source, ledger=ledger))
     if json:
         show_json(done, indent=False)

@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
     LOCKED = 5
     """Another run holds this ledger."""
     STOPPED = 6
-    """Stopped by a budget or deadline."""
+    """Stopped by a budget, deadline or canary."""
     UNFINISHED = 7
     """Jobs left unfinished or in doubt."""
     INTERRUPTED = 130
@@ -40,8 +40,11 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.CredentialsMissing, ExitCode.CREDENTIALS),
     (errors.AuthRejected, ExitCode.CREDENTIALS),
     (errors.ProxyRefused, ExitCode.CREDENTIALS),
+    (errors.BucketUnknown, ExitCode.USAGE),
+    (errors.BucketRefused, ExitCode.CREDENTIALS),
     (errors.CredentialsExpired, ExitCode.CREDENTIALS),
     (errors.CertificateRefused, ExitCode.CREDENTIALS),
+    (errors.TunnelRefused, ExitCode.CREDENTIALS),
     (errors.ClockSkewed, ExitCode.CREDENTIALS),
     (errors.LedgerLocked, ExitCode.LOCKED),
     (errors.LedgerError, ExitCode.LEDGER),

@@ -168,6 +168,21 @@ MaxCostOption = Annotated[
         show_default=False,
     ),
 ]
+CanaryOption = Annotated[
+    int | None,
+    typer.Option(
+        "--canary",
+        metavar="N",
+        help="This many jobs must succeed before the rest is sent (else exit 6); 0: none.",
+        show_default=False,
+    ),
+]
+LeftOption = Annotated[
+    bool,
+    typer.Option(
+        "--left", help="Only unsent jobs of earlier runs that the manifest no longer names."
+    ),
+]
 CallbackListenOption = Annotated[
     str | None,
     typer.Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.domain import value_formats
+from orchestrator.domain.run import MAX_CANARY
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
 
@@ -61,6 +62,19 @@ def read_cost(text: float | None) -> float | None:
             f"--max-cost {text:g}: it must be more than 0, in the currency of the manifest's price."
         )
     return text
+
+
+def read_canary(number: int | None) -> int | None:
+    """Return ``--canary``, checked.
+
+    Raises:
+        ConfigError: If it is out of range.
+    """
+    if number is not None and not 0 <= number <= MAX_CANARY:
+        raise ConfigError(
+            f"--canary {number}: write a number of jobs from 1 to {MAX_CANARY}, or 0 for no canary."
+        )
+    return number
 
 
 def read_retry(text: str | None) -> frozenset[JobState]:

@@ -41,6 +41,7 @@ def run(
     deadline: opt.DeadlineOption = None,
     max_failures: opt.MaxFailuresOption = None,
     max_cost: opt.MaxCostOption = None,
+    canary: opt.CanaryOption = None,
     callback_listen: opt.CallbackListenOption = None,
     callback_url: opt.CallbackUrlOption = None,
     rehearse: opt.RehearseOption = None,
@@ -49,8 +50,8 @@ def run(
 
     Run again to resume; finished jobs are skipped.
     Exit codes: 0 all succeeded or nothing to do, 1 some failed, 2 usage or manifest,
-    3 credentials, 4 ledger or disk, 5 another run holds the ledger, 6 stopped by a budget or
-    deadline, 7 jobs left unfinished or in doubt, 130 interrupted.
+    3 credentials, 4 ledger or disk, 5 another run holds the ledger, 6 stopped by a budget,
+    deadline or canary, 7 jobs left unfinished or in doubt, 130 interrupted.
     """
     from orchestrator.cli import LOGS_JSON, parsers
     from orchestrator.cli.plan import show_plan
@@ -67,6 +68,7 @@ def run(
         max_failure_percent=percent,
         max_cost=parsers.read_cost(max_cost),
         deadline_s=parsers.read_duration_s("--deadline", deadline),
+        canary=parsers.read_canary(canary),
         selection=selection_of(only, limit, sample),
         callbacks=parsers.read_callbacks(callback_listen, callback_url),
     )
@@ -103,7 +105,8 @@ def _run(
     if result.error is not None:
         complain(message_of(result.error))
     elif result.cut_short is not None:
-        complain(f"stopped: {result.cut_short.reason}. Run again to resume.")
+        then = "" if result.is_complete else " Run again to resume."
+        complain(f"stopped: {result.cut_short.reason.removesuffix('.')}.{then}")
     return code
 
 

@@ -14,6 +14,7 @@ from orchestrator.cli.options import (
     manifest_source,
 )
 from orchestrator.cli.output import show, show_json
+from orchestrator.cli.summary_text import LEFT_NOTE
 
 
 def status(
@@ -48,6 +49,8 @@ def _text(facts: dict[str, Any]) -> str:
         for name, number in facts["jobs"].items()
         if number
     ]
+    if facts["left"]:
+        lines.append(f"  {'left':<11}{facts['left']:>9,}  {LEFT_NOTE}")
     if facts["ended_per_s"] is not None:
         eta_s = facts["eta_s"]
         eta = f", about {timedelta(seconds=eta_s)} left" if eta_s is not None else ""

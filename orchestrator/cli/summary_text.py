@@ -23,6 +23,7 @@ _NOTES = {
     "submitted": "left at the service; the next run tracks them",
     "running": "left at the service; the next run tracks them",
 }
+LEFT_NOTE = "of earlier runs: neither sent nor cancelled"
 
 _CALLS = {"submits": "submit", "queries": "query", "lists": "list", "heads": "head"}
 
@@ -41,6 +42,10 @@ def summary_text(summary: dict[str, Any]) -> str:
             )
     if not jobs["total"] and summary["complete"]:
         lines.append("  nothing to do: the sources are empty, or no object was selected")
+    if left := summary.get("left"):
+        lines.append(f"  {'left':<11}{left:>9,}  {LEFT_NOTE}")
+    if (canary := summary.get("canary")) is not None:
+        lines.append(_canary_text(canary))
     made = ", ".join(counted(number, _CALLS[name], name) for name, number in calls.items())
     lines.append(f"calls: {made}")
     lines.append(f"report: {summary['report']}")
@@ -51,6 +56,14 @@ def failure_text(row: dict[str, Any]) -> str:
     """Return one line about a job that did not succeed, from its row of the report."""
     why = ": ".join(filter(None, (row["code"], row["message"])))
     return f"{row['state']} {row['input']['object']}: {why}".removesuffix(": ")
+
+
+def _canary_text(canary: dict[str, Any]) -> str:
+    result = canary["result"].replace("_", " ")
+    succeeded = f"{canary['succeeded']:,} of {canary['jobs']:,} succeeded"
+    if canary["result"] == "passed" and canary["succeeded"] < canary["jobs"]:
+        succeeded = f"{counted(canary['succeeded'], 'job')}, all that there were, succeeded"
+    return f"canary: {result}" + ("" if result == "not needed" else f" ({succeeded})")
 
 
 def verdict_text(verdict: Verdict) -> str:

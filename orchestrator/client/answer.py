@@ -1,28 +1,25 @@
-"""Answers, failures, and what a failure proves: whether the request was sent or not."""
+"""Reading of answers, failures, and what a failure proves: if the request was sent or not."""
 
 from __future__ import annotations
 
 import os
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import aiohttp
 
 from orchestrator.client.wire.error_codes import PROXY_ADVICE
 from orchestrator.errors import (
-    ApiAnswer,
-    AuthRejected,
     CertificateRefused,
     ConnectFailed,
     ProtocolError,
     ReplyTimeout,
     SendInDoubt,
     TransportError,
+    TunnelRefused,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from orchestrator.client.wire.request import PreparedRequest
 
 FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
@@ -37,19 +34,6 @@ _NOT_SENT = (
     aiohttp.ServerFingerprintMismatch,
     aiohttp.InvalidURL,
 )
-
-
-class Answer(NamedTuple):
-    """A whole answer; header names are looked up without regard to case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-
-    @property
-    def is_success(self) -> bool:
-        """True for a status of 2xx."""
-        return 200 <= self.status < 300
 
 
 async def read_whole(content: aiohttp.StreamReader, limit_bytes: int) -> bytes:
@@ -99,9 +83,9 @@ def is_proxy_refusal(error: BaseException) -> bool:
     )
 
 
-def proxy_refusal() -> AuthRejected:
+def proxy_refusal() -> TunnelRefused:
     """Return the exception for a proxy that refused a tunnel: nothing was sent."""
-    return AuthRejected(ApiAnswer(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED), PROXY_ADVICE)
+    return TunnelRefused(PROXY_ADVICE)
 
 
 def not_sent(prepared: PreparedRequest, why: str) -> ConnectFailed:

@@ -19,28 +19,28 @@ from orchestrator.client.transport import Transport
 from orchestrator.client.wire.error_codes import error_of, request_id
 from orchestrator.client.wire.hosts import Api
 from orchestrator.client.wire.objects import object_head, object_page
-from orchestrator.client.wire.reply import job_page, query_reply, submit_reply
+from orchestrator.client.wire.reply import job_page, query_reply, queue_ids, submit_reply
 from orchestrator.client.wire.request import (
     cancel_request,
     head_request,
     list_objects_request,
     list_request,
     query_request,
+    queues_request,
 )
-from orchestrator.domain.spec import key_of_user_data
-from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, SendInDoubt
+from orchestrator.domain.spec import is_key_of_another, key_of_user_data
+from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, Rejected, SendInDoubt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
-    from orchestrator.client.answer import Answer
     from orchestrator.client.credentials import CredentialSource
     from orchestrator.client.endpoint import Endpoint
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.signer import Signed
-    from orchestrator.client.wire.request import Request
+    from orchestrator.client.wire.request import Answer, Request
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.remote import (
         JobFilter,
@@ -124,8 +124,9 @@ class CloudService:
         Raises:
             ConnectFailed: Nothing was sent.
             SendInDoubt: No answer, or none that names the job, which may exist.
-            ApiError: By the service's code. A ``ServerFault`` leaves the job in doubt as well; any
-                other error proves that no job exists.
+            ApiError: By the service's code. A ``ServerFault``, and any error that the vendor did
+                not write (``error.answer.is_vendors``), leave the job in doubt as well; any other
+                error proves that no job exists.
         """
         signed = self._signer.sign_submit(spec)
         try:
@@ -145,6 +146,19 @@ class CloudService:
     async def list_jobs(self, place: Place, wanted: JobFilter, next_token: str = "") -> JobPage:
         """Return one page of the jobs of one bucket."""
         return job_page((await self._read(list_request(place, wanted, next_token))).body)
+
+    async def queues(self, place: Place) -> list[str]:
+        """Return the ids of the remote queues of one bucket, of both families.
+
+        Which family runs voice separation differs between pages of the vendor.
+        """
+        found: list[str] = []
+        for path in ("/asrqueue", "/queue"):
+            try:
+                found += queue_ids((await self._read(queues_request(place, path))).body)
+            except (Rejected, ProtocolError):
+                continue  # this family is not enabled
+        return list(dict.fromkeys(found))
 
     async def cancel(self, place: Place, job_id: str) -> None:
         """Cancel a job that has not started. Raises ``Rejected`` if it has."""
@@ -180,9 +194,7 @@ class CloudService:
         return answer
 
     def _error(self, api: Api, signed: Signed, answer: Answer) -> ApiError:
-        return self._signer.learn(
-            error_of(api, answer.status, answer.headers, answer.body, self._clock.now()), signed
-        )
+        return self._signer.learn(error_of(api, answer, self._clock.now()), signed)
 
 
 def _may_connect_later(error: BaseException) -> bool:
@@ -199,7 +211,7 @@ def _checked(reply: SubmitReply, spec: JobSpec) -> SubmitReply:
     Raises:
         ProtocolError: If it answers another request.
     """
-    found, own = key_of_user_data(reply.job.user_data), spec.key
-    if found != own and len(found) == len(own) and found.startswith(own.partition(".")[0] + "."):
+    found = key_of_user_data(reply.job.user_data)
+    if is_key_of_another(found, spec.key):
         raise ProtocolError(f"The answer is about {found}, which is another job.")
     return reply

@@ -17,7 +17,6 @@ from yarl import URL
 from orchestrator._version import __version__
 from orchestrator.client.answer import (
     FAILURES,
-    Answer,
     failure,
     harmless,
     is_proxy_refusal,
@@ -27,16 +26,18 @@ from orchestrator.client.answer import (
 )
 from orchestrator.client.connector import SENDING, Body, Connector, Sending
 from orchestrator.client.redaction import Redactor
+from orchestrator.client.wire.request import Answer
 from orchestrator.client.wire.xml import MAX_REPLY_BYTES
 from orchestrator.errors import ConfigError, ConnectFailed, ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from orchestrator.client.departures import Departures
     from orchestrator.client.endpoint import Timeouts
     from orchestrator.client.wire.request import PreparedRequest
-    from orchestrator.errors import AuthRejected, TransportError
+    from orchestrator.errors import TransportError
 
 # Shorter than the idle time after which servers and balancers hang up (60 s and more), so that a
 # POST seldom meets a dead connection.
@@ -96,7 +97,7 @@ class Transport:
 
         Raises:
             ConnectFailed: Nothing was sent.
-            AuthRejected: Nothing was sent: the proxy asks for a user name and password.
+            TunnelRefused: Nothing was sent: the proxy asks for a user name and password.
             ReplyTimeout: Sent, or partly; no whole answer came in time.
             SendInDoubt: Sent, or partly; no whole answer came before the connection was lost.
             ProtocolError: The answer is too large.
@@ -126,20 +127,22 @@ class Transport:
         try:
             body = await read_whole(response.content, MAX_REPLY_BYTES)
         except FAILURES as error:
-            # The status is there, and an error status says all that the caller needs.
             if response.status < 400:
                 raise self._failure(prepared, error) from self._cause(error)
-            body = b""
+            # An error status may say enough, for example to slow down.
+            return Answer(response.status, self._headers(response), is_whole=False)
         except ProtocolError as error:
             raise ProtocolError(str(error), self._redactor.clean(error.raw)) from None
         finally:
             response.release()
-        headers = self._redactor.headers(response.headers, response.raw_headers)
-        return Answer(response.status, headers, self._redactor.clean(body))
+        return Answer(response.status, self._headers(response), self._redactor.clean(body))
+
+    def _headers(self, response: aiohttp.ClientResponse) -> Mapping[str, str]:
+        return self._redactor.headers(response.headers, response.raw_headers)
 
     def _failure(
         self, prepared: PreparedRequest, error: BaseException, *, is_unsent: bool = False
-    ) -> TransportError | AuthRejected:
+    ) -> TransportError:
         """Return the exception for a failure of aiohttp, without secrets."""
         if is_proxy_refusal(error):
             return proxy_refusal()

@@ -72,6 +72,7 @@ class RunOptions:
         max_failure_percent: Share of failures that stops the run.
         max_cost: Cost that stops the run.
         deadline_s: Longest time of the run.
+        canary: Jobs that must succeed before the rest is sent; 0 for none.
         selection: Part of the manifest to carry out; None for all of it.
         callbacks: Address for the service's callbacks, or None.
     """
@@ -84,6 +85,7 @@ class RunOptions:
     max_failure_percent: float | None = None
     max_cost: float | None = None
     deadline_s: float | None = None
+    canary: int | None = None
     selection: Selection | None = None
     callbacks: CallbackAddress | None = None
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.resources import (
     check_service,
     ledger_path,
-    open_store,
+    open_patient_store,
     service_name,
     service_place,
 )
 from orchestrator.domain.clock import SystemClock
-from orchestrator.domain.states import OPEN
+from orchestrator.domain.states import OPEN, JobState
 from orchestrator.ledger import open_ledger
-from orchestrator.live.sinks import Sinks
 from orchestrator.manifest.planning.explain import ExplainedJob, explain
 from orchestrator.manifest.planning.forecast import Forecast, Standing
 from orchestrator.manifest.planning.spec_stream import Feed
-from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
 from orchestrator.runner.settings import RunnerSettings
-from orchestrator.runner.verifier import lost_stems
+from orchestrator.runner.verifying.verifier import lost_stems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
@@ -62,11 +59,8 @@ async def _opened(
         if not with_store:
             yield ledger, None
             return
-        clock, settings = SystemClock(), RunnerSettings()
-        async with open_store(manifest, location, clock) as store:
-            rng = random.Random()  # noqa: S311 - jitter, not a secret
-            tries = LISTING_TRIES
-            yield ledger, PatientStore(store, clock, rng, Sinks(), settings, tries, tries)
+        async with open_patient_store(manifest, location) as store:
+            yield ledger, store
     finally:
         await ledger.close()
 
@@ -89,28 +83,44 @@ async def plan(
     with_store = manifest.needs_listing or verify_done
     async with _opened(manifest, options.ledger, with_store=with_store) as (ledger, store):
         feed = Feed(manifest, store, selection)
-        still_open = seen = 0
+        seen, named = 0, _Named()
+        found.forecast.canary = manifest.canary if options.canary is None else options.canary
         async for specs in feed.specs():
             seen += len(specs)
             progress(seen)
             lost: Collection[JobKey] = ()
             if verify_done and store:
-                lost = await lost_stems(ledger, store, specs)
-            still_open += await _add(found, ledger, specs, lost)
+                lost, _ = await lost_stems(ledger, store, specs, RunnerSettings(), SystemClock())
+            await _add(found, ledger, specs, lost, named)
         found.forecast.duplicates = feed.duplicates
         run = await ledger.last_run()
-        if run is not None and run.resumed and (selection is None or selection.is_whole):
-            found.forecast.orphaned = max((await ledger.counts(run)).of(*OPEN) - still_open, 0)
+        if run is not None and (selection is None or selection.is_whole):
+            counts = await ledger.counts(run)
+            unsent = counts.of(JobState.PLANNED) + counts.left
+            found.forecast.left = max(unsent - named.planned, 0)
+            under_way = counts.of(*OPEN) - counts.of(JobState.PLANNED)
+            found.forecast.orphaned = found.forecast.left + max(under_way - named.under_way, 0)
     return found
 
 
+@dataclass(slots=True)
+class _Named:
+    """Open jobs of the ledger that the manifest names: not sent, and at the service."""
+
+    planned: int = 0
+    under_way: int = 0
+
+
 async def _add(
-    found: Preview, ledger: Ledger, specs: list[JobSpec], lost: Collection[JobKey]
-) -> int:
-    """Count one batch; return how many of its jobs are open in the ledger."""
+    found: Preview,
+    ledger: Ledger,
+    specs: list[JobSpec],
+    lost: Collection[JobKey],
+    named: _Named,
+) -> None:
+    """Count one batch."""
     known = await ledger.find([spec.key for spec in specs])
     changed = await ledger.same_object([spec for spec in specs if spec.key not in known])
-    still_open = 0
     for spec in specs:
         job = known.get(spec.key)
         if spec.key in lost:
@@ -118,8 +128,10 @@ async def _add(
             found.forecast.add(spec, job, lost=True)
         else:
             found.forecast.add(spec, job, changed=spec.key in changed)
-        still_open += job is not None and job.state in OPEN
-    return still_open
+        if job is not None and job.state is JobState.PLANNED:
+            named.planned += 1
+        elif job is not None and job.state in OPEN:
+            named.under_way += 1
 
 
 async def explain_object(

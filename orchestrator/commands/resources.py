@@ -40,6 +40,19 @@ def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
     return str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
 
 
+def manifest_id(manifest: Manifest, ledger: str) -> str:
+    """Return the identity of a manifest among those that share a ledger.
+
+    It is the path from the ledger's folder, which stays the same if both are moved together.
+    """
+    return os.path.relpath(manifest.path.resolve(), ledger_file(ledger).resolve().parent)
+
+
+def has_manifest(ledger: str, identity: str) -> bool:
+    """Return True if the manifest with this identity exists."""
+    return (ledger_file(ledger).resolve().parent / identity).exists()
+
+
 def service_name(manifest: Manifest, ledger: str) -> str:
     """Return the name by which the ledger knows the service: job ids are valid at one only."""
     match manifest.service:
@@ -197,6 +210,23 @@ async def remember_place(ledger: Ledger, place: str) -> None:
     """Keep where the local service is, to know it again when its folder was moved."""
     if place:
         await ledger.remember("service.place", place.encode())
+
+
+@contextlib.asynccontextmanager
+async def open_patient_store(manifest: Manifest, ledger: str) -> AsyncIterator[ObjectStore]:
+    """Open the storage to list prefixes without a run; reads are repeated a few times.
+
+    Raises:
+        OrchestratorError: See ``open_store``.
+    """
+    from orchestrator.domain.clock import SystemClock
+    from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
+    from orchestrator.runner.settings import RunnerSettings
+
+    clock, settings, tries = SystemClock(), RunnerSettings(), LISTING_TRIES
+    async with open_store(manifest, ledger, clock) as store:
+        rng = random.Random()  # noqa: S311 - jitter, not a secret
+        yield PatientStore(store, clock, rng, Sinks(), settings, tries, tries)
 
 
 def ports_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ import orjson
 
 from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
 from orchestrator.commands.resources import (
+    has_manifest,
     hold_ledger,
     ledger_path,
+    manifest_id,
     open_service,
     ports_of,
     remember_place,
@@ -81,6 +84,7 @@ class Session:
         self._lists = lists
         self._budget = Budget(budget_bounds(manifest, options))
         self._began_at = ports.clock.monotonic()
+        self._canary = manifest.canary if options.canary is None else options.canary
         self.runner = self._next_runner(0.0)
 
     @property
@@ -120,15 +124,20 @@ class Session:
             text = f"{jobs} {verb} not retried: {why}. Run again with --retry."
             self.ports.sink.emit(Noticed(text))
             return first
+        if first.canary is not None and first.canary.succeeded >= self._canary:
+            self._canary = 0  # it has passed
         self.runner = self._next_runner(self.ports.clock.monotonic() - self._began_at)
         second = await self.runner.run(self.feed.specs())
         calls = first.calls + second.calls
-        return replace(second, calls=calls, started_at=first.started_at, before=first)
+        canary = second.canary or first.canary
+        return replace(
+            second, calls=calls, started_at=first.started_at, canary=canary, before=first
+        )
 
     def _next_runner(self, used_s: float) -> Runner:
         """Return a runner; the budget and the ``used_s`` seconds of this session count."""
         manifest, options = self.manifest, self._options
-        deadline_s = options.deadline_s
+        ledger, deadline_s = ledger_path(manifest, options.ledger), options.deadline_s
         if deadline_s is None:
             deadline_s = manifest.budget.deadline_s
         return Runner(
@@ -142,7 +151,12 @@ class Session:
                 budget=self._budget,
                 deadline_s=None if deadline_s is None else round(max(deadline_s - used_s, 0.0), 3),
                 window=manifest.window,
+                lookback_s=manifest.lookback_s,
                 is_whole=options.selection is None or options.selection.is_whole,
+                manifest=manifest_id(manifest, ledger),
+                exists=partial(has_manifest, ledger),
+                leftovers=manifest.leftovers,
+                canary=self._canary,
             ),
         )
 
@@ -277,4 +291,5 @@ def summary_of(result: RunResult, exit_code: int) -> Summary:
         stopped,
         result.started_at,
         result.ended_at,
+        result.canary,
     )

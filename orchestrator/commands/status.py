@@ -44,6 +44,7 @@ async def status(source: ManifestSource, *, ledger: str | None = None) -> dict[s
         "ended_per_s": rate,
         "submit_per_s": beat.get("submit_per_s"),
         "eta_s": round(counts.of(*OPEN) / rate) if rate else None,
+        "left": counts.left,
         "jobs": {
             "total": counts.total,
             "skipped": counts.skipped,

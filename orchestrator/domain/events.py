@@ -43,10 +43,33 @@ class JobsPlanned(Event):
 
 @dataclass(frozen=True, slots=True)
 class PlanFinished(Event):
-    """The whole manifest was expanded."""
+    """The whole manifest was expanded.
+
+    Attributes:
+        total: Jobs that it names.
+        dropped: Jobs of earlier runs that it no longer names, cancelled now.
+        taken: Such jobs that this run sends.
+        left: Such jobs that were kept as they are.
+    """
 
     total: int
     dropped: int = 0
+    taken: int = 0
+    left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryChosen(Event):
+    """These objects are sent first; nothing else is sent until their jobs have succeeded."""
+
+    objects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryPassed(Event):
+    """The canary has succeeded; the rest is sent."""
+
+    jobs: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.states import JobState, Step, after
 
 if TYPE_CHECKING:
+    from orchestrator.domain.remote import RemoteJob
     from orchestrator.domain.spec import JobSpec, Stem
 
 LOST_BY_SERVICE = "LostByService"
 """Code of a job that the service had accepted and no longer knows. It stays on a job that is
 queried again on request: if it is missed once more, it is looked for by its key, and sent again if
 it does not exist."""
+STEM_MISSING = "StemMissing"
+"""Code of a job that the service called done, and whose stems the storage does not have. It stays
+on a job that is queried and verified again on request: if a stem is missing once more, the job is
+sent again."""
+LEFT = "It is no longer in the manifest."
+"""Message of a job that was cancelled unsent because the manifest no longer named it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,11 @@ class Job:
     row: int = 0
     skipped: bool = False
 
+    @property
+    def was_dropped(self) -> bool:
+        """True if it was cancelled only because the manifest no longer named it."""
+        return self.state is JobState.CANCELLED and self.message == LEFT
+
     def step(self, step: Step) -> None:
         """Take a step to the next state.
 
@@ -101,3 +113,33 @@ class Job:
             LedgerMismatch: If the step is not legal in the present state.
         """
         self.state = after(self.state, step)
+
+    def adopt(self, remote: RemoteJob) -> None:
+        """Take a job at the service as this job's present attempt.
+
+        Raises:
+            LedgerMismatch: If that is not legal in the present state.
+        """
+        self.step(Step.ADOPT)
+        self.job_id = remote.job_id
+        self.queue_id = remote.queue_id
+        self.adopted = True
+        self.code = self.message = ""
+        self.submitted_at = remote.created_at or self.intent_at
+        self.started_at = self.finished_at = None
+
+    def plan_again(self) -> None:
+        """Forget everything about the attempts of a job that is planned again for a new run."""
+        self.forget_attempt()
+        self.queue_id = self.request_id = self.code = self.message = ""
+        self.attempts = 0
+        self.adopted = False
+        self.intent_at = self.media_duration_s = None
+        self.files = ()
+
+    def forget_attempt(self) -> None:
+        """Move the remote id of the present attempt to the earlier ones, with all it reported."""
+        if self.job_id:
+            self.past_job_ids = (*self.past_job_ids, self.job_id)
+        self.job_id = ""
+        self.submitted_at = self.started_at = self.finished_at = None

@@ -92,6 +92,10 @@ class JobService(Protocol):
         """Return one page of the jobs of one bucket."""
         ...
 
+    async def queues(self, place: Place) -> list[str]:
+        """Return the ids of the remote queues of one bucket."""
+        ...
+
     async def cancel(self, place: Place, job_id: str) -> None:
         """Cancel a job that has not started; ``Rejected`` if that is no longer possible."""
         ...
@@ -114,8 +118,8 @@ class ObjectStore(Protocol):
 class Ledger(Protocol):
     """Durable state of the jobs of one manifest. Changes are committed when a method returns.
 
-    Errors: ``LedgerLocked``, ``LedgerCorrupt``, ``LedgerFull``, ``LedgerMismatch`` and
-    ``LedgerError``.
+    Errors: ``LedgerLocked``, ``LedgerCorrupt``, ``LedgerFull``, ``LedgerDisplaced``,
+    ``LedgerMismatch`` and ``LedgerError``.
     One run at a time works on a ledger; any number of processes may read it. *Visit* is the time
     for which a process holds the ledger.
     """
@@ -125,7 +129,10 @@ class Ledger(Protocol):
         ...
 
     async def heartbeat(self, now: float) -> None:
-        """Show that the holder is alive; ``LedgerLocked`` if the lease was lost."""
+        """Show that the holder is alive; ``LedgerLocked`` if the lease was lost.
+
+        ``LedgerDisplaced``, once, if the ledger is no longer where the next run looks for it.
+        """
         ...
 
     async def holder(self) -> Holder | None:
@@ -133,7 +140,7 @@ class Ledger(Protocol):
         ...
 
     async def close(self) -> None:
-        """Return the lease, if held, and close."""
+        """Return the lease, if held, and close; ``LedgerDisplaced`` as in ``heartbeat``."""
         ...
 
     async def begin_run(self, name: str, now: float, report: str) -> Run:
@@ -164,7 +171,8 @@ class Ledger(Protocol):
           user data and origin from the new spec.
         * A succeeded job that this run has not touched gets its row (``skipped``).
         * A job that failed, was rejected, cancelled or unfinished in an earlier run gets its row
-          again, unless its state is in ``retry``. Then it is planned again: its remote id moves to
+          again, unless its state is in ``retry`` or it was cancelled only because the manifest no
+          longer named it. Then it is planned again: its remote id moves to
           ``past_job_ids`` and its attempts start at 0. An unfinished one with a remote id is
           queried again instead (``submitted``).
         * ``retry`` may contain ``succeeded``, for specs whose stems are missing. They are paid for
@@ -174,17 +182,30 @@ class Ledger(Protocol):
         ...
 
     async def ready(
-        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+        self,
+        run: Run,
+        level: int,
+        share: str,
+        limit: int,
+        without: Collection[int],
+        now: float,
+        closed: Collection[Place] = (),
     ) -> list[Job]:
         """Return up to ``limit`` planned jobs of one level and share, by ``seq``.
 
         Only jobs that this visit has seen and whose ``not_before`` has passed. ``share`` is
-        ``JobSpec.share``; ``without`` are ids that the caller holds already.
+        ``JobSpec.share``; ``without`` are ids that the caller holds already. Jobs whose media
+        object lies in a ``closed`` place are left out.
         """
         ...
 
-    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
-        """Return the earliest ``not_before`` of the planned jobs that this visit has seen."""
+    async def next_ready_at(
+        self, run: Run, without: Collection[int], closed: Collection[Place] = ()
+    ) -> float | None:
+        """Return the earliest ``not_before`` of the planned jobs that this visit has seen.
+
+        ``without`` and ``closed`` are as in ``ready``.
+        """
         ...
 
     async def in_states(
@@ -193,10 +214,44 @@ class Ledger(Protocol):
         """Return jobs in any of ``states`` by id, beyond ``after_id``; used to resume a run."""
         ...
 
-    async def drop_unseen(self, run: Run, now: float) -> int:
+    async def unseen_visits(self, run: Run) -> list[int]:
+        """Return the visits that last named the planned jobs that this visit has not seen.
+
+        Such jobs are leftovers once the whole manifest was read.
+        """
+        ...
+
+    async def leave_unseen(self, run: Run) -> None:
+        """Take the planned jobs that this visit has not seen out of the run, as they are.
+
+        They belong to no run then (``Counts.left``), until :meth:`add` names them again. One that
+        has its row in this run stays.
+        """
+        ...
+
+    async def take_unseen(self, run: Run, visits: Collection[int], limit: int = 1000) -> list[Job]:
+        """Make up to ``limit`` planned jobs that this visit has not seen part of the run.
+
+        Only jobs that were last named in one of ``visits``. This visit has seen them then. Jobs of
+        one visit, level and share keep their order.
+        """
+        ...
+
+    async def drop_unseen(self, run: Run, now: float, visits: Collection[int] | None = None) -> int:
         """Cancel the planned jobs that this visit has not seen, each with its row; return how many.
 
-        They have left the manifest.
+        Only jobs that were last named in one of ``visits``, if they are given. :meth:`add` plans
+        them again when they are named again (``Job.was_dropped``).
+        """
+        ...
+
+    async def cancel_left(
+        self, job_ids: Collection[int], now: float, besides: Collection[int] = ()
+    ) -> int:
+        """Cancel those of these jobs that are planned, outside any run; return how many.
+
+        Jobs that were last named in one of the visits ``besides`` are kept. The others get no row.
+        :meth:`add` plans them again when they are named again.
         """
         ...
 
@@ -214,7 +269,9 @@ class Ledger(Protocol):
         They are recorded as ``submitting``, with ``attempts`` and ``intent_at``. Nothing else of
         them may have changed since they were saved, and none is saved before this returns.
         ``LedgerMismatch`` if the stored state of one is not planned; then nothing is recorded.
-        ``LedgerLocked`` if another process took the lease. Many calls share one sync.
+        ``LedgerLocked`` if another process took the lease. ``LedgerDisplaced`` if the ledger is no
+        longer where the next run looks for it; nothing is recorded then, but other calls still
+        succeed, so that the run can end in order. Many calls share one sync.
         """
         ...
 

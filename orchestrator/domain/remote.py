@@ -6,9 +6,19 @@ of each is made per request, and a frozen dataclass takes five times as long to 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+from urllib.parse import unquote
+
+LONGEST_MEDIA_S = 30 * 86400.0
+"""Longest duration that is believed."""
+
+
+def plausible_duration_s(seconds: float) -> float | None:
+    """Return a duration that may be true, else None: it counts in a budget."""
+    return seconds if math.isfinite(seconds) and 0 <= seconds <= LONGEST_MEDIA_S else None
 
 
 class RemoteState(StrEnum):
@@ -20,6 +30,8 @@ class RemoteState(StrEnum):
     FAILED = "failed"
     PAUSED = "paused"
     CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """A word that no page lists. It proves nothing; above all not that the job has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,7 @@ class RemoteJob(NamedTuple):
         job_id: Remote job id, opaque.
         state: Its state.
         code: Error code; empty unless the job failed.
-        message: Error text; empty unless the job failed.
+        message: Error text of a job that failed, or notes about one that succeeded.
         queue_id: Remote queue id.
         created_at: When the service accepted it, or None.
         started_at: When it began to run, or None.
@@ -46,6 +58,7 @@ class RemoteJob(NamedTuple):
         user_data: ``UserData`` as echoed.
         files: Files that it wrote, in the service's order, which does not say which stem is which.
         media_duration_s: Duration of the result as probed by the service, or None.
+        state_word: ``State`` as the service wrote it, if it is unknown.
     """
 
     job_id: str
@@ -60,6 +73,20 @@ class RemoteJob(NamedTuple):
     user_data: str = ""
     files: tuple[RemoteFile, ...] = ()
     media_duration_s: float | None = None
+    state_word: str = ""
+
+    @property
+    def is_lost(self) -> bool:
+        """True if it gave no stems and costs nothing: it may be sent again."""
+        return self.state in {RemoteState.FAILED, RemoteState.CANCELLED}
+
+    def is_about(self, key: str) -> bool:
+        """Return True if its input may be the object ``key``: echoes may be encoded, or missing."""
+        return not self.input_object or _plain(self.input_object) == _plain(key)
+
+
+def _plain(key: str) -> str:
+    return unquote(key).lstrip("/")
 
 
 class SubmitReply(NamedTuple):
@@ -71,7 +98,10 @@ class SubmitReply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class QueryReply:
-    """Answer to a query: the jobs that exist and the ids that do not."""
+    """Answer to a query: the jobs that exist and the ids that do not.
+
+    Jobs without an id are left out: they cannot be anyone's.
+    """
 
     jobs: tuple[RemoteJob, ...] = ()
     missing: tuple[str, ...] = ()

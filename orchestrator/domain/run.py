@@ -41,6 +41,31 @@ class Holder:
     command: str = ""
 
 
+LOOKBACK_S = 30 * 86400.0
+"""Farthest that a ledger looks back at the service: records are kept for about a month (console
+page of the vendor)."""
+MAX_CANARY = 1000
+"""Largest canary: its jobs are kept in memory, and a run waits for each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryOutcome:
+    """Outcome of the canary of a run.
+
+    Attributes:
+        result: ``passed``; ``failed``; ``pending``: not decided when the run stopped;
+            ``not_needed``: there was no job to send.
+        jobs: Jobs that were to succeed.
+        succeeded: Jobs of the canary that did.
+        reason: Why it failed, or empty.
+    """
+
+    result: str
+    jobs: int
+    succeeded: int
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Jobs of the present run by state.
@@ -48,10 +73,13 @@ class Counts:
     Attributes:
         by_state: Jobs by state, without the skipped ones.
         skipped: Jobs that were done in an earlier run.
+        left: Jobs of earlier runs that were not sent and that the manifest no longer names. They
+            belong to no run.
     """
 
     by_state: dict[JobState, int] = field(default_factory=dict)
     skipped: int = 0
+    left: int = 0
 
     @property
     def total(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NewType
@@ -216,6 +217,27 @@ class JobSpec:
         return f"{self.key} {self.user_data}" if self.user_data else self.key
 
 
+_BETWEEN_WORDS = re.compile(r"[\s+]")
+_KEY_FORM = re.compile(r"v[0-9]+\.[a-z0-9]+")
+
+
 def key_of_user_data(user_data: str) -> str:
-    """Return the first word of an echoed ``UserData``: our job key, if the job is ours."""
-    return user_data.split(" ", 1)[0]
+    """Return the first word of an echoed ``UserData``: our job key, if the job is ours.
+
+    Echoes pass through many hands, so reading is lenient: surrounding white space, ``+`` for a
+    space, and the case of letters do not matter.
+    """
+    return _BETWEEN_WORDS.split(user_data.strip(), 1)[0].lower()
+
+
+def is_job_key(text: str) -> bool:
+    """Return True if ``text`` has the form of a job key."""
+    return _KEY_FORM.fullmatch(text) is not None
+
+
+def is_key_of_another(found: str, own: JobKey) -> bool:
+    """Return True if ``found`` is a whole job key, and not ``own``.
+
+    A shortened or foreign text proves nothing about whose job it is.
+    """
+    return found != own and len(found) == len(own) and is_job_key(found)

@@ -46,8 +46,8 @@ class Step(StrEnum):
     ADOPT = "adopt"
     """The job was found at the service by its key."""
     LOSE = "lose"
-    """The service does not know a job that it had accepted. It is looked for by its key, because
-    the user asked for it."""
+    """Its remote id is not known for sure: the service does not know the job any more, or the id
+    belongs to another job. It is looked for by its key."""
     PROVE_ABSENT = "prove_absent"
     """The job was looked for long enough and does not exist."""
     START = "start"
@@ -83,6 +83,7 @@ OPEN: frozenset[JobState] = frozenset(JobState) - TERMINAL
 _S, _T = JobState, Step
 _TABLE: dict[tuple[JobState, Step], JobState] = {
     (_S.PLANNED, _T.SEND): _S.SUBMITTING,
+    (_S.PLANNED, _T.ADOPT): _S.SUBMITTED,  # the account has had it done already
     (_S.PLANNED, _T.CANCEL): _S.CANCELLED,
     (_S.PLANNED, _T.FAIL): _S.FAILED,  # proven absent after its last attempt
     (_S.SUBMITTING, _T.NOT_SENT): _S.PLANNED,
@@ -99,6 +100,7 @@ _TABLE: dict[tuple[JobState, Step], JobState] = {
     (_S.SUBMITTED, _T.CANCEL): _S.CANCELLED,
     (_S.SUBMITTED, _T.GIVE_UP): _S.UNFINISHED,
     (_S.RUNNING, _T.HOLD): _S.SUBMITTED,
+    (_S.RUNNING, _T.LOSE): _S.IN_DOUBT,
     (_S.RUNNING, _T.SUCCEED): _S.SUCCEEDED,
     (_S.RUNNING, _T.FAIL): _S.FAILED,
     (_S.RUNNING, _T.CANCEL): _S.CANCELLED,
@@ -109,6 +111,9 @@ _TABLE: dict[tuple[JobState, Step], JobState] = {
     (_S.CANCELLED, _T.RETRY): _S.PLANNED,
     # ... and jobs that succeeded, if their stems were found missing.
     (_S.SUCCEEDED, _T.RETRY): _S.PLANNED,
+    # A job that the service called done is queried and verified again before it is paid for again.
+    (_S.FAILED, _T.ADOPT): _S.SUBMITTED,
+    (_S.SUCCEEDED, _T.ADOPT): _S.SUBMITTED,
     # A job that was given up still has a remote id. It is queried again, and if it is lost, looked
     # for; it is never sent again without that.
     (_S.UNFINISHED, _T.ADOPT): _S.SUBMITTED,

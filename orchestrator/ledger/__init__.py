@@ -57,6 +57,7 @@ def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
         ConfigError: If the ledger's name cannot be used.
         LedgerCorrupt: If the file is damaged, of another kind or of another version.
         LedgerFull: If the disk has no space for it.
+        LedgerDisplaced: If its file has a second name (a hard link).
         LedgerError: If it cannot be opened for another reason.
     """
     path = ledger_path(url_or_path)
@@ -67,7 +68,7 @@ def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
     from orchestrator.ledger.sql_ledger import SqlLedger
     from orchestrator.ledger.sqlite import SqliteStore
 
-    writer = GroupWriter(SqliteStore(file, read_only=read_only))
+    writer = GroupWriter(SqliteStore(file, path.absolute(), read_only=read_only))
     return SqlLedger(writer, LedgerLock(file.with_name(file.name + ".lock")), str(path))
 
 

@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.run import Counts, Run
 from orchestrator.domain.states import TERMINAL, JobState
 from orchestrator.ledger.job_rows import job_of, micros, object_hash
-from orchestrator.ledger.spec_json import spec_of
+from orchestrator.ledger.spec_json import spec_of, spec_start
 from orchestrator.ledger.tables import IN_FLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from orchestrator.domain.job import Job
-    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.ledger.unit_of_work import UnitOfWork
+
+
+ELSEWHERE = {
+    "ready_ids": "ready_ids_elsewhere",
+    "ready_at_once": "ready_at_once_elsewhere",
+    "ready_later": "ready_later_elsewhere",
+}
+"""Questions, and their variants that leave places out."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Planned jobs that the caller does not want.
+
+    Attributes:
+        ids: Jobs that it holds already.
+        places: Places of media objects whose jobs may not be sent now.
+    """
+
+    ids: frozenset[int]
+    places: frozenset[Place]
+
+    def read(self, unit: UnitOfWork, query: str, **values: int | str) -> list[Any]:
+        """Ask ``query``, or its variant that leaves the places out.
+
+        The variant reads specs as well, so it is asked only if there are such places.
+        """
+        if not self.places:
+            return unit.db.read(query, **values)
+        starts = [spec_start(place) for place in sorted(self.places)]
+        return unit.db.read(ELSEWHERE[query], closed=starts, **values)
 
 
 def ready(
@@ -24,14 +56,15 @@ def ready(
     run: Run,
     lane: tuple[int, str],
     limit: int,
-    without: Collection[int],
+    left_out: LeftOut,
     now: float,
 ) -> list[Job]:
     """Return planned jobs of one level and share that may start now, by ``seq``."""
     level, share = lane
-    held = {*without, *unit.intents.open}
+    held = left_out.ids | unit.intents.open.keys()
     # Ask for as many more as are held: excluding thousands of ids in the statement costs more.
-    found = unit.db.read(
+    found = left_out.read(
+        unit,
         "ready_ids",
         visit=run.visit,
         level=level,
@@ -41,14 +74,14 @@ def ready(
     )
     in_order = sorted((seq, job_id) for job_id, seq in found)
     wanted = [job_id for _, job_id in in_order if job_id not in held][:limit]
-    return sorted(_jobs(unit, wanted), key=attrgetter("seq"))
+    return sorted(jobs_of(unit, wanted), key=attrgetter("seq"))
 
 
-def next_ready_at(unit: UnitOfWork, run: Run, without: Collection[int]) -> float | None:
+def next_ready_at(unit: UnitOfWork, run: Run, left_out: LeftOut) -> float | None:
     """Return the earliest instant at which a planned job may start, or None."""
-    held = {*without, *unit.intents.open}
+    held = left_out.ids | unit.intents.open.keys()
     for query in ("ready_at_once", "ready_later"):  # each has an index of its own
-        found = unit.db.read(query, visit=run.visit, limit=len(held) + 1)
+        found = left_out.read(unit, query, visit=run.visit, limit=len(held) + 1)
         instants = [instant for job_id, instant in found if job_id not in held]
         if instants:
             return float(min(instants) / 1_000_000)
@@ -67,19 +100,19 @@ def in_states(
         ids = unit.db.read(
             "ids_in_states", states=words, intended=intended, after_id=after_id, limit=limit
         )
-    return sorted(_jobs(unit, ids), key=attrgetter("id"))
+    return sorted(jobs_of(unit, ids), key=attrgetter("id"))
 
 
 def rows(unit: UnitOfWork, run: Run, after_row: int, limit: int) -> list[Job]:
     """Return the jobs of the report, in its order."""
     ids = unit.db.read("reported_ids", run=run.number, after_row=after_row, limit=limit)
-    return sorted(_jobs(unit, ids), key=attrgetter("row"))
+    return sorted(jobs_of(unit, ids), key=attrgetter("row"))
 
 
 def find(unit: UnitOfWork, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
     """Return the jobs with these keys."""
     ids = unit.db.read("ids_by_key", keys=dict.fromkeys(keys))
-    return {job.spec.key: job for job in _jobs(unit, ids)}
+    return {job.spec.key: job for job in jobs_of(unit, ids)}
 
 
 def same_object(unit: UnitOfWork, specs: Sequence[JobSpec]) -> set[JobKey]:
@@ -97,15 +130,23 @@ def _object(spec: JobSpec) -> tuple[str, str, str]:
 
 def counts(unit: UnitOfWork, run: Run) -> Counts:
     """Return the number of jobs of the run by state."""
-    planned, in_flight, ended, intended = unit.db.read(
+    (planned, left), in_flight, ended, intended = unit.db.read(
         "counts", run=run.number, intended=unit.intents.open
     )
     by_state = {JobState(state): number for state, number in in_flight}
     by_state[JobState.PLANNED] = planned - intended
     by_state[JobState.SUBMITTING] = by_state.get(JobState.SUBMITTING, 0) + intended
     by_state |= {state: ended[state] for state in TERMINAL}
-    return Counts({state: number for state, number in by_state.items() if number}, ended["skipped"])
+    by_state = {state: number for state, number in by_state.items() if number}
+    return Counts(by_state, ended["skipped"], left)
 
 
-def _jobs(unit: UnitOfWork, ids: Collection[int]) -> list[Job]:
+def unseen_visits(unit: UnitOfWork, run: Run) -> list[int]:
+    """Return the visits of the planned jobs that this visit has not seen, in order."""
+    found: list[int] = unit.db.read("unseen_visits", visit=run.visit)
+    return sorted(found)
+
+
+def jobs_of(unit: UnitOfWork, ids: Collection[int]) -> list[Job]:
+    """Return the jobs with these ids, in no order."""
     return [unit.intents.shown(job_of(row)) for row in unit.db.read("jobs", ids=ids)] if ids else []

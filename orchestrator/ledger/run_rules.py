@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.domain.job import LOST_BY_SERVICE
+from orchestrator.domain.job import LOST_BY_SERVICE, STEM_MISSING
 from orchestrator.domain.states import TERMINAL, JobState, Step
 from orchestrator.errors import LedgerMismatch
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobSpec
 
 
-LEFT = "It is no longer in the manifest."
-"""Message of a planned job that was dropped because its run did not see it again."""
 NO_RUN = "A job cannot end outside a run: begin_run comes first."
 
 
@@ -76,27 +74,25 @@ def admit(job: Job, offered: JobSpec, run: Run, retry: Collection[JobState]) -> 
     if job.state is JobState.SUCCEEDED and JobState.SUCCEEDED not in retry:
         job.skipped = True
         return Admission(gets_row=True)
-    return _retry(job, offered) if job.state in retry else Admission(gets_row=True)
+    if job.state in retry or job.was_dropped:
+        return _retry(job, offered)
+    return Admission(gets_row=True)
 
 
 def _retry(job: Job, offered: JobSpec) -> Admission:
     """Plan it again; or query it again if the service may still have it: a second one costs."""
-    if job.code != LOST_BY_SERVICE:
+    was_called_done = job.state is JobState.SUCCEEDED or job.code == STEM_MISSING
+    if was_called_done:
+        job.code = STEM_MISSING
+    elif job.code != LOST_BY_SERVICE:
         job.code = job.message = ""
     job.finished_at = None
     job.not_before = 0.0
-    if job.state is JobState.UNFINISHED and job.job_id:
+    if job.job_id and (was_called_done or job.state is JobState.UNFINISHED):
         job.step(Step.ADOPT)
         return Admission(is_rewritten=True)
     job.step(Step.RETRY)
-    job.code = job.message = ""
-    if job.job_id:
-        job.past_job_ids = (*job.past_job_ids, job.job_id)
-    job.job_id = job.queue_id = job.request_id = ""
-    job.attempts = 0
-    job.adopted = False
-    job.intent_at = job.submitted_at = job.started_at = job.media_duration_s = None
-    job.files = ()
+    job.plan_again()
     return Admission(is_rewritten=True, has_new_spec=_update_spec(job, offered))
 
 

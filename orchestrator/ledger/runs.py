@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from sqlalchemy import insert, select, update
 
-from orchestrator.domain.job import Job
+from orchestrator.domain.job import LEFT, Job
 from orchestrator.domain.run import Run
 from orchestrator.ledger.job_rows import (
     KEY,
@@ -19,7 +21,8 @@ from orchestrator.ledger.job_rows import (
     snapshot,
     to_microsecond,
 )
-from orchestrator.ledger.run_rules import LEFT, admit, cannot_end, run_id
+from orchestrator.ledger.queries import jobs_of, unseen_visits
+from orchestrator.ledger.run_rules import admit, cannot_end, run_id
 from orchestrator.ledger.spec_json import encode_spec
 from orchestrator.ledger.tables import facts, is_in_flight, is_planned, jobs, runs
 
@@ -89,17 +92,60 @@ def end(unit: UnitOfWork, run: Run, now: float) -> None:
         unit.numbers.run = 0
 
 
-def drop_unseen(unit: UnitOfWork, run: Run, now: float) -> int:
-    """Cancel the planned jobs that this start of the run has not seen; return how many.
+# --- planned jobs that this start of the run has not seen; a manifest may lose a million lines
 
-    Two statements for all of them: a manifest may lose a million lines.
-    """
+
+def leave_unseen(unit: UnitOfWork, run: Run) -> None:
+    """Take them out of the run, as they are."""
     unit.intents.settle()
+    unit.db.change("leave_unseen", run=run.number, visit=run.visit)
+
+
+def take_unseen(unit: UnitOfWork, run: Run, visits: Sequence[int], limit: int) -> list[Job]:
+    """Make up to ``limit`` of them part of the run."""
+    unit.intents.settle()
+    taken: list[Job] = []
+    for visit in sorted(visits):
+        if visit < run.visit and len(taken) < limit:
+            ids = unit.db.read("unseen_ids", visit=visit, limit=limit - len(taken))
+            taken += sorted(jobs_of(unit, ids), key=attrgetter("spec.level", "spec.share", "seq"))
+    for job in taken:
+        unit.numbers.seq += 1
+        job.seq = unit.numbers.seq
+        if job.run_no != run.number:
+            job.run_no, job.row = run.number, 0
+        job.skipped = False
+    unit.db.write(
+        "place_jobs", [(job.id, run.visit, job.seq, job.run_no, job.row, 0) for job in taken]
+    )
+    return taken
+
+
+def cancel_left(
+    unit: UnitOfWork, job_ids: Sequence[int], now: float, besides: Sequence[int]
+) -> int:
+    """Cancel those of these jobs that are planned, without the visits ``besides``."""
+    unit.intents.settle()
+    return unit.db.change(
+        "cancel_left",
+        ids=orjson.dumps(job_ids).decode(),
+        besides=orjson.dumps(besides).decode(),
+        message=LEFT,
+        now=micros(now),
+    )
+
+
+def drop_unseen(unit: UnitOfWork, run: Run, now: float, visits: Sequence[int] | None) -> int:
+    """Cancel those that were last named in one of ``visits``; return how many."""
+    unit.intents.settle()
+    if visits is None:
+        visits = unseen_visits(unit, run)
     values: dict[str, int | str] = {
         "run": run.number,
         "visit": run.visit,
         "message": LEFT,
         "now": micros(now),
+        "visits": orjson.dumps(visits).decode(),
     }
     dropped = unit.db.change("drop_reported", **values)
     with_new_rows = unit.db.change("drop_unseen", last_row=unit.numbers.row, **values)

@@ -17,6 +17,7 @@ from orchestrator.domain.spec import (
     Operation,
     Origin,
     Output,
+    Place,
 )
 
 
@@ -61,6 +62,11 @@ def encode_spec(spec: JobSpec) -> bytes:
             (origin.file, origin.line, origin.source),
         )
     )
+
+
+def spec_start(place: Place) -> str:
+    """Return how ``encode_spec`` begins for every media object in ``place``, and for no other."""
+    return orjson.dumps([[place.bucket, place.region]]).decode().removesuffix("]]") + ","
 
 
 def spec_of(key: JobKey, parsed: list[Any]) -> JobSpec:

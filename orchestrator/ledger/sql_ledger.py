@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Counts, Run
-    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.domain.states import JobState
     from orchestrator.ledger.group_commit import GroupWriter
     from orchestrator.ledger.lease import Lease
+    from orchestrator.ledger.ledger_file import LedgerFile
     from orchestrator.ledger.unit_of_work import UnitOfWork
 
 
@@ -41,6 +42,7 @@ class SqlLedger:
         self._lock = lock
         self._name = name
         self._token = secrets.token_hex(8)
+        self._has_lease = False
 
     # --- the lease
 
@@ -65,19 +67,23 @@ class SqlLedger:
             unit.intents.take_over()
 
         await self._writer.submit(work, writes=True)
+        self._has_lease = True
 
     async def heartbeat(self, now: float) -> None:
         """Show that the holder lives. ``LedgerLocked`` if the lease was lost."""
 
-        def work(unit: UnitOfWork) -> None:
+        def work(unit: UnitOfWork) -> LedgerFile | None:
+            if unit.file.error() is not None:
+                return unit.file  # its lock may be gone with it
             mine = update(lease).where(lease.c.token == self._token).values(seen_at=micros(now))
             if not self._lock.is_held or unit.db.conn.execute(mine).rowcount != 1:
                 raise LedgerLocked(
                     f"The lease of the ledger {self._name} was lost: "
                     "its lock file was removed, or another run took it."
                 )
+            return None
 
-        await self._writer.submit(work, writes=True)
+        self._announce(await self._writer.submit(work, writes=True))
 
     async def holder(self) -> Holder | None:
         """Return the process that works on the ledger now, or None."""
@@ -90,18 +96,30 @@ class SqlLedger:
     async def close(self) -> None:
         """Give the lease back, if held, and close."""
 
-        def give_back(unit: UnitOfWork) -> None:
+        def give_back(unit: UnitOfWork) -> LedgerFile:
             unit.db.conn.execute(delete(lease).where(lease.c.token == self._token))
+            return unit.file
 
+        file: LedgerFile | None = None
         try:
-            if self._lock.is_held and not self._writer.is_closed:
+            if self._has_lease and not self._writer.is_closed:
                 # A full disk fails this, and must not hide why the run ended: the lock is what
                 # keeps others out.
                 with suppress(LedgerError):
-                    await self._writer.submit(give_back, writes=True)
+                    file = await self._writer.submit(give_back, writes=True)
         finally:
             await self._writer.close()
             self._lock.release()
+            self._has_lease = False
+        self._announce(file)
+
+    def _announce(self, file: LedgerFile | None) -> None:
+        """Raise the error of a displaced file, once: the run then ends in order."""
+        if file is None or file.is_announced:
+            return
+        if (error := file.error()) is not None:
+            file.is_announced = True
+            raise error
 
     # --- runs
 
@@ -132,19 +150,30 @@ class SqlLedger:
         )
 
     async def ready(
-        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+        self,
+        run: Run,
+        level: int,
+        share: str,
+        limit: int,
+        without: Collection[int],
+        now: float,
+        closed: Collection[Place] = (),
     ) -> list[Job]:
         """Return planned jobs of one level and share that may start now, by ``seq``."""
-        held = frozenset(without)  # the caller's own set may change while this waits
+        # The caller's own sets may change while this waits.
+        left_out = queries.LeftOut(frozenset(without), frozenset(closed))
         return await self._writer.submit(
-            lambda unit: queries.ready(unit, run, (level, share), limit, held, now), writes=False
+            lambda unit: queries.ready(unit, run, (level, share), limit, left_out, now),
+            writes=False,
         )
 
-    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
+    async def next_ready_at(
+        self, run: Run, without: Collection[int], closed: Collection[Place] = ()
+    ) -> float | None:
         """Return the earliest ``not_before`` of the planned jobs seen by this start of the run."""
-        held = frozenset(without)
+        left_out = queries.LeftOut(frozenset(without), frozenset(closed))
         return await self._writer.submit(
-            lambda unit: queries.next_ready_at(unit, run, held), writes=False
+            lambda unit: queries.next_ready_at(unit, run, left_out), writes=False
         )
 
     async def in_states(
@@ -156,9 +185,38 @@ class SqlLedger:
             lambda unit: queries.in_states(unit, wanted, after_id, limit), writes=False
         )
 
-    async def drop_unseen(self, run: Run, now: float) -> int:
+    async def unseen_visits(self, run: Run) -> list[int]:
+        """Return the visits of the planned jobs that this start of the run has not seen."""
+        return await self._writer.submit(
+            lambda unit: queries.unseen_visits(unit, run), writes=False
+        )
+
+    async def leave_unseen(self, run: Run) -> None:
+        """Take the planned jobs that this start of the run has not seen out of it."""
+        await self._writer.submit(lambda unit: runs.leave_unseen(unit, run), writes=True)
+
+    async def take_unseen(self, run: Run, visits: Collection[int], limit: int = 1000) -> list[Job]:
+        """Make planned jobs that this start of the run has not seen part of it."""
+        wanted = list(visits)
+        return await self._writer.submit(
+            lambda unit: runs.take_unseen(unit, run, wanted, limit), writes=True
+        )
+
+    async def drop_unseen(self, run: Run, now: float, visits: Collection[int] | None = None) -> int:
         """Cancel the planned jobs that this start of the run has not seen."""
-        return await self._writer.submit(lambda unit: runs.drop_unseen(unit, run, now), writes=True)
+        wanted = None if visits is None else list(visits)
+        return await self._writer.submit(
+            lambda unit: runs.drop_unseen(unit, run, now, wanted), writes=True
+        )
+
+    async def cancel_left(
+        self, job_ids: Collection[int], now: float, besides: Collection[int] = ()
+    ) -> int:
+        """Cancel those of these jobs that are planned, outside any run."""
+        wanted, kept = list(job_ids), list(besides)
+        return await self._writer.submit(
+            lambda unit: runs.cancel_left(unit, wanted, now, kept), writes=True
+        )
 
     async def save(self, jobs: Sequence[Job]) -> None:
         """Record these jobs as they are now."""
@@ -175,9 +233,18 @@ class SqlLedger:
         sent = list(jobs)
         intents = [(job.id, job.attempts, micros(job.intent_at) or 0) for job in sent]
         new = [job.id for job in sent if is_rest_new(snapshot(job))]
-        await self._writer.submit(
-            lambda unit: unit.intend(sent, intents, new), writes=True, rows=len(sent)
-        )
+
+        def work(unit: UnitOfWork) -> LedgerFile | None:
+            # Not raised here: answers that are recorded in the same transaction must be kept.
+            if unit.file.error() is not None:
+                return unit.file
+            unit.intend(sent, intents, new)
+            return None
+
+        file = await self._writer.submit(work, writes=True, rows=len(sent))
+        if file is not None and (error := file.error()) is not None:
+            file.is_announced = True
+            raise error
 
     # --- questions
 

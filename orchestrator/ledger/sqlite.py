@@ -19,6 +19,7 @@ from orchestrator.errors import (
     LedgerMismatch,
     OrchestratorError,
 )
+from orchestrator.ledger.ledger_file import LedgerFile
 from orchestrator.ledger.named_queries import Database, load
 from orchestrator.ledger.tables import FORMAT, facts, intents, metadata
 from orchestrator.ledger.unit_of_work import UnitOfWork
@@ -43,11 +44,13 @@ class SqliteStore:
 
     Args:
         path: The file; its folder is made if it is missing.
+        name: The absolute path by which the user named it, if it is another.
         read_only: Change nothing. A missing file then reads as an empty ledger.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, name: Path | None = None, *, read_only: bool = False) -> None:
         self.path = path
+        self._file = LedgerFile(path, name or path)
         self._is_read_only = read_only
         self._sql_engine: Engine | None = None
 
@@ -58,12 +61,19 @@ class SqliteStore:
         try:
             return self._open()
         except (DBAPIError, sqlite3.Error, OSError) as error:
+            self._file.close()
             raise self.explain(error) from error
+        except BaseException:
+            self._file.close()
+            raise
 
     def _open(self) -> UnitOfWork:
         if not self._is_read_only:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._check_magic()
+        if not self._is_read_only:
+            self._file.hold()
+            self._file.check_links()
         self._sql_engine = create_engine(
             "sqlite://",
             creator=self._connect,
@@ -74,11 +84,13 @@ class SqliteStore:
         conn = self._sql_engine.connect()
         try:
             self._prepare(conn)
+            if not self._is_read_only:
+                self._file.note()
         except BaseException:
             conn.close()
             self._sql_engine.dispose()
             raise
-        return UnitOfWork(Database(conn, load("sqlite.sql")))
+        return UnitOfWork(Database(conn, load("sqlite.sql")), self._file)
 
     def _check_magic(self) -> None:
         """Refuse a file of another kind, in clearer words than SQLite's."""
@@ -174,23 +186,42 @@ class SqliteStore:
         """Begin a transaction."""
         if writes and self._is_read_only:
             raise LedgerError(f"The ledger {self.path} is opened for reading only.")
+        if not self._is_read_only:
+            self._file.look()
         unit.db.conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     def commit(self, unit: UnitOfWork) -> None:
         """Commit; with ``synchronous = FULL`` the log is on the disk afterwards."""
+        if self._file.is_displaced:
+            # A checkpoint could write into a file that is another program's now.
+            unit.db.conn.exec_driver_sql("PRAGMA wal_autocheckpoint = 0").close()
         unit.db.conn.exec_driver_sql("COMMIT")
+        if self._file.is_to_be_saved:
+            self._file.save(_driver(unit))
+        elif not self._is_read_only and not self._file.is_displaced:
+            self._file.note()
 
     def rollback(self, unit: UnitOfWork) -> None:
         """Roll back, unless SQLite has already done so (it does when the disk is full)."""
         with suppress(DBAPIError):
             unit.db.conn.exec_driver_sql("ROLLBACK")
+        if self._file.is_to_be_saved:
+            self._file.save(_driver(unit))
 
     def close(self, unit: UnitOfWork) -> None:
-        """Close the file; if the disk refuses the last checkpoint, the next opening does it."""
+        """Close the file; if the disk refuses the last checkpoint, the next opening does it.
+
+        A displaced file is saved, with all that was recorded since, and left open.
+        """
+        if self._file.is_displaced:
+            self._file.save(_driver(unit))
+            self._file.leave(unit.db.conn)
+            return
         with suppress(DBAPIError):
             unit.db.conn.close()
         if self._sql_engine is not None:
             self._sql_engine.dispose()
+        self._file.close()
 
     # --- errors
 
@@ -198,6 +229,8 @@ class SqliteStore:
         """Return the error that says what went wrong with the file, and what the user can do."""
         if isinstance(error, OrchestratorError):
             return error
+        if self._file.is_displaced and (displaced := self._file.error()) is not None:
+            return displaced  # and pages of another file seem damaged
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         explained = self._explained(cause)
         explained.__cause__ = cause
@@ -236,6 +269,12 @@ class SqliteStore:
             return shutil.disk_usage(self.path.parent).free < _LITTLE_BYTES
         except OSError:
             return False
+
+
+def _driver(unit: UnitOfWork) -> sqlite3.Connection:
+    conn = unit.db.conn.connection.driver_connection
+    assert isinstance(conn, sqlite3.Connection)  # noqa: S101 - the only driver of this store
+    return conn
 
 
 def _format(conn: Connection) -> int | None:

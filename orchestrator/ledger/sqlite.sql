@@ -73,11 +73,39 @@ UPDATE specs
           FROM json_each(:rows)) AS given
  WHERE specs.id = given.id
 
+-- name: unseen_visits
+-- Planned jobs that this start of the run has not seen, here and in the next statements.
+SELECT json_group_array(visit)
+  FROM (SELECT DISTINCT visit FROM jobs WHERE state = 'planned' AND visit < :visit)
+
+-- name: unseen_ids
+-- Those of one visit, in the order of the index: reading page by page reads no row twice.
+SELECT json_group_array(id)
+  FROM (SELECT id
+          FROM jobs
+         WHERE state = 'planned' AND visit = :visit
+         ORDER BY level, share, seq
+         LIMIT :limit)
+
+-- name: leave_unseen
+-- What an earlier run left is not written again.
+UPDATE jobs
+   SET run_no = 0, row = 0, skipped = 0
+ WHERE state = 'planned' AND visit < :visit AND run_no <> 0
+   AND NOT (run_no = :run AND +row > 0)
+
+-- name: cancel_left
+UPDATE jobs
+   SET state = 'cancelled', message = :message, finished_at = :now, run_no = 0, skipped = 0
+ WHERE id IN (SELECT value FROM json_each(:ids)) AND +state = 'planned' AND +row = 0
+   AND +visit NOT IN (SELECT value FROM json_each(:besides))
+
 -- name: drop_reported
--- Planned jobs that this start of the run has not seen, and that have a row in its report already.
+-- Those that have a row in the run's report already.
 UPDATE jobs
    SET state = 'cancelled', message = :message, finished_at = :now, skipped = 0
  WHERE state = 'planned' AND visit < :visit AND +run_no = :run AND +row > 0
+   AND +visit IN (SELECT value FROM json_each(:visits))
 
 -- name: drop_unseen
 -- The others get the next rows, in the order of their ids.
@@ -86,7 +114,8 @@ UPDATE jobs
        run_no = :run, row = :last_row + unseen.turn
   FROM (SELECT id, row_number() OVER (ORDER BY +id) AS turn
           FROM jobs
-         WHERE state = 'planned' AND visit < :visit) AS unseen
+         WHERE state = 'planned' AND visit < :visit
+           AND +visit IN (SELECT value FROM json_each(:visits))) AS unseen
  WHERE jobs.id = unseen.id
 
 
@@ -209,6 +238,44 @@ SELECT json_group_array(json_array(id, not_before))
          ORDER BY not_before
          LIMIT :limit)
 
+-- name: ready_ids_elsewhere
+-- The three above, without the jobs whose media objects lie in certain places: their specs begin
+-- with one of the texts in :closed.
+WITH closed AS MATERIALIZED (SELECT value AS start FROM json_each(:closed))
+SELECT json_group_array(json_array(id, seq))
+  FROM (SELECT jobs.id, jobs.seq
+          FROM jobs CROSS JOIN specs ON specs.id = jobs.id
+         WHERE jobs.state = 'planned' AND jobs.visit = :visit AND jobs.level = :level
+           AND jobs.share = :share AND jobs.not_before + 0 <= :now
+           AND NOT EXISTS (SELECT 1
+                             FROM closed
+                            WHERE substr(specs.spec, 1, length(closed.start)) = closed.start)
+         ORDER BY jobs.seq
+         LIMIT :limit)
+
+-- name: ready_at_once_elsewhere
+WITH closed AS MATERIALIZED (SELECT value AS start FROM json_each(:closed))
+SELECT json_group_array(json_array(id, not_before))
+  FROM (SELECT jobs.id, jobs.not_before
+          FROM jobs CROSS JOIN specs ON specs.id = jobs.id
+         WHERE jobs.state = 'planned' AND jobs.visit = :visit AND jobs.not_before <= 0
+           AND NOT EXISTS (SELECT 1
+                             FROM closed
+                            WHERE substr(specs.spec, 1, length(closed.start)) = closed.start)
+         LIMIT :limit)
+
+-- name: ready_later_elsewhere
+WITH closed AS MATERIALIZED (SELECT value AS start FROM json_each(:closed))
+SELECT json_group_array(json_array(id, not_before))
+  FROM (SELECT jobs.id, jobs.not_before
+          FROM jobs CROSS JOIN specs ON specs.id = jobs.id
+         WHERE jobs.state = 'planned' AND jobs.visit = :visit AND jobs.not_before > 0
+           AND NOT EXISTS (SELECT 1
+                             FROM closed
+                            WHERE substr(specs.spec, 1, length(closed.start)) = closed.start)
+         ORDER BY jobs.not_before
+         LIMIT :limit)
+
 -- name: ids_in_flight
 SELECT json_group_array(id)
   FROM (SELECT id
@@ -250,7 +317,9 @@ SELECT json_group_array(json_array(jobs.key, json(specs.spec)))
 -- name: counts
 -- Three small indexes, not a million rows.
 SELECT json_array(
-    (SELECT count(*) FROM jobs WHERE state = 'planned' AND run_no = :run),
+    (SELECT json_array(count(*) FILTER (WHERE run_no = :run), count(*) FILTER (WHERE run_no = 0))
+       FROM jobs
+      WHERE state = 'planned'),
     (SELECT json_group_array(json_array(state, number))
        FROM (SELECT state, count(*) AS number
                FROM jobs

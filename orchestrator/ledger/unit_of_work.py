@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Run
     from orchestrator.ledger.intents import Intent
     from orchestrator.ledger.job_rows import Snapshot
+    from orchestrator.ledger.ledger_file import LedgerFile
     from orchestrator.ledger.named_queries import Database
 
 _NEXT = "Nothing was written; run again to resume from the ledger."
@@ -59,10 +60,12 @@ class UnitOfWork:
         db: The database.
         numbers: The numbers assigned last.
         intents: Jobs that are about to be sent; their rows do not show it.
+        file: The file of the database.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, file: LedgerFile) -> None:
         self.db = db
+        self.file = file
         self.numbers = Numbers()
         self.intents = Intents(db)
         self._before = self.numbers

@@ -44,6 +44,8 @@ _WORTH_A_LINE = (
     ev.SubmitPaused,
     ev.SubmitResumed,
     ev.RateChanged,
+    ev.CanaryChosen,
+    ev.CanaryPassed,
     ev.Stopping,
     ev.Waiting,
     ev.Noticed,

@@ -23,8 +23,7 @@ def sentence(event: Event) -> str | None:
             verb = "resuming" if event.resumed else "starting"
             return f"{verb} run {event.run}, report {event.report}"
         case ev.PlanFinished():
-            dropped = f", {event.dropped} left the manifest" if event.dropped else ""
-            return f"planned {counted(event.total, 'job')}{dropped}"
+            return _plan_sentence(event)
         case ev.JobsPlanned() | ev.JobSending():
             return None
         case ev.JobEnded():
@@ -37,6 +36,17 @@ def sentence(event: Event) -> str | None:
             return _job_sentence(event)
         case _:
             return _run_sentence(event)
+
+
+def _plan_sentence(event: ev.PlanFinished) -> str:
+    parts = [f"planned {counted(event.total, 'job')}"]
+    if event.taken:
+        parts.append(f"{event.taken:,} left by earlier runs sent too")
+    if event.dropped:
+        parts.append(f"{event.dropped:,} left the manifest")
+    if event.left:
+        parts.append(f"{event.left:,} left by earlier runs kept")
+    return ", ".join(parts)
 
 
 def _job_sentence(event: ev.JobEvent) -> str:
@@ -70,6 +80,10 @@ def _run_sentence(event: Event) -> str:
             return f"{event.reason}; sending resumes"
         case ev.RateChanged():
             return f"rate now {event.rate_per_s:.1f} jobs/s: {event.reason}"
+        case ev.CanaryChosen():
+            return f"canary: {', '.join(event.objects)} must succeed before the rest is sent"
+        case ev.CanaryPassed():
+            return f"canary passed: {counted(event.jobs, 'job')} succeeded; sending the rest"
         case ev.Stopping():
             return f"stopping: {event.reason}"
         case ev.Waiting():

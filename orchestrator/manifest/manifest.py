@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.manifest.schema.job_settings import JobSettings
     from orchestrator.manifest.schema.manifest_file import (
         BudgetSettings,
+        Leftovers,
         LimitSettings,
         PriceSettings,
         RetrySettings,
@@ -66,6 +67,9 @@ class Manifest:
         budget: Limits at which a run stops.
         price: Price for estimates.
         window: The hours in which jobs are submitted, or None for any time.
+        leftovers: Treatment of unsent jobs that it no longer names: keep, finish or drop.
+        canary: Number of jobs that must succeed before the rest is sent; 0 for none.
+        lookback_s: How far back a new ledger looks for jobs that the account has had done.
         report: Absolute path of the report; the runner fills in ``{run}``.
         inputs: The sources, in order.
         rules: The rules, in order.
@@ -85,6 +89,9 @@ class Manifest:
     budget: BudgetSettings
     price: PriceSettings
     window: Window | None
+    leftovers: Leftovers
+    canary: int
+    lookback_s: float
     report: str
     inputs: tuple[AnyInput, ...] = field(repr=False)
     rules: tuple[Rule, ...]

@@ -15,7 +15,7 @@ from orchestrator.reporting.row import instant
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.domain.run import Counts, Run
+    from orchestrator.domain.run import CanaryOutcome, Counts, Run
 
 SUMMARY_SCHEMA = "orchestrator.summary/1"
 
@@ -52,6 +52,7 @@ class Summary:
         stopped: Reason why it stopped too early, or empty.
         started_at: When it was started or resumed.
         ended_at: When it ended or stopped.
+        canary: Outcome of its canary, or None.
     """
 
     run: Run
@@ -62,11 +63,13 @@ class Summary:
     stopped: str
     started_at: float
     ended_at: float
+    canary: CanaryOutcome | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of ``.summary.json``.
 
-        ``jobs`` counts ended jobs by report state and open jobs by ledger state.
+        ``jobs`` counts ended jobs by report state and open jobs by ledger state. Those that are
+        ``left`` belong to no run.
         """
         counts, run = self.counts, self.run
         by_state = {state.value: counts.by_state.get(state, 0) for state in JobState}
@@ -77,6 +80,8 @@ class Summary:
             "exit_code": self.exit_code,
             "stopped": self.stopped,
             "jobs": {"total": counts.total, "skipped": counts.skipped, **by_state},
+            "left": counts.left,
+            "canary": asdict(self.canary) if self.canary else None,
             "calls": asdict(self.calls),
             "opened_at": instant(run.opened_at),
             "started_at": instant(self.started_at),

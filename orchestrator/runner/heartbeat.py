@@ -12,6 +12,7 @@ from orchestrator.domain.events import RateChanged
 if TYPE_CHECKING:
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
+    from orchestrator.runner.settling.survey import Survey
 
 PULSE = "pulse"
 """Name under which the ledger keeps the last beat, for ``orchestrator status``."""
@@ -25,9 +26,10 @@ class Heartbeat:
     Args:
         ports: The ports.
         routing: Counts the jobs that ended, and syncs the report.
+        survey: Notes up to when the service's jobs are known.
     """
 
-    def __init__(self, ports: Ports, routing: Routing) -> None:
+    def __init__(self, ports: Ports, routing: Routing, survey: Survey) -> None:
         self._ledger = ports.ledger
         self._clock = ports.clock
         self._sink = ports.sink
@@ -39,6 +41,7 @@ class Heartbeat:
             "rate.list": ports.list_limiter,
         }
         self._routing = routing
+        self._survey = survey
         self._ends: deque[tuple[float, int]] = deque()
         self._reported_rate = ports.submit_limiter.rate_per_s
         self._remembered: dict[str, bytes] = {}
@@ -60,6 +63,7 @@ class Heartbeat:
         now = self._clock.now()
         await self._ledger.heartbeat(now)
         await self._routing.checkpoint()
+        await self._survey.checkpoint()
         beat = {
             "at": now,
             "rate_per_s": self._ended_per_s(),

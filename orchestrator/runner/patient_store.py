@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from tenacity import AsyncRetrying, retry_if_exception
 
 from orchestrator.domain.events import Noticed
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, UnprovenAnswer
 from orchestrator.runner.retry import backoff_s, is_retryable
 
 if TYPE_CHECKING:
@@ -68,21 +68,27 @@ class PatientStore:
         self._later_tries: float = math.inf if tries is None else tries
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
-        """See ``ports.ObjectStore``."""
-        return await self._until_answered(self._store.head, place, key)
+        """See ``ports.ObjectStore``. The caller decides what the answer of a proxy means."""
+        return await self._until_answered(_says_nothing, self._store.head, place, key)
 
     async def list_objects(
         self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
     ) -> ObjectPage:
         """See ``ports.ObjectStore``."""
-        return await self._until_answered(self._store.list_objects, place, prefix, marker, max_keys)
+        return await self._until_answered(
+            is_retryable, self._store.list_objects, place, prefix, marker, max_keys
+        )
 
     async def _until_answered(
-        self, read: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
+        self,
+        is_passing: Callable[[BaseException], bool],
+        read: Callable[_P, Awaitable[_T]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
     ) -> _T:
         attempts = AsyncRetrying(
             sleep=self._clock.sleep,
-            retry=retry_if_exception(is_retryable),
+            retry=retry_if_exception(is_passing),
             stop=lambda state: state.attempt_number >= self._tries,
             wait=self._pause_s,
             before_sleep=self._notify,
@@ -103,3 +109,7 @@ class PatientStore:
             error = state.outcome.exception()
             text = f"The object storage does not answer; it is tried again ({error})"
             self._sink.emit(Noticed(text))
+
+
+def _says_nothing(error: BaseException) -> bool:
+    return is_retryable(error) and not isinstance(error, UnprovenAnswer)

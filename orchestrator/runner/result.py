@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.states import OPEN
 
 if TYPE_CHECKING:
-    from orchestrator.domain.run import Counts, Run
+    from orchestrator.domain.run import CanaryOutcome, Counts, Run
     from orchestrator.errors import Interruption, OrchestratorError
     from orchestrator.reporting.summary import Calls
 
@@ -27,6 +27,7 @@ class RunResult:
         error: The error that stopped it, if it was one.
         is_planned: The manifest was read to its end: every job of the run is known.
         kept_back: Jobs to be retried that ended in this very run and have their row in its report.
+        canary: Outcome of its canary, or None if it was to have none.
         before: Result of the open run that was finished first, if there was one.
     """
 
@@ -39,6 +40,7 @@ class RunResult:
     error: OrchestratorError | None = None
     is_planned: bool = True
     kept_back: int = 0
+    canary: CanaryOutcome | None = None
     before: RunResult | None = None
 
     @property
@@ -55,6 +57,9 @@ class RunResult:
     def cut_short(self) -> Interruption | None:
         """Reason why it stopped too early, or None.
 
-        A stop that came when nothing was left to do stopped nothing.
+        A stop that came when nothing was left to do stopped nothing. A canary that failed is said
+        even then.
         """
-        return None if self.is_complete and not self.kept_back else self.stopped
+        is_canary = self.stopped is not None and self.stopped.kind == "canary"
+        is_moot = self.is_complete and not self.kept_back and not is_canary
+        return None if is_moot else self.stopped

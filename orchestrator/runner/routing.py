@@ -23,15 +23,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.domain.events import JobEnded
+from orchestrator.domain.events import JobEnded, Noticed
+from orchestrator.domain.remote import RemoteState
 from orchestrator.domain.states import REMOTE, TERMINAL, JobState
-from orchestrator.errors import ReportError
+from orchestrator.errors import OrchestratorError, ReportError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.remote import RemoteJob
+    from orchestrator.domain.spec import Place
+    from orchestrator.errors import BucketRefused
     from orchestrator.reporting.report_file import ReportFile
     from orchestrator.runner.budget import Budget
     from orchestrator.runner.ports import Ports
@@ -64,6 +67,18 @@ class Dispatching(Protocol):
         """Forget a job that has ended."""
         ...
 
+    def let_go(self) -> None:
+        """Free the slot of a job that the run no longer waits for."""
+        ...
+
+    def hold_again(self) -> None:
+        """Take a slot for a job that was let go."""
+        ...
+
+    def close_bucket(self, place: Place, error: OrchestratorError) -> None:
+        """Send no more jobs of a bucket, which the service refuses."""
+        ...
+
 
 class Tracking(Protocol):
     """The tracker."""
@@ -72,12 +87,20 @@ class Tracking(Protocol):
         """Track a job; ``at_once`` if it may have ended long ago."""
         ...
 
+    def follow_instead(self, job: Job, remote: RemoteJob | None) -> None:
+        """Follow another job at the service if the present one has failed or was cancelled."""
+        ...
+
 
 class Settling(Protocol):
     """The settler."""
 
     def put(self, job: Job, *, is_orphan: bool = False) -> None:
         """Take a job in doubt; ``is_orphan`` if the process that sent it is gone."""
+        ...
+
+    def know(self, job: Job, *, is_new: bool) -> None:
+        """Note a job that the service has accepted; ``is_new`` if it did so just now."""
         ...
 
 
@@ -100,14 +123,16 @@ class Routing:
 
     Attributes:
         ended: Jobs that have ended since the run was started or resumed.
-        stuck: Jobs in doubt that cannot be settled.
+        refusal: First error that closed a bucket, or None.
     """
 
     def __init__(
         self, ports: Ports, report: ReportFile, budget: Budget, shutdown: Shutdown
     ) -> None:
         self.ended = 0
-        self.stuck = 0
+        self.refusal: BucketRefused | None = None
+        self._closed: set[Place] = set()
+        self._service = ports.service
         self._budget = budget
         self._shutdown = shutdown
         self._ledger = ports.ledger
@@ -166,6 +191,7 @@ class Routing:
             raise RuntimeError(f"job {job.id} was handed on as {job.state} before it was saved")
         match job.state:
             case JobState.SUBMITTED | JobState.RUNNING:
+                self._settler.know(job, is_new=not job.adopted)
                 self._tracker.put(job, at_once=job.adopted)
             case JobState.PLANNED:
                 self._plan_again(job)
@@ -180,10 +206,64 @@ class Routing:
         """Have the stems checked of a job that the service calls done."""
         self._verifier.put(job, answer)
 
-    def leave_in_doubt(self) -> None:
-        """Count a job that stays in doubt: the service refuses to show its jobs."""
-        self.stuck += 1
+    # --- what the run does not wait for
+
+    def leave(self) -> None:
+        """Let go of a job whose state cannot be found out now; the next run resumes it."""
+        self._dispatcher.let_go()
         self._shutdown.changed.set()
+
+    def take_back(self) -> None:
+        """Take a job back that was left, because its state was found out after all."""
+        self._dispatcher.hold_again()
+
+    def is_closed(self, place: Place) -> bool:
+        """Return True if the service refuses every request for this bucket."""
+        return place in self._closed
+
+    def close_bucket(self, place: Place, error: BucketRefused) -> None:
+        """Send nothing more for a bucket that the service refuses; other buckets continue."""
+        if place in self._closed:
+            return
+        self._closed.add(place)
+        self._dispatcher.close_bucket(place, error)
+        where = f"{place.bucket} in {place.region}"
+        self._sink.emit(Noticed(f"Nothing more is sent for the bucket {where}: {error}"))
+        self.refuse(error)
+
+    def refuse(self, error: BucketRefused) -> None:
+        """Note that part of the run cannot be done; it ends with this error."""
+        self.refusal = self.refusal or error
+        self._shutdown.changed.set()
+
+    def follow_instead(self, job: Job, remote: RemoteJob | None) -> None:
+        """Follow ``remote`` if the present attempt of ``job`` fails; nothing else if None."""
+        self._tracker.follow_instead(job, remote)
+
+    async def found_twice(self, job: Job, remote: RemoteJob) -> None:
+        """Report a second job with one key at the service, and cancel the one that waits.
+
+        The list lagged longer than the job was looked for, or two ledgers sent it.
+        """
+        own, other = job.job_id, remote.job_id
+        self.follow_instead(job, remote)
+        result = "both are paid for"
+        if remote.state in {RemoteState.SUBMITTED, RemoteState.PAUSED}:
+            if await self._cancel(job, other):
+                self.follow_instead(job, None)
+                result = f"{other} had not started and was cancelled"
+        elif job.state is JobState.SUBMITTED and own and await self._cancel(job, own):
+            result = f"{own} had not started and was cancelled"
+        name = job.spec.media.key
+        text = f"{name!r} has two jobs at the service, {own or 'none yet'} and {other}: {result}"
+        self._sink.emit(Noticed(text))
+
+    async def _cancel(self, job: Job, job_id: str) -> bool:
+        try:
+            await self._service.cancel(job.spec.media.place, job_id)
+        except OrchestratorError:
+            return False
+        return True
 
     def _plan_again(self, job: Job) -> None:
         self._budget.release(job)
@@ -220,15 +300,21 @@ class Routing:
 
     # --- where jobs come in
 
+    def named(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Return jobs that the manifest names as they are now, if some are being worked on."""
+        if self._unnamed or self._aside:
+            return [self._named(job) for job in jobs]
+        return jobs
+
     def take_in(self, jobs: Sequence[Job]) -> None:
         """Take jobs that the manifest names, whatever their state."""
-        if self._unnamed or self._aside:
-            jobs = [self._named(job) for job in jobs]
         self._write_rows([job for job in jobs if job.row])
         self._dispatcher.add(job for job in jobs if job.state is JobState.PLANNED)
         for job in jobs:
             if job.state in REMOTE:
                 self._resume(job)
+            elif job.job_id:
+                self._settler.know(job, is_new=False)
         self._shutdown.changed.set()
 
     def take_up(self, job: Job) -> None:
@@ -250,4 +336,5 @@ class Routing:
             if job.state is JobState.IN_DOUBT:
                 self._settler.put(job, is_orphan=True)
             else:
+                self._settler.know(job, is_new=False)
                 self._tracker.put(job, at_once=True)

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import RunStarted
-from orchestrator.errors import InternalDefect, Interruption, LedgerError, OrchestratorError
+from orchestrator.errors import (
+    BucketRefused,
+    InternalDefect,
+    Interruption,
+    LedgerError,
+    OrchestratorError,
+)
 from orchestrator.reporting.report_file import ReportFile
 from orchestrator.reporting.summary import Calls
 from orchestrator.runner.budget import Bounds, Budget
@@ -23,13 +29,16 @@ from orchestrator.runner.heartbeat import Heartbeat
 from orchestrator.runner.intake import Intake
 from orchestrator.runner.result import RunResult
 from orchestrator.runner.routing import Routing
-from orchestrator.runner.settler import Settler
+from orchestrator.runner.settling.job_list import JobList
+from orchestrator.runner.settling.settler import Settler
+from orchestrator.runner.settling.survey import Survey
 from orchestrator.runner.shutdown import Shutdown, first_of
+from orchestrator.runner.submitting.canary import Canary
 from orchestrator.runner.submitting.dispatcher import Dispatcher
 from orchestrator.runner.submitting.gate import Gate
 from orchestrator.runner.submitting.submitter import Submitter
 from orchestrator.runner.tracking.tracker import Tracker
-from orchestrator.runner.verifier import Verifier
+from orchestrator.runner.verifying.verifier import Verifier
 from orchestrator.runner.waiting import Watch, stems_reason
 
 if TYPE_CHECKING:
@@ -59,7 +68,8 @@ class Runner:
         self._options = options
         self._shutdown = Shutdown(ports.sink)
         self._stages: _Stages | None = None
-        self._is_planned = False  # the manifest was read to its end
+        self._is_read = False  # nothing more comes from the manifest
+        self._is_planned = False  # all of it was read
 
     # --- from outside
 
@@ -82,7 +92,7 @@ class Runner:
         if self._stages is None:
             return 0
         dispatcher = self._stages.dispatcher
-        return dispatcher.backlog.in_memory + dispatcher.in_flight
+        return dispatcher.waiting + dispatcher.in_flight
 
     async def run(self, feed: AsyncGenerator[list[JobSpec]]) -> RunResult:
         """Carry out the jobs of ``feed``, and those that were left open in the ledger.
@@ -101,6 +111,7 @@ class Runner:
         await stages.report.open()
         ports.sink.emit(RunStarted(run.id, run.report, run.resumed))
         await stages.heartbeat.restore()
+        await stages.dispatcher.restore_canary()
         try:
             await self._work(stages, feed)
             # Rows of jobs that were being recorded when the run was stopped.
@@ -124,6 +135,7 @@ class Runner:
             error=self._shutdown.error,
             is_planned=self._is_planned and not stages.routing.has_aside,
             kept_back=stages.intake.kept_back,
+            canary=stages.dispatcher.canary.outcome(),
         )
 
     # --- while it works
@@ -148,7 +160,7 @@ class Runner:
         """Return the loops of a run. Without the unguarded ones it cannot even end in order."""
         guard, clock = self._shutdown.guard, self._ports.clock
         return [
-            self._take_in(stages.intake, feed),
+            self._take_in(stages, feed),
             stages.dispatcher.run(),
             *(stages.submitter.send_loop() for _ in range(self._ports.settings.connections)),
             stages.submitter.record_loop(),
@@ -163,20 +175,24 @@ class Runner:
 
     def _reasons(self, stages: _Stages) -> list[str]:
         """Return what the run waits for now, in the order of the stages."""
-        reading = [] if self._is_planned else ["the rest of the manifest's sources"]
+        reading = [] if self._is_read else ["the rest of the manifest's sources"]
         return [*reading, *stages.waits_for()]
 
-    async def _take_in(self, intake: Intake, feed: AsyncGenerator[list[JobSpec]]) -> None:
+    async def _take_in(self, stages: _Stages, feed: AsyncGenerator[list[JobSpec]]) -> None:
         try:
-            await intake.take(feed)
+            await stages.intake.take(feed)
         except LedgerError:
             raise
+        except BucketRefused as error:
+            # A bucket cannot be listed. The sources in other buckets were read all the same.
+            self._is_read = True
+            stages.routing.refuse(error)
         except OrchestratorError as error:
             self._shutdown.fatal(error)
         except Exception as error:  # noqa: BLE001 - a broken source must not hurt running jobs
             self._shutdown.fatal(InternalDefect(error))
         else:
-            self._is_planned = True
+            self._is_planned = self._is_read = True
             self._shutdown.changed.set()
 
     async def _until_over(self, stages: _Stages) -> None:
@@ -184,9 +200,14 @@ class Runner:
         while self._shutdown.why is None:
             if self._is_planned and stages.routing.has_aside:
                 stages.routing.forget_aside()
-                await stages.intake.drop()
-            elif self._is_planned and stages.is_idle:
+                await stages.intake.settle_leftovers()
+                stages.dispatcher.plan_ended()
+            elif self._is_read and stages.is_idle:
+                if stages.routing.refusal is not None:
+                    self._shutdown.fatal(stages.routing.refusal)
                 return
+            elif stages.is_canary_stuck:
+                stages.dispatcher.give_up_canary()
             else:
                 self._shutdown.changed.clear()
                 await self._shutdown.changed.wait()
@@ -220,29 +241,37 @@ class _Stages:
         self.routing = Routing(ports, self.report, budget, shutdown)
         gate = Gate(ports)
         self.submitter = Submitter(ports, self.routing, gate, shutdown)
-        self.dispatcher = Dispatcher(ports, run, gate, self.submitter, budget, shutdown)
+        canary = Canary(options.canary, ports.clock, ports.settings.cap_s)
+        self.dispatcher = Dispatcher(ports, run, gate, self.submitter, budget, shutdown, canary)
         self.tracker = Tracker(ports, self.routing, shutdown)
-        self.settler = Settler(ports, self.routing, shutdown)
+        self.job_list = JobList(ports)
+        self.settler = Settler(ports, self.routing, shutdown, self.job_list)
         self.verifier = Verifier(ports, self.routing)
         self.routing.connect(self.dispatcher, self.tracker, self.settler, self.verifier)
-        self.intake = Intake(ports, run, options, self.routing, self.dispatcher)
-        self.heartbeat = Heartbeat(ports, self.routing)
+        self.survey = Survey(ports, self.routing, self.job_list, options.lookback_s)
+        self.intake = Intake(ports, run, options, self.routing, self.dispatcher, self.survey)
+        self.heartbeat = Heartbeat(ports, self.routing, self.survey)
 
     @property
     def is_idle(self) -> bool:
-        """True if nothing waits to be sent, and every job at the service has ended or is stuck."""
-        is_sent = self.dispatcher.backlog.is_empty
-        return is_sent and self.dispatcher.in_flight <= self.routing.stuck
+        """True if nothing waits to be sent, and every job at the service has ended or was left."""
+        return self.dispatcher.is_empty and not self.dispatcher.in_flight
+
+    @property
+    def is_canary_stuck(self) -> bool:
+        """True if the canary cannot be decided: all jobs that are under way were left."""
+        return not self.dispatcher.in_flight and self.dispatcher.canary.is_stuck()
 
     def waits_for(self) -> list[str]:
         """Return what the stages wait for, in words."""
         elsewhere = self.submitter.pending + self.tracker.tracked + self.settler.in_doubt
         return [
+            *self.survey.waits_for(),
             *self.dispatcher.waits_for(),
             *self.submitter.waits_for(),
             *self.settler.waits_for(),
             *self.tracker.waits_for(),
-            *stems_reason(self.dispatcher.in_flight - elsewhere - self.routing.stuck),
+            *stems_reason(self.dispatcher.in_flight - elsewhere),
         ]
 
     @property
@@ -251,6 +280,6 @@ class _Stages:
         return Calls(
             self.submitter.sent,
             self.tracker.queries,
-            self.settler.listings,
+            self.job_list.calls,
             self.verifier.heads,
         )

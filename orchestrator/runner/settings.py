@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.run import LOOKBACK_S
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from orchestrator.domain.states import JobState
     from orchestrator.runner.budget import Budget
@@ -72,7 +74,14 @@ class RunnerOptions:
         budget: What the run may spend; None for no bound.
         deadline_s: How long the run may last, or None.
         window: The hours in which jobs may be sent, or None for any time.
+        lookback_s: How far back a ledger without a history looks for jobs that the account has
+            already had done; 0 for not at all.
         is_whole: The feed is the whole manifest: jobs that it does not name have left it.
+        manifest: Identity of the manifest among those that share the ledger.
+        exists: Return True if a manifest with this identity still exists.
+        leftovers: Treatment of unsent jobs that have left the manifest: ``keep``, ``finish`` or
+            ``drop``.
+        canary: Jobs that must succeed before the rest is sent; 0 for none.
     """
 
     name: str
@@ -83,4 +92,9 @@ class RunnerOptions:
     budget: Budget | None = None
     deadline_s: float | None = None
     window: OpenHours | None = None
+    lookback_s: float = LOOKBACK_S
     is_whole: bool = True
+    manifest: str = ""
+    exists: Callable[[str], bool] = bool
+    leftovers: str = "keep"
+    canary: int = 0

@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import Stopping
-from orchestrator.errors import InternalDefect, Interruption, OrchestratorError
+from orchestrator.errors import InternalDefect, Interruption, LedgerDisplaced, OrchestratorError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from orchestrator.domain.ports import EventSink
 
-_UNHURRIED = frozenset({"budget", "deadline", "window"})
+_UNHURRIED = frozenset({"budget", "canary", "deadline", "window"})
 
 
 class Shutdown:
@@ -61,6 +61,9 @@ class Shutdown:
             await loop()
         except Exception as error:
             first = first_of(error)
+            if isinstance(first, LedgerDisplaced):  # the open file still takes what is recorded
+                self.fatal(first)
+                return
             if not isinstance(first, Exception) or isinstance(first, OrchestratorError):
                 raise
             self.fatal(InternalDefect(first))

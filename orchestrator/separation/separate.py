@@ -19,7 +19,7 @@ from orchestrator.separation.errors import (
 from orchestrator.separation.formats import resolve
 from orchestrator.separation.install.cache import installed_engine
 from orchestrator.separation.media.container import open_media, refuse_unreadable
-from orchestrator.separation.media.probe import MediaProbe, probe_container, probe_file
+from orchestrator.separation.media.probe import MediaProbe, probe_file, probe_separated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +63,8 @@ class SeparationResult:
         media_duration_s: Length of the sound.
         load_s: Time to load the engine; almost zero after the first file of a process.
         work_s: Time to decode, separate and encode.
+        notes: Sentences about everything that makes the stems differ from the plain sound: the
+            chosen track, filled holes, a lower level.
     """
 
     files: dict[Stem, MediaProbe]
@@ -70,6 +72,7 @@ class SeparationResult:
     media_duration_s: float
     load_s: float
     work_s: float
+    notes: tuple[str, ...] = ()
 
     @property
     def realtime_factor(self) -> float:
@@ -126,13 +129,14 @@ def _separate(
     engine = load_engine(installed_engine(), threads)
     loaded = clock.monotonic()
     try:
-        source, duration_s = _stream(task, outputs, engine, on_progress)
+        source, duration_s, notes = _stream(task, outputs, engine, on_progress)
         files = {stem: probe_file(path, duration_s) for stem, path in outputs.items()}
     except BaseException:
         for path in outputs.values():
             path.unlink(missing_ok=True)
         raise
-    return SeparationResult(files, source, duration_s, loaded - started, clock.monotonic() - loaded)
+    work_s = clock.monotonic() - loaded
+    return SeparationResult(files, source, duration_s, loaded - started, work_s, notes)
 
 
 def _stream(
@@ -140,22 +144,27 @@ def _stream(
     outputs: dict[Stem, Path],
     engine: VoiceEngine,
     on_progress: Callable[[float], None] | None,
-) -> tuple[MediaProbe, float]:
-    """Decode, separate and encode in one pass; return the source's probe and length."""
+) -> tuple[MediaProbe, float, tuple[str, ...]]:
+    """Decode, separate and encode in one pass; return the source's probe, length and notes."""
     from orchestrator.separation.engines.interface import split
     from orchestrator.separation.media.decode import Decoder
     from orchestrator.separation.media.encode import StemWriters
+    from orchestrator.separation.media.notes import MonoCheck
 
     with open_media(task.source) as container:
         decoder = Decoder(task.source, container)
-        with StemWriters(outputs, resolve(task.audio, decoder.channels)) as writers:
-            for voice, background in split(engine, decoder.blocks()):
+        form = resolve(task.audio, decoder.channels)
+        mono = MonoCheck()
+        with StemWriters(outputs, form) as writers:
+            blocks = mono.watched(decoder.blocks()) if form.channels == 1 else decoder.blocks()
+            for voice, background in split(engine, blocks):
                 writers.write({Stem.VOICE: voice, Stem.BACKGROUND: background})
                 if on_progress is not None:
                     on_progress(decoder.done_part)
             writers.close()
         size_bytes = task.source.stat().st_size
-        return probe_container(container, size_bytes, decoder.length_s), decoder.length_s
+        source = probe_separated(container, size_bytes, decoder.length_s)
+        return source, decoder.length_s, (*decoder.notes, *mono.notes)
 
 
 def _wanted(task: SeparationTask) -> dict[Stem, Path]:

@@ -75,7 +75,7 @@ def make_holder(pid: int = 4711, **changes: Any) -> Holder:
 
 
 def way_to(state: JobState, start: JobState = JobState.PLANNED) -> list[Step]:
-    """Return the shortest sequence of steps from ``start`` to ``state`` in the state table.
+    """Return the shortest sequence of steps from ``start`` to ``state`` without an adoption.
 
     Raises:
         ValueError: If no sequence leads there.
@@ -87,6 +87,8 @@ def way_to(state: JobState, start: JobState = JobState.PLANNED) -> list[Step]:
         if here is state:
             return ways[here]
         for before, step, then in transitions():
+            if step is Step.ADOPT:
+                continue
             if before is here and then not in ways and is_legal(before, step):
                 ways[then] = [*ways[here], step]
                 front.append(then)

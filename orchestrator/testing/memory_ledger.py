@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.job import Job
+from orchestrator.domain.job import LEFT, Job
 from orchestrator.domain.run import Counts, Run
 from orchestrator.domain.states import OPEN, TERMINAL, JobState
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
 from orchestrator.ledger.job_rows import to_microsecond
 from orchestrator.ledger.lease import locked_message
-from orchestrator.ledger.run_rules import LEFT, NO_RUN, admit, cannot_end, run_id
+from orchestrator.ledger.run_rules import NO_RUN, admit, cannot_end, run_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from orchestrator.domain.run import Holder
-    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec, Place
 
 
 @dataclass(slots=True)
@@ -203,32 +203,44 @@ class MemoryLedger:
         self._row += 1
         job.run_no, job.row = self._run_no, self._row
 
-    def _waiting(self, run: Run, without: Collection[int]) -> Iterable[Job]:
+    def _waiting(
+        self, run: Run, without: Collection[int], closed: Collection[Place]
+    ) -> Iterable[Job]:
         store = self._open()
         for key, job in store.jobs.items():
             if (
                 job.state is JobState.PLANNED
                 and store.visits[key] == run.visit
                 and job.id not in without
+                and job.spec.media.place not in closed
             ):
                 yield job
 
     async def ready(
-        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+        self,
+        run: Run,
+        level: int,
+        share: str,
+        limit: int,
+        without: Collection[int],
+        now: float,
+        closed: Collection[Place] = (),
     ) -> list[Job]:
         """Return planned jobs of one level and share that may start now, by ``seq``."""
         found = [
             job
-            for job in self._waiting(run, without)
+            for job in self._waiting(run, without, closed)
             if job.spec.level == level
             and job.spec.share == share
             and job.not_before <= to_microsecond(now)
         ]
         return [replace(job) for job in sorted(found, key=lambda job: job.seq)[:limit]]
 
-    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
+    async def next_ready_at(
+        self, run: Run, without: Collection[int], closed: Collection[Place] = ()
+    ) -> float | None:
         """Return the earliest ``not_before`` of the planned jobs seen by this start of the run."""
-        return min((job.not_before for job in self._waiting(run, without)), default=None)
+        return min((job.not_before for job in self._waiting(run, without, closed)), default=None)
 
     async def in_states(
         self, states: Collection[JobState], after_id: int = 0, limit: int = 1000
@@ -239,15 +251,74 @@ class MemoryLedger:
         ]
         return [replace(job) for job in sorted(found, key=lambda job: job.id)[:limit]]
 
-    async def drop_unseen(self, run: Run, now: float) -> int:
-        """Cancel the planned jobs that this start of the run has not seen."""
+    def _unseen(self, run: Run, visits: Collection[int] | None = None) -> list[Job]:
         store = self._open()
-        await self._pause()
-        unseen = [
+        return [
             job
             for key, job in store.jobs.items()
-            if job.state is JobState.PLANNED and store.visits[key] != run.visit
+            if job.state is JobState.PLANNED
+            and store.visits[key] != run.visit
+            and (visits is None or store.visits[key] in visits)
         ]
+
+    async def unseen_visits(self, run: Run) -> list[int]:
+        """Return the visits of the planned jobs that this start of the run has not seen."""
+        visits = self._open().visits
+        return sorted({visits[job.spec.key] for job in self._unseen(run)})
+
+    async def leave_unseen(self, run: Run) -> None:
+        """Take the planned jobs that this start of the run has not seen out of it."""
+        self._open()
+        await self._pause()
+        for job in self._unseen(run):
+            if job.run_no != run.number or not job.row:
+                job.run_no, job.row, job.skipped = 0, 0, False
+        await self._pause()
+
+    async def take_unseen(self, run: Run, visits: Collection[int], limit: int = 1000) -> list[Job]:
+        """Make planned jobs that this start of the run has not seen part of it."""
+        store = self._open()
+        await self._pause()
+
+        def place(job: Job) -> tuple[int, int, str, int]:
+            return store.visits[job.spec.key], job.spec.level, job.spec.share, job.seq
+
+        taken = sorted(self._unseen(run, visits), key=place)[:limit]
+        for job in taken:
+            self._seq += 1
+            store.visits[job.spec.key], job.seq = run.visit, self._seq
+            if job.run_no != run.number:
+                job.run_no, job.row = run.number, 0
+            job.skipped = False
+        await self._pause()
+        return [replace(job) for job in taken]
+
+    async def cancel_left(
+        self, job_ids: Collection[int], now: float, besides: Collection[int] = ()
+    ) -> int:
+        """Cancel those of these jobs that are planned, outside any run."""
+        store = self._open()
+        await self._pause()
+        found = [
+            job
+            for key, job in store.jobs.items()
+            if job.id in job_ids
+            and job.state is JobState.PLANNED
+            and not job.row
+            and store.visits[key] not in besides
+        ]
+        for job in found:
+            job.state = job.saved_state = JobState.CANCELLED  # a step of the table: planned, cancel
+            job.message, job.finished_at = LEFT, to_microsecond(now)
+            job.run_no, job.skipped = 0, False
+        await self._pause()
+        return len(found)
+
+    async def drop_unseen(self, run: Run, now: float, visits: Collection[int] | None = None) -> int:
+        """Cancel the planned jobs that this start of the run has not seen."""
+        self._open()
+        await self._pause()
+        unseen = self._unseen(run, visits)
         for job in unseen:
             job.state = job.saved_state = JobState.CANCELLED  # a step of the table: planned, cancel
             job.message, job.finished_at, job.skipped = LEFT, to_microsecond(now), False
@@ -339,15 +410,16 @@ class MemoryLedger:
     async def counts(self, run: Run) -> Counts:
         """Return the number of jobs of the run by state."""
         by_state: dict[JobState, int] = {}
-        skipped = 0
+        skipped = left = 0
         for job in self._open().jobs.values():
             if job.run_no != run.number:
+                left += job.state is JobState.PLANNED and not job.run_no
                 continue
             if job.state is JobState.SUCCEEDED and job.skipped:
                 skipped += 1
             else:
                 by_state[job.state] = by_state.get(job.state, 0) + 1
-        return Counts(by_state, skipped)
+        return Counts(by_state, skipped, left)
 
     async def find(self, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
         """Return the jobs with these keys."""

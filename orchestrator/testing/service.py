@@ -6,7 +6,7 @@ every act of the service has an instant on an agenda, which each request works o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
@@ -22,6 +22,7 @@ from orchestrator.domain.remote import (
     SubmitReply,
 )
 from orchestrator.errors import ApiAnswer, NotFound, Rejected, ReplyTimeout
+from orchestrator.testing.oddities import OddJob
 from orchestrator.testing.storage import FakeStorage
 from orchestrator.testing.weather import ACCEPTING, Fault, Weather, error_of
 
@@ -51,6 +52,7 @@ class FakeJob:
     code: str = ""
     started_at: float | None = None
     ended_at: float | None = None
+    odd: OddJob = field(default_factory=OddJob)
 
 
 class FakeService(FakeStorage):
@@ -79,6 +81,7 @@ class FakeService(FakeStorage):
         self._rng = rng
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
+        self._numbers = count()
         self._waiting: list[tuple[int, float, str]] = []  # a heap by level, then by age
         self._running = 0
         self._resumes_at = float("-inf")
@@ -100,10 +103,13 @@ class FakeService(FakeStorage):
 
     def _accept(self, spec: JobSpec, when: float) -> FakeJob:
         job = FakeJob(
-            f"j{len(self.jobs):032x}",
+            f"j{next(self._numbers):032x}",
             spec,
             when,
-            when + self._rng.uniform(0, self.weather.listing_lag_s),
+            when
+            + self.weather.oddities.least_lag_s
+            + self._rng.uniform(0, self.weather.listing_lag_s),
+            odd=OddJob.draw(self.weather.oddities, self._rng, when),
         )
         self.jobs[job.job_id] = job
         heappush(self._waiting, (-spec.level, when, job.job_id))
@@ -161,7 +167,7 @@ class FakeService(FakeStorage):
         fault = self._rng.choices(kinds, [self.weather.faults[kind] for kind in kinds])[0]
         arrival = self.clock.monotonic() + self._rng.uniform(0, self.weather.latency_s)
         self.arrivals.append(arrival)
-        refusal = self.weather.refusal(arrival, is_submit=True)
+        refusal = self.weather.refusal(spec.media.place, arrival, is_submit=True)
         is_accepted = refusal is None and fault in ACCEPTING
         made: list[FakeJob] = []
         self.at_once += 1
@@ -181,7 +187,18 @@ class FakeService(FakeStorage):
         finally:
             if not is_accepted:
                 self.at_once -= 1
-        return SubmitReply(self._view(made[0]), request_id=f"r{number}")
+        return SubmitReply(self._mixed_up(self._view(made[0])), request_id=f"r{number}")
+
+    def _mixed_up(self, view: RemoteJob) -> RemoteJob:
+        """Return the answer to a submit, or one with the id of the job before."""
+        if len(self.jobs) < 2 or self._rng.random() >= self.weather.oddities.mix_ups:
+            return view
+        before = f"j{int(view.job_id[1:], 16) - 1:032x}"
+        if before not in self.jobs or not self._has(
+            self.jobs[view.job_id].spec.media.place, before
+        ):
+            return view
+        return view._replace(job_id=before, user_data="")
 
     async def _answer(self, fault: Fault, arrival: float) -> None:
         """Sleep while the request travels, is served, and is answered."""
@@ -193,7 +210,12 @@ class FakeService(FakeStorage):
     async def query(self, place: Place, job_ids: Sequence[str]) -> QueryReply:
         """See ``ports.JobService``."""
         self.calls["query"] += 1
-        await self._trip()
+        await self._trip(place)
+        now = self.clock.monotonic()
+        if any(
+            self._has(place, id_) and self.jobs[id_].odd.is_refused_until > now for id_ in job_ids
+        ):
+            raise Rejected(ApiAnswer(400, "InvalidArgument", "one of the ids is odd"))
         known = [self.jobs[job_id] for job_id in job_ids if self._has(place, job_id)]
         return QueryReply(
             tuple(map(self._view, known)),
@@ -206,17 +228,26 @@ class FakeService(FakeStorage):
     async def list_jobs(self, place: Place, wanted: JobFilter, next_token: str = "") -> JobPage:
         """See ``ports.JobService``."""
         self.calls["list"] += 1
-        await self._trip()
+        await self._trip(place)
+        oddities = self.weather.oddities
+        if oddities.needs_queue and not wanted.queue_id:
+            raise Rejected(ApiAnswer(400, "InvalidArgument", "queueId is required"))
         now = self.clock.monotonic()
         listed = [
             job
             for job in self.jobs.values()
             if job.listed_at <= now and self._is_wanted(job, place, wanted)
         ]
+        listed.reverse()  # the newest first
         begin = int(next_token or 0)
         page = listed[begin : begin + wanted.size]
         token = str(begin + wanted.size) if begin + wanted.size < len(listed) else ""
-        return JobPage(tuple(map(self._view, page)), token)
+        foreign = () if wanted.input_object else oddities.foreign_jobs()
+        views = [
+            view._replace(user_data=oddities.echo.of(view.user_data))
+            for view in map(self._view, page)
+        ]
+        return JobPage((*foreign, *views), token)
 
     def _is_wanted(self, job: FakeJob, place: Place, wanted: JobFilter) -> bool:
         return (
@@ -226,12 +257,19 @@ class FakeService(FakeStorage):
                 wanted.created_from is None
                 or self._epoch() + job.accepted_at >= wanted.created_from
             )
+            and (wanted.created_to is None or self._epoch() + job.accepted_at <= wanted.created_to)
         )
+
+    async def queues(self, place: Place) -> list[str]:
+        """See ``ports.JobService``."""
+        self.calls["list"] += 1
+        await self._trip(place)
+        return ["p0"]
 
     async def cancel(self, place: Place, job_id: str) -> None:
         """See ``ports.JobService``."""
         self.calls["cancel"] += 1
-        await self._trip()
+        await self._trip(place)
         if not self._has(place, job_id):
             raise NotFound(ApiAnswer(400, "ResourceNotFound", "no such job"))
         job = self.jobs[job_id]
@@ -242,11 +280,12 @@ class FakeService(FakeStorage):
         job.state, job.ended_at = RemoteState.CANCELLED, self.clock.monotonic()
         self.at_once -= 1
 
-    async def _trip(self) -> None:
+    async def _trip(self, place: Place) -> None:
         """Sleep for a round trip; raise if the service fails it."""
         await self.clock.sleep(self._rng.uniform(0, 2 * self.weather.latency_s))
         self.catch_up()
-        if (refusal := self.weather.refusal(self.clock.monotonic(), is_submit=False)) is not None:
+        now = self.clock.monotonic()
+        if (refusal := self.weather.refusal(place, now, is_submit=False)) is not None:
             raise refusal
         if self._rng.random() < self.weather.query_fails and (
             error := error_of(self._rng.choice(_READ_FAULTS), self._rng)
@@ -259,12 +298,14 @@ class FakeService(FakeStorage):
     def _view(self, job: FakeJob) -> RemoteJob:
         epoch = self._epoch()
         done = job.state is RemoteState.SUCCEEDED
-        is_held = job.state is RemoteState.SUBMITTED and self.weather.is_held(
+        is_held = job.state is RemoteState.SUBMITTED and self.weather.is_paused(
             self.clock.monotonic()
         )
+        has_odd_state = job.odd.has_odd_state_until > self.clock.monotonic()
+        state = RemoteState.PAUSED if is_held else job.state
         return RemoteJob(
             job_id=job.job_id,
-            state=RemoteState.PAUSED if is_held else job.state,
+            state=RemoteState.UNKNOWN if has_odd_state else state,
             code=job.code,
             message="it broke" if job.code else "",
             queue_id="p0",
@@ -273,6 +314,9 @@ class FakeService(FakeStorage):
             ended_at=None if job.ended_at is None else epoch + job.ended_at,
             input_object=job.spec.media.key,
             user_data=job.spec.wire_user_data,
-            files=tuple(RemoteFile(name, "0" * 32) for name in self._names(job)) if done else (),
+            files=tuple(RemoteFile(name, "0" * 32) for name in self._names(job))
+            if done and not job.odd.is_nameless
+            else (),
             media_duration_s=12.5 if done else None,
+            state_word="Auditing" if has_odd_state else "",
         )

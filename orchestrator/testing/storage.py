@@ -25,7 +25,7 @@ class FakeStorage:
         self.heads = 0
         self._given_trip = trip
 
-    async def _trip(self) -> None:
+    async def _trip(self, place: Place) -> None:  # noqa: ARG002 - the service's is by bucket
         """Take the time of a request, or raise."""
         if self._given_trip is not None:
             await self._given_trip()
@@ -33,7 +33,7 @@ class FakeStorage:
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """See ``ports.ObjectStore``."""
         self.heads += 1
-        await self._trip()
+        await self._trip(place)
         size = self.objects.get((place, key))
         return None if size is None else ObjectHead(size, etag="0" * 32)
 
@@ -41,7 +41,7 @@ class FakeStorage:
         self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
     ) -> ObjectPage:
         """See ``ports.ObjectStore``."""
-        await self._trip()
+        await self._trip(place)
         keys = sorted(
             key
             for at, key in self.objects

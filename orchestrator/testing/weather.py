@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import (
     ApiAnswer,
+    BucketRefused,
     ConnectFailed,
     OrchestratorError,
     ProtocolError,
@@ -16,13 +17,18 @@ from orchestrator.errors import (
     SendInDoubt,
     ServerFault,
     Throttled,
+    UnprovenAnswer,
 )
+from orchestrator.testing.oddities import Oddities
+
+FILMS = "films-1250000000"
+"""A second bucket."""
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from orchestrator.domain.spec import JobSpec
+    from orchestrator.domain.spec import JobSpec, Place
 
 
 class Fault(Enum):
@@ -33,6 +39,8 @@ class Fault(Enum):
     ACCEPT_THEN_DROP = "accepted, then the connection drops"
     ACCEPT_THEN_500 = "accepted, then answered 500"
     ACCEPT_THEN_GARBAGE = "accepted, then answered with truncated XML"
+    ACCEPT_THEN_BARE = "accepted, then answered with an error that the service did not write"
+    BARE = "answered with an error that the service did not write, not accepted"
     DROP = "dropped before it was accepted"
     REFUSE_500 = "answered 500, not accepted"
     REFUSE_503 = "answered 503 ServiceUnavailable, not accepted"
@@ -51,12 +59,21 @@ ACCEPTING = frozenset(
         Fault.ACCEPT_THEN_DROP,
         Fault.ACCEPT_THEN_500,
         Fault.ACCEPT_THEN_GARBAGE,
+        Fault.ACCEPT_THEN_BARE,
         Fault.SLOW,
         Fault.HANG,
         Fault.LATE,
     }
 )
 """The faults that still create a job."""
+
+
+_BARE_STATUSES = [302, 400, 403, 404, 408, 429, 499]
+
+
+def _bare(status: int) -> OrchestratorError:
+    answer = ApiAnswer(status)
+    return Throttled(answer) if status == 429 else UnprovenAnswer(answer)
 
 
 def error_of(fault: Fault, rng: random.Random) -> OrchestratorError | None:
@@ -72,6 +89,8 @@ def error_of(fault: Fault, rng: random.Random) -> OrchestratorError | None:
             return ServerFault(ApiAnswer(503, "ServiceUnavailable", "come back later"))
         case Fault.ACCEPT_THEN_GARBAGE:
             return ProtocolError("not XML", b"<Respon")
+        case Fault.ACCEPT_THEN_BARE | Fault.BARE:
+            return _bare(rng.choice(_BARE_STATUSES))
         case Fault.THROTTLE:
             return Throttled(
                 ApiAnswer(429, "SlowDown", "too fast"), retry_after_s=rng.choice([None, 1.0])
@@ -87,8 +106,10 @@ def error_of(fault: Fault, rng: random.Random) -> OrchestratorError | None:
 class Trouble(Enum):
     """A failure of the whole service that lasts for a while."""
 
+    REFUSED = "every request for the bucket ``FILMS`` is refused"
     QUEUE_FULL = "every POST is answered QueueSaturated"
     QUEUE_PAUSED = "every POST is answered QueuePaused, and waiting jobs do not start"
+    HELD = "waiting jobs do not start, and the service says nothing of it"
     DOWN = "every request is answered 503, and no job is created"
     CUT = "no connection can be made"
 
@@ -105,9 +126,11 @@ class Spell:
         """Return True if it lasts at this instant."""
         return self.begins_at <= now < self.ends_at
 
-    def refusal(self, *, is_submit: bool) -> OrchestratorError | None:
+    def refusal(self, place: Place, *, is_submit: bool) -> OrchestratorError | None:
         """Return the error of a request that meets this trouble; None if the request passes."""
         match self.trouble:
+            case Trouble.REFUSED if place.bucket == FILMS:
+                return BucketRefused(ApiAnswer(403, "AccessDenied", "not yours"))
             case Trouble.CUT:
                 return ConnectFailed()
             case Trouble.DOWN:
@@ -133,9 +156,11 @@ class Weather:
         reply_timeout_s: Timeout of the client.
         listing_lag_s: Longest time until an accepted job is listed.
         job_s: Longest run time of a job; the shortest is a quarter of it.
-        run_s: Run time by spec, give or take 30 %; replaces ``job_s``.
+        run_s: Run time by spec, give or take ``run_spread``; replaces ``job_s``.
+        run_spread: Part by which a run time may be longer or shorter.
         concurrency: Number of jobs that run at once.
         spells: Troubles of the whole service.
+        oddities: Odd ways of answering about jobs.
     """
 
     faults: dict[Fault, float] = field(default_factory=lambda: {Fault.NONE: 1.0})
@@ -147,13 +172,18 @@ class Weather:
     listing_lag_s: float = 0.0
     job_s: float = 20.0
     run_s: Callable[[JobSpec], float] | None = None
+    run_spread: float = 0.3
     concurrency: int = 4
     spells: tuple[Spell, ...] = ()
+    oddities: Oddities = field(default_factory=Oddities)
 
-    def refusal(self, now: float, *, is_submit: bool) -> OrchestratorError | None:
+    def refusal(self, place: Place, now: float, *, is_submit: bool) -> OrchestratorError | None:
         """Return the error of the first trouble that refuses a request at this instant, or None."""
         for spell in self.spells:
-            if spell.is_on(now) and (error := spell.refusal(is_submit=is_submit)) is not None:
+            if (
+                spell.is_on(now)
+                and (error := spell.refusal(place, is_submit=is_submit)) is not None
+            ):
                 return error
         return None
 
@@ -161,10 +191,16 @@ class Weather:
         """Return the shortest and the longest run time of a job, seconds."""
         if self.run_s is None:
             return self.job_s / 4, self.job_s
-        return 0.7 * self.run_s(spec), 1.3 * self.run_s(spec)
+        run_s = self.run_s(spec)
+        return (1 - self.run_spread) * run_s, (1 + self.run_spread) * run_s
 
     def is_held(self, now: float) -> bool:
         """Return True if waiting jobs do not start at this instant."""
-        return any(
-            spell.trouble is Trouble.QUEUE_PAUSED and spell.is_on(now) for spell in self.spells
-        )
+        return self.is_paused(now) or self._is_on(Trouble.HELD, now)
+
+    def is_paused(self, now: float) -> bool:
+        """Return True if the service says that waiting jobs do not start at this instant."""
+        return self._is_on(Trouble.QUEUE_PAUSED, now)
+
+    def _is_on(self, trouble: Trouble, now: float) -> bool:
+        return any(spell.trouble is trouble and spell.is_on(now) for spell in self.spells)

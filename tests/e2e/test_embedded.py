@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import struct
 import wave
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 
 from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
 from tests.e2e.playground import BUCKET, Playground
+from tests.repository import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +103,32 @@ def test_a_real_file_becomes_two_stems_that_add_up_to_it_and_broken_inputs_fail_
         )
         <= 2
     )
+
+
+def test_the_report_says_what_was_done_with_unusual_sound(alone: Playground) -> None:
+    bucket = alone.folder / "media" / BUCKET
+    (bucket / "in").mkdir(parents=True)
+    for name in ("gap-3s.mp4", "aac-and-apac.mov", "cut50.webm"):
+        shutil.copy(REPOSITORY / "tests/media/field" / name, bucket / "in" / name)
+    write_tone(bucket / "in/plain.wav", 0.3)
+    names = ("gap-3s.mp4", "aac-and-apac.mov", "cut50.webm", "plain.wav")
+    alone.write(*(f"in/{name}" for name in names), service={"local": {"root": "media"}})
+
+    done = alone.run(limit_s=120)
+
+    assert done.code == 1, done.err
+    rows = {row["input"]["object"].removeprefix("in/"): row for row in alone.rows()}
+    assert {name: rows[name]["state"] for name in names} == {
+        "gap-3s.mp4": "succeeded",
+        "aac-and-apac.mov": "succeeded",
+        "cut50.webm": "failed",
+        "plain.wav": "succeeded",
+    }
+    assert "1 hole in the time stamps (3.00 s in all)" in rows["gap-3s.mp4"]["message"]
+    assert "track 1 was separated" in rows["aac-and-apac.mov"]["message"]
+    assert rows["cut50.webm"]["code"] == "ResourceNotSupported"
+    assert rows["cut50.webm"]["attempts"] == 1
+    assert rows["plain.wav"]["message"] == ""
 
 
 def test_without_the_engine_no_job_is_sent_and_the_command_that_installs_it_is_named(

@@ -13,11 +13,8 @@ from orchestrator.client.wire.signature import Credentials
 from orchestrator.errors import (
     ApiAnswer,
     ApiError,
-    AuthRejected,
     ClockSkewed,
-    ConnectFailed,
     CredentialsExpired,
-    Throttled,
 )
 
 if TYPE_CHECKING:
@@ -40,9 +37,6 @@ if TYPE_CHECKING:
 
 _TOLERANCE_S = 900.0
 """Largest clock error that the vendor accepts."""
-
-_PROOFS_OF_ABSENCE = (ConnectFailed, Throttled, ClockSkewed, CredentialsExpired, AuthRejected)
-"""Errors that prove that no job was created; such a POST does not count as an attempt."""
 
 
 class Keys:
@@ -107,18 +101,10 @@ class Client:
         self.watch.choose(spec)
         with self.watch.on_the_wire("submit"):
             signed = self._sign()
-            try:
-                await self.departures.turn()
-                await self._enter("submit", signed)
-                self.watch.enter(spec)
-                reply = await self._service.submit(spec)
-            except _PROOFS_OF_ABSENCE:
-                raise
-            except BaseException:  # including the death of the process
-                self.watch.reached[spec.key] += 1
-                raise
-            self.watch.reached[spec.key] += 1
-            return reply
+            await self.departures.turn()
+            await self._enter("submit", signed)
+            self.watch.enter(spec)
+            return await self._service.submit(spec)
 
     async def query(self, place: Place, job_ids: Sequence[str]) -> QueryReply:
         """See ``ports.JobService``."""
@@ -138,6 +124,12 @@ class Client:
         with self.watch.on_the_wire("head"):
             await self._enter("head", self._sign())
             return await self._service.head(place, key)
+
+    async def queues(self, place: Place) -> list[str]:
+        """See ``ports.JobService``."""
+        with self.watch.on_the_wire("list"):
+            await self._enter("list", self._sign())
+            return await self._service.queues(place)
 
     # Calls that a run does not make are passed through.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.states import JobState
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec
-from orchestrator.testing.weather import Fault, Spell, Trouble, Weather
+from orchestrator.testing.oddities import Echo, Oddities
+from orchestrator.testing.weather import FILMS, Fault, Spell, Trouble, Weather
 
 if TYPE_CHECKING:
     import random
@@ -39,6 +40,24 @@ def draw_weather(rng: random.Random) -> Weather:
         job_s=rng.choice([0.5, 20.0, 90.0]),
         concurrency=rng.choice([1, 3, 50]),
         spells=tuple(_draw_spell(rng) for _ in range(rng.choice([0, 0, 1, 2]))),
+        oddities=_draw_oddities(rng),
+    )
+
+
+def _draw_oddities(rng: random.Random) -> Oddities:
+    """Draw odd ways of answering: half of the services have none."""
+    if rng.random() < 0.5:
+        return Oddities()
+    return Oddities(
+        echo=rng.choice(list(Echo)),
+        has_foreign_jobs=rng.random() < 0.5,
+        needs_queue=rng.random() < 0.2,
+        least_lag_s=rng.choice([0.0, 0.0, 50.0]),
+        mix_ups=rng.choice([0.0, 0.0, 0.1]),
+        odd_states=rng.choice([0.0, 0.1]),
+        refused_queries=rng.choice([0.0, 0.1]),
+        odd_for_s=rng.choice([5.0, 100.0]),
+        nameless=rng.choice([0.0, 0.3, 1.0]),
     )
 
 
@@ -76,6 +95,8 @@ class Manifest:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._last = rng.choice([2, 8, 8, 25, 50])
+        self._films = rng.choice([0.0, 0.0, 0.3])
+        self._gone: list[JobSpec] = []  # removed; they may come back
         self.specs = [self._new(number) for number in range(1, self._last + 1)]
 
     @property
@@ -84,19 +105,27 @@ class Manifest:
         return {spec.key for spec in self.specs}
 
     def _new(self, number: int) -> JobSpec:
-        return make_spec(
+        spec = make_spec(
             number, level=self._rng.choice([0, 0, 1, 2]), group=self._rng.choice(["", "a", "b"])
         )
+        if not self._rng.random() < self._films:
+            return spec
+        return replace(spec, media=replace(spec.media, bucket=FILMS))
+
+    def _remove(self) -> None:
+        self._gone.append(self.specs.pop(self._rng.randrange(len(self.specs))))
 
     def change(self) -> None:
-        """Add, remove and shuffle jobs, and change levels and groups."""
+        """Add, remove, bring back and shuffle jobs, and change levels and groups."""
         rng = self._rng
         for _ in range(rng.choice([0, 1, 3])):
-            self.specs.pop(rng.randrange(len(self.specs)))
+            self._remove()
             self._last += 1
             self.specs.append(self._new(self._last))
         if len(self.specs) > 1 and rng.random() < 0.5:
-            self.specs.pop(rng.randrange(len(self.specs)))
+            self._remove()
+        if self._gone and rng.random() < 0.3:
+            self.specs.append(self._gone.pop(rng.randrange(len(self._gone))))
         if rng.random() < 0.5:
             rng.shuffle(self.specs)
         for at in rng.sample(range(len(self.specs)), min(rng.choice([0, 2]), len(self.specs))):

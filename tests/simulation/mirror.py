@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Counts, Holder, Run
-    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.domain.states import JobState
     from orchestrator.ledger.unit_of_work import UnitOfWork
     from orchestrator.testing.memory_ledger import MemoryStore
@@ -162,9 +162,19 @@ class MirroredLedger(WatchedLedger):
             super().add(run, specs, retry), lambda ledger: ledger.add(run, specs, retry)
         )
 
-    async def drop_unseen(self, run: Run, now: float) -> int:
+    async def leave_unseen(self, run: Run) -> None:
+        await self._change(super().leave_unseen(run), lambda ledger: ledger.leave_unseen(run))
+
+    async def take_unseen(self, run: Run, visits: Collection[int], limit: int = 1000) -> list[Job]:
         return await self._change(
-            super().drop_unseen(run, now), lambda ledger: ledger.drop_unseen(run, now)
+            super().take_unseen(run, visits, limit),
+            lambda ledger: ledger.take_unseen(run, visits, limit),
+        )
+
+    async def drop_unseen(self, run: Run, now: float, visits: Collection[int] | None = None) -> int:
+        return await self._change(
+            super().drop_unseen(run, now, visits),
+            lambda ledger: ledger.drop_unseen(run, now, visits),
         )
 
     async def save(self, jobs: Sequence[Job]) -> None:
@@ -192,17 +202,28 @@ class MirroredLedger(WatchedLedger):
     # --- questions
 
     async def ready(
-        self, run: Run, level: int, share: str, limit: int, without: Collection[int], now: float
+        self,
+        run: Run,
+        level: int,
+        share: str,
+        limit: int,
+        without: Collection[int],
+        now: float,
+        closed: Collection[Place] = (),
     ) -> list[Job]:
-        held = set(without)
-        question = super().ready(run, level, share, limit, held, now)
+        held, shut = set(without), set(closed)
+        question = super().ready(run, level, share, limit, held, now, shut)
         return await self._same(
-            question, lambda ledger: ledger.ready(run, level, share, limit, held, now)
+            question, lambda ledger: ledger.ready(run, level, share, limit, held, now, shut)
         )
 
-    async def next_ready_at(self, run: Run, without: Collection[int]) -> float | None:
+    async def next_ready_at(
+        self, run: Run, without: Collection[int], closed: Collection[Place] = ()
+    ) -> float | None:
+        shut = set(closed)
         return await self._same(
-            super().next_ready_at(run, without), lambda ledger: ledger.next_ready_at(run, without)
+            super().next_ready_at(run, without, shut),
+            lambda ledger: ledger.next_ready_at(run, without, shut),
         )
 
     async def in_states(
@@ -216,6 +237,11 @@ class MirroredLedger(WatchedLedger):
     async def rows(self, run: Run, after_row: int = 0, limit: int = 1000) -> list[Job]:
         return await self._same(
             super().rows(run, after_row, limit), lambda ledger: ledger.rows(run, after_row, limit)
+        )
+
+    async def unseen_visits(self, run: Run) -> list[int]:
+        return await self._same(
+            super().unseen_visits(run), lambda ledger: ledger.unseen_visits(run)
         )
 
     async def counts(self, run: Run) -> Counts:

@@ -14,9 +14,22 @@ from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.client.service_clock import ServiceClock
 from orchestrator.client.wire.error_codes import is_transient_job_code
-from orchestrator.domain.events import JobEnded, Stopping
-from orchestrator.domain.states import OPEN, JobState
-from orchestrator.errors import ClockSkewed, Interruption, LedgerError, LedgerFull, LedgerLocked
+from orchestrator.domain.events import (
+    CanaryPassed,
+    JobEnded,
+    JobsPlanned,
+    Noticed,
+    Stopping,
+)
+from orchestrator.domain.states import OPEN, TERMINAL, JobState
+from orchestrator.errors import (
+    BucketRefused,
+    ClockSkewed,
+    Interruption,
+    LedgerError,
+    LedgerFull,
+    LedgerLocked,
+)
 from orchestrator.runner.budget import Bounds, Budget
 from orchestrator.runner.ports import Ports
 from orchestrator.runner.runner import Runner
@@ -27,7 +40,7 @@ from orchestrator.testing.memory_ledger import MemoryLedger
 from tests.simulation.client import Client, Keys
 from tests.simulation.drawing import Ending, Scenario
 from tests.simulation.mirror import Mirror, MirroredLedger
-from tests.simulation.watch import COMMIT_S, Watch, WatchedLedger
+from tests.simulation.watch import COMMIT_S, CanaryWatch, Watch, WatchedLedger, is_seen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -115,6 +128,10 @@ class Process:
         """``EventSink``."""
         now = self._clock.monotonic()
         self.events.append((now, event))
+        if isinstance(event, JobsPlanned):
+            self.watch.taken_in()
+        if isinstance(event, CanaryPassed):
+            self.watch.canary.passed()
         if isinstance(event, Stopping):
             self.watch.stopped_at = now
         if isinstance(event, JobEnded) and event.state in (JobState.FAILED, JobState.REJECTED):
@@ -149,9 +166,12 @@ class Process:
             self._clock,
             world.settings,
             rate_per_s=world.rate_per_s,
-            allowed=world.manifest.keys,
+            allowed=None if world.leftovers == "finish" else world.manifest.keys,
+            canary=CanaryWatch(world.canary, world.canary_sent, world.store, world.manifest.keys),
             has_steady_clock=self.scenario.has_steady_clock,
         )
+        self.watch.counts_depth = world.counts_depth
+        self.watch.checks_turns = not world.has_refusals
         if (most := self._bounds().max_failures) is not None:
             self.watch.max_failures = most
         self._limiter = AdaptiveLimiter(world.rate_per_s, self._clock)
@@ -210,6 +230,8 @@ class Process:
                 window=Hours(self._clock.now() + scenario.at_s - 0.1)
                 if scenario.ending is Ending.WINDOW
                 else None,
+                leftovers=world.leftovers,
+                canary=world.canary,
             ),
         )
 
@@ -296,6 +318,12 @@ class Process:
 
     # --- checks of an orderly end
 
+    def _check_left_in_doubt(self, result: RunResult) -> None:
+        """Check that jobs stay in doubt only where nothing shows that the list works, and aloud."""
+        assert of_result(result) is ExitCode.UNFINISHED
+        notices = [event.text for _, event in self.events if isinstance(event, Noticed)]
+        assert any("in doubt and unsent" in text for text in notices), "a job was left in silence"
+
     def _check(self, result: RunResult) -> None:
         counts, world = result.counts, self.world
         assert not counts.of(JobState.SUBMITTING), "a request was not waited for"
@@ -304,7 +332,14 @@ class Process:
         assert result.calls.submits >= len(self.watch.sent)
         if self._is_corrected_twice(result):
             return
-        if result.cut_short is None and result.error is None:
+        if result.stopped is not None and result.stopped.kind == "canary":
+            self._check_failed_canary(result)
+            return
+        if isinstance(result.error, BucketRefused):
+            assert of_result(result) is ExitCode.CREDENTIALS
+        elif counts.of(*OPEN) == counts.of(JobState.IN_DOUBT) > 0 and result.stopped is None:
+            self._check_left_in_doubt(result)
+        elif result.cut_short is None and result.error is None:
             assert result.is_over
             failed = counts.of(JobState.FAILED, JobState.REJECTED, JobState.CANCELLED)
             assert of_result(result) is (ExitCode.JOBS_FAILED if failed else ExitCode.OK)
@@ -321,6 +356,15 @@ class Process:
         if self.scenario.ending is Ending.COST:
             self._check_cost()
 
+    def _check_failed_canary(self, result: RunResult) -> None:
+        """Check that a job of the canary did fail, and that the run says so."""
+        jobs = [self.world.store.jobs[key] for key in self.watch.canary.sent]
+        bad = TERMINAL | {JobState.IN_DOUBT}
+        assert any(job.state in bad and not is_seen(job) for job in jobs)
+        assert result.canary is not None
+        assert result.canary.result == "failed"
+        assert of_result(result) is ExitCode.STOPPED
+
     def _is_corrected_twice(self, result: RunResult) -> bool:
         """Return True if the clock was wrong twice in a row for one job, which stops the run."""
         is_twice = isinstance(result.error, ClockSkewed)
@@ -331,10 +375,10 @@ class Process:
         """Check that the run waits no longer than its grace for answers and jobs in doubt."""
         settings, weather = self.world.settings, self.world.weather
         grace_s = (
-            settings.settle_s + 2 * (settings.reply_timeout_s + 2 * weather.latency_s) + 60.0 + 2.0
+            settings.settle_s + 2 * (settings.reply_timeout_s + 2 * weather.latency_s) + 60.0 + 7.0
         )
         assert self._loop.time() - self._started_at <= self.scenario.at_s + grace_s, (
-            "the run continued after its stop"
+            f"the run continued after its stop: {self._loop.time() - self._started_at:.1f} s"
         )
 
     def _check_cost(self) -> None:

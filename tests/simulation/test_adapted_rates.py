@@ -16,6 +16,8 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.domain.spec import Place
+
 
 async def rates_after(
     folder: Path, outage: OrchestratorError, outage_s: float
@@ -31,11 +33,11 @@ async def rates_after(
     trip = rig.service._trip
     lowest = [20.0]
 
-    async def cut_trip() -> None:
+    async def cut_trip(place: Place) -> None:
         if 10 < clock.monotonic() < 10 + outage_s:
             lowest[0] = min(lowest[0], queries.rate_per_s, lists.rate_per_s)
             raise outage
-        await trip()
+        await trip(place)
 
     replace_method(rig.service, "_trip", cut_trip)  # each read awaits it
     async with asyncio.timeout(86400):

@@ -35,7 +35,7 @@ def test_a_run_stopped_while_its_last_answers_are_under_way_is_closed(
     async def main() -> tuple[RunResult, Rig]:
         rig = Rig(tmp_path, weather=Weather(faults={Fault.REJECT: 1.0}, latency_s=4))
         rig.after(0.1, lambda: rig.stop(Interruption(kind)))
-        return await rig.run(make_specs(3)), rig
+        return await rig.run(make_specs(3), lookback_s=0), rig
 
     result, rig = run_virtual(main())
 

@@ -77,7 +77,7 @@ def test_an_interrupt_ends_the_wait_for_jobs_in_doubt(tmp_path: Path) -> None:
         rig = Rig(tmp_path / str(is_interrupted), weather=weather)
         if is_interrupted:
             rig.after(45, lambda: rig.stop(Interruption("signal")))
-        return await rig.run(make_specs(3), deadline_s=30.0), rig.clock.monotonic()
+        return await rig.run(make_specs(3), deadline_s=30.0, lookback_s=0), rig.clock.monotonic()
 
     patient, patient_s = run_virtual(main(is_interrupted=False))
     hurried, hurried_s = run_virtual(main(is_interrupted=True))

@@ -83,7 +83,9 @@ class Turns:
         higher = [level for level in waiting if level > spec.level]
         if higher:
             needed = self._age_after * (min(higher) - spec.level + 1)
-            passed = self._passed.get(spec.level, 0)
+            # Jobs that were chosen before it, and leave after it, have passed it too.
+            ahead = sum(one.level > spec.level for one in self._chosen.values())
+            passed = self._passed.get(spec.level, 0) + ahead
             assert passed + self._batch >= needed, (
                 f"{spec.key} of level {spec.level} went before level {max(higher)}"
             )

@@ -21,19 +21,29 @@ if TYPE_CHECKING:
 def check(world: World, result: RunResult) -> None:
     """Check everything that must hold at the end of a run."""
     assert result.is_complete, result.counts
-    assert not any(job.state in OPEN for job in world.store.jobs.values())
+    open_jobs = [job for job in world.store.jobs.values() if job.state in OPEN]
+    assert all(is_left(world, job) for job in open_jobs), open_jobs
+    assert result.counts.left == len(open_jobs)
     assert not world.store.is_open
     _check_charged_once(world)
     _check_report(world, result)
     _check_arrivals(world)
-    _check_depth(world)
+    if world.counts_depth:
+        _check_depth(world)
+
+
+def is_left(world: World, job: Job) -> bool:
+    """Return True if a job was planned once, has left the manifest, and is kept."""
+    is_kept = job.state is JobState.PLANNED and not job.run_no and world.leftovers == "keep"
+    return is_kept and job.spec.key not in world.manifest.keys
 
 
 def _check_charged_once(world: World) -> None:
     made: dict[JobKey, list[FakeJob]] = defaultdict(list)
     for job in world.service.jobs.values():
         made[job.spec.key].append(job)
-    assert made.keys() <= world.store.jobs.keys(), "the ledger does not know a job that was created"
+    is_known = made.keys() <= world.store.jobs.keys()
+    assert is_known or world.has_lost_ledger, "the ledger does not know a job that was created"
     for key, record in world.store.jobs.items():
         _check_job(world, record, made[key])
 
@@ -41,10 +51,17 @@ def _check_charged_once(world: World) -> None:
 def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
     key, state = record.spec.key, record.state
     known = {record.job_id, *record.past_job_ids}
+    if world.has_lost_ledger:  # failed attempts of a lost ledger need not be known
+        known |= {job.job_id for job in made if job.state is RemoteState.FAILED}
+        if key in world.removed:
+            return  # it left the manifest before it could be found again
+        if record.adopted and state is JobState.FAILED:
+            return  # a failed attempt of the lost ledger was taken for one without an answer
     assert {job.job_id for job in made} <= known, (
         f"{key} has a job at the service that the ledger does not know"
     )
-    assert len(made) <= world.settings.attempts * world.run_count
+    is_one_run = world.run_count == 1 and not world.has_lost_ledger
+    assert world.has_lost_ledger or len(made) <= world.settings.attempts * world.run_count
     ended_well = [job for job in made if job.state is not RemoteState.FAILED]
     assert len(ended_well) <= 1, f"{key} was charged {len(ended_well)} times"
     if ended_well:
@@ -54,15 +71,15 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
         assert (state, record.job_id) == (JobState.SUCCEEDED, ended_well[0].job_id), (
             f"{key} is {state}"
         )
-    if world.run_count == 1:
+    if is_one_run:
         _check_attempts(world, record, made)
-    if ended_well:
+    if ended_well or is_left(world, record):
         return
     may_be = {JobState.FAILED, JobState.REJECTED}
-    if key in world.removed:
+    if key in world.removed and world.leftovers == "drop":
         may_be.add(JobState.CANCELLED)
     assert state in may_be, f"{key} is {state}, and the service has {[job.code for job in made]}"
-    if world.run_count == 1:
+    if is_one_run:
         # Each new job at the service followed a transient failure of the one before.
         assert all(
             job.code == "InternalError"
@@ -73,13 +90,13 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
 
 
 def _check_attempts(world: World, record: Job, made: list[FakeJob]) -> None:
-    """Check the attempts: POSTs that may have arrived; all are used before a job is given up."""
-    key, reached = record.spec.key, world.reached[record.spec.key]
-    assert reached <= record.attempts <= reached + world.deaths, (
-        f"{key} counts {record.attempts} attempts, and made {reached}"
-    )
+    """Check the attempts: POSTs that made a job, or were refused; all are used before giving up."""
+    key = record.spec.key
+    arrived = len(made) + (record.state is JobState.REJECTED)
+    assert record.attempts == arrived, f"{key} counts {record.attempts} attempts of {arrived}"
     has_failed_permanently = bool(made) and made[-1].code not in ("", "InternalError")
-    if record.state is JobState.FAILED and not has_failed_permanently:
+    has_never_arrived = "did not reach the service" in record.message
+    if record.state is JobState.FAILED and not (has_failed_permanently or has_never_arrived):
         assert record.attempts == world.settings.attempts, (
             f"{key} was given up after {record.attempts} attempts"
         )
@@ -89,7 +106,11 @@ def _check_report(world: World, result: RunResult) -> None:
     lines = world.report.read_bytes().splitlines(keepends=True)
     assert all(line.endswith(b"\n") for line in lines)
     rows = [json.loads(line) for line in lines]
-    named = world.named[result.run.number]
+    named = {
+        key
+        for key in world.named[result.run.number]
+        if not is_left(world, world.store.jobs[key])  # kept: the run did not work on it
+    }
     assert Counter(row["key"] for row in rows) == Counter(named), "a row is lost or doubled"
     assert {row["run"] for row in rows} <= {result.run.id}
     for row in rows:
@@ -97,6 +118,8 @@ def _check_report(world: World, result: RunResult) -> None:
         assert row["state"] == ("skipped" if record.skipped else record.state.value)
         assert row["attempts"] <= world.settings.attempts
         if row["state"] in ("succeeded", "skipped"):
+            if world.has_lost_ledger:
+                continue  # it may have been sent by a run that the ledger does not know
             is_earlier = world.run_of_send[row["key"]] != result.run.number
             assert is_earlier is (row["state"] == "skipped"), (
                 f"{row['key']} is reported as {row['state']}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import deque
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 
 from orchestrator.domain.remote import RemoteState
 from orchestrator.domain.states import JobState
-from orchestrator.runner.settler import ADOPT_MARGIN_S
+from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from tests.simulation.turns import Turns
 
@@ -33,11 +33,11 @@ _P = ParamSpec("_P")
 _S = JobState
 _REMOTE_ENDS = {_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.UNFINISHED, _S.PLANNED}
 _MAY_FOLLOW: dict[JobState, set[JobState]] = {
-    _S.PLANNED: {_S.SUBMITTING, _S.CANCELLED},
+    _S.PLANNED: {_S.SUBMITTING, _S.CANCELLED, _S.SUBMITTED},  # the last if it is adopted
     _S.SUBMITTING: {_S.SUBMITTED, _S.PLANNED, _S.REJECTED, _S.IN_DOUBT},
     _S.IN_DOUBT: {_S.SUBMITTED, _S.PLANNED, _S.FAILED},
-    _S.SUBMITTED: {_S.RUNNING, _S.IN_DOUBT} | _REMOTE_ENDS,
-    _S.RUNNING: {_S.SUBMITTED} | _REMOTE_ENDS,
+    _S.SUBMITTED: {_S.SUBMITTED, _S.RUNNING, _S.IN_DOUBT} | _REMOTE_ENDS,
+    _S.RUNNING: {_S.SUBMITTED, _S.IN_DOUBT} | _REMOTE_ENDS,
 }
 """Legal changes between two records of a job.
 
@@ -62,6 +62,53 @@ def _unmistakable(check: Callable[_P, None]) -> Callable[_P, None]:
     return checked
 
 
+def is_seen(job: Job) -> bool:
+    """Return True if a job succeeded, and its stems were seen in their bucket."""
+    return job.state is JobState.SUCCEEDED and all(file.verified for file in job.files)
+
+
+class CanaryWatch:
+    """The invariant of a canary: until it has passed, no more than its jobs are sent.
+
+    Args:
+        size: Number of its jobs; 0 for no canary.
+        sent: Keys that it has sent, also in earlier processes; changed here.
+        store: The ledger's content.
+        named: Keys in the manifest.
+    """
+
+    def __init__(
+        self, size: int, sent: set[JobKey], store: MemoryStore, named: Collection[JobKey]
+    ) -> None:
+        self.size = size
+        self.sent = sent
+        self.is_running = size > 0
+        self._store = store
+        self._named = named
+
+    def send(self, key: JobKey) -> None:
+        """Check a job that is sent."""
+        if not self.is_running:
+            return
+        jobs = self._store.jobs
+        left = {
+            sent
+            for sent in self.sent
+            if jobs[sent].was_dropped
+            or (jobs[sent].state is JobState.PLANNED and sent not in self._named)
+        }
+        self.sent -= left  # proven absent, and no longer wanted: others may take their place
+        self.sent.add(key)
+        assert len(self.sent) <= self.size, f"{key} is sent before the canary {self.sent} passed"
+
+    def passed(self) -> None:
+        """Check that the canary has passed."""
+        seen = sum(is_seen(self._store.jobs[key]) for key in self.sent)
+        if seen < self.size:
+            raise BrokenError(f"the canary has passed with {seen} of {self.size}")
+        self.is_running = False
+
+
 class Watch:
     """The invariants of one process.
 
@@ -71,7 +118,8 @@ class Watch:
         clock: The runner's clock.
         settings: The runner's bounds.
         rate_per_s: Ceiling of POSTs per second.
-        allowed: Keys in the manifest.
+        allowed: Keys that may be sent; None for all.
+        canary: The invariant of the canary.
         has_steady_clock: The runner's wall clock does not jump.
     """
 
@@ -83,7 +131,8 @@ class Watch:
         settings: RunnerSettings,
         *,
         rate_per_s: float,
-        allowed: Collection[JobKey],
+        allowed: Collection[JobKey] | None,
+        canary: CanaryWatch,
         has_steady_clock: bool,
     ) -> None:
         self._store = store
@@ -91,6 +140,7 @@ class Watch:
         self._clock = clock
         self._settings = settings
         self._allowed = allowed
+        self.canary = canary
         self._has_steady_clock = has_steady_clock
         self._turns = Turns(settings.age_after, max(1, int(rate_per_s / 10)), SLACK_S)
         # Lists may pass their limit by two: probes are not limited, but rare.
@@ -111,8 +161,11 @@ class Watch:
         """Instants at which jobs failed or were rejected."""
         self.named: set[JobKey] = set()
         """Keys that this process has read from its feed and added to the ledger."""
-        self.reached: Counter[JobKey] = Counter()
-        """POSTs that may have reached the service, by key."""
+        self.counts_depth = True
+        """Check ``in_flight``: a ledger that was lost does not know what is at the service."""
+        self.checks_turns = True
+        """Check whose turn it is: no job of a bucket that is refused has one."""
+        self._added: list[JobKey] = []
         self.sent: set[JobKey] = set()
         """Keys that this process has sent."""
 
@@ -121,8 +174,13 @@ class Watch:
     def added(self, jobs: Sequence[Job]) -> None:
         """Note that the ledger has taken the manifest's next jobs."""
         self.named.update(job.spec.key for job in jobs)
-        for job in jobs:
-            self._note(self._store.jobs[job.spec.key])
+        self._added += [job.spec.key for job in jobs]
+
+    def taken_in(self) -> None:
+        """Note that the runner may send the jobs that were added last: it has seen the list."""
+        added, self._added = self._added, []
+        for key in added:
+            self._note(self._store.jobs[key])
 
     @_unmistakable
     def saving(self, jobs: Sequence[Job]) -> None:
@@ -134,9 +192,11 @@ class Watch:
             )
             if job.state is JobState.SUBMITTING:
                 self._turns.choose(job.spec.key)
+                if job.spec.key in self._added:  # it was fetched from the ledger before it came in
+                    self._added.remove(job.spec.key)
             if job.state is JobState.SUBMITTED and known is not JobState.RUNNING:
                 made = self._service.jobs[job.job_id]
-                assert made.spec.key == job.spec.key, (
+                assert made.spec.key == job.spec.key or self._service.weather.oddities.mix_ups, (
                     f"{job.spec.key} took the job of {made.spec.key}"
                 )
                 assert job.job_id not in job.past_job_ids
@@ -179,7 +239,7 @@ class Watch:
         )
         assert record.attempts >= 1
         assert record.intent_at is not None
-        assert key in self._allowed, f"{key} is no longer in the manifest"
+        assert self._allowed is None or key in self._allowed, f"{key} has left the manifest"
         assert self._store.visits[key] == self._store.visit, (
             f"{key} is sent before the manifest names it"
         )
@@ -193,7 +253,11 @@ class Watch:
         )
         failed = sum(at + SLACK_S < now for at in self.failed_at)
         assert failed <= self.max_failures, f"{key} is sent after {failed} failures"
-        self._turns.send(spec, now)
+        if self.canary.is_running:
+            self._turns.leave(key)  # it does not go in turn
+        elif self.checks_turns:
+            self._turns.send(spec, now)
+        self.canary.send(key)
         self.sent.add(key)
 
     @_unmistakable
@@ -229,7 +293,8 @@ class Watch:
         assert self._open[kind] <= self._at_once.get(kind, math.inf), (
             f"too many calls ({kind}) at once"
         )
-        assert self._service.most_at_once <= self._settings.in_flight, "in_flight was exceeded"
+        if self.counts_depth:
+            assert self._service.most_at_once <= self._settings.in_flight, "in_flight was exceeded"
 
 
 class WatchedLedger(MemoryLedger):
@@ -246,6 +311,12 @@ class WatchedLedger(MemoryLedger):
     ) -> list[Job]:
         """See ``ports.Ledger``."""
         jobs = await super().add(run, specs, retry)
+        self._watch.added(jobs)
+        return jobs
+
+    async def take_unseen(self, run: Run, visits: Collection[int], limit: int = 1000) -> list[Job]:
+        """See ``ports.Ledger``."""
+        jobs = await super().take_unseen(run, visits, limit)
         self._watch.added(jobs)
         return jobs
 

@@ -32,12 +32,12 @@ def callback_jobs(raw: bytes) -> tuple[RemoteJob, ...]:
     """
     if len(raw) > MAX_CALLBACK_BYTES:
         raise ProtocolError(f"The callback is larger than {MAX_CALLBACK_BYTES} bytes.", raw)
-    root = _from_json(raw) if raw.lstrip()[:1] == b"{" else parse(raw)
+    root = _from_json(raw) if raw.lstrip()[:1] == b"{" else parse(raw, is_lenient=True)
     if root.tag != "Response":
         raise ProtocolError(
             f"The callback begins with <{root.tag[:100]}> instead of <Response>.", raw
         )
-    return tuple(jobs_of(root, raw))
+    return tuple(jobs_of(root))
 
 
 def _from_json(raw: bytes) -> Element:

@@ -5,9 +5,12 @@ The HTTP status is only the fallback for codes that no list names, and for answe
 (HEAD, proxies).
 
 For ``POST /jobs`` the class also decides whether a job can exist. A 4xx answer, 429 and 503
-``SlowDown`` *refuse* the request before it was accepted. Every other 5xx is a :class:`ServerFault`:
-the service, or a gateway before it, failed at an unknown point, so the job is in doubt. That
-includes CI's 503 ``ServiceUnavailable``: no page says that it is sent before a job is made.
+``SlowDown`` *refuse* the request before it was accepted, if the vendor wrote them: if they name a
+code, or carry the vendor's request id. An error that something on the way wrote (a proxy, a
+gateway, a captive portal) is an :class:`UnprovenAnswer`. Every other 5xx is a
+:class:`ServerFault`: the service, or a gateway before it, failed at an unknown point, so the job is
+in doubt. That includes CI's 503 ``ServiceUnavailable``: no page says that it is sent before a job
+is made.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from orchestrator.errors import (
     ApiAnswer,
     ApiError,
     AuthRejected,
+    BucketRefused,
+    BucketUnknown,
     ClockSkewed,
     CredentialsExpired,
     NotFound,
@@ -33,10 +38,13 @@ from orchestrator.errors import (
     Rejected,
     ServerFault,
     Throttled,
+    UnprovenAnswer,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from orchestrator.client.wire.request import Answer
 
 MAX_RETRY_AFTER_S = 3600.0
 """Cap of ``Retry-After``: no page documents the header, so its value may be anything."""
@@ -52,23 +60,30 @@ _CLASSES: dict[str, type[ApiError]] = {
     "Request has expired": ClockSkewed,
     # The temporary key has expired.
     "ExpiredToken": CredentialsExpired,
-    # Every request with this key, account or bucket will fail.
+    # Every request with this key will fail.
     "MissingAuthorization": AuthRejected,
     "InvalidAuthorization": AuthRejected,
-    "AccessDenied": AuthRejected,
     "SecretidNotExist": AuthRejected,
     "InvalidAccessKeyId": AuthRejected,
     "SignatureDoesNotMatch": AuthRejected,
-    "CIRoleNotExist": AuthRejected,
-    "MediaBucketUnBinded": AuthRejected,
-    "PaymentRequired": AuthRejected,
+    # Every request for this bucket will fail; another one may be of another account or region.
+    "AccessDenied": BucketRefused,
+    "CIRoleNotExist": BucketRefused,
+    "MediaBucketUnBinded": BucketRefused,
+    "PaymentRequired": BucketRefused,
+    "UnavailableForLegalReasons": BucketRefused,
+    "NoSuchBucket": BucketUnknown,
+    "InvalidBucketName": BucketUnknown,
+    "InvalidRegionName": BucketUnknown,
+    "InvalidHost": BucketUnknown,
+    "PermanentRedirect": BucketUnknown,
+    "TemporaryRedirect": BucketUnknown,
     # The named thing does not exist.
     "ResourceNotFound": NotFound,
     "QueueNotFound": NotFound,
     "TemplateNotFound": NotFound,
     "AuditingJobNotFound": NotFound,
     "InvalidUrl": NotFound,
-    "NoSuchBucket": NotFound,
     "NoSuchKey": NotFound,
     "NoSuchUpload": NotFound,
     "NoSuchVersion": NotFound,
@@ -96,19 +111,25 @@ _DENIED_BECAUSE: tuple[tuple[str, type[ApiError]], ...] = (
     ("RequestTimeTooSkewed", ClockSkewed),
     ("Request has expired", ClockSkewed),
     ("ExpiredToken", CredentialsExpired),
+    ("SignatureDoesNotMatch", AuthRejected),
+    ("InvalidAccessKeyId", AuthRejected),
 )
 
 _STATUSES: dict[int, type[ApiError]] = {
     401: AuthRejected,
-    402: AuthRejected,
-    403: AuthRejected,
+    402: BucketRefused,
+    403: BucketRefused,
     404: NotFound,
     407: ProxyRefused,
     408: RefusedForNow,
     425: RefusedForNow,
     429: Throttled,
+    451: BucketRefused,
     501: Rejected,
 }
+_OF_A_PROXY = frozenset({407, 429})
+"""Statuses that mean the same whoever wrote them: a proxy refuses its user, or wants us to slow
+down. (A POST that they answer is in doubt all the same.)"""
 
 # Advice for errors that stop the run.
 _KEYS = "check TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or the profile file"
@@ -121,6 +142,7 @@ _ADVICE: dict[str, str] = {
     "InvalidAuthorization": _KEYS,
     "MediaBucketUnBinded": "enable media processing (or smart audio) for the bucket in the Cloud"
     " Infinite console",
+    "NoSuchBucket": "check the name and the region of the bucket",
     "PaymentRequired": "settle the account's balance",
     "SecretidNotExist": _KEYS,
     "SignatureDoesNotMatch": _KEYS,
@@ -159,37 +181,48 @@ def class_of(code: str, http_status: int, message: str = "", api: Api = Api.CI) 
         return Throttled
     if http_status in _STATUSES:
         return _STATUSES[http_status]
+    if 300 <= http_status < 400:
+        return BucketUnknown
     return ServerFault if http_status >= 500 else Rejected
 
 
-def error_of(
-    api: Api, http_status: int, headers: Mapping[str, str], raw: bytes, now: float
-) -> ApiError:
+def error_of(api: Api, answer: Answer, now: float) -> ApiError:
     """Return the exception for an unsuccessful answer.
 
     Args:
         api: The API that answered.
-        http_status: HTTP status.
-        headers: Headers of the answer; ``headers`` itself must ignore the case of names.
-        raw: Its body, possibly empty, truncated, or of a proxy; it is used if it can be read.
+        answer: The answer. Its body may be empty, truncated, or of a proxy; it is used if it can be
+            read.
         now: Our time, for a ``Retry-After`` that is a date.
     """
-    code, message, body_request_id, trace_id, server_time = _body(raw)
-    answer = ApiAnswer(
+    http_status, headers = answer.status, answer.headers
+    code, message, body_request_id, trace_id, server_time = _body(answer.body)
+    facts = ApiAnswer(
         http_status=http_status,
         code=code,
         message=message or _reason(http_status, headers),
         request_id=request_id(headers) or body_request_id,
         trace_id=trace_id or headers.get("x-ci-trace-id") or headers.get("x-cos-trace-id") or "",
+        is_whole=answer.is_whole,
     )
+    is_fault = http_status >= 500 and http_status not in _STATUSES
+    if not (facts.is_vendors or is_fault or http_status in _OF_A_PROXY):
+        return _unproven(facts)
     error = class_of(code, http_status, message, api)
     if issubclass(error, ClockSkewed):
-        return error(answer, server_time=server_time or http_date(headers.get("Date", "")))
+        return error(facts, server_time=server_time or http_date(headers.get("Date", "")))
     if error is ProxyRefused:
-        return error(answer, PROXY_ADVICE)
+        return error(facts, PROXY_ADVICE)
     advice = _ADVICE.get(code, "")
-    text = f"{code}: {answer.message or 'no message'} - {advice}" if advice else None
-    return error(answer, text, retry_after_s=retry_after(headers.get("Retry-After", ""), now))
+    text = f"{code}: {facts.message or 'no message'} - {advice}" if advice else None
+    return error(facts, text, retry_after_s=retry_after(headers.get("Retry-After", ""), now))
+
+
+def _unproven(facts: ApiAnswer) -> UnprovenAnswer:
+    if not facts.is_whole:
+        return UnprovenAnswer(facts, f"HTTP {facts.http_status}: the answer was cut off")
+    text = f"HTTP {facts.http_status} from a proxy or gateway, not from the service"
+    return UnprovenAnswer(facts, f"{text} ({facts.message})" if facts.message else text)
 
 
 def request_id(headers: Mapping[str, str]) -> str:

@@ -19,6 +19,7 @@ from orchestrator.domain.remote import (
     RemoteJob,
     RemoteState,
     SubmitReply,
+    plausible_duration_s,
 )
 from orchestrator.errors import ProtocolError
 
@@ -40,6 +41,7 @@ _PLAIN_LEAVES = [
 # The zone of a time without an offset: every time in the vendor's samples is +0800.
 _BEIJING = timezone(timedelta(hours=8))
 _NO_TIME = frozenset({"", "-"})
+_YEAR_2100 = 4_102_444_800.0
 
 
 def submit_reply(raw: bytes, request_id: str = "") -> SubmitReply:
@@ -54,7 +56,7 @@ def submit_reply(raw: bytes, request_id: str = "") -> SubmitReply:
         job = None  # reading it as a tree finds the fault
     if job is not None:
         return SubmitReply(job, request_id)
-    jobs = jobs_of(_response(raw), raw)
+    jobs = jobs_of(_response(raw))
     if len(jobs) != 1:
         raise ProtocolError(f"The answer to a submit names {len(jobs)} jobs instead of one.", raw)
     return SubmitReply(jobs[0], request_id)
@@ -123,7 +125,7 @@ def query_reply(raw: bytes, request_id: str = "") -> QueryReply:
         for node in root.iter("NonExistJobIds")
         for job_id in (node.text or "").split(",")
     ]
-    return QueryReply(tuple(jobs_of(root, raw)), tuple(filter(None, missing)), request_id)
+    return QueryReply(tuple(jobs_of(root)), tuple(filter(None, missing)), request_id)
 
 
 def job_page(raw: bytes) -> JobPage:
@@ -134,43 +136,49 @@ def job_page(raw: bytes) -> JobPage:
     """
     root = _response(raw)
     cursor = text_of(root, "NextToken").strip()
-    return JobPage(tuple(jobs_of(root, raw)), "" if cursor == "-" else cursor)
+    return JobPage(tuple(jobs_of(root)), "" if cursor == "-" else cursor)
 
 
-def jobs_of(root: Element, raw: bytes = b"") -> list[RemoteJob]:
-    """Return every ``JobsDetail`` directly below ``root``."""
-    return [_job(detail, raw) for detail in root if detail.tag == "JobsDetail"]
+def queue_ids(raw: bytes) -> list[str]:
+    """Return the ids of a list of queues.
+
+    Raises:
+        ProtocolError: If the answer cannot be read.
+    """
+    nodes = _response(raw).findall("QueueList")
+    return [queue_id for node in nodes if (queue_id := text_of(node, "QueueId").strip())]
+
+
+def jobs_of(root: Element) -> list[RemoteJob]:
+    """Return every ``JobsDetail`` with an id directly below ``root``."""
+    jobs = [_job(detail) for detail in root if detail.tag == "JobsDetail"]
+    return [job for job in jobs if job.job_id]
 
 
 def _response(raw: bytes) -> Element:
-    root = parse(raw)
+    root = parse(raw, is_lenient=True)
     if root.tag != "Response":
         raise ProtocolError(f"The service answered <{root.tag[:100]}> instead of <Response>.", raw)
     return root
 
 
-def _job(detail: Element, raw: bytes) -> RemoteJob:
-    """Read one ``JobsDetail``.
+def _job(detail: Element) -> RemoteJob:
+    """Read one ``JobsDetail``, however odd: what cannot be read concerns this job alone.
 
-    ``Code`` and ``Message`` count only for a failed job; the samples say "Success" otherwise.
+    ``Code`` counts only for a failed job; the samples say "Success" otherwise. ``Message`` counts
+    for every job that has ended: the local service notes there what it did with unusual input.
     """
     nodes = {node.tag: node for node in detail}
     leaf = {name: node.text or "" for name, node in nodes.items()}
-    job_id = leaf.get("JobId", "").strip()
-    state = _STATES.get(leaf.get("State", "").strip())
-    if state is None or not job_id:
-        word = leaf.get("State", "")[:100]
-        raise ProtocolError(
-            f"The job {job_id or '(without an id)'} has the unknown state {word!r}.",
-            raw,
-        )
+    word = leaf.get("State", "").strip()
+    state = _STATES.get(word, RemoteState.UNKNOWN)
     operation = nodes.get("Operation")
     failed = state is RemoteState.FAILED
     return RemoteJob(
-        job_id=job_id,
+        job_id=leaf.get("JobId", "").strip(),
         state=state,
         code=leaf.get("Code", "").strip() if failed else "",
-        message=leaf.get("Message", "").strip()[:2000] if failed else "",
+        message=_message(leaf.get("Message", ""), state),
         queue_id=leaf.get("QueueId", "").strip(),
         created_at=instant(leaf.get("CreationTime", "")),
         started_at=instant(leaf.get("StartTime", "")),
@@ -179,34 +187,45 @@ def _job(detail: Element, raw: bytes) -> RemoteJob:
         user_data=text_of(operation, "UserData"),
         files=_files(operation),
         media_duration_s=_duration(operation),
+        state_word=word[:100] if state is RemoteState.UNKNOWN else "",
     )
+
+
+def _message(text: str, state: RemoteState) -> str:
+    """Return the message of a job that has ended; a bare word on success ("Success") is none."""
+    text = text.strip()[:2000]
+    if state is RemoteState.SUCCEEDED:
+        return text if " " in text else ""
+    return text if state is RemoteState.FAILED else ""
 
 
 def _files(operation: Element | None) -> tuple[RemoteFile, ...]:
     """Return the files of ``MediaResult``, not of ``Output``, which may hold a pattern.
 
-    A key is ``ObjectPrefix`` + ``ObjectName``; an ``Md5Info`` belongs to the file of the same name,
-    wherever it occurs.
+    A key is ``ObjectName``, or ``ObjectPrefix`` + ``ObjectName``: both readings are returned, for
+    the requested names to choose from. A file may be named in ``Md5Info`` only, which belongs to
+    the file of the same name wherever it occurs. A leading slash is not part of a key.
     """
-    output = operation.find("MediaResult/OutputFile") if operation is not None else None
-    if output is None:
-        return ()
-    prefix = text_of(output, "ObjectPrefix")
-    md5s = {
-        text_of(info, "ObjectName"): text_of(info, "Md5").strip().lower()
-        for info in output.iter("Md5Info")
-    }
-    names = [node.text for node in output.findall("ObjectName") if node.text]
-    return tuple(
-        RemoteFile(prefix + name, md5s.get(name) or md5s.get(prefix + name, "")) for name in names
-    )
+    files: dict[str, str] = {}
+    for output in operation.findall("MediaResult/OutputFile") if operation is not None else ():
+        prefix = text_of(output, "ObjectPrefix").strip()
+        md5s = {
+            text_of(info, "ObjectName").strip(): text_of(info, "Md5").strip().lower()
+            for info in output.iter("Md5Info")
+        }
+        named = [(node.text or "").strip() for node in output.findall("ObjectName")]
+        for name in filter(None, dict.fromkeys([*named, *md5s])):
+            for key in dict.fromkeys((prefix + name, name)):
+                md5 = md5s.get(name) or md5s.get(key, "")
+                files[key.lstrip("/")] = md5 or files.get(key.lstrip("/"), "")
+    return tuple(RemoteFile(key, md5) for key, md5 in files.items())
 
 
 def _duration(operation: Element | None) -> float | None:
     """Return the length of the result in seconds, as probed by the service."""
     text = text_of(operation.find("MediaInfo/Format"), "Duration") if operation is not None else ""
     try:
-        return float(text) if text else None
+        return plausible_duration_s(float(text)) if text else None
     except ValueError:
         return None
 
@@ -226,4 +245,5 @@ def instant(text: str) -> float | None:
     except ValueError:
         return None
     seconds = (when if when.tzinfo else when.replace(tzinfo=_BEIJING)).timestamp()
-    return seconds if seconds > 0 else None  # year 1 is how some languages write "not yet"
+    # Year 1 and year 9999 are ways to write "not yet".
+    return seconds if 0 < seconds < _YEAR_2100 else None

@@ -1,4 +1,4 @@
-"""Requests as values: unsigned (:class:`Request`), and ready to send (:class:`PreparedRequest`)."""
+"""Requests as values, unsigned and ready to send, and the answer to one, unread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.client.wire.signature import authorization, url_encode
 from orchestrator.domain.remote import RemoteState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.client.wire.signature import SigningKey
     from orchestrator.domain.remote import JobFilter
@@ -82,6 +82,27 @@ class PreparedRequest(NamedTuple):
         return f"PreparedRequest({self.method} {self.url})"
 
 
+class Answer(NamedTuple):
+    """An answer; header names are looked up without regard to case.
+
+    Attributes:
+        status: HTTP status.
+        headers: Headers.
+        body: The whole body; empty if it was cut off.
+        is_whole: False if the connection was lost in the body of an error.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+    is_whole: bool = True
+
+    @property
+    def is_success(self) -> bool:
+        """True for a status of 2xx."""
+        return 200 <= self.status < 300
+
+
 def prepare(request: Request, key: SigningKey, base_url: str | None = None) -> PreparedRequest:
     """Sign a request and give it its address.
 
@@ -145,6 +166,14 @@ def list_request(place: Place, wanted: JobFilter, next_token: str = "") -> Reque
     return Request(
         Api.CI, place, "GET", "/jobs", {name: value for name, value in params.items() if value}
     )
+
+
+def queues_request(place: Place, path: str) -> Request:
+    """``GET /queue`` or ``GET /asrqueue``: the queues of a bucket.
+
+    Pages "media-queue" and 1045/73366. There are few: one page is enough.
+    """
+    return Request(Api.CI, place, "GET", path, {"pageNumber": "1", "pageSize": "100"})
 
 
 def cancel_request(place: Place, job_id: str) -> Request:

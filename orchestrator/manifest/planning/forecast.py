@@ -34,6 +34,13 @@ _BYTES_PER_S = {
 _OTHER_BYTES_PER_S = 24_000
 
 
+_LEFTOVERS = {
+    "keep": "neither sent nor cancelled (leftovers: keep)",
+    "finish": "sent too (leftovers: finish), and not in the numbers above",
+    "drop": "cancelled by the run (leftovers: drop)",
+}
+
+
 class Standing(StrEnum):
     """Standing of a job of the manifest against the ledger."""
 
@@ -65,6 +72,8 @@ def standing(job: Job | None, *, changed: bool) -> Standing:
         return Standing.CHANGED if changed else Standing.NEW
     if job.state is JobState.SUCCEEDED:
         return Standing.DONE
+    if job.was_dropped:  # a run plans it again
+        return Standing.OPEN
     return Standing.FAILED if job.state in _ENDED_BADLY else Standing.OPEN
 
 
@@ -103,6 +112,10 @@ class Forecast:
     by_source: dict[str, dict[str, int]] = field(default_factory=dict)
     orphaned: int = 0
     """Open jobs of the ledger that are no longer in the manifest. The caller sets it."""
+    left: int = 0
+    """Unsent jobs among the ``orphaned`` ones. The caller sets it."""
+    canary: int = 0
+    """Jobs that must succeed before the rest is sent. The caller sets it."""
     duplicates: int = 0
     """Jobs left out as duplicates. The caller sets it from ``Planner.duplicates``."""
     to_do: int = 0
@@ -216,6 +229,7 @@ class Forecast:
                 "to_do": self.to_do,
                 "orphaned": self.orphaned,
             },
+            "left": self.left,
             "duplicates": self.duplicates,
             "by_level": {
                 str(level): self.by_level[level] for level in sorted(self.by_level, reverse=True)
@@ -264,9 +278,20 @@ class Forecast:
                 f"{jobs} failed, or were rejected or cancelled, in an earlier run; "
                 "--retry failed (or rejected, all) retries them."
             )
-        if self.orphaned:
-            jobs = counted(self.orphaned, "open job")
-            notes.append(f"In the ledger, but no longer in the manifest: {jobs}.")
+        if self.left:
+            jobs = counted(self.left, "job")
+            notes.append(
+                f"Left by earlier runs, not sent, and not in the manifest: {jobs}, "
+                f"{_LEFTOVERS[self.manifest.leftovers]}."
+            )
+        if self.orphaned > self.left:
+            jobs = counted(self.orphaned - self.left, "job")
+            notes.append(
+                f"At the service, but no longer in the manifest: {jobs}, tracked to the end."
+            )
+        if self.canary:
+            jobs = counted(self.canary, "job")
+            notes.append(f"Canary: {jobs} must succeed before the rest is sent.")
         if self.duplicates:
             objects = counted(self.duplicates, "object")
             notes.append(f"Named again with the same settings, and planned once: {objects}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from orchestrator.domain import value_formats
+from orchestrator.domain.run import LOOKBACK_S, MAX_CANARY
 from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.manifest.schema.inputs import KIND_PREFIX, AnyInput, Globs, Rule
 from orchestrator.manifest.schema.job_settings import (
@@ -214,6 +215,22 @@ AnyService = Annotated[
 ]
 
 
+Leftovers = Literal["keep", "finish", "drop"]
+"""Treatment of unsent jobs that the manifest no longer names."""
+
+
+def _leftovers(value: Any) -> Any:
+    words = get_args(Leftovers)
+    if value in words:
+        return value
+    shown = quoted(value) if isinstance(value, str) else "This"
+    near = nearest_word(value, words) if isinstance(value, str) else ""
+    return refuse(f"{shown} is not a way to treat leftovers. Write keep, finish or drop.", near)
+
+
+AnyLeftovers = Annotated[Leftovers, BeforeValidator(_leftovers)]
+
+
 def _version(value: int) -> int:
     if value != 1:
         refuse(
@@ -289,6 +306,18 @@ class ManifestFile(Part):
     """Limits at which a run stops."""
     window: AnyWindow | None = None
     """The hours in which jobs are submitted."""
+    leftovers: AnyLeftovers = "keep"
+    """Jobs of earlier runs that were not sent and that the manifest no longer names: keep them as
+    they are (neither sent nor cancelled, but reported), finish them in this run, or drop (cancel)
+    them."""
+    canary: Annotated[Integer, Field(ge=0, le=MAX_CANARY)] = Field(default=0, examples=[3])
+    """Number of jobs, spread over sources, codecs and buckets, that must succeed with their stems
+    seen before the rest is sent; otherwise the run stops (exit code 6). 0: send at once."""
+    lookback_s: Annotated[Seconds, Field(ge=0, le=LOOKBACK_S)] = Field(
+        default=LOOKBACK_S, alias="lookback", examples=["30d"]
+    )
+    """Time for which a new ledger looks back for jobs that the account has had done already; at
+    most 30 days, 0 for not at all."""
     price: PriceSettings = Field(default_factory=PriceSettings)
     """Price for estimates."""
     report: Annotated[Text, Field(min_length=1)] = "reports/{run}.jsonl"

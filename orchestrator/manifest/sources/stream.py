@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import MediaObject
-from orchestrator.errors import ConfigError
+from orchestrator.errors import BucketRefused, ConfigError
 from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.schema.inputs import ListInput, ObjectInput, PrefixInput
 from orchestrator.manifest.sources.item import Source, SourceItem, is_carried
@@ -51,7 +51,8 @@ async def read(
 
     Raises:
         ManifestError: If a list file has faults, unless ``faults`` collects them.
-        OrchestratorError: If a bucket cannot be listed.
+        OrchestratorError: If a bucket cannot be listed. If it is refused, after all other sources
+            were read.
     """
     collected = FaultList() if faults is None else faults
 
@@ -74,6 +75,7 @@ async def _batches(
     manifest: Manifest, lister: _MakeLister | None, faults: FaultList, size: int
 ) -> AsyncIterator[list[SourceItem]]:
     inline: list[SourceItem] = []
+    refusal: BucketRefused | None = None
     for index, settings in enumerate(manifest.inputs):
         if isinstance(settings, ObjectInput):
             _add_inline(inline, manifest, index, settings, faults)
@@ -82,12 +84,17 @@ async def _batches(
         yield inline
         inline = []
         if isinstance(settings, PrefixInput) and lister is not None:
-            async for page in lister(index, settings).batches():
-                yield page
+            try:
+                async for page in lister(index, settings).batches():
+                    yield page
+            except BucketRefused as error:
+                refusal = refusal or error  # sources in other buckets can still be read
         elif isinstance(settings, ListInput):
             async for rows in _listed(ListReader(manifest, index, settings, faults), size):
                 yield rows
     yield inline
+    if refusal is not None:
+        raise refusal
 
 
 def _add_inline(

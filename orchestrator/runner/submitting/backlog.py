@@ -6,6 +6,7 @@ job of a higher level that is found late still overtakes everything that waits.
 
 from __future__ import annotations
 
+import asyncio
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
+    from orchestrator.domain.spec import Place
     from orchestrator.runner.ports import Ports
 
 _LANES_IN_FULL = 10
@@ -51,6 +53,9 @@ class Backlog:
         # Lanes whose next job in the ledger is due at a monotonic instant.
         self._later: dict[LaneKey, float] = {}
         self._is_fetching = False
+        self.unfetched = asyncio.Lock()
+        """Held while jobs are in the ledger that must not be sent yet."""
+        self._closed: set[Place] = set()  # buckets that the service refuses
 
     # --- what there is
 
@@ -95,10 +100,14 @@ class Backlog:
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Take planned jobs; skip those held now, or held since :meth:`expect`."""
-        held, left = self._held, self._left
+        held, left = self._held, self._left  # "knows", written out: this is the busiest loop
         for job in jobs:
             if job.id not in held and job.id not in left:
                 self._place(job)
+
+    def close_bucket(self, place: Place) -> None:
+        """Forget the jobs of a bucket: they stay planned in the ledger."""
+        self._closed.add(place)
 
     def hold(self, job: Job) -> bool:
         """Count a job as in memory although it does not wait.
@@ -106,10 +115,29 @@ class Backlog:
         Returns:
             False if it is counted, or was since :meth:`expect`.
         """
-        if job.id in self._held or job.id in self._left:
+        if self.knows(job):
             return False
         self._held.add(job.id)
         return True
+
+    def knows(self, job: Job) -> bool:
+        """Return True if a job is held, or was since :meth:`expect`."""
+        return job.id in self._held or job.id in self._left
+
+    def keep(self, job: Job) -> None:
+        """Count a job as waiting although it waits elsewhere."""
+        self._held.add(job.id)
+        self._waiting.add(job.id)
+
+    def let_go(self, job: Job) -> None:
+        """Note that a kept job is being sent."""
+        self._waiting.discard(job.id)
+
+    def place(self, job: Job) -> None:
+        """Take a job that was kept."""
+        self._held.discard(job.id)
+        self._waiting.discard(job.id)
+        self._place(job)
 
     def give_back(self, job: Job) -> None:
         """Take back a job that was sent and is planned again."""
@@ -132,6 +160,10 @@ class Backlog:
         self._waiting.discard(job.id)
         return job
 
+    def is_closed(self, job: Job) -> bool:
+        """Return True if the bucket of a job was closed after the job was queued."""
+        return job.spec.media.place in self._closed
+
     def put_back(self, job: Job) -> None:
         """Put back a job that was taken out and is not wanted now."""
         self._push(job)
@@ -151,6 +183,12 @@ class Backlog:
     async def refill(self) -> None:
         """Queue what has come due, and refill lanes of which half was used up."""
         self._release_due()
+        if not self._spilled:
+            return
+        async with self.unfetched:
+            await self._fetch_low_lanes()
+
+    async def _fetch_low_lanes(self) -> None:
         size_of, room_in = self._queue.size_of, self._room_in
         low = [lane for lane in self._spilled if room_in(lane) >= max(size_of(lane), 1)]
         for lane in low:
@@ -164,14 +202,14 @@ class Backlog:
         # their way back.
         now = self._clock.now()
         ready = await self._ledger.ready(
-            self._run, lane.level, lane.share, room, self._waiting, now
+            self._run, lane.level, lane.share, room, self._waiting, now, self._closed
         )
         for job in ready:
             if job.id not in self._held:
                 self._push(job)
         if len(ready) >= room:
             self._spilled[lane] = None
-        elif await self._ledger.next_ready_at(self._run, self._waiting) is not None:
+        elif await self._ledger.next_ready_at(self._run, self._waiting, self._closed) is not None:
             await self._fetch_waiting(lane)
 
     async def _fetch_waiting(self, lane: LaneKey) -> None:
@@ -180,7 +218,7 @@ class Backlog:
         room = max(self._window * 4 - len(self._delayed), 0) + 1
         any_time = self._clock.now() + _ANY_TIME_S
         jobs = await self._ledger.ready(
-            self._run, lane.level, lane.share, room, self._waiting, any_time
+            self._run, lane.level, lane.share, room, self._waiting, any_time, self._closed
         )
         for job in jobs:
             if job.id not in self._held:
@@ -197,6 +235,8 @@ class Backlog:
             self._spilled[lane] = None
 
     def _place(self, job: Job, *, has_waited: bool = False) -> None:
+        if self._closed and job.spec.media.place in self._closed:
+            return
         lane = lane_of(job)
         wait_s = job.not_before - self._clock.now() if job.not_before else 0.0
         if wait_s > self._cap_s:

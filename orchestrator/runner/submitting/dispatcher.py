@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.events import JobSending
+import orjson
+
+from orchestrator.domain.events import CanaryChosen, CanaryPassed, JobSending
 from orchestrator.domain.remote import JobFilter
 from orchestrator.domain.states import Step
 from orchestrator.domain.wording import counted
-from orchestrator.errors import Interruption, OrchestratorError, ProtocolError
+from orchestrator.errors import Interruption, LedgerDisplaced, OrchestratorError, ProtocolError
 from orchestrator.runner.submitting.backlog import Backlog
+from orchestrator.runner.submitting.canary import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.runner.budget import Budget
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.shutdown import Shutdown
+    from orchestrator.runner.submitting.canary import Canary
     from orchestrator.runner.submitting.gate import Gate
     from orchestrator.runner.submitting.submitter import Submitter
 
@@ -35,6 +39,8 @@ _PRESSED_S = 0.1
 """Time for which this machine counts as the limit, after half of all connections filled up ..."""
 _PRESSED_FROM = 16
 """... unless half of them is fewer than these: a few connections fill up in any case."""
+_CANARY = "canary"
+"""Name under which the ledger keeps the run and the keys of the last canary."""
 
 
 class Dispatcher:
@@ -46,7 +52,8 @@ class Dispatcher:
         gate: Says if jobs may leave now.
         submitter: Sends jobs.
         budget: Says what may be spent.
-        shutdown: Stops the run when the budget is spent.
+        shutdown: Stops the run when the budget is spent, or the canary has failed.
+        canary: Jobs that must succeed before the others are sent.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class Dispatcher:
         submitter: Submitter,
         budget: Budget,
         shutdown: Shutdown,
+        canary: Canary,
     ) -> None:
         self._ledger = ports.ledger
         self._service = ports.service
@@ -68,6 +76,8 @@ class Dispatcher:
         self._submitter = submitter
         self._budget = budget
         self._shutdown = shutdown
+        self._run = run
+        self.canary = canary
         self.backlog = Backlog(ports, run)
         """Jobs that wait to be sent."""
         self.in_flight = 0
@@ -84,33 +94,85 @@ class Dispatcher:
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Take planned jobs that may be sent; known ones are skipped."""
+        if self.canary.is_running:
+            jobs = [job for job in jobs if not self._is_for_canary(job)]
         self.backlog.add(jobs)
         self._gate.wake()
+
+    def _is_for_canary(self, job: Job) -> bool:
+        """Hand a job to the canary if it belongs there; return False if it does not."""
+        if self.backlog.knows(job) or not self.canary.wants(job):
+            return False
+        self.backlog.keep(job)
+        self.canary.offer(job)
+        return True
 
     def occupy(self, job: Job) -> bool:
         """Count a job that is at the service already; return False if it is known."""
         if not self.backlog.hold(job):
             return False
         self.in_flight += 1
+        self.canary.occupied(job)
         return True
 
     def give_back(self, job: Job) -> None:
         """Take back a job that is planned again; its slot is free."""
         self.in_flight -= 1
-        self.backlog.give_back(job)
+        if self.canary.wants(job):
+            self.backlog.keep(job)
+            self.canary.offer(job)
+        else:
+            self.backlog.give_back(job)
         self._gate.wake()
 
     def release(self, job: Job) -> None:
         """Forget a job that is planned again until it is added once more; its slot is free."""
         self.in_flight -= 1
         self.backlog.forget(job)
+        self.canary.released(job)
         self._gate.wake()
 
     def ended(self, job: Job) -> None:
         """Forget a job that has ended; its slot is free."""
         self.in_flight -= 1
         self.backlog.finish(job)
+        if self.canary.ended(job):
+            self._decide_canary()
         self._gate.wake()
+
+    def let_go(self) -> None:
+        """Free the slot of a job that the run no longer waits for; it stays known."""
+        self.in_flight -= 1
+        self._gate.wake()
+
+    def hold_again(self) -> None:
+        """Take a slot for a job that was let go."""
+        self.in_flight += 1
+
+    def close_bucket(self, place: Place, error: OrchestratorError) -> None:
+        """Send no more jobs of a bucket: the service refuses them all.
+
+        A canary cannot be decided without them, so the run stops while there is one.
+        """
+        self.backlog.close_bucket(place)
+        if self.canary.is_running:
+            self._shutdown.fatal(error)
+        self._gate.wake()
+
+    def plan_ended(self) -> None:
+        """Note that the manifest was read to its end."""
+        self.canary.plan_ended()
+        self._gate.wake()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait in memory."""
+        return self.backlog.in_memory + self.canary.waiting
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing waits to be sent, in memory or in the ledger."""
+        return self.backlog.is_empty and not self.canary.waiting
 
     async def until_wanted(self) -> None:
         """Wait while jobs leave as fast as this machine can send and enough are at hand.
@@ -128,16 +190,52 @@ class Dispatcher:
 
     def waits_for(self) -> list[str]:
         """Return what keeps the jobs that are not sent yet, in words."""
-        if self.backlog.is_empty or self._stopping:
+        if self.is_empty or self._stopping:
             return []
         if closed := self._gate.waits_for():
             return closed
         if self.in_flight >= self._settings.in_flight:
             return [f"a free slot: {counted(self.in_flight, 'job')} in flight (limits.in_flight)"]
-        due_s = self.backlog.next_due_in_s()
-        if not len(self.backlog) and due_s is not None:
-            return [f"the next try of a job, in {due_s:.0f} s"]
+        if not self._ready:
+            waiting = self.canary if self.canary.is_running else self.backlog
+            if (due_s := waiting.next_due_in_s()) is not None:
+                return [f"the next try of a job, in {due_s:.0f} s"]
+            return ["the canary, before more is sent"] if self.canary.is_running else []
         return [f"the rate limit: {self._limiter.rate_per_s:g} submits/s"]
+
+    # --- the canary
+
+    async def restore_canary(self) -> None:
+        """Continue a canary of this run that was interrupted before it was decided."""
+        if self.canary.size and self._run.resumed:
+            saved = orjson.loads(await self._ledger.recall(_CANARY) or b"{}")
+            if saved.get("run") == self._run.id:
+                self.canary.restore((await self._ledger.find(saved["keys"])).values())
+
+    async def _choose_canary(self) -> None:
+        chosen, rest = self.canary.choose()
+        if chosen:
+            saved = {"run": self._run.id, "keys": list(self.canary.keys)}
+            await self._ledger.remember(_CANARY, orjson.dumps(saved))
+            self._sink.emit(CanaryChosen(names_of(chosen)))
+        for job in rest:
+            self.backlog.place(job)
+
+    def _taken_out(self) -> Job:
+        job = self.backlog.pop()
+        self.backlog.forget(job)
+        return job
+
+    def _decide_canary(self) -> None:
+        if self.canary.reason:
+            self._shutdown.stop(Interruption("canary", self.canary.reason))
+        else:
+            self._sink.emit(CanaryPassed(self.canary.size))
+
+    def give_up_canary(self) -> None:
+        """Stop the run, because the outcome of the canary cannot be known."""
+        self.canary.fail("a job of it stays in doubt, because the service does not show its jobs")
+        self._decide_canary()
 
     # --- the loop
 
@@ -159,7 +257,14 @@ class Dispatcher:
         self._gate.breaker.sent()
         self._handed_on.clear()
         room = self._submitter.room
-        await self._ledger.intend(batch)
+        try:
+            await self._ledger.intend(batch)
+        except LedgerDisplaced as error:
+            # These jobs stay planned. Answers on their way can still be recorded.
+            self._shutdown.fatal(error)
+            self._stopping = True
+            self._handed_on.set()
+            return
         self._place = batch[-1].spec.media.place
         self._note_turnover(self._submitter.room - room)
         for job in batch:
@@ -175,12 +280,15 @@ class Dispatcher:
         slots = self._settings.in_flight - self.in_flight
         limit = min(room, slots, self._gate.breaker.at_most)
         now = self._clock.now()
-        while len(batch) < limit and self.backlog and not self._stopping:
+        while len(batch) < limit and self._ready and not self._stopping:
             if batch and not self._limiter.try_acquire():
                 break
-            job = self.backlog.pop()
+            job = self._pop()
+            if self.backlog.is_closed(job):
+                self.backlog.forget(job)
+                continue
             if not self._is_affordable(job):
-                self.backlog.put_back(job)
+                self._put_back(job)
                 break
             job.step(Step.SEND)
             job.attempts += 1
@@ -192,6 +300,25 @@ class Dispatcher:
         if len(batch) == room and room >= max(self._settings.connections // 2, _PRESSED_FROM):
             self._pressed_until = self._clock.monotonic() + _PRESSED_S
         return batch
+
+    @property
+    def _ready(self) -> int:
+        """Jobs that may go now."""
+        return self.canary.ready() if self.canary.is_running else len(self.backlog)
+
+    def _pop(self) -> Job:
+        if not self.canary.is_running:
+            return self.backlog.pop()
+        job = self.canary.pop()
+        self.backlog.let_go(job)
+        return job
+
+    def _put_back(self, job: Job) -> None:
+        if self.canary.is_running:
+            self.backlog.keep(job)
+            self.canary.offer(job)
+        else:
+            self.backlog.put_back(job)
 
     def _is_affordable(self, job: Job) -> bool:
         refusal = self._budget.refusal(job)
@@ -216,6 +343,10 @@ class Dispatcher:
         while not self._stopping:
             gate.forget_wake()
             await self.backlog.refill()
+            if self.canary.lacks_jobs and len(self.backlog):
+                self.add([self._taken_out() for _ in range(len(self.backlog))])
+            if self.canary.must_choose():
+                await self._choose_canary()
             if gate.breaker.is_open:
                 await self._wait_for_service()
                 continue
@@ -223,12 +354,13 @@ class Dispatcher:
             pause_s = gate.pause_left_s()
             room = self._submitter.room + self._soon_free
             has_slot = self.in_flight < self._settings.in_flight and gate.breaker.at_most > 0
-            if len(self.backlog) and has_slot and room > 0 and pause_s <= 0:
+            if self._ready and has_slot and room > 0 and pause_s <= 0:
                 if await self._has_gathered(room):
                     return
                 continue
             self._shutdown.changed.set()
-            due_s = self.backlog.next_due_in_s()
+            waiting = self.canary if self.canary.is_running else self.backlog
+            due_s = waiting.next_due_in_s()
             waits = [wait_s for wait_s in (pause_s or None, due_s) if wait_s is not None]
             await gate.wait(min(waits, default=None))
 
@@ -236,7 +368,7 @@ class Dispatcher:
         """Return True if enough connections are free, or the free ones have waited long enough."""
         now = self._clock.monotonic()
         until = self._gather_until or now + _GATHER_S
-        if room >= min(self._settings.connections // 2, len(self.backlog)) or now >= until:
+        if room >= min(self._settings.connections // 2, self._ready) or now >= until:
             self._gather_until = None
             return True
         self._gather_until = until

@@ -18,6 +18,7 @@ from orchestrator.domain.wording import counted
 from orchestrator.errors import (
     ApiError,
     AuthRejected,
+    BucketRefused,
     CertificateRefused,
     ClockSkewed,
     ConfigError,
@@ -34,6 +35,8 @@ from orchestrator.errors import (
     SendInDoubt,
     ServerFault,
     Throttled,
+    TunnelRefused,
+    UnprovenAnswer,
 )
 from orchestrator.runner.retry import backoff_s, decide
 
@@ -73,11 +76,22 @@ Answer = SubmitReply | OrchestratorError
 def conclude(
     job: Job, answer: Answer, settings: RunnerSettings, now: float, rng: random.Random
 ) -> Conclusion:
-    """Take the step that the answer proves. Changes ``job``; does nothing else."""
+    """Take the step that the answer proves. Changes ``job``; does nothing else.
+
+    That no job was created is proven by what the vendor wrote, and by nothing else.
+    """
     match answer:
+        case SubmitReply() if answer.job.job_id in job.past_job_ids:
+            job.step(Step.LOSE_ANSWER)
+            job.code = "AnswerMixedUp"
+            job.message = f"The service answered {answer.job.job_id}, which is an earlier job."
+            return Conclusion(job.message)
         case SubmitReply():
             _accept(job, answer, now)
             return Conclusion()
+        case ApiError() if not answer.answer.is_vendors:
+            job.step(Step.LOSE_ANSWER)
+            _note(job, answer)
         case ConnectFailed():
             return _return(job, Step.NOT_SENT, answer, backoff_s(settings, 1, rng), now)
         case Throttled():
@@ -88,9 +102,16 @@ def conclude(
             job.step(Step.REFUSED)
             job.not_before = decision.again_at
             return Conclusion(str(answer), decision.again_at - now)
-        case ClockSkewed() | CredentialsExpired() | AuthRejected() | CredentialsMissing():
+        case (
+            ClockSkewed()
+            | CredentialsExpired()
+            | AuthRejected()
+            | CredentialsMissing()
+            | BucketRefused()
+        ):
             # Where it could, the client has corrected its clock or fetched fresh credentials, so
-            # the job need not wait. Where it could not, the run stops; the job is not at fault.
+            # the job need not wait. Where it could not, the run or the bucket stops; the job is not
+            # at fault.
             return _return(job, Step.REFUSED, answer, 0.0, now)
         case Rejected() | RefusedForNow() | ConfigError():
             job.step(Step.REJECT)
@@ -290,10 +311,14 @@ class Submitter:
                 | ProxyRefused()
                 | CredentialsMissing()
                 | CertificateRefused()
+                | TunnelRefused()
                 | InternalDefect()
             ):
                 self._shutdown.fatal(answer)
-            case ConnectFailed() | SendInDoubt() | ServerFault():
+            case BucketRefused():
+                breaker.succeeded()
+                self._routing.close_bucket(job.spec.media.place, answer)
+            case ConnectFailed() | SendInDoubt() | ServerFault() | UnprovenAnswer():
                 breaker.failed(str(answer))
             case _:
                 breaker.succeeded()

@@ -1,15 +1,11 @@
-"""Decide which jobs to ask about, and when: few queries, each about jobs that have probably ended.
+"""Decide which jobs to ask about, and when: few queries, and the end of a run on time.
 
-A query carries up to ten ids and costs one call, however many of them have ended. So it is worth
-its price when some have. The chance that a job has ended since it was last queried follows from
-how long such jobs run: the service reports ``StartTime`` and ``EndTime`` with every job that ends.
-Media of about the same length are compared, where lengths are known. A job that was seen running
-for long will probably run for as long again, whatever was expected.
+A query carries up to ten ids and costs one call. There are two reasons for one:
 
-A query goes out when the chances of its ten best candidates add up to ``_QUERY_WORTH`` ended jobs,
-or when nothing was asked of their bucket for as long as a job takes; later while the service has a
-queue. Of the jobs not known to run, only the first few in the service's own order (level, then age)
-can have begun. Asking about those behind them would show nothing.
+* *It brings enough.* The chances that its jobs have ended add up to what the budget of calls asks
+  of a query. How long jobs run is learned from those that have ended.
+* *All may have ended.* The run must not end long after the bucket's last job. :mod:`outlook` says
+  when the next query is due for that. An answer that shows one job that has not ended puts it off.
 
 Pure; ``now`` is an argument.
 """
@@ -18,16 +14,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from orchestrator.runner.tracking.run_times import RunTimes
+from orchestrator.runner.tracking.outlook import FEW_JOBS, Outlook
+from orchestrator.runner.tracking.run_times import RunTimes, length_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.domain.job import Job
     from orchestrator.domain.spec import Place
     from orchestrator.runner.tracking.tracked_jobs import (
         Line,
@@ -38,27 +34,30 @@ if TYPE_CHECKING:
 
 POLL_MIN_S = 1.0
 """Shortest time between two queries about one job."""
-POLL_MAX_S = 60.0
-"""Longest time between two queries about one job."""
 QUERY_SIZE = 10
 """Ids of one query: the vendor's limit."""
-_QUERY_WORTH = 3.5
-"""Jobs that have probably ended, of the ids of one query, that make it worth its call. A third of
-ten means about 0.3 queries per job."""
-_QUEUED_WORTH = 5.5
-"""The same while as many jobs wait at the service as run there: an ended job delays nothing ..."""
-_QUEUED_PATIENCE = 5.0
-"""... so a query can wait longer by this factor."""
-_CALLBACK_PATIENCE = 10.0
-"""With callbacks, a query without a hint can wait longer by this factor ..."""
-_CALLBACK_MAX_S = 300.0
-"""... but no longer than this, because callbacks get lost."""
-_HINTED_WORTH = 6.0
-"""The same as ``_QUERY_WORTH`` with callbacks: hints share a query ..."""
-_HINT_GATHER_S = 15.0
-"""... but no hint waits longer than this."""
-_FIRST_GUESS_S = 2.0
-"""Run time of a job before any was seen; it grows with the age of the oldest job."""
+_SHARE = 0.5
+"""Queries per job that a run may make ..."""
+_CALLBACK_SHARE = 0.2
+"""... and with callbacks."""
+_COLLECTING = 0.45
+"""Part of the queries that are still affordable that goes to collecting what has ended. The others
+are for finding out how long jobs run, and when the last one ends."""
+_WORTH = 3.5, 8.0
+"""Least and most ended jobs that a query must probably bring to be worth its call."""
+_GATHER_S = 1.0
+"""Time that a hint waits for others ..."""
+_HINT_S = 15.0
+"""... and the same while other jobs run, if calls are left."""
+_HINTS_KEEP = 0.05
+"""Queries per job that such looks leave for the end of the run."""
+_ANSWER_S = 3.0
+"""Wait for an answer before another query asks if all have ended."""
+_SPREAD = 4
+"""Ids of such a query that are spread over the jobs of which nothing is known."""
+
+_IN_TURN = 3
+"""Ids of such a query that go to jobs that should wait, in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,15 @@ class Round:
     again_in_s: float | None = None
 
 
+@dataclass(slots=True)
+class _Calls:
+    """Queries about one bucket."""
+
+    made: int = 0
+    on_wire: int = 0
+    asked_at: float = -math.inf
+
+
 class PollPolicy:
     """Learns how long jobs run, and decides.
 
@@ -77,38 +85,47 @@ class PollPolicy:
     """
 
     def __init__(self, *, has_callbacks: bool = False) -> None:
+        self._share = _CALLBACK_SHARE if has_callbacks else _SHARE
         self._has_callbacks = has_callbacks
+        self._hinted = 0
+        self._unhinted = 0
         self._run_times = RunTimes()
-        self._has_any_ended = False
-        # By bucket: a busy one must not keep the others waiting.
-        self._asked_at: dict[Place, float] = {}
-        # By bucket: True if the jobs last queried were still waiting for their turn.
-        self._queued: dict[Place, bool] = {}
-        self._freed_at = -math.inf
-        self._freed = 0
+        self._outlook = Outlook(self._run_times)
+        self._calls: dict[Place, _Calls] = {}
 
-    def freed(self, ended_ago_s: Sequence[float], now: float) -> None:
-        """Note how long ago the jobs of an answer ended: as many others may have begun then."""
-        if ended_ago_s:
-            self._freed_at = now - max(ended_ago_s)
-        self._freed = len(ended_ago_s)
+    # --- what happened
 
-    def saw_queue(self, place: Place, *, is_waiting: bool) -> None:
-        """Note if any of the jobs not known to run that were queried still waits for its turn."""
-        self._queued[place] = is_waiting
-
-    def learn(self, job: Job) -> None:
-        """Learn from the run time of a job that ended."""
-        self._has_any_ended = True
+    def learn(self, tracked: Tracked) -> None:
+        """Learn from a job that ended."""
+        job = tracked.job
+        if tracked.hinted_at is None:
+            self._unhinted += 1
+        else:
+            self._hinted += 1
         if job.started_at is None or job.finished_at is None:
             return
         # The service reports whole seconds.
         ran_s = max(job.finished_at - job.started_at, 0.5)
+        if not tracked.is_from_before:
+            # It cannot have run for longer than it was there, whatever the service says.
+            ran_s = min(ran_s, max(tracked.looked_at - tracked.since, 0.0) + 1.0)
         self._run_times.learn(job.spec.media, ran_s)
 
     def asked(self, batch: Sequence[Tracked], now: float) -> None:
         """Note that a query about these jobs of one bucket goes out."""
-        self._asked_at[batch[0].job.spec.media.place] = now
+        calls = self._calls_of(batch[0].job.spec.media.place)
+        calls.made += 1
+        calls.on_wire += 1
+        calls.asked_at = now
+
+    def answered(self, batch: Sequence[Tracked]) -> None:
+        """Note that the query about these jobs has ended, well or not."""
+        self._calls_of(batch[0].job.spec.media.place).on_wire -= 1
+
+    def _calls_of(self, place: Place) -> _Calls:
+        return self._calls.setdefault(place, _Calls())
+
+    # --- what to do
 
     def decide(self, jobs: TrackedJobs, now: float) -> Round:
         """Return the jobs to query now, or the time until the next decision.
@@ -117,122 +134,157 @@ class PollPolicy:
         """
         again_in_s: float | None = None
         for place in jobs.places():
-            guess_s = self._guess_s(place, now)
-            batch = self._candidates(place, guess_s, now)
-            if self._is_worth(batch, guess_s, now, is_queued=place.is_queued(QUERY_SIZE)):
-                return Round(tuple(tracked for _, tracked in batch))
-            expected_s = [self._expected_s(tracked, guess_s) for _, tracked in batch]
-            shortest_s = min(expected_s, default=guess_s)
-            step_s = max(min(shortest_s / 20, 5.0), POLL_MIN_S / 4)
-            again_in_s = step_s if again_in_s is None else min(again_in_s, step_s)
+            found = self._decide_at(place, now)
+            if found.batch:
+                return found
+            if found.again_in_s is not None:
+                again_in_s = min(again_in_s or math.inf, found.again_in_s)
         return Round(again_in_s=again_in_s)
 
-    def _guess_s(self, place: TrackedAtPlace, now: float) -> float:
-        """Guess the run time before any job has ended: half of the age of the oldest one.
+    def _decide_at(self, place: TrackedAtPlace, now: float) -> Round:
+        rated = self._candidates(place, now)
+        if not rated:
+            return Round(again_in_s=POLL_MIN_S / 4)
+        calls = self._calls_of(rated[0][1].job.spec.media.place)
+        affordable = self._share * place.accepted - calls.made
+        best = tuple(tracked for _, tracked in rated)
+        is_worth = sum(chance for chance, _ in rated) >= self._worth(place, affordable)
+        if is_worth and not all(tracked.is_queued for tracked in best):
+            return Round(best)
+        due_at = self._due_at(place, calls, affordable - len(place.all) / QUERY_SIZE)
+        if is_worth or now >= due_at:
+            return Round(_spread(place, best, now, calls.made))
+        run_s = min((self._run_s(tracked) or math.inf for _, tracked in rated))
+        step_s = max(min(run_s / 20, 5.0), POLL_MIN_S / 4)
+        return Round(again_in_s=max(min(step_s, due_at - now), 0.001))
 
-        So the queries about a job of unknown length come at growing distances.
-        """
-        oldest = place.first()
-        return max(_FIRST_GUESS_S, (now - oldest.since) / 2 if oldest is not None else 0.0)
+    def _worth(self, place: TrackedAtPlace, affordable: float) -> float:
+        """Return how many jobs must probably have ended to make a query worth its call."""
+        least, most = _WORTH
+        count = len(place.all)
+        worth = count / (_COLLECTING * affordable) if affordable > 0 else most
+        # The last jobs are collected when all may have ended, unless calls are left.
+        is_ample = affordable > 1 + count / QUERY_SIZE
+        return min(max(worth, least), most, 0.8 * count if is_ample else most)
 
-    def _expected_s(self, tracked: Tracked, guess_s: float) -> float:
-        """Return for how long a running job will probably run on."""
-        learned_s = self._run_times.of(tracked.job.spec.media)
-        return max(guess_s if learned_s is None else learned_s, float(1 << tracked.ran_power >> 1))
+    # --- it brings enough
 
-    def _candidates(
-        self, place: TrackedAtPlace, guess_s: float, now: float
-    ) -> list[tuple[float, Tracked]]:
+    def _candidates(self, place: TrackedAtPlace, now: float) -> list[tuple[float, Tracked]]:
         """Return the ten jobs that have most probably ended, with their chances."""
         soonest = now - POLL_MIN_S
-        ended = (tracked for tracked in place.ended.free() if tracked.looked_at <= soonest)
-        begun = list(islice(ended, QUERY_SIZE))
-        for line in place.running():
-            begun += _longest_unseen(line, soonest)
-        begun.sort(key=attrgetter("number"))
-        waiting = islice(place.waiting(), self._may_have_begun(place, guess_s, now))
-        asked = [*begun, *(tracked for tracked in waiting if tracked.looked_at <= soonest)]
-        rated = [(self._chance(tracked, guess_s, now), tracked) for tracked in asked]
+        ended = (one for one in place.ended.free() if one.looked_at <= soonest)
+        asked = list(islice(ended, QUERY_SIZE))
+        for line in place.begun():
+            asked += _longest_unseen(line, soonest)
+        asked.sort(key=attrgetter("number"))
+        rated = [(self._chance(one, now), one) for one in asked]
+        first_s, pace_s = self._pace_s(place)
+        for position, one in enumerate(islice(place.queued(), QUERY_SIZE)):
+            if not one.is_asked and one.looked_at <= soonest:
+                begun_at = place.queued_at + first_s + position * pace_s
+                rated.append((self._chance_since(one, begun_at, now), one))
         rated.sort(key=lambda pair: -pair[0])  # stable: of equal chances the older job first
         return rated[:QUERY_SIZE]
 
-    def _may_have_begun(self, place: TrackedAtPlace, guess_s: float, now: float) -> int:
-        """Return how many waiting jobs can have begun, up to those of a query.
+    def _pace_s(self, place: TrackedAtPlace) -> tuple[float, float]:
+        """Return how long it takes until a waiting job begins, and from one to the next."""
+        run_s = self._run_times.of(None)
+        if run_s is None:
+            return math.inf, math.inf
+        ends_per_s = sum(
+            len(line) / max(run_s, _as_long(next(iter(line.all())))) for line in place.begun()
+        )
+        pace_s = run_s / place.width
+        return 1 / ends_per_s if ends_per_s else pace_s, pace_s
 
-        As many as others have ended: those of the last answer, and those that probably have since.
-        """
-        if next(place.waiting(), None) is None:
-            return 0
-        ended, is_any = 0.0, False
-        for tracked in chain(place.ended.free(), *[line.free() for line in place.running()]):
-            is_any = True
-            ended += self._chance(tracked, guess_s, now)
-            if self._freed + math.ceil(ended) >= QUERY_SIZE:  # soon: the best chances come first
-                return QUERY_SIZE
-        return min(self._freed + math.ceil(ended), QUERY_SIZE) if is_any else QUERY_SIZE
-
-    def _chance(self, tracked: Tracked, guess_s: float, now: float) -> float:
-        """Return the chance that the job has ended since it was last queried.
-
-        Run times are taken as exponential.
-        """
+    def _chance(self, tracked: Tracked, now: float) -> float:
+        """Return the chance that the job has ended since it was last known not to have."""
         if tracked.hinted_at is not None:
+            return 1.0 if now - tracked.hinted_at >= _GATHER_S else 0.0
+        if tracked.looked_at == -math.inf:
             return 1.0
-        began_at, scale_s = tracked.looked_at, self._expected_s(tracked, guess_s)
-        if not tracked.is_running and began_at != -math.inf:
-            # It had not begun when it was queried. The end of another job lets it begin.
-            began_at = max(began_at, self._freed_at)
-            scale_s *= 2
-        if self._has_callbacks:
-            scale_s *= _CALLBACK_PATIENCE
-        return 1.0 - math.exp(-(now - began_at) / scale_s)
+        return self._chance_since(tracked, tracked.open_at, now)
 
-    def _is_worth(
-        self, batch: list[tuple[float, Tracked]], guess_s: float, now: float, *, is_queued: bool
-    ) -> bool:
-        if not batch:
-            return False
-        best = batch[0][1]
-        place = best.job.spec.media.place
-        asked_at = self._asked_at.get(place, -math.inf)
-        is_guess = not (self._has_any_ended or best.may_have_ended)
-        if is_guess and now - asked_at < min(guess_s / 2, POLL_MAX_S):
-            return False  # ten of them show as much as all
-        is_queued = is_queued and self._queued.get(place, False)
-        if sum(chance for chance, _ in batch) >= self._worth(is_queued=is_queued):
-            return True
-        hints = [tracked.hinted_at for _, tracked in batch if tracked.hinted_at is not None]
-        if hints:
-            has_only_hints = len(hints) == len(batch) < QUERY_SIZE
-            if has_only_hints or now - min(hints) >= _HINT_GATHER_S:
-                return True
-        longest_s = self._longest_s(best, guess_s, is_queued=is_queued)
-        return now - max(asked_at, best.looked_at) >= longest_s
-
-    def _worth(self, *, is_queued: bool) -> float:
-        """Return how many jobs must probably have ended to make a query worth its call."""
+    def _chance_since(self, tracked: Tracked, since: float, now: float) -> float:
+        """Return the chance that the job has ended; run times are taken as exponential."""
+        run_s = self._run_s(tracked)
+        if run_s is None or now <= since:
+            return 0.0
+        chance = 1.0 - math.exp(-(now - since) / run_s)
         if self._has_callbacks:
-            return _HINTED_WORTH
-        return _QUEUED_WORTH if is_queued else _QUERY_WORTH
+            # No callback came. The share that was lost until now is lost again.
+            chance *= (self._unhinted + 1) / (self._hinted + self._unhinted + 1)
+        return chance
 
-    def _longest_s(self, best: Tracked, guess_s: float, *, is_queued: bool) -> float:
-        """Return how long a bucket goes without a query, however little an answer may show."""
-        run_s = self._expected_s(best, guess_s)
-        longest_s = min(max(1.25 * run_s, POLL_MIN_S), max(POLL_MAX_S, run_s / 3))
-        if self._has_callbacks:
-            return min(longest_s * _CALLBACK_PATIENCE, _CALLBACK_MAX_S)
-        return longest_s * _QUEUED_PATIENCE if is_queued else longest_s
+    def _run_s(self, tracked: Tracked) -> float | None:
+        """Return for how long a job will probably run: if it has run for long, for long."""
+        run_s = self._run_times.of(length_of(tracked.job.spec.media))
+        return None if run_s is None else max(run_s, _as_long(tracked))
+
+    # --- all may have ended
+
+    def _due_at(self, place: TrackedAtPlace, calls: _Calls, spare: float) -> float:
+        """Return when the bucket must be queried, because all of its jobs may have ended."""
+        is_few = place.accepted < FEW_JOBS
+        due_at = math.inf
+        if len(place.ended):
+            keep = _HINTS_KEEP * place.accepted
+            due_at = _hints_due_at(place, is_ample=is_few or spare > keep)
+        if len(place.ended) < len(place.all):
+            due_at = min(due_at, self._outlook.due_at(place, calls.asked_at, spare))
+        if calls.on_wire:
+            due_at = max(due_at, calls.asked_at + _ANSWER_S)
+        return due_at
+
+
+def _as_long(tracked: Tracked) -> float:
+    """Return about half of the time that a job was seen running."""
+    return float(1 << tracked.ran_power >> 1)
+
+
+def _hints_due_at(place: TrackedAtPlace, *, is_ample: bool) -> float:
+    """Return when the jobs that may have ended must be queried, even if they are few."""
+    ended = list(islice(place.ended.all(), QUERY_SIZE))
+    unknown = [one.since for one in ended if one.hinted_at is None]
+    if unknown:
+        return min(unknown)
+    oldest = min(one.hinted_at or 0.0 for one in ended)
+    if len(place.ended) == len(place.all):
+        return oldest + _GATHER_S
+    return oldest + _HINT_S if is_ample else math.inf
+
+
+def _spread(
+    place: TrackedAtPlace, best: tuple[Tracked, ...], now: float, turn: int
+) -> tuple[Tracked, ...]:
+    """Return the best candidates, and some of the jobs of which nothing is known.
+
+    A few of those that should wait are among them, others each time: the service may have an order
+    of its own.
+    """
+    if len(place.all) <= QUERY_SIZE:
+        return best
+    picked = place.spread(_SPREAD)
+    if count := place.queued_count:
+        positions = {(turn * _IN_TURN + number) % count for number in range(_IN_TURN)}
+        if place.is_stale:
+            positions.add(count - 1)
+        picked += [next(islice(place.queued(), position, None)) for position in sorted(positions)]
+    soonest = now - POLL_MIN_S
+    picked = [one for one in picked if not one.is_asked and one.looked_at <= soonest]
+    others = [one for one in best if one not in picked]
+    return (*others[: QUERY_SIZE - len(picked)], *picked)
 
 
 def _longest_unseen(line: Line, soonest: float) -> list[Tracked]:
-    """Return the jobs of a line that were not queried for longest, and not since ``soonest``.
+    """Return the jobs of a line that were not heard of for longest, and not since ``soonest``.
 
     As many as fit a query, and those that tie with the last.
     """
     found: list[Tracked] = []
     for tracked in line.free():
-        is_full = len(found) >= QUERY_SIZE and tracked.looked_at > found[-1].looked_at
-        if tracked.looked_at > soonest or is_full:
+        is_full = len(found) >= QUERY_SIZE and tracked.open_at > found[-1].open_at
+        if tracked.open_at > soonest or is_full:
             break
         found.append(tracked)
     return found

@@ -1,12 +1,14 @@
-"""Open media files of unknown origin: only real media containers, and only this one file.
+"""Open media files of unknown origin: by content, only real media containers, only this one file.
 
 FFmpeg also reads playlists and scripts (m3u8, concat, dash ...) that name other files and
 addresses. A hostile upload must not make this machine read those, so only the containers of
-everyday media are allowed, and the only protocol is a plain file.
+everyday media are allowed, and FFmpeg receives bytes, not a name: it can open nothing else. Without
+a name it cannot judge by the name either: the content alone decides.
 """
 
 from __future__ import annotations
 
+import io
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +17,7 @@ from orchestrator.separation.errors import (
     RESOURCE_NOT_SUPPORTED,
     SeparationFailed,
 )
+from orchestrator.separation.media.kinds import name_of_other_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +26,24 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
+    from orchestrator.separation.media.parts import Span
+
+# Bare AMR frames (amrnb, amrwb) are not in the list: they have no signature, so that texts pass for
+# them. AMR files have one.
 _CONTAINERS: Final = (
-    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,webm,mov,mp4,"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,webm,mov,mp4,"
     "m4a,3gp,3g2,mj2,mp2,mp3,mpc,mpc8,mpeg,mpegts,mxf,ogg,opus,rm,tak,tta,voc,w64,wav,wv"
 )
+_BUFFER_BYTES: Final = 1 << 18
 
 
 @contextmanager
-def open_media(path: Path) -> Iterator[InputContainer]:
+def open_media(path: Path, span: Span | None = None) -> Iterator[InputContainer]:
     """Open a media file for reading, by its content; its name does not matter.
+
+    Args:
+        path: The file.
+        span: The bytes to read; None: all.
 
     Raises:
         SeparationFailed: ``ResourceNotFound`` or ``ResourceNotSupported``.
@@ -39,20 +51,68 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     refuse_unreadable(path)
     import av
 
-    try:
-        container = av.open(
-            f"file:{path.absolute()}",  # without the prefix, a colon would make it an address
-            options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
-            metadata_errors="replace",
-        )
-    except (av.FFmpegError, ValueError) as error:
-        raise SeparationFailed(
-            RESOURCE_NOT_SUPPORTED,
-            "The input could not be opened as audio or video: "
-            "it is damaged, cut off, or not a media file.",
-        ) from error
-    with container:
-        yield container
+    with path.open("rb", buffering=0) as file:
+        if fault := name_of_other_kind(file.read(_HEAD_BYTES), path.stat().st_size):
+            raise SeparationFailed(RESOURCE_NOT_SUPPORTED, fault)
+        end = path.stat().st_size if span is None else span.end
+        try:
+            container = av.open(
+                _Bytes(file, 0 if span is None else span.start, end),
+                mode="r",
+                format=span.container if span is not None else None,
+                options={"format_whitelist": _CONTAINERS, "protocol_whitelist": ""},
+                metadata_errors="replace",
+                buffer_size=_BUFFER_BYTES,
+            )
+        except (av.FFmpegError, ValueError) as error:
+            raise SeparationFailed(
+                RESOURCE_NOT_SUPPORTED,
+                "The input could not be opened as audio or video: it is damaged, cut off, or not a "
+                "media file of a supported kind. Play it; if it plays, convert it, for example to "
+                "flac or m4a.",
+            ) from error
+        with container:
+            yield container
+
+
+_HEAD_BYTES: Final = 1 << 16
+"""Bytes that are enough to recognise the kinds of ``kinds``."""
+
+
+class _Bytes(io.RawIOBase):
+    """A part of an open file, as a file without a name."""
+
+    def __init__(self, file: io.FileIO, start: int, end: int) -> None:
+        super().__init__()
+        self._file = file
+        self._start = start
+        self._size = end - start
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, count: int = -1) -> bytes:
+        """Return the next bytes; none at the end."""
+        left = self._size - self._at
+        if left <= 0:  # a damaged file may point anywhere, further than a system can seek
+            return b""
+        self._file.seek(self._start + self._at)
+        data = self._file.read(left if count < 0 else min(count, left))
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, and return the new position."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
 
 def has_decoder(stream: Stream) -> bool:

@@ -2,51 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 
 from orchestrator.separation.engines.interface import SAMPLERATE_HZ
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
-from orchestrator.separation.media.container import has_decoder
-from orchestrator.separation.media.truncation import missing_s
+from orchestrator.separation.media.byte_source import byte_source
+from orchestrator.separation.media.completeness import refuse_incomplete
+from orchestrator.separation.media.container import open_media
+from orchestrator.separation.media.joining import Joiner
+from orchestrator.separation.media.mixdown import mix_for
+from orchestrator.separation.media.notes import notes_on_mix, notes_on_time
+from orchestrator.separation.media.parts import Span, spans_of
+from orchestrator.separation.media.reader import Reader
+from orchestrator.separation.media.stated import stated_by
+from orchestrator.separation.media.timeline import LONGEST_HOLE_S, TimeLine, TimeStampsUnusable
+from orchestrator.separation.media.tracks import choose_track
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from av.audio.frame import AudioFrame
-    from av.audio.stream import AudioStream
     from av.container import InputContainer
 
     from orchestrator.separation.engines.interface import Block
-
-SWR_OPTIONS: Final = {"rematrix_maxval": "1"}
-"""Scale a downmix so that it cannot clip; libswresample needs the option for float samples."""
-_DAMAGE_ALLOWED: Final = 3
-"""Packets that may fail: garbage around the frames of an mp3 is common and harmless."""
-_DAMAGE_ALLOWED_SHARE: Final = 0.01
+    from orchestrator.separation.media.timeline import Piece
 
 
 class Decoder:
     """Decoder of the main audio track of an open file.
 
     Attributes:
-        channels: Channels of the track.
+        channels: Channels of the track, as far as the default of an output is concerned.
         declared_s: Length according to the file, or an estimate, or None; for progress.
         samples: Number of decoded samples, at 44.1 kHz.
+        scale: Factor of all samples; below 1 if the file exceeds full scale.
     """
 
     def __init__(self, path: Path, container: InputContainer) -> None:
         self._path = path
-        self._container = container
-        self._stream = _main_track(container)
-        self.channels = self._stream.codec_context.channels
-        self.declared_s = _declared(container, self._stream)
+        with _faults_of_the_input():
+            self._survey(container)
         self.samples = 0
-        self._packets = 0
-        self._damaged = 0
+        self.scale = 1.0
+        self._lead_s = 0.0
+        self._readers: list[Reader] = []
+        self._lines: list[TimeLine] = []
+
+    def _survey(self, container: InputContainer) -> None:
+        """Choose the track, find the parts of the file, and read what its header states."""
+        track, self._choice = choose_track(self._path, container)
+        self._chosen: dict[Span | None, int] = {None: track.index}
+        spans = spans_of(self._path, container.format.name)
+        self._spans: list[Span | None] = [*spans] or [None]
+        for span in self._spans:
+            if span is not None and span.fault:
+                raise SeparationFailed(RESOURCE_NOT_SUPPORTED, span.fault)
+        with byte_source(self._path) as source:
+            self._stated = stated_by(source)
+        self.declared_s = self._declared(Reader(container, track))
+        layout = track.codec_context.layout
+        names = tuple(channel.name for channel in layout.channels)
+        self.channels = max(mix_for(layout.name, names).channels, 1)
 
     @property
     def length_s(self) -> float:
@@ -58,6 +78,18 @@ class Decoder:
         """Decoded part of the declared length, 0 to 1; 0 if the file declares none."""
         return min(self.length_s / self.declared_s, 1.0) if self.declared_s else 0.0
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about everything that makes the result differ from the plain sound."""
+        notes = [self._choice]
+        if len(self._spans) > 1:
+            notes.append(f"The input is {len(self._spans)} joined files; they are one sound here.")
+        notes += [span.note for span in self._spans if span is not None]
+        notes += notes_on_time(self._lines, self._lead_s)
+        mixers = [mixer for reader in self._readers for mixer in reader.mixers]
+        notes += notes_on_mix(mixers, self.scale)
+        return [note for note in dict.fromkeys(notes) if note]
+
     def blocks(self) -> Iterator[Block]:
         """Yield the sound in blocks ``(samples, 2)``.
 
@@ -65,111 +97,109 @@ class Decoder:
             SeparationFailed: ``ResourceNotSupported``: nothing could be decoded, too much is
                 damaged, or the end is missing.
         """
-        resampler: _ToStereo | None = None
-        for frame in self._frames():
-            if resampler is None or not resampler.fits(frame):
-                if resampler is not None:  # some streams change their rate or layout
-                    yield from self._counted(resampler.push(None))
-                resampler = _ToStereo(frame)
-            yield from self._counted(resampler.push(frame))
-        if resampler is not None:
-            yield from self._counted(resampler.push(None))
-        self._refuse_incomplete()
+        with _faults_of_the_input():
+            checked = self._measure()
+            for span in self._spans:
+                with self._reader(span, is_checked=span in checked) as reader:
+                    self._readers.append(reader)
+                    for block in self._part(reader, span):
+                        self.samples += len(block)
+                        yield block if self.scale == 1 else block * np.float32(self.scale)
+            self._refuse_empty()
 
-    def _frames(self) -> Iterator[AudioFrame]:
-        """Yield the decoded frames; a packet that cannot be decoded is counted and skipped."""
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.FFmpegError:  # the container itself is damaged; the end reports it
-                self._damaged += 1
-                break
-            if packet is None:
-                break
-            self._packets += 1
-            try:
-                yield from self._stream.decode(packet)
-            except av.FFmpegError:
-                self._damaged += 1
+    def _declared(self, reader: Reader) -> float | None:
+        lengths = [span.found_s for span in self._spans if span is not None and span.found_s]
+        return sum(lengths) or reader.stated_s
 
-    def _counted(self, blocks: list[Block]) -> Iterator[Block]:
-        for block in blocks:
-            self.samples += len(block)
-            yield block
+    @contextmanager
+    def _reader(self, span: Span | None, *, is_checked: bool = False) -> Iterator[Reader]:
+        with open_media(self._path, span) as container:
+            if span not in self._chosen:
+                self._chosen[span] = choose_track(self._path, container, span)[0].index
+            track = container.streams[self._chosen[span]]
+            assert isinstance(track, av.AudioStream)  # noqa: S101 - it was one before
+            yield Reader(container, track, is_checked=is_checked)
 
-    def _refuse_incomplete(self) -> None:
-        if self._damaged > max(_DAMAGE_ALLOWED, _DAMAGE_ALLOWED_SHARE * self._packets):
-            raise SeparationFailed(
-                RESOURCE_NOT_SUPPORTED,
-                f"The input is damaged: {self._damaged} of {self._packets} packets of its sound "
-                "could not be decoded; upload it again.",
-            )
-        missing = missing_s(self._path, self._container.format.name, self.declared_s, self.length_s)
-        if missing:
-            raise SeparationFailed(
-                RESOURCE_NOT_SUPPORTED,
-                f"The input is cut off: its header states {self.length_s + missing:.1f} s of "
-                f"sound, but only {self.length_s:.1f} s are present; upload it again.",
-            )
+    def _measure(self) -> list[Span | None]:
+        """Set the factor that brings the largest sample to full scale, and return the valid parts.
+
+        Only floats can exceed full scale, or be invalid. They are decoded twice, which takes 1 to
+        2 % of the whole job, and finds damage before the work.
+        """
+        peak, valid = 1.0, []
+        for span in self._spans:
+            with self._reader(span) as reader:
+                if not reader.gives_floats:
+                    continue
+                for _ in reader.pieces():
+                    pass
+                self._refuse_incomplete(reader, span, reader.sound_s)
+                peak = max([peak, *(mixer.peak for mixer in reader.mixers)])
+                if not any(mixer.invalid for mixer in reader.mixers):
+                    valid.append(span)
+        self.scale = 1 / peak
+        return valid
+
+    def _part(self, reader: Reader, span: Span | None) -> Iterator[Block]:
+        """Yield one part on its time line."""
+        line = TimeLine(clock_may_be_set=reader.clock_may_be_set)
+        self._lines.append(line)
+        joiner = Joiner()
+        for number, piece in enumerate(_placed(reader, line)):
+            if not number and span is self._spans[0]:
+                self._lead_s = _bounded(reader.lead_s(piece.at_s, self._stated.length_s))
+                yield from joiner.lead(self._lead_s)
+            yield from joiner.push(piece)
+        yield from joiner.finish()
+        self._refuse_incomplete(reader, span, joiner.samples / SAMPLERATE_HZ)
+
+    def _refuse_incomplete(self, reader: Reader, span: Span | None, length_s: float) -> None:
+        with byte_source(self._path) as source:
+            refuse_incomplete(reader, self._stated, span, length_s, source)
+
+    def _refuse_empty(self) -> None:
         if not self.samples:
-            fault = "no part could be decoded" if self._damaged else "its length is zero"
+            damaged = any(reader.damaged for reader in self._readers)
+            fault = "no part could be decoded" if damaged else "its length is zero"
             raise SeparationFailed(
                 RESOURCE_NOT_SUPPORTED,
                 f"The input has an audio track, but {fault}; upload it again.",
             )
 
 
-class _ToStereo:
-    """Converter of frames of one format to 44.1 kHz stereo."""
-
-    def __init__(self, frame: AudioFrame) -> None:
-        self._kind = _kind(frame)
-        # Mono stays mono here and is doubled later: libswresample would lower it by 3 dB.
-        layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
-        self._resampler = av.AudioResampler(
-            format="fltp", layout=layout, rate=SAMPLERATE_HZ, options=SWR_OPTIONS
-        )
-
-    def fits(self, frame: AudioFrame) -> bool:
-        """Return True if the frame has this format."""
-        return _kind(frame) == self._kind
-
-    def push(self, frame: AudioFrame | None) -> list[Block]:
-        """Resample one frame; None returns the rest that the filter still holds."""
-        if frame is not None:
-            frame.pts = None  # ignore gaps and overlaps in the time stamps
-        return [_block(out) for out in self._resampler.resample(frame) if out.samples]
+def _placed(reader: Reader, line: TimeLine) -> Iterator[Piece]:
+    for piece in reader.pieces():
+        yield from line.add(piece)
+    yield from line.finish(reader.stated_s)
 
 
-def _block(frame: AudioFrame) -> Block:
-    planes = frame.to_ndarray()
-    stereo = np.repeat(planes, 2, axis=0) if len(planes) == 1 else planes
-    return np.ascontiguousarray(stereo.T, np.float32)
+def _bounded(lead_s: float) -> float:
+    return lead_s if lead_s <= LONGEST_HOLE_S else 0.0
 
 
-def _kind(frame: AudioFrame) -> tuple[str, str, int]:
-    return frame.format.name, frame.layout.name, frame.sample_rate
+@contextmanager
+def _faults_of_the_input() -> Iterator[None]:
+    """Report everything that the content of a file can cause as a fault of that file.
 
-
-def _main_track(container: InputContainer) -> AudioStream:
-    """Return the track that FFmpeg prefers (most channels, default flag)."""
-    if not container.streams.audio:
-        found = "pictures only" if container.streams.video else "no audio track"
-        raise SeparationFailed(
-            RESOURCE_NOT_SUPPORTED, f"The input has {found}; there is nothing to separate."
-        )
-    best = container.streams.best("audio")
-    track = best if isinstance(best, av.AudioStream) else container.streams.audio[0]
-    if not has_decoder(track):
+    Faults of the machine stay what they are: the file is read by Python, so that the system's
+    errors arrive as themselves, and not as FFmpeg's.
+    """
+    try:
+        yield
+    except SeparationFailed:
+        raise
+    except TimeStampsUnusable as error:
         raise SeparationFailed(
             RESOURCE_NOT_SUPPORTED,
-            "The codec of the input's sound is not supported here; convert it, for example to mp3.",
-        )
-    return track
-
-
-def _declared(container: InputContainer, stream: AudioStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration is not None else None
+            "The input is damaged: its time stamps jump by more than an hour; convert it, for "
+            "example to flac, so that it gets new ones.",
+        ) from error
+    except Exception as error:
+        is_fault_of_machine = isinstance(error, MemoryError | OSError)
+        if is_fault_of_machine and not isinstance(error, av.FFmpegError):
+            raise
+        raise SeparationFailed(
+            RESOURCE_NOT_SUPPORTED,
+            f"The input could not be read ({type(error).__name__}: {error}); convert it, for "
+            "example to flac or m4a.",
+        ) from error

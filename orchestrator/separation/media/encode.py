@@ -12,7 +12,6 @@ import av
 import numpy as np
 
 from orchestrator.separation.engines.interface import SAMPLERATE_HZ
-from orchestrator.separation.media.decode import SWR_OPTIONS
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -42,6 +41,8 @@ _WRITERS: Final[dict[str, _Writer]] = {
     "amr": _Writer("amr", "libopencore_amrnb", "s16"),
     "wav": _Writer("wav", "pcm_s16le", "s16"),
 }
+_SWR_OPTIONS: Final = {"rematrix_maxval": "1"}
+"""Scale a mix so that it cannot clip; libswresample needs the option for float samples."""
 _LAYOUTS: Final = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 """Layout of each channel count, the same for all codecs: those that a bare AAC stream can name."""
 _AMR_KBPS: Final = (4.75, 5.15, 5.9, 6.7, 7.4, 7.95, 10.2, 12.2)
@@ -86,7 +87,7 @@ class StemWriter:
             layout=_LAYOUTS[form.channels],
             rate=form.samplerate_hz,
             frame_size=codec.frame_size or None,
-            options=SWR_OPTIONS,
+            options=_SWR_OPTIONS,
         )
 
     def write(self, block: Block) -> None:

@@ -144,20 +144,32 @@ def probe_container(
     )
 
 
+def probe_separated(container: InputContainer, size_bytes: int, duration_s: float) -> MediaProbe:
+    """Read the facts of a container whose sound was separated; that success does not depend on it.
+
+    Containers have fields that PyAV cannot read, for example texts of other encodings.
+    """
+    try:
+        return probe_container(container, size_bytes, duration_s)
+    except (ValueError, ArithmeticError, LookupError, AttributeError):
+        name = container.format.name
+        return MediaProbe(
+            name, container.format.long_name, duration_s, None, size_bytes, None, 0, 0
+        )
+
+
 def _audio(
     stream: AudioStream, known_duration_s: float | None, overall_kbps: float | None
 ) -> AudioStreamProbe:
     """Return the facts of an audio track; ``overall_kbps`` is used if it states no bitrate."""
-    codec = stream.codec_context
+    codec, tag = stream.codec_context, _tag(stream)
     return AudioStreamProbe(
         index=stream.index,
         codec_name=codec.codec.canonical_name,
         codec_long_name=codec.codec.long_name,
-        codec_tag=f"0x{int.from_bytes(_tag(stream), 'little'):04x}",
-        codec_tag_string="".join(
-            chr(byte) if 32 < byte < 127 else f"[{byte}]" for byte in _tag(stream)
-        ),
-        sample_fmt=codec.format.name,
+        codec_tag=f"0x{int.from_bytes(tag, 'little'):04x}" if tag else "",
+        codec_tag_string="".join(chr(byte) if 32 < byte < 127 else f"[{byte}]" for byte in tag),
+        sample_fmt=getattr(codec.format, "name", ""),  # None without a known format
         sample_rate_hz=codec.sample_rate or 0,
         channels=codec.channels,
         channel_layout=_PLAIN_LAYOUTS.get(codec.layout.name, codec.layout.name),
@@ -172,8 +184,15 @@ def _audio(
 
 
 def _tag(stream: AudioStream) -> bytes:
-    """Return the codec's four bytes in the container."""
-    return stream.codec_context.codec_tag.encode("latin-1", "replace")
+    """Return the codec's four bytes in the container.
+
+    PyAV decodes them as UTF-8, which fails for the numbers that avi, wave files and transport
+    streams have there; such a tag counts as none.
+    """
+    try:
+        return stream.codec_context.codec_tag.encode("latin-1", "replace")
+    except UnicodeDecodeError:
+        return b""
 
 
 def _video(stream: VideoStream) -> VideoStreamProbe:

@@ -53,7 +53,8 @@ class ActivationCalls:
                 message = f"The service is not enabled for {bucket}."
                 raise Refusal("MediaBucketUnBinded", message)
             await self._queues.deactivate(bucket, family)
-            return xml_answer({"RequestId": call.request_id})
+            named = {"BucketName": bucket} if family == "asr" else {}
+            return xml_answer({"RequestId": call.request_id, **named})
         raise method_not_allowed(call)
 
     def _list(self, call: Call, family: str, node: str) -> web.StreamResponse:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from orchestrator.server.api.known_calls import demand_known
 from orchestrator.server.faults import effects
 from orchestrator.server.http import xml
 from orchestrator.server.http.auth import demand
@@ -62,6 +63,7 @@ class ObjectCalls:
             )
         demand(call, call.bucket, write=call.method not in {"GET", "HEAD"})
         key = call.path[1:]
+        demand_known(call, bucket=not key)
         if not key:
             return await self._bucket(call)
         handlers = {"GET": self._get, "HEAD": self._get, "PUT": self._put, "DELETE": self._delete}
@@ -70,12 +72,6 @@ class ObjectCalls:
             raise Refusal(
                 "MethodNotAllowed", f"{call.method} is not a call of the storage service here."
             )
-        for name in ("uploads", "uploadId", "acl", "tagging"):
-            if call.has(name):
-                raise Refusal(
-                    "NotImplemented",
-                    f"?{name} is not part of this service: store objects with one simple PUT.",
-                )
         return await handler(call, key)
 
     async def _on_disk(self, act: Callable[..., T], *arguments: object) -> T:
@@ -201,7 +197,11 @@ class ObjectCalls:
             )
         meta = _meta(call)
         if key.endswith("/"):
-            await read_body(call, self._parts.settings)
+            if await read_body(call, self._parts.settings):
+                raise Refusal(
+                    "InvalidArgument",
+                    "A key that ends in / is a folder here and has no body: leave out the last /.",
+                )
             content = await self._on_disk(self._parts.objects.make_folder, call.bucket, key)
         else:
             content = await self._store(call, key, meta)

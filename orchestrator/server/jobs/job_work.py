@@ -47,11 +47,11 @@ class JobWork:
 
     async def run(
         self, row: JobRow, progression: Progression, on_progress: Callable[[float], None]
-    ) -> dict[str, object]:
+    ) -> tuple[dict[str, object], str]:
         """Do the work and store the stems, so that they are visible before the job ends.
 
         Returns:
-            The trees of ``result_of``.
+            The trees of ``result_of``, and the message of the job.
 
         Raises:
             WorkFailed: The job cannot be done.
@@ -87,12 +87,13 @@ class JobWork:
                 done = await self._simulate(task, progression)
             else:
                 done = await self._pool.run(task, on_progress)
-            return await loop.run_in_executor(
+            stored = await loop.run_in_executor(
                 self._disk, self._store_stems, row, done, names, paths
             )
         finally:
             for path in paths.values():
                 path.unlink(missing_ok=True)
+        return stored, done.message
 
     async def _simulate(self, task: WorkTask, progression: Progression) -> WorkResult:
         if progression.pace is Pace.SECONDS:

@@ -86,7 +86,7 @@ class JobRow:
         tag: Job type.
         state: State of the job.
         code: ``Success``, or the code of the failure.
-        message: Sentence about the failure.
+        message: Sentence about the failure, or notes about the stems of a job that succeeded.
         started_at: Time of the last start.
         ended_at: Time of the end.
         starts: Number of starts.

@@ -142,7 +142,7 @@ class Scheduler:
         result: dict[str, object] | None = None
         state, code, message = State.FAILED, "InternalError", ""
         try:
-            result = await self._work.run(row, self.progression, on_progress)
+            result, message = await self._work.run(row, self.progression, on_progress)
             state, code = State.SUCCESS, "Success"
             self._fault = ""
         except MachineAtFault as error:

@@ -141,8 +141,9 @@ class Worker:
             elif "failed" in message:
                 raise WorkFailed(**message["failed"])
             else:
-                files = message["done"]["files"]
-                return WorkResult({stem: Probe(**probe) for stem, probe in files.items()})
+                done = message["done"]
+                files = {stem: Probe(**probe) for stem, probe in done["files"].items()}
+                return WorkResult(files, done["message"])
 
     async def stop(self) -> None:
         """Kill the process, which has no data to save, and close its pipes."""

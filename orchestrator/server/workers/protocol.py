@@ -38,9 +38,15 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class WorkResult:
-    """Probe of each stem that was written."""
+    """The files that were written.
+
+    Attributes:
+        files: Probe of each stem.
+        message: What the user should know about a job that succeeded; usually empty.
+    """
 
     files: dict[str, Probe]
+    message: str = ""
 
 
 class WorkFailed(Exception):

@@ -44,7 +44,8 @@ def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult
     except SeparationFailed as error:
         kind = MachineAtFault if _is_machines(error) else WorkFailed
         raise kind(error.code, error.message) from error
-    return WorkResult({stem.value: _probe(probe) for stem, probe in result.files.items()})
+    files = {stem.value: _probe(probe) for stem, probe in result.files.items()}
+    return WorkResult(files, " ".join(result.notes))
 
 
 def _is_machines(error: SeparationFailed) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.job import STEM_MISSING
 from orchestrator.domain.states import JobState
 from orchestrator.testing.builders import make_spec
 from tests.contract.ledger.test_add import T0, begin, earlier
@@ -12,16 +13,13 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Ledger
 
 
-async def test_a_succeeded_job_is_planned_again_if_that_state_is_named(
+async def test_a_succeeded_job_is_queried_again_before_it_is_made_again(
     ledger: Ledger,
 ) -> None:
     done = await earlier(ledger, JobState.SUCCEEDED)
     run = await begin(ledger, T0 + 60)
     [job] = await ledger.add(run, [make_spec()], {JobState.SUCCEEDED})
 
-    assert (job.state, job.skipped, job.run_no, job.row) == (JobState.PLANNED, False, 2, 0)
-    assert job.past_job_ids == (done.job_id,)
-    assert (job.job_id, job.attempts, job.files) == ("", 0, ())
-    assert [
-        waiting.id for waiting in await ledger.ready(run, 0, job.spec.share, 9, (), T0 + 60)
-    ] == [job.id]
+    assert (job.state, job.skipped, job.run_no, job.row) == (JobState.SUBMITTED, False, 2, 0)
+    assert (job.job_id, job.past_job_ids, job.code) == (done.job_id, (), STEM_MISSING)
+    assert await ledger.ready(run, 0, job.spec.share, 9, (), T0 + 60) == []

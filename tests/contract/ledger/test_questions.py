@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.domain.run import Counts, Run
-from orchestrator.domain.spec import JobKey
+from orchestrator.domain.spec import JobKey, Place
 from orchestrator.domain.states import JobState, Step
 from orchestrator.testing.builders import make_spec, make_specs
 
 if TYPE_CHECKING:
     from orchestrator.domain.job import Job
     from orchestrator.domain.ports import Ledger
+    from orchestrator.domain.spec import JobSpec
 
     from .conftest import Home
 
@@ -87,6 +88,60 @@ async def test_a_job_is_ready_from_its_instant(ledger: Ledger) -> None:
     assert keys(await ledger.ready(run, 0, SHARE, 9, (), T0 + 5)) == [job.spec.key]
     assert await ledger.next_ready_at(run, {job.id}) == T0 + 7.25
     assert await ledger.next_ready_at(run, {job.id, other.id}) is None
+
+
+def in_place(number: int, place: Place) -> JobSpec:
+    spec = make_spec(number)
+    return replace(spec, media=replace(spec.media, bucket=place.bucket, region=place.region))
+
+
+NEAR = [
+    Place("media-1250000000", "ap-chongqing"),
+    Place("media-1250000000", "ap-chongqing2"),
+    Place("media-1250000000", "ap"),
+    Place("edia-1250000000", "ap-chongqing"),
+    Place('media-1250000000","ap-chongqing', "x"),
+    Place("\N{BLACK SQUARE}-1250000000", "ap-%"),
+]
+
+
+@pytest.mark.parametrize("closed", NEAR)
+async def test_jobs_of_closed_places_are_not_ready(ledger: Ledger, closed: Place) -> None:
+    run = await begin(ledger)
+    jobs = await ledger.add(run, [in_place(number, place) for number, place in enumerate(NEAR, 1)])
+    others = [job for job in jobs if job.spec.media.place != closed]
+
+    assert keys(await ledger.ready(run, 0, SHARE, 9, (), T0, [closed])) == keys(others)
+    assert keys(await ledger.ready(run, 0, SHARE, 2, {others[0].id}, T0, [closed])) == keys(
+        others[1:3]
+    )
+    assert await ledger.ready(run, 0, SHARE, 9, (), T0, NEAR) == []
+    assert len(await ledger.ready(run, 0, SHARE, 9, (), T0)) == len(NEAR)
+
+
+async def test_the_next_instant_is_not_that_of_a_job_of_a_closed_place(ledger: Ledger) -> None:
+    run = await begin(ledger)
+    at_once, soon, later = await ledger.add(
+        run, [in_place(number, place) for number, place in enumerate(NEAR[:3], 1)]
+    )
+    soon.not_before, later.not_before = T0 + 5, T0 + 7.25
+    await ledger.save([soon, later])
+
+    assert await ledger.next_ready_at(run, (), NEAR[1:]) == 0.0
+    assert await ledger.next_ready_at(run, (), NEAR[:1]) == T0 + 5
+    assert await ledger.next_ready_at(run, {at_once.id}, NEAR[1:2]) == T0 + 7.25
+    assert await ledger.next_ready_at(run, {soon.id}, NEAR[:1]) == T0 + 7.25
+    assert await ledger.next_ready_at(run, (), NEAR) is None
+
+
+async def test_a_job_whose_output_alone_lies_in_a_closed_place_is_ready(ledger: Ledger) -> None:
+    run = await begin(ledger)
+    spec = in_place(1, NEAR[0])
+    there = replace(spec.output, bucket=NEAR[1].bucket, region=NEAR[1].region)
+    await ledger.add(run, [replace(spec, output=there)])
+
+    assert keys(await ledger.ready(run, 0, SHARE, 9, (), T0, NEAR[1:])) == [spec.key]
+    assert await ledger.next_ready_at(run, (), NEAR[1:]) == 0.0
 
 
 async def test_a_job_that_was_not_added_since_the_start_is_not_ready(

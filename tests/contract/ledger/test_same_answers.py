@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.domain.job import Job, StemFile
-from orchestrator.domain.spec import JobKey, JobSpec, Origin, Stem
+from orchestrator.domain.spec import JobKey, JobSpec, Origin, Place, Stem
 from orchestrator.domain.states import TERMINAL, JobState, Step, is_legal
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger import open_ledger
@@ -36,10 +37,22 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 instants = st.integers(0, 4_000_000_000_000_000).map(lambda value: value / 1_000_000)
 levels = st.integers(0, 2)
 shares = st.sampled_from(["", "films"])
+PLACES = [Place("a-1250000000", "ap-guangzhou"), Place("b-1250000000", "ap-guangzhou")]
+
+
+def spec_at(number: int, level: int, group: str, line: int) -> JobSpec:
+    bucket, region = PLACES[number % len(PLACES)]
+    return make_spec(
+        number,
+        level=level,
+        group=group,
+        origin=Origin("l.csv", line, "inputs[0]"),
+        media=replace(make_spec(number).media, bucket=bucket, region=region),
+    )
+
+
 specs = st.builds(
-    lambda number, level, group, line: make_spec(
-        number, level=level, group=group, origin=Origin("l.csv", line, "inputs[0]")
-    ),
+    spec_at,
     st.integers(1, KEYS),
     levels,
     shares,
@@ -223,6 +236,19 @@ class SameAnswers(RuleBasedStateMachine):
     def drop_unseen(self) -> None:
         self.both(lambda ledger: ledger.drop_unseen(self.here, T0 + 50))
 
+    @rule(keep=st.booleans(), limit=st.integers(1, 5))
+    def settle_leftovers(self, keep: bool, limit: int) -> None:
+        visits: list[int] = self.both(lambda ledger: ledger.unseen_visits(self.here))
+        if keep:
+            self.both(lambda ledger: ledger.drop_unseen(self.here, T0 + 50, visits[:1]))
+        else:
+            self.both(lambda ledger: ledger.take_unseen(self.here, visits[1:], limit))
+        self.both(lambda ledger: ledger.leave_unseen(self.here))
+
+    @rule(wanted=held, besides=st.frozensets(st.integers(1, 6), max_size=3))
+    def cancel_left(self, wanted: frozenset[int], besides: frozenset[int]) -> None:
+        self.both(lambda ledger: ledger.cancel_left(wanted, T0 + 50, besides))
+
     @rule(offered=st.lists(specs, max_size=4))
     def visit_with_less(self, offered: list[JobSpec]) -> None:
         """Resume with a shorter manifest."""
@@ -263,12 +289,21 @@ class SameAnswers(RuleBasedStateMachine):
         limit=st.integers(1, 5),
         without=held,
         later=st.sampled_from([-1, 0, 5]),
+        closed=st.sets(st.sampled_from(PLACES)),
     )
     def ready(
-        self, level: int, share: str, limit: int, without: frozenset[int], later: int
+        self,
+        level: int,
+        share: str,
+        limit: int,
+        without: frozenset[int],
+        later: int,
+        closed: set[Place],
     ) -> None:
-        self.both(lambda ledger: ledger.ready(self.here, level, share, limit, without, T0 + later))
-        self.both(lambda ledger: ledger.next_ready_at(self.here, without))
+        self.both(
+            lambda ledger: ledger.ready(self.here, level, share, limit, without, T0 + later, closed)
+        )
+        self.both(lambda ledger: ledger.next_ready_at(self.here, without, closed))
 
     @rule(wanted=states, after=st.integers(0, KEYS), limit=st.integers(1, 5))
     def in_states(self, wanted: frozenset[JobState], after: int, limit: int) -> None:

@@ -14,11 +14,13 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.remote import JobFilter, ListedObject, ObjectHead, RemoteState
 from orchestrator.domain.spec import Place
 from orchestrator.errors import (
-    AuthRejected,
+    BucketRefused,
     ConnectFailed,
     ProtocolError,
     Rejected,
     Throttled,
+    TunnelRefused,
+    UnprovenAnswer,
 )
 
 if TYPE_CHECKING:
@@ -82,14 +84,17 @@ async def test_a_head_returns_the_properties_of_an_object_or_none(
             b'HTTP/1.1 200 OK\r\nContent-Length: 219263\r\nETag: "e"\r\n'
             b"Content-Type: audio/mpeg\r\nx-cos-hash-crc64ecma: 7\r\n\r\n"
         ),
-        b"HTTP/1.1 404 Not Found\r\nContent-Length: 300\r\n\r\n",
-        b"HTTP/1.1 403 Forbidden\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nx-cos-request-id: r1\r\nContent-Length: 300\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 300\r\n\r\n",
+        b"HTTP/1.1 403 Forbidden\r\nx-cos-request-id: r1\r\n\r\n",
         b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
     ]
 
     assert await service.head(PLACE, "a") == ObjectHead(219263, "e", "audio/mpeg", None, "7")
     assert await service.head(PLACE, "a") is None
-    with pytest.raises(AuthRejected):
+    with pytest.raises(UnprovenAnswer):
+        await service.head(PLACE, "a")
+    with pytest.raises(BucketRefused):
         await service.head(PLACE, "a")
     with pytest.raises(Throttled):
         await service.head(PLACE, "a")
@@ -204,7 +209,7 @@ async def test_the_environments_proxy_is_used_but_never_for_this_machine(
     credentials = Static(Credentials("AKID", *secrets[:2]))
 
     async with CloudService(Endpoint(), credentials, Impatient()) as vendor:
-        with pytest.raises(AuthRejected, match="HTTPS_PROXY") as caught:
+        with pytest.raises(TunnelRefused, match="HTTPS_PROXY") as caught:
             await vendor.cancel(PLACE, "j1")
     async with CloudService(Endpoint(wire.url, wire.url), credentials, Impatient()) as local:
         await local.query(PLACE, ["j1"])

@@ -15,6 +15,8 @@ from orchestrator.domain.remote import RemoteState
 from orchestrator.errors import (
     ApiError,
     AuthRejected,
+    BucketRefused,
+    BucketUnknown,
     ClockSkewed,
     ConnectFailed,
     CredentialsExpired,
@@ -28,6 +30,7 @@ from orchestrator.errors import (
     SendInDoubt,
     ServerFault,
     Throttled,
+    UnprovenAnswer,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +75,8 @@ REFUSALS: list[tuple[str, str, type[ApiError]]] = [
     ("400 Bad Request", "ResourceDownloadFailed", RefusedForNow),
     ("401 Unauthorized", "SecretidNotExist", AuthRejected),
     ("401 Unauthorized", "SignatureExpired", AuthRejected),
-    ("403 Forbidden", "AccessDenied", AuthRejected),
+    ("403 Forbidden", "AccessDenied", BucketRefused),
+    ("404 Not Found", "NoSuchBucket", BucketUnknown),
     ("403 Forbidden", "QueueSaturated", QueueUnavailable),
     ("403 Forbidden", "QueuePaused", QueueUnavailable),
     ("404 Not Found", "QueueNotFound", NotFound),
@@ -125,11 +129,11 @@ async def test_retry_after_is_passed_on(wire: Wire, service: CloudService, spec:
         b"<html>OK</html>",
         b"<Response/>",
         b"<Response><JobsDetail><JobId>j1</JobId>",
-        b"<Response><JobsDetail><JobId>j1</JobId><State>Odd</State></JobsDetail></Response>",
+        b"<Response><JobsDetail><State>Submitted</State></JobsDetail></Response>",
         b"<Error><Code>InternalError</Code></Error>",
         b"\x00\xff" * 1000,
     ],
-    ids=["empty", "html", "no job", "cut", "unknown state", "error", "bytes"],
+    ids=["empty", "html", "no job", "cut", "no id", "error", "bytes"],
 )
 async def test_a_success_that_names_no_job_is_in_doubt(
     wire: Wire, service: CloudService, spec: JobSpec, body: bytes
@@ -305,19 +309,30 @@ async def test_an_answer_that_never_ends_is_cut_off_at_the_total(
         await hasty.submit(spec)
 
 
-@pytest.mark.parametrize("status", ["403 Forbidden", "500 Internal Server Error"])
-async def test_an_error_status_counts_even_if_its_body_is_lost(
-    wire: Wire, service: CloudService, spec: JobSpec, status: str
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("400 Bad Request", UnprovenAnswer),
+        ("403 Forbidden", UnprovenAnswer),
+        ("429 Too Many Requests", Throttled),
+        ("500 Internal Server Error", ServerFault),
+    ],
+)
+async def test_an_error_whose_body_is_lost_proves_nothing_about_the_job(
+    wire: Wire, service: CloudService, spec: JobSpec, status: str, kind: type[ApiError]
 ) -> None:
     async def cut(writer: asyncio.StreamWriter) -> None:
-        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 500\r\n\r\n<Error>".encode())
+        head = f"HTTP/1.1 {status}\r\nx-ci-request-id: r1\r\nContent-Length: 500\r\n\r\n"
+        writer.write(head.encode() + b"<Error>")
         await writer.drain()
         writer.close()
 
     wire.answers = [cut]
 
-    with pytest.raises(AuthRejected if status.startswith("403") else ServerFault):
+    with pytest.raises(kind) as caught:
         await service.submit(spec)
+
+    assert not caught.value.answer.is_vendors
 
 
 @pytest.mark.parametrize(
@@ -330,15 +345,38 @@ async def test_an_error_status_counts_even_if_its_body_is_lost(
         "308 Permanent Redirect",
     ],
 )
-async def test_a_redirect_is_not_followed_and_proves_that_no_job_exists(
+async def test_a_redirect_is_not_followed_and_is_a_refusal_only_of_the_vendor(
     wire: Wire, service: CloudService, spec: JobSpec, status: str
 ) -> None:
-    wire.answers = [wire.http(status, Location=f"{wire.url}/elsewhere")]
-
-    with pytest.raises(Rejected, match=r"elsewhere.*not followed"):
+    there = f"{wire.url}/elsewhere"
+    wire.answers = [wire.http(status, Location=there, x_ci_request_id="r1")]
+    with pytest.raises(BucketUnknown, match=r"elsewhere.*not followed"):
         await service.submit(spec)
 
-    assert [request.target for request in wire.received] == ["/jobs"]
+    wire.answers = [wire.http(status, b"<html>Log in</html>", Location=there)]
+    with pytest.raises(UnprovenAnswer, match=r"proxy or gateway.*elsewhere"):
+        await service.submit(spec)
+
+    assert [request.target for request in wire.received] == ["/jobs"] * 2
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "408 Timeout",
+        "409 Conflict", "429 Too Many Requests", "451 Legal", "499 Closed",
+    ],
+)  # fmt: skip
+async def test_a_refusal_by_something_on_the_way_leaves_the_job_in_doubt(
+    wire: Wire, service: CloudService, spec: JobSpec, status: str
+) -> None:
+    wire.answers = [wire.http(status, b"<html>Go away</html>", x_request_id="r1")]
+
+    with pytest.raises(ApiError) as caught:
+        await service.submit(spec)
+
+    assert not caught.value.answer.is_vendors
+    assert len(wire.received) == 1
 
 
 async def test_a_refused_connection_means_that_nothing_was_sent(

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def behave(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
-    """Behave as the input says."""
-    order = Path(task.source).read_text()
-    on_progress(0.42)
+def _die(order: str) -> None:
+    """End the process, if that is the order."""
     if order == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     elif order == "segfault":
@@ -32,7 +31,14 @@ def behave(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
     elif order == "exit":
         sys.stderr.write("something terrible\n")
         os._exit(3)
-    elif order == "hungry":
+
+
+def behave(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
+    """Behave as the input says."""
+    order = Path(task.source).read_text()
+    on_progress(0.42)
+    _die(order)
+    if order == "hungry":
         bytearray(1 << 40)
     elif order == "raises":
         message = "a library's complaint"
@@ -48,4 +54,6 @@ def behave(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         os.write(1, b"more noise\n")
     elif order == "endless":
         signal.pause()
+    elif order == "noted":
+        return replace(simulate(task, 3.0), message="1 hole & more became silence.")
     return simulate(task, 3.0)

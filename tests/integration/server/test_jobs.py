@@ -397,6 +397,7 @@ async def test_services_must_be_enabled_first_if_set_so(
     assert (again.status, "MediaBucketAlreadyBinded" in again.text) == (403, True)
     assert "<AsrBucketList><BucketId>media-1250000000</BucketId>" in listed.text
     assert removed.status == 200
+    assert "<BucketName>media-1250000000</BucketName>" in removed.text
     assert "MediaBucketUnBinded" in gone.text
 
 

@@ -104,6 +104,20 @@ async def test_a_poisoned_file_fails_only_its_own_job(
 
 
 @pytest.mark.slow
+async def test_notes_on_a_job_that_succeeded_are_its_message(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
+    bench = await start(**WORK, max_concurrent=1)
+    noted = await bench.submit(job_body(order(bench.root, "in/noted", "noted")))
+
+    done = await bench.ended(noted)
+
+    assert "<State>Success</State>" in done
+    assert "<Code>Success</Code>" in done
+    assert "<Message>1 hole &amp; more became silence.</Message>" in done
+
+
+@pytest.mark.slow
 async def test_work_that_takes_too_long_is_stopped(
     start: Benches, job_body: Callable[..., str]
 ) -> None:

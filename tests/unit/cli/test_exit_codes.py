@@ -20,11 +20,13 @@ from orchestrator.runner.result import RunResult
 CODES = {
     errors.ConfigError: 2, errors.ManifestError: 2, errors.PlanError: 2,
     errors.EngineMissing: 2, errors.NotFound: 2,
-    errors.CredentialsMissing: 3, errors.AuthRejected: 3,
+    errors.CredentialsMissing: 3, errors.AuthRejected: 3, errors.BucketRefused: 3,
+    errors.BucketUnknown: 2,
     errors.CredentialsExpired: 3, errors.ClockSkewed: 3,
-    errors.ProxyRefused: 3, errors.CertificateRefused: 3,
+    errors.ProxyRefused: 3, errors.CertificateRefused: 3, errors.TunnelRefused: 3,
     errors.LedgerError: 4, errors.LedgerCorrupt: 4, errors.LedgerFull: 4,
-    errors.LedgerMismatch: 4, errors.ReportError: 4, errors.DiskFull: 4,
+    errors.LedgerDisplaced: 4, errors.LedgerMismatch: 4, errors.ReportError: 4,
+    errors.DiskFull: 4,
     errors.LedgerLocked: 5, errors.LocalRootLocked: 5,
 }  # fmt: skip
 
@@ -86,7 +88,8 @@ def test_jobs_that_are_open_or_given_up_are_7_even_beside_failed_ones(state: str
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [("signal", 130), ("budget", 6), ("deadline", 6), ("window", 6)]
+    ("kind", "code"),
+    [("signal", 130), ("budget", 6), ("deadline", 6), ("window", 6), ("canary", 6)],
 )
 def test_the_reason_of_a_stop_takes_precedence_over_the_jobs(kind: str, code: int) -> None:
     assert of_result(result(stopped=kind, failed=1, planned=5)) == code
@@ -99,6 +102,10 @@ def test_a_stop_after_all_jobs_have_ended_does_not_count(kind: str) -> None:
     assert of_result(replace(result(stopped=kind, failed=1), kept_back=1)) in {6, 130}, (
         "its retry was still to come"
     )
+
+
+def test_a_failed_canary_is_6_even_if_no_other_job_was_left() -> None:
+    assert of_result(result(stopped="canary", failed=1)) == 6
 
 
 def test_a_run_whose_manifest_was_not_read_to_its_end_is_not_complete() -> None:

@@ -10,6 +10,7 @@ from orchestrator.cli.options import read_sets
 from orchestrator.cli.parsers import (
     read_address,
     read_allowance,
+    read_canary,
     read_cost,
     read_duration_s,
     read_retry,
@@ -52,7 +53,19 @@ def test_the_parts_of_a_duration_add_up(days: int, hours: int, minutes: int, sec
     )
 
 
+@pytest.mark.parametrize("number", [0, 1, 3, 1000])
+def test_a_canary_is_a_number_of_jobs(number: int) -> None:
+    assert read_canary(number) == number
+
+
+@pytest.mark.parametrize("number", [-1, 1001])
+def test_a_canary_out_of_range_is_refused(number: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^--canary {number}: .* from 1 to 1000, or 0"):
+        read_canary(number)
+
+
 def test_a_missing_option_is_not_read() -> None:
+    assert read_canary(None) is None
     assert read_duration_s("--deadline", None) is None
     assert read_allowance(None) == (None, None)
     assert read_retry(None) == frozenset()

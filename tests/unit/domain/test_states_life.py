@@ -46,9 +46,10 @@ class Life(RuleBasedStateMachine):
     def may(self) -> set[Step]:
         """Return the steps that can happen now; written from the design, without the table."""
         if self.has_ended:
-            return {Step.RETRY} | ({Step.ADOPT} if self.job.state is JobState.UNFINISHED else set())
+            was_there = {JobState.UNFINISHED, JobState.SUCCEEDED, JobState.FAILED}
+            return {Step.RETRY} | ({Step.ADOPT} if self.job.state in was_there else set())
         return {
-            Known.NONE: {Step.SEND, Step.CANCEL, Step.FAIL},
+            Known.NONE: {Step.SEND, Step.CANCEL, Step.FAIL, Step.ADOPT},
             Known.SENT: {Step.NOT_SENT, Step.REFUSED, Step.REJECT, Step.LOSE_ANSWER, Step.ACCEPT},
             Known.UNCLEAR: {Step.ADOPT, Step.PROVE_ABSENT},
             Known.WAITS: {
@@ -59,7 +60,14 @@ class Life(RuleBasedStateMachine):
                 Step.CANCEL,
                 Step.GIVE_UP,
             },
-            Known.RUNS: {Step.HOLD, Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP},
+            Known.RUNS: {
+                Step.HOLD,
+                Step.LOSE,
+                Step.SUCCEED,
+                Step.FAIL,
+                Step.CANCEL,
+                Step.GIVE_UP,
+            },
             Known.OVER: set(),
         }[self.known]
 
@@ -97,6 +105,12 @@ class Life(RuleBasedStateMachine):
         else:
             self.go(Step.PROVE_ABSENT, Known.NONE)
 
+    @precondition(lambda self: self.known is Known.NONE and not self.has_ended)
+    @rule()
+    def be_found_in_the_list_of_an_account_whose_ledger_was_lost(self) -> None:
+        self.go(Step.ADOPT, Known.WAITS)
+        self.exists = self.has_id = True
+
     # --- not sending
 
     @precondition(lambda self: self.known is Known.NONE and not self.has_ended)
@@ -123,7 +137,7 @@ class Life(RuleBasedStateMachine):
         if step is not Step.GIVE_UP:
             self.exists = False
 
-    @precondition(lambda self: self.known is Known.WAITS)
+    @precondition(lambda self: self.known in (Known.WAITS, Known.RUNS))
     @rule()
     def find_it_lost(self) -> None:
         self.go(Step.LOSE, Known.UNCLEAR)
@@ -139,6 +153,17 @@ class Life(RuleBasedStateMachine):
         else:
             self.go(Step.RETRY, Known.NONE)
             self.has_id = False
+
+    @precondition(
+        lambda self: (
+            self.has_ended
+            and self.has_id
+            and self.job.state in {JobState.SUCCEEDED, JobState.FAILED}
+        )
+    )
+    @rule()
+    def verify_it_again(self) -> None:
+        self.go(Step.ADOPT, Known.WAITS)
 
     # --- invariants
 
@@ -180,6 +205,7 @@ BROKEN: list[tuple[JobState, Step, JobState | None]] = [
     (JobState.REJECTED, Step.SEND, JobState.SUBMITTING),
     (JobState.IN_DOUBT, Step.ADOPT, JobState.RUNNING),
     (JobState.RUNNING, Step.HOLD, None),
+    (JobState.CANCELLED, Step.ADOPT, JobState.SUBMITTED),
 ]
 
 

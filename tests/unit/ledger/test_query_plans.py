@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from sqlalchemy import event
 
+from orchestrator.domain.spec import Place
 from orchestrator.domain.states import REMOTE, JobState, Step
 from orchestrator.ledger import open_ledger
 from orchestrator.testing.builders import make_holder, make_specs
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     Call = Callable[[SqlLedger, Run], Awaitable[object]]
 
 T0 = 1_700_000_000.0
+CLOSED = [Place("b-1", "ap-guangzhou"), Place("b-2", "ap-guangzhou")]
 
 
 @pytest.fixture
@@ -87,6 +90,21 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
             "COVERING INDEX jobs_due (visit=? AND not_before>?)",
         },
     ),
+    "ready, places closed": (
+        lambda ledger, run: ledger.ready(run, 0, "inputs[0]", 9, {1, 2}, T0, CLOSED),
+        {
+            "COVERING INDEX jobs_ready (visit=? AND level=? AND share=?)",
+            "SEARCH specs USING INTEGER PRIMARY KEY (rowid=?)",
+        },
+    ),
+    "next_ready_at, places closed": (
+        lambda ledger, run: ledger.next_ready_at(run, set(range(1001)), CLOSED),
+        {
+            "COVERING INDEX jobs_ready (visit=?)",
+            "COVERING INDEX jobs_due (visit=? AND not_before>?)",
+            "SEARCH specs USING INTEGER PRIMARY KEY (rowid=?)",
+        },
+    ),
     "in_flight": (lambda ledger, _: ledger.in_states(REMOTE), {"jobs_in_flight"}),
     "in_states": (
         lambda ledger, _: ledger.in_states({JobState.FAILED, JobState.PLANNED}, 3),
@@ -102,6 +120,19 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
         },
     ),
     "begin_run": (lambda ledger, _: ledger.begin_run("n", T0, "r"), {"jobs_by_row"}),
+    "unseen_visits": (
+        lambda ledger, run: ledger.unseen_visits(run),
+        {"COVERING INDEX jobs_ready (visit<?)"},
+    ),
+    "leave_unseen": (lambda ledger, run: ledger.leave_unseen(run), {"(visit<?)"}),
+    "take_unseen": (
+        lambda ledger, run: ledger.take_unseen(replace(run, visit=run.visit + 1), [run.visit]),
+        {"COVERING INDEX jobs_ready (visit=?)"},
+    ),
+    "cancel_left": (
+        lambda ledger, _: ledger.cancel_left([1, 2], T0),
+        {"SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"},
+    ),
     "drop_unseen": (lambda ledger, run: ledger.drop_unseen(run, T0), {"(visit<?)"}),
     "find": (
         lambda ledger, _: ledger.find([spec.key for spec in make_specs(5)]),

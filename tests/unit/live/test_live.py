@@ -10,6 +10,7 @@ import inspect
 import io
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from orchestrator.cli.summary_text import summary_text
 from orchestrator.domain import events as ev
 from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.run import CanaryOutcome
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import JobState
 from orchestrator.live.json_log import JsonLogSink
@@ -52,7 +54,7 @@ KINDS = [
 SAMPLES: dict[str, Any] = {
     "str": "some text", "int": 3, "float": 1.5, "bool": True, "JobKey": A,
     "JobState": JobState.FAILED, "float | None": 2.5, "dict[str, object]": {"jobs": 1},
-    "tuple[str, ...]": ("some text",),
+    "tuple[str, ...]": ("a.mp3", "b.mp3"),
 }  # fmt: skip
 
 
@@ -260,6 +262,46 @@ def test_the_summary_omits_empty_states_except_succeeded() -> None:
     )
 
     assert [line.split()[0] for line in text.splitlines() if line.startswith("  ")] == ["succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("canary", "line"),
+    [
+        (CanaryOutcome("passed", 3, 3), "canary: passed (3 of 3 succeeded)"),
+        (
+            CanaryOutcome("passed", 3, 1),
+            "canary: passed (1 job, all that there were, succeeded)",
+        ),
+        (CanaryOutcome("failed", 3, 1, "no"), "canary: failed (1 of 3 succeeded)"),
+        (CanaryOutcome("pending", 3, 1), "canary: pending (1 of 3 succeeded)"),
+        (CanaryOutcome("not_needed", 3, 0), "canary: not needed"),
+    ],
+)
+def test_the_summary_shows_what_is_left_and_the_canary(canary: CanaryOutcome, line: str) -> None:
+    summary = {
+        "run": "r",
+        "jobs": {"total": 1},
+        "left": 12,
+        "canary": dataclasses.asdict(canary),
+        "calls": {},
+        "elapsed_s": 0,
+        "report": "r.jsonl",
+    }
+    lines = summary_text(summary).splitlines()
+
+    assert line in lines
+    assert any(re.fullmatch(r"  left +12  of earlier runs.*", each) for each in lines)
+    assert all(len(each) <= 80 for each in lines)
+
+
+def test_the_end_of_planning_says_what_becomes_of_leftovers() -> None:
+    assert sentence(ev.PlanFinished(3)) == "planned 3 jobs"
+    assert (
+        sentence(ev.PlanFinished(3, taken=2)) == "planned 3 jobs, 2 left by earlier runs sent too"
+    )
+    assert sentence(ev.PlanFinished(1, dropped=2, left=4)) == (
+        "planned 1 job, 2 left the manifest, 4 left by earlier runs kept"
+    )
 
 
 def test_a_run_without_jobs_says_so() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.job import StemFile
-from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.run import CanaryOutcome, Counts, Run
 from orchestrator.domain.spec import Output, Stem
 from orchestrator.domain.states import TERMINAL, JobState, Step
 from orchestrator.errors import ReportError
@@ -319,10 +319,33 @@ def test_the_summary_counts_every_state_and_says_if_the_run_is_complete() -> Non
         == sum(number for name, number in made["jobs"].items() if name != "total")
         == 7
     )
+    assert (made["left"], made["canary"]) == (0, None)
     assert made["complete"] is False
     assert made["elapsed_s"] == 1.5
     assert made["calls"] == {"submits": 4, "queries": 3, "lists": 2, "heads": 1}
     assert set(made["jobs"]) == {"total", "skipped", *JobState}
+
+
+def test_the_summary_counts_what_is_left_beside_the_jobs_of_the_run() -> None:
+    made = Summary(
+        RUN,
+        Counts({JobState.SUCCEEDED: 2}, left=5),
+        Calls(),
+        is_complete=True,
+        exit_code=0,
+        stopped="",
+        started_at=T0,
+        ended_at=T0,
+        canary=CanaryOutcome("failed", 3, 1, "a.mp3 failed"),
+    ).as_dict()
+
+    assert (made["jobs"]["total"], made["left"]) == (2, 5)
+    assert made["canary"] == {
+        "result": "failed",
+        "jobs": 3,
+        "succeeded": 1,
+        "reason": "a.mp3 failed",
+    }
 
 
 # --- what others do to the file

@@ -38,7 +38,7 @@ class Rig:
     def __init__(self) -> None:
         self.dispatcher, self.tracker, self.settler, self.verifier = (Stage() for _ in range(4))
         self.sink = Recorder()
-        ports: Any = type("Ports", (), {"ledger": None, "sink": self.sink})
+        ports: Any = type("Ports", (), {"ledger": None, "service": None, "sink": self.sink})
         report: Any = Stage()
         self.routing = Routing(ports, report, Budget(Bounds()), Shutdown(self.sink))
         self.routing.connect(self.dispatcher, self.tracker, self.settler, self.verifier)
@@ -68,14 +68,14 @@ def test_a_job_at_the_service_goes_to_the_tracker(state: JobState) -> None:
     rig, job = Rig(), saved(state)
     rig.routing.route(job)
 
-    assert rig.calls() == {"tracker": [("put", job, False)]}
+    assert rig.calls() == {"tracker": [("put", job, False)], "settler": [("know", job, True)]}
 
 
 def test_an_adopted_job_is_queried_at_once() -> None:
     rig, job = Rig(), saved(JobState.SUBMITTED, adopted=True)
     rig.routing.route(job)
 
-    assert rig.calls() == {"tracker": [("put", job, True)]}
+    assert rig.calls() == {"tracker": [("put", job, True)], "settler": [("know", job, False)]}
 
 
 def test_a_planned_job_goes_back_to_the_dispatcher() -> None:
@@ -136,7 +136,7 @@ def test_a_resumed_job_that_is_planned_again_waits_until_the_manifest_names_it()
     assert rig.routing.has_aside
     assert [call[0] for call in rig.dispatcher.calls] == ["occupy", "release"]
 
-    rig.routing.take_in([saved(JobState.PLANNED)])
+    rig.routing.take_in(rig.routing.named([saved(JobState.PLANNED)]))
     assert not rig.routing.has_aside
     assert [call[0] for call in rig.dispatcher.calls[2:]] == ["add"]
 
@@ -144,7 +144,7 @@ def test_a_resumed_job_that_is_planned_again_waits_until_the_manifest_names_it()
 def test_a_resumed_job_that_the_manifest_has_named_goes_back_to_the_dispatcher() -> None:
     rig, job = Rig(), saved(JobState.IN_DOUBT)
     rig.routing.take_up(job)
-    rig.routing.take_in([saved(JobState.IN_DOUBT)])
+    rig.routing.take_in(rig.routing.named([saved(JobState.IN_DOUBT)]))
     job.state = job.saved_state = JobState.PLANNED
     rig.routing.route(job)
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.cli.plan_text import plan_text
 from orchestrator.commands.plan import Preview
-from orchestrator.domain.job import Job
+from orchestrator.domain.job import LEFT, Job
 from orchestrator.domain.states import JobState
 from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError
@@ -253,3 +253,33 @@ async def test_a_plan_without_objects_gives_possible_reasons(desk: Desk) -> None
     assert "0 of 0 jobs" in text
     assert "No objects" in text
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("leftovers", "fate"),
+    [("keep", "neither sent nor cancelled"), ("finish", "sent too"), ("drop", "cancelled by the")],
+)
+def test_the_plan_says_what_becomes_of_leftovers(desk: Desk, leftovers: str, fate: str) -> None:
+    desk.write("l.csv", "object\n")
+    forecast = Forecast(desk.load(f"{TEXT}leftovers: {leftovers}\ncanary: 3\n"))
+    assert forecast.as_dict()["left"] == 0
+    assert not any("Left by" in note or "Canary" in note for note in forecast.notes())
+    forecast.left, forecast.orphaned, forecast.canary = 2, 5, 3
+    notes = " ".join(forecast.notes())
+
+    assert f"not in the manifest: 2 jobs, {fate}" in notes
+    assert "At the service, but no longer in the manifest: 3 jobs, tracked" in notes
+    assert "Canary: 3 jobs must succeed before the rest is sent." in notes
+    assert forecast.as_dict()["left"] == 2
+
+
+async def test_a_job_that_was_dropped_is_to_be_done_again(desk: Desk) -> None:
+    items = await _items(desk)
+    [spec, *_] = Planner(desk.load(TEXT)).specs(items)
+    forecast = Forecast(desk.load(TEXT))
+
+    dropped = Job(1, spec, JobState.CANCELLED, message=LEFT)
+    cancelled = Job(2, spec, JobState.CANCELLED, message="Cancelled before it was sent.")
+    assert forecast.add(spec, dropped) is Standing.OPEN
+    assert forecast.add(spec, cancelled) is Standing.FAILED
+    assert forecast.to_do == 1

@@ -12,7 +12,9 @@ from orchestrator.domain.remote import RemoteJob, RemoteState, SubmitReply
 from orchestrator.domain.states import JobState
 from orchestrator.errors import (
     ApiAnswer,
+    ApiError,
     AuthRejected,
+    BucketRefused,
     ClockSkewed,
     ConfigError,
     ConnectFailed,
@@ -196,6 +198,7 @@ def test_no_error_of_the_tree_allows_a_second_post_without_a_proof(
         ClockSkewed,
         CredentialsExpired,
         AuthRejected,
+        BucketRefused,
         Rejected,
         RefusedForNow,
         ConfigError,
@@ -203,3 +206,26 @@ def test_no_error_of_the_tree_allows_a_second_post_without_a_proof(
     is_proven = job.state in {JobState.PLANNED, JobState.REJECTED}
     assert is_proven == issubclass(kind, proves_absence)
     assert is_proven or job.state is JobState.IN_DOUBT
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in every_error() if issubclass(kind, ApiError)],
+    ids=lambda kind: kind.__name__,
+)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ApiAnswer(400),
+        ApiAnswer(400, "", "no"),
+        ApiAnswer(400, "Code", request_id="r", is_whole=False),
+    ],
+)
+def test_no_answer_that_the_vendor_did_not_write_frees_the_job(
+    kind: type[ApiError], answer: ApiAnswer
+) -> None:
+    job = sent(attempts=2)
+
+    judge(job, kind(answer))
+
+    assert (job.state, job.attempts) == (JobState.IN_DOUBT, 2)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.remote import RemoteFile
 from orchestrator.domain.spec import AudioMode, JobSpec, Operation, Stem
-from orchestrator.runner.verifier import expected_stems, match_stems
+from orchestrator.runner.verifying.stems import expected_stems, match_stems
 from orchestrator.testing.builders import make_spec
 
 

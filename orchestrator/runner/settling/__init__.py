@@ -1,0 +1,1 @@
+"""Jobs of unknown state: what the service's list of jobs proves about them."""

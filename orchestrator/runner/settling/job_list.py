@@ -1,0 +1,153 @@
+"""Read the service's list of the jobs of a bucket, newest first, page by page.
+
+Some services insist on ``queueId`` (the older pages of the API require it). Then every known queue
+is read: those of the manifest and of accepted jobs, or else those of the list of queues.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import EndlessListing, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.domain.remote import JobFilter, JobPage, RemoteJob
+    from orchestrator.domain.spec import Place
+    from orchestrator.runner.ports import Ports
+
+MOST_PAGES = 1000
+"""Pages of one reading: 100,000 jobs. More would take longer than is worth waiting for."""
+
+
+@dataclass(slots=True)
+class Listing:
+    """Part of a job list.
+
+    Attributes:
+        jobs: The jobs that were to be kept.
+        seen: Number of jobs read, kept or not.
+        oldest_at: When the oldest job that was read was created, or None.
+        is_whole: All of the wanted part was read.
+    """
+
+    jobs: list[RemoteJob] = field(default_factory=list)
+    seen: int = 0
+    oldest_at: float | None = None
+    is_whole: bool = True
+
+
+class JobList:
+    """The job lists of all buckets.
+
+    Args:
+        ports: The ports.
+
+    Attributes:
+        calls: List calls made.
+    """
+
+    def __init__(self, ports: Ports) -> None:
+        self.calls = 0
+        self._service = ports.service
+        self._limiter = ports.list_limiter
+        self._queues: dict[Place, dict[str, None]] = {}  # in the order in which they were seen
+        self._needs_queue: set[Place] = set()
+
+    def know_queue(self, place: Place, queue_id: str) -> None:
+        """Remember a remote queue that jobs of this bucket use."""
+        if queue_id:
+            self._queues.setdefault(place, {})[queue_id] = None
+
+    def read_by_queue(self, place: Place) -> bool:
+        """Read this bucket queue by queue from now on; return False if it is, or none is known."""
+        if place in self._needs_queue or not self._queues.get(place):
+            return False
+        self._needs_queue.add(place)
+        return True
+
+    async def read(
+        self,
+        place: Place,
+        wanted: JobFilter,
+        keep: Callable[[RemoteJob], bool],
+        *,
+        until: float | None = None,
+        most_pages: int = MOST_PAGES,
+    ) -> Listing:
+        """Read the list from the newest job on.
+
+        Args:
+            place: The bucket.
+            wanted: The filter.
+            keep: Choose the jobs to return.
+            until: Stop at jobs created before this instant.
+            most_pages: Stop after this many pages.
+
+        Raises:
+            EndlessListing: If the service returns the same page twice.
+            OrchestratorError: If the service does not show the list. Part of a list proves nothing.
+        """
+        listing = Listing()
+        if place not in self._needs_queue:
+            try:
+                await self._read(place, wanted, keep, listing, until, most_pages)
+            except Rejected:
+                if wanted.queue_id or not await self._find_queues(place):
+                    raise
+                self._needs_queue.add(place)
+                listing = Listing()
+            else:
+                return listing
+        for queue_id in list(self._queues[place]):
+            of_queue = replace(wanted, queue_id=queue_id)
+            await self._read(place, of_queue, keep, listing, until, most_pages)
+        return listing
+
+    async def _find_queues(self, place: Place) -> bool:
+        if not self._queues.get(place):
+            self.calls += 1
+            for queue_id in await self._service.queues(place):
+                self.know_queue(place, queue_id)
+        return bool(self._queues.get(place))
+
+    async def _read(
+        self,
+        place: Place,
+        wanted: JobFilter,
+        keep: Callable[[RemoteJob], bool],
+        listing: Listing,
+        until: float | None,
+        most_pages: int,
+    ) -> None:
+        token = ""
+        seen: set[str] = set()
+        for _ in range(most_pages):
+            page = await self._page(place, wanted, token)
+            listing.jobs += filter(keep, page.jobs)
+            listing.seen += len(page.jobs)
+            created = [job.created_at for job in page.jobs if job.created_at is not None]
+            if created:
+                listing.oldest_at = min([*created, listing.oldest_at or created[0]])
+            if not page.next_token or (not page.jobs and page.next_token == token):
+                return
+            is_dated = bool(created) and len(created) == len(page.jobs)
+            if until is not None and is_dated and max(created) < until:
+                return
+            if page.next_token in seen:
+                raise EndlessListing(
+                    f"The list of jobs in {place.bucket} is stuck: the service returned the page "
+                    f"{page.next_token[:80]!r} twice."
+                )
+            token = page.next_token
+            seen.add(token)
+        listing.is_whole = False
+
+    async def _page(self, place: Place, wanted: JobFilter, token: str) -> JobPage:
+        await self._limiter.acquire()
+        self.calls += 1
+        page = await self._service.list_jobs(place, wanted, token)
+        self._limiter.accepted()
+        return page

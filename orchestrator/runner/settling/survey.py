@@ -1,0 +1,238 @@
+"""Ask the service at the start of a visit what the account has already had done.
+
+The service is the second ledger. A ledger may be new, restored from a backup, copied, or lost along
+with its log. Every job carries its key in ``UserData``, so the service's list of jobs says which of
+the manifest's jobs exist. They are adopted instead of paid for again.
+
+For each bucket the ledger remembers up to when it knows every job: the last heartbeat of a visit
+that had compared the whole manifest with the list. The list is read from there on, or for a ledger
+without such a mark since ``lookback_s``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.events import JobAdopted, Noticed
+from orchestrator.domain.remote import JobFilter, RemoteJob
+from orchestrator.domain.spec import JobKey, is_job_key, key_of_user_data
+from orchestrator.domain.states import OPEN, JobState
+from orchestrator.domain.wording import counted
+from orchestrator.errors import (
+    BucketRefused,
+    EndlessListing,
+    OrchestratorError,
+    Rejected,
+    Throttled,
+)
+from orchestrator.runner.retry import backoff_s
+from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.domain.job import Job
+    from orchestrator.domain.spec import JobSpec, Place
+    from orchestrator.runner.ports import Ports
+    from orchestrator.runner.routing import Routing
+    from orchestrator.runner.settling.job_list import JobList, Listing
+
+_NOTICE_AFTER = 3
+"""Failed tries before the user sees a notice."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """Jobs of one bucket at the service, by key: those that may have stems, and the others."""
+
+    good: dict[JobKey, list[RemoteJob]]
+    lost: dict[JobKey, list[str]]
+
+
+class Survey:
+    """Finds jobs of the manifest that exist at the service, bucket by bucket.
+
+    Args:
+        ports: The ports.
+        routing: Saves adopted jobs.
+        job_list: The job lists.
+        lookback_s: How far a ledger without a heartbeat looks back; 0 to look at nothing.
+    """
+
+    def __init__(
+        self, ports: Ports, routing: Routing, job_list: JobList, lookback_s: float
+    ) -> None:
+        self._ledger = ports.ledger
+        self._clock = ports.clock
+        self._settings = ports.settings
+        self._limiter = ports.list_limiter
+        self._rng = ports.rng
+        self._sink = ports.sink
+        self._routing = routing
+        self._list = job_list
+        self._lookback_s = lookback_s
+        self._found: dict[Place, _Found] = {}
+        self._is_complete = False
+        self._reading = ""  # bucket whose list is being read
+        self._trouble = ""  # why the last try failed
+
+    def complete(self) -> None:
+        """Note that the whole manifest was compared with the lists."""
+        self._is_complete = True
+
+    async def checkpoint(self) -> None:
+        """Remember that every job until now is known: the others were sent by this ledger."""
+        if self._is_complete:
+            for place in self._found:
+                await self._ledger.remember(_mark(place), str(self._clock.now()).encode())
+
+    def waits_for(self) -> list[str]:
+        """Return what keeps the jobs that may exist at the service already, in words."""
+        if not self._reading:
+            return []
+        why = f" ({self._trouble})" if self._trouble else ""
+        return [f"the list of jobs of {self._reading}, which shows what was done already{why}"]
+
+    async def _since(self, place: Place) -> float:
+        now = self._clock.now()
+        mark = await self._ledger.recall(_mark(place))
+        return now - self._lookback_s if mark is None else min(float(mark), now) - ADOPT_MARGIN_S
+
+    def may_adopt(self, specs: Sequence[JobSpec]) -> bool:
+        """Return True if some of these jobs may exist at the service.
+
+        Until they are adopted they must not be sent.
+        """
+        places = {spec.media.place for spec in specs}
+        return any(place not in self._found or self._found[place].good for place in places)
+
+    async def look(self, jobs: Sequence[Job]) -> None:
+        """Read the lists of the buckets in which some of these jobs may still be sent, each once.
+
+        A run that has nothing to send needs no list.
+        """
+        places = {job.spec.media.place for job in jobs if job.state in OPEN}
+        for place in sorted(places - self._found.keys()):
+            self._reading = place.bucket
+            try:
+                self._found[place] = await self._read(place)
+            finally:
+                self._reading = self._trouble = ""
+
+    async def adopt(self, jobs: Sequence[Job]) -> None:
+        """Adopt those planned jobs that the account has had done, or is having done.
+
+        Jobs that are known under another id are reported, and a waiting one is cancelled. What is
+        decided here is decided before the first await: the jobs are worked on meanwhile.
+        """
+        adopted: list[Job] = []
+        twice: list[tuple[Job, RemoteJob]] = []
+        for job in jobs:
+            found = self._found.get(job.spec.media.place)
+            if found is None or not (found.good or found.lost):
+                continue
+            if job.state is JobState.PLANNED:
+                if self._adopt(job, found):
+                    adopted.append(job)
+            elif job.state is not JobState.IN_DOUBT:
+                twice += [(job, remote) for remote in _others(job, found)]
+        for job, remote in twice:
+            self._routing.follow_instead(job, remote)
+        if adopted:
+            await self._routing.save(adopted)
+            for job in adopted:
+                self._sink.emit(JobAdopted(job.spec.key, job.spec.media.key, job.job_id))
+        for job, remote in twice:
+            await self._routing.found_twice(job, remote)
+
+    def _adopt(self, job: Job, found: _Found) -> bool:
+        key = job.spec.key
+        lost = [job_id for job_id in found.lost.get(key, ()) if job_id not in job.past_job_ids]
+        if lost:
+            job.past_job_ids = (*job.past_job_ids, *lost)
+        ours = [
+            remote for remote in found.good.get(key, ()) if remote.job_id not in job.past_job_ids
+        ]
+        if not ours:
+            return False
+        job.adopt(ours[0])
+        job.attempts = max(job.attempts, 1)
+        return True
+
+    # --- reading
+
+    async def _read(self, place: Place) -> _Found:
+        listing = await self._until_answered(place)
+        found = _Found({}, {})
+        if listing is None:
+            return found
+        for remote in sorted(listing.jobs, key=lambda remote: remote.created_at or 0.0):
+            key = JobKey(key_of_user_data(remote.user_data))
+            if remote.is_lost:
+                found.lost.setdefault(key, []).append(remote.job_id)
+            else:
+                found.good.setdefault(key, []).append(remote)
+        if not listing.is_whole:
+            self._report_limit(place, listing)
+        return found
+
+    async def _until_answered(self, place: Place) -> Listing | None:
+        """Read the list, as often as it takes; None if the service does not show it."""
+        if self._lookback_s <= 0:
+            return None
+        since = await self._since(place)
+        failures = 0
+        while True:
+            try:
+                return await self._list.read(
+                    place,
+                    JobFilter(created_from=since),
+                    lambda remote: is_job_key(key_of_user_data(remote.user_data)),
+                    until=since,
+                )
+            except (Rejected, BucketRefused, EndlessListing) as error:
+                # The first job shows if the bucket itself is refused.
+                text = f"Cannot see which jobs {place.bucket} has had done already: {error}"
+                self._sink.emit(Noticed(text))
+                return None
+            except OrchestratorError as error:
+                if error.fatal:
+                    raise
+                failures += 1
+                await self._pause(place, error, failures)
+
+    async def _pause(self, place: Place, error: OrchestratorError, failures: int) -> None:
+        if isinstance(error, Throttled):
+            self._limiter.throttled(error.retry_after_s)
+        self._trouble = str(error)
+        if failures == _NOTICE_AFTER:
+            text = (
+                f"Waiting for the list of jobs of {place.bucket}, which shows what was done "
+                f"already ({error})"
+            )
+            self._sink.emit(Noticed(text))
+        await self._clock.sleep(backoff_s(self._settings, failures, self._rng))
+
+    def _report_limit(self, place: Place, listing: Listing) -> None:
+        until = "an unknown time"
+        if listing.oldest_at is not None:
+            until = f"{datetime.fromtimestamp(listing.oldest_at, UTC):%Y-%m-%d %H:%M UTC}"
+        jobs = counted(listing.seen, "job")
+        text = f"Looked back at {jobs} of {place.bucket}, to {until}; older ones were not looked at"
+        self._sink.emit(Noticed(text))
+
+
+def _mark(place: Place) -> str:
+    """Name under which the ledger remembers up to when it knows the jobs of a bucket."""
+    return f"known.{place.region}.{place.bucket}"
+
+
+def _others(job: Job, found: _Found) -> list[RemoteJob]:
+    """Return the jobs at the service with the key of a known job, and another id."""
+    return [
+        remote
+        for remote in found.good.pop(job.spec.key, ())
+        if remote.job_id != job.job_id and remote.job_id not in job.past_job_ids
+    ]

@@ -1,0 +1,1 @@
+"""Stems of jobs that the service calls done: where they are, and if they are what was paid for."""

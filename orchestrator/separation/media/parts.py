@@ -1,0 +1,119 @@
+"""The parts of a file that are media files of their own: joined mp3 files, and chained Ogg files.
+
+Each part is opened by itself, so that its own header, encoder delay and format apply, and what
+stands before, between and behind the parts (tags, pictures, padding) is never decoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.separation.media.byte_source import ByteSource, byte_source
+from orchestrator.separation.media.mpeg_audio import runs_of
+from orchestrator.separation.media.ogg_pages import Stream, links_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SHORTEST_JOINED_S: Final = 0.2
+"""Shorter sound behind another is a leftover, or looks like frames by coincidence."""
+_TS_PACKET_BYTES: Final = (188, 192, 204)
+"""Packets of a transport stream: plain, with a time code in front, with a checksum behind."""
+_LOST_ALLOWED: Final = 0.01
+"""Share of pages that may be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes of a file that are a media file.
+
+    Attributes:
+        start: Position of the first byte.
+        end: Position behind the last byte.
+        container: FFmpeg's name of the container.
+        stated_s: Length that its own header states, or None.
+        found_s: Length that is present, as far as the bytes show it.
+        is_broken: Something within it is damaged.
+        fault: A sentence if bytes of it are lost; empty otherwise.
+        note: A sentence for the user; empty if there is nothing to say.
+    """
+
+    start: int
+    end: int
+    container: str
+    stated_s: float | None = None
+    found_s: float | None = None
+    is_broken: bool = False
+    fault: str = ""
+    note: str = ""
+
+
+def spans_of(path: Path, container: str) -> list[Span]:
+    """Return the parts of a file; none if it is one file that FFmpeg reads as it is.
+
+    Args:
+        path: The file.
+        container: FFmpeg's name of the container.
+    """
+    readers = {"mp3": _mp3, "ogg": _ogg, "au": _au, "mpegts": _mpegts}
+    if container not in readers:
+        return []
+    with byte_source(path) as source:
+        return readers[container](source)
+
+
+def _au(source: ByteSource) -> list[Span]:
+    """Return the sound by the header; FFmpeg would read what follows as sound, too."""
+    start, size = source.number(4, 4), source.number(8, 4)
+    return [Span(0, start + size, "au")] if 0 < size < source.size - start else []
+
+
+def _mpegts(source: ByteSource) -> list[Span]:
+    """Return the stream without zeros behind it, at which FFmpeg stops with an error."""
+    first = source.at(0, 8).find(b"G")  # every packet has this mark, behind the time code
+    sizes = [size for size in _TS_PACKET_BYTES if source.at(first + size, 1) == b"G"]
+    size = sizes[0] if sizes else _TS_PACKET_BYTES[-1]
+    end = -(-source.last_content() // size) * size
+    return [Span(0, end, "mpegts")] if end < source.size else []
+
+
+def _mp3(source: ByteSource) -> list[Span]:
+    runs = runs_of(source)
+    kept = runs[:1] + [run for run in runs[1:] if run.found_s >= _SHORTEST_JOINED_S]
+    return [
+        Span(run.start, run.end, "mp3", run.stated_s, run.found_s, is_broken=run.gaps > 0)
+        for run in kept
+    ]
+
+
+def _ogg(source: ByteSource) -> list[Span]:
+    links = [link for link in links_of(source) if link.has_sound]
+    spans = []
+    for link in links:
+        sounds = [stream for stream in link.streams.values() if stream.is_audio]
+        fault = _loss(sounds)
+        if not fault and link.is_cut and not all(stream.has_end for stream in sounds):
+            fault = (
+                "The input is cut off: its last Ogg page is not complete, and the mark of the end "
+                "is missing; upload it again."
+            )
+        note = ""
+        if not all(stream.has_end for stream in sounds):
+            note = (
+                "The sound has no mark of its end, as Ogg files have that are complete; "
+                "the end may be missing."
+            )
+        spans.append(Span(link.start, link.end, "ogg", fault=fault, note=note))
+    return spans
+
+
+def _loss(sounds: list[Stream]) -> str:
+    for stream in sounds:
+        all_pages = stream.pages + stream.lost
+        if stream.lost > _LOST_ALLOWED * all_pages:
+            return (
+                f"The input is damaged: {stream.lost} of {all_pages} Ogg pages of its sound are "
+                "lost or damaged; upload it again."
+            )
+    return ""

@@ -1,0 +1,146 @@
+"""The choice of the audio track: the best one that can be decoded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import av
+from av.stream import Disposition
+
+from orchestrator.domain.wording import counted
+from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
+from orchestrator.separation.media.byte_source import byte_source
+from orchestrator.separation.media.container import has_decoder, open_media
+from orchestrator.separation.media.kinds import encrypted
+from orchestrator.separation.media.stated import encrypted_tracks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+    from orchestrator.separation.media.parts import Span
+
+_NOT_MAIN: Final = (
+    (Disposition.comment, "a commentary"),
+    (Disposition.visual_impaired, "a description for the blind"),
+    (Disposition.descriptions, "a description"),
+    (Disposition.hearing_impaired, "a version for the hearing impaired"),
+    (Disposition.karaoke, "a karaoke version"),
+)
+_TRIAL_PACKETS: Final = 50
+"""Packets of a track that may fail before it counts as one that cannot be decoded."""
+
+
+def choose_track(
+    path: Path, container: InputContainer, span: Span | None = None
+) -> tuple[AudioStream, str]:
+    """Return the track to separate, and a sentence about the choice; empty if there was none.
+
+    Order: tracks that can be decoded; those that are not flagged as commentary, description or for
+    the hearing impaired; FFmpeg's best (default flag, channels, bitrate).
+
+    Args:
+        path: The file.
+        container: The same, opened.
+        span: The part of it that is open; None: all.
+
+    Raises:
+        SeparationFailed: ``ResourceNotSupported``: no track can be decoded.
+    """
+    tracks = container.streams.audio
+    if not tracks:
+        has_picture = any(not is_still(stream) for stream in container.streams.video)
+        found = "pictures only" if has_picture or container.streams.video else "no audio track"
+        raise SeparationFailed(
+            RESOURCE_NOT_SUPPORTED, f"The input has {found}; there is nothing to separate."
+        )
+    faults = _faults(path, container, span)
+    best = container.streams.best("audio")
+
+    def rank(track: AudioStream) -> tuple[bool, bool, bool, int]:
+        return (
+            track.index not in faults,
+            not _flags(track),
+            track is best,
+            -track.index,
+        )
+
+    chosen = max(tracks, key=rank)
+    if chosen.index in faults:
+        raise SeparationFailed(RESOURCE_NOT_SUPPORTED, faults[chosen.index])
+    return chosen, _choice(chosen, tracks, faults) if len(tracks) > 1 else ""
+
+
+def is_still(stream: av.VideoStream) -> bool:
+    """Return True if a video track is a cover or another still picture without a time."""
+    still = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+    return bool(stream.disposition & still)
+
+
+def _faults(path: Path, container: InputContainer, span: Span | None) -> dict[int, str]:
+    """Return the reason for each track that cannot be decoded."""
+    tracks = container.streams.audio
+    faults: dict[int, str] = {}
+    locked: set[int] = set()
+    if "mp4" in container.format.name.split(","):
+        with byte_source(path) as source:
+            locked = encrypted_tracks(source)
+    for track in tracks:
+        if track.index in locked:
+            faults[track.index] = encrypted("an encrypted film or song")
+        elif not has_decoder(track):
+            faults[track.index] = (
+                "The codec of the input's sound is not supported here; convert it, for example "
+                "to flac or m4a."
+            )
+        elif len(tracks) > 1 and not _decodes(path, span, track.index):
+            faults[track.index] = "The sound of the input could not be decoded; upload it again."
+    return faults
+
+
+def _decodes(path: Path, span: Span | None, index: int) -> bool:
+    """Return True if one of a track's first packets can be decoded."""
+    try:
+        with open_media(path, span) as container:
+            track = container.streams[index]
+            if not isinstance(track, av.AudioStream):
+                return False
+            for number, packet in enumerate(container.demux(track)):
+                if number >= _TRIAL_PACKETS:
+                    break
+                try:
+                    if track.decode(packet):
+                        return True
+                except av.FFmpegError:
+                    continue
+    except (av.FFmpegError, SeparationFailed):
+        return False
+    return False
+
+
+def _flags(track: AudioStream) -> list[str]:
+    return [name for flag, name in _NOT_MAIN if track.disposition & flag]
+
+
+def _choice(chosen: AudioStream, tracks: tuple[AudioStream, ...], faults: dict[int, str]) -> str:
+    """Say which track was taken, and why the others were not where there is a reason."""
+    passed = []
+    for number, track in enumerate(tracks, 1):
+        if track is chosen:
+            continue
+        if track.index in faults:
+            passed.append(f"track {number} cannot be decoded")
+        elif flags := _flags(track):
+            passed.append(f"track {number} is {flags[0]}")
+    number = 1 + tracks.index(chosen)
+    codec = chosen.codec_context
+    language = chosen.language
+    facts = [codec.codec.canonical_name, counted(codec.channels, "channel")]
+    if language and language != "und":
+        facts.append(f"language {language}")
+    reason = f" ({', '.join(passed)})" if passed else ""
+    return (
+        f"Of {len(tracks)} audio tracks, track {number} was separated: {', '.join(facts)}{reason}."
+    )

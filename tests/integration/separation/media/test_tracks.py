@@ -1,0 +1,96 @@
+"""The best track is chosen: one that can be decoded, and one that is meant for everybody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from av.stream import Disposition
+
+from tests.integration.separation.media.listen import RATE, hear, refusal
+from tests.sound_files import Track, tone, write_film
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OTHER = [
+    (Disposition.comment, "a commentary"),
+    (Disposition.visual_impaired, "a description for the blind"),
+    (Disposition.hearing_impaired, "a version for the hearing impaired"),
+]
+LOW, HIGH = 300.0, 1200.0
+
+
+def pitch(path: Path) -> float:
+    """Return the pitch of a file's sound in hertz."""
+    sound = hear(path).sound[:RATE, 0]
+    return float(np.argmax(np.abs(np.fft.rfft(sound)))) * RATE / len(sound)
+
+
+def film(path: Path, *tracks: Track) -> Path:
+    return write_film(path, *tracks, picture_s=1)
+
+
+@pytest.mark.parametrize(("flag", "name"), OTHER)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_flagged_track_is_passed_over(
+    flag: Disposition, name: str, first: bool, tmp_path: Path
+) -> None:
+    """A commentary is not separated, even if it stands first, is the default, and has more."""
+    stereo = np.repeat(tone(2, HIGH), 2, axis=0)
+    other = Track([(0, stereo)], layout="stereo", flags=flag | Disposition.default)
+    main = Track([(0, tone(2, LOW))])
+    path = film(tmp_path / "film.mkv", *([other, main] if first else [main, other]))
+    assert pitch(path) == pytest.approx(LOW, abs=2)
+    notes = hear(path).notes
+    number = 2 if first else 1
+    assert f"Of 2 audio tracks, track {number} was separated" in notes
+    assert name in notes
+
+
+def test_a_lone_flagged_track_is_separated(tmp_path: Path) -> None:
+    """A file that is a commentary has nothing else, and nothing to say about it."""
+    track = Track([(0, tone(2, HIGH))], flags=Disposition.comment)
+    path = film(tmp_path / "film.mkv", track)
+    assert pitch(path) == pytest.approx(HIGH, abs=2)
+    assert hear(path).notes == ""
+
+
+def test_the_default_track_is_preferred(tmp_path: Path) -> None:
+    """Among equal tracks, the default one is chosen; the result says which, and its language."""
+    tracks = [
+        Track([(0, tone(2, LOW))], metadata={"language": "eng"}),
+        Track([(0, tone(2, HIGH))], flags=Disposition.default, metadata={"language": "ger"}),
+    ]
+    path = film(tmp_path / "film.mkv", *tracks)
+    assert pitch(path) == pytest.approx(HIGH, abs=2)
+    assert "track 2 was separated: pcm_s16le, 1 channel, language ger" in hear(path).notes
+
+
+def test_a_track_that_fails_to_decode_is_passed_over(tmp_path: Path) -> None:
+    """A codec that is known does not mean that the sound can be decoded."""
+    stereo = np.repeat(tone(2, HIGH), 2, axis=0)
+    bad = Track([(0, stereo)], "flac", layout="stereo", flags=Disposition.default)
+    path = film(tmp_path / "film.mkv", bad, Track([(0, tone(2, LOW))]))
+    content = bytearray(path.read_bytes())
+    at = 0
+    while (at := content.find(b"\xff\xf8", at)) >= 0:  # every FLAC frame begins so
+        content[at : at + 2] = b"\0\0"
+        at += 2
+    path.write_bytes(content)
+    assert pitch(path) == pytest.approx(LOW, abs=2)
+    assert "track 1 cannot be decoded" in hear(path).notes
+
+
+def test_an_encrypted_song_is_refused_by_name(tmp_path: Path) -> None:
+    """Its tracks have a codec, but their content is protected."""
+    key = "00112233445566778899aabbccddeeff"
+    options = {
+        "encryption_scheme": "cenc-aes-ctr",
+        "encryption_key": key,
+        "encryption_kid": key,
+    }
+    path = write_film(tmp_path / "song.mp4", Track([(0, tone(2))], "aac"), options=options)
+    assert "encrypted" in refusal(path)
+    assert "protected" in refusal(path)

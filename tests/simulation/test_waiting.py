@@ -7,7 +7,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +23,9 @@ from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orchestrator.domain.remote import JobPage, SubmitReply
+    from orchestrator.domain.spec import JobSpec
 
 HOUR_S = 3600.0
 
@@ -50,6 +53,7 @@ def play(
     weather: Weather,
     jobs: int = 3,
     rate_per_s: float = 50.0,
+    **options: Any,
 ) -> Timed:
     """Run jobs in this weather, and return what was said."""
 
@@ -57,7 +61,7 @@ def play(
         clock = LoopClock(asyncio.get_running_loop())
         timed = Timed(clock)
         rig = Rig(tmp_path, weather=weather, rate_per_s=rate_per_s, sink=timed)
-        await rig.run(make_specs(jobs))
+        await rig.run(make_specs(jobs), **options)
         return timed
 
     return run_virtual(main())
@@ -92,10 +96,21 @@ def test_a_run_names_the_trouble_of_the_service(
 ) -> None:
     weather = Weather(job_s=5, spells=(Spell(trouble, 0.0, HOUR_S),))
 
-    said = play(tmp_path, weather, jobs=30)
+    said = play(tmp_path, weather, jobs=30, lookback_s=0)
 
     assert len(said.reasons()) >= 10
     assert any(expected in reason for reason in said.reasons())
+    assert said.longest_silence_s() <= 61
+
+
+def test_a_run_names_the_list_of_jobs_that_it_must_see_first(tmp_path: Path) -> None:
+    weather = Weather(job_s=5, spells=(Spell(Trouble.DOWN, 0.0, HOUR_S),))
+
+    said = play(tmp_path, weather)
+
+    (reason,) = set(said.reasons()[:10])
+    assert "the list of jobs of " in reason
+    assert "which shows what was done already (" in reason
     assert said.longest_silence_s() <= 61
 
 
@@ -105,13 +120,15 @@ def test_a_run_names_the_jobs_in_doubt_and_why_they_are_not_settled(tmp_path: Pa
         rig = Rig(tmp_path, weather=Weather(faults={Fault.ACCEPT_THEN_500: 1.0}), sink=timed)
         until = timed.clock.monotonic() + 600
 
-        async def fail(real, *args):  # type: ignore[no-untyped-def]
+        real = rig.service.list_jobs
+
+        async def fail(*args: Any) -> JobPage:
             if timed.clock.monotonic() < until:
                 raise ServerFault(ApiAnswer(500, "InternalError", "broken list"))
             return await real(*args)
 
         replace_method(rig.service, "list_jobs", fail)
-        await rig.run(make_specs(2))
+        await rig.run(make_specs(2), lookback_s=0)
         return timed
 
     said = run_virtual(main())
@@ -124,12 +141,14 @@ def test_a_run_names_the_silence_that_the_service_asked_for(tmp_path: Path) -> N
     async def main() -> Timed:
         timed = Timed(LoopClock(asyncio.get_running_loop()))
         rig = Rig(tmp_path, weather=Weather(job_s=1), sink=timed)
-        asked = iter([Throttled(ApiAnswer(429, "SlowDown", "rest"), retry_after_s=290)])
+        asked = iter([Throttled(ApiAnswer(429, "SlowDown", "rest", "r1"), retry_after_s=290)])
 
-        async def throttle(real, *args):  # type: ignore[no-untyped-def]
+        real = rig.service.submit
+
+        async def throttle(spec: JobSpec) -> SubmitReply:
             if (error := next(asked, None)) is not None:
                 raise error
-            return await real(*args)
+            return await real(spec)
 
         replace_method(rig.service, "submit", throttle)
         await rig.run(make_specs(1))
@@ -145,6 +164,12 @@ def test_a_run_names_the_rate_limit_that_keeps_it(tmp_path: Path) -> None:
     said = play(tmp_path, Weather(job_s=1), jobs=3, rate_per_s=1 / 200)
 
     assert any("the rate limit: 0.005 submits/s" in reason for reason in said.reasons())
+
+
+def test_a_run_names_the_canary_that_keeps_the_other_jobs(tmp_path: Path) -> None:
+    said = play(tmp_path, Weather(job_s=300), canary=1)
+
+    assert "the canary, before more is sent; 1 job running at the service" in said.reasons()[0]
 
 
 def test_the_text_log_and_the_json_log_have_the_reasons() -> None:

@@ -15,9 +15,11 @@ from orchestrator.client.transport import ProxyTable, Transport
 from orchestrator.client.wire.request import PreparedRequest
 from orchestrator.client.wire.signature import Credentials
 from orchestrator.domain.spec import Place
-from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.errors import ApiError, ConfigError, OrchestratorError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from orchestrator.client.service import CloudService
     from orchestrator.domain.spec import JobSpec
     from tests.integration.client.conftest import Wire
@@ -61,6 +63,27 @@ async def test_an_error_that_quotes_the_request_loses_its_secrets(
         assert secret not in shown(caught.value)
     if status != "200 OK":
         assert "StringToSign" in str(caught.value), "the rest of the text is kept"
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "429 Too Many Requests", "502 Bad Gateway"])
+async def test_an_error_whose_body_is_lost_loses_the_secrets_of_its_headers(
+    wire: Wire, service: CloudService, spec: JobSpec, secrets: tuple[str, ...], status: str
+) -> None:
+    token = secrets[1]
+
+    async def break_off(writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 {status}\r\nx-ci-request-id: r-{token}\r\nContent-Length: 500\r\n\r\n"
+        writer.write(head.encode() + b"<Error><Code>SlowDown</Code>")
+        await writer.drain()
+        writer.close()
+
+    wire.answers = [break_off]
+
+    with pytest.raises(ApiError) as caught:
+        await service.submit(spec)
+
+    assert (caught.value.answer.request_id, caught.value.answer.is_whole) == ("r-***", False)
+    assert token not in shown(caught.value)
 
 
 async def test_a_job_whose_message_quotes_a_token_loses_it(

@@ -29,6 +29,7 @@ from orchestrator.errors import (
     SendInDoubt,
     ServerFault,
     Throttled,
+    TunnelRefused,
 )
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.runner.submitting.submitter import Conclusion, conclude
@@ -75,6 +76,7 @@ def test_an_answer_with_a_job_id_is_an_accepted_job() -> None:
     "error",
     [
         ConnectFailed(),
+        TunnelRefused("a password is needed"),
         Throttled(ANSWER, retry_after_s=2),
         QueueUnavailable(ANSWER),
         ClockSkewed(ANSWER),

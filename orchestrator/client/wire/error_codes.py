@@ -207,7 +207,7 @@ def error_of(api: Api, answer: Answer, now: float) -> ApiError:
     )
     is_fault = http_status >= 500 and http_status not in _STATUSES
     if not (facts.is_vendors or is_fault or http_status in _OF_A_PROXY):
-        return _unproven(facts)
+        return _unproven(facts, headers.get("Location", ""))
     error = class_of(code, http_status, message, api)
     if issubclass(error, ClockSkewed):
         return error(facts, server_time=server_time or http_date(headers.get("Date", "")))
@@ -218,11 +218,11 @@ def error_of(api: Api, answer: Answer, now: float) -> ApiError:
     return error(facts, text, retry_after_s=retry_after(headers.get("Retry-After", ""), now))
 
 
-def _unproven(facts: ApiAnswer) -> UnprovenAnswer:
+def _unproven(facts: ApiAnswer, location: str) -> UnprovenAnswer:
     if not facts.is_whole:
         return UnprovenAnswer(facts, f"HTTP {facts.http_status}: the answer was cut off")
     text = f"HTTP {facts.http_status} from a proxy or gateway, not from the service"
-    return UnprovenAnswer(facts, f"{text} ({facts.message})" if facts.message else text)
+    return UnprovenAnswer(facts, f"{text}; it leads to {location[:200]!r}" if location else text)
 
 
 def request_id(headers: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from orchestrator.commands.run import open_session, run_manifest
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import JobAccepted
 from orchestrator.domain.states import JobState
-from orchestrator.errors import AuthRejected, NotFound, OrchestratorError
+from orchestrator.errors import AuthRejected, BucketRefused, BucketUnknown, OrchestratorError
 from orchestrator.manifest import load_manifest
 from orchestrator.server.faults.script import Faults
 from orchestrator.server.progression import Pace, Progression
@@ -58,8 +58,13 @@ async def test_a_sink_that_raises_does_not_break_a_run_that_a_program_started(
 @pytest.mark.parametrize(
     ("fault", "source", "expected"),
     [
-        ({"route": "list_objects", "do": "refuse", "code": "NoSuchBucket"}, "prefix", NotFound),
-        ({"route": "submit", "do": "refuse", "code": "AccessDenied"}, "object", AuthRejected),
+        (
+            {"route": "list_objects", "do": "refuse", "code": "NoSuchBucket"},
+            "prefix",
+            BucketUnknown,
+        ),
+        ({"route": "submit", "do": "refuse", "code": "AccessDenied"}, "object", BucketRefused),
+        ({"route": "submit", "do": "refuse", "code": "InvalidAccessKeyId"}, "object", AuthRejected),
     ],
 )
 async def test_a_run_that_an_error_stops_raises_it_in_the_program_that_started_it(

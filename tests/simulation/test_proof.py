@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.cli.exit_codes import ExitCode, of_result
-from orchestrator.domain.events import Noticed
+from orchestrator.domain.events import JobInDoubt, Noticed
 from orchestrator.domain.remote import (
     JobFilter,
     JobPage,
@@ -40,7 +40,7 @@ from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec, make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.memory_ledger import MemoryStore
-from orchestrator.testing.weather import Weather
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 
@@ -348,6 +348,19 @@ def test_many_jobs_in_doubt_are_settled_with_few_list_calls(tmp_path: Path) -> N
     assert result.counts.of(JobState.SUCCEEDED) == 300
     assert set(paid(rig).values()) == {1}
     assert result.calls.lists <= 60, "not one list for each of 100 jobs"
+
+
+def test_a_long_storm_of_doubts_costs_less_than_a_list_call_for_each(tmp_path: Path) -> None:
+    def rig_of() -> Rig:
+        faults = {Fault.NONE: 2.0, Fault.ACCEPT_THEN_BARE: 1.0, Fault.BARE: 1.0}
+        return Rig(tmp_path, weather=Weather(faults=faults, concurrency=20), rate_per_s=10)
+
+    result, rig = run(rig_of, *make_specs(400))
+
+    doubts = sum(isinstance(event, JobInDoubt) for event in rig.recorder.events)
+    assert doubts > 200
+    assert result.calls.lists < doubts
+    assert set(paid(rig).values()) == {1}
 
 
 def test_foreign_and_odd_jobs_in_the_list_hinder_nothing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -112,6 +113,7 @@ class Settler:
         self.looks = Looks(job_list, ports.clock, ports.settings)
         self._doubts: dict[int, Doubt] = {}
         self._absences: dict[int, _Absences] = defaultdict(_Absences)
+        self._looked_at: dict[Place, float] = {}
         self._failures = 0
         self._trouble = ""  # why the last look failed or proved nothing
         self._reported: set[tuple[Place, str]] = set()
@@ -183,10 +185,10 @@ class Settler:
         while True:
             self._wake.clear()
             now = self._clock.monotonic()
-            if any(doubt.look_at <= now for doubt in self._doubts.values()):
+            next_at = min(map(self._due_at, self._doubts.values()), default=None)
+            if next_at is not None and next_at <= now:
                 await self._look_around(now)
                 continue
-            next_at = min((doubt.look_at for doubt in self._doubts.values()), default=None)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if next_at is None else next_at - now):
                     await self._wake.wait()
@@ -199,8 +201,14 @@ class Settler:
             if doubt.look_at <= soon:
                 by_place[doubt.job.spec.media.place].append(doubt)
         for place, doubts in by_place.items():
-            if min(doubt.look_at for doubt in doubts) <= now:
+            if min(map(self._due_at, doubts)) <= now:
+                self._looked_at[place] = now
                 await self._look(place, doubts)
+
+    def _due_at(self, doubt: Doubt) -> float:
+        """Return when to look for a job: in a storm of doubts one look serves many."""
+        last_at = self._looked_at.get(doubt.job.spec.media.place, -math.inf)
+        return max(doubt.look_at, last_at + self._settings.settle_s / 4)
 
     async def _look(self, place: Place, doubts: list[Doubt]) -> None:
         is_proof = any(doubt.looks for doubt in doubts)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,12 +40,6 @@ _ABSENCES = 6
 add up to about ``stem_wait_s``."""
 _UNPROVEN = 10
 """Answers of a proxy or gateway after which a stem counts as not checked: a few minutes."""
-
-
-class Sight(Enum):
-    """Results of a HEAD that found no object."""
-
-    ABSENT = "absent"
 
 
 @dataclass(slots=True)
@@ -120,7 +113,7 @@ class Verifier:
                 seen.notes.append(f"the name of the {stem} is not known")
                 continue
             head = await self._look(job.spec.output.place, file.object)
-            if head is Sight.ABSENT and stem not in expected:
+            if head is None and stem not in expected:
                 continue  # the template may not make it
             self._note(seen, job, remote, (stem, file, head))
         if not any(file.object for file in seen.files):
@@ -132,11 +125,11 @@ class Verifier:
         seen: _Seen,
         job: Job,
         remote: RemoteJob,
-        look: tuple[Stem, RemoteFile, ObjectHead | Sight | str],
+        look: tuple[Stem, RemoteFile, ObjectHead | str | None],
     ) -> None:
         stem, file, head = look
         size, doubt = None, ""
-        if head is Sight.ABSENT:
+        if head is None:
             seen.missing.append(stem)
             doubt = "is missing"
         elif isinstance(head, ObjectHead):
@@ -147,7 +140,7 @@ class Verifier:
             seen.notes.append(f"the {stem} {doubt}")
         seen.files.append(StemFile(stem, file.object, file.md5, size, verified=not doubt))
 
-    async def _look(self, place: Place, key: str) -> ObjectHead | Sight | str:
+    async def _look(self, place: Place, key: str) -> ObjectHead | str | None:
         """HEAD until it is known if the stem is there; return the reason if that stays unknown.
 
         For a while if it is not visible yet, without end while the storage does not answer.
@@ -183,21 +176,20 @@ class _Looks:
             sleep=clock.sleep,
             stop=lambda _: self._absences_left <= 0 or self._unproven_left <= 0,
             wait=wait_exponential(multiplier=first_s, max=settings.cap_s),
-            retry=retry_if_result(lambda seen: seen is Sight.ABSENT)
-            | retry_if_exception(is_retryable),
+            retry=retry_if_result(lambda seen: seen is None) | retry_if_exception(is_retryable),
             retry_error_callback=_last,
         )
 
-    async def head(self, place: Place, key: str) -> ObjectHead | Sight:
-        """Return the object, or ``ABSENT`` if the storage says that repeatedly.
+    async def head(self, place: Place, key: str) -> ObjectHead | None:
+        """Return the object, or None if the storage says repeatedly that it does not exist.
 
         Raises:
             OrchestratorError: If the storage refuses to show it, or something else answers.
         """
-        seen: ObjectHead | Sight = await self._attempts(partial(self._once, place, key))
+        seen: ObjectHead | None = await self._attempts(partial(self._once, place, key))
         return seen
 
-    async def _once(self, place: Place, key: str) -> ObjectHead | Sight:
+    async def _once(self, place: Place, key: str) -> ObjectHead | None:
         self.made += 1
         try:
             found = await self._store.head(place, key)
@@ -206,7 +198,7 @@ class _Looks:
             raise
         if found is None:
             self._absences_left -= 1
-        return found or Sight.ABSENT
+        return found
 
 
 def _last(state: RetryCallState) -> object:
@@ -248,7 +240,7 @@ async def lost_stems(
                 for file in job.files
                 if file.object
             ]
-        return Sight.ABSENT in looks
+        return None in looks
 
     done = [job for job in known.values() if job.state is JobState.SUCCEEDED]
     lost = await asyncio.gather(*(is_lost(job) for job in done))

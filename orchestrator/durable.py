@@ -6,9 +6,11 @@ import errno
 import fcntl
 import os
 import threading
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _PAUSE_S = 0.02
@@ -94,8 +96,11 @@ class FileLock:
             return False
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, synced, so that readers see the old content or the new, never a part.
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that takes the place of ``path`` at the end, synced.
+
+    Readers see the old content or the new, never a part. If the block raises, nothing changes.
 
     Raises:
         OSError: The disk does not take it; the old file is unchanged.
@@ -103,9 +108,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file, synced, so that readers see the old content or the new, never a part.
+
+    Raises:
+        OSError: The disk does not take it; the old file is unchanged.
+    """
+    with replacing(path) as file:
+        file.write(content)

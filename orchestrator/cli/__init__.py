@@ -58,7 +58,7 @@ def _flush_streams() -> None:
 
 def _main() -> NoReturn:
     from orchestrator.cli.app import app
-    from orchestrator.cli.exit_codes import ExitCode, of_error
+    from orchestrator.commands.exit_codes import ExitCode, of_error
     from orchestrator.errors import InternalDefect, OrchestratorError
 
     try:

@@ -87,7 +87,7 @@ def _run(
 ) -> int:
     """Run, show the summary, and return the exit code."""
     from orchestrator.cli import complain, message_of
-    from orchestrator.cli.exit_codes import of_result
+    from orchestrator.commands.exit_codes import of_result
 
     result = _carry_out(source, options, quiet=quiet, log_json=log_json)
     if result.before is not None:
@@ -134,8 +134,8 @@ def _rehearse(
     from contextlib import ExitStack
 
     from orchestrator.cli import complain, message_of
-    from orchestrator.cli.exit_codes import ExitCode, of_result
     from orchestrator.cli.summary_text import verdict_text
+    from orchestrator.commands.exit_codes import ExitCode, of_result
     from orchestrator.commands.rehearse import rehearse
 
     with ExitStack() as stack:
@@ -220,7 +220,7 @@ def _summarise(result: RunResult) -> dict[str, Any]:
     """Write the summary beside the report, and return it."""
     from pathlib import Path
 
-    from orchestrator.cli.exit_codes import of_result
+    from orchestrator.commands.exit_codes import of_result
     from orchestrator.commands.run import summary_of
     from orchestrator.reporting.summary import summary_path, write_summary
 

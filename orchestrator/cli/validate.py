@@ -33,7 +33,7 @@ def validate(
     import asyncio
     from dataclasses import asdict
 
-    from orchestrator.cli.exit_codes import ExitCode
+    from orchestrator.commands.exit_codes import ExitCode
     from orchestrator.commands.validate import validate as check
     from orchestrator.domain.wording import counted
     from orchestrator.errors import ManifestError

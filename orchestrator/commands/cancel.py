@@ -52,8 +52,9 @@ async def cancel(source: ManifestSource, *, ledger: str | None = None) -> dict[s
         OrchestratorError: If the service cannot be reached, or the ledger cannot be written. What
             was cancelled stays cancelled.
     """
-    async with open_session(source.load(), RunOptions(ledger=ledger)) as session:
-        return await _cancel_open_jobs(session.ports)
+    manifest = source.load()
+    async with open_session(manifest, RunOptions(ledger=ledger)) as session:
+        return await _cancel_open_jobs(session.ports, with_skipped=manifest.reports_all)
 
 
 async def cancel_left(source: ManifestSource, *, ledger: str | None = None) -> dict[str, int]:
@@ -109,13 +110,13 @@ async def _planned_jobs(manifest: Manifest, location: str, ledger: Ledger) -> se
     return named
 
 
-async def _cancel_open_jobs(ports: Ports) -> dict[str, int]:
+async def _cancel_open_jobs(ports: Ports, *, with_skipped: bool) -> dict[str, int]:
     done = {"unsent": 0, "remote": 0, "kept": 0}
     known = await ports.ledger.last_run()
     if known is None or not known.resumed:
         return done
     run = await ports.ledger.begin_run("", ports.clock.now(), known.report)
-    report = ReportFile(Path(run.report), run, ports.ledger)
+    report = ReportFile(Path(run.report), run, ports.ledger, with_skipped=with_skipped)
     after_id = 0
     try:
         while jobs := await ports.ledger.in_states(OPEN, after_id):

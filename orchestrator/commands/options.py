@@ -103,13 +103,7 @@ def report_path(manifest: Manifest, options: RunOptions) -> str:
             "Name a file, for example --report run.jsonl; --json writes the summary to standard "
             "output."
         )
-    path = manifest.report if named is None else str(Path(named).resolve())
-    if path.endswith(".gz"):
-        raise ConfigError(
-            f"The report {path}: compressed reports are not written in this version. "
-            "Name a file that ends in .jsonl, and compress it when the run has ended."
-        )
-    return path
+    return manifest.report if named is None else str(Path(named).resolve())
 
 
 def runner_settings(manifest: Manifest, options: RunOptions) -> RunnerSettings:

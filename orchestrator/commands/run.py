@@ -29,6 +29,8 @@ from orchestrator.domain.wording import counted
 from orchestrator.live.sinks import Sinks
 from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.spec_stream import Feed
+from orchestrator.reporting.report_file import open_report, present_report
+from orchestrator.reporting.retention import delete_old_reports
 from orchestrator.reporting.summary import Summary
 from orchestrator.runner.budget import Budget
 from orchestrator.runner.result import RunResult
@@ -54,6 +56,8 @@ __all__ = [
     "summary_of",
 ]
 
+_RUNS_BEHIND = 1000
+"""Runs beyond the kept ones whose reports are looked for; each run deletes those behind it."""
 _WELL = frozenset({"succeeded", "skipped"})
 """States of rows that are not failures."""
 
@@ -114,6 +118,13 @@ class Session:
         """
         if isinstance(self.manifest.service, LocalServiceSettings):
             check_ready()
+        result = await self._carry_out()
+        if result.is_over and (keep := self.manifest.keep_reports) is not None:
+            runs = await self.ports.ledger.runs(keep + _RUNS_BEHIND)
+            delete_old_reports(runs, self.manifest.name, keep)
+        return result
+
+    async def _carry_out(self) -> RunResult:
         first = await self.runner.run(self.feed.specs())
         if not first.kept_back or not first.is_over or first.stopped is not None:
             return first
@@ -146,6 +157,7 @@ class Session:
                 name=manifest.name,
                 report=report_path(manifest, options),
                 moves_report=options.report is not None,
+                reports_all=manifest.reports_all,
                 retry=options.retry,
                 verify_done=options.verify_done,
                 budget=self._budget,
@@ -264,8 +276,8 @@ def failures_of(result: RunResult, at_most: int) -> list[dict[str, Any]]:
     From the report and not from the events: failures before a run was resumed count, too.
     """
     found: list[dict[str, Any]] = []
-    report = Path(result.run.report)
-    with contextlib.suppress(OSError, orjson.JSONDecodeError), report.open("rb") as file:
+    report = present_report(Path(result.run.report))
+    with contextlib.suppress(OSError, orjson.JSONDecodeError), open_report(report) as file:
         for text in file:
             row = orjson.loads(text)
             if row["state"] not in _WELL:

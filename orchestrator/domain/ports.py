@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         QueryReply,
         SubmitReply,
     )
-    from orchestrator.domain.run import Counts, Holder, Run
+    from orchestrator.domain.run import Counts, Holder, Run, Usage
     from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.domain.states import JobState
 
@@ -158,6 +158,14 @@ class Ledger(Protocol):
 
     async def last_run(self) -> Run | None:
         """Return the open run (then ``resumed``), else the last one, or None; for readers."""
+        ...
+
+    async def runs(self, limit: int) -> list[Run]:
+        """Return up to ``limit`` runs, the latest first; for readers."""
+        ...
+
+    async def usage(self, run: Run) -> list[Usage]:
+        """Return sums over the jobs of a run that have ended, in no order, without skipped ones."""
         ...
 
     async def add(

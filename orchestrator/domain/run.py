@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from orchestrator.domain.states import JobState
@@ -21,6 +21,7 @@ class Run:
         resumed: It was open already and is resumed.
         visit: Number of times that this ledger was opened for work, from 1. Jobs that the manifest
             names now carry it.
+        closed_at: When it ended, or None while it is open.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Run:
     report: str
     resumed: bool = False
     visit: int = 1
+    closed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,39 @@ class CanaryOutcome:
     jobs: int
     succeeded: int
     reason: str = ""
+
+
+class Usage(NamedTuple):
+    """Sums over jobs of a run that have ended and have much in common, without skipped ones.
+
+    Attributes:
+        level: Their level.
+        source: The source that named them.
+        state: Their state.
+        code: Their error code, or empty.
+        stems: Number of stems of each.
+        suffix: Part of their object keys after the last dot, in lower case; empty if there is
+            no dot.
+        jobs: Number of jobs.
+        media_s: Sound in seconds: as the service measured it, else as the manifest gives it.
+        unmeasured: Jobs of which neither is known.
+        given_s: Sound in seconds, of the jobs whose duration the manifest gives.
+        sized_bytes: Size of the objects of the other jobs.
+        unsized: Jobs of which neither duration nor size is given.
+    """
+
+    level: int
+    source: str
+    state: JobState
+    code: str
+    stems: int
+    suffix: str
+    jobs: int
+    media_s: float
+    unmeasured: int
+    given_s: float
+    sized_bytes: int
+    unsized: int
 
 
 @dataclass(frozen=True, slots=True)

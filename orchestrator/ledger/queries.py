@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.run import Counts, Run, Usage
 from orchestrator.domain.states import TERMINAL, JobState
 from orchestrator.ledger.job_rows import job_of, micros, object_hash
 from orchestrator.ledger.spec_json import spec_of, spec_start
@@ -139,6 +139,12 @@ def counts(unit: UnitOfWork, run: Run) -> Counts:
     by_state |= {state: ended[state] for state in TERMINAL}
     by_state = {state: number for state, number in by_state.items() if number}
     return Counts(by_state, ended["skipped"], left)
+
+
+def usage(unit: UnitOfWork, run: Run) -> list[Usage]:
+    """Return sums over the ended jobs of the run without the skipped ones."""
+    found = unit.db.read("usage", run=run.number)
+    return [Usage(level, source, JobState(state), *rest) for level, source, state, *rest in found]
 
 
 def unseen_visits(unit: UnitOfWork, run: Run) -> list[int]:

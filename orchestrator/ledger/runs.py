@@ -62,17 +62,24 @@ def begin(unit: UnitOfWork, name: str, now: float, report: str) -> Run:
 
 def last(unit: UnitOfWork) -> Run | None:
     """Return the open run, else the one that ended last."""
-    row = unit.db.conn.execute(select(runs).order_by(runs.c.number.desc()).limit(1)).first()
-    if row is None:
-        return None
-    return Run(
-        row.id,
-        row.number,
-        row.opened_at / 1_000_000,
-        row.report,
-        resumed=row.closed_at is None,
-        visit=unit.db.conn.execute(_visit).scalar_one(),
-    )
+    return next(iter(latest(unit, 1)), None)
+
+
+def latest(unit: UnitOfWork, limit: int) -> list[Run]:
+    """Return up to ``limit`` runs, the latest first."""
+    visit = unit.db.conn.execute(_visit).scalar_one()
+    return [
+        Run(
+            row.id,
+            row.number,
+            row.opened_at / 1_000_000,
+            row.report,
+            resumed=row.closed_at is None,
+            visit=visit,
+            closed_at=None if row.closed_at is None else row.closed_at / 1_000_000,
+        )
+        for row in unit.db.conn.execute(select(runs).order_by(runs.c.number.desc()).limit(limit))
+    ]
 
 
 def end(unit: UnitOfWork, run: Run, now: float) -> None:

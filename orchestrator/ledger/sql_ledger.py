@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from orchestrator.domain.job import Job
-    from orchestrator.domain.run import Counts, Run
+    from orchestrator.domain.run import Counts, Run, Usage
     from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.domain.states import JobState
     from orchestrator.ledger.group_commit import GroupWriter
@@ -138,6 +138,14 @@ class SqlLedger:
     async def last_run(self) -> Run | None:
         """Return the open run, else the one that ended last."""
         return await self._writer.submit(runs.last, writes=False)
+
+    async def runs(self, limit: int) -> list[Run]:
+        """Return up to ``limit`` runs, the latest first."""
+        return await self._writer.submit(lambda unit: runs.latest(unit, limit), writes=False)
+
+    async def usage(self, run: Run) -> list[Usage]:
+        """Return sums over the ended jobs of a run without the skipped ones."""
+        return await self._writer.submit(lambda unit: queries.usage(unit, run), writes=False)
 
     # --- jobs
 

@@ -337,3 +337,34 @@ SELECT json_array(
     (SELECT count(*)
        FROM jobs
       WHERE id IN (SELECT value FROM json_each(:intended)) AND run_no = :run))
+
+-- name: usage
+-- A spec is JSON by position (spec_json.py). The suffix of a name is what rtrim leaves when every
+-- other character than the dot is cut from its end.
+SELECT json_group_array(json_array(
+           level, source, state, code, stems, suffix, jobs, media_s, unmeasured, given_s, sized_bytes,
+           unsized))
+  FROM (SELECT level, source, state, code, stems, suffix,
+               count(*) AS jobs,
+               round(total(coalesce(media_duration / 1000000.0, length_s)), 3) AS media_s,
+               count(*) FILTER (WHERE media_duration IS NULL AND length_s IS NULL) AS unmeasured,
+               round(total(length_s), 3) AS given_s,
+               coalesce(sum(size_bytes) FILTER (WHERE length_s IS NULL), 0) AS sized_bytes,
+               count(*) FILTER (WHERE length_s IS NULL AND size_bytes IS NULL) AS unsized
+          FROM (SELECT jobs.level, jobs.state, jobs.code, jobs.media_duration,
+                       json_extract(spec, '$[9][2]') AS source,
+                       json_extract(spec, '$[0][4]') AS size_bytes,
+                       json_extract(spec, '$[0][5]') AS length_s,
+                       (json_extract(spec, '$[3][0]') <> '') + (json_extract(spec, '$[3][1]') <> '')
+                       + (json_extract(spec, '$[3][2]') <> '')
+                       + (json_extract(spec, '$[3][3]') <> '') AS stems,
+                       CASE WHEN instr(name, '.') > 0
+                            THEN lower(replace(name, rtrim(name, replace(name, '.', '')), ''))
+                            ELSE '' END AS suffix
+                  FROM (SELECT jobs.*, specs.spec, json_extract(spec, '$[0][2]') AS name
+                          FROM jobs
+                          JOIN specs ON specs.id = jobs.id
+                         WHERE run_no = :run AND row > 0
+                           AND NOT (state = 'succeeded' AND skipped = 1))
+                       AS jobs)
+         GROUP BY level, source, state, code, stems, suffix)

@@ -125,6 +125,8 @@ class _Loading:
             file.canary,
             file.lookback_s,
             report,
+            file.report.rows == "all",
+            file.report.keep,
             file.inputs,
             file.rules,
             defaults,
@@ -254,5 +256,7 @@ class _Loading:
 
     def _report(self, name: str) -> str:
         values = {**self.params, "name": name, "run": "{run}"}
-        rendered = self._rendered(self.file.report, ("report",), values)
+        is_mapping = isinstance(self.files.data.get("report"), dict)
+        path = ("report", "path") if is_mapping else ("report",)
+        rendered = self._rendered(self.file.report.path, path, values)
         return str(self.path.absolute().parent / rendered) if rendered else ""

@@ -71,6 +71,8 @@ class Manifest:
         canary: Number of jobs that must succeed before the rest is sent; 0 for none.
         lookback_s: How far back a new ledger looks for jobs that the account has had done.
         report: Absolute path of the report; the runner fills in ``{run}``.
+        reports_all: The report has a row for each skipped job, too.
+        keep_reports: Number of the latest reports that are kept; None for all.
         inputs: The sources, in order.
         rules: The rules, in order.
         defaults: Settings of every job, including the manifest's callback.
@@ -93,6 +95,8 @@ class Manifest:
     canary: int
     lookback_s: float
     report: str
+    reports_all: bool
+    keep_reports: int | None
     inputs: tuple[AnyInput, ...] = field(repr=False)
     rules: tuple[Rule, ...]
     defaults: JobSettings

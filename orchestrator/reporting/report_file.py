@@ -9,21 +9,28 @@ that was removed, moved or cut is written again from the ledger.
 
 What stands at the path before is never destroyed: a file that is not a report is refused, and a
 report with rows that the ledger does not have is moved aside.
+
+A report whose name ends in ``.gz`` grows under the name without it. It is compressed when the run
+has ended, because a compressed file cannot be repaired line by line.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import os
+import shutil
+import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import orjson
 
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import TERMINAL
-from orchestrator.durable import FileLock
+from orchestrator.durable import FileLock, replacing
 from orchestrator.errors import ReportError
 from orchestrator.reporting.row import ROW_SCHEMA, line
 
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Ledger
     from orchestrator.domain.run import Run
 
+_DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error)
+"""Errors of a compressed file that is none, or is cut off."""
 _CHECKPOINT = "report"  # name under which the ledger keeps how far the report was synced
 
 
@@ -42,10 +51,11 @@ class ReportFile:
     """The report of one run; grows as jobs end.
 
     Args:
-        path: The file; a missing folder is made.
+        path: The file; a missing folder is made. ``.gz`` at its end means compressed.
         run: The run.
         ledger: Source of rows that the file lacks.
         off_loop: Runs a sync off the event loop.
+        with_skipped: The file has the rows of skipped jobs, too; else it lacks those lines.
     """
 
     def __init__(
@@ -54,14 +64,19 @@ class ReportFile:
         run: Run,
         ledger: Ledger,
         off_loop: Callable[[Callable[[], None]], Awaitable[None]] = asyncio.to_thread,
+        *,
+        with_skipped: bool = False,
     ) -> None:
-        self.path = path
+        self.path = _growing(path)
+        self._named = path
+        self._with_skipped = with_skipped
         self._off_loop = off_loop
         self._run = run
         self._ledger = ledger
         self._file: BinaryIO | None = None
-        self._lock = FileLock(path)
-        self._written = 0  # rows in the file
+        self._lock = FileLock(self.path)
+        self._written = 0  # rows of the ledger that are in the file, or left out of it
+        self._last = 0  # number of the last row that is in the file
         self._bytes = 0
         self._is_ready = False  # the file is checked, and may grow
         self._is_broken = False  # a write failed: later rows would leave a hole
@@ -88,27 +103,23 @@ class ReportFile:
                 "Name a file with --report, for example --report run.jsonl."
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._named != self.path and self._named.exists():
+            _check_is_report(self._named, _first_line(self._named))
         self._grab()
-        sound, end = await self._sound_rows()
-        if await self._knows_more(end):
-            self.path.rename(self._free_name())
+        sound = await self._sound_part()
+        if await self._knows_more(self.path, sound.bytes):
+            self.path.rename(_free_name(self.path))
             self._drop_file()
             self._grab()
-            sound, end = 0, 0
-        os.truncate(self.path, end)
-        self._written, self._bytes, self._is_ready = sound, end, True
+            sound = _Part()
+        os.truncate(self.path, sound.bytes)
+        self._written, self._last, self._bytes = sound.rows, sound.last, sound.bytes
+        self._is_ready = True
         await self.catch_up()
 
     def _grab(self) -> None:
         self._file = self.path.open("ab", buffering=0)
         self._hold()  # before any of it is cut off
-
-    def _free_name(self) -> Path:
-        """Return a name beside the report that no file has: ``report.1.jsonl``."""
-        numbers = itertools.count(1)
-        stem, suffix = self.path.stem, self.path.suffix
-        names = (self.path.with_name(f"{stem}.{number}{suffix}") for number in numbers)
-        return next(name for name in names if not name.exists())
 
     def _hold(self) -> None:
         """Keep runs of other ledgers away: each would cut off the other's rows."""
@@ -135,10 +146,41 @@ class ReportFile:
             return
         lines: list[bytes] = []
         while (found := self._early.pop(self._written + 1, None)) is not None:
-            lines.append(line(found, self._run))
+            lines.append(text := self._line(found))
             self._written += 1
+            if text:
+                self._last = self._written
         if lines:
             self._append(b"".join(lines))
+
+    def _line(self, job: Job) -> bytes:
+        """Return the line of a job, or nothing if it has none in this file."""
+        return b"" if job.skipped and not self._with_skipped else line(job, self._run)
+
+    async def finish(self) -> None:
+        """Compress the file if its name says so; the run has ended.
+
+        Raises:
+            ReportError: If it cannot be written.
+        """
+        if self._named == self.path or self._is_broken:
+            return
+        try:
+            if self._named.exists() and await self._knows_more(self._named, 0):
+                self._named.rename(_free_name(self._named))
+            await self._off_loop(self._compress)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._drop_file()
+
+    def _compress(self) -> None:
+        with (
+            self.path.open("rb") as source,
+            replacing(self._named) as target,
+            gzip.GzipFile(self._named.stem, "wb", fileobj=target) as packed,
+        ):
+            shutil.copyfileobj(source, packed, 1 << 20)
+        self.path.unlink()
 
     def close(self) -> None:
         """Sync and close."""
@@ -193,7 +235,9 @@ class ReportFile:
             "run": self._run.id,
             "path": str(self.path),
             "rows": self._written,
+            "last": self._last,
             "bytes": self._bytes,
+            "with_skipped": self._with_skipped,
         }
         try:
             await self._off_loop(lambda: os.fsync(file.fileno()))
@@ -209,52 +253,53 @@ class ReportFile:
         except FileNotFoundError:
             return False
 
-    async def _checked_before(self, file: BinaryIO, mark: dict[str, Any]) -> tuple[int, int]:
-        """Return the rows and bytes that were synced before, or zeros if the file lacks them.
+    async def _checked_before(self, file: BinaryIO, mark: dict[str, Any]) -> _Part:
+        """Return the part that was synced before, or nothing if the file lacks it.
 
-        The last synced row must be in its place.
+        The last synced line must be in its place.
         """
-        if not mark["rows"]:
-            return 0, 0
-        last = await self._ledger.rows(self._run, mark["rows"] - 1, 1)
-        expected = line(last[0], self._run) if last else b""
-        file.seek(max(mark["bytes"] - len(expected), 0))
+        part = _Part(mark["rows"], mark.get("last", mark["rows"]), mark["bytes"])
+        if not part.last:
+            return part
+        last = await self._ledger.rows(self._run, part.last - 1, 1)
+        expected = self._line(last[0]) if last else b""
+        file.seek(max(part.bytes - len(expected), 0))
         is_there = expected and file.read(len(expected)) == expected
-        return (mark["rows"], mark["bytes"]) if is_there else (0, 0)
+        return part if is_there else _Part()
 
-    async def _sound_rows(self) -> tuple[int, int]:
-        """Return how many rows and bytes of the file are sound, from its beginning."""
-        if self.path.stat().st_size == 0:
-            return 0, 0
+    async def _sound_part(self) -> _Part:
+        """Return how much of the file is sound, from its beginning."""
         mark = await self._mark()
-        is_ours = mark.get("run") == self._run.id and mark.get("path") == str(self.path)
+        is_ours = (mark.get("run"), mark.get("path")) == (self._run.id, str(self.path))
+        is_ours &= mark.get("with_skipped", True) is self._with_skipped
         with self.path.open("rb") as file:
-            self._check_is_report(file.readline(1_000_000))
-            sound, end = await self._checked_before(file, mark) if is_ours else (0, 0)
-            file.seek(end)
-            while rows := await self._ledger.rows(self._run, sound, 1000):
-                before = sound
+            if first := file.readline(1_000_000):
+                _check_is_report(self.path, first)
+            part = await self._checked_before(file, mark) if is_ours else _Part()
+            file.seek(part.bytes)
+            while rows := await self._ledger.rows(self._run, part.rows, 1000):
+                before = part.rows
                 for job in rows:
-                    expected = line(job, self._run)
+                    expected = self._line(job)
                     if file.read(len(expected)) != expected:
                         break
-                    sound, end = sound + 1, end + len(expected)
-                if sound - before < len(rows):
+                    part = part.with_line(len(expected))
+                if part.rows - before < len(rows):
                     break
-        return sound, end
+        return part
 
     async def _mark(self) -> dict[str, Any]:
         mark: dict[str, Any] = orjson.loads(await self._ledger.recall(_CHECKPOINT) or b"{}")
         return mark
 
-    async def _knows_more(self, end: int) -> bool:
-        """Return True if a row behind the sound ones is about a job that the ledger has not ended.
+    async def _knows_more(self, path: Path, end: int) -> bool:
+        """Return True if a row beyond ``end`` is about a job that the ledger has not ended.
 
         The report of the last run at this path is not read: the ledger wrote it.
         """
         mark = await self._mark()
         last_run = mark.get("run") if mark.get("path") == str(self.path) else None
-        with self.path.open("rb") as file:
+        with suppress(*_DAMAGED), open_report(path) as file:
             file.seek(end)
             while lines := list(itertools.islice(file, 1000)):
                 rows = [row for text in lines if (row := _row_of(text)) is not None]
@@ -264,25 +309,86 @@ class ReportFile:
                     return True
         return False
 
-    def _check_is_report(self, first: bytes) -> None:
-        """Refuse to overwrite a file that is not a report; a torn only line may begin like one."""
-        if not first.strip(b"\0"):
-            return  # blocks that a power cut kept from the disk
-        try:
-            schema = orjson.loads(first).get("schema", "")
-        except (orjson.JSONDecodeError, AttributeError):
-            begins_like_one = f'{{"schema":"{ROW_SCHEMA}'.encode()[: len(first)]
-            schema = ROW_SCHEMA if first.startswith(begins_like_one) else ""
-        if not str(schema).startswith("orchestrator.report/"):
-            raise ReportError(
-                f"{self.path} exists and is not a report of orchestrator. "
-                "Choose another file with --report, or move it away."
-            )
-
     def _unwritable(self, error: OSError) -> ReportError:
         return ReportError(
             f"Cannot write the report {self.path}: {error.strerror or error}. "
             "Nothing is lost: make room or choose another --report, then run again."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of the file, from its beginning.
+
+    Attributes:
+        rows: Rows of the ledger that it has, or that have no line in it.
+        last: Number of the last row that has a line.
+        bytes: Its length.
+    """
+
+    rows: int = 0
+    last: int = 0
+    bytes: int = 0
+
+    def with_line(self, length: int) -> _Part:
+        """Return the part with one more row, whose line has this length."""
+        rows = self.rows + 1
+        return _Part(rows, rows if length else self.last, self.bytes + length)
+
+
+def _growing(path: Path) -> Path:
+    """Return the name of a report while its run is open."""
+    return path.with_suffix("") if path.suffix == ".gz" else path
+
+
+def present_report(path: Path) -> Path:
+    """Return where the report named ``path`` is now: a compressed one of an open run still grows.
+
+    The name itself is returned if there is no file.
+    """
+    growing = _growing(path)
+    return growing if not path.exists() and growing.exists() else path
+
+
+def open_report(path: Path) -> BinaryIO:
+    """Open a report to be read, compressed or not.
+
+    Raises:
+        OSError: If it cannot be read, or is not compressed although its name says so.
+    """
+    return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _first_line(path: Path) -> bytes:
+    """Return the first line of a report; a damaged one has a line that no report has."""
+    try:
+        with open_report(path) as file:
+            return file.readline(1_000_000)
+    except _DAMAGED:
+        return b"?"
+
+
+def _free_name(path: Path) -> Path:
+    """Return a name beside the report that no file has: ``report.1.jsonl``."""
+    plain = _growing(path)
+    stem, suffix = plain.stem, plain.suffix + path.name.removeprefix(plain.name)
+    names = (path.with_name(f"{stem}.{number}{suffix}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
+def _check_is_report(path: Path, first: bytes) -> None:
+    """Refuse to overwrite a file that is not a report; a torn only line may begin like one."""
+    if not first.strip(b"\0"):
+        return  # blocks that a power cut kept from the disk
+    try:
+        schema = orjson.loads(first).get("schema", "")
+    except (orjson.JSONDecodeError, AttributeError):
+        begins_like_one = f'{{"schema":"{ROW_SCHEMA}'.encode()[: len(first)]
+        schema = ROW_SCHEMA if first.startswith(begins_like_one) else ""
+    if not str(schema).startswith("orchestrator.report/"):
+        raise ReportError(
+            f"{path} exists and is not a report of orchestrator. "
+            "Choose another file with --report, or move it away."
         )
 
 

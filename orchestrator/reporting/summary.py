@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,11 +11,10 @@ import orjson
 from orchestrator.domain.states import JobState
 from orchestrator.durable import write_atomically
 from orchestrator.errors import ReportError
+from orchestrator.reporting.report_file import present_report
 from orchestrator.reporting.row import instant
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from orchestrator.domain.run import CanaryOutcome, Counts, Run
 
 SUMMARY_SCHEMA = "orchestrator.summary/1"
@@ -87,13 +87,14 @@ class Summary:
             "started_at": instant(self.started_at),
             "finished_at": instant(self.ended_at),
             "elapsed_s": round(self.ended_at - self.started_at, 3),
-            "report": run.report,
+            "report": str(present_report(Path(run.report))),
         }
 
 
 def summary_path(report: Path) -> Path:
     """Return the path of a report's summary: beside it."""
-    return report.with_name(report.name.removesuffix(".jsonl") + ".summary.json")
+    name = report.name.removesuffix(".gz").removesuffix(".jsonl")
+    return report.with_name(f"{name}.summary.json")
 
 
 def write_summary(path: Path, content: dict[str, Any]) -> None:

@@ -119,6 +119,7 @@ class Runner:
             await stages.heartbeat.beat()
             result = self._result(stages, run, await ports.ledger.counts(run), started_at)
             if result.is_over:
+                await stages.report.finish()
                 await ports.ledger.end_run(run, ports.clock.now())
         finally:
             stages.report.close()
@@ -236,7 +237,9 @@ class _Stages:
     """The stages of one run, built and connected."""
 
     def __init__(self, ports: Ports, run: Run, options: RunnerOptions, shutdown: Shutdown) -> None:
-        self.report = ReportFile(Path(run.report), run, ports.ledger, ports.off_loop)
+        self.report = ReportFile(
+            Path(run.report), run, ports.ledger, ports.off_loop, with_skipped=options.reports_all
+        )
         budget = options.budget or Budget(Bounds())
         self.routing = Routing(ports, self.report, budget, shutdown)
         gate = Gate(ports)

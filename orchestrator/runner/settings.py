@@ -69,6 +69,7 @@ class RunnerOptions:
         report: Path of the report; ``{run}`` in it becomes the run's id.
         moves_report: A resumed run writes all its rows to ``report`` too, instead of continuing
             the report that it began with.
+        reports_all: The report has a row for each skipped job, too.
         retry: States in which jobs of earlier runs are retried.
         verify_done: Check that the stems of finished jobs are still there; make missing ones again.
         budget: What the run may spend; None for no bound.
@@ -87,6 +88,7 @@ class RunnerOptions:
     name: str
     report: str
     moves_report: bool = False
+    reports_all: bool = False
     retry: Collection[JobState] = ()
     verify_done: bool = False
     budget: Budget | None = None

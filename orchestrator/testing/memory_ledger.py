@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from string import ascii_lowercase, ascii_uppercase
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.job import LEFT, Job
-from orchestrator.domain.run import Counts, Run
+from orchestrator.domain.run import Counts, Run, Usage
 from orchestrator.domain.states import OPEN, TERMINAL, JobState
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
 from orchestrator.ledger.job_rows import to_microsecond
@@ -33,7 +34,6 @@ class MemoryStore:
         memory: Values kept by ``remember``.
         holder: The process that works on the ledger.
         seen_at: Instant of the holder's last heartbeat.
-        closed_at: Instant at which the last run was closed, if it is.
     """
 
     jobs: dict[JobKey, Job] = field(default_factory=dict)
@@ -44,7 +44,6 @@ class MemoryStore:
     memory: dict[str, bytes] = field(default_factory=dict)
     holder: Holder | None = None
     seen_at: float | None = None
-    closed_at: float | None = None
     _owner: object = None
 
     def lose_holder(self) -> None:
@@ -151,18 +150,22 @@ class MemoryLedger:
         for job in store.jobs.values():
             if job.run_no == run.number and job.state in OPEN:
                 raise cannot_end(run, job.spec.key, job.state)
-        store.is_open, store.closed_at = False, now
+        store.is_open = False
+        store.runs[-1] = replace(store.runs[-1], closed_at=to_microsecond(now))
         self._run_no = 0
         await self._pause()
 
     async def last_run(self) -> Run | None:
         """Return the open run, else the one that ended last."""
+        return next(iter(await self.runs(1)), None)
+
+    async def runs(self, limit: int) -> list[Run]:
+        """Return up to ``limit`` runs, the latest first."""
         store = self._open()
-        return (
-            replace(store.runs[-1], resumed=store.is_open, visit=store.visit)
-            if store.runs
-            else None
-        )
+        return [
+            replace(run, resumed=run.closed_at is None, visit=store.visit)
+            for run in store.runs[: -limit - 1 : -1]
+        ]
 
     # --- jobs
 
@@ -421,6 +424,25 @@ class MemoryLedger:
                 by_state[job.state] = by_state.get(job.state, 0) + 1
         return Counts(by_state, skipped, left)
 
+    async def usage(self, run: Run) -> list[Usage]:
+        """Return sums over the ended jobs of the run without the skipped ones."""
+        groups: dict[tuple[Any, ...], list[Job]] = {}
+        for job in self._open().jobs.values():
+            is_skipped = job.state is JobState.SUCCEEDED and job.skipped
+            if job.run_no == run.number and job.row and not is_skipped:
+                spec = job.spec
+                _, dot, suffix = spec.media.key.rpartition(".")
+                kind = (
+                    spec.level,
+                    spec.origin.source,
+                    job.state,
+                    job.code,
+                    len(spec.output.names()),
+                    suffix.translate(_LOWER) if dot else "",
+                )
+                groups.setdefault(kind, []).append(job)
+        return [Usage._make((*kind, *_sums(jobs))) for kind, jobs in groups.items()]
+
     async def find(self, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
         """Return the jobs with these keys."""
         stored = self._open().jobs
@@ -456,4 +478,25 @@ def _as_stored(job: Job) -> Job:
         started_at=to_microsecond(job.started_at),
         finished_at=to_microsecond(job.finished_at),
         media_duration_s=to_microsecond(job.media_duration_s),
+    )
+
+
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+
+def _sums(jobs: list[Job]) -> tuple[int, float, int, float, int, int]:
+    """Return the sums of a ``Usage``."""
+    given = [job.spec.media.duration_s for job in jobs]
+    known = [
+        length if job.media_duration_s is None else job.media_duration_s
+        for job, length in zip(jobs, given, strict=True)
+    ]
+    sizes = [job.spec.media.size_bytes for job in jobs if job.spec.media.duration_s is None]
+    return (
+        len(jobs),
+        round(sum(length for length in known if length is not None), 3),
+        known.count(None),
+        round(sum(length for length in given if length is not None), 3),
+        sum(size for size in sizes if size is not None),
+        sizes.count(None),
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.domain.job import Job
-    from orchestrator.domain.run import Counts, Holder, Run
+    from orchestrator.domain.run import Counts, Holder, Run, Usage
     from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.domain.states import JobState
     from orchestrator.ledger.unit_of_work import UnitOfWork
@@ -198,6 +198,8 @@ class MirroredLedger(WatchedLedger):
         await self.find(list(self.store.jobs))
         if self.store.runs:
             await self.counts(self.store.runs[-1])
+            await self.usage(self.store.runs[-1])
+            await self.runs(10)
 
     # --- questions
 
@@ -246,6 +248,17 @@ class MirroredLedger(WatchedLedger):
 
     async def counts(self, run: Run) -> Counts:
         return await self._same(super().counts(run), lambda ledger: ledger.counts(run))
+
+    async def usage(self, run: Run) -> list[Usage]:
+        async def in_order(usage: Awaitable[list[Usage]]) -> list[Usage]:
+            return sorted(await usage)
+
+        return await self._same(
+            in_order(super().usage(run)), lambda ledger: in_order(ledger.usage(run))
+        )
+
+    async def runs(self, limit: int) -> list[Run]:
+        return await self._same(super().runs(limit), lambda ledger: ledger.runs(limit))
 
     async def find(self, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
         return await self._same(super().find(keys), lambda ledger: ledger.find(keys))

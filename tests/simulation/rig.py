@@ -91,7 +91,8 @@ class Rig:
         """Run the specs of a feed."""
         await self.ledger.acquire(make_holder())
         self.runner = Runner(
-            self.parts, RunnerOptions(name="rig", report=str(self.report), **options)
+            self.parts,
+            RunnerOptions(name="rig", report=str(self.report), reports_all=True, **options),
         )
         try:
             return await self.runner.run(feed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.commands.exit_codes import ExitCode, of_result
 from orchestrator.domain.events import CanaryChosen, CanaryPassed
 from orchestrator.domain.spec import Origin
 from orchestrator.domain.states import JobState

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.commands.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import JobState
 from orchestrator.errors import InternalDefect
 from orchestrator.testing.builders import make_specs

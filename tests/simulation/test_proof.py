@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.commands.exit_codes import ExitCode, of_result
 from orchestrator.domain.events import JobInDoubt, Noticed
 from orchestrator.domain.remote import (
     JobFilter,

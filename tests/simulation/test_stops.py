@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.commands.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import Interruption
 from orchestrator.reporting.report_file import ReportFile

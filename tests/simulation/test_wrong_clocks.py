@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.commands.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ApiAnswer, ClockSkewed, CredentialsExpired, OrchestratorError
 from orchestrator.runner.settings import RunnerSettings

@@ -65,6 +65,7 @@ class World:
         self.service = FakeService(SystemClock(), self.rng, self.weather)
         self.leftovers = self.rng.choice(["keep", "finish", "drop"])
         self.canary = self.rng.choice([0, 0, 0, 1, 3, 10])
+        self.reports_all = bool(seed % 2)
         self.run_count = self.rng.choice([1, 1, 1, 2])
         self.disturbances = self.rng.choice([0, 1, 2, 5])
         # A ledger that was restored while the list lags cannot know what it does not show yet.

@@ -28,6 +28,7 @@ from orchestrator.manifest.schema.job_settings import (
     Part,
     Region,
 )
+from orchestrator.manifest.schema.report import AnyReport, ReportSettings
 from orchestrator.manifest.schema.value_types import (
     Integer,
     Loose,
@@ -320,5 +321,5 @@ class ManifestFile(Part):
     most 30 days, 0 for not at all."""
     price: PriceSettings = Field(default_factory=PriceSettings)
     """Price for estimates."""
-    report: Annotated[Text, Field(min_length=1)] = "reports/{run}.jsonl"
-    """Report file, relative to the manifest; {run} is the id of the run."""
+    report: AnyReport = Field(default_factory=ReportSettings)
+    """Report: the path of its file, or a mapping with path, rows and keep."""

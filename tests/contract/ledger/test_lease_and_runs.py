@@ -105,6 +105,22 @@ async def test_visits_are_counted_over_runs(home: Home, ledger: Ledger) -> None:
     assert (await again.begin_run("n", T0 + 1, "r")).visit == 2
 
 
+async def test_runs_are_listed_from_the_latest(home: Home, ledger: Ledger) -> None:
+    assert await ledger.runs(5) == []
+    first = await ledger.begin_run("n", T0, "a")
+    await ledger.end_run(first, T0 + 60.5)
+    await ledger.begin_run("n", T0 + 100, "b")
+
+    found = await home.open().runs(5)
+
+    assert [(run.number, run.report, run.resumed) for run in found] == [
+        (2, "b", True),
+        (1, "a", False),
+    ]
+    assert [run.closed_at for run in found] == [None, T0 + 60.5]
+    assert [run.number for run in await ledger.runs(1)] == [2]
+
+
 async def test_the_last_run_is_known_without_beginning_one(home: Home, ledger: Ledger) -> None:
     reader = home.open()
     assert await reader.last_run() is None

@@ -248,6 +248,52 @@ async def test_counts_are_those_of_the_run(ledger: Ledger) -> None:
     assert (await ledger.counts(second)).total == 3
 
 
+async def test_the_usage_of_a_run_sums_up_what_has_ended_and_leaves_out_the_skipped(
+    ledger: Ledger,
+) -> None:
+    first = await begin(ledger)
+    plain = make_specs(4)
+    given = [
+        replace(spec, media=replace(spec.media, key=name, duration_s=length, size_bytes=size))
+        for spec, name, length, size in zip(
+            plain,
+            ("a/1.MP3", "a/2.mp3", "b.d/noise", "x.y/3.wav"),
+            (60.5, None, None, 10.0),
+            (None, 2_000, None, 5),
+            strict=True,
+        )
+    ]
+    given[3] = replace(given[3], level=2, output=replace(given[3].output, background=""))
+    jobs = await ledger.add(first, given)
+    for job, measured in zip(jobs, (61.25, None, None, None), strict=True):
+        job.media_duration_s = measured
+        await move(ledger, job, Step.SEND, Step.ACCEPT)
+        if job is not jobs[2]:
+            await move(ledger, job, Step.SUCCEED)
+
+    usage = await ledger.usage(first)
+    both = [each for each in usage if each.suffix == "mp3"]
+    assert [(each.level, each.source, each.state, each.code) for each in both] == [
+        (0, SHARE, JobState.SUCCEEDED, "")
+    ]
+    assert both[0][4:] == (2, "mp3", 2, 61.25, 1, 60.5, 2_000, 0)
+    (wav,) = [each for each in usage if each.suffix == "wav"]
+    assert (wav.level, wav.stems, wav.media_s, wav.given_s, wav.sized_bytes) == (2, 1, 10, 10, 0)
+    assert len(usage) == 2, "one job has not ended"
+
+    jobs[2].code = "Broken"
+    await move(ledger, jobs[2], Step.FAIL)
+    (failed,) = [each for each in await ledger.usage(first) if each.code]
+    assert failed == (
+        0, SHARE, JobState.FAILED, "Broken", 2, "d/noise", 1, 0.0, 1, 0.0, 0, 1,
+    )  # fmt: skip
+
+    await ledger.end_run(first, T0)
+    second = await begin(ledger)
+    await ledger.add(second, given)
+    assert [each.state for each in await ledger.usage(second)] == [JobState.FAILED]
+
+
 async def test_only_known_keys_are_found(ledger: Ledger) -> None:
     run = await begin(ledger)
     await ledger.add(run, make_specs(3))

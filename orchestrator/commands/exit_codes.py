@@ -9,7 +9,7 @@ from orchestrator import errors
 from orchestrator.domain.states import OPEN, JobState
 
 if TYPE_CHECKING:
-    from orchestrator.commands.run import RunResult
+    from orchestrator.runner.result import RunResult
 
 
 class ExitCode(IntEnum):

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import errors
 from orchestrator.cli import INTERRUPTED
-from orchestrator.cli.exit_codes import ExitCode, of_error, of_result
+from orchestrator.commands.exit_codes import ExitCode, of_error, of_result
 from orchestrator.domain.run import Counts, Run
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ApiAnswer, Interruption, OrchestratorError

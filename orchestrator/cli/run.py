@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.commands.options import ManifestSource, RunOptions
     from orchestrator.commands.run import RunResult
     from orchestrator.domain.ports import EventSink
+    from orchestrator.reporting.summary import Summary
 
 
 _FAILURES_SHOWN = 10  # by --quiet
@@ -86,13 +87,16 @@ def _run(
     source: ManifestSource, options: RunOptions, *, quiet: bool, log_json: bool, json: bool
 ) -> int:
     """Run, show the summary, and return the exit code."""
+    from pathlib import Path
+
     from orchestrator.cli import complain, message_of
     from orchestrator.commands.exit_codes import of_result
+    from orchestrator.reporting.summary import summary_path, write_summary
 
-    result = _carry_out(source, options, quiet=quiet, log_json=log_json)
-    if result.before is not None:
-        _summarise(result.before)
-    summary = _summarise(result)
+    result, summaries = _carry_out(source, options, quiet=quiet, log_json=log_json)
+    for each in summaries:
+        write_summary(summary_path(Path(each.run.report)), each.as_dict())
+    summary = summaries[-1].as_dict()
     code = of_result(result)
     if json:
         show_json(summary)
@@ -155,7 +159,7 @@ def _rehearse(
 
 def _carry_out(
     source: ManifestSource, options: RunOptions, *, quiet: bool, log_json: bool
-) -> RunResult:
+) -> tuple[RunResult, list[Summary]]:
     """Run in an event loop; a first signal stops in order, a second one at once."""
     import asyncio
     from contextlib import ExitStack
@@ -166,10 +170,10 @@ def _carry_out(
 
     manifest = source.load()
 
-    async def main() -> RunResult:
+    async def main() -> tuple[RunResult, list[Summary]]:
         async with open_session(manifest, options, sink=sink) as session:
             with stop_on_signals(session.stop):
-                return await session.run()
+                return await session.run(), session.summaries
 
     tune()
     with ExitStack() as stack:
@@ -214,16 +218,3 @@ def _display(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
     from orchestrator.live.progress import ProgressSink
 
     return Sinks(stack.enter_context(ProgressSink(SystemClock(), Console(stderr=True))))
-
-
-def _summarise(result: RunResult) -> dict[str, Any]:
-    """Write the summary beside the report, and return it."""
-    from pathlib import Path
-
-    from orchestrator.commands.exit_codes import of_result
-    from orchestrator.commands.run import summary_of
-    from orchestrator.reporting.summary import summary_path, write_summary
-
-    content = summary_of(result, int(of_result(result))).as_dict()
-    write_summary(summary_path(Path(result.run.report)), content)
-    return content

@@ -25,6 +25,8 @@ _NOTES = {
 }
 LEFT_NOTE = "of earlier runs: neither sent nor cancelled"
 
+_MAX_PARTS = 10
+"""Levels or sources that are listed; the summary file has all."""
 _CALLS = {"submits": "submit", "queries": "query", "lists": "list", "heads": "head"}
 
 
@@ -46,10 +48,37 @@ def summary_text(summary: dict[str, Any]) -> str:
         lines.append(f"  {'left':<11}{left:>9,}  {LEFT_NOTE}")
     if (canary := summary.get("canary")) is not None:
         lines.append(_canary_text(canary))
+    lines += _spending_lines(summary)
     made = ", ".join(counted(number, _CALLS[name], name) for name, number in calls.items())
     lines.append(f"calls: {made}")
     lines.append(f"report: {summary['report']}")
     return "\n".join(lines) + "\n"
+
+
+def _spending_lines(summary: dict[str, Any]) -> list[str]:
+    """Return the minutes and the cost, and those of each level and source if there are several."""
+    if not (summary.get("minutes") or {}).get("actual"):
+        return []
+    lines = [f"output: {spending_text(summary)}"]
+    for kind, title in (("by_level", "level "), ("by_source", "")):
+        parts = summary[kind]
+        if 1 < len(parts) <= _MAX_PARTS:
+            lines += [
+                f"  {title}{name}: {counted(part['jobs'], 'job')}, {spending_text(part)}"
+                for name, part in parts.items()
+            ]
+    return lines
+
+
+def spending_text(part: dict[str, Any]) -> str:
+    """Return minutes of output and their cost, as estimated and actual."""
+    minutes, cost = part["minutes"], part["cost"]
+    text = f"{minutes['actual']:,.1f} minutes (estimated {minutes['estimated']:,.1f})"
+    if cost["actual"] or cost["estimated"]:
+        text += f", {cost['actual']:,.2f} {cost['currency']} (estimated {cost['estimated']:,.2f})"
+    if part["unmeasured"]:
+        text += f", without {counted(part['unmeasured'], 'job')} of unknown length"
+    return text
 
 
 def failure_text(row: dict[str, Any]) -> str:

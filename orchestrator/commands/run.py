@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from orchestrator.commands.history import note_run, summary_of
 from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
 from orchestrator.commands.resources import (
     has_manifest,
@@ -31,7 +32,6 @@ from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.reporting.report_file import open_report, present_report
 from orchestrator.reporting.retention import delete_old_reports
-from orchestrator.reporting.summary import Summary
 from orchestrator.runner.budget import Budget
 from orchestrator.runner.result import RunResult
 from orchestrator.runner.runner import Runner
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.errors import Interruption
     from orchestrator.manifest import Manifest
+    from orchestrator.reporting.summary import Summary
     from orchestrator.runner.ports import Ports
 
 __all__ = [
@@ -53,7 +54,6 @@ __all__ = [
     "failures_of",
     "open_session",
     "run_manifest",
-    "summary_of",
 ]
 
 _RUNS_BEHIND = 1000
@@ -76,6 +76,7 @@ class Session:
         ports: The ports.
         runner: Carries out the present run.
         callback: Callback of jobs whose manifest names none.
+        summaries: Summaries of the runs that it has carried out, in order.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Session:
         self.manifest = manifest
         self.ports = ports
         self.callback: Callback | None = None
+        self.summaries: list[Summary] = []
         self._options = options
         self._lists = lists
         self._budget = Budget(budget_bounds(manifest, options))
@@ -124,8 +126,15 @@ class Session:
             delete_old_reports(runs, self.manifest.name, keep)
         return result
 
+    async def _run_once(self) -> RunResult:
+        result = await self.runner.run(self.feed.specs())
+        summary = summary_of(self.manifest, result)
+        self.summaries.append(summary)
+        await note_run(self.ports.ledger, summary)
+        return result
+
     async def _carry_out(self) -> RunResult:
-        first = await self.runner.run(self.feed.specs())
+        first = await self._run_once()
         if not first.kept_back or not first.is_over or first.stopped is not None:
             return first
         if self.manifest.is_read_once:
@@ -138,7 +147,7 @@ class Session:
         if first.canary is not None and first.canary.succeeded >= self._canary:
             self._canary = 0  # it has passed
         self.runner = self._next_runner(self.ports.clock.monotonic() - self._began_at)
-        second = await self.runner.run(self.feed.specs())
+        second = await self._run_once()
         calls = first.calls + second.calls
         canary = second.canary or first.canary
         return replace(
@@ -285,23 +294,3 @@ def failures_of(result: RunResult, at_most: int) -> list[dict[str, Any]]:
             if len(found) == at_most:
                 break
     return found
-
-
-def summary_of(result: RunResult, exit_code: int) -> Summary:
-    """Return the summary of a run."""
-    stopped = ""
-    if result.error is not None:
-        stopped = str(result.error)
-    elif result.cut_short is not None:
-        stopped = result.cut_short.reason
-    return Summary(
-        result.run,
-        result.counts,
-        result.calls,
-        result.is_complete,
-        exit_code,
-        stopped,
-        result.started_at,
-        result.ended_at,
-        result.canary,
-    )

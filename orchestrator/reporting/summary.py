@@ -16,6 +16,7 @@ from orchestrator.reporting.row import instant
 
 if TYPE_CHECKING:
     from orchestrator.domain.run import CanaryOutcome, Counts, Run
+    from orchestrator.reporting.spending import Spending
 
 SUMMARY_SCHEMA = "orchestrator.summary/1"
 
@@ -53,6 +54,7 @@ class Summary:
         started_at: When it was started or resumed.
         ended_at: When it ended or stopped.
         canary: Outcome of its canary, or None.
+        spending: Its minutes, cost and failures by code.
     """
 
     run: Run
@@ -64,6 +66,7 @@ class Summary:
     started_at: float
     ended_at: float
     canary: CanaryOutcome | None = None
+    spending: Spending | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of ``.summary.json``.
@@ -82,6 +85,7 @@ class Summary:
             "jobs": {"total": counts.total, "skipped": counts.skipped, **by_state},
             "left": counts.left,
             "canary": asdict(self.canary) if self.canary else None,
+            **(self.spending.as_dict() if self.spending else {}),
             "calls": asdict(self.calls),
             "opened_at": instant(run.opened_at),
             "started_at": instant(self.started_at),

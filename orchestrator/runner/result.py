@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.states import OPEN
 
 if TYPE_CHECKING:
-    from orchestrator.domain.run import CanaryOutcome, Counts, Run
+    from orchestrator.domain.run import CanaryOutcome, Counts, Run, Usage
     from orchestrator.errors import Interruption, OrchestratorError
     from orchestrator.reporting.summary import Calls
 
@@ -28,6 +28,7 @@ class RunResult:
         is_planned: The manifest was read to its end: every job of the run is known.
         kept_back: Jobs to be retried that ended in this very run and have their row in its report.
         canary: Outcome of its canary, or None if it was to have none.
+        usage: Sums over its jobs that ended, without the skipped ones.
         before: Result of the open run that was finished first, if there was one.
     """
 
@@ -41,6 +42,7 @@ class RunResult:
     is_planned: bool = True
     kept_back: int = 0
     canary: CanaryOutcome | None = None
+    usage: list[Usage] = field(default_factory=list)
     before: RunResult | None = None
 
     @property

@@ -117,7 +117,9 @@ class Runner:
             # Rows of jobs that were being recorded when the run was stopped.
             await stages.routing.catch_up()
             await stages.heartbeat.beat()
-            result = self._result(stages, run, await ports.ledger.counts(run), started_at)
+            counts = await ports.ledger.counts(run)
+            result = self._result(stages, run, counts, started_at)
+            result = replace(result, usage=await ports.ledger.usage(run))
             if result.is_over:
                 await stages.report.finish()
                 await ports.ledger.end_run(run, ports.clock.now())

@@ -12,7 +12,7 @@ from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.schema.inputs import ObjectInput
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.spec import JobSpec
@@ -82,6 +82,27 @@ def empty_counts() -> dict[str, int]:
     return {standing.value: 0 for standing in Standing}
 
 
+def price_per_minute(manifest: Manifest) -> float:
+    """Return the price of a minute of output: the local service costs nothing."""
+    is_local = isinstance(manifest.service, LocalServiceSettings)
+    return 0.0 if is_local else manifest.price.per_minute
+
+
+def seconds_of_size(suffix: str, size_bytes: int) -> float:
+    """Return the usual duration in seconds of files of this size and kind (their suffix)."""
+    return size_bytes / _BYTES_PER_S.get(suffix, _OTHER_BYTES_PER_S)
+
+
+def source_names(manifest: Manifest) -> Callable[[str], str]:
+    """Return how counts name a source: objects in the manifest itself count as one."""
+    single = frozenset(
+        f"inputs[{index}]"
+        for index, each in enumerate(manifest.inputs)
+        if isinstance(each, ObjectInput)
+    )
+    return lambda source: SINGLE_OBJECTS if source in single else source
+
+
 @dataclass(slots=True)
 class Basis:
     """Number of durations by origin.
@@ -123,14 +144,11 @@ class Forecast:
     _heads: int = 0
     _known_output_s: float = 0.0
     _basis: Basis = field(default_factory=Basis)
-    _single: frozenset[str] = frozenset()
+    _source_name: Callable[[str], str] = field(init=False)
 
     def __post_init__(self) -> None:
         """Find the sources that are single objects."""
-        inputs = self.manifest.inputs
-        self._single = frozenset(
-            f"inputs[{index}]" for index, each in enumerate(inputs) if isinstance(each, ObjectInput)
-        )
+        self._source_name = source_names(self.manifest)
 
     def add(
         self, spec: JobSpec, job: Job | None = None, *, changed: bool = False, lost: bool = False
@@ -145,7 +163,7 @@ class Forecast:
             lost: True if it succeeded and its stems are missing, so that it is done again.
         """
         how = Standing.LOST if lost else standing(job, changed=changed)
-        source = SINGLE_OBJECTS if spec.origin.source in self._single else spec.origin.source
+        source = self._source_name(spec.origin.source)
         for counts in (
             self.totals,
             self.by_level.setdefault(spec.level, empty_counts()),
@@ -180,8 +198,7 @@ class Forecast:
             return job.media_duration_s
         if media.size_bytes is not None:
             self._basis.from_size += 1
-            ending = media.key.rpartition(".")[2].lower()
-            return media.size_bytes / _BYTES_PER_S.get(ending, _OTHER_BYTES_PER_S)
+            return seconds_of_size(media.key.rpartition(".")[2].lower(), media.size_bytes)
         self._basis.unknown += 1
         return None
 
@@ -200,14 +217,9 @@ class Forecast:
 
     @property
     def cost(self) -> float | None:
-        """Estimated cost in the manifest's currency, or None if no duration is known.
-
-        The local service costs nothing.
-        """
-        if isinstance(self.manifest.service, LocalServiceSettings):
-            return 0.0
-        minutes = self.output_minutes
-        return None if minutes is None else minutes * self.manifest.price.per_minute
+        """Estimated cost in the manifest's currency, or None if no duration is known."""
+        price, minutes = price_per_minute(self.manifest), self.output_minutes
+        return None if price and minutes is None else (minutes or 0.0) * price
 
     @property
     def at_least_s(self) -> float:

@@ -1,0 +1,132 @@
+"""Summary of a run, and the history of a manifest's runs: the last summary of each."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from orchestrator.commands.exit_codes import of_result
+from orchestrator.commands.resources import ledger_path
+from orchestrator.errors import OrchestratorError
+from orchestrator.ledger import open_ledger
+from orchestrator.manifest.planning.forecast import (
+    price_per_minute,
+    seconds_of_size,
+    source_names,
+)
+from orchestrator.reporting.row import instant
+from orchestrator.reporting.spending import Price, Spending, spending_of
+from orchestrator.reporting.summary import Summary
+
+if TYPE_CHECKING:
+    from orchestrator.commands.options import ManifestSource
+    from orchestrator.domain.ports import Ledger
+    from orchestrator.domain.run import Run, Usage
+    from orchestrator.manifest import Manifest
+    from orchestrator.runner.result import RunResult
+
+_SUMMED = ("submits", "queries", "lists", "heads")
+_KEPT = (
+    "run",
+    "complete",
+    "exit_code",
+    "stopped",
+    "jobs",
+    "left",
+    "minutes",
+    "cost",
+    "calls",
+    "opened_at",
+    "finished_at",
+    "elapsed_s",
+    "report",
+)
+"""Parts of a summary that the history keeps: those whose size does not grow with the manifest."""
+
+
+def spending(manifest: Manifest, usage: list[Usage]) -> Spending:
+    """Return the minutes and the cost of a run."""
+    price = Price(price_per_minute(manifest), manifest.price.currency)
+    return spending_of(usage, price, seconds_of_size, source_names(manifest))
+
+
+def summary_of(manifest: Manifest, result: RunResult) -> Summary:
+    """Return the summary of a run."""
+    stopped = ""
+    if result.error is not None:
+        stopped = str(result.error)
+    elif result.cut_short is not None:
+        stopped = result.cut_short.reason
+    return Summary(
+        result.run,
+        result.counts,
+        result.calls,
+        result.is_complete,
+        int(of_result(result)),
+        stopped,
+        result.started_at,
+        result.ended_at,
+        result.canary,
+        spending(manifest, result.usage),
+    )
+
+
+async def note_run(ledger: Ledger, summary: Summary) -> None:
+    """Keep the summary of a run in the ledger; times and calls add up over its visits.
+
+    A ledger that cannot be written keeps the history as it is: the run itself has ended.
+    """
+    found = summary.as_dict()
+    with suppress(OrchestratorError):
+        name = _name(summary.run)
+        before = orjson.loads(await ledger.recall(name) or b"{}")
+        entry = {key: found[key] for key in _KEPT if key in found}
+        entry["visits"] = before.get("visits", 0) + 1
+        entry["elapsed_s"] = round(entry["elapsed_s"] + before.get("elapsed_s", 0), 3)
+        calls_before = before.get("calls", {})
+        entry["calls"] = {
+            kind: entry["calls"][kind] + calls_before.get(kind, 0) for kind in _SUMMED
+        }
+        await ledger.remember(name, orjson.dumps(entry))
+
+
+async def history(
+    source: ManifestSource, *, ledger: str | None = None, last: int = 30
+) -> list[dict[str, Any]]:
+    """Return the last runs of a manifest, the latest first.
+
+    Each has a ``state``: ``running``, ``open`` (stopped, and to be resumed) or ``ended``. A run
+    whose process was killed lacks what its summary would say.
+
+    Raises:
+        OrchestratorError: If the manifest is faulty or the ledger cannot be read.
+    """
+    opened = open_ledger(ledger_path(source.load(), ledger), read_only=True)
+    try:
+        runs = await opened.runs(last)
+        holder = await opened.holder()
+        return [
+            {
+                "run": run.id,
+                "state": _state(run, is_held=holder is not None),
+                "opened_at": instant(run.opened_at),
+                "finished_at": instant(run.closed_at),
+                "report": run.report,
+                **orjson.loads(await opened.recall(_name(run)) or b"{}"),
+            }
+            for run in runs
+        ]
+    finally:
+        await opened.close()
+
+
+def _name(run: Run) -> str:
+    return f"history.{run.number}"
+
+
+def _state(run: Run, *, is_held: bool) -> str:
+    if not run.resumed:
+        return "ended"
+    return "running" if is_held else "open"

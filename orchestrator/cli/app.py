@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from orchestrator._version import __version__
-from orchestrator.cli import cancel, fetch_engine, plan, run, schema, serve, status, validate
+from orchestrator.cli import (
+    cancel,
+    fetch_engine,
+    plan,
+    report,
+    run,
+    runs,
+    schema,
+    serve,
+    status,
+    validate,
+)
 
 app = typer.Typer(
     help="Bulk voice / background separation from one YAML manifest. Running again is resuming.",
@@ -40,6 +51,10 @@ app.command("run", short_help="Carry out a manifest; run again to resume.")(run.
 app.command("plan", short_help="Show what a run would do and cost.")(plan.plan)
 app.command("validate", short_help="Check a manifest; report every fault.")(validate.validate)
 app.command("status", short_help="Show the jobs of a manifest by state.")(status.status)
+app.command("runs", short_help="List the last runs of a manifest.")(runs.runs)
+app.command("report", short_help="Write the rows of a run as a table, CSV, Parquet ...")(
+    report.report
+)
 app.command("cancel", short_help="Cancel the jobs that are not running yet.")(cancel.cancel)
 app.command("serve", short_help="Serve the local service on its own.")(serve.serve)
 app.command("schema", short_help="Write the JSON Schema of manifest or report.")(schema.schema)

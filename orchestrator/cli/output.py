@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.errors import ReportError
 
@@ -26,8 +26,19 @@ def show(content: str) -> None:
 
 
 def _write(content: bytes) -> None:
+    with standard_output() as file:
+        file.write(content)
+
+
+@contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """Yield standard output for bytes; a reader that went away ends the block without an error.
+
+    Raises:
+        ReportError: If it cannot be written.
+    """
     try:
-        sys.stdout.buffer.write(content)
+        yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         _mute()

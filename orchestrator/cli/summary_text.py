@@ -73,9 +73,13 @@ def _spending_lines(summary: dict[str, Any]) -> list[str]:
 def spending_text(part: dict[str, Any]) -> str:
     """Return minutes of output and their cost, as estimated and actual."""
     minutes, cost = part["minutes"], part["cost"]
-    text = f"{minutes['actual']:,.1f} minutes (estimated {minutes['estimated']:,.1f})"
-    if cost["actual"] or cost["estimated"]:
-        text += f", {cost['actual']:,.2f} {cost['currency']} (estimated {cost['estimated']:,.2f})"
+    text = f"{minutes['actual']:,.1f} minutes"
+    if minutes["estimated"] is not None:
+        text += f" (estimated {minutes['estimated']:,.1f})"
+    if cost["actual"]:
+        text += f", {cost['actual']:,.2f} {cost['currency']}"
+        if cost["estimated"] is not None:
+            text += f" (estimated {cost['estimated']:,.2f})"
     if part["unmeasured"]:
         text += f", without {counted(part['unmeasured'], 'job')} of unknown length"
     return text

@@ -33,30 +33,48 @@ class Share:
     Attributes:
         jobs: Jobs that succeeded.
         output_s: Sound in their stems in seconds, as measured; two stems of a minute are two.
-        estimated_s: The same as it could be known beforehand.
-        unmeasured: Jobs whose length is unknown; they are in neither sum.
+        known_s: The same as it could be known beforehand, without the unsized jobs.
+        unsized: Jobs whose length could not even be estimated beforehand.
+        unmeasured: Jobs whose length is still unknown.
     """
 
     jobs: int = 0
     output_s: float = 0.0
-    estimated_s: float = 0.0
+    known_s: float = 0.0
+    unsized: int = 0
     unmeasured: int = 0
 
-    def add(self, usage: Usage, estimated_s: float) -> None:
+    def add(self, usage: Usage, known_s: float) -> None:
         """Count jobs that succeeded."""
         self.jobs += usage.jobs
         self.output_s += usage.stems * usage.media_s
-        self.estimated_s += usage.stems * estimated_s
+        self.known_s += usage.stems * known_s
+        self.unsized += usage.unsized
         self.unmeasured += usage.unmeasured
+
+    @property
+    def estimated_s(self) -> float | None:
+        """Estimate, as ``plan`` makes it: unsized jobs count as the average of the others.
+
+        None if all are unsized.
+        """
+        sized = self.jobs - self.unsized
+        return self.known_s * self.jobs / sized if sized else None
 
     def as_dict(self, price: Price) -> dict[str, Any]:
         """Return the share for the summary: minutes of output and cost, as estimated and actual."""
-        minutes = {"estimated": self.estimated_s / 60, "actual": self.output_s / 60}
-        cost = {which: number * price.per_minute for which, number in minutes.items()}
+        estimated_s, minutes = self.estimated_s, self.output_s / 60
+        estimated = None if estimated_s is None else estimated_s / 60
         return {
-            "minutes": {which: round(number, 2) for which, number in minutes.items()},
-            "cost": {which: round(number, 4) for which, number in cost.items()}
-            | {"currency": price.currency},
+            "minutes": {
+                "estimated": None if estimated is None else round(estimated, 2),
+                "actual": round(minutes, 2),
+            },
+            "cost": {
+                "estimated": None if estimated is None else round(estimated * price.per_minute, 4),
+                "actual": round(minutes * price.per_minute, 4),
+                "currency": price.currency,
+            },
             "unmeasured": self.unmeasured,
         }
 
@@ -122,12 +140,12 @@ def spending_of(
             codes = found.by_code.setdefault(usage.state, {})
             codes[usage.code] = codes.get(usage.code, 0) + usage.jobs
             continue
-        estimated_s = usage.given_s + seconds_of_size(usage.suffix, usage.sized_bytes)
+        known_s = usage.given_s + seconds_of_size(usage.suffix, usage.sized_bytes)
         source = name_of_source(usage.source)
         for share in (
             found.total,
             found.by_level.setdefault(usage.level, Share()),
             found.by_source.setdefault(source, Share()),
         ):
-            share.add(usage, estimated_s)
+            share.add(usage, known_s)
     return found

@@ -1,0 +1,161 @@
+"""``orchestrator report``: the rows of a run, in the format that the reader wants."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from orchestrator.cli.options import (
+    LedgerOption,
+    ManifestArgument,
+    ServiceOption,
+    SetOption,
+    manifest_source,
+)
+from orchestrator.domain.wording import listed, nearest_word
+from orchestrator.errors import ConfigError, ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FORMATS = ("table", "jsonl", "csv", "parquet", "md")
+_NARROWEST = 60
+
+
+def report(
+    manifest: ManifestArgument,
+    *,
+    service: ServiceOption = None,
+    ledger: LedgerOption = None,
+    sets: SetOption = None,
+    run: Annotated[
+        str,
+        typer.Option("--run", metavar="ID|last|all", help="Run; all: every job, as it is now."),
+    ] = "last",
+    state: Annotated[
+        str | None,
+        typer.Option(
+            "--state",
+            metavar="failed,...",
+            help="Only rows in these states.",
+            show_default=False,
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(_FORMATS),
+            help="Format; by the file's name, else a table.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE|-", help="File; - is standard output."),
+    ] = "-",
+) -> None:
+    """Write the rows of a run of MANIFEST. Reads the ledger, also while a run is working.
+
+    Examples: orchestrator report nightly.yaml --state failed
+    orchestrator report nightly.yaml --run all -o jobs.parquet
+    """
+    import asyncio
+
+    from orchestrator.cli import complain
+    from orchestrator.commands.report import ROW_STATES
+    from orchestrator.commands.report import report as write_report
+
+    chosen = _format(form, output)
+    states = _states(state, ROW_STATES)
+    source = manifest_source(manifest, service, sets)
+    with _opened(output) as file:
+        writer = _writer(chosen, file, f"{manifest.name}: {run} run")
+        is_whole = asyncio.run(write_report(source, writer, ledger=ledger, run=run, states=states))
+        writer.close()
+    if not is_whole:
+        complain(f"The report of run {run} is gone: jobs that later runs took up are missing.")
+
+
+def _format(given: str | None, output: str) -> str:
+    """Return the format that is asked for, or that the file's name means.
+
+    Raises:
+        ConfigError: If it is not known, or cannot be shown on a terminal.
+    """
+    suffix = Path(output).suffix.removeprefix(".").lower()
+    if given is None:
+        if output != "-" and suffix not in _FORMATS:
+            raise ConfigError(
+                f"-o {output}: the name does not tell the format. "
+                f"Add --format {listed(_FORMATS)}, or end the name in .csv for example."
+            )
+        given = "table" if output == "-" else suffix
+    if given not in _FORMATS:
+        near = nearest_word(given, _FORMATS)
+        hint = f" Did you mean {near}?" if near else ""
+        raise ConfigError(f"--format {given}: write {listed(_FORMATS)}.{hint}")
+    if given == "parquet" and output == "-" and sys.stdout.isatty():
+        raise ConfigError("Parquet is not text. Name a file, for example -o jobs.parquet.")
+    return given
+
+
+def _states(given: str | None, known: tuple[str, ...]) -> list[str]:
+    """Return the states that are asked for.
+
+    Raises:
+        ConfigError: If one of them is not known.
+    """
+    states = [each.strip() for each in (given or "").split(",") if each.strip()]
+    for each in states:
+        if each not in known:
+            near = nearest_word(each, known)
+            hint = f" Did you mean {near}?" if near else ""
+            raise ConfigError(f"--state {each}: write {listed(known)}.{hint}")
+    return states
+
+
+@contextmanager
+def _opened(output: str) -> Iterator[BinaryIO]:
+    """Yield the file to write to; an existing one is replaced when all is written.
+
+    Raises:
+        ReportError: If it cannot be written.
+    """
+    from orchestrator.cli.output import standard_output
+    from orchestrator.durable import replacing
+
+    if output == "-":
+        with standard_output() as file:
+            yield file
+        return
+    path = Path(output)
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        raise ReportError(
+            f"Cannot write {path}: {error.strerror or error}. Choose another name with -o."
+        ) from error
+
+
+def _writer(form: str, file: BinaryIO, title: str) -> Any:
+    from orchestrator.reporting.export import tables, text
+    from orchestrator.reporting.export.lines import LineWriter
+
+    match form:
+        case "jsonl":
+            return LineWriter(file)
+        case "csv":
+            return tables.CsvWriter(file)
+        case "parquet":
+            return tables.ParquetWriter(file)
+        case "md":
+            return text.MarkdownWriter(file, title)
+        case _:
+            return text.TableWriter(file, max(shutil.get_terminal_size().columns, _NARROWEST))

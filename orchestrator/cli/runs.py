@@ -1,0 +1,81 @@
+"""``orchestrator runs``: the history of a manifest."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.options import (
+    JsonOption,
+    LedgerOption,
+    ManifestArgument,
+    ServiceOption,
+    SetOption,
+    manifest_source,
+)
+from orchestrator.cli.output import show, show_json
+
+_FAILED = ("failed", "rejected", "cancelled", "unfinished")
+_TITLES = ("run", "took", "jobs", "ok", "bad", "skipped", "minutes", "cost", "exit")
+
+
+def runs(
+    manifest: ManifestArgument,
+    *,
+    service: ServiceOption = None,
+    ledger: LedgerOption = None,
+    sets: SetOption = None,
+    last: Annotated[
+        int, typer.Option("--last", metavar="N", min=1, help="Number of runs to list.")
+    ] = 30,
+    json: JsonOption = False,
+) -> None:
+    """List the last runs of MANIFEST, the latest first. Reads the ledger only.
+
+    Columns: id and start of the run, working time, jobs, succeeded, failed in any way, skipped,
+    minutes of output, cost, exit code.
+
+    Example: orchestrator runs nightly.yaml --last 7
+    """
+    import asyncio
+
+    from orchestrator.commands.history import history
+
+    source = manifest_source(manifest, service, sets)
+    found = asyncio.run(history(source, ledger=ledger, last=last))
+    if json:
+        show_json(found)
+    elif not found:
+        show("no runs yet\n")
+    else:
+        show(_text(found))
+
+
+def _text(found: list[dict[str, Any]]) -> str:
+    import shutil
+
+    from orchestrator.reporting.export.text import table_lines
+
+    cells = [_cells(run) for run in found]
+    columns = max(shutil.get_terminal_size().columns, 60)
+    return "\n".join(table_lines(_TITLES, cells, columns, right=len(_TITLES) - 1)) + "\n"
+
+
+def _cells(run: dict[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a run; those that a killed process did not leave are empty."""
+    if "jobs" not in run:
+        return (run["run"], *[""] * 7, run["state"])
+    jobs, cost = run["jobs"], run["cost"]
+    return (
+        run["run"],
+        str(timedelta(seconds=round(run["elapsed_s"]))),
+        f"{jobs['total']:,}",
+        f"{jobs['succeeded']:,}",
+        f"{sum(jobs[state] for state in _FAILED):,}",
+        f"{jobs['skipped']:,}",
+        f"{run['minutes']['actual']:,.1f}",
+        f"{cost['actual']:,.2f} {cost['currency']}" if cost["actual"] else "",
+        str(run["exit_code"]) if run["state"] == "ended" else run["state"],
+    )

@@ -1,0 +1,99 @@
+"""Reports as CSV and as Parquet, written as the rows come, in constant memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.reporting.export.flat import COLUMNS, Kind, flat, instant_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import BinaryIO
+
+_GROUP = 20_000
+"""Rows of a Parquet row group, and so of what is kept in memory."""
+
+
+class CsvWriter:
+    """Writes rows as CSV: UTF-8, a header, RFC 4180 quotes, empty for no value, true and false.
+
+    Args:
+        file: Where to.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+        self._writer = csv.writer(self._text)
+        self._writer.writerow([column.name for column in COLUMNS])
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write these rows."""
+        self._writer.writerows([_cell(value) for value in flat(row)] for row in rows)
+
+    def close(self) -> None:
+        """Write what is left; the file stays open."""
+        self._text.detach()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value
+
+
+class ParquetWriter:
+    """Writes rows as Parquet, with types that do not depend on the rows.
+
+    Args:
+        file: Where to.
+
+    Raises:
+        ConfigError: If pyarrow is not installed.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        try:
+            import pyarrow as pa
+            from pyarrow import parquet
+        except ImportError as error:
+            raise ConfigError(
+                "Parquet needs pyarrow. Install it with: "
+                "pip install 'voiceseparate-orchestrator[parquet]'"
+            ) from error
+        types = {
+            Kind.TEXT: pa.string(),
+            Kind.INTEGER: pa.int64(),
+            Kind.NUMBER: pa.float64(),
+            Kind.TRUTH: pa.bool_(),
+            Kind.INSTANT: pa.timestamp("ms", tz="UTC"),
+        }
+        self._schema = pa.schema([(column.name, types[column.kind]) for column in COLUMNS])
+        self._table = pa.Table.from_arrays
+        self._array = pa.array
+        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd")
+        self._rows: list[list[Any]] = []
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write these rows, in groups."""
+        self._rows += [flat(row) for row in rows]
+        while len(self._rows) >= _GROUP:
+            self._write_group(self._rows[:_GROUP])
+            del self._rows[:_GROUP]
+
+    def close(self) -> None:
+        """Write what is left, and the footer; the file stays open."""
+        if self._rows:
+            self._write_group(self._rows)
+        self._writer.close()
+
+    def _write_group(self, rows: Sequence[Sequence[Any]]) -> None:
+        arrays = []
+        for number, column in enumerate(COLUMNS):
+            values = [row[number] for row in rows]
+            if column.kind is Kind.INSTANT:
+                values = [instant_of(value) for value in values]
+            arrays.append(self._array(values, self._schema.field(number).type))
+        self._writer.write_table(self._table(arrays, schema=self._schema))

@@ -67,7 +67,8 @@ def _cells(run: dict[str, Any]) -> tuple[str, ...]:
     """Return the cells of a run; those that a killed process did not leave are empty."""
     if "jobs" not in run:
         return (run["run"], *[""] * 7, run["state"])
-    jobs, cost = run["jobs"], run["cost"]
+    jobs = run["jobs"]
+    minutes, cost = run.get("minutes"), run.get("cost")
     return (
         run["run"],
         str(timedelta(seconds=round(run["elapsed_s"]))),
@@ -75,7 +76,7 @@ def _cells(run: dict[str, Any]) -> tuple[str, ...]:
         f"{jobs['succeeded']:,}",
         f"{sum(jobs[state] for state in _FAILED):,}",
         f"{jobs['skipped']:,}",
-        f"{run['minutes']['actual']:,.1f}",
-        f"{cost['actual']:,.2f} {cost['currency']}" if cost["actual"] else "",
+        f"{minutes['actual']:,.1f}" if minutes else "",
+        f"{cost['actual']:,.2f} {cost['currency']}" if cost and cost["actual"] else "",
         str(run["exit_code"]) if run["state"] == "ended" else run["state"],
     )

@@ -69,7 +69,7 @@ def summary_of(manifest: Manifest, result: RunResult) -> Summary:
         result.started_at,
         result.ended_at,
         result.canary,
-        spending(manifest, result.usage),
+        None if result.usage is None else spending(manifest, result.usage),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.states import OPEN
@@ -28,7 +28,8 @@ class RunResult:
         is_planned: The manifest was read to its end: every job of the run is known.
         kept_back: Jobs to be retried that ended in this very run and have their row in its report.
         canary: Outcome of its canary, or None if it was to have none.
-        usage: Sums over its jobs that ended, without the skipped ones.
+        usage: Sums over its jobs that ended, without the skipped ones; None if the run was
+            interrupted: summing up a million jobs takes seconds.
         before: Result of the open run that was finished first, if there was one.
     """
 
@@ -42,7 +43,7 @@ class RunResult:
     is_planned: bool = True
     kept_back: int = 0
     canary: CanaryOutcome | None = None
-    usage: list[Usage] = field(default_factory=list)
+    usage: list[Usage] | None = None
     before: RunResult | None = None
 
     @property

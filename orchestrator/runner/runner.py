@@ -119,7 +119,8 @@ class Runner:
             await stages.heartbeat.beat()
             counts = await ports.ledger.counts(run)
             result = self._result(stages, run, counts, started_at)
-            result = replace(result, usage=await ports.ledger.usage(run))
+            if not self._shutdown.hurried.is_set():
+                result = replace(result, usage=await ports.ledger.usage(run))
             if result.is_over:
                 await stages.report.finish()
                 await ports.ledger.end_run(run, ports.clock.now())

@@ -141,6 +141,15 @@ QuietOption = Annotated[
         "--quiet", "-q", help="Print nothing if all is well; else the summary and ten failures."
     ),
 ]
+MetricsFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics-file",
+        metavar="FILE",
+        help="Write metrics for Prometheus to this file (textfile collector).",
+        show_default=False,
+    ),
+]
 DeadlineOption = Annotated[
     str | None,
     typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,13 +12,14 @@ from orchestrator.cli import options as opt
 from orchestrator.cli.output import show, show_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import ExitStack
     from pathlib import Path
 
     from orchestrator.commands.options import ManifestSource, RunOptions
-    from orchestrator.commands.run import RunResult
+    from orchestrator.commands.run import Finished, RunResult
     from orchestrator.domain.ports import EventSink
-    from orchestrator.reporting.summary import Summary
+    from orchestrator.live.metrics import MetricsFile
 
 
 _FAILURES_SHOWN = 10  # by --quiet
@@ -46,6 +48,7 @@ def run(
     callback_listen: opt.CallbackListenOption = None,
     callback_url: opt.CallbackUrlOption = None,
     rehearse: opt.RehearseOption = None,
+    metrics_file: opt.MetricsFileOption = None,
 ) -> None:
     """Submit the jobs of MANIFEST, track them to their end and write the report.
 
@@ -80,28 +83,52 @@ def run(
         code = _rehearse(source, options, rehearse, quiet=quiet, log_json=log_json, json=json)
         raise typer.Exit(code)
     else:
-        raise typer.Exit(_run(source, options, quiet=quiet, log_json=log_json, json=json))
+        with _measured(metrics_file) as metrics:
+            finished = _carry_out(source, options, quiet=quiet, log_json=log_json, metrics=metrics)
+            code = _conclude(finished, quiet=quiet, json=json)
+            if metrics is not None:
+                metrics.ended(code, finished.summaries[-1].as_dict())
+        raise typer.Exit(code)
 
 
-def _run(
-    source: ManifestSource, options: RunOptions, *, quiet: bool, log_json: bool, json: bool
-) -> int:
-    """Run, show the summary, and return the exit code."""
+@contextmanager
+def _measured(path: Path | None) -> Iterator[MetricsFile | None]:
+    """Keep the metrics file, if there is to be one; it also says how the block failed."""
+    if path is None:
+        yield None
+        return
+    from orchestrator.commands.exit_codes import ExitCode, of_error
+    from orchestrator.domain.clock import SystemClock
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.live.metrics import Metrics, MetricsFile
+
+    clock = SystemClock()
+    metrics = MetricsFile(path, Metrics(clock), clock)
+    try:
+        yield metrics
+    except OrchestratorError as error:
+        metrics.ended(of_error(error))
+        raise
+    except Exception:
+        metrics.ended(ExitCode.UNFINISHED)  # a defect
+        raise
+
+
+def _conclude(finished: Finished, *, quiet: bool, json: bool) -> int:
+    """Write and show the summary, and return the exit code."""
     from pathlib import Path
 
     from orchestrator.cli import complain, message_of
-    from orchestrator.commands.exit_codes import of_result
     from orchestrator.reporting.summary import summary_path, write_summary
 
-    result, summaries = _carry_out(source, options, quiet=quiet, log_json=log_json)
-    for each in summaries:
+    for each in finished.summaries:
         write_summary(summary_path(Path(each.run.report)), each.as_dict())
-    summary = summaries[-1].as_dict()
-    code = of_result(result)
+    result, summary = finished.result, finished.summaries[-1].as_dict()
+    code = finished.summaries[-1].exit_code
     if json:
         show_json(summary)
     elif not quiet or code:
-        from orchestrator.cli.summary_text import summary_text
+        from orchestrator.reporting.summary_text import summary_text
 
         show(summary_text(summary))
     if quiet and code:
@@ -111,14 +138,16 @@ def _run(
     elif result.cut_short is not None:
         then = "" if result.is_complete else " Run again to resume."
         complain(f"stopped: {result.cut_short.reason.removesuffix('.')}.{then}")
+    for text in finished.complaints:
+        complain(text)
     return code
 
 
 def _show_failures(result: RunResult) -> None:
     """Write the first failures to standard error: cron mails what is printed."""
     from orchestrator.cli import complain
-    from orchestrator.cli.summary_text import failure_text
     from orchestrator.commands.run import failures_of
+    from orchestrator.reporting.summary_text import failure_text
 
     for row in failures_of(result, _FAILURES_SHOWN):
         complain(failure_text(row))
@@ -138,7 +167,7 @@ def _rehearse(
     from contextlib import ExitStack
 
     from orchestrator.cli import complain, message_of
-    from orchestrator.cli.summary_text import verdict_text
+    from orchestrator.cli.verdict_text import verdict_text
     from orchestrator.commands.exit_codes import ExitCode, of_result
     from orchestrator.commands.rehearse import rehearse
 
@@ -158,28 +187,33 @@ def _rehearse(
 
 
 def _carry_out(
-    source: ManifestSource, options: RunOptions, *, quiet: bool, log_json: bool
-) -> tuple[RunResult, list[Summary]]:
+    source: ManifestSource,
+    options: RunOptions,
+    *,
+    quiet: bool,
+    log_json: bool,
+    metrics: MetricsFile | None,
+) -> Finished:
     """Run in an event loop; a first signal stops in order, a second one at once."""
     import asyncio
     from contextlib import ExitStack
 
     from orchestrator.cli.process import tune
     from orchestrator.cli.signals import stop_on_signals
-    from orchestrator.commands.run import open_session
-
-    manifest = source.load()
-
-    async def main() -> tuple[RunResult, list[Summary]]:
-        async with open_session(manifest, options, sink=sink) as session:
-            with stop_on_signals(session.stop):
-                return await session.run(), session.summaries
+    from orchestrator.commands.run import carry_out
+    from orchestrator.live.sinks import Sinks
 
     tune()
     with ExitStack() as stack:
         sink = _sink(stack, quiet=quiet, log_json=log_json)
+        run = carry_out(
+            source,
+            options,
+            sink=sink if metrics is None else Sinks(sink, metrics),
+            while_open=lambda session: stop_on_signals(session.stop),
+        )
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(main())
+            return runner.run(run)
 
 
 def loop_factory() -> Any:

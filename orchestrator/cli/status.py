@@ -14,7 +14,7 @@ from orchestrator.cli.options import (
     manifest_source,
 )
 from orchestrator.cli.output import show, show_json
-from orchestrator.cli.summary_text import LEFT_NOTE
+from orchestrator.reporting.summary_text import LEFT_NOTE
 
 
 def status(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+import logging
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from orchestrator.commands.exit_codes import of_error
 from orchestrator.commands.history import note_run, summary_of
+from orchestrator.commands.notify import FAILURES_LISTED, Outcome, check_notify, notify
 from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
 from orchestrator.commands.resources import (
     has_manifest,
@@ -27,6 +31,7 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
 from orchestrator.domain.wording import counted
+from orchestrator.errors import OrchestratorError
 from orchestrator.live.sinks import Sinks
 from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.spec_stream import Feed
@@ -40,6 +45,7 @@ from orchestrator.separation.install.ready import check_ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from orchestrator.commands.options import CallbackAddress
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
@@ -58,6 +64,7 @@ __all__ = [
 
 _RUNS_BEHIND = 1000
 """Runs beyond the kept ones whose reports are looked for; each run deletes those behind it."""
+_logger = logging.getLogger(__name__)
 _WELL = frozenset({"succeeded", "skipped"})
 """States of rows that are not failures."""
 
@@ -246,6 +253,59 @@ async def _listening(
         yield Callback(url=f"{base.rstrip('/')}/{token}", format="JSON")
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that was carried out.
+
+    Attributes:
+        result: Its result.
+        summaries: Summaries of it, and before it of the open run that was finished first.
+        complaints: Sentences about notifications that could not be sent.
+    """
+
+    result: RunResult
+    summaries: list[Summary]
+    complaints: list[str]
+
+
+async def carry_out(
+    source: ManifestSource,
+    options: RunOptions,
+    *,
+    sink: EventSink | None = None,
+    while_open: Callable[[Session], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> Finished:
+    """Run a manifest to its end, and notify those whom it names.
+
+    Args:
+        source: The manifest.
+        options: Choices beside it.
+        sink: Receives every event.
+        while_open: Called with the session; its context holds while the run works.
+
+    Raises:
+        OrchestratorError: If the run cannot begin, or the ledger or the report cannot be written.
+    """
+    manifest = source.load()
+    check_notify(manifest)
+    try:
+        async with open_session(manifest, options, sink=sink) as session:
+            with while_open(session):
+                result = await session.run()
+    except OrchestratorError as error:
+        await notify(manifest, Outcome(manifest.name, int(of_error(error)), reason=str(error)))
+        raise
+    last = session.summaries[-1]
+    outcome = Outcome(
+        manifest.name,
+        last.exit_code,
+        last.as_dict(),
+        last.stopped,
+        failures_of(result, FAILURES_LISTED) if manifest.notify else (),
+    )
+    return Finished(result, session.summaries, await notify(manifest, outcome))
+
+
 async def run_manifest(
     path: str | Path,
     *,
@@ -271,12 +331,13 @@ async def run_manifest(
             refused credentials, a missing bucket, a full disk. The ledger has what was done; run
             again to resume. Failed jobs are counted, not raised.
     """
-    manifest = ManifestSource(Path(path), service, sets or {}).load()
-    async with open_session(manifest, options or RunOptions(), sink=sink) as session:
-        result = await session.run()
-    if result.error is not None:
-        raise result.error
-    return result
+    source = ManifestSource(Path(path), service, sets or {})
+    finished = await carry_out(source, options or RunOptions(), sink=sink)
+    for text in finished.complaints:
+        _logger.warning(text)
+    if finished.result.error is not None:
+        raise finished.result.error
+    return finished.result
 
 
 def failures_of(result: RunResult, at_most: int) -> list[dict[str, Any]]:

@@ -165,6 +165,11 @@ class SubmitResumed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SubmitThrottled(Event):
+    """The service refused a submit because they came too fast."""
+
+
+@dataclass(frozen=True, slots=True)
 class RateChanged(Event):
     """The submit rate was adapted."""
 

@@ -127,6 +127,7 @@ class _Loading:
             report,
             file.report.rows == "all",
             file.report.keep,
+            file.notify,
             file.inputs,
             file.rules,
             defaults,

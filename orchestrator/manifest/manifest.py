@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PriceSettings,
         RetrySettings,
     )
+    from orchestrator.manifest.schema.notify import NotifySettings
     from orchestrator.manifest.schema.window import Window
     from orchestrator.manifest.yaml.document import Path as DataPath
     from orchestrator.manifest.yaml.includes import Files
@@ -73,6 +74,7 @@ class Manifest:
         report: Absolute path of the report; the runner fills in ``{run}``.
         reports_all: The report has a row for each skipped job, too.
         keep_reports: Number of the latest reports that are kept; None for all.
+        notify: Notifications when a run has ended.
         inputs: The sources, in order.
         rules: The rules, in order.
         defaults: Settings of every job, including the manifest's callback.
@@ -97,6 +99,7 @@ class Manifest:
     report: str
     reports_all: bool
     keep_reports: int | None
+    notify: tuple[NotifySettings, ...]
     inputs: tuple[AnyInput, ...] = field(repr=False)
     rules: tuple[Rule, ...]
     defaults: JobSettings

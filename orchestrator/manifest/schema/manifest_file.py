@@ -28,6 +28,7 @@ from orchestrator.manifest.schema.job_settings import (
     Part,
     Region,
 )
+from orchestrator.manifest.schema.notify import NotifySettings
 from orchestrator.manifest.schema.report import AnyReport, ReportSettings
 from orchestrator.manifest.schema.value_types import (
     Integer,
@@ -323,3 +324,5 @@ class ManifestFile(Part):
     """Price for estimates."""
     report: AnyReport = Field(default_factory=ReportSettings)
     """Report: the path of its file, or a mapping with path, rows and keep."""
+    notify: tuple[NotifySettings, ...] = Field(default_factory=tuple[NotifySettings, ...])
+    """Notifications when a run has ended."""

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.events import JobAccepted, JobInDoubt, JobReturned
+from orchestrator.domain.events import JobAccepted, JobInDoubt, JobReturned, SubmitThrottled
 from orchestrator.domain.remote import SubmitReply
 from orchestrator.domain.states import JobState, Step
 from orchestrator.domain.wording import counted
@@ -300,6 +300,7 @@ class Submitter:
             case Throttled():
                 breaker.succeeded()
                 self._limiter.throttled(answer.retry_after_s)
+                self._sink.emit(SubmitThrottled())
                 self._gate.asked_to_wait(answer.retry_after_s, str(answer))
             case ClockSkewed() | CredentialsExpired():
                 breaker.succeeded()

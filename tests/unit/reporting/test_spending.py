@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.summary_text import spending_text
 from orchestrator.domain.run import Usage
 from orchestrator.domain.states import JobState
 from orchestrator.reporting.spending import Price, Spending, spending_of
+from orchestrator.reporting.summary_text import spending_text
 
 
 def used(**changes: Any) -> Usage:

@@ -1,14 +1,11 @@
-"""Text at the end of a run, and of a rehearsal."""
+"""Text at the end of a run."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.domain.wording import counted
-
-if TYPE_CHECKING:
-    from orchestrator.commands.rehearse import Verdict
 
 _ENDED = ("succeeded", "skipped", "failed", "rejected", "cancelled", "unfinished")
 _OPEN = ("in_doubt", "running", "submitted", "submitting", "planned")
@@ -97,39 +94,3 @@ def _canary_text(canary: dict[str, Any]) -> str:
     if canary["result"] == "passed" and canary["succeeded"] < canary["jobs"]:
         succeeded = f"{counted(canary['succeeded'], 'job')}, all that there were, succeeded"
     return f"canary: {result}" + ("" if result == "not needed" else f" ({succeeded})")
-
-
-def verdict_text(verdict: Verdict) -> str:
-    """Return the verdict of a rehearsal."""
-    cost = "unknown" if verdict.cost is None else f"about {verdict.cost:,.2f} {verdict.currency}"
-    lines = [
-        f"rehearsal: {_judgement(verdict)}",
-        *(
-            f"  {state.replace('_', ' '):<12} {number:,}"
-            for state, number in verdict.states.items()
-            if number
-        ),
-        f"  duplicates   {verdict.duplicates:,}",
-        f"  losses       {verdict.losses:,}",
-        f"  faults       {verdict.faults_played:,} played",
-        f"  calls        {verdict.calls_per_job:g} per job, {counted(verdict.jobs, 'job')}",
-        f"  time         {verdict.elapsed_s:g} s",
-        f"  time per job {_times(verdict)}",
-        f"  would cost   {cost}",
-        f"  kept in      {verdict.folder}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _judgement(verdict: Verdict) -> str:
-    if verdict.is_good:
-        return "good"
-    if verdict.is_complete:
-        return "NOT GOOD"
-    return f"NOT COMPLETE: {verdict.stopped}" if verdict.stopped else "NOT COMPLETE"
-
-
-def _times(verdict: Verdict) -> str:
-    if verdict.job_p50_s is None or verdict.job_p95_s is None:
-        return "unknown: no job ended"
-    return f"{verdict.job_p50_s:g} s for half of them, at most {verdict.job_p95_s:g} s for 95 %"

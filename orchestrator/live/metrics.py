@@ -1,0 +1,155 @@
+"""Metrics of a run for Prometheus, from its events and its summary."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, write_to_textfile
+from prometheus_client.parser import text_string_to_metric_families
+
+from orchestrator.domain.events import JobSending, RateChanged, SubmitThrottled
+from orchestrator.domain.states import JobState
+from orchestrator.errors import ConfigError
+from orchestrator.live.tally import Tally
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.ports import Clock
+
+_EVERY_S = 15.0
+"""Pause between two writes: Prometheus reads the file as often as it scrapes, seldom faster."""
+_LAST_SUCCESS = "orchestrator_last_success_timestamp_seconds"
+
+
+class Metrics:
+    """Collects the metrics of a run as it goes (an event sink).
+
+    Args:
+        clock: Time.
+        rate_per_s: Rate limit of submits at the start.
+    """
+
+    def __init__(self, clock: Clock, rate_per_s: float = 0.0) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._tally = Tally(clock)
+        jobs = Gauge("orchestrator_jobs", "Jobs of the run by state", ["state"], registry=registry)
+        for state in JobState:
+            jobs.labels(state.value).set_function(partial(self._tally.of, state))
+        jobs.labels("skipped").set_function(lambda: self._tally.done_before)
+        self._jobs = jobs
+        self._in_doubt = Gauge("orchestrator_in_doubt", "Jobs in doubt", registry=registry)
+        self._in_doubt.set_function(partial(self._tally.of, JobState.IN_DOUBT))
+        self._submits = Counter("orchestrator_submits", "Submits sent", registry=registry)
+        self._throttled = Counter(
+            "orchestrator_throttled",
+            "Submits refused as too fast",
+            registry=registry,
+        )
+        self._rate = Gauge(
+            "orchestrator_rate_limit", "Rate limit of submits, per second", registry=registry
+        )
+        self._rate.set(rate_per_s)
+        self._cost = Gauge("orchestrator_cost", "Cost of the finished jobs", registry=registry)
+        self._success = Gauge(
+            _LAST_SUCCESS, "End of the last run with exit code 0", registry=registry
+        )
+        self._exit_code = Gauge(
+            "orchestrator_run_exit_code", "Exit code; -1 while it runs", registry=registry
+        )
+        self._exit_code.set(-1)
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        self._tally.emit(event)
+        match event:
+            case JobSending():
+                self._submits.inc()
+            case SubmitThrottled():
+                self._throttled.inc()
+            case RateChanged():
+                self._rate.set(event.rate_per_s)
+            case _:
+                pass
+
+    def last_success(self, at: float) -> None:
+        """Note when an earlier run ended well."""
+        self._success.set(at)
+
+    def ended(self, exit_code: int, now: float, summary: dict[str, Any] | None = None) -> None:
+        """Note how the command ended.
+
+        Args:
+            exit_code: Its exit code.
+            now: Wall time.
+            summary: Summary of the run, or None if it could not begin. It knows what earlier
+                visits did, which events do not tell.
+        """
+        self._exit_code.set(exit_code)
+        if exit_code == 0:
+            self._success.set(now)
+        if summary is None:
+            return
+        for state in (*JobState, "skipped"):
+            number = summary["jobs"][state]
+            self._jobs.labels(str(state)).set_function(partial(float, number))
+        self._in_doubt.set_function(partial(float, summary["jobs"][JobState.IN_DOUBT]))
+        self._cost.set(summary["cost"]["actual"] if "cost" in summary else 0.0)
+
+
+class MetricsFile:
+    """Writes metrics to a file for node_exporter's textfile collector (an event sink).
+
+    The file is replaced at once, at most every 15 seconds and at the end. A file of an earlier run
+    gives the time of the last success.
+
+    Args:
+        path: The file; its name must end in ``.prom`` for node_exporter.
+        metrics: The metrics.
+        clock: Time.
+
+    Raises:
+        ConfigError: If the file cannot be written.
+    """
+
+    def __init__(self, path: Path, metrics: Metrics, clock: Clock) -> None:
+        self._path = path
+        self._metrics = metrics
+        self._clock = clock
+        metrics.last_success(_stored(path))
+        self._write()
+        self._due_at = clock.monotonic() + _EVERY_S
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        self._metrics.emit(event)
+        if self._clock.monotonic() >= self._due_at:
+            self._due_at = self._clock.monotonic() + _EVERY_S
+            self._write()
+
+    def ended(self, exit_code: int, summary: dict[str, Any] | None = None) -> None:
+        """Write how the command ended (``Metrics.ended``)."""
+        self._metrics.ended(exit_code, self._clock.now(), summary)
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            write_to_textfile(str(self._path), self._metrics.registry)
+        except OSError as error:
+            raise ConfigError(
+                f"Cannot write the metrics file {self._path}: {error.strerror or error}. "
+                "Choose another with --metrics-file."
+            ) from error
+
+
+def _stored(path: Path) -> float:
+    """Return the last success that an earlier file knows, or 0."""
+    with suppress(OSError, ValueError):
+        for family in text_string_to_metric_families(path.read_text("utf-8")):
+            for sample in family.samples:
+                if sample.name == _LAST_SUCCESS:
+                    return sample.value
+    return 0.0

@@ -1,0 +1,105 @@
+"""Metrics for Prometheus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from orchestrator.domain import events as ev
+from orchestrator.domain.spec import JobKey
+from orchestrator.domain.states import JobState
+from orchestrator.errors import ConfigError
+from orchestrator.live.metrics import Metrics, MetricsFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+A, B = JobKey("v1.a"), JobKey("v1.b")
+
+
+class _Clock:
+    at = 1_795_309_200.0
+
+    def now(self) -> float:
+        return self.at
+
+    monotonic = now
+
+    async def sleep(self, delay_s: float) -> None:
+        raise NotImplementedError
+
+
+def values(path: Path) -> dict[str, float]:
+    return {
+        "/".join((sample.name, *sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(path.read_text())
+        for sample in family.samples
+    }
+
+
+def test_the_file_follows_the_run_and_says_how_it_ended(tmp_path: Path) -> None:
+    path, clock = tmp_path / "orchestrator.prom", _Clock()
+    file = MetricsFile(path, Metrics(clock, 10.0), clock)
+    assert values(path)["orchestrator_run_exit_code"] == -1
+
+    for event in (
+        ev.RunStarted("r", "r.jsonl", resumed=False),
+        ev.JobsPlanned(new=2, done=7),
+        ev.JobSending(A, "a", 0, 1),
+        ev.SubmitThrottled(),
+        ev.JobReturned(A, "a", "SlowDown", 1.0),
+        ev.RateChanged(5.0, "slower"),
+        ev.JobSending(A, "a", 0, 2),
+        ev.JobInDoubt(A, "a", "reset"),
+    ):
+        file.emit(event)
+    assert values(path)["orchestrator_submits_total"] == 0, "not written at each event"
+    clock.at += 20
+    file.emit(ev.JobSending(B, "b", 0, 1))
+
+    found = values(path)
+    assert found["orchestrator_submits_total"] == 3
+    assert found["orchestrator_throttled_total"] == 1
+    assert found["orchestrator_in_doubt"] == found["orchestrator_jobs/in_doubt"] == 1
+    assert found["orchestrator_jobs/skipped"] == 7
+    assert found["orchestrator_rate_limit"] == 5
+    assert found["orchestrator_last_success_timestamp_seconds"] == 0
+
+    jobs = dict.fromkeys(JobState, 0) | {"succeeded": 2, "skipped": 7}
+    file.ended(0, {"jobs": jobs, "cost": {"actual": 1.25}})
+    found = values(path)
+    assert found["orchestrator_jobs/succeeded"] == 2
+    assert found["orchestrator_jobs/in_doubt"] == found["orchestrator_in_doubt"] == 0
+    assert found["orchestrator_cost"] == 1.25
+    assert found["orchestrator_run_exit_code"] == 0
+    assert found["orchestrator_last_success_timestamp_seconds"] == clock.at
+
+
+def test_a_run_that_fails_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
+    path, clock = tmp_path / "orchestrator.prom", _Clock()
+    MetricsFile(path, Metrics(clock), clock).ended(0)
+    before = clock.at
+    clock.at += 86_400
+
+    MetricsFile(path, Metrics(clock), clock).ended(3)
+
+    assert values(path)["orchestrator_last_success_timestamp_seconds"] == before
+    assert values(path)["orchestrator_run_exit_code"] == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"orchestrator_last_success_timestamp"])
+def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
+    path, clock = tmp_path / "orchestrator.prom", _Clock()
+    path.write_bytes(content)
+
+    MetricsFile(path, Metrics(clock), clock).ended(1)
+
+    assert values(path)["orchestrator_run_exit_code"] == 1
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+    clock = _Clock()
+    with pytest.raises(ConfigError, match=r"Cannot write the metrics file .*--metrics-file"):
+        MetricsFile(tmp_path / "missing" / "x.prom", Metrics(clock), clock)

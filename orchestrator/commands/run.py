@@ -37,10 +37,11 @@ from orchestrator.runner.settings import RunnerOptions
 from orchestrator.separation.install.ready import check_ready
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from orchestrator.commands.options import CallbackAddress
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.errors import Interruption
     from orchestrator.manifest import Manifest
     from orchestrator.runner.ports import Ports
@@ -114,7 +115,7 @@ class Session:
         """
         if isinstance(self.manifest.service, LocalServiceSettings):
             check_ready()
-        first = await self.runner.run(self.feed.specs())
+        first = await self.runner.run(self._noted(self.feed))
         if not first.kept_back or not first.is_over or first.stopped is not None:
             return first
         if self.manifest.is_read_once:
@@ -127,12 +128,20 @@ class Session:
         if first.canary is not None and first.canary.succeeded >= self._canary:
             self._canary = 0  # it has passed
         self.runner = self._next_runner(self.ports.clock.monotonic() - self._began_at)
-        second = await self.runner.run(self.feed.specs())
+        second = await self.runner.run(self.feed.specs())  # its remarks were shown
         calls = first.calls + second.calls
         canary = second.canary or first.canary
         return replace(
             second, calls=calls, started_at=first.started_at, canary=canary, before=first
         )
+
+    async def _noted(self, feed: Feed) -> AsyncGenerator[list[JobSpec]]:
+        """Yield the jobs of a feed; then notify about its sources."""
+        async with contextlib.aclosing(feed.specs()) as batches:
+            async for specs in batches:
+                yield specs
+        for remark in feed.remarks:
+            self.ports.sink.emit(Noticed(remark))
 
     def _next_runner(self, used_s: float) -> Runner:
         """Return a runner; the budget and the ``used_s`` seconds of this session count."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import Stem
+from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.planning.precedence import AUDIO, STEMS, data_path
 from orchestrator.manifest.schema.inputs import ObjectInput
@@ -52,7 +53,9 @@ def explain(manifest: Manifest, item: SourceItem) -> list[ExplainedJob]:
     Raises:
         PlanError: If the object's settings have faults.
     """
-    Planner(manifest).specs([item])  # raises faults
+    for spec in Planner(manifest).specs([item]):  # raises faults
+        if spec.refusal is not None:
+            raise PlanError([Fault(spec.refusal.message)])
     planner = Planner(manifest)
     made = [(recipe, planner.spec(item, recipe)) for recipe in planner.recipes.of(item)]
     return [

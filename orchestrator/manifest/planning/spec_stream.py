@@ -46,6 +46,8 @@ class Feed:
         self._faults = faults
         self._callback = callback
         self._planner = Planner(manifest, faults, FileScratch)
+        self.remarks: list[str] = []
+        """Remarks on the sources, complete when all were read."""
 
     @property
     def duplicates(self) -> int:
@@ -59,7 +61,8 @@ class Feed:
             ManifestError: If a list file is faulty.
             OrchestratorError: If a bucket cannot be listed.
         """
-        async for batch in read(self._manifest, self._store, faults=self._faults):
+        read_all = read(self._manifest, self._store, faults=self._faults, remarks=self.remarks)
+        async for batch in read_all:
             yield self._selection.take(batch) if self._selection else batch
             if self._selection and self._selection.is_exhausted:
                 return
@@ -100,8 +103,11 @@ async def _next(planned: AsyncGenerator[list[JobSpec]]) -> list[JobSpec] | None:
     return await anext(planned, None)
 
 
-async def check(manifest: Manifest, max_faults: int) -> int:
-    """Check the manifest and its list files without prefixes, and return the number of jobs.
+async def check(manifest: Manifest, max_faults: int) -> tuple[int, list[str]]:
+    """Check the manifest and its list files without prefixes.
+
+    Returns:
+        The number of jobs, and what the user may want to know about the sources.
 
     Raises:
         ManifestError: With all faults.
@@ -109,7 +115,8 @@ async def check(manifest: Manifest, max_faults: int) -> int:
     faults = FaultList(max_faults)
     planner = Planner(manifest, faults, FileScratch)
     jobs = 0
-    async for batch in read(manifest, faults=faults, skip_prefixes=True):
+    remarks: list[str] = []
+    async for batch in read(manifest, faults=faults, skip_prefixes=True, remarks=remarks):
         jobs += len(planner.specs(batch))
     faults.raise_if_any()
-    return jobs
+    return jobs, remarks

@@ -50,7 +50,8 @@ _DOTS = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")
 def key_fault(key: str) -> str:
     """Return what is wrong with an object key, or an empty text.
 
-    A key has 1 to 850 bytes of UTF-8, no control characters and no slash at either end.
+    A key has 1 to 850 bytes of UTF-8, no control characters, no slash at either end and no part
+    that is empty, "." or "..".
     """
     if not key:
         return "The object name is empty."
@@ -62,6 +63,11 @@ def key_fault(key: str) -> str:
         fault = f"has {len(key.encode())} bytes; at most {MAX_KEY_BYTES} are allowed"
     elif key[0] == "/":
         fault = "begins with a slash. Object names have no leading slash: remove it"
+    elif "//" in key:
+        fault = (
+            'has "//", an empty part, which clients and servers resolve differently. Rename the '
+            "object"
+        )
     elif key[-1] == "/":
         fault = "ends with a slash: it is a folder, not a media object. Use prefix for its content"
     elif ("/." in key or key[0] == ".") and _DOTS.search(key):

@@ -31,6 +31,7 @@ class SourceItem(NamedTuple):
         columns: Its row in a list file, by column.
         level: Level of its row or its own entry, or None; overrides every other level.
         user_data: User data of its row or its own entry, or None; overrides all other user data.
+        problem: Fault of its row, which cannot be requested then, or None.
     """
 
     media: MediaObject
@@ -41,6 +42,7 @@ class SourceItem(NamedTuple):
     columns: Mapping[str, str] = NO_COLUMNS
     level: int | None = None
     user_data: str | None = None
+    problem: Problem | None = None
 
 
 def is_carried(name: str, value: object) -> bool:

@@ -37,17 +37,19 @@ async def read(
     clock: Clock | None = None,
     batch_size: int = BATCH,
     skip_prefixes: bool = False,
+    remarks: list[str] | None = None,
 ) -> AsyncIterator[list[SourceItem]]:
     """Yield every object of the manifest, in batches.
 
     Args:
         manifest: The manifest.
         store: Storage to list prefixes; not needed if there are none (``manifest.needs_listing``).
-        faults: Collects faults of rows, and reading continues. If left out, faults are raised after
-            their batch.
+        faults: Collects faults of sources, and reading continues. If left out, faults are raised
+            after their batch. A wrong row becomes an item with a ``problem`` instead.
         clock: Clock for the ages of listed objects.
         batch_size: Objects per batch; a page of a listing is one batch.
         skip_prefixes: Leave out prefixes instead of listing them.
+        remarks: Receives what is unusual about a source, when it was read.
 
     Raises:
         ManifestError: If a list file has faults, unless ``faults`` collects them.
@@ -61,7 +63,8 @@ async def read(
             raise ConfigError("A prefix is listed from the object storage, but none is open.")
         return PrefixListing(manifest, index, settings, store, clock or SystemClock())
 
-    batches = _batches(manifest, None if skip_prefixes else lister, collected, batch_size)
+    found = [] if remarks is None else remarks
+    batches = _batches(manifest, None if skip_prefixes else lister, collected, batch_size, found)
     async for batch in batches:
         if faults is None:
             collected.raise_if_any()
@@ -72,7 +75,11 @@ async def read(
 
 
 async def _batches(
-    manifest: Manifest, lister: _MakeLister | None, faults: FaultList, size: int
+    manifest: Manifest,
+    lister: _MakeLister | None,
+    faults: FaultList,
+    size: int,
+    remarks: list[str],
 ) -> AsyncIterator[list[SourceItem]]:
     inline: list[SourceItem] = []
     refusal: BucketRefused | None = None
@@ -90,7 +97,8 @@ async def _batches(
             except BucketRefused as error:
                 refusal = refusal or error  # sources in other buckets can still be read
         elif isinstance(settings, ListInput):
-            async for rows in _listed(ListReader(manifest, index, settings, faults), size):
+            reader = ListReader(manifest, index, settings, faults)
+            async for rows in _listed(reader, size, remarks):
                 yield rows
     yield inline
     if refusal is not None:
@@ -119,10 +127,14 @@ def _add_inline(
     batch.append(SourceItem(media, index, 1, file, line, level=settings.level, user_data=own))
 
 
-async def _listed(reader: ListReader, size: int) -> AsyncIterator[list[SourceItem]]:
+async def _listed(
+    reader: ListReader, size: int, remarks: list[str]
+) -> AsyncIterator[list[SourceItem]]:
     rows = reader.batches(size)
     while (batch := await _in_thread(lambda: next(rows, None))) is not None:
         yield batch
+    if reader.remark:
+        remarks.append(reader.remark)
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:

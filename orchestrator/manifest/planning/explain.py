@@ -116,7 +116,13 @@ class _Explanation:
             value = getattr(operation.audio, name)
             if value is not None:
                 is_set = name in self.merged.sources
-                note = "" if is_set else "the only value that the codec supports"
+                is_codec = name == "codec"
+                derived = (
+                    "follows from the extension of the names"
+                    if is_codec
+                    else "the only value that the codec supports"
+                )
+                note = "" if is_set else derived
                 yield self._value(name, str(value), note)
 
     def _outputs(self) -> Iterator[Value]:

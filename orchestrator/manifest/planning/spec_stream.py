@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.planning.spill_file import FileScratch
+from orchestrator.manifest.schema.inputs import ListInput, ObjectInput
 from orchestrator.manifest.sources.stream import read
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class Feed:
             yield self._selection.take(batch) if self._selection else batch
             if self._selection and self._selection.is_exhausted:
                 return
+        if self._selection is not None:
+            self.remarks += self._selection.remarks()
+        if self._selection is None or self._selection.is_whole:
+            self.remarks += self._planner.recipes.remarks()
 
     async def specs(self) -> AsyncGenerator[list[JobSpec]]:
         """Yield their jobs, in batches.
@@ -119,4 +124,6 @@ async def check(manifest: Manifest, max_faults: int) -> tuple[int, list[str]]:
     async for batch in read(manifest, faults=faults, skip_prefixes=True, remarks=remarks):
         jobs += len(planner.specs(batch))
     faults.raise_if_any()
+    if all(isinstance(source, ListInput | ObjectInput) for source in manifest.inputs):
+        remarks += planner.recipes.remarks()
     return jobs, remarks

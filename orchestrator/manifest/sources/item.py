@@ -5,7 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.domain.wording import counted, quoted
+from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.schema.job_settings import Problem, bucket_problem, region_problem
+from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
 from orchestrator.manifest.sources.globs import Filter
 from orchestrator.manifest.template import Template
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import MediaObject
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import Filters, SourceSettings
+    from orchestrator.manifest.sources.address import Address
 
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
@@ -86,6 +90,56 @@ class Source:
             [self.text(glob) for glob in settings.include],
             [self.text(glob) for glob in settings.exclude],
         )
+
+    def resolved(self, name: str) -> tuple[str, str, str]:
+        """Return bucket, region and key of a name, which may be an address.
+
+        Raises:
+            AddressRefused: If the address is not understood, or contradicts this source.
+        """
+        if not is_address(name):
+            return self.bucket, self.region, name
+        address = address_of(name)
+        if self.settings.bucket and address.bucket != self.bucket:
+            raise AddressRefused(
+                f"The address is in the bucket {address.bucket}, but bucket: is {self.bucket} "
+                f"here. Remove one of them. The name of the object is {quoted(address.key)}."
+            )
+        return (*self.place_of(address), address.key)
+
+    def place_of(self, address: Address, region: str = "") -> tuple[str, str]:
+        """Return bucket and region of an address in this source.
+
+        Args:
+            address: The address, which may leave the region open.
+            region: The region that its row names, or empty.
+
+        Raises:
+            AddressRefused: If it contradicts the region of this source's bucket.
+        """
+        known = region or self.region
+        is_local = isinstance(self.manifest.service, LocalServiceSettings)
+        if address.region and address.region != known and not is_local:
+            if known and address.bucket == self.bucket:
+                raise AddressRefused(
+                    f"The address has the region {address.region}, but the region of "
+                    f"{address.bucket} is {known} here. Correct one of them. "
+                    f"The name of the object is {quoted(address.key)}."
+                )
+            known = address.region
+        return address.bucket, known
+
+    def filter_remarks(self, used: Filter) -> list[str]:
+        """Return the remarks on a filter of this source, after all objects were read."""
+        remarks = [
+            str(self.manifest.fault(text, (*self.path, side))) for side, text in used.unmatched()
+        ]
+        number, example = used.near
+        if number and used.include is not None:
+            objects = counted(number, "object")
+            text = f"{objects} skipped. Only the case differs from include: {quoted(example)}."
+            remarks.append(str(self.manifest.fault(text, (*self.path, "include"))))
+        return remarks
 
     def place_problem(self, bucket: str, region: str) -> Problem | None:
         """Return what is wrong with a bucket and its region."""

@@ -13,6 +13,7 @@ from orchestrator.domain.wording import listed, nearest_word, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.schema.inputs import STDIN
 from orchestrator.manifest.schema.job_settings import Problem
+from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
 from orchestrator.manifest.sources.columns import MEANT_COLUMNS, columns_used
 from orchestrator.manifest.sources.item import Source, SourceItem
 from orchestrator.manifest.sources.list_text import ListUnreadable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.manifest.diagnostics import FaultList
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import ListInput
+    from orchestrator.manifest.sources.address import Address
     from orchestrator.manifest.sources.separated import Row
 
 _LEVELS = {"0": 0, "1": 1, "2": 2}
@@ -76,11 +78,11 @@ class ListReader:
         place = (self.source.bucket, self.source.region)
         self._good_places = {place} if all(place) else set()
 
-    @property
-    def remark(self) -> str:
-        """Remark on an unusual form of the file, as far as it was read; else empty."""
+    def remarks(self) -> list[str]:
+        """Return remarks on the form of the file and on filters, after it was read."""
         dialect = self._rows.dialect()
-        return f"{self.shown} was read with {dialect}." if dialect else ""
+        form = [f"{self.shown} was read with {dialect}."] if dialect else []
+        return form + self.source.filter_remarks(self._filter)
 
     def batches(self, size: int) -> Iterator[list[SourceItem]]:
         """Yield the objects of the list, ``size`` rows at a time."""
@@ -153,12 +155,18 @@ class ListReader:
         key = ""
         try:
             key = self._key(row)
-            if not self._filter.takes(key):
+            address = address_of(key) if is_address(key) else None
+            if address is not None:
+                key = address.key
+            media = self._media(key, row, address)
+            if not self._filter.takes(key, media.bucket):
                 return None
             level = self._level(row.get("level"))
-            media = self._media(key, row)
+        except AddressRefused as error:
+            return self._wrong(key, line, number, Problem(error.message))
         except _Wrong as wrong:
-            return self._wrong(key, line, number, wrong.problem)
+            is_left_out = bool(key) and not self._filter.takes(key, self.source.bucket)
+            return None if is_left_out else self._wrong(key, line, number, wrong.problem)
         if len(row) < len(self._names):
             row = {**self._names, **row}
         user_data = row.get("user_data") or None
@@ -195,9 +203,11 @@ class ListReader:
             )
         return level
 
-    def _media(self, key: str, row: Mapping[str, str]) -> MediaObject:
+    def _media(self, key: str, row: Mapping[str, str], address: Address | None) -> MediaObject:
         bucket = row.get("bucket") or self.source.bucket
         region = row.get("region") or self.source.region
+        if address is not None:
+            bucket, region = self._place_of(address, row)
         if (bucket, region) not in self._good_places:
             bucket = self.source.bucket if _is_absent(bucket) else bucket.strip()
             region = self.source.region if _is_absent(region) else region.strip()
@@ -213,6 +223,18 @@ class ListReader:
             etag = ""
         size_bytes = None if size is None else int(size)
         return MediaObject(bucket, region, key, etag, size_bytes, duration)
+
+    def _place_of(self, address: Address, row: Mapping[str, str]) -> tuple[str, str]:
+        """Return bucket and region of an address, which the columns must not contradict."""
+        for name, meant in (("bucket", address.bucket), ("region", address.region)):
+            written = (row.get(name) or "").strip()
+            if meant and written != meant and not _is_absent(written):
+                message = f"The address is in the {name} {meant}, and the column {name} is"
+                raise _Wrong(f"{message} {quoted(written)}. Remove one of them.")
+        try:
+            return self.source.place_of(address, row.get("region") or "")
+        except AddressRefused as error:
+            raise _Wrong(error.message) from error
 
     def _number(self, row: Mapping[str, str], name: str) -> float | None:
         text = row.get(name)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import MediaObject, Place
+from orchestrator.domain.wording import quoted
 from orchestrator.errors import EndlessListing
 from orchestrator.manifest.sources.item import Source, SourceItem
 
@@ -43,8 +44,10 @@ class PrefixListing:
         self.source = Source(manifest, index)
         self.settings = settings
         self.store = store
-        self.place = Place(self.source.bucket, self.source.region)
-        self.prefix = self.source.text(settings.prefix).removeprefix("/")
+        bucket, region, prefix = self.source.resolved(self.source.text(settings.prefix))
+        self.place = Place(bucket, region)
+        self.prefix = prefix.removeprefix("/")
+        self._listed = 0
         self._filter = self.source.filter(settings)
         now = clock.now()
         by_age = None if settings.max_age is None else now - settings.max_age
@@ -64,6 +67,7 @@ class PrefixListing:
         while True:
             page = await self.store.list_objects(self.place, self.prefix, marker, PAGE_SIZE)
             batch = []
+            self._listed += len(page.objects)
             for listed in page.objects:
                 # Pages may overlap if others write during the listing. Names only ever increase.
                 if (listed.key <= marker and marker) or not self._takes(listed):
@@ -87,4 +91,11 @@ class PrefixListing:
             return False  # a key that ends with a slash is a folder marker
         if listed.modified_at is not None and not self._oldest <= listed.modified_at < self._newest:
             return False
-        return self._filter.takes(listed.key)
+        return self._filter.takes(listed.key, self.place.bucket)
+
+    def remarks(self) -> list[str]:
+        """Return remarks on the listing and on filters, after it was read."""
+        if self._listed:
+            return self.source.filter_remarks(self._filter)
+        text = f"No object of {self.place.bucket} has a name that begins with {quoted(self.prefix)}"
+        return [str(self.source.manifest.fault(f"{text}.", (*self.source.path, "prefix")))]

@@ -11,6 +11,7 @@ from orchestrator.domain.spec import MediaObject
 from orchestrator.errors import BucketRefused, ConfigError
 from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.schema.inputs import ListInput, ObjectInput, PrefixInput
+from orchestrator.manifest.sources.address import AddressRefused
 from orchestrator.manifest.sources.item import Source, SourceItem, is_carried
 from orchestrator.manifest.sources.list_file import ListReader
 from orchestrator.manifest.sources.prefix import PrefixListing
@@ -92,7 +93,7 @@ async def _batches(
         inline = []
         if isinstance(settings, PrefixInput) and lister is not None:
             try:
-                async for page in lister(index, settings).batches():
+                async for page in _pages(lister(index, settings), remarks):
                     yield page
             except BucketRefused as error:
                 refusal = refusal or error  # sources in other buckets can still be read
@@ -115,16 +116,24 @@ def _add_inline(
     try:
         source = Source(manifest, index)
         key = source.text(settings.object)
+        bucket, region, key = source.resolved(key)
     except TemplateError as error:
         faults.add(manifest.fault(error.message, ("inputs", index), error.hint))
         return
+    except AddressRefused as error:
+        faults.add(manifest.fault(error.message, ("inputs", index, "object")))
+        return
     etag = (settings.etag or "").strip('"')
-    media = MediaObject(
-        source.bucket, source.region, key, etag, settings.size_bytes, settings.duration_s
-    )
+    media = MediaObject(bucket, region, key, etag, settings.size_bytes, settings.duration_s)
     file, line = manifest.files.item("inputs", index)
     own = settings.user_data if is_carried("user_data", settings.user_data) else None
     batch.append(SourceItem(media, index, 1, file, line, level=settings.level, user_data=own))
+
+
+async def _pages(listing: PrefixListing, remarks: list[str]) -> AsyncIterator[list[SourceItem]]:
+    async for page in listing.batches():
+        yield page
+    remarks += listing.remarks()
 
 
 async def _listed(
@@ -133,8 +142,7 @@ async def _listed(
     rows = reader.batches(size)
     while (batch := await _in_thread(lambda: next(rows, None))) is not None:
         yield batch
-    if reader.remark:
-        remarks.append(reader.remark)
+    remarks += reader.remarks()
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:

@@ -17,6 +17,7 @@ from orchestrator.commands.resources import (
     ledger_path,
     manifest_id,
     open_service,
+    open_store,
     ports_of,
     remember_place,
     service_name,
@@ -193,8 +194,24 @@ async def open_session(
     ):
         await remember_place(ledger, service_place(manifest, location))
         ports = ports_of(manifest, options, ledger, service, sink=sink or Sinks(), clock=clock)
-        async with ready_session(manifest, options, ports, ports.store) as session:
+        async with (
+            _open_lists(manifest, location, ports) as lists,
+            ready_session(manifest, options, ports, lists) as session,
+        ):
             yield session
+
+
+@contextlib.asynccontextmanager
+async def _open_lists(manifest: Manifest, ledger: str, ports: Ports) -> AsyncIterator[ObjectStore]:
+    """Open the storage where prefixes are listed.
+
+    The folder of a local service says, unlike the service, which of its files are not objects.
+    """
+    if isinstance(manifest.service, LocalServiceSettings):
+        async with open_store(manifest, ledger, ports.clock) as store:
+            yield store
+    else:
+        yield ports.store
 
 
 @contextlib.asynccontextmanager

@@ -42,3 +42,13 @@ def nearest_word(word: str, known: Iterable[str]) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """Return ``1 object`` or ``2 objects``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def printable(name: str) -> str:
+    """Return a name that a ledger and a report can hold: bytes that are not UTF-8 are escaped."""
+    for errors in ("strict", "surrogateescape", "backslashreplace"):
+        try:
+            return name.encode(errors=errors).decode(errors="backslashreplace")
+        except UnicodeEncodeError:
+            continue
+    return ""

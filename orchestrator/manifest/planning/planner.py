@@ -28,7 +28,7 @@ from orchestrator.domain.spec import (
     Output,
     Refusal,
 )
-from orchestrator.domain.wording import quoted
+from orchestrator.domain.wording import printable, quoted
 from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.planning.output_claims import Claims, InMemory, Names, Records
@@ -316,7 +316,7 @@ class Planner:
         where = Fault("", item.file, item.line) if columns or item.problem else Fault("")
         text = str(replace(where, message=message, hint=hint))
         origin = Origin(item.file, item.line, self._labels[item.source])
-        media = replace(media, key=printable(media.key))
+        media = replace(media, key=printable(media.key), etag=printable(media.etag))
         self.refused += 1
         return [
             JobSpec(
@@ -338,16 +338,6 @@ class _Refused(Exception):
         super().__init__(message)
         self.code = code
         self.hint = hint
-
-
-def printable(name: str) -> str:
-    """Return a name that a ledger and a report can hold: bytes that are not UTF-8 are escaped."""
-    for errors in ("strict", "surrogateescape", "backslashreplace"):
-        try:
-            return name.encode(errors=errors).decode(errors="backslashreplace")
-        except UnicodeEncodeError:
-            continue
-    return ""
 
 
 def _expanded_fault(name: str) -> str:

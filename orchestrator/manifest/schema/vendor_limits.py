@@ -57,7 +57,10 @@ def key_fault(key: str) -> str:
         return "The object name is empty."
     # String methods decide the common case. They cost a tenth of the regular expression, and a
     # million jobs have three million names.
-    if not (key.isascii() and key.isprintable()) and _CONTROL.search(key):
+    if not (key.isascii() and key.isprintable()) and (found := _CONTROL.search(key)):
+        if "\udc80" <= found[0] <= "\udcff":  # a byte of a name that is not UTF-8
+            fault = f"is not UTF-8 (byte 0x{ord(found[0]) & 0xFF:02x}). Rename the object"
+            return f"The object name {quoted(key)} {fault}."
         fault = "contains a character that a request cannot carry. Rename the object"
     elif len(key) > MAX_KEY_BYTES // 4 and len(key.encode()) > MAX_KEY_BYTES:
         fault = f"has {len(key.encode())} bytes; at most {MAX_KEY_BYTES} are allowed"

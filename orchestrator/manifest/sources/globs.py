@@ -133,6 +133,12 @@ class Filter:
             return False
         return self.exclude is None or not self.exclude(key, bucket)
 
+    def may_take(self, key: str) -> bool:
+        """Return True if the filter would take the name in some case. It is not counted."""
+        return (self.include is None or self.include.is_near(key)) and (
+            self.exclude is None or not self.exclude.is_near(key)
+        )
+
     def unmatched(self) -> list[tuple[str, str]]:
         """Return the remarks on globs that matched nothing, each with ``include`` or ``exclude``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.domain.wording import counted, quoted
+from orchestrator.domain.wording import counted, listed, quoted
 from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.schema.job_settings import Problem, bucket_problem, region_problem
 from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from orchestrator.manifest.schema.inputs import Filters, SourceSettings
     from orchestrator.manifest.sources.address import Address
 
+_EXAMPLES = 3
+_PLURALS = {
+    "device, pipe or socket": "devices, pipes or sockets",
+    "file or folder that cannot be read": "files or folders that cannot be read",
+}
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -54,6 +59,31 @@ def is_carried(name: str, value: object) -> bool:
     return name == "level" or (
         name == "user_data" and isinstance(value, str) and "{" not in value and "}" not in value
     )
+
+
+class Skipped:
+    """Files of a source that are skipped, by reason."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._by_reason: dict[str, tuple[int, list[str]]] = {}
+
+    def add(self, reason: str, name: str, number: int = 1) -> None:
+        """Count files, of which one is named."""
+        self.total += number
+        known, examples = self._by_reason.get(reason, (0, []))
+        kept = examples if len(examples) >= _EXAMPLES else [*examples, name]
+        self._by_reason[reason] = (known + number, kept)
+
+    def text(self) -> str:
+        """Return the sentence about them: ``3 skipped: 3 symbolic links ("in/a", ...).``."""
+        parts = []
+        for reason, (number, examples) in self._by_reason.items():
+            first, rest = reason.partition(" ")[::2] if reason.startswith("name ") else (reason, "")
+            what = counted(number, first, _PLURALS.get(first, "")) + (f" {rest}" if rest else "")
+            more = ", ..." if number > len(examples) else ""
+            parts.append(f"{what} ({', '.join(map(quoted, examples))}{more})")
+        return f"{self.total:,} skipped: {listed(parts, 'and')}."
 
 
 class Source:
@@ -129,16 +159,22 @@ class Source:
             known = address.region
         return address.bucket, known
 
-    def filter_remarks(self, used: Filter) -> list[str]:
-        """Return the remarks on a filter of this source, after all objects were read."""
+    def filter_remarks(self, used: Filter, skipped: Skipped | None = None) -> list[str]:
+        """Return the remarks on a filter of this source, after all objects were read.
+
+        Args:
+            used: The filter.
+            skipped: Files that are not objects, or None.
+        """
         remarks = [
             str(self.manifest.fault(text, (*self.path, side))) for side, text in used.unmatched()
         ]
+        found = skipped or Skipped()
         number, example = used.near
-        if number and used.include is not None:
-            objects = counted(number, "object")
-            text = f"{objects} skipped. Only the case differs from include: {quoted(example)}."
-            remarks.append(str(self.manifest.fault(text, (*self.path, "include"))))
+        if number:
+            found.add("name that differs from include only in case", example, number)
+        if found.total:
+            remarks.append(str(self.manifest.fault(found.text(), self.path)))
         return remarks
 
     def place_problem(self, bucket: str, region: str) -> Problem | None:

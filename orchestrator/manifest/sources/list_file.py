@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import MediaObject
 from orchestrator.domain.value_formats import whole_number
-from orchestrator.domain.wording import listed, nearest_word, quoted
+from orchestrator.domain.wording import listed, nearest_word, printable, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.schema.inputs import STDIN
 from orchestrator.manifest.schema.job_settings import Problem
@@ -65,7 +65,7 @@ class ListReader:
         name = self.source.text(settings.list)
         folder = manifest.files.folder_of(self.source.path)
         self.file: Path | None = None if name == STDIN else folder / name
-        self.shown = "standard input" if self.file is None else str(self.file)
+        self.shown = "standard input" if self.file is None else printable(str(self.file))
         self.kind = settings.format or format_of(name)
         self._template = (
             Template(settings.object).fill(manifest.params) if settings.object else None

@@ -76,7 +76,7 @@ async def test_rules_and_filters_that_match_nothing_are_remarked(desk: Desk) -> 
     remarks = await _remarks(desk, RULES)
     assert len(remarks) == 4
     assert 'inputs[0].include: "*.WAV" matches no object. Only the case differs' in remarks[0]
-    assert '1 object skipped. Only the case differs from include: "in/b.wav".' in remarks[1]
+    assert '1 skipped: 1 name that differs from include only in case ("in/b.wav").' in remarks[1]
     assert "rules[1]: This rule matches no object. Only the case differs" in remarks[2]
     assert "rules[2]: This rule matches no object." in remarks[3]
     assert (await check(desk.load(RULES), 50))[1] == remarks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import sys
 from contextvars import ContextVar
@@ -20,7 +21,9 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Entry point of the ``orchestrator`` command."""
+    _use_utf_8()
     _fill_closed_streams()
+    _escape_what_streams_cannot_write()
     try:
         _main()
     except KeyboardInterrupt:  # while loading, or in a command that needs no orderly stop
@@ -28,6 +31,26 @@ def main() -> NoReturn:
         raise SystemExit(INTERRUPTED) from None
     finally:
         _flush_streams()
+
+
+def _use_utf_8() -> None:
+    """Start again in UTF-8 mode if the locale has another encoding (``LC_ALL=POSIX``).
+
+    Object names are UTF-8, and so are file names whatever the locale says: in that mode every path
+    keeps its bytes. Workers inherit it.
+    """
+    is_utf_8 = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
+    if is_utf_8 or sys.flags.utf8_mode or not sys.executable:
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+
+
+def _escape_what_streams_cannot_write() -> None:
+    """Let a name that is not UTF-8, or beyond the terminal's encoding, never stop a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fill_closed_streams() -> None:

@@ -56,7 +56,8 @@ def show_plan(source: ManifestSource, options: RunOptions, *, json: bool) -> Non
     with counting("jobs read") as progress:
         found = asyncio.run(make_plan(source, options, progress))
     if json:
-        show_json({**found.forecast.as_dict(), "lost": found.lost})
+        rejected = [refusal._asdict() for refusal in found.rejected]
+        show_json({**found.forecast.as_dict(), "lost": found.lost, "rejected": rejected})
     else:
         show(plan_text(found))
 

@@ -21,6 +21,7 @@ _TITLES = {
     Standing.OPEN: "open",
     Standing.FAILED: "failed",
     Standing.LOST: "lost",
+    Standing.REJECTED: "rejected",
     Standing.DONE: "done",
 }
 _COLUMNS = 80
@@ -66,6 +67,9 @@ def plan_text(preview: Preview) -> str:
         f"lost      {name}: finished, and its stems are missing; it would be made again"
         for name in preview.lost[:_MAX_LOST]
     ]
+    lines += [f"rejected  {code}: {message}" for code, message in preview.rejected[:_MAX_LOST]]
+    if (more := forecast.totals[Standing.REJECTED] - _MAX_LOST) > 0:
+        lines.append(f"rejected  ... and {more:,} more")
     if len(preview.lost) > _MAX_LOST:
         lines.append(f"lost      ... and {len(preview.lost) - _MAX_LOST:,} more")
     return "\n".join(lines) + "\n"

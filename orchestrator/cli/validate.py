@@ -40,7 +40,7 @@ def validate(
 
     source = manifest_source(manifest, service, sets)
     try:
-        jobs = asyncio.run(check(source, max_faults=max_faults))
+        jobs, remarks = asyncio.run(check(source, max_faults=max_faults))
     except ManifestError as error:
         if not json:
             raise
@@ -49,7 +49,8 @@ def validate(
         show_json(content, indent=False)
         raise typer.Exit(ExitCode.USAGE) from None
     if json:
-        show(f'{{"valid":true,"jobs":{jobs}}}\n')
+        show_json({"valid": True, "jobs": jobs, "remarks": remarks}, indent=False)
     else:
         named = counted(jobs, "job")
         show(f"{manifest}: no faults; {named} named, prefixes are listed by run\n")
+        show("".join(f"note: {remark}\n" for remark in remarks))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.wording import is_utf_8, not_utf_8
 from orchestrator.errors import ConfigError
 from orchestrator.runner.budget import Bounds
 from orchestrator.runner.settings import RunnerSettings
@@ -103,7 +104,10 @@ def report_path(manifest: Manifest, options: RunOptions) -> str:
             "Name a file, for example --report run.jsonl; --json writes the summary to standard "
             "output."
         )
-    return manifest.report if named is None else str(Path(named).resolve())
+    path = manifest.report if named is None else str(Path(named).resolve())
+    if not is_utf_8(path):
+        raise ConfigError(f"--report: {not_utf_8(path)}")
+    return path
 
 
 def runner_settings(manifest: Manifest, options: RunOptions) -> RunnerSettings:

@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
     from orchestrator.commands.options import ManifestSource, RunOptions
     from orchestrator.domain.ports import Ledger, ObjectStore
-    from orchestrator.domain.spec import JobKey, JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec, Refusal
     from orchestrator.manifest import Manifest
 
 __all__ = ["ExplainedJob", "Preview", "Standing", "explain_object", "plan"]
+
+
+MAX_REJECTED = 50
+"""Reasons that a plan keeps: people fix the first ones and plan again."""
 
 
 @dataclass(slots=True)
@@ -40,10 +44,12 @@ class Preview:
     Attributes:
         forecast: Jobs, calls, minutes, cost, time.
         lost: Finished objects whose stems are missing, if that was checked.
+        rejected: Reasons of the first objects that cannot be requested.
     """
 
     forecast: Forecast
     lost: list[str] = field(default_factory=list)
+    rejected: list[Refusal] = field(default_factory=list)
 
 
 @contextlib.asynccontextmanager
@@ -93,6 +99,7 @@ async def plan(
                 lost, _ = await lost_stems(ledger, store, specs, RunnerSettings(), SystemClock())
             await _add(found, ledger, specs, lost, named)
         found.forecast.duplicates = feed.duplicates
+        found.forecast.remarks = feed.remarks
         run = await ledger.last_run()
         if run is not None and (selection is None or selection.is_whole):
             counts = await ledger.counts(run)
@@ -123,6 +130,8 @@ async def _add(
     changed = await ledger.same_object([spec for spec in specs if spec.key not in known])
     for spec in specs:
         job = known.get(spec.key)
+        if spec.refusal is not None and len(found.rejected) < MAX_REJECTED:
+            found.rejected.append(spec.refusal)
         if spec.key in lost:
             found.lost.append(spec.media.key)
             found.forecast.add(spec, job, lost=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.commands.options import runner_settings
 from orchestrator.domain.run import Holder
+from orchestrator.domain.wording import is_utf_8, not_utf_8
 from orchestrator.errors import ConfigError
 from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
@@ -34,8 +35,14 @@ if TYPE_CHECKING:
 
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
-    """Return the path of a manifest's ledger: by default ``.orchestrator/<name>.db`` beside it."""
+    """Return the path of a manifest's ledger: by default ``.orchestrator/<name>.db`` beside it.
+
+    Raises:
+        ConfigError: If its name is not UTF-8.
+    """
     if ledger is not None:
+        if not is_utf_8(ledger):
+            raise ConfigError(f"--ledger: {not_utf_8(ledger)}")
         return ledger
     return str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
 

@@ -22,6 +22,7 @@ from orchestrator.commands.resources import (
     ledger_path,
     manifest_id,
     open_service,
+    open_store,
     ports_of,
     remember_place,
     service_name,
@@ -44,11 +45,12 @@ from orchestrator.runner.settings import RunnerOptions
 from orchestrator.separation.install.ready import check_ready
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
     from contextlib import AbstractContextManager
 
     from orchestrator.commands.options import CallbackAddress
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
+    from orchestrator.domain.spec import JobSpec
     from orchestrator.errors import Interruption
     from orchestrator.manifest import Manifest
     from orchestrator.reporting.summary import Summary
@@ -133,15 +135,15 @@ class Session:
             delete_old_reports(runs, self.manifest.name, keep)
         return result
 
-    async def _run_once(self) -> RunResult:
-        result = await self.runner.run(self.feed.specs())
+    async def _run_once(self, specs: AsyncGenerator[list[JobSpec]]) -> RunResult:
+        result = await self.runner.run(specs)
         summary = summary_of(self.manifest, result)
         self.summaries.append(summary)
         await note_run(self.ports.ledger, summary)
         return result
 
     async def _carry_out(self) -> RunResult:
-        first = await self._run_once()
+        first = await self._run_once(self._noted(self.feed))
         if not first.kept_back or not first.is_over or first.stopped is not None:
             return first
         if self.manifest.is_read_once:
@@ -154,12 +156,20 @@ class Session:
         if first.canary is not None and first.canary.succeeded >= self._canary:
             self._canary = 0  # it has passed
         self.runner = self._next_runner(self.ports.clock.monotonic() - self._began_at)
-        second = await self._run_once()
+        second = await self._run_once(self.feed.specs())  # its remarks were shown
         calls = first.calls + second.calls
         canary = second.canary or first.canary
         return replace(
             second, calls=calls, started_at=first.started_at, canary=canary, before=first
         )
+
+    async def _noted(self, feed: Feed) -> AsyncGenerator[list[JobSpec]]:
+        """Yield the jobs of a feed; then notify about its sources."""
+        async with contextlib.aclosing(feed.specs()) as batches:
+            async for specs in batches:
+                yield specs
+        for remark in feed.remarks:
+            self.ports.sink.emit(Noticed(remark))
 
     def _next_runner(self, used_s: float) -> Runner:
         """Return a runner; the budget and the ``used_s`` seconds of this session count."""
@@ -212,8 +222,24 @@ async def open_session(
     ):
         await remember_place(ledger, service_place(manifest, location))
         ports = ports_of(manifest, options, ledger, service, sink=sink or Sinks(), clock=clock)
-        async with ready_session(manifest, options, ports, ports.store) as session:
+        async with (
+            _open_lists(manifest, location, ports) as lists,
+            ready_session(manifest, options, ports, lists) as session,
+        ):
             yield session
+
+
+@contextlib.asynccontextmanager
+async def _open_lists(manifest: Manifest, ledger: str, ports: Ports) -> AsyncIterator[ObjectStore]:
+    """Open the storage where prefixes are listed.
+
+    The folder of a local service says, unlike the service, which of its files are not objects.
+    """
+    if isinstance(manifest.service, LocalServiceSettings):
+        async with open_store(manifest, ledger, ports.clock) as store:
+            yield store
+    else:
+        yield ports.store
 
 
 @contextlib.asynccontextmanager

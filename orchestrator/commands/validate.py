@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from orchestrator.commands.options import ManifestSource
 
 
-async def validate(source: ManifestSource, *, max_faults: int) -> int:
+async def validate(source: ManifestSource, *, max_faults: int) -> tuple[int, list[str]]:
     """Check what the manifest and its list files say; prefixes count as empty.
 
     Returns:
-        Number of jobs that are named.
+        Number of jobs that are named, and remarks on the sources.
 
     Raises:
         ManifestError: With the faults, at most ``max_faults``.

@@ -51,6 +51,28 @@ def extension(codec: str | None) -> str:
     return (codec or DEFAULT_CODEC).lower()
 
 
+_BY_EXTENSION: Final[dict[str, Codec]] = {
+    "aac": "aac",
+    "m4a": "aac",
+    "mp3": "mp3",
+    "flac": "flac",
+    "amr": "amr",
+    "wav": "wav",
+    "wave": "wav",
+}
+OTHER_EXTENSIONS: Final = frozenset(
+    ["ac3", "aif", "aiff", "alac", "ape", "avi", "caf", "dsf", "eac3", "flv", "m4b", "m4v", "mka",
+     "mkv", "mov", "mp2", "mp4", "mpc", "oga", "ogg", "opus", "ra", "spx", "tak", "tta", "w64",
+     "webm", "wma", "wv"]
+)  # fmt: skip
+"""Extensions of media that the service does not make."""
+
+
+def codec_of_extension(ending: str) -> Codec | None:
+    """Return the codec whose files have this extension, in any case; None if there is none."""
+    return _BY_EXTENSION.get(ending.lower())
+
+
 def check_audio(mode: AudioMode | None, audio: AudioConfig) -> str | None:
     """Return the service's reason to refuse an audio configuration, or None if it is allowed.
 

@@ -168,9 +168,35 @@ class ListedObject:
     modified_at: float | None = None
 
 
+class SkipReason(StrEnum):
+    """Reason why a file in the folder of a bucket is not an object."""
+
+    LINK = "symbolic link"
+    SPECIAL = "device, pipe or socket"
+    NOT_UTF_8 = "name that is not UTF-8"
+    IMPOSSIBLE = "name that no request can carry"
+    UNREADABLE = "file or folder that cannot be read"
+
+
+class SkippedFile(NamedTuple):
+    """A file in the folder of a bucket that is not an object.
+
+    Attributes:
+        name: Its name as a key, bytes that are not UTF-8 escaped.
+        reason: The reason.
+    """
+
+    name: str
+    reason: SkipReason
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectPage:
-    """One page of a bucket listing; ``next_marker`` is empty on the last page."""
+    """One page of a bucket listing; ``next_marker`` is empty on the last page.
+
+    ``skipped`` has the files that are not objects, where the listing is of a folder.
+    """
 
     objects: tuple[ListedObject, ...] = ()
     next_marker: str = ""
+    skipped: tuple[SkippedFile, ...] = ()

@@ -177,6 +177,22 @@ class Origin:
         return f"{where} ({self.source})" if self.source else where
 
 
+REFUSED_KEY = "r1."
+"""Start of the key of a job that cannot be requested. No request ever carries such a key."""
+
+
+class Refusal(NamedTuple):
+    """Reason why a job cannot be requested, found before any request.
+
+    Attributes:
+        code: ``InvalidRow``, ``InvalidObjectName``, ``InvalidOutputName`` or ``OutputTaken``.
+        message: The reason in words, with the place that names the object.
+    """
+
+    code: str
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """One job to request, before any request exists.
@@ -193,6 +209,7 @@ class JobSpec:
         group: Name of the share that this job counts against when shares are fair; if empty, its
             source.
         origin: Place where the user asked for it.
+        refusal: Reason why it cannot be requested, or None. Its key begins with ``r1.`` then.
     """
 
     key: JobKey
@@ -205,6 +222,12 @@ class JobSpec:
     callback: Callback | None = None
     group: str = ""
     origin: Origin = Origin()
+    refusal: Refusal | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """True if it cannot be requested, also where the ledger does not have the reason."""
+        return self.key.startswith(REFUSED_KEY)
 
     @property
     def share(self) -> str:

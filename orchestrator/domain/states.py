@@ -38,7 +38,7 @@ class Step(StrEnum):
     REFUSED = "refused"
     """Refused before it could be accepted (throttled, queue full); no job exists."""
     REJECT = "reject"
-    """Refused permanently; no job exists."""
+    """Refused permanently, by the service or before any request; no job exists."""
     LOSE_ANSWER = "lose_answer"
     """Sent, and the answer is not known."""
     ACCEPT = "accept"
@@ -86,6 +86,7 @@ _TABLE: dict[tuple[JobState, Step], JobState] = {
     (_S.PLANNED, _T.ADOPT): _S.SUBMITTED,  # the account has had it done already
     (_S.PLANNED, _T.CANCEL): _S.CANCELLED,
     (_S.PLANNED, _T.FAIL): _S.FAILED,  # proven absent after its last attempt
+    (_S.PLANNED, _T.REJECT): _S.REJECTED,  # its row or its names make a request impossible
     (_S.SUBMITTING, _T.NOT_SENT): _S.PLANNED,
     (_S.SUBMITTING, _T.REFUSED): _S.PLANNED,
     (_S.SUBMITTING, _T.REJECT): _S.REJECTED,

@@ -32,6 +32,13 @@ def integer(text: str) -> int | None:
     return int(text) if _INTEGER.fullmatch(text) else None
 
 
+def whole_number(text: str) -> int | None:
+    """Return a whole number that is written as ``2``, ``2.0`` or ``2e0``, as tables have it."""
+    value = number(text.strip())
+    is_whole = value is not None and value.is_integer() and abs(value) < 10**18
+    return int(value) if is_whole and value is not None else None
+
+
 def number(text: str) -> float | None:
     """Return a number such as ``20``, ``.5`` or ``1e3``; too large a number is infinite."""
     return float(text) if _NUMBER.fullmatch(text) else None

@@ -42,3 +42,26 @@ def nearest_word(word: str, known: Iterable[str]) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """Return ``1 object`` or ``2 objects``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def is_utf_8(name: str) -> bool:
+    """Return True if a name, read from the file system or a listing, is UTF-8."""
+    return name.isascii() or printable(name) == name
+
+
+def not_utf_8(path: str) -> str:
+    """Return the message about a path whose name no ledger and no report can hold."""
+    return (
+        f'The path "{printable(path)}" is not UTF-8, so a ledger and a report cannot hold it. '
+        "Rename it."
+    )
+
+
+def printable(name: str) -> str:
+    """Return a name that a ledger and a report can hold: bytes that are not UTF-8 are escaped."""
+    for errors in ("strict", "surrogateescape", "backslashreplace"):
+        try:
+            return name.encode(errors=errors).decode(errors="backslashreplace")
+        except UnicodeEncodeError:
+            continue
+    return ""

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.home import with_home
-from orchestrator.domain.wording import nearest_word, quoted
-from orchestrator.errors import Fault
+from orchestrator.domain.wording import is_utf_8, nearest_word, not_utf_8, quoted
+from orchestrator.errors import Fault, ManifestError
 from orchestrator.manifest.diagnostics import MAX_FAULTS, FaultList
 from orchestrator.manifest.manifest import (
     EndpointSettings,
@@ -65,6 +65,8 @@ def load_manifest(
     Raises:
         ManifestError: With every fault, each with file, line and column.
     """
+    if not is_utf_8(whole := str(Path(path).resolve())):
+        raise ManifestError([Fault(not_utf_8(whole))])
     return _Loading(
         Path(path), sets or {}, service, FaultList(max_faults), clock or SystemClock()
     ).manifest()

@@ -103,12 +103,13 @@ class Template:
 
     Attributes:
         fields: Names that the template uses.
+        wildcards: Number of ``${...}``, which the service fills in.
 
     Raises:
         TemplateError: If a brace, filter or wildcard is wrong.
     """
 
-    __slots__ = ("_filters", "_names", "_pattern", "_pick", "fields", "text")
+    __slots__ = ("_filters", "_names", "_pattern", "_pick", "fields", "text", "wildcards")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -116,6 +117,7 @@ class Template:
         self._filters: list[tuple[Callable[[str], str], ...]] = []
         self._pattern = _TOKEN.sub(self._token, text.replace("%", "%%"))
         self.fields = frozenset(self._names)
+        self.wildcards = self._pattern.count("${")
         # Without filters, one C call picks all values of the pattern (or the only one).
         is_plain = self._names and not any(self._filters)
         self._pick: Callable[[Mapping[str, str]], object] | None = (

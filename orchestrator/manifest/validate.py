@@ -10,6 +10,7 @@ from orchestrator.manifest.diagnostics import FILE_LENGTH, FaultList
 from orchestrator.manifest.planning.precedence import STEMS, flat
 from orchestrator.manifest.planning.resolver import Recipes
 from orchestrator.manifest.schema.inputs import STDIN, ListInput, ObjectInput, PrefixInput
+from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
 from orchestrator.manifest.sources.item import Source, SourceItem
 from orchestrator.manifest.sources.row_formats import format_of, unknown_format
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from orchestrator.manifest.schema.job_settings import JobSettings
     from orchestrator.manifest.yaml.document import Path
 
+_WHEN = ("object", "prefix")
+"""Conditions of a rule that may be addresses."""
 MAX_CHECKED_SOURCES = 2000
 """Single objects with settings that are checked here; the others are checked when planned."""
 
@@ -57,16 +60,19 @@ class _Checks:
                 isinstance(source, ObjectInput)
                 and source.model_fields_set == {"object"}
                 and not _has_braces(source.object)
+                and "://" not in source.object
             ):
                 continue  # the usual case, a hundred thousand times
             self._settings(source, path)
             self._texts(path, bucket=(source.bucket or "",), region=(source.region or "",))
             if isinstance(source, ObjectInput):
-                self._texts(path, object=(source.object,))
+                if self._texts(path, object=(source.object,)):
+                    self._address(index, source.object, "object")
                 continue
             self._texts(path, include=source.include, exclude=source.exclude)
             if isinstance(source, PrefixInput):
-                self._texts(path, prefix=(source.prefix,))
+                if self._texts(path, prefix=(source.prefix,)):
+                    self._address(index, source.prefix, "prefix")
             elif source.list == STDIN and stdin_at is not None:
                 message = (
                     "Standard input (-) can be read only once, and an earlier source reads it."
@@ -123,7 +129,27 @@ class _Checks:
         for name, several in texts.items():
             for text in several:
                 is_good = self._template(text, (*path, name), self.manifest.params) and is_good
+                if is_good and is_address(text) and name in {"include", "exclude", *_WHEN}:
+                    is_good = self._glob(text, (*path, name))
         return is_good
+
+    def _glob(self, text: str, path: Path) -> bool:
+        try:
+            address_of(Template(text).render(self.manifest.params))
+        except AddressRefused as error:
+            self._fault(error.message, path)
+            return False
+        return True
+
+    def _address(self, index: int, text: str, name: str) -> None:
+        """Check a name that is an address against its source."""
+        try:
+            source = Source(self.manifest, index)
+            source.resolved(source.text(text))
+        except AddressRefused as error:
+            self._fault(error.message, ("inputs", index, name))
+        except TemplateError:
+            return  # reported with the bucket or region
 
     def _template(self, text: str, path: Path, known: Iterable[str] | None) -> bool:
         if not _has_braces(text):
@@ -153,12 +179,8 @@ class _Checks:
                 if checked > MAX_CHECKED_SOURCES:
                     continue
                 place = Source(self.manifest, index)
-                media = MediaObject(
-                    place.bucket,
-                    place.region,
-                    place.text(source.object),
-                    size_bytes=source.size_bytes,
-                )
+                where = place.resolved(place.text(source.object))
+                media = MediaObject(*where, size_bytes=source.size_bytes)
                 recipes.of(SourceItem(media, index, 1, ""))
             elif not has_completing_rules:
                 recipes.check(index, any_column=isinstance(source, ListInput))

@@ -61,7 +61,7 @@ def row(job: Job, run: Run) -> dict[str, Any]:
         "code": job.code,
         "message": job.message,
         "request_id": job.request_id,
-        "submitted_at": instant(job.submitted_at),
+        "submitted_at": instant(_submitted_at(job)),
         "started_at": instant(job.started_at),
         "finished_at": instant(job.finished_at),
         "media_duration_s": job.media_duration_s,
@@ -77,6 +77,17 @@ def row(job: Job, run: Run) -> dict[str, Any]:
         ],
         "user_data": spec.user_data,
     }
+
+
+def _submitted_at(job: Job) -> float | None:
+    """Return when the job was accepted, not later than it started or ended.
+
+    The service writes whole seconds, rounded down: a job may seem to have ended before it was
+    accepted, and a difference of two columns would be negative.
+    """
+    instants = (job.submitted_at, job.started_at, job.finished_at)
+    known = [each for each in instants if each is not None]
+    return None if job.submitted_at is None else min(known)
 
 
 def _output(job: Job) -> dict[str, str]:

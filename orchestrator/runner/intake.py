@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import JobsPlanned, Noticed, PlanFinished
@@ -96,7 +97,7 @@ class Intake:
         total = 0
         async with contextlib.aclosing(feed):
             async for specs in feed:
-                is_guarded = self._survey.may_adopt(specs)
+                is_guarded = self._survey.may_adopt(specs) or _has_refused(specs)
                 add = functools.partial(self._add, specs)
                 total += await self._bring(add, is_guarded=is_guarded)
         taken, dropped = await self.settle_leftovers()
@@ -130,15 +131,21 @@ class Intake:
         backlog.expect()
         async with backlog.unfetched if is_guarded else _AT_ONCE:
             added = await read()
+            refused = _refused(added)
+            if refused:
+                added = [job for job in added if job.id not in refused]
             await self._survey.look(added)
             jobs = self._routing.named(added)
             await self._survey.adopt(jobs)
             self._routing.take_in(jobs)
+            if refused:
+                self._sink.emit(JobsPlanned(new=len(refused)))
+                await self._routing.refuse_planned(list(refused.values()))
         backlog.has_arrived()
         # Resumed jobs may have ended since; they were counted as they stood.
         resumed = self._resumed
         self._sink.emit(_tally([job for job in jobs if job.id not in resumed] if resumed else jobs))
-        return len(jobs)
+        return len(jobs) + len(refused)
 
     # --- leftovers
 
@@ -206,8 +213,22 @@ class Intake:
 
     async def _join(self, specs: list[JobSpec], retry: Collection[JobState]) -> list[Job]:
         jobs = await self._ledger.add(self._run, specs, retry)
+        if _has_refused(specs):
+            why = {spec.key: spec.refusal for spec in specs}
+            for job in jobs:
+                if job.spec.is_refused:  # the ledger does not keep the reason in the spec
+                    job.spec = replace(job.spec, refusal=why[job.spec.key])
         self.kept_back += sum(job.state in retry or job.was_dropped for job in jobs)
         return jobs
+
+
+def _has_refused(specs: Iterable[JobSpec]) -> bool:
+    return any(spec.refusal is not None for spec in specs)
+
+
+def _refused(jobs: Iterable[Job]) -> dict[int, Job]:
+    """Return the jobs that are planned and cannot be requested, by id."""
+    return {job.id: job for job in jobs if job.state is JobState.PLANNED and job.spec.is_refused}
 
 
 def _tally(jobs: Sequence[Job]) -> JobsPlanned:

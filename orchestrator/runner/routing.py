@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.domain.events import JobEnded, Noticed
 from orchestrator.domain.remote import RemoteState
-from orchestrator.domain.states import REMOTE, TERMINAL, JobState
+from orchestrator.domain.spec import Refusal
+from orchestrator.domain.states import REMOTE, TERMINAL, JobState, Step
 from orchestrator.errors import OrchestratorError, ReportError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.shutdown import Shutdown
 
+
+_REFUSED_BEFORE = Refusal("InvalidRow", "An earlier run found that it cannot be requested.")
 
 # The stages as this module sees them. Protocols, because the stages import this module.
 
@@ -205,6 +208,21 @@ class Routing:
     def verify(self, job: Job, answer: RemoteJob) -> None:
         """Have the stems checked of a job that the service calls done."""
         self._verifier.put(job, answer)
+
+    async def refuse_planned(self, jobs: Sequence[Job]) -> None:
+        """Reject planned jobs that cannot be requested, and close them. None of them is sent."""
+        for job in jobs:
+            refusal = job.spec.refusal or _REFUSED_BEFORE
+            job.step(Step.REJECT)
+            job.code, job.message = refusal
+        await self.save(jobs)
+        for job in jobs:
+            self.ended += 1
+            self._budget.ended(job)
+            self._sink.emit(
+                JobEnded(job.spec.key, job.spec.media.key, job.state, job.code, job.message)
+            )
+        self._shutdown.changed.set()
 
     # --- what the run does not wait for
 

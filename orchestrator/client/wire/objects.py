@@ -32,7 +32,8 @@ def object_page(raw: bytes) -> ObjectPage:
     encoded = text_of(root, "EncodingType").strip().lower() == "url"
 
     def key(text: str) -> str:
-        return unquote(text, errors="strict") if encoded else text
+        # A key that is not UTF-8 keeps its bytes: it can be refused alone, and be a marker.
+        return unquote(text, errors="surrogateescape") if encoded else text
 
     try:
         objects = tuple(

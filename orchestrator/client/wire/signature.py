@@ -86,7 +86,11 @@ def signing_key_for(credentials: Credentials, start: int, end: int, renew_at: fl
 
 def url_encode(text: str) -> str:
     """Percent-encode UTF-8 with uppercase hex; only ``A-Z a-z 0-9 - _ . ~`` stay."""
-    return _replace_reserved(_percent, text) if text.isascii() else quote(text, safe=_UNRESERVED)
+    return (
+        _replace_reserved(_percent, text)
+        if text.isascii()
+        else quote(text, _UNRESERVED, "utf-8", "surrogateescape")
+    )
 
 
 def _percent(found: re.Match[str]) -> str:

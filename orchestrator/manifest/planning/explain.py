@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import Stem
+from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.planning.precedence import AUDIO, STEMS, data_path
 from orchestrator.manifest.schema.inputs import ObjectInput
@@ -52,7 +53,9 @@ def explain(manifest: Manifest, item: SourceItem) -> list[ExplainedJob]:
     Raises:
         PlanError: If the object's settings have faults.
     """
-    Planner(manifest).specs([item])  # raises faults
+    for spec in Planner(manifest).specs([item]):  # raises faults
+        if spec.refusal is not None:
+            raise PlanError([Fault(spec.refusal.message)])
     planner = Planner(manifest)
     made = [(recipe, planner.spec(item, recipe)) for recipe in planner.recipes.of(item)]
     return [
@@ -113,7 +116,13 @@ class _Explanation:
             value = getattr(operation.audio, name)
             if value is not None:
                 is_set = name in self.merged.sources
-                note = "" if is_set else "the only value that the codec supports"
+                is_codec = name == "codec"
+                derived = (
+                    "follows from the extension of the names"
+                    if is_codec
+                    else "the only value that the codec supports"
+                )
+                note = "" if is_set else derived
                 yield self._value(name, str(value), note)
 
     def _outputs(self) -> Iterator[Value]:

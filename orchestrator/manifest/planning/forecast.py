@@ -56,6 +56,8 @@ class Standing(StrEnum):
     """Succeeded in an earlier run."""
     LOST = "lost"
     """Succeeded in an earlier run, but its stems are missing (only if that is checked)."""
+    REJECTED = "rejected"
+    """Cannot be requested: its row in a list or one of its names is wrong."""
 
 
 _ENDED_BADLY = frozenset({JobState.FAILED, JobState.REJECTED, JobState.CANCELLED})
@@ -139,6 +141,8 @@ class Forecast:
     """Jobs that must succeed before the rest is sent. The caller sets it."""
     duplicates: int = 0
     """Jobs left out as duplicates. The caller sets it from ``Planner.duplicates``."""
+    remarks: list[str] = field(default_factory=list)
+    """Remarks on the sources. The caller sets it."""
     to_do: int = 0
     _submits: int = 0
     _heads: int = 0
@@ -163,6 +167,8 @@ class Forecast:
             lost: True if it succeeded and its stems are missing, so that it is done again.
         """
         how = Standing.LOST if lost else standing(job, changed=changed)
+        if spec.is_refused:
+            how = Standing.REJECTED
         source = self._source_name(spec.origin.source)
         for counts in (
             self.totals,
@@ -170,9 +176,9 @@ class Forecast:
             self.by_source.setdefault(source, empty_counts()),
         ):
             counts[how] += 1
-        if how in {Standing.NEW, Standing.CHANGED, Standing.OPEN, Standing.LOST} or (
-            job is not None and job.state in self.retry
-        ):
+        is_wanted = how in {Standing.NEW, Standing.CHANGED, Standing.OPEN, Standing.LOST}
+        is_retried = job is not None and job.state in self.retry and not spec.is_refused
+        if is_wanted or is_retried:
             self._add_work(spec, job)
         return how
 
@@ -243,6 +249,7 @@ class Forecast:
             },
             "left": self.left,
             "duplicates": self.duplicates,
+            "remarks": self.remarks,
             "by_level": {
                 str(level): self.by_level[level] for level in sorted(self.by_level, reverse=True)
             },
@@ -307,4 +314,8 @@ class Forecast:
         if self.duplicates:
             objects = counted(self.duplicates, "object")
             notes.append(f"Named again with the same settings, and planned once: {objects}.")
+        if self.totals[Standing.REJECTED]:
+            objects = counted(self.totals[Standing.REJECTED], "object")
+            notes.append(f"{objects} cannot be requested; a run reports each as rejected.")
+        notes += self.remarks
         return notes

@@ -86,7 +86,7 @@ class Claims:
         )
 
     def claim(self, value: int, owner: int, *, is_input: bool) -> tuple[int, bool] | None:
-        """Claim an object for a job.
+        """Claim an object for a job, if it is free.
 
         Args:
             value: Hash of the object by ``hash``, whose low bits are as random as its high bits.
@@ -97,17 +97,35 @@ class Claims:
             None if the object was free, or all jobs only read it. Otherwise the first job that
             claimed it, and True if that job reads it.
         """
+        first = self._first(value)
+        if first is None:
+            self.add(value, owner, is_input=is_input)
+            return None
+        is_read = bool(first & _INPUT_BIT)
+        return None if is_read and is_input else (first >> 1, is_read)
+
+    def writer_or_reader(self, value: int) -> tuple[int, bool] | None:
+        """Return the first job that claimed an object and True if it reads it; None if free."""
+        first = self._first(value)
+        return None if first is None else (first >> 1, bool(first & _INPUT_BIT))
+
+    def _first(self, value: int) -> int | None:
+        part = value & (_PARTS - 1)
+        tags = self._tags[part]
+        if tags is None:
+            return None
+        tag = (value >> 16 & 0xFFFF).to_bytes(2, "little")
+        place = tags.find(tag)
+        return self._find(value, part, tag, place) if place >= 0 else None
+
+    def add(self, value: int, owner: int, *, is_input: bool) -> None:
+        """Claim a free object for a job."""
         part = value & (_PARTS - 1)
         tag = (value >> 16 & 0xFFFF).to_bytes(2, "little")
         tags, tail = self._tags[part], self._tails[part]
         if tags is None or tail is None:
             tags = self._tags[part] = bytearray()
             tail = self._tails[part] = bytearray()
-        elif (place := tags.find(tag)) >= 0:
-            first = self._find(value, part, tag, place)
-            if first is not None:
-                is_read = bool(first & _INPUT_BIT)
-                return None if is_read and is_input else (first >> 1, is_read)
         tags += tag
         tail += _CLAIM.pack(value, owner << 1 | is_input)
         if len(tail) == _CHUNK_BYTES:
@@ -116,7 +134,6 @@ class Claims:
             self._before.append(self._last[part])
             self._last[part] = len(self._before) - 1
         self._count += 1
-        return None
 
     def _find(self, value: int, part: int, tag: bytes, place: int) -> int | None:
         """Return the owner of the claim with this value, searched at equal tags from ``place``."""
@@ -143,6 +160,42 @@ class Claims:
             self._scratch.read((chunk - 1) * _CHUNK_BYTES + inside, _CLAIM.size)
         )
         return known, owner
+
+
+class Names:
+    """A text for each job in order, outside memory.
+
+    Args:
+        scratch: Storage of the texts, used by this object only.
+        places: Storage of their places, used by this object only.
+    """
+
+    __slots__ = ("_places", "_scratch", "_tail", "_written")
+
+    _TOGETHER = 1 << 16
+
+    def __init__(self, scratch: Scratch, places: Scratch) -> None:
+        self._scratch = scratch
+        self._places = Records(places)
+        self._tail = bytearray()
+        self._written = 0
+
+    def append(self, text: str) -> None:
+        """Add the text of the next job."""
+        raw = text.encode()
+        self._places.append(self._written + len(self._tail), len(raw))
+        self._tail += raw
+        if len(self._tail) >= self._TOGETHER:
+            self._scratch.append(bytes(self._tail))
+            self._written += len(self._tail)
+            self._tail = bytearray()
+
+    def __getitem__(self, number: int) -> str:
+        """Return the text of a job, counted from 0."""
+        start, size = self._places[number]
+        if start >= self._written:
+            return self._tail[start - self._written :][:size].decode()
+        return self._scratch.read(start, size).decode()
 
 
 class Records:

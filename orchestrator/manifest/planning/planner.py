@@ -14,29 +14,43 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
 
-from orchestrator.domain.spec import JobKey, JobSpec, Origin, Output
-from orchestrator.domain.wording import quoted
+from orchestrator.domain.spec import (
+    REFUSED_KEY,
+    JobKey,
+    JobSpec,
+    Operation,
+    Origin,
+    Output,
+    Refusal,
+)
+from orchestrator.domain.wording import printable, quoted
 from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest.diagnostics import FaultList
-from orchestrator.manifest.planning.output_claims import Claims, InMemory, Records
+from orchestrator.manifest.planning.output_claims import Claims, InMemory, Names, Records
 from orchestrator.manifest.planning.resolver import Recipes
 from orchestrator.manifest.schema import vendor_limits
+from orchestrator.manifest.schema.inputs import ObjectInput
 from orchestrator.manifest.template import PART_NAMES, TemplateError, object_name, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.domain.spec import MediaObject, Operation
+    from orchestrator.domain.spec import MediaObject
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.planning.output_claims import Scratch
     from orchestrator.manifest.planning.recipe import Recipe
     from orchestrator.manifest.sources.item import SourceItem
 
 KEY_VERSION = "v1"
+INVALID_ROW = "InvalidRow"
+INVALID_OBJECT_NAME = "InvalidObjectName"
+INVALID_OUTPUT_NAME = "InvalidOutputName"
+OUTPUT_TAKEN = "OutputTaken"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _SEPARATE = "Write the outputs under a separate prefix"
 _GROUPS = tuple(slice(start, start + 5) for start in range(0, 20, 5))
@@ -54,6 +68,17 @@ def job_key(media: MediaObject, operation: Operation, output: Output) -> JobKey:
     ]  # fmt: skip
     digest = hashlib.sha256(orjson.dumps(identity)).digest()
     return JobKey(f"{KEY_VERSION}.{_base32(digest)}")
+
+
+def refused_key(media: MediaObject, item: SourceItem, code: str) -> JobKey:
+    """Return the identity of an object that cannot be requested.
+
+    It never equals the key of a job, so the object is planned once its fault is fixed. A row
+    without a name is identified by its place.
+    """
+    place = None if media.key else (item.file, item.line)
+    identity = [REFUSED_KEY, code, media.bucket, media.region, media.key, media.etag, place]
+    return JobKey(f"{REFUSED_KEY}{_base32(hashlib.sha256(orjson.dumps(identity)).digest())}")
 
 
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
@@ -84,8 +109,9 @@ class Planner:
 
     Args:
         manifest: The manifest.
-        faults: Collects faults, and planning continues without the faulty jobs. If left out,
-            :meth:`specs` raises.
+        faults: Collects every fault, and planning continues without the faulty jobs. If left out,
+            :meth:`specs` raises faults of the manifest, and returns an object of a list or a
+            listing that cannot be requested as a job with a ``refusal``.
         scratch: Makes storage for data that need not be in memory.
     """
 
@@ -101,11 +127,15 @@ class Planner:
         self.recipes = Recipes(manifest, self.faults)
         self._claims = Claims(scratch())
         self._jobs = Records(scratch())  # fingerprint and line of each job
+        self._names = Names(scratch(), scratch())  # name of the object of each job
         # Consecutive jobs from one file and source: number of the first job, file, source.
         self._stretches: list[tuple[int, str, int]] = []
         self._labels = [f"inputs[{index}]" for index in range(len(manifest.inputs))]
         self.duplicates = 0
         """Jobs that were left out because the same job was planned before."""
+        self.refused = 0
+        """Objects that cannot be requested."""
+        self._are_single = [isinstance(each, ObjectInput) for each in manifest.inputs]
 
     def __len__(self) -> int:
         """Return the number of jobs planned until now."""
@@ -119,11 +149,14 @@ class Planner:
         """
         made: list[JobSpec] = []
         for item in items:
+            if item.problem is not None:
+                made += self._refused(item, INVALID_ROW, *item.problem)
+                continue
             recipes = self.recipes.of(item)
             if not recipes:
                 continue
             if fault := vendor_limits.key_fault(item.media.key):
-                self._fault(item, fault)
+                made += self._refused(item, INVALID_OBJECT_NAME, fault)
                 continue
             for recipe in recipes:
                 spec = self.spec(item, recipe)
@@ -135,6 +168,13 @@ class Planner:
 
     def spec(self, item: SourceItem, recipe: Recipe) -> JobSpec | None:
         """Return the job of one object by one recipe; None if it is a duplicate or has faults."""
+        try:
+            return self._spec(item, recipe)
+        except _Refused as refused:
+            found = self._refused(item, refused.code, str(refused), refused.hint)
+            return found[0] if found else None
+
+    def _spec(self, item: SourceItem, recipe: Recipe) -> JobSpec | None:
         media = item.media
         try:
             values = self._values(item, recipe)
@@ -143,17 +183,17 @@ class Planner:
             if own is None:
                 own = recipe.user_data.render(values) if recipe.user_data is not None else ""
         except TemplateError as error:
-            self._fault(item, error.message, error.hint)
-            return None
-        for name in names.values():
+            raise _Refused(INVALID_ROW, error.message, error.hint) from error
+        for stem, template in recipe.names:
+            name = names[stem]
             if fault := vendor_limits.key_fault(name):
-                self._fault(item, f"Output: {fault}")
-                return None
+                raise _Refused(INVALID_OUTPUT_NAME, f"Output: {fault}")
+            if "${" in name and name.count("${") != template.wildcards:
+                raise _Refused(INVALID_OUTPUT_NAME, _expanded_fault(name))
         output = Output(recipe.bucket or media.bucket, recipe.region or media.region, **names)
         key = job_key(media, recipe.operation, output)
         if own and (fault := vendor_limits.user_data_fault(f"{key} {own}", own)):
-            self._fault(item, fault)
-            return None
+            raise _Refused(INVALID_ROW, fault)
         if not self._is_new(item, output.bucket, recipe, list(names.values())):
             return None
         level = recipe.level if item.level is None else item.level
@@ -189,31 +229,36 @@ class Planner:
         fingerprint = hash((recipe.seed, media.key, media.bucket, media.region, *names))
         written = _written(names, recipe.extension)
         if len(written) > 1 and len(set(written)) < len(written):
-            message = f"Two stems have the same output {quoted(written[0])}."
-            self._fault(item, f"{message} Give them different names.")
-            return False
-        claim = self._claims.claim
-        for name in written:
-            taken = claim(hash((bucket, name)), number, is_input=False)
+            name = next(name for name in written if written.count(name) > 1)
+            message = f"Two stems have the same output {quoted(name)}. Give them different names."
+            texts = _written([template.text for _, template in recipe.names], recipe.extension)
+            if len(set(texts)) < len(texts):  # of every object
+                self._fault(item, message)
+                return False
+            raise _Refused(INVALID_OUTPUT_NAME, message)
+        if bucket == media.bucket and media.key in written:
+            message = f"The job would overwrite its own input {quoted(media.key)}."
+            raise _Refused(OUTPUT_TAKEN, f"{message} {_SEPARATE}.")
+        # All are looked at before one is claimed: a refused job must not keep a name.
+        claims = [(name, hash((bucket, name))) for name in written] or [("", fingerprint)]
+        for name, value in claims:
+            taken = self._claims.writer_or_reader(value)
             if taken is not None:
                 self._conflict(item, fingerprint, name, taken)
                 return False
-        if not written and (taken := claim(fingerprint, number, is_input=False)) is not None:
-            self._conflict(item, fingerprint, "", taken)
-            return False
+        for _, value in claims:
+            self._claims.add(value, number, is_input=False)
         self._add(item, number, fingerprint)
-        taken = claim(hash((media.bucket, media.key)), number, is_input=True)
+        taken = self._claims.claim(hash((media.bucket, media.key)), number, is_input=True)
         if taken is None:
             return True
-        if taken[0] == number:
-            message = f"The job would overwrite its own input {quoted(media.key)}."
-            self._fault(item, f"{message} {_SEPARATE}.")
-        else:
-            self._overwrite_fault(item, media.key, "is an output of the job of", taken[0])
+        # The earlier job may be sent already, and would overwrite this object: stop.
+        self._fault(item, self._overwrite_fault(media.key, "is an output of the job of", taken[0]))
         return False
 
     def _add(self, item: SourceItem, number: int, fingerprint: int) -> None:
         self._jobs.append(fingerprint, item.line)
+        self._names.append(item.media.key)
         if (
             not self._stretches
             or self._stretches[-1][2] != item.source
@@ -224,33 +269,82 @@ class Planner:
     def _conflict(
         self, item: SourceItem, fingerprint: int, name: str, taken: tuple[int, bool]
     ) -> None:
-        """Count a duplicate, or add a fault, for an output that an earlier job claimed."""
+        """Count a duplicate, or refuse the job, for an output that an earlier job claimed."""
         other, is_read = taken
-        if other < len(self._jobs) and self._jobs[other][0] == fingerprint:
+        if self._jobs[other][0] == fingerprint:
             self.duplicates += 1
         elif is_read:
-            self._overwrite_fault(item, name, "would be overwritten: it is the input of", other)
-        elif other < len(self._jobs):
-            origin = self._origin(other)
-            here = Origin(item.file, item.line, self._labels[item.source])
-            is_same = item.line and origin == here
-            by = "another variant of this object" if is_same else f"the job of {origin}"
+            relation = "would be overwritten: it is the input of"
+            raise _Refused(OUTPUT_TAKEN, self._overwrite_fault(name, relation, other))
+        else:
             action = "Make the names differ, for example with {dir}, {ext} or {variant}."
-            self._fault(item, f"The output {quoted(name)} is already written by {by}. {action}")
+            message = f"The output {quoted(name)} is already written by"
+            by, where = self._names[other], self._origin(other)
+            here = Origin(item.file, item.line, self._labels[item.source])
+            if by == item.media.key and where == here:
+                self._fault(item, f"{message} another variant of this object. {action}")
+                return
+            message = f"{message} the job of {quoted(by)}, {where}. {action}"
+            raise _Refused(OUTPUT_TAKEN, message)
 
-    def _overwrite_fault(self, item: SourceItem, name: str, relation: str, other: int) -> None:
-        message = f"{quoted(name)} {relation} {self._origin(other)}."
-        self._fault(item, f"{message} {_SEPARATE}, and exclude that prefix from the inputs.")
+    def _overwrite_fault(self, name: str, relation: str, other: int) -> str:
+        message = f"{quoted(name)} {relation} {quoted(self._names[other])}, {self._origin(other)}."
+        return f"{message} {_SEPARATE}, and exclude that prefix from the inputs."
 
     def _origin(self, number: int) -> Origin:
         index = bisect_right(self._stretches, number, key=lambda stretch: stretch[0]) - 1
         _, file, source = self._stretches[index]
         return Origin(file, self._jobs[number][1], self._labels[source])
 
+    # --- faults
+
     def _fault(self, item: SourceItem, message: str, hint: str = "") -> None:
         self.faults.add(
             Fault(message, item.file, item.line, path=self._labels[item.source], hint=hint)
         )
+
+    def _refused(self, item: SourceItem, code: str, message: str, hint: str = "") -> list[JobSpec]:
+        """Return the object as a job that cannot be requested.
+
+        It is a fault instead, and nothing is returned, if faults are collected or if the manifest
+        itself names the object.
+        """
+        if self._collecting or self._are_single[item.source]:
+            self._fault(item, message, hint)
+            return []
+        media, columns = item.media, item.columns
+        where = Fault("", item.file, item.line) if columns or item.problem else Fault("")
+        text = str(replace(where, message=message, hint=hint))
+        origin = Origin(item.file, item.line, self._labels[item.source])
+        media = replace(media, key=printable(media.key), etag=printable(media.etag))
+        self.refused += 1
+        return [
+            JobSpec(
+                refused_key(media, item, code),
+                media,
+                Operation(),
+                Output(media.bucket, media.region),
+                level=item.level or 0,
+                origin=origin,
+                refusal=Refusal(code, text),
+            )
+        ]
+
+
+class _Refused(Exception):
+    """One object cannot be requested; the others can."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+def _expanded_fault(name: str) -> str:
+    return (
+        f"The output {quoted(name)} has a ${{...}} that comes from the object or its row, and the "
+        "service would replace it. Use {index}, the filter slug, or a column for the name."
+    )
 
 
 def _written(names: list[str], extension: str) -> list[str]:

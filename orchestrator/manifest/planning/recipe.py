@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.audio_formats import extension
+from orchestrator.domain.audio_formats import (
+    CODECS,
+    DEFAULT_CODEC,
+    OTHER_EXTENSIONS,
+    codec_of_extension,
+    extension,
+)
 from orchestrator.domain.spec import AudioConfig, AudioMode, Callback, Operation, Stem
+from orchestrator.domain.wording import listed
 from orchestrator.manifest.planning.precedence import AUDIO, STEMS, Merged, data_path, merge
 from orchestrator.manifest.schema import vendor_limits
 from orchestrator.manifest.schema.job_settings import bucket_problem, region_problem
@@ -92,7 +99,7 @@ class RecipeMaker:
         values = self.merged.values
         templates = [(Stem(name), self._template(name)) for name in STEMS]
         names = [(stem, template) for stem, template in templates if template is not None]
-        operation = self._operation([stem for stem, _ in names])
+        operation = self._operation(dict(names))
         mode = operation.audio_mode
         if mode is not None:
             # A default may name stems that this mode does not make; those names are ignored.
@@ -120,20 +127,45 @@ class RecipeMaker:
         )
         return None if self.faults else recipe
 
-    def _operation(self, named: list[Stem]) -> Operation:
+    def _operation(self, names: dict[Stem, Template]) -> Operation:
+        named = list(names)
         values = self.merged.values
         if values.get("template_id"):
             self._add_faults(vendor_limits.stem_faults(None, named), "output")
             return Operation(template_id=self._constant("template_id"))
         written = values.get("audio_mode")
         mode = AudioMode(written) if written else vendor_limits.mode_for(named)
-        audio = vendor_limits.complete_audio(
-            AudioConfig(*(values.get(name) for name in AUDIO)), mode
-        )
+        written_audio = AudioConfig(*(values.get(name) for name in AUDIO))
+        made = {stem: names[stem] for stem in named if mode is None or stem in mode.stems}
+        codec = self._codec(made)
+        audio = vendor_limits.complete_audio(replace(written_audio, codec=codec), mode)
         faults = vendor_limits.stem_faults(mode, named) if mode else [("", _no_mode(named))]
         self._add_faults(faults, "output")
         self._add_faults(vendor_limits.audio_faults(audio, mode), "")
         return Operation(audio_mode=mode, audio=audio)
+
+    def _codec(self, names: dict[Stem, Template]) -> str | None:
+        """Return the codec: as written, else as the extension of the names says.
+
+        A name ``.aac`` leaves it to the service, whose default is aac.
+        """
+        codec: str | None = self.merged.values.get("codec")
+        meant: str | None = None
+        for stem, template in names.items():
+            ending = literal_extension(template.text)
+            wanted = codec_of_extension(ending)
+            if wanted is None and ending.lower() in OTHER_EXTENSIONS:
+                message = f"The service makes {listed(CODECS, 'and')}, and this name ends with"
+                self._add_fault(stem.value, f"{message} .{ending}. End it with .${{ext}}.")
+            if wanted is None:
+                continue
+            if wanted != (codec or meant or wanted):
+                by = "the codec is" if codec else "another stem's name says"
+                message = f"This name ends with .{ending}, but {by} {codec or meant}."
+                action = f"Set codec: {wanted}, or end the name with .${{ext}}."
+                self._add_fault(stem.value, f"{message} {action}")
+            meant = meant or wanted
+        return codec or (None if meant == DEFAULT_CODEC else meant)
 
     # --- templates
 
@@ -183,6 +215,13 @@ class RecipeMaker:
                 self.faults.append(self.fault(message, (*place, *data_path(candidate)), hint))
                 return
         self.faults.append(self.fault(message, self.at, hint))
+
+
+def literal_extension(template: str) -> str:
+    """Return the extension at the end of a name, or empty if it has none or is filled in."""
+    name = template.rpartition("/")[2]
+    _, dot, ending = name.rpartition(".")
+    return ending if dot and ending.isalnum() else ""
 
 
 def _no_mode(named: list[Stem]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.manifest.planning.precedence import Layer, flat
 from orchestrator.manifest.planning.recipe import Recipe, RecipeMaker
 from orchestrator.manifest.schema.inputs import ObjectInput
-from orchestrator.manifest.sources.globs import matcher
+from orchestrator.manifest.sources.address import address_of, is_address
+from orchestrator.manifest.sources.globs import Globs, matcher, unmatched_text
 from orchestrator.manifest.sources.item import is_carried
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from orchestrator.manifest.yaml.document import Path
 
 _OWN = ("level", "user_data", "queue_id", "callback", "group")
+MOST_COMPARED = 100_000
+"""Objects that are compared with an unmatched rule without regard to case."""
 MAX_RECIPES = 20_000
 """Recipes in the cache. With more of them, planning takes more time but not more memory."""
 
@@ -37,31 +41,57 @@ class RuleMatch:
     """
 
     def __init__(self, when: When, text: Callable[[str], str]) -> None:
+        self.is_met = False
+        self.near = ""
+        self.compared = 0
         self._object = (
-            matcher(text(glob) for glob in when.object) if when.object is not None else None
+            Globs(text(glob) for glob in when.object) if when.object is not None else None
         )
-        self._prefix = text(when.prefix) if when.prefix is not None else None
+        self._bucket, self._prefix = "", None if when.prefix is None else text(when.prefix)
+        if self._prefix is not None and is_address(self._prefix):
+            self._bucket, _, self._prefix = address_of(self._prefix)
         self._sizes: tuple[float, float] | None = None
         if when.min_size is not None or when.max_size is not None:
             self._sizes = (when.min_size or 0, math.inf if when.max_size is None else when.max_size)
         self._columns = [
-            (name, matcher(text(glob) for glob in globs))
+            (name, matcher(patterns), matcher(patterns, re.IGNORECASE))
             for name, globs in (when.column or {}).items()
+            for patterns in [[text(glob) for glob in globs]]
         ]
 
     def __call__(self, item: SourceItem) -> bool:
         """Return True if the object meets the condition."""
+        is_met = self._meets(item)
+        if not self.is_met:
+            self.is_met = is_met
+            self.compared += 1
+            if not is_met and not self.near and self.compared <= MOST_COMPARED:
+                self.near = item.media.key if self._is_near(item) else ""
+        return is_met
+
+    def _is_near(self, item: SourceItem) -> bool:
+        """Return True if the object meets the condition but for case, sizes aside."""
+        key, prefix, columns = item.media.key, self._prefix, item.columns
+        return (
+            (self._object is None or self._object.is_near(key))
+            and (prefix is None or key.lower().startswith(prefix.lower()))
+            and all(name in columns and loose(columns[name]) for name, _, loose in self._columns)
+        )
+
+    def _meets(self, item: SourceItem) -> bool:
         media = item.media
-        if self._object is not None and not self._object(media.key):
+        if self._object is not None and not self._object(media.key, media.bucket):
             return False
         if self._prefix is not None and not media.key.startswith(self._prefix):
+            return False
+        if self._bucket and media.bucket != self._bucket:
             return False
         if self._sizes is not None:
             least, most = self._sizes
             if media.size_bytes is None or not least <= media.size_bytes <= most:
                 return False
         return all(
-            name in item.columns and match(item.columns[name]) for name, match in self._columns
+            name in item.columns and match(item.columns[name]) for name, match, _ in self._columns
         )
 
 
@@ -98,6 +128,14 @@ class Recipes:
                 self._known.clear()
             recipes = self._known[key] = self._make(item, matched)
         return recipes
+
+    def remarks(self) -> list[str]:
+        """Return a remark on each rule that no object matched, after all objects were seen."""
+        return [
+            str(self.manifest.fault(unmatched_text("This rule", match.near), ("rules", index)))
+            for index, match in enumerate(self._matches)
+            if match.compared and not match.is_met
+        ]
 
     def _source(self, index: int) -> tuple[Layer, Any]:
         """Return the layer of the source and a signature of its settings.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.planning.spill_file import FileScratch
+from orchestrator.manifest.schema.inputs import ListInput, ObjectInput
 from orchestrator.manifest.sources.stream import read
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Feed:
         self._faults = faults
         self._callback = callback
         self._planner = Planner(manifest, faults, FileScratch)
+        self.remarks: list[str] = []
+        """Remarks on the sources, complete when all were read."""
 
     @property
     def duplicates(self) -> int:
@@ -59,10 +62,15 @@ class Feed:
             ManifestError: If a list file is faulty.
             OrchestratorError: If a bucket cannot be listed.
         """
-        async for batch in read(self._manifest, self._store, faults=self._faults):
+        read_all = read(self._manifest, self._store, faults=self._faults, remarks=self.remarks)
+        async for batch in read_all:
             yield self._selection.take(batch) if self._selection else batch
             if self._selection and self._selection.is_exhausted:
                 return
+        if self._selection is not None:
+            self.remarks += self._selection.remarks()
+        if self._selection is None or self._selection.is_whole:
+            self.remarks += self._planner.recipes.remarks()
 
     async def specs(self) -> AsyncGenerator[list[JobSpec]]:
         """Yield their jobs, in batches.
@@ -100,8 +108,11 @@ async def _next(planned: AsyncGenerator[list[JobSpec]]) -> list[JobSpec] | None:
     return await anext(planned, None)
 
 
-async def check(manifest: Manifest, max_faults: int) -> int:
-    """Check the manifest and its list files without prefixes, and return the number of jobs.
+async def check(manifest: Manifest, max_faults: int) -> tuple[int, list[str]]:
+    """Check the manifest and its list files without prefixes.
+
+    Returns:
+        The number of jobs, and what the user may want to know about the sources.
 
     Raises:
         ManifestError: With all faults.
@@ -109,7 +120,10 @@ async def check(manifest: Manifest, max_faults: int) -> int:
     faults = FaultList(max_faults)
     planner = Planner(manifest, faults, FileScratch)
     jobs = 0
-    async for batch in read(manifest, faults=faults, skip_prefixes=True):
+    remarks: list[str] = []
+    async for batch in read(manifest, faults=faults, skip_prefixes=True, remarks=remarks):
         jobs += len(planner.specs(batch))
     faults.raise_if_any()
-    return jobs
+    if all(isinstance(source, ListInput | ObjectInput) for source in manifest.inputs):
+        remarks += planner.recipes.remarks()
+    return jobs, remarks

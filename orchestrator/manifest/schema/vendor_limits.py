@@ -50,18 +50,27 @@ _DOTS = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")
 def key_fault(key: str) -> str:
     """Return what is wrong with an object key, or an empty text.
 
-    A key has 1 to 850 bytes of UTF-8, no control characters and no slash at either end.
+    A key has 1 to 850 bytes of UTF-8, no control characters, no slash at either end and no part
+    that is empty, "." or "..".
     """
     if not key:
         return "The object name is empty."
     # String methods decide the common case. They cost a tenth of the regular expression, and a
     # million jobs have three million names.
-    if not (key.isascii() and key.isprintable()) and _CONTROL.search(key):
+    if not (key.isascii() and key.isprintable()) and (found := _CONTROL.search(key)):
+        if "\udc80" <= found[0] <= "\udcff":  # a byte of a name that is not UTF-8
+            fault = f"is not UTF-8 (byte 0x{ord(found[0]) & 0xFF:02x}). Rename the object"
+            return f"The object name {quoted(key)} {fault}."
         fault = "contains a character that a request cannot carry. Rename the object"
     elif len(key) > MAX_KEY_BYTES // 4 and len(key.encode()) > MAX_KEY_BYTES:
         fault = f"has {len(key.encode())} bytes; at most {MAX_KEY_BYTES} are allowed"
     elif key[0] == "/":
         fault = "begins with a slash. Object names have no leading slash: remove it"
+    elif "//" in key:
+        fault = (
+            'has "//", an empty part, which clients and servers resolve differently. Rename the '
+            "object"
+        )
     elif key[-1] == "/":
         fault = "ends with a slash: it is a folder, not a media object. Use prefix for its content"
     elif ("/." in key or key[0] == ".") and _DOTS.search(key):

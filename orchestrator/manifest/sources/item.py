@@ -5,7 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.domain.wording import counted, listed, quoted
+from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.schema.job_settings import Problem, bucket_problem, region_problem
+from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
 from orchestrator.manifest.sources.globs import Filter
 from orchestrator.manifest.template import Template
 
@@ -15,7 +18,13 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import MediaObject
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import Filters, SourceSettings
+    from orchestrator.manifest.sources.address import Address
 
+_EXAMPLES = 3
+_PLURALS = {
+    "device, pipe or socket": "devices, pipes or sockets",
+    "file or folder that cannot be read": "files or folders that cannot be read",
+}
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -31,6 +40,7 @@ class SourceItem(NamedTuple):
         columns: Its row in a list file, by column.
         level: Level of its row or its own entry, or None; overrides every other level.
         user_data: User data of its row or its own entry, or None; overrides all other user data.
+        problem: Fault of its row, which cannot be requested then, or None.
     """
 
     media: MediaObject
@@ -41,6 +51,7 @@ class SourceItem(NamedTuple):
     columns: Mapping[str, str] = NO_COLUMNS
     level: int | None = None
     user_data: str | None = None
+    problem: Problem | None = None
 
 
 def is_carried(name: str, value: object) -> bool:
@@ -48,6 +59,31 @@ def is_carried(name: str, value: object) -> bool:
     return name == "level" or (
         name == "user_data" and isinstance(value, str) and "{" not in value and "}" not in value
     )
+
+
+class Skipped:
+    """Files of a source that are skipped, by reason."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._by_reason: dict[str, tuple[int, list[str]]] = {}
+
+    def add(self, reason: str, name: str, number: int = 1) -> None:
+        """Count files, of which one is named."""
+        self.total += number
+        known, examples = self._by_reason.get(reason, (0, []))
+        kept = examples if len(examples) >= _EXAMPLES else [*examples, name]
+        self._by_reason[reason] = (known + number, kept)
+
+    def text(self) -> str:
+        """Return the sentence about them: ``3 skipped: 3 symbolic links ("in/a", ...).``."""
+        parts = []
+        for reason, (number, examples) in self._by_reason.items():
+            first, rest = reason.partition(" ")[::2] if reason.startswith("name ") else (reason, "")
+            what = counted(number, first, _PLURALS.get(first, "")) + (f" {rest}" if rest else "")
+            more = ", ..." if number > len(examples) else ""
+            parts.append(f"{what} ({', '.join(map(quoted, examples))}{more})")
+        return f"{self.total:,} skipped: {listed(parts, 'and')}."
 
 
 class Source:
@@ -84,6 +120,62 @@ class Source:
             [self.text(glob) for glob in settings.include],
             [self.text(glob) for glob in settings.exclude],
         )
+
+    def resolved(self, name: str) -> tuple[str, str, str]:
+        """Return bucket, region and key of a name, which may be an address.
+
+        Raises:
+            AddressRefused: If the address is not understood, or contradicts this source.
+        """
+        if not is_address(name):
+            return self.bucket, self.region, name
+        address = address_of(name)
+        if self.settings.bucket and address.bucket != self.bucket:
+            raise AddressRefused(
+                f"The address is in the bucket {address.bucket}, but bucket: is {self.bucket} "
+                f"here. Remove one of them. The name of the object is {quoted(address.key)}."
+            )
+        return (*self.place_of(address), address.key)
+
+    def place_of(self, address: Address, region: str = "") -> tuple[str, str]:
+        """Return bucket and region of an address in this source.
+
+        Args:
+            address: The address, which may leave the region open.
+            region: The region that its row names, or empty.
+
+        Raises:
+            AddressRefused: If it contradicts the region of this source's bucket.
+        """
+        known = region or self.region
+        is_local = isinstance(self.manifest.service, LocalServiceSettings)
+        if address.region and address.region != known and not is_local:
+            if known and address.bucket == self.bucket:
+                raise AddressRefused(
+                    f"The address has the region {address.region}, but the region of "
+                    f"{address.bucket} is {known} here. Correct one of them. "
+                    f"The name of the object is {quoted(address.key)}."
+                )
+            known = address.region
+        return address.bucket, known
+
+    def filter_remarks(self, used: Filter, skipped: Skipped | None = None) -> list[str]:
+        """Return the remarks on a filter of this source, after all objects were read.
+
+        Args:
+            used: The filter.
+            skipped: Files that are not objects, or None.
+        """
+        remarks = [
+            str(self.manifest.fault(text, (*self.path, side))) for side, text in used.unmatched()
+        ]
+        found = skipped or Skipped()
+        number, example = used.near
+        if number:
+            found.add("name that differs from include only in case", example, number)
+        if found.total:
+            remarks.append(str(self.manifest.fault(found.text(), self.path)))
+        return remarks
 
     def place_problem(self, bucket: str, region: str) -> Problem | None:
         """Return what is wrong with a bucket and its region."""

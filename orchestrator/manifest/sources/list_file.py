@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+import math
+import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import MediaObject
-from orchestrator.domain.wording import listed, nearest_word, quoted
+from orchestrator.domain.value_formats import whole_number
+from orchestrator.domain.wording import listed, nearest_word, printable, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.schema.inputs import STDIN
+from orchestrator.manifest.schema.job_settings import Problem
+from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
+from orchestrator.manifest.sources.columns import MEANT_COLUMNS, columns_used
 from orchestrator.manifest.sources.item import Source, SourceItem
-from orchestrator.manifest.sources.row_formats import (
-    ListUnreadable,
-    format_of,
-    rows,
-    unknown_format,
-)
+from orchestrator.manifest.sources.list_text import ListUnreadable
+from orchestrator.manifest.sources.row_formats import ListRows, format_of, unknown_format
 from orchestrator.manifest.template import Template, TemplateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.manifest.diagnostics import FaultList
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import ListInput
+    from orchestrator.manifest.sources.address import Address
+    from orchestrator.manifest.sources.separated import Row
 
-_WRONG = -1.0
 _LEVELS = {"0": 0, "1": 1, "2": 2}
+_ABSENT = frozenset({"", "nan", "nat", "na", "n/a", "<na>", "none", "null"})
+"""Words that programs write for an absent value, in lower case. They count only where no text can
+be meant: an object may be named null."""
+_DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+")
+_PLACEHOLDER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Wrong(Exception):
+    """A row is wrong."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.problem = Problem(message, hint)
 
 
 class ListReader:
@@ -36,7 +53,7 @@ class ListReader:
         manifest: The manifest.
         index: Number of the source.
         settings: The source in the manifest.
-        faults: Collects faults; rows with faults are left out.
+        faults: Collects faults of the list. A wrong row is an item with a ``problem``.
     """
 
     def __init__(
@@ -48,58 +65,79 @@ class ListReader:
         name = self.source.text(settings.list)
         folder = manifest.files.folder_of(self.source.path)
         self.file: Path | None = None if name == STDIN else folder / name
-        self.shown = "standard input" if self.file is None else str(self.file)
+        self.shown = "standard input" if self.file is None else printable(str(self.file))
         self.kind = settings.format or format_of(name)
-        self.columns = settings.columns
         self._template = (
             Template(settings.object).fill(manifest.params) if settings.object else None
         )
+        wanted = {*MEANT_COLUMNS, *columns_used(manifest, index)}
+        self._rows = ListRows(self.file, self.kind or "", settings.columns, wanted)
         self._filter = self.source.filter(settings)
         self._label = f"inputs[{index}]"
+        self._names: dict[str, str] = {}  # columns of a jsonl list that were seen, all empty
         place = (self.source.bucket, self.source.region)
         self._good_places = {place} if all(place) else set()
+
+    def remarks(self) -> list[str]:
+        """Return remarks on the form of the file and on filters, after it was read."""
+        dialect = self._rows.dialect()
+        form = [f"{self.shown} was read with {dialect}."] if dialect else []
+        return form + self.source.filter_remarks(self._filter)
 
     def batches(self, size: int) -> Iterator[list[SourceItem]]:
         """Yield the objects of the list, ``size`` rows at a time."""
         if self.kind is None:
             self._source_fault(unknown_format(self.shown), "list")
             return
-        batch: list[SourceItem] = []
+        rows = self._until_unreadable()
         count = 0
-        try:
-            for line, row in rows(self.file, self.kind, self.columns):
-                if count == 0 and not isinstance(row, str) and not self._has_object(row):
-                    return
+        while block := list(islice(rows, size)):
+            if self.kind == "jsonl":
+                self._names.update(
+                    (name, "") for _, row in block if isinstance(row, dict) for name in row
+                )
+            if not count and not self._has_object(block):
+                return
+            batch = []
+            for line, row in block:
                 count += 1
-                if isinstance(row, str):
-                    self._fault(line, row)
-                elif (item := self._item(row, line, count)) is not None:
+                item = self._item(row, line, count)
+                if item is not None:
                     batch.append(item)
-                if len(batch) >= size or (not batch and count % size == 0):
-                    yield batch
-                    batch = []
-        except ListUnreadable as error:
-            if error.line:
-                self._fault(error.line, error.message)
-            else:
-                self._source_fault(f"{self.shown}: {error.message}", "list")
-        if batch:
             yield batch
 
-    def _has_object(self, row: Mapping[str, str]) -> bool:
-        """Check that the first row has the columns of the object name.
+    def _until_unreadable(self) -> Iterator[Row]:
+        try:
+            yield from self._rows
+        except ListUnreadable as error:
+            if error.line:
+                self.faults.add(Fault(error.message, self.shown, error.line, path=self._label))
+            else:
+                self._source_fault(f"{self.shown}: {error.message}", "list")
+
+    def _has_object(self, block: Iterable[Row]) -> bool:
+        """Check that the first rows have the columns of the object name.
 
         A list without them has one fault, not a million.
         """
-        if self._template is None and "object" not in row:
-            example = next(iter(row), "path")
-            message = f"{self.shown} has no column object, but {listed(row, 'and')}."
-            message = f'{message} Set the column to use: object: "{{{example}}}".'
-            self._source_fault(message, "list", nearest_word("object", row))
+        first = next((row for _, row in block if isinstance(row, dict)), None)
+        if first is None:
+            return True
+        names = self._names or first
+        if self._template is None and "object" not in names:
+            has = listed(names, "and") or "nothing"
+            message = f"{self.shown} has no column object, but {has}."
+            example = next(filter(_PLACEHOLDER.fullmatch, names), None)
+            action = (
+                f'Set the column to use: object: "{{{example}}}".'
+                if example
+                else "Name the column with the names of the objects: object."
+            )
+            self._source_fault(f"{message} {action}", "list", nearest_word("object", names))
             return False
-        if self._template is not None and self.kind != "jsonl":
+        if self._template is not None:
             try:
-                self._template.check(row)
+                self._template.check(names)
             except TemplateError as error:
                 self._source_fault(error.message, "object", error.hint)
                 return False
@@ -108,68 +146,115 @@ class ListReader:
     def _source_fault(self, message: str, setting: str, hint: str = "") -> None:
         self.faults.add(self.manifest.fault(message, (*self.source.path, setting), hint))
 
-    def _fault(self, line: int, message: str, hint: str = "") -> None:
-        self.faults.add(Fault(message, self.shown, line, path=self._label, hint=hint))
+    # --- one row
 
-    def _item(self, row: dict[str, str], line: int, index: int) -> SourceItem | None:
-        key = self._key(row, line)
-        if key is None or not self._filter.takes(key):
-            return None
-        level: int | None = None
-        if text := row.get("level"):
-            level = _LEVELS.get(text.strip())
-            if level is None:
-                message = (
-                    f"The level {quoted(text)} is out of range: 0, 1 or 2 (larger goes first)."
-                )
-                self._fault(line, message)
+    def _item(self, row: dict[str, str] | str, line: int, number: int) -> SourceItem | None:
+        """Return the object of a row, with a problem if the row is wrong; None if left out."""
+        if isinstance(row, str):
+            return self._wrong("", line, number, Problem(row))
+        key = ""
+        try:
+            key = self._key(row)
+            address = address_of(key) if is_address(key) else None
+            if address is not None:
+                key = address.key
+            media = self._media(key, row, address)
+            if not self._filter.takes(key, media.bucket):
                 return None
-        media = self._media(key, row, line)
-        if media is None:
-            return None
+            level = self._level(row.get("level"))
+        except AddressRefused as error:
+            return self._wrong(key, line, number, Problem(error.message))
+        except _Wrong as wrong:
+            is_left_out = bool(key) and not self._filter.takes(key, self.source.bucket)
+            return None if is_left_out else self._wrong(key, line, number, wrong.problem)
+        if len(row) < len(self._names):
+            row = {**self._names, **row}
         user_data = row.get("user_data") or None
-        return SourceItem(media, self.source.index, index, self.shown, line, row, level, user_data)
+        return SourceItem(media, self.source.index, number, self.shown, line, row, level, user_data)
 
-    def _key(self, row: Mapping[str, str], line: int) -> str | None:
+    def _wrong(self, key: str, line: int, number: int, problem: Problem) -> SourceItem:
+        media = MediaObject(self.source.bucket, self.source.region, key)
+        return SourceItem(media, self.source.index, number, self.shown, line, problem=problem)
+
+    def _key(self, row: Mapping[str, str]) -> str:
         if self._template is None:
             key = row.get("object")
             if key is None:
                 message = f"This row has no object, but {listed(row, 'and') or 'nothing'}."
-                self._fault(line, message, nearest_word("object", row))
-            elif not key:
-                self._fault(line, "The column object is empty.")
-            return key or None
+                raise _Wrong(message, nearest_word("object", row))
+            if not key:
+                raise _Wrong("The column object is empty.")
+            return key
         try:
-            return self._template.render(row)
+            return self._template.render({**self._names, **row} if self._names else row)
         except TemplateError as error:
-            self._fault(line, error.message, error.hint)
-            return None
+            raise _Wrong(error.message, error.hint) from error
 
-    def _media(self, key: str, row: Mapping[str, str], line: int) -> MediaObject | None:
+    def _level(self, text: str | None) -> int | None:
+        if not text:
+            return None
+        level = _LEVELS.get(text.strip())
+        if level is not None or _is_absent(text):
+            return level
+        level = whole_number(self._with_point(text))
+        if level not in {0, 1, 2}:
+            raise _Wrong(
+                f"The level {quoted(text)} is out of range: 0, 1 or 2 (larger goes first)."
+            )
+        return level
+
+    def _media(self, key: str, row: Mapping[str, str], address: Address | None) -> MediaObject:
         bucket = row.get("bucket") or self.source.bucket
         region = row.get("region") or self.source.region
+        if address is not None:
+            bucket, region = self._place_of(address, row)
         if (bucket, region) not in self._good_places:
+            bucket = self.source.bucket if _is_absent(bucket) else bucket.strip()
+            region = self.source.region if _is_absent(region) else region.strip()
             if problem := self.source.place_problem(bucket, region):
-                self._fault(line, *problem)
-                return None
+                raise _Wrong(*problem)
             self._good_places.add((bucket, region))
-        size = self._number(row, "size_bytes", line)
-        duration = self._number(row, "duration_s", line)
-        if _WRONG in {size, duration}:
-            return None
+        size = self._number(row, "size_bytes")
+        if size is not None and not size.is_integer():
+            raise _Wrong(f"The column size_bytes is {size}; it must be a whole number >= 0.")
+        duration = self._number(row, "duration_s")
         etag = (row.get("etag") or "").strip().strip('"')
+        if etag and _is_absent(etag):
+            etag = ""
         size_bytes = None if size is None else int(size)
         return MediaObject(bucket, region, key, etag, size_bytes, duration)
 
-    def _number(self, row: Mapping[str, str], name: str, line: int) -> float | None:
+    def _place_of(self, address: Address, row: Mapping[str, str]) -> tuple[str, str]:
+        """Return bucket and region of an address, which the columns must not contradict."""
+        for name, meant in (("bucket", address.bucket), ("region", address.region)):
+            written = (row.get(name) or "").strip()
+            if meant and written != meant and not _is_absent(written):
+                message = f"The address is in the {name} {meant}, and the column {name} is"
+                raise _Wrong(f"{message} {quoted(written)}. Remove one of them.")
+        try:
+            return self.source.place_of(address, row.get("region") or "")
+        except AddressRefused as error:
+            raise _Wrong(error.message) from error
+
+    def _number(self, row: Mapping[str, str], name: str) -> float | None:
         text = row.get(name)
-        if not text:
+        if not text or _is_absent(text):
             return None
         try:
-            number = float(text)
+            number = float(self._with_point(text))
         except ValueError:
-            number = _WRONG
+            number = math.nan
         if not 0 <= number < 1e18:
-            self._fault(line, f"The column {name} is {quoted(text)}; it must be a number >= 0.")
-            return _WRONG
+            raise _Wrong(f"The column {name} is {quoted(text)}; it must be a number >= 0.")
         return number
+
+    def _with_point(self, text: str) -> str:
+        """Return a number with a decimal point, if the file writes decimal commas."""
+        bare = text.strip()
+        if self._rows.has_decimal_commas and _DECIMAL_COMMA.fullmatch(bare):
+            return bare.replace(",", ".")
+        return bare
+
+
+def _is_absent(text: str) -> bool:
+    return text.strip().lower() in _ABSENT

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.remote import SkipReason
 from orchestrator.domain.spec import MediaObject, Place
+from orchestrator.domain.wording import quoted
 from orchestrator.errors import EndlessListing
-from orchestrator.manifest.sources.item import Source, SourceItem
+from orchestrator.manifest.sources.item import Skipped, Source, SourceItem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 1000
 """Largest page of the vendor's listing."""
+
+
+def _order(key: str) -> bytes:
+    """Return the bytes by which a listing is ordered, of keys that may not be UTF-8."""
+    return key.encode(errors="surrogateescape")
 
 
 class PrefixListing:
@@ -43,8 +50,11 @@ class PrefixListing:
         self.source = Source(manifest, index)
         self.settings = settings
         self.store = store
-        self.place = Place(self.source.bucket, self.source.region)
-        self.prefix = self.source.text(settings.prefix).removeprefix("/")
+        bucket, region, prefix = self.source.resolved(self.source.text(settings.prefix))
+        self.place = Place(bucket, region)
+        self.prefix = prefix.removeprefix("/")
+        self._listed = 0
+        self._skipped = Skipped()
         self._filter = self.source.filter(settings)
         now = clock.now()
         by_age = None if settings.max_age is None else now - settings.max_age
@@ -59,14 +69,18 @@ class PrefixListing:
 
     async def batches(self) -> AsyncIterator[list[SourceItem]]:
         """Yield the objects of the prefix page by page, in the order of their names."""
-        marker, number = "", 0
+        marker, number, last = "", 0, b""
         bucket, region = self.place.bucket, self.place.region
         while True:
             page = await self.store.list_objects(self.place, self.prefix, marker, PAGE_SIZE)
             batch = []
+            self._listed += len(page.objects)
+            for name, reason in page.skipped:
+                if reason is SkipReason.UNREADABLE or self._filter.may_take(name):
+                    self._skipped.add(reason, name)
             for listed in page.objects:
                 # Pages may overlap if others write during the listing. Names only ever increase.
-                if (listed.key <= marker and marker) or not self._takes(listed):
+                if (marker and _order(listed.key) <= last) or not self._takes(listed):
                     continue
                 number += 1
                 etag = listed.etag.strip('"')
@@ -75,16 +89,24 @@ class PrefixListing:
             yield batch
             if not page.next_marker:
                 return
-            if page.next_marker <= marker:
+            if _order(page.next_marker) <= last:
                 raise EndlessListing(
                     f"The listing of {bucket}/{self.prefix} is stuck: "
                     f"the page after {marker} ends at {page.next_marker}."
                 )
             marker = page.next_marker
+            last = _order(marker)
 
     def _takes(self, listed: ListedObject) -> bool:
         if listed.key.endswith("/") or not self._smallest <= listed.size_bytes <= self._largest:
             return False  # a key that ends with a slash is a folder marker
         if listed.modified_at is not None and not self._oldest <= listed.modified_at < self._newest:
             return False
-        return self._filter.takes(listed.key)
+        return self._filter.takes(listed.key, self.place.bucket)
+
+    def remarks(self) -> list[str]:
+        """Return remarks on the listing and on filters, after it was read."""
+        if self._listed or self._skipped.total:
+            return self.source.filter_remarks(self._filter, self._skipped)
+        text = f"No object of {self.place.bucket} has a name that begins with {quoted(self.prefix)}"
+        return [str(self.source.manifest.fault(f"{text}.", (*self.source.path, "prefix")))]

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import sys
-import zlib
-from contextlib import ExitStack
+import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.domain.wording import counted, quoted
+from orchestrator.domain.wording import counted, listed, quoted
 from orchestrator.manifest.diagnostics import FILE_LENGTH
 from orchestrator.manifest.schema.inputs import STDIN
+from orchestrator.manifest.sources.foreign_content import by_extension, json_document, refusal
+from orchestrator.manifest.sources.list_text import MISSING, ListUnreadable, opened
+from orchestrator.manifest.sources.separated import SeparatedRows, separator_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from io import BufferedReader
+    from collections.abc import Collection, Iterator, Sequence
 
-    _Readable = BufferedReader | gzip.GzipFile
+    from orchestrator.manifest.sources.list_text import ListText
+    from orchestrator.manifest.sources.separated import Row
 
-Row = tuple[int, dict[str, str] | str]
-"""Line (from 1) and columns, or line and a fault message."""
-
-MAX_LINE_BYTES = 1024 * 1024
-"""Longest line: an object name has at most 850 bytes, and a row a few more columns."""
 _ENDINGS = {
     ".txt": "txt",
     ".csv": "csv",
@@ -35,17 +30,6 @@ _ENDINGS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_MISSING = "The list file does not exist. Paths are relative to the manifest."
-_GZIP_MAGIC = b"\x1f\x8b"
-
-
-class ListUnreadable(Exception):
-    """The list file cannot be read further, from ``line`` on; 0 if the line is unknown."""
-
-    def __init__(self, message: str, line: int = 0) -> None:
-        super().__init__(message)
-        self.message = message
-        self.line = line
 
 
 def format_of(name: str) -> str | None:
@@ -57,123 +41,108 @@ def format_of(name: str) -> str | None:
 
 def unknown_format(name: str) -> str:
     """Return the message for a file name whose extension is not a known format."""
+    shown = quoted(name, FILE_LENGTH)
+    if (kind := by_extension(name)) is not None:
+        return refusal(kind, shown, name)
     known = "txt, csv, tsv, jsonl or parquet"
-    return (
-        f"The extension of {quoted(name, FILE_LENGTH)} is not a known format. Add format: {known}."
-    )
+    return f"The extension of {shown} is not a known format. Add format: {known}."
 
 
-def rows(file: Path | None, kind: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """Yield the rows of a list file.
+class ListRows:
+    """Rows of one list file.
 
     Args:
         file: The file; None is standard input.
         kind: ``txt``, ``csv``, ``tsv``, ``jsonl`` or ``parquet``.
         columns: Names of the columns of a csv or tsv file without a header line.
-
-    Raises:
-        ListUnreadable: If it cannot be opened or read further.
+        wanted: Names of columns that the manifest uses.
     """
-    if kind == "parquet":
-        yield from _parquet(file)
-        return
-    with ExitStack() as stack:
-        try:
-            lines = _lines(_opened(file, stack))
-            if kind == "txt":
-                yield from _txt(lines)
-            elif kind == "jsonl":
-                yield from _jsonl(lines)
+
+    def __init__(
+        self,
+        file: Path | None,
+        kind: str,
+        columns: Sequence[str] | None = None,
+        wanted: Collection[str] = (),
+    ) -> None:
+        self._file = file
+        self._kind = kind
+        self._columns = columns
+        self._wanted = wanted
+        self._text: ListText | None = None
+        self._table: SeparatedRows | None = None
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows.
+
+        Raises:
+            ListUnreadable: If it cannot be opened or read further.
+        """
+        if self._kind == "parquet":
+            yield from _parquet(self._file, self._wanted)
+            return
+        with opened(self._file) as text:
+            self._text = text
+            if self._kind == "txt":
+                yield from _txt(text)
+            elif self._kind == "jsonl":
+                yield from _jsonl(text, self._file)
             else:
-                yield from _separated(lines, "\t" if kind == "tsv" else ",", columns)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            message = f"The gzip data is damaged or cut off ({error}). Create the file again."
-            raise ListUnreadable(message) from error
-        except OSError as error:
-            raise ListUnreadable(f"Reading failed: {error.strerror or error}.") from error
+                usual = "\t" if self._kind == "tsv" else ","
+                self._table = SeparatedRows(text, usual, self._columns, self._wanted)
+                yield from self._table
+
+    @property
+    def has_decimal_commas(self) -> bool:
+        """True if a comma in a number is its decimal point, because it separates no columns."""
+        return self._table is not None and self._table.separator != ","
+
+    def dialect(self) -> str:
+        """Return what is unusual about the file, as far as it was read; empty if nothing is."""
+        text, table, found = self._text, self._table, []
+        if table is not None:
+            named = " (named by its line sep=)" if table.has_sep_line else ""
+            is_usual = table.separator == ("\t" if self._kind == "tsv" else ",")
+            if named or not is_usual:
+                found.append(f"{separator_name(table.separator)} between the columns{named}")
+        if text is not None and text.encoding != "UTF-8":
+            found.append(text.encoding)
+        if text is not None and text.is_cr_only:
+            found.append("lines that end in CR")
+        if table is not None and table.empty_rows:
+            found.append(f"{counted(table.empty_rows, 'empty row')} skipped")
+        return listed(found, "and")
 
 
-def _opened(file: Path | None, stack: ExitStack) -> _Readable:
-    if file is None:
-        # Always a BufferedReader, except in tests.
-        stream: BufferedReader = sys.stdin.buffer  # type: ignore[assignment]
-    else:
-        try:
-            stream = stack.enter_context(file.open("rb"))
-        except FileNotFoundError as error:
-            raise ListUnreadable(_MISSING) from error
-        except OSError as error:
-            message = f"The list file cannot be read ({error.strerror or error})."
-            raise ListUnreadable(message) from error
-    if not stream.peek(2).startswith(_GZIP_MAGIC):
-        return stream
-    return stack.enter_context(gzip.GzipFile(fileobj=stream, mode="rb"))
-
-
-def _lines(stream: _Readable) -> Iterator[str]:
-    """Yield decoded lines with their line ends, without a byte order mark."""
-    number = 0
-    while raw := stream.readline(MAX_LINE_BYTES):
-        number += 1
-        if len(raw) == MAX_LINE_BYTES and raw[-1:] != b"\n":
-            message = f"The line is longer than {MAX_LINE_BYTES // 1024} KiB."
-            raise ListUnreadable(f"{message} Check that the file has one object per line.", number)
-        try:
-            line = raw.decode()
-        except UnicodeDecodeError as error:
-            message = f"Byte 0x{raw[error.start]:02x} at column {error.start + 1} is not UTF-8."
-            raise ListUnreadable(f"{message} Save the file as UTF-8.", number) from error
-        yield line.removeprefix("\ufeff") if number == 1 else line
-
-
-def _txt(lines: Iterator[str]) -> Iterator[Row]:
-    for number, line in enumerate(lines, 1):
-        text = line.rstrip("\r\n")
-        if not text or text.isspace():
+def _txt(text: ListText) -> Iterator[Row]:
+    for number, line in enumerate(text, 1):
+        name = line.rstrip("\r\n")
+        if text.wrong:
+            yield number, text.wrong
+            text.wrong = ""
+        elif not name or name.isspace():
             continue
-        if text[0].isspace() or text[-1].isspace():
-            message = f"{quoted(text)} begins or ends with a space. Remove the space, or use a"
+        elif name[0].isspace() or name[-1].isspace():
+            message = f"{quoted(name)} begins or ends with a space. Remove the space, or use a"
             yield number, f"{message} jsonl list if it is part of the object name."
         else:
-            yield number, {"object": text}
+            yield number, {"object": name}
 
 
-def _separated(
-    lines: Iterator[str], separator: str, columns: Sequence[str] | None
-) -> Iterator[Row]:
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    try:
-        names = list(columns) if columns else _header(next(reader, []))
-        width = len(names)
-        for cells in reader:
-            if len(cells) == width:
-                yield reader.line_num, dict(zip(names, cells, strict=True))
-            elif cells:
-                found, expected = counted(len(cells), "cell"), counted(width, "column")
-                message = f"{found}, but {expected} ({', '.join(names)})."
-                hint = "Put quotes around a cell that contains the separator."
-                yield reader.line_num, f"{message} {hint}"
-    except csv.Error as error:
-        message = f"This is not a table: {error}. Look for a quote that is not closed."
-        raise ListUnreadable(message, reader.line_num) from error
-
-
-def _header(cells: Sequence[str]) -> list[str]:
-    names = [cell.strip() for cell in cells]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ListUnreadable(f"The header has the column {quoted(twice[0])} twice.", 1)
-    if names and not all(names):
-        raise ListUnreadable("A column of the header has no name.", 1)
-    return names
-
-
-def _jsonl(lines: Iterator[str]) -> Iterator[Row]:
-    for number, line in enumerate(lines, 1):
+def _jsonl(text: ListText, file: Path | None) -> Iterator[Row]:
+    is_first = True
+    for number, line in enumerate(text, 1):
         if line.isspace():
             continue
+        if is_first and (kind := json_document(line)) is not None:
+            raise ListUnreadable(refusal(kind, "It", None if file is None else str(file)))
+        is_first = False
+        if text.wrong:
+            yield number, text.wrong
+            text.wrong = ""
+            continue
         try:
-            value = orjson.loads(line.rstrip())
+            value = _json(line.strip())
         except orjson.JSONDecodeError as error:
             message = f"This is not JSON: {error.msg} at column {error.colno}."
             yield number, f"{message} Write one JSON object per line."
@@ -187,22 +156,37 @@ def _jsonl(lines: Iterator[str]) -> Iterator[Row]:
             yield number, f"{message} {quoted(line.strip())}."
 
 
+def _json(line: str) -> Any:
+    """Return the value of a line. NaN, which is not JSON but is often written, means null."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        if "NaN" not in line:
+            raise
+        try:
+            return json.loads(line, parse_constant=lambda name: None if name == "NaN" else name)
+        except ValueError:
+            return orjson.loads(line)
+
+
 def _texts(value: dict[str, Any]) -> dict[str, str]:
-    """Return the simple values of an object as text, without nested values and nulls."""
+    """Return the simple values of a row as text; null and NaN are empty, nested values left out."""
     row = {}
     for name, inner in value.items():
         if isinstance(inner, str):
             row[name] = inner
+        elif inner is None:
+            row[name] = ""
         elif isinstance(inner, bool):
             row[name] = "true" if inner else "false"
         elif isinstance(inner, int):
             row[name] = str(inner)
         elif isinstance(inner, float):
-            row[name] = repr(inner)
+            row[name] = "" if math.isnan(inner) else repr(inner)
     return row
 
 
-def _parquet(file: Path | None) -> Iterator[Row]:
+def _parquet(file: Path | None, wanted: Collection[str]) -> Iterator[Row]:
     if file is None:
         raise ListUnreadable("A parquet file cannot be read from standard input. Name the file.")
     try:
@@ -219,16 +203,25 @@ def _parquet(file: Path | None) -> Iterator[Row]:
             for batch in table.iter_batches(batch_size=2000):
                 for value in batch.to_pylist():
                     number += 1
-                    yield number, _texts({name: _plain(inner) for name, inner in value.items()})
+                    yield number, _parquet_row(value, wanted)
     except FileNotFoundError as error:
-        raise ListUnreadable(_MISSING) from error
+        raise ListUnreadable(MISSING) from error
     except (OSError, pa.ArrowException) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ListUnreadable(f"The parquet file cannot be read: {first}") from error
 
 
-def _plain(value: Any) -> Any:
-    """Return dates and decimals as text."""
-    if value is None or isinstance(value, str | bool | int | float | dict | list | bytes):
-        return value
-    return str(value)
+def _parquet_row(value: dict[str, Any], wanted: Collection[str]) -> dict[str, str] | str:
+    """Return a row as text: bytes are text if they are UTF-8; other bytes hurt only if needed."""
+    for name, inner in value.items():
+        if isinstance(inner, bytes):
+            try:
+                value[name] = inner.decode()
+            except UnicodeDecodeError as error:
+                if name in wanted:
+                    byte = f"Byte 0x{inner[error.start]:02x} at position {error.start + 1}"
+                    return f"{byte} of the column {name} is not UTF-8."
+                value[name] = None
+        elif inner is not None and not isinstance(inner, str | bool | int | float | dict | list):
+            value[name] = str(inner)  # dates, decimals
+    return _texts(value)

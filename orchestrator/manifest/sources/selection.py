@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.value_formats import percent
 from orchestrator.errors import ConfigError
-from orchestrator.manifest.sources.globs import matcher
+from orchestrator.manifest.sources.address import AddressRefused
+from orchestrator.manifest.sources.globs import Globs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +28,7 @@ class Selection:
             same objects every time.
 
     Raises:
-        ConfigError: If a number is out of range.
+        ConfigError: If a number is out of range, or a glob is an address that is not understood.
     """
 
     def __init__(
@@ -41,7 +42,10 @@ class Selection:
         if sample is not None and not 0 < sample <= 100:
             raise ConfigError(f"--sample {sample:g}%: write a percentage above 0, up to 100%.")
         globs = tuple(only or ())
-        self._only = matcher(globs) if globs else None
+        try:
+            self._only = Globs(globs) if globs else None
+        except AddressRefused as error:
+            raise ConfigError(f"--only: {error.message}") from error
         self._arguments = globs, limit, sample
         self._left = limit
         self._below = None if sample is None else int(_SHARES * sample / 100)
@@ -57,6 +61,10 @@ class Selection:
         """True if no further object will be taken, so that reading may stop."""
         return self._left == 0
 
+    def remarks(self) -> list[str]:
+        """Return a remark on each glob that has matched nothing."""
+        return [f"--only {text}" for text in self._only.unmatched()] if self._only else []
+
     def take(self, items: Sequence[SourceItem]) -> list[SourceItem]:
         """Return the selected items of a batch."""
         taken = [item for item in items if self._matches(item)]
@@ -67,7 +75,7 @@ class Selection:
 
     def _matches(self, item: SourceItem) -> bool:
         key = item.media.key
-        if self._only is not None and not self._only(key):
+        if self._only is not None and not self._only(key, item.media.bucket):
             return False
         if self._below is None:
             return True

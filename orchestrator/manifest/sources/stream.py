@@ -11,6 +11,7 @@ from orchestrator.domain.spec import MediaObject
 from orchestrator.errors import BucketRefused, ConfigError
 from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.schema.inputs import ListInput, ObjectInput, PrefixInput
+from orchestrator.manifest.sources.address import AddressRefused
 from orchestrator.manifest.sources.item import Source, SourceItem, is_carried
 from orchestrator.manifest.sources.list_file import ListReader
 from orchestrator.manifest.sources.prefix import PrefixListing
@@ -37,17 +38,19 @@ async def read(
     clock: Clock | None = None,
     batch_size: int = BATCH,
     skip_prefixes: bool = False,
+    remarks: list[str] | None = None,
 ) -> AsyncIterator[list[SourceItem]]:
     """Yield every object of the manifest, in batches.
 
     Args:
         manifest: The manifest.
         store: Storage to list prefixes; not needed if there are none (``manifest.needs_listing``).
-        faults: Collects faults of rows, and reading continues. If left out, faults are raised after
-            their batch.
+        faults: Collects faults of sources, and reading continues. If left out, faults are raised
+            after their batch. A wrong row becomes an item with a ``problem`` instead.
         clock: Clock for the ages of listed objects.
         batch_size: Objects per batch; a page of a listing is one batch.
         skip_prefixes: Leave out prefixes instead of listing them.
+        remarks: Receives what is unusual about a source, when it was read.
 
     Raises:
         ManifestError: If a list file has faults, unless ``faults`` collects them.
@@ -61,7 +64,8 @@ async def read(
             raise ConfigError("A prefix is listed from the object storage, but none is open.")
         return PrefixListing(manifest, index, settings, store, clock or SystemClock())
 
-    batches = _batches(manifest, None if skip_prefixes else lister, collected, batch_size)
+    found = [] if remarks is None else remarks
+    batches = _batches(manifest, None if skip_prefixes else lister, collected, batch_size, found)
     async for batch in batches:
         if faults is None:
             collected.raise_if_any()
@@ -72,7 +76,11 @@ async def read(
 
 
 async def _batches(
-    manifest: Manifest, lister: _MakeLister | None, faults: FaultList, size: int
+    manifest: Manifest,
+    lister: _MakeLister | None,
+    faults: FaultList,
+    size: int,
+    remarks: list[str],
 ) -> AsyncIterator[list[SourceItem]]:
     inline: list[SourceItem] = []
     refusal: BucketRefused | None = None
@@ -85,12 +93,13 @@ async def _batches(
         inline = []
         if isinstance(settings, PrefixInput) and lister is not None:
             try:
-                async for page in lister(index, settings).batches():
+                async for page in _pages(lister(index, settings), remarks):
                     yield page
             except BucketRefused as error:
                 refusal = refusal or error  # sources in other buckets can still be read
         elif isinstance(settings, ListInput):
-            async for rows in _listed(ListReader(manifest, index, settings, faults), size):
+            reader = ListReader(manifest, index, settings, faults)
+            async for rows in _listed(reader, size, remarks):
                 yield rows
     yield inline
     if refusal is not None:
@@ -107,22 +116,33 @@ def _add_inline(
     try:
         source = Source(manifest, index)
         key = source.text(settings.object)
+        bucket, region, key = source.resolved(key)
     except TemplateError as error:
         faults.add(manifest.fault(error.message, ("inputs", index), error.hint))
         return
+    except AddressRefused as error:
+        faults.add(manifest.fault(error.message, ("inputs", index, "object")))
+        return
     etag = (settings.etag or "").strip('"')
-    media = MediaObject(
-        source.bucket, source.region, key, etag, settings.size_bytes, settings.duration_s
-    )
+    media = MediaObject(bucket, region, key, etag, settings.size_bytes, settings.duration_s)
     file, line = manifest.files.item("inputs", index)
     own = settings.user_data if is_carried("user_data", settings.user_data) else None
     batch.append(SourceItem(media, index, 1, file, line, level=settings.level, user_data=own))
 
 
-async def _listed(reader: ListReader, size: int) -> AsyncIterator[list[SourceItem]]:
+async def _pages(listing: PrefixListing, remarks: list[str]) -> AsyncIterator[list[SourceItem]]:
+    async for page in listing.batches():
+        yield page
+    remarks += listing.remarks()
+
+
+async def _listed(
+    reader: ListReader, size: int, remarks: list[str]
+) -> AsyncIterator[list[SourceItem]]:
     rows = reader.batches(size)
     while (batch := await _in_thread(lambda: next(rows, None))) is not None:
         yield batch
+    remarks += reader.remarks()
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:

@@ -10,7 +10,7 @@ import yaml
 
 from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.errors import Fault
-from orchestrator.manifest.yaml import syntax_errors
+from orchestrator.manifest.yaml import syntax_errors, typography
 
 MAX_DEPTH = 40
 """Levels of nesting; the deepest valid manifest has eight."""
@@ -142,9 +142,20 @@ class Builder:
             self._fault(event, syntax_errors.tag_message(tag))
         text = event.value
         value = None if text in _NULLS and event.implicit[0] else text
+        if not text.isascii():
+            self._check_typography(text, event)
         if event.anchor is not None:
             self._anchors[event.anchor] = (value, 1, self._spot(event))
         self._add(value, event, 1, None)
+
+    def _check_typography(self, text: str, event: Any) -> None:
+        frame = self._stack[-1] if self._stack else None
+        if frame is not None and isinstance(frame.data, dict) and frame.key is _NO_KEY:
+            fault = typography.key_fault(text)
+        else:
+            fault = typography.value_fault(text, is_plain=event.implicit[0])
+        if fault:
+            self._fault(event, fault)
 
     def _on_start(self, event: Any) -> None:
         tag = event.tag

@@ -9,6 +9,7 @@ import yaml
 
 from orchestrator.domain.wording import quoted
 from orchestrator.errors import Fault
+from orchestrator.manifest.yaml.typography import line_fault
 
 if TYPE_CHECKING:
     from yaml.error import Mark
@@ -78,6 +79,10 @@ def syntax_fault(file: str, text: str, error: yaml.YAMLError) -> Fault:
     if mark is None:
         return Fault(f"This is not YAML: {problem}.", file=file)
     line, column = mark.line + 1, mark.column + 1
+    for near in (error.context_mark, mark):
+        found = line_fault(_line(text, near.line)) if near is not None else None
+        if near is not None and found is not None:
+            return Fault(found[0], file, near.line + 1, found[1])
     tab = _tab_near(text, mark.line)
     if tab is not None:
         message = "The indentation has a tab. YAML allows only spaces there: replace it."

@@ -12,8 +12,14 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.domain.remote import ListedObject, ObjectHead, ObjectPage
-from orchestrator.errors import ApiAnswer, ConfigError, NotFound, Rejected
+from orchestrator.domain.remote import (
+    ListedObject,
+    ObjectHead,
+    ObjectPage,
+    SkippedFile,
+    SkipReason,
+)
+from orchestrator.errors import ApiAnswer, BucketUnknown, ConfigError, NotFound, Rejected
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.storage import listing
 from orchestrator.server.storage.index import ObjectIndex
@@ -65,14 +71,23 @@ class FolderStore:
         page = listing.page(
             self._folders, self._objects.folder(bucket), prefix.encode(), b"", marker.encode(), size
         )
-        described = self._objects.describe(
-            bucket, [(key.decode(), path) for key, path in page.files]
-        )
+        files = [(key.decode(), path) for key, path in page.files]
         listed = tuple(
             ListedObject(key, content.size, content.md5, content.modified_at)
-            for key, content in described
+            for key, content in self._objects.describe(bucket, files)
         )
-        return ObjectPage(listed, page.last.decode() if page.truncated else "")
+        skipped = [
+            SkippedFile(key.decode(errors="backslashreplace"), reason)
+            for key, reason in page.skipped
+        ]
+        if len(listed) < len(files):
+            known = {each.key for each in listed}
+            skipped += [
+                SkippedFile(key, SkipReason.UNREADABLE)
+                for key, path in files
+                if key not in known and Path(path).exists()
+            ]
+        return ObjectPage(listed, page.last.decode() if page.truncated else "", tuple(skipped))
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """See ``ports.ObjectStore``."""
@@ -96,7 +111,8 @@ async def _off_loop(act: Callable[[], _T]) -> _T:
     """Run ``act`` in a thread; a refusal becomes the error that a client of the service would get.
 
     Raises:
-        NotFound: There is no such bucket or object.
+        BucketUnknown: There is no such bucket.
+        NotFound: There is no such object.
         Rejected: The name is not valid.
         ConfigError: The folder cannot be read.
     """
@@ -104,6 +120,8 @@ async def _off_loop(act: Callable[[], _T]) -> _T:
         return await asyncio.to_thread(act)
     except Refusal as refusal:
         answer = ApiAnswer(refusal.http_status(ci=False), refusal.code, refusal.message)
+        if refusal.code == "NoSuchBucket":
+            raise BucketUnknown(answer) from refusal
         raise (NotFound if answer.http_status == 404 else Rejected)(answer) from refusal
     except OSError as error:
         raise ConfigError(

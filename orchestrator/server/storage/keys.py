@@ -82,6 +82,7 @@ def locate(folder: Path, key: str) -> Path | None:
     """
     check(key)
     inside = os.path.realpath(folder)
-    path = f"{inside}/{key.removesuffix('/')}"
+    # The name on the disk is the key's bytes, whatever encoding the locale has.
+    path = f"{inside}/{os.fsdecode(key.removesuffix('/').encode())}"
     # Equal only if no part of it is a link; a missing part cannot be one.
     return Path(path) if os.path.realpath(path) == path else None

@@ -15,16 +15,28 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.remote import SkipReason
 from orchestrator.server.storage.keys import MAX_KEY_BYTES, RESERVED, fault_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 BLOCK = 20_000  # names, about 2 MB; a full listing reads a folder of 200,000 names ten times
 MAX_BLOCKS = 16
 BEYOND = b"\xff"
 """Greater than any UTF-8 byte: ``prefix + BEYOND`` sorts after all keys with that prefix."""
+
+
+_LINK, _SPECIAL, _UNREADABLE = b"\0l", b"\0s", b"\0u"
+_MARKS = {
+    _LINK: SkipReason.LINK,
+    _SPECIAL: SkipReason.SPECIAL,
+    _UNREADABLE: SkipReason.UNREADABLE,
+}
+"""Ends of names that are not objects; no file name has a NUL byte."""
+_Level = tuple[str, bytes, bytes, "Iterator[bytes]"]
+"""A folder in a walk: path, key of the folder, start inside it, names still to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +89,39 @@ class Folders:
 
 
 def _scan(folder: str, start: bytes) -> Iterator[bytes]:
-    """Yield files and folders from ``start`` on, unsorted, without links, sockets and devices."""
+    """Yield files and folders from ``start`` on, unsorted.
+
+    The name of a link or a special file ends with its mark, and a folder that cannot be read is
+    only a mark.
+    """
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                is_folder = entry.is_dir(follow_symlinks=False)
-                name = os.fsencode(entry.name) + (b"/" if is_folder else b"")
-                if name >= start and (is_folder or entry.is_file(follow_symlinks=False)):
+                name = os.fsencode(entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    name += b"/"
+                elif not entry.is_file(follow_symlinks=False):
+                    name += _LINK if entry.is_symlink() else _SPECIAL
+                if name >= start:
                     yield name
+    except PermissionError:
+        if not start:
+            yield _UNREADABLE
     except OSError:
-        return  # the folder was deleted during the scan, or is not readable
+        return  # the folder was deleted during the scan
 
 
 def _usable(key: bytes) -> bool:
+    return _reason_against(key) is None
+
+
+def _reason_against(key: bytes) -> SkipReason | None:
+    """Return the reason why a name is not a key, or None if it is one."""
     try:
-        return len(key) <= MAX_KEY_BYTES and not fault_of(key.decode())
+        is_key = len(key) <= MAX_KEY_BYTES and not fault_of(key.decode())
     except UnicodeDecodeError:
-        return False
+        return SkipReason.NOT_UTF_8
+    return None if is_key else SkipReason.IMPOSSIBLE
 
 
 def _is_folder(path: str) -> bool:
@@ -118,9 +146,16 @@ def _names(folders: Folders, folder: str, after: bytes, prefix: bytes) -> Iterat
 
 
 def walk(
-    folders: Folders, bucket_folder: Path, prefix: bytes, after: bytes
+    folders: Folders,
+    bucket_folder: Path,
+    prefix: bytes,
+    after: bytes,
+    skipped: list[tuple[bytes, SkipReason]],
 ) -> Iterator[tuple[bytes, str]]:
-    """Yield ``(key, path)`` of every file with a prefix and after a key, in key order."""
+    """Yield ``(key, path)`` of every file with a prefix and after a key, in key order.
+
+    Files that are not objects are added to ``skipped`` when the walk passes them.
+    """
     above = prefix[: prefix.rfind(b"/") + 1]
     if after > above and not after.startswith(above):
         return  # all keys with this prefix sort before it
@@ -129,16 +164,19 @@ def walk(
         if not _usable(above):
             return
         folder = f"{folder}/{os.fsdecode(above[:-1])}"
-        if os.path.realpath(folder) != folder:
-            return  # part of the path is a link
+        if os.path.realpath(folder) != folder:  # part of the path is a link
+            if not after and os.path.isdir(folder):  # noqa: PTH112 - a string, as in the walk
+                skipped.append((above, SkipReason.LINK))
+            return
     start = after[len(above) :] if after.startswith(above) else b""
-    yield from _descend(folders, folder, above, start, prefix[len(above) :])
+    first = (folder, above, start, _names(folders, folder, start, prefix[len(above) :]))
+    yield from _descend(folders, first, skipped)
 
 
 def _descend(
-    folders: Folders, folder: str, above: bytes, after: bytes, prefix: bytes
+    folders: Folders, first: _Level, skipped: list[tuple[bytes, SkipReason]]
 ) -> Iterator[tuple[bytes, str]]:
-    stack = [(folder, above, after, _names(folders, folder, after, prefix))]
+    stack = [first]
     while stack:
         folder, above, after, names = stack[-1]
         name = next(names, None)
@@ -150,18 +188,26 @@ def _descend(
             inner = after[len(name) :] if after.startswith(name) else b""
             path = f"{folder}/{os.fsdecode(name[:-1])}"
             stack.append((path, above + name, inner, _names(folders, path, inner, b"")))
-        elif _usable(above + name):
+        elif (mark := name.find(b"\0")) >= 0:
+            skipped.append((above + name[:mark], _MARKS[name[mark:]]))
+        elif (reason := _reason_against(above + name)) is not None:
+            skipped.append((above + name, reason))
+        else:
             yield above + name, f"{folder}/{os.fsdecode(name)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing; ``truncated`` if more keys follow ``last``."""
+    """One page of a listing; ``truncated`` if more keys follow ``last``.
+
+    ``skipped`` has the files between the keys that are not objects.
+    """
 
     files: list[tuple[bytes, str]]
     prefixes: list[bytes]
     truncated: bool
     last: bytes
+    skipped: Sequence[tuple[bytes, SkipReason]] = ()
 
 
 def page(
@@ -175,10 +221,13 @@ def page(
     files: list[tuple[bytes, str]] = []
     prefixes: list[bytes] = []
     last = b""
-    keys = walk(folders, bucket_folder, prefix, after)
+    skipped: list[tuple[bytes, SkipReason]] = []
+    keys = walk(folders, bucket_folder, prefix, after, skipped)
     while (found := next(keys, None)) is not None:
         if len(files) + len(prefixes) == size:
-            return Page(files, prefixes, truncated=True, last=last)
+            # The walk is one key ahead; the next page passes the files before that key again.
+            passed = [(name, why) for name, why in skipped if name <= last]
+            return Page(files, prefixes, truncated=True, last=last, skipped=passed)
         end = found[0].find(delimiter, len(prefix)) if delimiter else -1
         if end < 0:
             files.append(found)
@@ -186,5 +235,5 @@ def page(
         else:
             last = found[0][: end + len(delimiter)]
             prefixes.append(last)
-            keys = walk(folders, bucket_folder, prefix, last + BEYOND)
-    return Page(files, prefixes, truncated=False, last=last)
+            keys = walk(folders, bucket_folder, prefix, last + BEYOND, skipped)
+    return Page(files, prefixes, truncated=False, last=last, skipped=skipped)

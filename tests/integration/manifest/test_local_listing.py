@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from orchestrator.commands.plan import plan
 from orchestrator.commands.resources import open_service, open_store
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import Place
-from orchestrator.errors import NotFound
+from orchestrator.errors import BucketUnknown
 from orchestrator.manifest import load_manifest
 from orchestrator.manifest.planning.forecast import Standing
 from orchestrator.manifest.planning.planner import Planner
@@ -101,13 +102,34 @@ async def test_folder_and_service_list_the_same_objects_while_the_service_runs(
     assert found.forecast.totals[Standing.NEW] == len(ODD) + 3
 
 
+async def test_a_plan_counts_the_files_of_a_folder_that_are_not_objects(tmp_path: Path) -> None:
+    _fill(tmp_path / "media", ["in/1.mp3", "in/2.MP3", "in/notes.txt"])
+    folder = tmp_path / "media/media-1250000000/in"
+    (folder / "link.mp3").symlink_to(folder / "1.mp3")
+    (folder / "link.txt").symlink_to(folder / "1.mp3")
+    (folder / os.fsdecode(b"caf\xe9.mp3")).write_bytes(b"")
+    (tmp_path / "m.yaml").write_text(MANIFEST.replace("exclude", 'include: "*.mp3"\n    exclude'))
+
+    found = await plan(
+        ManifestSource(tmp_path / "m.yaml"), RunOptions(ledger=str(tmp_path / "ledger.db"))
+    )
+
+    assert found.forecast.totals[Standing.NEW] == 1
+    (text,) = [text for text in found.forecast.remarks if "skipped" in text]
+    assert text == (
+        f"{tmp_path}/m.yaml:6:5: inputs[0]: 3 skipped: "
+        '1 name that is not UTF-8 ("in/caf\\xe9.mp3"), 1 symbolic link ("in/link.mp3") and '
+        '1 name that differs from include only in case ("in/2.MP3").'
+    )
+
+
 async def test_a_preview_creates_nothing_and_reports_a_missing_bucket(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "m.yaml").write_text(MANIFEST)
     manifest = load_manifest(tmp_path / "m.yaml")
 
-    with pytest.raises(NotFound, match="media-1250000000 does not exist here"):
+    with pytest.raises(BucketUnknown, match="media-1250000000 does not exist here"):
         await plan(ManifestSource(manifest.path), RunOptions(ledger=str(tmp_path / "ledger.db")))
 
     assert _names(tmp_path) == ["m.yaml"]

@@ -75,6 +75,7 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
         "failed_before": 1,
         "done": 1,
         "lost": 0,
+        "rejected": 0,
         "total": 5,
         "to_do": 3,
         "orphaned": 0,
@@ -88,6 +89,7 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
             "failed_before": 0,
             "done": 1,
             "lost": 0,
+            "rejected": 0,
         },
         "inputs[3]": {
             "new": 0,
@@ -96,6 +98,7 @@ async def test_a_forecast_counts_by_standing_level_and_source(desk: Desk) -> Non
             "failed_before": 1,
             "done": 0,
             "lost": 0,
+            "rejected": 0,
         },
     }
 

@@ -324,9 +324,63 @@ inputs:
   - {object: a.mp3, operation: {audio: {codec: mp3}}, output: {voice: "s.${ext}"}}
   - {object: b.mp3, operation: {audio: {codec: %s}}, output: {voice: "s.mp3"}}
 """
-    assert len(await desk.plan(text.replace("s.mp3", "s.flac") % "mp3")) == 2
+    assert len(await desk.plan(text.replace("s.mp3", "s.flac") % "flac")) == 2
     with pytest.raises(PlanError, match="already written"):
         await desk.plan(text % "mp3")
+
+
+def _codec_of(text: str, codec: str) -> str:
+    audio = f"operation: {{audio: {{codec: {codec}}}}}, " if codec else ""
+    return f"inputs: [{{object: a.mp3, {audio}output: {text}}}]\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "codec", "expected"),
+    [
+        ('{voice: "s/{stem}.wav"}', "", "wav"),
+        ('{voice: "s/{stem}.FLAC"}', "", "flac"),
+        ('{voice: "s/{stem}.mp3", background: "s/{stem}-b.${ext}"}', "", "mp3"),
+        ('{voice: "s/{stem}.{kind}"}', "", "mp3"),
+        ('{voice: "s/{stem}.amr"}', "", "amr"),
+        ('{voice: "s/{stem}.aac"}', "", None),
+        ('{voice: "s/{stem}.m4a"}', "aac", "aac"),
+        ('{voice: "s/{stem}.${ext}"}', "", None),
+        ('{voice: "s/{stem}.v2"}', "wav", "wav"),
+        ('{voice: "s.wav/{stem}"}', "", None),
+        ('{voice: "s/{stem}.wav"}', "WAV", "wav"),
+    ],
+)
+async def test_the_codec_follows_from_a_literal_extension(
+    desk: Desk, output: str, codec: str, expected: str | None
+) -> None:
+    (spec,) = await desk.plan("params: {kind: mp3}\n" + _codec_of(output, codec))
+
+    assert spec.operation.audio.codec == expected
+
+
+@pytest.mark.parametrize(
+    ("output", "codec", "words"),
+    [
+        ('{voice: "s/{stem}.wav"}', "mp3", "Set codec: wav"),
+        ('{voice: "s/{stem}.{kind}"}', "wav", "the codec is wav"),
+        ('{voice: "s/v.wav", background: "s/b.mp3"}', "", "another stem's name says wav"),
+        ('{voice: "s/{stem}.Ogg"}', "", "ends with .Ogg"),
+        ('{voice: "s/{stem}.m4a"}', "wav", "the codec is wav"),
+        ('{voice: "s/{stem}.mp4"}', "aac", "ends with .mp4"),
+    ],
+)
+async def test_a_codec_that_contradicts_the_extension_is_a_fault(
+    desk: Desk, output: str, codec: str, words: str
+) -> None:
+    with pytest.raises(ManifestError, match=words):
+        await desk.plan("params: {kind: mp3}\n" + _codec_of(output, codec))
+
+
+async def test_a_template_of_the_account_decides_the_codec(desk: Desk) -> None:
+    text = 'inputs: [{object: a, operation: {template_id: t1}, output: {voice: "s/a.ogg"}}]\n'
+
+    (spec,) = await desk.plan(text)
+    assert spec.operation.audio.codec is None
 
 
 async def test_names_with_a_job_id_never_collide(desk: Desk) -> None:

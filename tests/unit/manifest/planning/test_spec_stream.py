@@ -34,14 +34,33 @@ async def test_every_job_is_yielded_once_and_in_order(desk: Desk, output: str) -
 
 
 async def test_a_batch_is_yielded_before_a_later_fault_is_raised(desk: Desk, output: str) -> None:
-    desk.write("l.txt", library(BATCH, " blank"))
+    desk.write("l.txt", library(BATCH, "x" * 1_100_000))
     specs = Feed(desk.load(output + "inputs: [{list: l.txt}]\n"), None).specs()
 
     first = await anext(specs)
 
     assert len(first) == BATCH
-    with pytest.raises(ManifestError, match="begins or ends with a space"):
+    with pytest.raises(ManifestError, match="longer than"):
         await anext(specs)
+
+
+async def test_a_wrong_row_is_refused_and_the_others_are_planned(desk: Desk, output: str) -> None:
+    desk.write("l.txt", library(2, " blank", "/in/slash.mp3", "in/./dot.mp3", "last.mp3"))
+    feed = Feed(desk.load(output + "inputs: [{list: l.txt}]\n"), None)
+
+    specs = [spec async for batch in feed.specs() for spec in batch]
+
+    good = [spec.media.key for spec in specs if spec.refusal is None]
+    assert good == ["in/0.mp3", "in/1.mp3", "last.mp3"]
+    refused = [spec for spec in specs if spec.refusal is not None]
+    assert [spec.refusal.code for spec in refused if spec.refusal] == [
+        "InvalidRow",
+        "InvalidObjectName",
+        "InvalidObjectName",
+    ]
+    assert all(spec.is_refused and spec.key.startswith("r1.") for spec in refused)
+    assert not any(spec.is_refused for spec in specs if spec.refusal is None)
+    assert [f"l.txt:{spec.origin.line}: " in str(spec.refusal) for spec in refused] == [True] * 3
 
 
 async def test_an_abandoned_feed_leaves_no_task_and_no_warning(desk: Desk, output: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.errors import ManifestError
 from orchestrator.manifest.diagnostics import FaultList
+from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.sources.stream import read
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ async def test_waiting_for_silent_standard_input_can_be_cancelled(
 
 
 async def test_faults_name_file_and_row_and_their_number_is_limited(desk: Desk) -> None:
+    """A wrong row is an item with a problem, which the planner collects as a fault."""
     rows = "".join(
         f"in/{number}.mp3,{7 if number % 10 == 0 else 1}\n" for number in range(1, 20_001)
     )
@@ -154,7 +156,8 @@ async def test_faults_name_file_and_row_and_their_number_is_limited(desk: Desk) 
     manifest = desk.load('defaults: {output: {voice: "s/{object}"}}\ninputs: [{list: l.csv}]\n')
     faults = FaultList(limit=3)
 
-    good = sum([len(batch) async for batch in read(manifest, faults=faults)])
+    planner = Planner(manifest, faults)
+    good = sum([len(planner.specs(batch)) async for batch in read(manifest, faults=faults)])
     assert (good, len(faults), faults.omitted) == (18_000, 2_000, 1_997)
     assert [(fault.file.endswith("l.csv"), fault.line) for fault in faults.kept] == [
         (True, 11),
@@ -164,12 +167,21 @@ async def test_faults_name_file_and_row_and_their_number_is_limited(desk: Desk) 
 
 
 async def test_faults_are_raised_after_their_batch_if_they_are_not_collected(desk: Desk) -> None:
-    desk.write("l.csv", "object,level\n" + "a.mp3,1\n" * 1200 + "b.mp3,9\n")
+    desk.write("l.csv", "object,level\n" + "a.mp3,1\n" * 1200 + '"b.mp3,9\nc.mp3,1\n')
     manifest = desk.load('defaults: {output: {voice: "s/{object}"}}\ninputs: [{list: l.csv}]\n')
     batches = read(manifest)
     assert [len(await anext(batches)), len(await anext(batches))] == [500, 500]
-    with pytest.raises(ManifestError, match=r"l\.csv:1202: inputs\[0\]: The level"):
+    with pytest.raises(ManifestError, match=r"l\.csv:1202: inputs\[0\]: This is not a table"):
         await anext(batches)
+
+
+async def test_a_row_with_a_wrong_value_has_a_problem_and_its_name(desk: Desk) -> None:
+    desk.write("l.csv", "object,level\na.mp3,9\nb.mp3,1\n")
+
+    wrong, good = await _items(desk, "list: l.csv")
+    assert wrong.problem is not None
+    assert (wrong.media.key, wrong.line, good.problem) == ("a.mp3", 2, None)
+    assert "out of range" in wrong.problem.message
 
 
 @pytest.mark.parametrize(
@@ -177,7 +189,6 @@ async def test_faults_are_raised_after_their_batch_if_they_are_not_collected(des
     [
         ("l.csv", b'object\n"never closed\nb.mp3\n', "quote"),
         ("l.csv", b"object,object\na,b\n", "twice"),
-        ("l.txt", b"a.mp3\nb\xff.mp3\n", "UTF-8"),
         ("l.txt.gz", gzip.compress(b"a.mp3\n" * 1000, mtime=0)[:-9], "gzip"),
         ("l.txt", b"x" * 1_100_000, "KiB"),
         ("l.parquet", b"not parquet", "parquet"),

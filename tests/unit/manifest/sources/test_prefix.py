@@ -6,11 +6,14 @@ import random
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from orchestrator.domain.remote import ListedObject, ObjectPage
 from orchestrator.domain.spec import Place
 from orchestrator.errors import ApiAnswer, AuthRejected, ConfigError, ConnectFailed, ProtocolError
+from orchestrator.ledger.spec_json import encode_spec
+from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.manifest.sources.stream import read
 from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
 from orchestrator.runner.settings import RunnerSettings
@@ -183,6 +186,82 @@ async def test_refused_credentials_end_the_listing_at_once(desk: Desk) -> None:
     with pytest.raises(AuthRejected):
         await _keys(_manifest(desk, "prefix: in/"), store, clock)
     assert clock.pauses == []
+
+
+ODD = [
+    "/in/a",
+    "in/./b",
+    "../c",
+    "in//d",
+    "in/e\x07",
+    "in/" + "f" * 900,
+    "in/caf\udce9",
+    "in/${ext}",
+]
+
+
+@pytest.mark.parametrize("per_page", [1, 3, 1000])
+async def test_impossible_names_are_refused_and_the_others_are_planned(
+    desk: Desk, per_page: int
+) -> None:
+    good = ["in/a.mp3", "in/g.mp3", "in/\uac00.mp3", "in/\U0001f3b5.mp3", "z.mp3"]
+
+    class Bytewise(Shelf):
+        """Sorts keys by their bytes, as the service does."""
+
+        async def list_objects(
+            self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000
+        ) -> ObjectPage:
+            raw = sorted(key.encode(errors="surrogateescape") for key in self.objects)
+            after = [key for key in raw if key > marker.encode(errors="surrogateescape")]
+            keys = [key.decode(errors="surrogateescape") for key in after[:per_page]]
+            more = len(after) > per_page
+            return ObjectPage(tuple(self.objects[key] for key in keys), keys[-1] if more else "")
+
+    manifest = desk.load("defaults: {output: {voice: 's/{object}'}}\ninputs: [{prefix: ''}]\n")
+    feed = Feed(manifest, Bytewise(_objects(*good, *ODD)))
+    specs = [spec async for batch in feed.specs() for spec in batch]
+
+    assert sorted(spec.media.key for spec in specs if not spec.refusal) == sorted(good)
+    refused = [spec for spec in specs if spec.refusal]
+    assert len({spec.key for spec in refused}) == len(ODD)
+    assert orjson.dumps([encode_spec(spec).decode() for spec in refused])
+    assert any(spec.refusal and "0xe9" in spec.refusal.message for spec in refused)
+
+
+async def test_two_objects_of_one_prefix_with_one_output_are_both_named(desk: Desk) -> None:
+    manifest = desk.load(
+        "defaults: {output: {voice: 's/{stem}', background: '{index}/b'}}\ninputs: [{prefix: ''}]\n"
+    )
+    feed = Feed(manifest, Shelf(_objects("a/x.mp3", "b/x.mp3", "c/y.mp3")))
+    first, second, third = [spec async for batch in feed.specs() for spec in batch]
+
+    assert (first.refusal, third.refusal) == (None, None)
+    assert second.refusal is not None
+    assert second.media.key == "b/x.mp3"
+    assert '"a/x.mp3"' in second.refusal.message
+    assert "another variant" not in second.refusal.message
+
+
+async def test_an_output_of_a_refused_job_is_free_for_another(desk: Desk) -> None:
+    """The second row's voice is free and its background is taken: it must not keep the voice."""
+    desk.write("l.csv", "object,v,b\na.mp3,v1,b1\nb.mp3,v2,b1\nc.mp3,v2,b2\n")
+    manifest = desk.load(
+        "defaults: {output: {voice: 's/{v}', background: 's/{b}'}}\ninputs: [{list: l.csv}]\n"
+    )
+    feed = Feed(manifest, None)
+
+    specs = [spec async for batch in feed.specs() for spec in batch]
+    assert [spec.media.key for spec in specs if spec.refusal] == ["b.mp3"]
+    assert len(specs) == 3
+
+
+async def test_an_output_name_that_is_too_long_refuses_that_object(desk: Desk) -> None:
+    manifest = desk.load("defaults: {output: {voice: 's/{stem}/{stem}'}}\ninputs: [{prefix: ''}]\n")
+    feed = Feed(manifest, Shelf(_objects("a.mp3", "\u97f3" * 150 + ".mp3")))
+
+    specs = [spec async for batch in feed.specs() for spec in batch]
+    assert [spec.refusal and spec.refusal.code for spec in specs] == [None, "InvalidOutputName"]
 
 
 async def test_a_listing_that_is_stuck_is_refused(desk: Desk) -> None:

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.remote import SkipReason
 from orchestrator.server.storage import listing
 from orchestrator.server.storage.listing import Folders, page
 
@@ -118,11 +120,38 @@ def test_links_own_files_and_invalid_keys_are_not_listed(tmp_path: Path) -> None
     (tmp_path / "link").symlink_to(tmp_path / "a")
     Path(os.fsdecode(bytes(tmp_path) + b"/not-utf8-\xff")).touch()
     (tmp_path / "line\nbreak").touch()
+    os.mkfifo(tmp_path / "pipe")
 
-    assert [key for key, _ in listing.walk(Folders(), tmp_path, b"", b"")] == [
+    skipped: list[tuple[bytes, SkipReason]] = []
+    assert [key for key, _ in listing.walk(Folders(), tmp_path, b"", b"", skipped)] == [
         b"a",
         b"dir/.service/y",
         b"dir/b",
     ]
-    assert list(listing.walk(Folders(), tmp_path, b"loop/", b"")) == []
-    assert list(listing.walk(Folders(), tmp_path, b"../", b"")) == []
+    assert skipped == [
+        (b"line\nbreak", SkipReason.IMPOSSIBLE),
+        (b"link", SkipReason.LINK),
+        (b"loop", SkipReason.LINK),
+        (b"not-utf8-\xff", SkipReason.NOT_UTF_8),
+        (b"pipe", SkipReason.SPECIAL),
+    ]
+    assert list(listing.walk(Folders(), tmp_path, b"loop/", b"", skipped)) == []
+    assert list(listing.walk(Folders(), tmp_path, b"../", b"", skipped)) == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+@pytest.mark.parametrize("block", [1, 2, 50])
+def test_a_skipped_file_is_on_exactly_one_page(tmp_path: Path, size: int, block: int) -> None:
+    store(tmp_path, [f"in/{number}.wav" for number in range(6)])
+    links = [f"in/{number}-link.wav" for number in range(6)] + ["in/z.wav", "in/0.wav.link"]
+    for name in links:
+        (tmp_path / name).symlink_to(tmp_path / "in/0.wav")
+    folders, seen, marker = Folders(block), [], b""
+    while True:
+        found = page(folders, tmp_path, b"in/", b"", marker, size)
+        seen += [name.decode() for name, _ in found.skipped]
+        marker = found.last
+        if not found.truncated:
+            break
+
+    assert sorted(seen) == sorted(links)

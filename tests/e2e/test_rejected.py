@@ -1,0 +1,101 @@
+"""Objects that cannot be requested: each is rejected with its reason, and the others are done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.playground import Playground, RunningService
+
+pytestmark = pytest.mark.slow
+
+LIST = b"""object;level
+in/good.mp3;2.0
+in/urgent.mp3;urgent
+/in/slash.mp3;
+in//two.mp3;
+other/good.mp3;
+;
+
+in/caf\xe9.mp3;
+in/${ext}.mp3;
+in/last.mp3;
+"""
+
+
+def _why(rows: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    return {
+        row["input"]["object"]: (row["code"], row["message"])
+        for row in rows
+        if row["state"] == "rejected"
+    }
+
+
+def test_wrong_rows_are_rejected_and_the_others_are_done(
+    here: Playground, service: RunningService
+) -> None:
+    (here.folder / "l.csv").write_bytes(LIST)
+    here.write({"list": "l.csv"})
+
+    done = here.run()
+
+    assert done.code == 1, done.err
+    rows = here.rows()
+    assert sorted(row["input"]["object"] for row in rows if row["state"] == "succeeded") == [
+        "in/good.mp3",
+        "in/last.mp3",
+    ]
+    assert len(service.jobs()) == 2
+    why = _why(rows)
+    assert {name: code for name, (code, _) in why.items()} == {
+        "in/urgent.mp3": "InvalidRow",
+        "/in/slash.mp3": "InvalidObjectName",
+        "in//two.mp3": "InvalidObjectName",
+        "other/good.mp3": "OutputTaken",
+        "": "InvalidRow",
+        "in/${ext}.mp3": "InvalidOutputName",
+    }
+    assert "l.csv:3: " in why["in/urgent.mp3"][1]
+    assert '"in/good.mp3"' in why["other/good.mp3"][1]
+    assert "0xe9" in why[""][1]
+    schema = here.do("schema", "report").json()
+    for row in rows:
+        jsonschema.validate(row, schema, format_checker=jsonschema.FormatChecker())
+    assert here.summary()["jobs"]["rejected"] == 6
+
+
+def test_a_rejected_row_is_rejected_again_until_it_is_corrected(
+    here: Playground, service: RunningService
+) -> None:
+    (here.folder / "l.csv").write_bytes(b"object,level\nin/a.mp3,9\nin/b.mp3,1\n")
+    here.write({"list": "l.csv"})
+    assert here.run().code == 1
+    assert here.run().code == 1
+    assert here.run("--retry", "rejected").code == 1
+    assert len(service.jobs()) == 1
+    (here.folder / "l.csv").write_bytes(b"object,level\nin/a.mp3,2\nin/b.mp3,1\n")
+
+    done = here.run()
+
+    assert done.code == 0, done.err
+    assert len(service.jobs()) == 2
+
+
+def test_plan_counts_and_names_rejected_rows_and_validate_calls_them_faults(
+    here: Playground,
+) -> None:
+    (here.folder / "l.csv").write_bytes(LIST)
+    here.write({"list": "l.csv"})
+
+    planned = here.do("plan", here.path.name)
+    checked = here.do("validate", here.path.name)
+
+    assert planned.code == 0, planned.err
+    assert "rejected" in planned.out
+    assert "l.csv:3: The level" in planned.out
+    assert "semicolons" in planned.out
+    assert checked.code == 2
+    assert checked.err.count("\n") == 6

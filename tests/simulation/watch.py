@@ -72,7 +72,7 @@ class CanaryWatch:
 
     Args:
         size: Number of its jobs; 0 for no canary.
-        sent: Keys that it has sent, also in earlier processes; changed here.
+        sent: Keys that it may have sent, also in earlier processes; changed here.
         store: The ledger's content.
         named: Keys in the manifest.
     """
@@ -86,8 +86,8 @@ class CanaryWatch:
         self._store = store
         self._named = named
 
-    def send(self, key: JobKey) -> None:
-        """Check a job that is sent."""
+    def intend(self, key: JobKey) -> None:
+        """Check a job that is about to be sent: if the process dies now, it counts as sent."""
         if not self.is_running:
             return
         jobs = self._store.jobs
@@ -191,6 +191,7 @@ class Watch:
                 f"{job.spec.key}: {known} -> {job.state}"
             )
             if job.state is JobState.SUBMITTING:
+                self.canary.intend(job.spec.key)
                 self._turns.choose(job.spec.key)
                 if job.spec.key in self._added:  # it was fetched from the ledger before it came in
                     self._added.remove(job.spec.key)
@@ -257,7 +258,6 @@ class Watch:
             self._turns.leave(key)  # it does not go in turn
         elif self.checks_turns:
             self._turns.send(spec, now)
-        self.canary.send(key)
         self.sent.add(key)
 
     @_unmistakable

@@ -55,8 +55,6 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
         known |= {job.job_id for job in made if job.state is RemoteState.FAILED}
         if key in world.removed:
             return  # it left the manifest before it could be found again
-        if record.adopted and state is JobState.FAILED:
-            return  # a failed attempt of the lost ledger was taken for one without an answer
     assert {job.job_id for job in made} <= known, (
         f"{key} has a job at the service that the ledger does not know"
     )

@@ -86,9 +86,9 @@ class CanaryWatch:
         self._store = store
         self._named = named
 
-    def intend(self, key: JobKey) -> None:
-        """Check a job that is about to be sent: if the process dies now, it counts as sent."""
-        if not self.is_running:
+    def intend(self, keys: Collection[JobKey]) -> None:
+        """Check jobs that are about to be sent: if the process dies now, they count as sent."""
+        if not keys or not self.is_running:
             return
         jobs = self._store.jobs
         left = {
@@ -98,8 +98,8 @@ class CanaryWatch:
             or (jobs[sent].state is JobState.PLANNED and sent not in self._named)
         }
         self.sent -= left  # proven absent, and no longer wanted: others may take their place
-        self.sent.add(key)
-        assert len(self.sent) <= self.size, f"{key} is sent before the canary {self.sent} passed"
+        self.sent.update(keys)
+        assert len(self.sent) <= self.size, f"{keys} are sent before the canary {self.sent} passed"
 
     def passed(self) -> None:
         """Check that the canary has passed."""
@@ -185,13 +185,13 @@ class Watch:
     @_unmistakable
     def saving(self, jobs: Sequence[Job]) -> None:
         """Check the jobs that the runner is about to record."""
+        self.canary.intend([job.spec.key for job in jobs if job.state is JobState.SUBMITTING])
         for job in jobs:
             known = job.saved_state
             assert job.state in _MAY_FOLLOW.get(known, ()), (
                 f"{job.spec.key}: {known} -> {job.state}"
             )
             if job.state is JobState.SUBMITTING:
-                self.canary.intend(job.spec.key)
                 self._turns.choose(job.spec.key)
                 if job.spec.key in self._added:  # it was fetched from the ledger before it came in
                     self._added.remove(job.spec.key)

@@ -172,8 +172,10 @@ class Settler:
         """Return what keeps the jobs in doubt, in words. Those that were left keep no run."""
         if not self.in_doubt:
             return []
-        said = "the last look failed" if self._failures else "the last look proved nothing"
-        why = f" ({said}: {self._trouble})" if self._trouble else ""
+        trouble = self.looks.trouble or self._trouble
+        has_failed = self._failures or self.looks.trouble
+        said = "the last look failed" if has_failed else "the last look proved nothing"
+        why = f" ({said}: {trouble})" if trouble else ""
         return [f"{counted(self.in_doubt, 'job')} in doubt, looked up in the job list{why}"]
 
     async def drain(self) -> None:
@@ -223,6 +225,7 @@ class Settler:
                 self._shutdown.fatal(error)
         else:
             self._failures = 0
+            self.looks.trouble = ""
             self._trouble = next(iter(look.reasons.values()), "")
             verdicts = self._judge(doubts, look)
             await self._conclude(place, verdicts, look)
@@ -237,7 +240,10 @@ class Settler:
                 doubt.since -= self._settings.reply_timeout_s
             doubt.looks += 1
             ours = attempts_of(job, look.listed)
-            if ours:
+            if ours and ours[0].is_lost and not self._has_settled(doubt, look):
+                # It may be an attempt of a ledger that was lost, and the list may lag.
+                verdicts.open.append(doubt)
+            elif ours:
                 verdicts.found.append((doubt, ours[0]))
                 lost = tuple(remote.job_id for remote in ours[1:] if remote.is_lost)
                 job.past_job_ids = (*job.past_job_ids, *lost)
@@ -248,9 +254,13 @@ class Settler:
                 verdicts.open.append(doubt)
         return verdicts
 
-    def _is_absent(self, doubt: Doubt, look: Look) -> bool:
+    def _has_settled(self, doubt: Doubt, look: Look) -> bool:
+        """Return True if the list would show the job by now, if there is one."""
         settle_s = look.trust.settle_s(self._settings.settle_s, doubt.since)
-        if doubt.looks < 2 or look.at - doubt.since < settle_s:
+        return doubt.looks >= 2 and look.at - doubt.since >= settle_s
+
+    def _is_absent(self, doubt: Doubt, look: Look) -> bool:
+        if not self._has_settled(doubt, look):
             return False
         if any(could_be(remote, doubt.job, look.others) for remote in look.listed):
             look.reasons.setdefault(
@@ -318,7 +328,7 @@ class Settler:
         absences.first_at = absences.first_at if absences.count else now
         absences.count += 1
         tried_s = now - absences.first_at
-        others_arrive = any(known.known_at > absences.first_at for known in trust.witnesses)
+        others_arrive = any(known.sent_at > absences.first_at for known in trust.witnesses)
         if (
             absences.count >= self._settings.attempts
             and tried_s >= _HOPELESS_AFTER_S

@@ -14,6 +14,7 @@ in the ledger, until one does (``strays``): the list is not read that far back a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from orchestrator.errors import (
 )
 from orchestrator.runner.retry import backoff_s
 from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S
+from orchestrator.runner.settling.job_list import Extent
 from orchestrator.runner.settling.strays import MOST_STRAYS, decoded, encoded
 
 if TYPE_CHECKING:
@@ -234,28 +236,32 @@ class Survey:
         """Read the list, as often as it takes; None if the service does not show it."""
         since = await self._since(place)
         failures = 0
+        extent = Extent(
+            since, tries=math.inf, on_failure=lambda *failure: self._note(place, *failure)
+        )
         while True:
             try:
                 return await self._list.read(
                     place,
                     JobFilter(created_from=since),
                     lambda remote: is_job_key(key_of_user_data(remote.user_data)),
-                    until=since,
+                    extent,
                 )
             except (Rejected, BucketRefused, EndlessListing) as error:
                 # The first job shows if the bucket itself is refused.
                 text = f"Cannot see which jobs {place.bucket} has had done already: {error}"
                 self._sink.emit(Noticed(text))
                 return None
-            except OrchestratorError as error:
+            except OrchestratorError as error:  # the list of queues was not shown
                 if error.fatal:
                     raise
                 failures += 1
-                await self._pause(place, error, failures)
+                if isinstance(error, Throttled):
+                    self._limiter.throttled(error.retry_after_s)
+                self._note(place, error, failures)
+                await self._clock.sleep(backoff_s(self._settings, failures, self._rng))
 
-    async def _pause(self, place: Place, error: OrchestratorError, failures: int) -> None:
-        if isinstance(error, Throttled):
-            self._limiter.throttled(error.retry_after_s)
+    def _note(self, place: Place, error: OrchestratorError, failures: int) -> None:
         self._trouble = str(error)
         if failures == _NOTICE_AFTER:
             text = (
@@ -263,7 +269,6 @@ class Survey:
                 f"already ({error})"
             )
             self._sink.emit(Noticed(text))
-        await self._clock.sleep(backoff_s(self._settings, failures, self._rng))
 
     def _report_limit(self, place: Place, listing: Listing) -> None:
         until = "an unknown time"

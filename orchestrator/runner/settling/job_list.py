@@ -36,7 +36,7 @@ _TRIES = 4
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How far a list is read, and how patiently.
+    """Bounds of the reading of a list.
 
     Attributes:
         until: Stop at jobs created before this instant.

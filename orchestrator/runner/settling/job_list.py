@@ -10,7 +10,7 @@ failure would never end where one call in twenty fails and the list is long.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.errors import (
     BucketRefused,
@@ -22,7 +22,7 @@ from orchestrator.errors import (
 from orchestrator.runner.retry import backoff_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from orchestrator.domain.remote import JobFilter, JobPage, RemoteJob
     from orchestrator.domain.spec import Place
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST_PAGES = 1000
 """Pages of one reading: 100,000 jobs. More would take longer than is worth waiting for."""
+_T = TypeVar("_T")
 _TRIES = 4
 """Tries of one page, unless the reading says otherwise."""
 
@@ -77,10 +78,13 @@ class JobList:
 
     Attributes:
         calls: List calls made.
+        silent_since: When the first call began that was not answered, monotonic; None if the last
+            one was.
     """
 
     def __init__(self, ports: Ports) -> None:
         self.calls = 0
+        self.silent_since: float | None = None
         self._service = ports.service
         self._limiter = ports.list_limiter
         self._clock = ports.clock
@@ -138,10 +142,22 @@ class JobList:
 
     async def _find_queues(self, place: Place) -> bool:
         if not self._queues.get(place):
-            self.calls += 1
-            for queue_id in await self._service.queues(place):
+            for queue_id in await self._called(self._service.queues(place)):
                 self.know_queue(place, queue_id)
         return bool(self._queues.get(place))
+
+    async def _called(self, call: Awaitable[_T]) -> _T:
+        """Make one call, and note if it is answered."""
+        self.calls += 1
+        if self.silent_since is None:
+            self.silent_since = self._clock.monotonic()
+        try:
+            answer = await call
+        except (Rejected, BucketRefused):
+            self.silent_since = None
+            raise
+        self.silent_since = None
+        return answer
 
     async def _read(
         self,
@@ -178,9 +194,8 @@ class JobList:
         failures = 0
         while True:
             await self._limiter.acquire()
-            self.calls += 1
             try:
-                page = await self._service.list_jobs(place, wanted, token)
+                page = await self._called(self._service.list_jobs(place, wanted, token))
             except (Rejected, BucketRefused):
                 raise
             except OrchestratorError as error:

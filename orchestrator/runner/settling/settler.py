@@ -46,6 +46,11 @@ _REPORT_AFTER = 3
 _GIVE_UP_AFTER = 8.0
 """Settle times after which a job whose absence cannot be proven is left in doubt. It is looked for
 again when the list can be judged better."""
+SETTLE_GRACE_S = 60.0
+"""Time beyond the settle delay and the reply timeout for which a run that stops waits for jobs in
+doubt ..."""
+UNSHOWN_S = 20.0
+"""... but no longer than this while the service does not show its list of jobs."""
 _HOPELESS_AFTER_S = 600.0
 """A request that never reaches the service is repeated for at least this time."""
 
@@ -179,8 +184,42 @@ class Settler:
         return [f"{counted(self.in_doubt, 'job')} in doubt, looked up in the job list{why}"]
 
     async def drain(self) -> None:
-        """Return when no job is in doubt."""
-        await self._empty.wait()
+        """Wait for the jobs in doubt before the run ends: not for long, and aloud."""
+        if self._empty.is_set():
+            return
+        began_at = self._clock.monotonic()
+        longest_s = self._settings.settle_s + self._settings.reply_timeout_s + SETTLE_GRACE_S
+        jobs = counted(self.in_doubt, "job")
+        text = f"Waiting for {jobs} in doubt before the run ends, {longest_s:.0f} s at most"
+        self._sink.emit(Noticed(text))
+        self._hasten()
+        while not self._empty.is_set():
+            now = self._clock.monotonic()
+            left_s = UNSHOWN_S
+            if self._list.silent_since is not None:
+                left_s = max(self._list.silent_since, began_at) + UNSHOWN_S - now
+            left_s = min(left_s, began_at + longest_s - now)
+            if left_s <= 0:
+                self._give_up_waiting(now - began_at)
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._empty.wait()
+
+    def _hasten(self) -> None:
+        """Look again at once if the last look failed, so that a run that ends tries once more."""
+        if self._failures:
+            now = self._clock.monotonic()
+            for doubt in self._doubts.values():
+                doubt.look_at = min(doubt.look_at, now) if not doubt.is_left else doubt.look_at
+            self._wake.set()
+
+    def _give_up_waiting(self, waited_s: float) -> None:
+        jobs, verb = counted(self.in_doubt, "job"), "is" if self.in_doubt == 1 else "are"
+        text = f"{jobs} {verb} left in doubt after {waited_s:.0f} s; the next run looks again"
+        if trouble := self.looks.trouble or self._trouble:
+            text += f" ({trouble})"
+        self._sink.emit(Noticed(text))
 
     async def run(self) -> None:
         """Look until cancelled."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 _READ_FAULTS = [
-    Fault.NO_CONNECTION, Fault.DROP, Fault.REFUSE_500, Fault.REFUSE_503, Fault.THROTTLE,
+    Fault.NO_CONNECTION, Fault.DROP, Fault.REFUSE_500, Fault.REFUSE_503, Fault.THROTTLE, Fault.BARE,
 ]  # fmt: skip
 """Faults of queries, lists and HEADs."""
 
@@ -143,12 +143,19 @@ class FakeService(FakeStorage):
         elif dice < self.weather.job_falters + self.weather.job_fails:
             job.state, job.code = RemoteState.FAILED, "ResourceNotSupported"
         else:
-            for name in self._names(job):
-                self.objects[job.spec.output.place, name] = 1000
+            late_s = self.weather.oddities.late_stems_s
+            if late_s:
+                self._at(when + late_s, partial(self._store, job))
+            else:
+                self._store(job)
             job.state = RemoteState.SUCCEEDED
         self._start_next(when)
         if self.on_end is not None:
             self.on_end(job.job_id)
+
+    def _store(self, job: FakeJob) -> None:
+        for name in self._names(job):
+            self.objects[job.spec.output.place, name] = 1000
 
     def _names(self, job: FakeJob) -> list[str]:
         return [
@@ -242,12 +249,8 @@ class FakeService(FakeStorage):
         begin = int(next_token or 0)
         page = listed[begin : begin + wanted.size]
         token = str(begin + wanted.size) if begin + wanted.size < len(listed) else ""
-        foreign = () if wanted.input_object else oddities.foreign_jobs()
-        views = [
-            view._replace(user_data=oddities.echo.of(view.user_data))
-            for view in map(self._view, page)
-        ]
-        return JobPage((*foreign, *views), token)
+        foreign = oddities.foreign_jobs(wanted.input_object)
+        return JobPage((*foreign, *map(self._view, page)), token)
 
     def _is_wanted(self, job: FakeJob, place: Place, wanted: JobFilter) -> bool:
         return (
@@ -313,7 +316,9 @@ class FakeService(FakeStorage):
             started_at=None if job.started_at is None else epoch + job.started_at,
             ended_at=None if job.ended_at is None else epoch + job.ended_at,
             input_object=job.spec.media.key,
-            user_data=job.spec.wire_user_data,
+            user_data=self.weather.oddities.echo_of(
+                job.spec.wire_user_data, self.clock.monotonic()
+            ),
             files=tuple(RemoteFile(name, "0" * 32) for name in self._names(job))
             if done and not job.odd.is_nameless
             else (),

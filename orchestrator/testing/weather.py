@@ -68,11 +68,13 @@ ACCEPTING = frozenset(
 """The faults that still create a job."""
 
 
-_BARE_STATUSES = [302, 400, 403, 404, 408, 429, 499]
+_BARE_STATUSES = [302, 400, 403, 404, 408, 409, 413, 429, 451, 499, 502, 504]
 
 
 def _bare(status: int) -> OrchestratorError:
     answer = ApiAnswer(status)
+    if status >= 500:
+        return ServerFault(answer)
     return Throttled(answer) if status == 429 else UnprovenAnswer(answer)
 
 

@@ -49,7 +49,9 @@ def _draw_oddities(rng: random.Random) -> Oddities:
     if rng.random() < 0.5:
         return Oddities()
     return Oddities(
-        echo=rng.choice(list(Echo)),
+        echo=rng.choice([Echo.EXACT, Echo.SPACED, Echo.UPPER, Echo.PLUS]),
+        early_echo=rng.choice(list(Echo)),
+        early_until=rng.choice([0.0, 0.0, 30.0, 300.0]),
         has_foreign_jobs=rng.random() < 0.5,
         needs_queue=rng.random() < 0.2,
         least_lag_s=rng.choice([0.0, 0.0, 50.0]),
@@ -58,6 +60,7 @@ def _draw_oddities(rng: random.Random) -> Oddities:
         refused_queries=rng.choice([0.0, 0.1]),
         odd_for_s=rng.choice([5.0, 100.0]),
         nameless=rng.choice([0.0, 0.3, 1.0]),
+        late_stems_s=rng.choice([0.0, 1.0]),
     )
 
 
@@ -147,6 +150,7 @@ class Ending(Enum):
     WINDOW = "the window closes"
     FAILURES = "max_failures"
     COST = "max_cost"
+    PROXY = "a proxy begins to want a password"
     KEYS = "the temporary key expires, and no fresh one follows"
     CLOCK = "the clock is wrong, and the service does not state its time"
 

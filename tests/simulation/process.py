@@ -59,6 +59,7 @@ _EXIT = {
     Ending.WINDOW: ("window", ExitCode.STOPPED),
     Ending.FAILURES: ("budget", ExitCode.STOPPED),
     Ending.COST: ("budget", ExitCode.STOPPED),
+    Ending.PROXY: ("error", ExitCode.CREDENTIALS),
     Ending.KEYS: ("error", ExitCode.CREDENTIALS),
     Ending.CLOCK: ("error", ExitCode.CREDENTIALS),
 }
@@ -159,6 +160,8 @@ class Process:
             self._keys(),
             tells_time=self.scenario.ending is not Ending.CLOCK,
         )
+        if self.scenario.ending is Ending.PROXY:
+            client.proxy_asks_from = self._started_at + self.scenario.at_s
         self._clock = ServiceClock(self._own, client)  # type: ignore[arg-type]  # has the offset
         self.watch = client.watch = Watch(
             world.store,

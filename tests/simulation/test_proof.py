@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.commands.exit_codes import ExitCode, of_result
-from orchestrator.domain.events import JobInDoubt, Noticed
+from orchestrator.domain.events import JobInDoubt, Noticed, Waiting
 from orchestrator.domain.remote import (
     JobFilter,
     JobPage,
@@ -385,6 +385,33 @@ def test_foreign_and_odd_jobs_in_the_list_hinder_nothing(tmp_path: Path) -> None
 
     assert result.counts.of(JobState.SUCCEEDED) == 8
     assert set(paid(rig).values()) == {1}
+
+
+@pytest.mark.parametrize("first", [1, 2], ids=["no job was accepted", "one was"])
+def test_a_job_that_may_be_anothers_holds_up_no_run(tmp_path: Path, first: int) -> None:
+    """Each new job has a twin without a key; with one slot nothing else can be accepted."""
+
+    def rig_of() -> Rig:
+        rig = Rig(tmp_path, settings=RunnerSettings(settle_s=30, in_flight=1))
+        right = rig.service.list_jobs
+
+        async def changed(place: Place, wanted: JobFilter, token: str = "") -> JobPage:
+            page = await right(place, wanted, token)
+            twin = RemoteJob("jtwin", RemoteState.RUNNING, input_object=make_spec(first).media.key)
+            return JobPage((*page.jobs, twin), page.next_token)
+
+        replace_method(rig.service, "list_jobs", changed)
+        lose_answers(rig, ServerFault(ApiAnswer(500)), first, accept=False)
+        return rig
+
+    result, rig = run(rig_of, *make_specs(4))
+
+    assert result.counts.of(JobState.SUCCEEDED) == 3
+    assert of_result(result) is ExitCode.UNFINISHED
+    assert rig.clock.monotonic() < 600
+    assert "shows one of the same object without a readable key" in notices(rig)
+    waiting = [event for event in rig.recorder.events if isinstance(event, Waiting)]
+    assert any("without a readable key" in text for event in waiting for text in event.reasons)
 
 
 # --- the service is the second ledger

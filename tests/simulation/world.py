@@ -69,7 +69,9 @@ class World:
         self.run_count = self.rng.choice([1, 1, 1, 2])
         self.disturbances = self.rng.choice([0, 1, 2, 5])
         # A ledger that was restored while the list lags cannot know what it does not show yet.
-        can_lose = not is_mirrored and not self.weather.oddities.least_lag_s
+        # A list without readable keys cannot show what it has had done.
+        odd = self.weather.oddities
+        can_lose = not (is_mirrored or odd.least_lag_s or odd.early_until)
         self.losses = self.rng.choice([0.0, 0.0, 0.3]) if can_lose else 0.0
         if self.losses:
             self.canary = 0  # its watch does not know what a lost ledger has sent

@@ -51,6 +51,8 @@ SETTLE_GRACE_S = 60.0
 doubt ..."""
 UNSHOWN_S = 20.0
 """... but no longer than this while the service does not show its list of jobs."""
+_TWIN = "its list of jobs shows one of the same object without a readable key"
+"""Why the absence of one job is not proven. It says nothing about other jobs, and stays so."""
 _HOPELESS_AFTER_S = 600.0
 """A request that never reaches the service is repeated for at least this time."""
 
@@ -66,6 +68,7 @@ class Doubt:
         looks: How often it was looked for.
         is_orphan: The process that sent it is gone.
         is_left: The run no longer waits for it.
+        twin: Why it cannot be told from another job; empty if it can.
     """
 
     job: Job
@@ -74,6 +77,7 @@ class Doubt:
     looks: int = 0
     is_orphan: bool = False
     is_left: bool = False
+    twin: str = ""
 
 
 @dataclass(slots=True)
@@ -265,8 +269,9 @@ class Settler:
         else:
             self._failures = 0
             self.looks.trouble = ""
-            self._trouble = next(iter(look.reasons.values()), "")
             verdicts = self._judge(doubts, look)
+            twins = (doubt.twin for doubt in verdicts.open if doubt.twin)
+            self._trouble = next(iter(look.reasons.values()), "") or next(twins, "")
             await self._conclude(place, verdicts, look)
 
     # --- what a look means
@@ -301,12 +306,9 @@ class Settler:
     def _is_absent(self, doubt: Doubt, look: Look) -> bool:
         if not self._has_settled(doubt, look):
             return False
-        if any(could_be(remote, doubt.job, look.others) for remote in look.listed):
-            look.reasons.setdefault(
-                "its keys cannot be read", "it shows jobs of the same object without a readable key"
-            )
-            return False
-        return not look.reasons
+        has_twin = any(could_be(remote, doubt.job, look.others) for remote in look.listed)
+        doubt.twin = _TWIN if has_twin else ""
+        return not (look.reasons or has_twin)
 
     def _has_arrived_long_ago(self, job: Job) -> bool:
         """Return True if the request of a dead process cannot be on its way any more.
@@ -338,18 +340,18 @@ class Settler:
 
     def _schedule(self, place: Place, doubts: Sequence[Doubt], look: Look) -> None:
         settle_s = look.trust.settle_s(self._settings.settle_s)
-        hopeless: list[Doubt] = []
+        hopeless: dict[str, list[Doubt]] = defaultdict(list)
+        why = next(iter(look.reasons.values()), "its list of jobs cannot be judged")
         for doubt in doubts:
             waited_s = look.at - doubt.since
             is_old = doubt.looks > 1 and waited_s >= _GIVE_UP_AFTER * settle_s
-            if is_old and self.looks.is_hopeless(place):
-                hopeless.append(doubt)
+            if is_old and (doubt.twin or self.looks.is_hopeless(place)):
+                hopeless[doubt.twin or why].append(doubt)
             else:
                 pause_s = max(settle_s, waited_s) / 4
                 doubt.look_at = max(doubt.since + settle_s, look.at + pause_s)
-        if hopeless:
-            why = next(iter(look.reasons.values()), "its list of jobs cannot be judged")
-            self._leave(place, hopeless, why)
+        for reason, left in hopeless.items():
+            self._leave(place, left, reason)
 
     # --- steps
 

@@ -128,6 +128,7 @@ class Process:
     def emit(self, event: Event) -> None:
         """``EventSink``."""
         now = self._clock.monotonic()
+        self.watch.hear(event)
         self.events.append((now, event))
         if isinstance(event, JobsPlanned):
             self.watch.taken_in()

@@ -40,6 +40,7 @@ from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec, make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.memory_ledger import MemoryStore
+from orchestrator.testing.oddities import Oddities
 from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
@@ -526,6 +527,26 @@ def test_two_jobs_answered_with_one_id_are_both_found_by_their_keys(tmp_path: Pa
     assert {row["key"]: row["job_id"] for row in rig.rows()} == made
 
 
+def test_a_job_is_not_cancelled_because_its_answer_was_mixed_up(tmp_path: Path) -> None:
+    """A later start finds it in the list, under another id than the ledger has."""
+
+    async def main() -> tuple[RunResult, Rig]:
+        weather = Weather(job_s=60, concurrency=1, oddities=Oddities(mix_ups=1.0))
+        rig = Rig(tmp_path / "1", weather=weather, rate_per_s=5)
+        lose_answers(rig, ServerFault(ApiAnswer(500)), 1)
+        rig.after(0.5, lambda: rig.stop(_signal()))
+        await rig.run(make_specs(3))
+        weather.oddities = Oddities()
+        again = Rig(tmp_path / "2", store=rig.store, service=rig.service)
+        return await again.run(make_specs(4)), again
+
+    result, rig = run_virtual(main())
+
+    assert result.counts.of(JobState.SUCCEEDED) == 4
+    assert set(paid(rig).values()) == {1}
+    assert rig.service.calls["cancel"] == 0
+
+
 def test_two_answers_that_were_swapped_are_put_right(tmp_path: Path) -> None:
     def rig_of() -> Rig:
         rig = Rig(tmp_path, settings=QUICK)
@@ -675,6 +696,18 @@ def _head_with(
         return found
 
     replace_method(rig.service, "head", changed)
+
+
+@pytest.mark.parametrize(("late_s", "state"), [(19.0, "succeeded"), (25.0, "failed")])
+def test_a_stem_may_be_late_for_as_long_as_the_page_says(
+    tmp_path: Path, late_s: float, state: str
+) -> None:
+    def rig_of() -> Rig:
+        return Rig(tmp_path, weather=Weather(job_s=1, oddities=Oddities(late_stems_s=late_s)))
+
+    _, rig = run(rig_of, make_spec(1))
+
+    assert [row["state"] for row in rig.rows()] == [state]
 
 
 def test_a_404_by_a_gateway_is_looked_through(tmp_path: Path) -> None:

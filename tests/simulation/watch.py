@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 
+from orchestrator.domain.events import Waiting
 from orchestrator.domain.remote import RemoteState
 from orchestrator.domain.states import JobState
 from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S
@@ -17,6 +18,7 @@ from tests.simulation.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
+    from orchestrator.domain.events import Event
     from orchestrator.domain.job import Job
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.run import Run
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 COMMIT_S = 0.2
 """Longest pause before a change of the ledger takes effect, and again before it is acknowledged."""
+QUIET_S = 61.0
+"""Longest time without a word."""
 SLACK_S = 2 * COMMIT_S + 0.05
 """Longest time from the choice of a job to its departure."""
 
@@ -154,6 +158,7 @@ class Watch:
             "head": settings.heads,
         }
         self._open: dict[str, int] = {}
+        self._heard_at = clock.monotonic()
         self.stopped_at: float | None = None
         self.max_failures = math.inf
         """Number of failures after which one more stops the sending."""
@@ -168,6 +173,17 @@ class Watch:
         self._added: list[JobKey] = []
         self.sent: set[JobKey] = set()
         """Keys that this process has sent."""
+
+    # --- what the run says
+
+    @_unmistakable
+    def hear(self, event: Event) -> None:
+        """Check that a run that waits says within a minute what it waits for."""
+        now = self._clock.monotonic()
+        assert now <= self._heard_at + QUIET_S, f"nothing was said for {now - self._heard_at:.0f} s"
+        self._heard_at = now
+        if isinstance(event, Waiting):
+            assert event.reasons != ("the end of this run",), "the run waits for nothing"
 
     # --- the ledger
 

@@ -41,6 +41,8 @@ class _Backup:
     store: MemoryStore
     named: dict[int, set[JobKey]] = field(default_factory=lambda: defaultdict(set))
     run_of_send: dict[JobKey, int] = field(default_factory=dict)
+    canary_sent: set[JobKey] = field(default_factory=set)
+    canary_run: int = 0
 
 
 class World:
@@ -73,8 +75,6 @@ class World:
         odd = self.weather.oddities
         can_lose = not (is_mirrored or odd.least_lag_s or odd.early_until)
         self.losses = self.rng.choice([0.0, 0.0, 0.3]) if can_lose else 0.0
-        if self.losses:
-            self.canary = 0  # its watch does not know what a lost ledger has sent
         self.now = 0.0
         self.processes: list[Process] = []
         self.named: dict[int, set[JobKey]] = defaultdict(set)
@@ -152,7 +152,7 @@ class World:
         kept = copy.deepcopy(backup)
         self.store, self.named, self.run_of_send = kept.store, kept.named, kept.run_of_send
         self.store.lose_holder()
-        self.canary_sent, self._canary_run = set(), 0
+        self.canary_sent, self._canary_run = kept.canary_sent, kept.canary_run
         self.report = self.report.with_name(f"report-{len(self.processes)}.jsonl")
         self.store.runs = [replace(run, report=str(self.report)) for run in self.store.runs]
 
@@ -163,7 +163,9 @@ class World:
         self.begin_canary()
         before = self.store.visit
         if self.losses:
-            backup = _Backup(self.store, self.named, self.run_of_send)
+            backup = _Backup(
+                self.store, self.named, self.run_of_send, self.canary_sent, self._canary_run
+            )
             self._backups.append(copy.deepcopy(backup))
         result = self.processes[-1].run()
         self._canary_run = self.store.runs[-1].number if self.store.runs else 0

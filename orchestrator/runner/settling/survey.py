@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.events import JobAdopted, Noticed
 from orchestrator.domain.remote import JobFilter, RemoteJob
 from orchestrator.domain.spec import JobKey, is_job_key, key_of_user_data
-from orchestrator.domain.states import OPEN, JobState
+from orchestrator.domain.states import OPEN, REMOTE, JobState
 from orchestrator.domain.wording import counted
 from orchestrator.errors import (
     BucketRefused,
@@ -32,7 +32,7 @@ from orchestrator.errors import (
     Throttled,
 )
 from orchestrator.runner.retry import backoff_s
-from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S
+from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S, is_of
 from orchestrator.runner.settling.job_list import Extent
 from orchestrator.runner.settling.strays import MOST_STRAYS, decoded, encoded
 
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _NOTICE_AFTER = 3
 """Failed tries before the user sees a notice."""
+_PAGES_BY_NAME = 10
+"""Pages that are read to find one job by its object."""
 _AT_ONCE = 1000
 """Keys that the ledger is asked about at once."""
 
@@ -168,6 +170,19 @@ class Survey:
         Jobs that are known under another id are reported, and a waiting one is cancelled. What is
         decided here is decided before the first await: the jobs are worked on meanwhile.
         """
+        adopted, twice = self._compare(jobs)
+        for job, remote in twice:
+            self._routing.follow_instead(job, remote)
+        if adopted:
+            await self._routing.save(adopted)
+            for job in adopted:
+                self._sink.emit(JobAdopted(job.spec.key, job.spec.media.key, job.job_id))
+        for job, remote in twice:
+            if await self._is_ours(job):
+                await self._routing.found_twice(job, remote)
+
+    def _compare(self, jobs: Sequence[Job]) -> tuple[list[Job], list[tuple[Job, RemoteJob]]]:
+        """Adopt; return the jobs that were adopted, and further jobs with the key of a job."""
         adopted: list[Job] = []
         twice: list[tuple[Job, RemoteJob]] = []
         for job in jobs:
@@ -180,14 +195,27 @@ class Survey:
                     twice += [(job, remote) for remote in ours[1:]]
             elif job.state is not JobState.IN_DOUBT:
                 twice += [(job, remote) for remote in _others(job, found)]
-        for job, remote in twice:
-            self._routing.follow_instead(job, remote)
-        if adopted:
-            await self._routing.save(adopted)
-            for job in adopted:
-                self._sink.emit(JobAdopted(job.spec.key, job.spec.media.key, job.job_id))
-        for job, remote in twice:
-            await self._routing.found_twice(job, remote)
+        return adopted, twice
+
+    async def _is_ours(self, job: Job) -> bool:
+        """Return True if it is known that the job's own id is not that of another.
+
+        An answer may have been mixed up. Then the job found with its key is the only one, and must
+        not be cancelled. A query shows it soon.
+        """
+        if job.adopted or not job.job_id or job.state not in REMOTE:
+            return True
+        wanted = JobFilter(input_object=job.spec.media.key)
+        try:
+            listing = await self._list.read(
+                job.spec.media.place,
+                wanted,
+                lambda remote: remote.job_id == job.job_id,
+                Extent(job.submitted_at, _PAGES_BY_NAME),
+            )
+        except OrchestratorError:
+            return False
+        return any(is_of(remote, job) for remote in listing.jobs)
 
     def _adopt(self, job: Job, found: _Found) -> list[RemoteJob]:
         """Adopt the first of the jobs with this job's key; return all of them."""

@@ -55,7 +55,7 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
         known |= {job.job_id for job in made if job.state is RemoteState.FAILED}
         if key in world.removed:
             return  # it left the manifest before it could be found again
-        if state is JobState.FAILED and _is_older(record, made):
+        if state in (JobState.FAILED, JobState.REJECTED) and _is_older(record, made):
             return  # a ledger from before a retry keeps its row until the next one
     assert {job.job_id for job in made} <= known, (
         f"{key} has a job at the service that the ledger does not know"

@@ -91,9 +91,9 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
 
 def _is_older(record: Job, made: list[FakeJob]) -> bool:
     """Return True if a failed job ended before any other one with its key was made."""
-    own = next(job for job in made if job.job_id == record.job_id)
+    ended_at = max([job.ended_at or 0.0 for job in made if job.job_id == record.job_id] or [0.0])
     known = {record.job_id, *record.past_job_ids}
-    return all(job.accepted_at > (own.ended_at or 0.0) for job in made if job.job_id not in known)
+    return all(job.accepted_at > ended_at for job in made if job.job_id not in known)
 
 
 def _check_attempts(world: World, record: Job, made: list[FakeJob]) -> None:

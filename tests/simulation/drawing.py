@@ -93,19 +93,25 @@ class Manifest:
 
     Args:
         rng: Source of all random draws.
+        after: Number of the last job of another manifest.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, after: int = 0) -> None:
         self._rng = rng
-        self._last = rng.choice([2, 8, 8, 25, 50])
+        self._after = after
+        self._last = after + rng.choice([2, 8, 8, 25, 50])
         self._films = rng.choice([0.0, 0.0, 0.3])
         self._gone: list[JobSpec] = []  # removed; they may come back
-        self.specs = [self._new(number) for number in range(1, self._last + 1)]
+        self.specs = [self._new(number) for number in range(after + 1, self._last + 1)]
 
     @property
     def keys(self) -> set[JobKey]:
         """Keys of the jobs in the manifest."""
         return {spec.key for spec in self.specs}
+
+    def owns(self, key: JobKey) -> bool:
+        """Return True if this manifest has, or once had, the job with this key."""
+        return self._after < int(key.removeprefix("v1.test")) <= self._last
 
     def _new(self, number: int) -> JobSpec:
         spec = make_spec(

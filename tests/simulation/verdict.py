@@ -41,7 +41,8 @@ def is_left(world: World, job: Job) -> bool:
 def _check_charged_once(world: World) -> None:
     made: dict[JobKey, list[FakeJob]] = defaultdict(list)
     for job in world.service.jobs.values():
-        made[job.spec.key].append(job)
+        if world.manifest.owns(job.spec.key):
+            made[job.spec.key].append(job)
     is_known = made.keys() <= world.store.jobs.keys()
     assert is_known or world.has_lost_ledger, "the ledger does not know a job that was created"
     for key, record in world.store.jobs.items():
@@ -145,7 +146,7 @@ def _check_arrivals(world: World) -> None:
     Travel times differ, so requests may arrive closer together than they left. Each process starts
     a pace of its own.
     """
-    arrivals = sorted(world.service.arrivals)
+    arrivals = sorted(at for at, key in world.service.arrivals if world.manifest.owns(key))
     most = world.rate_per_s * (1 + world.weather.latency_s) + 1 + len(world.processes)
     end = 0
     for at, first in enumerate(arrivals):

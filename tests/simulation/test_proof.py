@@ -246,6 +246,22 @@ def test_without_readable_keys_absence_is_not_proven(
     assert "without the key" in notices(rig) or "readable key" in notices(rig)
 
 
+def test_a_run_ends_where_keys_are_unreadable_and_every_job_is_in_doubt(tmp_path: Path) -> None:
+    """The one job that was accepted, and showed that, is in doubt itself after its retry."""
+
+    def rig_of() -> Rig:
+        rig = Rig(tmp_path, settings=QUICK, weather=Weather(job_s=200, job_falters=1.0))
+        list_with(rig, lambda job: job._replace(user_data="", input_object="elsewhere"))
+        lose_answers(rig, ServerFault(ApiAnswer(500)), 2, 3, accept=False)
+        return rig
+
+    result, rig = run(rig_of, *make_specs(2))
+
+    assert result.counts.of(JobState.IN_DOUBT) == 2
+    assert of_result(result) is ExitCode.UNFINISHED
+    assert rig.clock.monotonic() < 1800
+
+
 def test_a_list_that_shows_nothing_proves_nothing(tmp_path: Path) -> None:
     """Its filter is broken, or it shows the jobs of another queue."""
 

@@ -40,6 +40,7 @@ _FIRST_TRIAL_S = 120.0
 """Time that a job must stay absent, beyond the settle time, while no accepted job is known to judge
 the list by. Twice as long for each job that was resent so; one of them may become such a job."""
 _MOST_TRIALS = 3
+_NO_WITNESS = "no witness"
 _RECENT_S = 7 * 86400.0
 """Jobs of earlier visits that are older prove little: records are kept for about a month."""
 
@@ -256,13 +257,17 @@ class Looks:
         since = self._unjudged_since.setdefault(place, look.at)
         needed_s = _FIRST_TRIAL_S * 2 ** self._trials[place]
         if look.at - since < needed_s or self._trials[place] >= _MOST_TRIALS:
-            look.reasons["no witness"] = "no accepted job shows that its list of jobs works"
+            look.reasons[_NO_WITNESS] = "no accepted job shows that its list of jobs works"
         look.is_trial = not look.reasons
 
-    def is_hopeless(self, place: Place) -> bool:
-        """Return True if nothing that can be awaited will show that the list works."""
-        has_witness = bool(self.trust(place).witnesses)
-        return has_witness or self._trials[place] >= _MOST_TRIALS
+    def is_hopeless(self, place: Place, look: Look) -> bool:
+        """Return True if nothing that can be awaited will show that the list works.
+
+        Only an accepted job can, where there is none and nothing else speaks against the list.
+        """
+        has_witness = bool(look.trust.witnesses)
+        has_other_reasons = bool(look.reasons.keys() - {_NO_WITNESS})
+        return has_witness or has_other_reasons or self._trials[place] >= _MOST_TRIALS
 
     def tried(self, place: Place) -> None:
         """Note that a job is resent although nothing shows that the list works."""

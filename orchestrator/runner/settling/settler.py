@@ -345,7 +345,7 @@ class Settler:
         for doubt in doubts:
             waited_s = look.at - doubt.since
             is_old = doubt.looks > 1 and waited_s >= _GIVE_UP_AFTER * settle_s
-            if is_old and (doubt.twin or self.looks.is_hopeless(place)):
+            if is_old and (doubt.twin or self.looks.is_hopeless(place, look)):
                 hopeless[doubt.twin or why].append(doubt)
             else:
                 pause_s = max(settle_s, waited_s) / 4

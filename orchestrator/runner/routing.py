@@ -264,6 +264,8 @@ class Routing:
         The list lagged longer than the job was looked for, or two ledgers sent it.
         """
         own, other = job.job_id, remote.job_id
+        if own == other:
+            return  # it was found meanwhile
         self.follow_instead(job, remote)
         result = "both are paid for"
         if remote.state in {RemoteState.SUBMITTED, RemoteState.PAUSED}:

@@ -49,9 +49,6 @@ if TYPE_CHECKING:
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.settings import RunnerOptions
 
-_SETTLE_GRACE_S = 60.0
-"""Time beyond the settle delay that a run that stops waits for jobs in doubt."""
-
 
 class Runner:
     """Carries out one run, or resumes it.
@@ -223,14 +220,12 @@ class Runner:
         """
         if self._shutdown.why is None or self._shutdown.hurried.is_set():
             return
-        settings = self._ports.settings
         ends = [
             asyncio.ensure_future(settler.drain()),
             asyncio.ensure_future(self._shutdown.hurried.wait()),
         ]
         try:
-            longest_s = settings.settle_s + settings.reply_timeout_s + _SETTLE_GRACE_S
-            await asyncio.wait(ends, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for end in ends:
                 end.cancel()

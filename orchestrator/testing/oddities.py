@@ -11,6 +11,9 @@ from orchestrator.domain.remote import RemoteJob, RemoteState
 if TYPE_CHECKING:
     import random
 
+LONG_AGO = 1e9
+"""Creation time of foreign jobs, seconds since the epoch: before any of ours."""
+
 
 class Echo(Enum):
     """Form in which ``UserData`` comes back."""
@@ -19,6 +22,8 @@ class Echo(Enum):
     SPACED = "between line breaks"
     UPPER = "in upper case"
     PLUS = "with + for a space"
+    CUT = "cut after a few characters"
+    EMPTY = "not at all"
 
     def of(self, text: str) -> str:
         """Return the echo of a text."""
@@ -29,6 +34,10 @@ class Echo(Enum):
                 return text.upper()
             case Echo.PLUS:
                 return text.replace(" ", "+")
+            case Echo.CUT:
+                return text[:8]
+            case Echo.EMPTY:
+                return ""
             case _:
                 return text
 
@@ -39,7 +48,9 @@ class Oddities:
 
     Attributes:
         echo: Form in which ``UserData`` comes back.
-        has_foreign_jobs: Lists show jobs of other programs, in states that no page names.
+        early_echo: The same until ``early_until``, monotonic.
+        has_foreign_jobs: Lists show jobs of other programs, in states that no page names, and about
+            the same objects.
         needs_queue: Lists are refused without a queue id.
         least_lag_s: Shortest time until an accepted job is listed.
         mix_ups: Share of submit answers that carry the id of the job accepted before.
@@ -47,9 +58,12 @@ class Oddities:
         refused_queries: Share of jobs whose queries are refused for a while.
         odd_for_s: Length of that while.
         nameless: Share of finished jobs whose answer names no file.
+        late_stems_s: Time from the end of a job until its stems are seen.
     """
 
     echo: Echo = Echo.EXACT
+    early_echo: Echo = Echo.EXACT
+    early_until: float = 0.0
     has_foreign_jobs: bool = False
     needs_queue: bool = False
     least_lag_s: float = 0.0
@@ -58,16 +72,31 @@ class Oddities:
     refused_queries: float = 0.0
     odd_for_s: float = 60.0
     nameless: float = 0.0
+    late_stems_s: float = 0.0
 
-    def foreign_jobs(self) -> tuple[RemoteJob, ...]:
-        """Return jobs of other programs, as a list shows them."""
+    def echo_of(self, text: str, now: float) -> str:
+        """Return how ``UserData`` comes back at this instant."""
+        return (self.early_echo if now < self.early_until else self.echo).of(text)
+
+    def foreign_jobs(self, about: str) -> tuple[RemoteJob, ...]:
+        """Return jobs of other programs, as a list shows them.
+
+        Args:
+            about: The input object that is asked for, or empty.
+        """
         if not self.has_foreign_jobs:
             return ()
+        running = RemoteState.RUNNING
+        if about:
+            return (
+                RemoteJob("jforeign3", running, user_data="v1.other0000001", input_object=about),
+                RemoteJob("jforeign4", running, input_object=about, created_at=LONG_AGO),
+            )
         return (
             RemoteJob(
                 "jforeign1", RemoteState.UNKNOWN, input_object="a.mov", state_word="Auditing"
             ),
-            RemoteJob("jforeign2", RemoteState.RUNNING, user_data="v1.", input_object="b.mov"),
+            RemoteJob("jforeign2", running, user_data="v1.", input_object="b.mov"),
         )
 
 

@@ -6,6 +6,7 @@ every act of the service has an instant on an agenda, which each request works o
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
@@ -21,7 +22,7 @@ from orchestrator.domain.remote import (
     RemoteState,
     SubmitReply,
 )
-from orchestrator.errors import ApiAnswer, NotFound, Rejected, ReplyTimeout
+from orchestrator.errors import ApiAnswer, NotFound, Rejected, ReplyTimeout, Throttled
 from orchestrator.testing.oddities import OddJob
 from orchestrator.testing.storage import FakeStorage
 from orchestrator.testing.weather import ACCEPTING, Fault, Weather, error_of
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 _READ_FAULTS = [
-    Fault.NO_CONNECTION, Fault.DROP, Fault.REFUSE_500, Fault.REFUSE_503, Fault.THROTTLE,
+    Fault.NO_CONNECTION, Fault.DROP, Fault.REFUSE_500, Fault.REFUSE_503, Fault.THROTTLE, Fault.BARE,
 ]  # fmt: skip
 """Faults of queries, lists and HEADs."""
 
@@ -70,7 +71,8 @@ class FakeService(FakeStorage):
         self.weather = weather or Weather()
         self.jobs: dict[str, FakeJob] = {}
         self.rejected: list[JobKey] = []
-        self.arrivals: list[float] = []
+        self.arrivals: list[tuple[float, JobKey]] = []
+        """When each POST arrives, and the key that it carries."""
         self.starts: list[FakeJob] = []
         self.calls = {"submit": 0, "query": 0, "list": 0, "cancel": 0}
         self.on_end: Callable[[str], None] | None = None
@@ -84,6 +86,7 @@ class FakeService(FakeStorage):
         self._numbers = count()
         self._waiting: list[tuple[int, float, str]] = []  # a heap by level, then by age
         self._running = 0
+        self._recent: deque[float] = deque()
         self._resumes_at = float("-inf")
 
     # --- the agenda
@@ -143,12 +146,19 @@ class FakeService(FakeStorage):
         elif dice < self.weather.job_falters + self.weather.job_fails:
             job.state, job.code = RemoteState.FAILED, "ResourceNotSupported"
         else:
-            for name in self._names(job):
-                self.objects[job.spec.output.place, name] = 1000
+            late_s = self.weather.oddities.late_stems_s
+            if late_s:
+                self._at(when + late_s, partial(self._store, job))
+            else:
+                self._store(job)
             job.state = RemoteState.SUCCEEDED
         self._start_next(when)
         if self.on_end is not None:
             self.on_end(job.job_id)
+
+    def _store(self, job: FakeJob) -> None:
+        for name in self._names(job):
+            self.objects[job.spec.output.place, name] = 1000
 
     def _names(self, job: FakeJob) -> list[str]:
         return [
@@ -166,8 +176,10 @@ class FakeService(FakeStorage):
         kinds = list(self.weather.faults)
         fault = self._rng.choices(kinds, [self.weather.faults[kind] for kind in kinds])[0]
         arrival = self.clock.monotonic() + self._rng.uniform(0, self.weather.latency_s)
-        self.arrivals.append(arrival)
+        self.arrivals.append((arrival, spec.key))
         refusal = self.weather.refusal(spec.media.place, arrival, is_submit=True)
+        if refusal is None and self._is_over_limit():
+            refusal = Throttled(ApiAnswer(429, "SlowDown", "the account sends too fast"))
         is_accepted = refusal is None and fault in ACCEPTING
         made: list[FakeJob] = []
         self.at_once += 1
@@ -188,6 +200,16 @@ class FakeService(FakeStorage):
             if not is_accepted:
                 self.at_once -= 1
         return SubmitReply(self._mixed_up(self._view(made[0])), request_id=f"r{number}")
+
+    def _is_over_limit(self) -> bool:
+        """Count a POST towards the limit of the account, which all of its runs share."""
+        now, recent = self.clock.monotonic(), self._recent
+        while recent and recent[0] <= now - 1.0:
+            recent.popleft()
+        if len(recent) >= self.weather.account_per_s:
+            return True
+        recent.append(now)
+        return False
 
     def _mixed_up(self, view: RemoteJob) -> RemoteJob:
         """Return the answer to a submit, or one with the id of the job before."""
@@ -242,12 +264,8 @@ class FakeService(FakeStorage):
         begin = int(next_token or 0)
         page = listed[begin : begin + wanted.size]
         token = str(begin + wanted.size) if begin + wanted.size < len(listed) else ""
-        foreign = () if wanted.input_object else oddities.foreign_jobs()
-        views = [
-            view._replace(user_data=oddities.echo.of(view.user_data))
-            for view in map(self._view, page)
-        ]
-        return JobPage((*foreign, *views), token)
+        foreign = oddities.foreign_jobs(wanted.input_object)
+        return JobPage((*foreign, *map(self._view, page)), token)
 
     def _is_wanted(self, job: FakeJob, place: Place, wanted: JobFilter) -> bool:
         return (
@@ -313,7 +331,9 @@ class FakeService(FakeStorage):
             started_at=None if job.started_at is None else epoch + job.started_at,
             ended_at=None if job.ended_at is None else epoch + job.ended_at,
             input_object=job.spec.media.key,
-            user_data=job.spec.wire_user_data,
+            user_data=self.weather.oddities.echo_of(
+                job.spec.wire_user_data, self.clock.monotonic()
+            ),
             files=tuple(RemoteFile(name, "0" * 32) for name in self._names(job))
             if done and not job.odd.is_nameless
             else (),

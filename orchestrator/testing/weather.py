@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -68,11 +69,13 @@ ACCEPTING = frozenset(
 """The faults that still create a job."""
 
 
-_BARE_STATUSES = [302, 400, 403, 404, 408, 429, 499]
+_BARE_STATUSES = [302, 400, 403, 404, 408, 409, 413, 429, 451, 499, 502, 504]
 
 
 def _bare(status: int) -> OrchestratorError:
     answer = ApiAnswer(status)
+    if status >= 500:
+        return ServerFault(answer)
     return Throttled(answer) if status == 429 else UnprovenAnswer(answer)
 
 
@@ -159,6 +162,7 @@ class Weather:
         run_s: Run time by spec, give or take ``run_spread``; replaces ``job_s``.
         run_spread: Part by which a run time may be longer or shorter.
         concurrency: Number of jobs that run at once.
+        account_per_s: POSTs per second of all runs of the account.
         spells: Troubles of the whole service.
         oddities: Odd ways of answering about jobs.
     """
@@ -174,6 +178,7 @@ class Weather:
     run_s: Callable[[JobSpec], float] | None = None
     run_spread: float = 0.3
     concurrency: int = 4
+    account_per_s: float = math.inf
     spells: tuple[Spell, ...] = ()
     oddities: Oddities = field(default_factory=Oddities)
 

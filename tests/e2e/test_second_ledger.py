@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -69,6 +71,31 @@ def test_a_renamed_manifest_adopts_the_jobs_of_its_old_name(
     here.write(*OBJECTS, name="second")
 
     assert here.run().code == 0
+    assert paid(service) == Counter(OBJECTS)
+
+
+def make_older(service: RunningService, by_s: float) -> None:
+    """Let all jobs of the service have been accepted earlier."""
+    queue = sqlite3.connect(service.settings.root / ".service" / "queue.db")
+    with contextlib.closing(queue), queue:
+        queue.execute("UPDATE jobs SET created_at = created_at - ?", (by_s,))
+
+
+def test_a_line_that_was_missing_after_the_ledger_was_lost_is_not_paid_again(
+    here: Playground, service: RunningService
+) -> None:
+    here.write(*OBJECTS[:4])
+    assert here.run().code == 0
+    make_older(service, 86_400)
+    for path in ledger_files(here):
+        path.unlink()
+    here.write(*OBJECTS[3:5])  # the whole list is read now, but not for the lines that are missing
+    assert here.run().code == 0
+    here.write(*OBJECTS)
+
+    again = here.run()
+
+    assert again.code == 0, again.err
     assert paid(service) == Counter(OBJECTS)
 
 

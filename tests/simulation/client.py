@@ -5,6 +5,7 @@ Its key may expire, its clock may be wrong, and its requests are spaced.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, cast
 
 from orchestrator.client.endpoint import Endpoint
@@ -15,6 +16,7 @@ from orchestrator.errors import (
     ApiError,
     ClockSkewed,
     CredentialsExpired,
+    ProxyRefused,
 )
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ class Client:
 
     watch: Watch
     departures: Departures
+    proxy_asks_from = math.inf
+    """Instant from which a proxy on the way wants a password."""
 
     def __init__(self, service: FakeService, own: Clock, keys: Keys, *, tells_time: bool) -> None:
         self._service = service
@@ -104,6 +108,9 @@ class Client:
             await self.departures.turn()
             await self._enter("submit", signed)
             self.watch.enter(spec)
+            if self._proxy_asks() and self._is_passed_on():
+                await self._service.submit(spec)  # the proxy answers all the same
+            self._ask_for_password()
             return await self._service.submit(spec)
 
     async def query(self, place: Place, job_ids: Sequence[str]) -> QueryReply:
@@ -111,24 +118,28 @@ class Client:
         assert 1 <= len(job_ids) <= 10
         with self.watch.on_the_wire("query"):
             await self._enter("query", self._sign())
+            self._ask_for_password()
             return await self._service.query(place, job_ids)
 
     async def list_jobs(self, place: Place, wanted: JobFilter, next_token: str = "") -> JobPage:
         """See ``ports.JobService``."""
         with self.watch.on_the_wire("list"):
             await self._enter("list", self._sign())
+            self._ask_for_password()
             return await self._service.list_jobs(place, wanted, next_token)
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """See ``ports.ObjectStore``."""
         with self.watch.on_the_wire("head"):
             await self._enter("head", self._sign())
+            self._ask_for_password()
             return await self._service.head(place, key)
 
     async def queues(self, place: Place) -> list[str]:
         """See ``ports.JobService``."""
         with self.watch.on_the_wire("list"):
             await self._enter("list", self._sign())
+            self._ask_for_password()
             return await self._service.queues(place)
 
     # Calls that a run does not make are passed through.
@@ -155,6 +166,18 @@ class Client:
         if refusal is not None:
             await self._own.sleep(self._service.weather.latency_s)
             raise self._signer.learn(refusal, signed)
+
+    # --- a proxy
+
+    def _proxy_asks(self) -> bool:
+        return self._own.monotonic() >= self.proxy_asks_from
+
+    def _is_passed_on(self) -> bool:
+        return int(self._own.monotonic() * 1000) % 2 == 0
+
+    def _ask_for_password(self) -> None:
+        if self._proxy_asks():
+            raise ProxyRefused(ApiAnswer(407))
 
     def _refusal(self, signed: Signed) -> ApiError | None:
         true_time = self._service.clock.now()

@@ -49,7 +49,9 @@ def _draw_oddities(rng: random.Random) -> Oddities:
     if rng.random() < 0.5:
         return Oddities()
     return Oddities(
-        echo=rng.choice(list(Echo)),
+        echo=rng.choice([Echo.EXACT, Echo.SPACED, Echo.UPPER, Echo.PLUS]),
+        early_echo=rng.choice(list(Echo)),
+        early_until=rng.choice([0.0, 0.0, 30.0, 300.0]),
         has_foreign_jobs=rng.random() < 0.5,
         needs_queue=rng.random() < 0.2,
         least_lag_s=rng.choice([0.0, 0.0, 50.0]),
@@ -58,6 +60,7 @@ def _draw_oddities(rng: random.Random) -> Oddities:
         refused_queries=rng.choice([0.0, 0.1]),
         odd_for_s=rng.choice([5.0, 100.0]),
         nameless=rng.choice([0.0, 0.3, 1.0]),
+        late_stems_s=rng.choice([0.0, 1.0]),
     )
 
 
@@ -90,19 +93,25 @@ class Manifest:
 
     Args:
         rng: Source of all random draws.
+        after: Number of the last job of another manifest.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, after: int = 0) -> None:
         self._rng = rng
-        self._last = rng.choice([2, 8, 8, 25, 50])
+        self._after = after
+        self._last = after + rng.choice([2, 8, 8, 25, 50])
         self._films = rng.choice([0.0, 0.0, 0.3])
         self._gone: list[JobSpec] = []  # removed; they may come back
-        self.specs = [self._new(number) for number in range(1, self._last + 1)]
+        self.specs = [self._new(number) for number in range(after + 1, self._last + 1)]
 
     @property
     def keys(self) -> set[JobKey]:
         """Keys of the jobs in the manifest."""
         return {spec.key for spec in self.specs}
+
+    def owns(self, key: JobKey) -> bool:
+        """Return True if this manifest has, or once had, the job with this key."""
+        return self._after < int(key.removeprefix("v1.test")) <= self._last
 
     def _new(self, number: int) -> JobSpec:
         spec = make_spec(
@@ -147,6 +156,7 @@ class Ending(Enum):
     WINDOW = "the window closes"
     FAILURES = "max_failures"
     COST = "max_cost"
+    PROXY = "a proxy begins to want a password"
     KEYS = "the temporary key expires, and no fresh one follows"
     CLOCK = "the clock is wrong, and the service does not state its time"
 

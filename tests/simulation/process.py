@@ -59,6 +59,7 @@ _EXIT = {
     Ending.WINDOW: ("window", ExitCode.STOPPED),
     Ending.FAILURES: ("budget", ExitCode.STOPPED),
     Ending.COST: ("budget", ExitCode.STOPPED),
+    Ending.PROXY: ("error", ExitCode.CREDENTIALS),
     Ending.KEYS: ("error", ExitCode.CREDENTIALS),
     Ending.CLOCK: ("error", ExitCode.CREDENTIALS),
 }
@@ -104,6 +105,7 @@ class Process:
     retry: frozenset[JobState]
     events: list[tuple[float, Event]] = field(default_factory=list)
     _mirror: Mirror | None = None
+    _rivals: list[asyncio.Task[None]] = field(default_factory=list)
 
     def run(self) -> RunResult | None:
         """Return the result, or None if the process was killed or ended by an error."""
@@ -112,21 +114,26 @@ class Process:
             world.now, scenario.after if scenario.ending in _DEAD else None, scenario.within
         )
         try:
-            return loop.run_until_complete(self._main(loop))
+            return loop.run_until_complete(self.main(loop))
         except CrashError:
-            world.store.lose_holder()
-            if self._mirror is not None:
-                self._mirror.die()
-            if scenario.ending is Ending.POWER_CUT:
-                self._lose_unsynced_bytes()
+            self.die()
             return None
         finally:
             world.now = loop.time()
             kill(loop)
 
+    def die(self) -> None:
+        """Take the consequences of a crash."""
+        self.world.store.lose_holder()
+        if self._mirror is not None:
+            self._mirror.die()
+        if self.scenario.ending is Ending.POWER_CUT:
+            self._lose_unsynced_bytes()
+
     def emit(self, event: Event) -> None:
         """``EventSink``."""
         now = self._clock.monotonic()
+        self.watch.hear(event)
         self.events.append((now, event))
         if isinstance(event, JobsPlanned):
             self.watch.taken_in()
@@ -146,7 +153,8 @@ class Process:
 
     # --- the parts
 
-    async def _main(self, loop: VirtualTimeLoop) -> RunResult | None:
+    async def main(self, loop: VirtualTimeLoop) -> RunResult | None:
+        """Run in a loop that another process may share."""
         world = self.world
         self._loop = loop
         self._started_at = loop.time()
@@ -159,6 +167,8 @@ class Process:
             self._keys(),
             tells_time=self.scenario.ending is not Ending.CLOCK,
         )
+        if self.scenario.ending is Ending.PROXY:
+            client.proxy_asks_from = self._started_at + self.scenario.at_s
         self._clock = ServiceClock(self._own, client)  # type: ignore[arg-type]  # has the offset
         self.watch = client.watch = Watch(
             world.store,
@@ -182,8 +192,9 @@ class Process:
         self._runner = self._build(client, ledger)
         self._arrange()
         result = await self._run()
+        await asyncio.gather(*self._rivals)
         await ledger.close()
-        assert len(asyncio.all_tasks()) == 1, "a task was left behind"
+        assert not world.is_alone or len(asyncio.all_tasks()) == 1, "a task was left behind"
         if result is not None:
             self._check(result)
         return result
@@ -265,7 +276,10 @@ class Process:
                 scenario.at_s, lambda: self._runner.stop(Interruption("signal", "interrupted"))
             )
         if scenario.rival_at_s is not None:
-            call_later(scenario.rival_at_s, lambda: self._loop.create_task(self._compete()))
+            call_later(
+                scenario.rival_at_s,
+                lambda: self._rivals.append(self._loop.create_task(self._compete())),
+            )
         self.world.service.on_end = self._call_back if scenario.is_called_back else None
 
     def _call_back(self, job_id: str) -> None:
@@ -276,7 +290,7 @@ class Process:
     async def _compete(self) -> None:
         """Start a second run on the same ledger; it must name the holder and change nothing."""
         store = self.world.store
-        if store.holder is None:
+        if store.holder is None or store.holder.pid != self.number:
             return  # the first run has just ended
         before = dict(store.jobs), len(store.runs), store.visit, store.holder
         ledger = MemoryLedger(store)

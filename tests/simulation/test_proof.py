@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.commands.exit_codes import ExitCode, of_result
-from orchestrator.domain.events import JobInDoubt, Noticed
+from orchestrator.domain.events import JobInDoubt, Noticed, Waiting
 from orchestrator.domain.remote import (
     JobFilter,
     JobPage,
@@ -40,6 +40,7 @@ from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec, make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.memory_ledger import MemoryStore
+from orchestrator.testing.oddities import Oddities
 from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
@@ -245,6 +246,22 @@ def test_without_readable_keys_absence_is_not_proven(
     assert "without the key" in notices(rig) or "readable key" in notices(rig)
 
 
+def test_a_run_ends_where_keys_are_unreadable_and_every_job_is_in_doubt(tmp_path: Path) -> None:
+    """The one job that was accepted, and showed that, is in doubt itself after its retry."""
+
+    def rig_of() -> Rig:
+        rig = Rig(tmp_path, settings=QUICK, weather=Weather(job_s=200, job_falters=1.0))
+        list_with(rig, lambda job: job._replace(user_data="", input_object="elsewhere"))
+        lose_answers(rig, ServerFault(ApiAnswer(500)), 2, 3, accept=False)
+        return rig
+
+    result, rig = run(rig_of, *make_specs(2))
+
+    assert result.counts.of(JobState.IN_DOUBT) == 2
+    assert of_result(result) is ExitCode.UNFINISHED
+    assert rig.clock.monotonic() < 1800
+
+
 def test_a_list_that_shows_nothing_proves_nothing(tmp_path: Path) -> None:
     """Its filter is broken, or it shows the jobs of another queue."""
 
@@ -387,6 +404,33 @@ def test_foreign_and_odd_jobs_in_the_list_hinder_nothing(tmp_path: Path) -> None
     assert set(paid(rig).values()) == {1}
 
 
+@pytest.mark.parametrize("first", [1, 2], ids=["no job was accepted", "one was"])
+def test_a_job_that_may_be_anothers_holds_up_no_run(tmp_path: Path, first: int) -> None:
+    """Each new job has a twin without a key; with one slot nothing else can be accepted."""
+
+    def rig_of() -> Rig:
+        rig = Rig(tmp_path, settings=RunnerSettings(settle_s=30, in_flight=1))
+        right = rig.service.list_jobs
+
+        async def changed(place: Place, wanted: JobFilter, token: str = "") -> JobPage:
+            page = await right(place, wanted, token)
+            twin = RemoteJob("jtwin", RemoteState.RUNNING, input_object=make_spec(first).media.key)
+            return JobPage((*page.jobs, twin), page.next_token)
+
+        replace_method(rig.service, "list_jobs", changed)
+        lose_answers(rig, ServerFault(ApiAnswer(500)), first, accept=False)
+        return rig
+
+    result, rig = run(rig_of, *make_specs(4))
+
+    assert result.counts.of(JobState.SUCCEEDED) == 3
+    assert of_result(result) is ExitCode.UNFINISHED
+    assert rig.clock.monotonic() < 600
+    assert "shows one of the same object without a readable key" in notices(rig)
+    waiting = [event for event in rig.recorder.events if isinstance(event, Waiting)]
+    assert any("without a readable key" in text for event in waiting for text in event.reasons)
+
+
 # --- the service is the second ledger
 
 
@@ -497,6 +541,26 @@ def test_two_jobs_answered_with_one_id_are_both_found_by_their_keys(tmp_path: Pa
     assert set(paid(rig).values()) == {1}
     made = {job.spec.key: job.job_id for job in rig.service.jobs.values()}
     assert {row["key"]: row["job_id"] for row in rig.rows()} == made
+
+
+def test_a_job_is_not_cancelled_because_its_answer_was_mixed_up(tmp_path: Path) -> None:
+    """A later start finds it in the list, under another id than the ledger has."""
+
+    async def main() -> tuple[RunResult, Rig]:
+        weather = Weather(job_s=60, concurrency=1, oddities=Oddities(mix_ups=1.0))
+        rig = Rig(tmp_path / "1", weather=weather, rate_per_s=5)
+        lose_answers(rig, ServerFault(ApiAnswer(500)), 1)
+        rig.after(0.5, lambda: rig.stop(_signal()))
+        await rig.run(make_specs(3))
+        weather.oddities = Oddities()
+        again = Rig(tmp_path / "2", store=rig.store, service=rig.service)
+        return await again.run(make_specs(4)), again
+
+    result, rig = run_virtual(main())
+
+    assert result.counts.of(JobState.SUCCEEDED) == 4
+    assert set(paid(rig).values()) == {1}
+    assert rig.service.calls["cancel"] == 0
 
 
 def test_two_answers_that_were_swapped_are_put_right(tmp_path: Path) -> None:
@@ -648,6 +712,18 @@ def _head_with(
         return found
 
     replace_method(rig.service, "head", changed)
+
+
+@pytest.mark.parametrize(("late_s", "state"), [(19.0, "succeeded"), (25.0, "failed")])
+def test_a_stem_may_be_late_for_as_long_as_the_page_says(
+    tmp_path: Path, late_s: float, state: str
+) -> None:
+    def rig_of() -> Rig:
+        return Rig(tmp_path, weather=Weather(job_s=1, oddities=Oddities(late_stems_s=late_s)))
+
+    _, rig = run(rig_of, make_spec(1))
+
+    assert [row["state"] for row in rig.rows()] == [state]
 
 
 def test_a_404_by_a_gateway_is_looked_through(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def is_left(world: World, job: Job) -> bool:
 def _check_charged_once(world: World) -> None:
     made: dict[JobKey, list[FakeJob]] = defaultdict(list)
     for job in world.service.jobs.values():
-        made[job.spec.key].append(job)
+        if world.manifest.owns(job.spec.key):
+            made[job.spec.key].append(job)
     is_known = made.keys() <= world.store.jobs.keys()
     assert is_known or world.has_lost_ledger, "the ledger does not know a job that was created"
     for key, record in world.store.jobs.items():
@@ -55,8 +56,8 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
         known |= {job.job_id for job in made if job.state is RemoteState.FAILED}
         if key in world.removed:
             return  # it left the manifest before it could be found again
-        if record.adopted and state is JobState.FAILED:
-            return  # a failed attempt of the lost ledger was taken for one without an answer
+        if state in (JobState.FAILED, JobState.REJECTED) and _is_older(record, made):
+            return  # a ledger from before a retry keeps its row until the next one
     assert {job.job_id for job in made} <= known, (
         f"{key} has a job at the service that the ledger does not know"
     )
@@ -87,6 +88,13 @@ def _check_job(world: World, record: Job, made: list[FakeJob]) -> None:
         )
     if state is JobState.REJECTED:
         assert key in world.service.rejected
+
+
+def _is_older(record: Job, made: list[FakeJob]) -> bool:
+    """Return True if a failed job ended before any other one with its key was made."""
+    ended_at = max([job.ended_at or 0.0 for job in made if job.job_id == record.job_id] or [0.0])
+    known = {record.job_id, *record.past_job_ids}
+    return all(job.accepted_at > ended_at for job in made if job.job_id not in known)
 
 
 def _check_attempts(world: World, record: Job, made: list[FakeJob]) -> None:
@@ -138,7 +146,7 @@ def _check_arrivals(world: World) -> None:
     Travel times differ, so requests may arrive closer together than they left. Each process starts
     a pace of its own.
     """
-    arrivals = sorted(world.service.arrivals)
+    arrivals = sorted(at for at, key in world.service.arrivals if world.manifest.owns(key))
     most = world.rate_per_s * (1 + world.weather.latency_s) + 1 + len(world.processes)
     end = 0
     for at, first in enumerate(arrivals):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 
+from orchestrator.domain.events import Waiting
 from orchestrator.domain.remote import RemoteState
 from orchestrator.domain.states import JobState
 from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S
@@ -17,6 +18,7 @@ from tests.simulation.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
+    from orchestrator.domain.events import Event
     from orchestrator.domain.job import Job
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.run import Run
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 COMMIT_S = 0.2
 """Longest pause before a change of the ledger takes effect, and again before it is acknowledged."""
+QUIET_S = 61.0
+"""Longest time without a word."""
 SLACK_S = 2 * COMMIT_S + 0.05
 """Longest time from the choice of a job to its departure."""
 
@@ -72,7 +76,7 @@ class CanaryWatch:
 
     Args:
         size: Number of its jobs; 0 for no canary.
-        sent: Keys that it has sent, also in earlier processes; changed here.
+        sent: Keys that it may have sent, also in earlier processes; changed here.
         store: The ledger's content.
         named: Keys in the manifest.
     """
@@ -86,9 +90,9 @@ class CanaryWatch:
         self._store = store
         self._named = named
 
-    def send(self, key: JobKey) -> None:
-        """Check a job that is sent."""
-        if not self.is_running:
+    def intend(self, keys: Collection[JobKey]) -> None:
+        """Check jobs that are about to be sent: if the process dies now, they count as sent."""
+        if not keys or not self.is_running:
             return
         jobs = self._store.jobs
         left = {
@@ -98,12 +102,16 @@ class CanaryWatch:
             or (jobs[sent].state is JobState.PLANNED and sent not in self._named)
         }
         self.sent -= left  # proven absent, and no longer wanted: others may take their place
-        self.sent.add(key)
-        assert len(self.sent) <= self.size, f"{key} is sent before the canary {self.sent} passed"
+        self.sent.update(keys)
+        assert len(self.sent) <= self.size, f"{keys} are sent before the canary {self.sent} passed"
 
     def passed(self) -> None:
-        """Check that the canary has passed."""
-        seen = sum(is_seen(self._store.jobs[key]) for key in self.sent)
+        """Check that the canary has passed.
+
+        A chosen job may have been sent by a ledger that was lost, and be found at the service.
+        """
+        jobs = self._store.jobs
+        seen = sum(is_seen(job) and (key in self.sent or job.adopted) for key, job in jobs.items())
         if seen < self.size:
             raise BrokenError(f"the canary has passed with {seen} of {self.size}")
         self.is_running = False
@@ -154,6 +162,7 @@ class Watch:
             "head": settings.heads,
         }
         self._open: dict[str, int] = {}
+        self._heard_at = clock.monotonic()
         self.stopped_at: float | None = None
         self.max_failures = math.inf
         """Number of failures after which one more stops the sending."""
@@ -168,6 +177,17 @@ class Watch:
         self._added: list[JobKey] = []
         self.sent: set[JobKey] = set()
         """Keys that this process has sent."""
+
+    # --- what the run says
+
+    @_unmistakable
+    def hear(self, event: Event) -> None:
+        """Check that a run that waits says within a minute what it waits for."""
+        now = self._clock.monotonic()
+        assert now <= self._heard_at + QUIET_S, f"nothing was said for {now - self._heard_at:.0f} s"
+        self._heard_at = now
+        if isinstance(event, Waiting):
+            assert event.reasons != ("the end of this run",), "the run waits for nothing"
 
     # --- the ledger
 
@@ -185,6 +205,7 @@ class Watch:
     @_unmistakable
     def saving(self, jobs: Sequence[Job]) -> None:
         """Check the jobs that the runner is about to record."""
+        self.canary.intend([job.spec.key for job in jobs if job.state is JobState.SUBMITTING])
         for job in jobs:
             known = job.saved_state
             assert job.state in _MAY_FOLLOW.get(known, ()), (
@@ -257,7 +278,6 @@ class Watch:
             self._turns.leave(key)  # it does not go in turn
         elif self.checks_turns:
             self._turns.send(spec, now)
-        self.canary.send(key)
         self.sent.add(key)
 
     @_unmistakable

@@ -6,6 +6,7 @@ check what must hold at every moment; ``verdict`` checks the end of a run.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
 import tempfile
@@ -26,9 +27,12 @@ from tests.simulation.verdict import check
 from tests.simulation.watch import is_seen
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from orchestrator.domain.spec import JobKey
     from orchestrator.domain.states import JobState
     from orchestrator.runner.result import RunResult
+    from orchestrator.testing.weather import Weather
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - syncs cost nothing there
 _SHOWN_EVENTS = 60
@@ -41,6 +45,8 @@ class _Backup:
     store: MemoryStore
     named: dict[int, set[JobKey]] = field(default_factory=lambda: defaultdict(set))
     run_of_send: dict[JobKey, int] = field(default_factory=dict)
+    canary_sent: set[JobKey] = field(default_factory=set)
+    canary_run: int = 0
 
 
 class World:
@@ -50,29 +56,36 @@ class World:
         seed: Seed of all random draws.
         folder: Folder of the report and of the mirror.
         is_mirrored: Compare the ledger in memory with a SQLite ledger at every change.
+        beside: Another world with the same service: two runs of one account.
     """
 
-    def __init__(self, seed: int, folder: Path, *, is_mirrored: bool) -> None:
+    def __init__(
+        self, seed: int, folder: Path, *, is_mirrored: bool, beside: World | None = None
+    ) -> None:
         self.rng = random.Random(seed)
+        self.is_alone = True
         self.report = folder / "report.jsonl"
         self.store = MemoryStore()
         self.mirrored_in = folder / "ledger.db" if is_mirrored else None
-        self.weather = draw_weather(self.rng)
+        self.weather: Weather = draw_weather(self.rng) if beside is None else beside.weather
         self.settings = draw_settings(self.rng, self.weather)
-        self.manifest = Manifest(self.rng)
+        self.manifest = Manifest(self.rng, 0 if beside is None else 10_000)
         self.rate_per_s = self.rng.choice([2.0, 7.5, 50.0])
         # Each process replaces the clock.
         self.service = FakeService(SystemClock(), self.rng, self.weather)
+        if beside is not None:
+            self.service = beside.service
+            self.is_alone = beside.is_alone = False
         self.leftovers = self.rng.choice(["keep", "finish", "drop"])
         self.canary = self.rng.choice([0, 0, 0, 1, 3, 10])
         self.reports_all = bool(seed % 2)
         self.run_count = self.rng.choice([1, 1, 1, 2])
         self.disturbances = self.rng.choice([0, 1, 2, 5])
         # A ledger that was restored while the list lags cannot know what it does not show yet.
-        can_lose = not is_mirrored and not self.weather.oddities.least_lag_s
+        # A list without readable keys cannot show what it has had done.
+        odd = self.weather.oddities
+        can_lose = not (is_mirrored or odd.least_lag_s or odd.early_until)
         self.losses = self.rng.choice([0.0, 0.0, 0.3]) if can_lose else 0.0
-        if self.losses:
-            self.canary = 0  # its watch does not know what a lost ledger has sent
         self.now = 0.0
         self.processes: list[Process] = []
         self.named: dict[int, set[JobKey]] = defaultdict(set)
@@ -96,7 +109,7 @@ class World:
         gives its slot back.
         """
         is_odd = self.weather.oddities != Oddities()
-        return not (self.has_lost_ledger or self.has_refusals or is_odd)
+        return self.is_alone and not (self.has_lost_ledger or self.has_refusals or is_odd)
 
     @property
     def has_refusals(self) -> bool:
@@ -105,14 +118,23 @@ class World:
 
     def run(self) -> None:
         """Finish one run after the other, and check each."""
+        steps = self.steps()
+        with contextlib.suppress(StopIteration):
+            process = next(steps)
+            while True:
+                process = steps.send(process.run())
+
+    def steps(self) -> Generator[Process, RunResult | None]:
+        """Yield the processes to run, and receive their results; check each run."""
         for number in range(self.run_count):
             if number:
                 self.manifest.change()
-            check(self, self._until_complete(self.rng.choice(RETRIES) if number else frozenset()))
+            retry = self.rng.choice(RETRIES) if number else frozenset()
+            check(self, (yield from self._until_complete(retry)))
             while self._has_dropped_jobs():
                 # They were named again while the run that had cancelled them was open.
                 self.run_count += 1
-                check(self, self._until_complete(frozenset()))
+                check(self, (yield from self._until_complete(frozenset())))
 
     def _has_dropped_jobs(self) -> bool:
         jobs = self.store.jobs
@@ -128,9 +150,11 @@ class World:
         if run != self._canary_run or has_failed or has_passed:
             self.canary_sent = set()
 
-    def _until_complete(self, retry: frozenset[JobState]) -> RunResult:
+    def _until_complete(
+        self, retry: frozenset[JobState]
+    ) -> Generator[Process, RunResult | None, RunResult]:
         while True:
-            result = self._run_process(retry)
+            result = yield from self._run_process(retry)
             if result is not None and result.is_over:
                 return result
             self.now += self.rng.choice([0.0, 1.0, 40.0])
@@ -150,20 +174,24 @@ class World:
         kept = copy.deepcopy(backup)
         self.store, self.named, self.run_of_send = kept.store, kept.named, kept.run_of_send
         self.store.lose_holder()
-        self.canary_sent, self._canary_run = set(), 0
+        self.canary_sent, self._canary_run = kept.canary_sent, kept.canary_run
         self.report = self.report.with_name(f"report-{len(self.processes)}.jsonl")
         self.store.runs = [replace(run, report=str(self.report)) for run in self.store.runs]
 
-    def _run_process(self, retry: frozenset[JobState]) -> RunResult | None:
+    def _run_process(
+        self, retry: frozenset[JobState]
+    ) -> Generator[Process, RunResult | None, RunResult | None]:
         scenario = draw_scenario(self.rng, ends_well=self.disturbances <= 0)
         self.disturbances -= 1
         self.processes.append(Process(self, len(self.processes) + 1, scenario, retry))
         self.begin_canary()
         before = self.store.visit
         if self.losses:
-            backup = _Backup(self.store, self.named, self.run_of_send)
+            backup = _Backup(
+                self.store, self.named, self.run_of_send, self.canary_sent, self._canary_run
+            )
             self._backups.append(copy.deepcopy(backup))
-        result = self.processes[-1].run()
+        result = yield self.processes[-1]
         self._canary_run = self.store.runs[-1].number if self.store.runs else 0
         if self.store.visit > before:
             self._note_named_keys()

@@ -33,7 +33,7 @@ HOPELESS_S = 300.0
 """An accepted job that is not listed after this time is not late: the filter or the list fails."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Witness:
     """A job that is known to be at the service, so that the list must show it.
 
@@ -41,15 +41,17 @@ class Witness:
         job_id: Remote job id.
         key: Its job key.
         object: Key of its input.
-        accepted_at: When it was accepted, seconds since the epoch.
-        known_at: The same, monotonic; minus infinity if it was accepted in an earlier visit.
+        accepted_at: When it was accepted, seconds since the epoch; by the service's clock as soon
+            as a list has shown it, because this machine's clock may have been wrong.
+        sent_at: When its request was sent, monotonic, because the answer may come long after the
+            job was accepted; minus infinity if that was in an earlier visit.
     """
 
     job_id: str
     key: JobKey
     object: str
     accepted_at: float
-    known_at: float = -math.inf
+    sent_at: float = -math.inf
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ class Trust:
         by_object: The same for the filter by input object.
         has_keys: A job was listed with the key that it was sent with. False: without it.
         lag_s: Longest time that a job took to be listed, as far as it was seen.
-        shown_at: When the latest witness was accepted that was seen to be listed, monotonic.
+        shown_at: When the latest witness was sent that was seen to be listed, monotonic.
         late: Remote ids of those that were not listed when they were looked for.
         witnesses: Jobs that the list must show, the latest last.
     """
@@ -80,15 +82,15 @@ class Trust:
 
         Args:
             least_s: The shortest time.
-            since: When its answer was lost, monotonic. If a job that was accepted later is listed,
-                the list has come this far; otherwise its lag is not known.
+            since: When its answer was lost, monotonic. If a job that was sent later is listed, the
+                list has come this far; otherwise its lag is not known.
         """
         settle_s = max(least_s, _SETTLES_PER_LAG * self.lag_s)
         return settle_s if self.shown_at >= since else _SETTLES_UNSEEN * settle_s
 
     def witness(self, now: float, aged_s: float) -> Witness | None:
         """Return the latest witness that was accepted ``aged_s`` ago, else the oldest; or None."""
-        aged = (known for known in reversed(self.witnesses) if now - known.known_at >= aged_s)
+        aged = (known for known in reversed(self.witnesses) if now - known.sent_at >= aged_s)
         return next(aged, self.witnesses[0] if self.witnesses else None)
 
     def forget(self, key: JobKey) -> None:
@@ -96,13 +98,18 @@ class Trust:
         kept = [known for known in self.witnesses if known.key != key]
         self.witnesses = deque(kept, maxlen=_MOST_WITNESSES)
 
+    def forget_lag(self) -> None:
+        """Forget how late the list seemed to be: a filter that fails has hidden the jobs."""
+        self.lag_s = 0.0
+        self.late.clear()
+
     def compare(self, expected: Iterable[Witness], listed: Sequence[RemoteJob], now: float) -> bool:
         """Learn from a list that must show ``expected``; return True if it shows one of them."""
         by_id = {remote.job_id: remote for remote in listed}
         is_shown = False
         for witness in expected:
             remote = by_id.get(witness.job_id)
-            age_s = now - witness.known_at
+            age_s = now - witness.sent_at
             is_late = witness.job_id in self.late or remote is None
             if is_late and age_s < HOPELESS_S:
                 self.lag_s = max(self.lag_s, age_s)
@@ -110,7 +117,8 @@ class Trust:
             if remote is not None:
                 self.late.discard(witness.job_id)
                 is_shown = True
-                self.shown_at = max(self.shown_at, witness.known_at)
+                witness.accepted_at = remote.created_at or witness.accepted_at
+                self.shown_at = max(self.shown_at, witness.sent_at)
                 found = key_of_user_data(remote.user_data)
                 if not is_key_of_another(found, witness.key):  # else the answers were mixed up
                     self.has_keys = found == witness.key and self.has_keys is not False
@@ -136,24 +144,30 @@ def could_be(remote: RemoteJob, job: Job, others: Collection[str]) -> bool:
         and remote.job_id not in job.past_job_ids
         and remote.is_about(job.spec.media.key)
         and not is_key_of_another(key_of_user_data(remote.user_data), job.spec.key)
-        and (
-            remote.created_at is None
-            or remote.created_at >= (job.intent_at or 0.0) - ADOPT_MARGIN_S
-        )
+        and not _is_from_before(remote, job)
     )
+
+
+def _is_from_before(remote: RemoteJob, job: Job) -> bool:
+    """Return True if a listed job is older than the request, whatever the clocks show."""
+    earliest = (job.intent_at or 0.0) - ADOPT_MARGIN_S
+    return remote.created_at is not None and remote.created_at < earliest
 
 
 def attempts_of(job: Job, listed: Iterable[RemoteJob]) -> list[RemoteJob]:
     """Return the listed jobs with the key of ``job`` that are not known to be earlier attempts.
 
-    Those that may still succeed come first, then the oldest: the lost answer was about that one.
+    Those that may still succeed come first: they exist and are paid for, whichever request made
+    them. Of a failed one from before the request, nothing is to be learned: a ledger that was lost
+    does not know its earlier attempts. Then the newest comes first: it is the last to write the
+    stems.
     """
     found = {remote.job_id: remote for remote in listed if is_of(remote, job)}
+    possible = [
+        remote for remote in found.values() if not (remote.is_lost and _is_from_before(remote, job))
+    ]
     return sorted(
-        found.values(),
-        key=lambda remote: (
-            remote.is_lost,
-            remote.created_at or 0.0,
-            remote.job_id,
-        ),
+        possible,
+        key=lambda remote: (not remote.is_lost, remote.created_at or 0.0, remote.job_id),
+        reverse=True,
     )

@@ -2,17 +2,27 @@
 
 Some services insist on ``queueId`` (the older pages of the API require it). Then every known queue
 is read: those of the manifest and of accepted jobs, or else those of the list of queues.
+
+A page that the service does not show now is asked for again. To begin at the first page after each
+failure would never end where one call in twenty fails and the list is long.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.errors import EndlessListing, Rejected
+from orchestrator.errors import (
+    BucketRefused,
+    EndlessListing,
+    OrchestratorError,
+    Rejected,
+    Throttled,
+)
+from orchestrator.runner.retry import backoff_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from orchestrator.domain.remote import JobFilter, JobPage, RemoteJob
     from orchestrator.domain.spec import Place
@@ -20,6 +30,27 @@ if TYPE_CHECKING:
 
 MOST_PAGES = 1000
 """Pages of one reading: 100,000 jobs. More would take longer than is worth waiting for."""
+_T = TypeVar("_T")
+_TRIES = 4
+"""Tries of one page, unless the reading says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Bounds of the reading of a list.
+
+    Attributes:
+        until: Stop at jobs created before this instant.
+        most_pages: Stop after this many pages.
+        tries: Tries of each page.
+        on_failure: Receives each failed try that is followed by another: error, and failures in a
+            row.
+    """
+
+    until: float | None = None
+    most_pages: int = MOST_PAGES
+    tries: float = _TRIES
+    on_failure: Callable[[OrchestratorError, int], None] = lambda _error, _failures: None
 
 
 @dataclass(slots=True)
@@ -47,12 +78,18 @@ class JobList:
 
     Attributes:
         calls: List calls made.
+        silent_since: When the first call began that was not answered, monotonic; None if the last
+            one was.
     """
 
     def __init__(self, ports: Ports) -> None:
         self.calls = 0
+        self.silent_since: float | None = None
         self._service = ports.service
         self._limiter = ports.list_limiter
+        self._clock = ports.clock
+        self._settings = ports.settings
+        self._rng = ports.rng
         self._queues: dict[Place, dict[str, None]] = {}  # in the order in which they were seen
         self._needs_queue: set[Place] = set()
 
@@ -73,9 +110,7 @@ class JobList:
         place: Place,
         wanted: JobFilter,
         keep: Callable[[RemoteJob], bool],
-        *,
-        until: float | None = None,
-        most_pages: int = MOST_PAGES,
+        extent: Extent,
     ) -> Listing:
         """Read the list from the newest job on.
 
@@ -83,8 +118,7 @@ class JobList:
             place: The bucket.
             wanted: The filter.
             keep: Choose the jobs to return.
-            until: Stop at jobs created before this instant.
-            most_pages: Stop after this many pages.
+            extent: How far to read.
 
         Raises:
             EndlessListing: If the service returns the same page twice.
@@ -93,7 +127,7 @@ class JobList:
         listing = Listing()
         if place not in self._needs_queue:
             try:
-                await self._read(place, wanted, keep, listing, until, most_pages)
+                await self._read(place, wanted, keep, listing, extent)
             except Rejected:
                 if wanted.queue_id or not await self._find_queues(place):
                     raise
@@ -103,15 +137,27 @@ class JobList:
                 return listing
         for queue_id in list(self._queues[place]):
             of_queue = replace(wanted, queue_id=queue_id)
-            await self._read(place, of_queue, keep, listing, until, most_pages)
+            await self._read(place, of_queue, keep, listing, extent)
         return listing
 
     async def _find_queues(self, place: Place) -> bool:
         if not self._queues.get(place):
-            self.calls += 1
-            for queue_id in await self._service.queues(place):
+            for queue_id in await self._called(self._service.queues(place)):
                 self.know_queue(place, queue_id)
         return bool(self._queues.get(place))
+
+    async def _called(self, call: Awaitable[_T]) -> _T:
+        """Make one call, and note if it is answered."""
+        self.calls += 1
+        if self.silent_since is None:
+            self.silent_since = self._clock.monotonic()
+        try:
+            answer = await call
+        except (Rejected, BucketRefused):
+            self.silent_since = None
+            raise
+        self.silent_since = None
+        return answer
 
     async def _read(
         self,
@@ -119,13 +165,12 @@ class JobList:
         wanted: JobFilter,
         keep: Callable[[RemoteJob], bool],
         listing: Listing,
-        until: float | None,
-        most_pages: int,
+        extent: Extent,
     ) -> None:
         token = ""
         seen: set[str] = set()
-        for _ in range(most_pages):
-            page = await self._page(place, wanted, token)
+        for _ in range(extent.most_pages):
+            page = await self._page(place, wanted, token, extent)
             listing.jobs += filter(keep, page.jobs)
             listing.seen += len(page.jobs)
             created = [job.created_at for job in page.jobs if job.created_at is not None]
@@ -134,7 +179,7 @@ class JobList:
             if not page.next_token or (not page.jobs and page.next_token == token):
                 return
             is_dated = bool(created) and len(created) == len(page.jobs)
-            if until is not None and is_dated and max(created) < until:
+            if extent.until is not None and is_dated and max(created) < extent.until:
                 return
             if page.next_token in seen:
                 raise EndlessListing(
@@ -145,9 +190,22 @@ class JobList:
             seen.add(token)
         listing.is_whole = False
 
-    async def _page(self, place: Place, wanted: JobFilter, token: str) -> JobPage:
-        await self._limiter.acquire()
-        self.calls += 1
-        page = await self._service.list_jobs(place, wanted, token)
-        self._limiter.accepted()
-        return page
+    async def _page(self, place: Place, wanted: JobFilter, token: str, extent: Extent) -> JobPage:
+        failures = 0
+        while True:
+            await self._limiter.acquire()
+            try:
+                page = await self._called(self._service.list_jobs(place, wanted, token))
+            except (Rejected, BucketRefused):
+                raise
+            except OrchestratorError as error:
+                failures += 1
+                if error.fatal or failures >= extent.tries:
+                    raise
+                if isinstance(error, Throttled):
+                    self._limiter.throttled(error.retry_after_s)
+                extent.on_failure(error, failures)
+                await self._clock.sleep(backoff_s(self._settings, failures, self._rng))
+            else:
+                self._limiter.accepted()
+                return page

@@ -19,6 +19,7 @@ from orchestrator.runner.settling.evidence import (
     Trust,
     Witness,
 )
+from orchestrator.runner.settling.job_list import MOST_PAGES, Extent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.remote import RemoteJob
     from orchestrator.domain.spec import Place
+    from orchestrator.errors import OrchestratorError
     from orchestrator.runner.settings import RunnerSettings
     from orchestrator.runner.settling.job_list import JobList, Listing
 
@@ -38,6 +40,7 @@ _FIRST_TRIAL_S = 120.0
 """Time that a job must stay absent, beyond the settle time, while no accepted job is known to judge
 the list by. Twice as long for each job that was resent so; one of them may become such a job."""
 _MOST_TRIALS = 3
+_NO_WITNESS = "no witness"
 _RECENT_S = 7 * 86400.0
 """Jobs of earlier visits that are older prove little: records are kept for about a month."""
 
@@ -70,9 +73,14 @@ class Looks:
         job_list: The job lists.
         clock: Time.
         settings: Source of ``settle_s``.
+
+    Attributes:
+        trouble: Why the service did not show a page during the present or last look; empty if it
+            did.
     """
 
     def __init__(self, job_list: JobList, clock: Clock, settings: RunnerSettings) -> None:
+        self.trouble = ""
         self._list = job_list
         self._clock = clock
         self._settings = settings
@@ -94,10 +102,16 @@ class Looks:
             return
         if not is_new and self._clock.now() - job.submitted_at > _RECENT_S:
             return
-        known_at = self._clock.monotonic() if is_new else -math.inf
+        sent_at = self._clock.monotonic() - self._answered_in_s(job) if is_new else -math.inf
         spec = job.spec
-        witness = Witness(job.job_id, spec.key, spec.media.key, job.submitted_at, known_at)
+        witness = Witness(job.job_id, spec.key, spec.media.key, job.submitted_at, sent_at)
         self.trust(spec.media.place).witnesses.append(witness)
+
+    def _answered_in_s(self, job: Job) -> float:
+        """Return how long the answer took, or the longest time if the clock jumped meanwhile."""
+        longest_s = self._settings.reply_timeout_s
+        took_s = (job.submitted_at or 0.0) - (job.intent_at or 0.0)
+        return took_s if 0 <= took_s <= longest_s else longest_s
 
     async def look(self, place: Place, jobs: Sequence[Job], *, is_proof: bool) -> Look:
         """Look for jobs in doubt.
@@ -110,6 +124,7 @@ class Looks:
         Raises:
             OrchestratorError: If the service does not show its list.
         """
+        self.trouble = ""
         trust = self.trust(place)
         look = Look(self._clock.monotonic(), trust)
         witness = trust.witness(look.at, self._settings.settle_s / 2)
@@ -122,6 +137,12 @@ class Looks:
         return look
 
     # --- reading
+
+    def _extent(self, until: float, most_pages: int = MOST_PAGES) -> Extent:
+        return Extent(until, most_pages, on_failure=self._note_failure)
+
+    def _note_failure(self, error: OrchestratorError, _failures: int) -> None:
+        self.trouble = str(error)
 
     async def _search(self, place: Place, jobs: Sequence[Job], look: Look) -> None:
         trust = look.trust
@@ -146,7 +167,7 @@ class Looks:
                 return
         for name in objects:
             wanted = JobFilter(input_object=name)
-            listing = await self._list.read(place, wanted, keep, until=earliest - _DAY_S)
+            listing = await self._list.read(place, wanted, keep, self._extent(earliest - _DAY_S))
             self._take(look, listing)
 
     async def _search_by_time(
@@ -159,8 +180,8 @@ class Looks:
         begin = earliest - margin_s
         wanted = JobFilter() if trust.by_time is False else JobFilter(created_from=begin)
         is_last_way = trust.by_object is False
-        most_pages = {} if is_last_way else {"most_pages": _MOST_PAGES_BY_TIME}
-        listing = await self._list.read(place, wanted, keep, until=begin, **most_pages)
+        most_pages = MOST_PAGES if is_last_way else _MOST_PAGES_BY_TIME
+        listing = await self._list.read(place, wanted, keep, self._extent(begin, most_pages))
         if not listing.is_whole and not is_last_way:
             return False
         self._take(look, listing)
@@ -180,7 +201,7 @@ class Looks:
             look.trust.by_time = True
         shown = {remote.job_id for remote in look.listed}
         for known in must_show:
-            is_late = HOPELESS_S <= look.at - known.known_at < math.inf
+            is_late = HOPELESS_S <= look.at - known.sent_at < math.inf
             if is_late and known.job_id not in shown:
                 look.reasons["a hole"] = f"its list lacks the job {known.job_id}, which it accepted"
 
@@ -191,7 +212,7 @@ class Looks:
             shown = await self._shows(place, JobFilter(input_object=witness.object), trust, witness)
         if shown:
             trust.by_object = True
-        elif now - witness.known_at >= HOPELESS_S:
+        elif now - witness.sent_at >= HOPELESS_S:
             trust.by_object = False
         if trust.by_time is None or trust.by_object is False:
             around = JobFilter(
@@ -200,8 +221,9 @@ class Looks:
             )
             if await self._shows(place, around, trust, witness):
                 trust.by_time = True
-            elif now - witness.known_at >= HOPELESS_S:
+            elif shown or now - witness.sent_at >= HOPELESS_S:
                 trust.by_time = False
+                trust.forget_lag()  # it was the filter's
 
     async def _shows(self, place: Place, wanted: JobFilter, trust: Trust, witness: Witness) -> bool:
         """Return True if the list shows an accepted job through this filter."""
@@ -210,8 +232,7 @@ class Looks:
             place,
             wanted,
             lambda remote: remote.job_id == witness.job_id,
-            until=until,
-            most_pages=_MOST_PAGES_BY_TIME,
+            self._extent(until, _MOST_PAGES_BY_TIME),
         )
         return trust.compare([witness], listing.jobs, self._clock.monotonic())
 
@@ -236,13 +257,17 @@ class Looks:
         since = self._unjudged_since.setdefault(place, look.at)
         needed_s = _FIRST_TRIAL_S * 2 ** self._trials[place]
         if look.at - since < needed_s or self._trials[place] >= _MOST_TRIALS:
-            look.reasons["no witness"] = "no accepted job shows that its list of jobs works"
+            look.reasons[_NO_WITNESS] = "no accepted job shows that its list of jobs works"
         look.is_trial = not look.reasons
 
-    def is_hopeless(self, place: Place) -> bool:
-        """Return True if nothing that can be awaited will show that the list works."""
-        has_witness = bool(self.trust(place).witnesses)
-        return has_witness or self._trials[place] >= _MOST_TRIALS
+    def is_hopeless(self, place: Place, look: Look) -> bool:
+        """Return True if nothing that can be awaited will show that the list works.
+
+        Only an accepted job can, where there is none and nothing else speaks against the list.
+        """
+        has_witness = bool(look.trust.witnesses)
+        has_other_reasons = bool(look.reasons.keys() - {_NO_WITNESS})
+        return has_witness or has_other_reasons or self._trials[place] >= _MOST_TRIALS
 
     def tried(self, place: Place) -> None:
         """Note that a job is resent although nothing shows that the list works."""

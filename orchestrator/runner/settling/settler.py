@@ -46,6 +46,13 @@ _REPORT_AFTER = 3
 _GIVE_UP_AFTER = 8.0
 """Settle times after which a job whose absence cannot be proven is left in doubt. It is looked for
 again when the list can be judged better."""
+SETTLE_GRACE_S = 60.0
+"""Time beyond the settle delay and the reply timeout for which a run that stops waits for jobs in
+doubt ..."""
+UNSHOWN_S = 20.0
+"""... but no longer than this while the service does not show its list of jobs."""
+_TWIN = "its list of jobs shows one of the same object without a readable key"
+"""Why the absence of one job is not proven. It says nothing about other jobs, and stays so."""
 _HOPELESS_AFTER_S = 600.0
 """A request that never reaches the service is repeated for at least this time."""
 
@@ -61,6 +68,7 @@ class Doubt:
         looks: How often it was looked for.
         is_orphan: The process that sent it is gone.
         is_left: The run no longer waits for it.
+        twin: Why it cannot be told from another job; empty if it can.
     """
 
     job: Job
@@ -69,6 +77,7 @@ class Doubt:
     looks: int = 0
     is_orphan: bool = False
     is_left: bool = False
+    twin: str = ""
 
 
 @dataclass(slots=True)
@@ -172,13 +181,49 @@ class Settler:
         """Return what keeps the jobs in doubt, in words. Those that were left keep no run."""
         if not self.in_doubt:
             return []
-        said = "the last look failed" if self._failures else "the last look proved nothing"
-        why = f" ({said}: {self._trouble})" if self._trouble else ""
+        trouble = self.looks.trouble or self._trouble
+        has_failed = self._failures or self.looks.trouble
+        said = "the last look failed" if has_failed else "the last look proved nothing"
+        why = f" ({said}: {trouble})" if trouble else ""
         return [f"{counted(self.in_doubt, 'job')} in doubt, looked up in the job list{why}"]
 
     async def drain(self) -> None:
-        """Return when no job is in doubt."""
-        await self._empty.wait()
+        """Wait for the jobs in doubt before the run ends: not for long, and aloud."""
+        if self._empty.is_set():
+            return
+        began_at = self._clock.monotonic()
+        longest_s = self._settings.settle_s + self._settings.reply_timeout_s + SETTLE_GRACE_S
+        jobs = counted(self.in_doubt, "job")
+        text = f"Waiting for {jobs} in doubt before the run ends, {longest_s:.0f} s at most"
+        self._sink.emit(Noticed(text))
+        self._hasten()
+        while not self._empty.is_set():
+            now = self._clock.monotonic()
+            left_s = UNSHOWN_S
+            if self._list.silent_since is not None:
+                left_s = max(self._list.silent_since, began_at) + UNSHOWN_S - now
+            left_s = min(left_s, began_at + longest_s - now)
+            if left_s <= 0:
+                self._give_up_waiting(now - began_at)
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._empty.wait()
+
+    def _hasten(self) -> None:
+        """Look again at once if the last look failed, so that a run that ends tries once more."""
+        if self._failures:
+            now = self._clock.monotonic()
+            for doubt in self._doubts.values():
+                doubt.look_at = min(doubt.look_at, now) if not doubt.is_left else doubt.look_at
+            self._wake.set()
+
+    def _give_up_waiting(self, waited_s: float) -> None:
+        jobs, verb = counted(self.in_doubt, "job"), "is" if self.in_doubt == 1 else "are"
+        text = f"{jobs} {verb} left in doubt after {waited_s:.0f} s; the next run looks again"
+        if trouble := self.looks.trouble or self._trouble:
+            text += f" ({trouble})"
+        self._sink.emit(Noticed(text))
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -223,8 +268,10 @@ class Settler:
                 self._shutdown.fatal(error)
         else:
             self._failures = 0
-            self._trouble = next(iter(look.reasons.values()), "")
+            self.looks.trouble = ""
             verdicts = self._judge(doubts, look)
+            twins = (doubt.twin for doubt in verdicts.open if doubt.twin)
+            self._trouble = next(iter(look.reasons.values()), "") or next(twins, "")
             await self._conclude(place, verdicts, look)
 
     # --- what a look means
@@ -237,7 +284,10 @@ class Settler:
                 doubt.since -= self._settings.reply_timeout_s
             doubt.looks += 1
             ours = attempts_of(job, look.listed)
-            if ours:
+            if ours and ours[0].is_lost and not self._has_settled(doubt, look):
+                # It may be an attempt of a ledger that was lost, and the list may lag.
+                verdicts.open.append(doubt)
+            elif ours:
                 verdicts.found.append((doubt, ours[0]))
                 lost = tuple(remote.job_id for remote in ours[1:] if remote.is_lost)
                 job.past_job_ids = (*job.past_job_ids, *lost)
@@ -248,16 +298,17 @@ class Settler:
                 verdicts.open.append(doubt)
         return verdicts
 
-    def _is_absent(self, doubt: Doubt, look: Look) -> bool:
+    def _has_settled(self, doubt: Doubt, look: Look) -> bool:
+        """Return True if the list would show the job by now, if there is one."""
         settle_s = look.trust.settle_s(self._settings.settle_s, doubt.since)
-        if doubt.looks < 2 or look.at - doubt.since < settle_s:
+        return doubt.looks >= 2 and look.at - doubt.since >= settle_s
+
+    def _is_absent(self, doubt: Doubt, look: Look) -> bool:
+        if not self._has_settled(doubt, look):
             return False
-        if any(could_be(remote, doubt.job, look.others) for remote in look.listed):
-            look.reasons.setdefault(
-                "its keys cannot be read", "it shows jobs of the same object without a readable key"
-            )
-            return False
-        return not look.reasons
+        has_twin = any(could_be(remote, doubt.job, look.others) for remote in look.listed)
+        doubt.twin = _TWIN if has_twin else ""
+        return not (look.reasons or has_twin)
 
     def _has_arrived_long_ago(self, job: Job) -> bool:
         """Return True if the request of a dead process cannot be on its way any more.
@@ -289,18 +340,18 @@ class Settler:
 
     def _schedule(self, place: Place, doubts: Sequence[Doubt], look: Look) -> None:
         settle_s = look.trust.settle_s(self._settings.settle_s)
-        hopeless: list[Doubt] = []
+        hopeless: dict[str, list[Doubt]] = defaultdict(list)
+        why = next(iter(look.reasons.values()), "its list of jobs cannot be judged")
         for doubt in doubts:
             waited_s = look.at - doubt.since
             is_old = doubt.looks > 1 and waited_s >= _GIVE_UP_AFTER * settle_s
-            if is_old and self.looks.is_hopeless(place):
-                hopeless.append(doubt)
+            if is_old and (doubt.twin or self.looks.is_hopeless(place, look)):
+                hopeless[doubt.twin or why].append(doubt)
             else:
                 pause_s = max(settle_s, waited_s) / 4
                 doubt.look_at = max(doubt.since + settle_s, look.at + pause_s)
-        if hopeless:
-            why = next(iter(look.reasons.values()), "its list of jobs cannot be judged")
-            self._leave(place, hopeless, why)
+        for reason, left in hopeless.items():
+            self._leave(place, left, reason)
 
     # --- steps
 
@@ -318,7 +369,7 @@ class Settler:
         absences.first_at = absences.first_at if absences.count else now
         absences.count += 1
         tried_s = now - absences.first_at
-        others_arrive = any(known.known_at > absences.first_at for known in trust.witnesses)
+        others_arrive = any(known.sent_at > absences.first_at for known in trust.witnesses)
         if (
             absences.count >= self._settings.attempts
             and tried_s >= _HOPELESS_AFTER_S

@@ -7,18 +7,22 @@ the manifest's jobs exist. They are adopted instead of paid for again.
 For each bucket the ledger remembers up to when it knows every job: the last heartbeat of a visit
 that had compared the whole manifest with the list. The list is read from there on, or for a ledger
 without such a mark since ``lookback_s``.
+
+A line may have left the manifest and come back later. So the jobs that no line names now are kept
+in the ledger, until one does (``strays``): the list is not read that far back again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import JobAdopted, Noticed
 from orchestrator.domain.remote import JobFilter, RemoteJob
 from orchestrator.domain.spec import JobKey, is_job_key, key_of_user_data
-from orchestrator.domain.states import OPEN, JobState
+from orchestrator.domain.states import OPEN, REMOTE, JobState
 from orchestrator.domain.wording import counted
 from orchestrator.errors import (
     BucketRefused,
@@ -28,7 +32,9 @@ from orchestrator.errors import (
     Throttled,
 )
 from orchestrator.runner.retry import backoff_s
-from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S
+from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S, is_of
+from orchestrator.runner.settling.job_list import Extent
+from orchestrator.runner.settling.strays import MOST_STRAYS, decoded, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,14 +47,25 @@ if TYPE_CHECKING:
 
 _NOTICE_AFTER = 3
 """Failed tries before the user sees a notice."""
+_PAGES_BY_NAME = 10
+"""Pages that are read to find one job by its object."""
+_AT_ONCE = 1000
+"""Keys that the ledger is asked about at once."""
 
 
 @dataclass(slots=True)
 class _Found:
-    """Jobs of one bucket at the service, by key: those that may have stems, and the others."""
+    """Jobs of one bucket at the service.
 
-    good: dict[JobKey, list[RemoteJob]]
-    lost: dict[JobKey, list[str]]
+    Attributes:
+        good: By key, those that may have stems, the newest first: it is the last to write them.
+        lost: By key, the ids of the others.
+        moves_mark: The next run need not read the same part of the list again. None: not known yet.
+    """
+
+    good: dict[JobKey, list[RemoteJob]] = field(default_factory=dict)
+    lost: dict[JobKey, list[str]] = field(default_factory=dict)
+    moves_mark: bool | None = None
 
 
 class Survey:
@@ -84,9 +101,33 @@ class Survey:
 
     async def checkpoint(self) -> None:
         """Remember that every job until now is known: the others were sent by this ledger."""
-        if self._is_complete:
-            for place in self._found:
+        if not self._is_complete:
+            return
+        for place, found in self._found.items():
+            if found.moves_mark is None:
+                found.moves_mark = await self._keep_strays(place, found)
+            if found.moves_mark:
                 await self._ledger.remember(_mark(place), str(self._clock.now()).encode())
+
+    async def _keep_strays(self, place: Place, found: _Found) -> bool:
+        """Keep the jobs that no line of the manifest names; return False if they are too many."""
+        strays: list[RemoteJob] = []
+        keys = list(found.good)
+        for begin in range(0, len(keys), _AT_ONCE):
+            some = keys[begin : begin + _AT_ONCE]
+            known = await self._ledger.find(some)
+            for key in some:
+                ids = _ids_of(known[key]) if key in known else ()
+                strays += [remote for remote in found.good[key] if remote.job_id not in ids]
+            if len(strays) > MOST_STRAYS:
+                text = (
+                    f"More than {MOST_STRAYS:,} jobs of {place.bucket} belong to no line of this "
+                    "manifest, too many to keep. The next run reads the list as far back again."
+                )
+                self._sink.emit(Noticed(text))
+                return False
+        await self._ledger.remember(_strays(place), encoded(strays))
+        return True
 
     def waits_for(self) -> list[str]:
         """Return what keeps the jobs that may exist at the service already, in words."""
@@ -105,8 +146,10 @@ class Survey:
 
         Until they are adopted they must not be sent.
         """
-        places = {spec.media.place for spec in specs}
-        return any(place not in self._found or self._found[place].good for place in places)
+        return any(
+            (found := self._found.get(spec.media.place)) is None or spec.key in found.good
+            for spec in specs
+        )
 
     async def look(self, jobs: Sequence[Job]) -> None:
         """Read the lists of the buckets in which some of these jobs may still be sent, each once.
@@ -127,17 +170,7 @@ class Survey:
         Jobs that are known under another id are reported, and a waiting one is cancelled. What is
         decided here is decided before the first await: the jobs are worked on meanwhile.
         """
-        adopted: list[Job] = []
-        twice: list[tuple[Job, RemoteJob]] = []
-        for job in jobs:
-            found = self._found.get(job.spec.media.place)
-            if found is None or not (found.good or found.lost):
-                continue
-            if job.state is JobState.PLANNED:
-                if self._adopt(job, found):
-                    adopted.append(job)
-            elif job.state is not JobState.IN_DOUBT:
-                twice += [(job, remote) for remote in _others(job, found)]
+        adopted, twice = self._compare(jobs)
         for job, remote in twice:
             self._routing.follow_instead(job, remote)
         if adopted:
@@ -145,30 +178,71 @@ class Survey:
             for job in adopted:
                 self._sink.emit(JobAdopted(job.spec.key, job.spec.media.key, job.job_id))
         for job, remote in twice:
-            await self._routing.found_twice(job, remote)
+            if await self._is_ours(job):
+                await self._routing.found_twice(job, remote)
 
-    def _adopt(self, job: Job, found: _Found) -> bool:
+    def _compare(self, jobs: Sequence[Job]) -> tuple[list[Job], list[tuple[Job, RemoteJob]]]:
+        """Adopt; return the jobs that were adopted, and further jobs with the key of a job."""
+        adopted: list[Job] = []
+        twice: list[tuple[Job, RemoteJob]] = []
+        for job in jobs:
+            found = self._found.get(job.spec.media.place)
+            if found is None or not (found.good or found.lost):
+                continue
+            if job.state is JobState.PLANNED:
+                if ours := self._adopt(job, found):
+                    adopted.append(job)
+                    twice += [(job, remote) for remote in ours[1:]]
+            elif job.state is not JobState.IN_DOUBT:
+                twice += [(job, remote) for remote in _others(job, found)]
+        return adopted, twice
+
+    async def _is_ours(self, job: Job) -> bool:
+        """Return True if it is known that the job's own id is not that of another.
+
+        An answer may have been mixed up. Then the job found with its key is the only one, and must
+        not be cancelled. A query shows it soon.
+        """
+        if job.adopted or not job.job_id or job.state not in REMOTE:
+            return True
+        wanted = JobFilter(input_object=job.spec.media.key)
+        try:
+            listing = await self._list.read(
+                job.spec.media.place,
+                wanted,
+                lambda remote: remote.job_id == job.job_id,
+                Extent(job.submitted_at, _PAGES_BY_NAME),
+            )
+        except OrchestratorError:
+            return False
+        return any(is_of(remote, job) for remote in listing.jobs)
+
+    def _adopt(self, job: Job, found: _Found) -> list[RemoteJob]:
+        """Adopt the first of the jobs with this job's key; return all of them."""
         key = job.spec.key
         lost = [job_id for job_id in found.lost.get(key, ()) if job_id not in job.past_job_ids]
         if lost:
             job.past_job_ids = (*job.past_job_ids, *lost)
         ours = [
-            remote for remote in found.good.get(key, ()) if remote.job_id not in job.past_job_ids
+            remote for remote in found.good.pop(key, ()) if remote.job_id not in job.past_job_ids
         ]
-        if not ours:
-            return False
-        job.adopt(ours[0])
-        job.attempts = max(job.attempts, 1)
-        return True
+        if ours:
+            job.adopt(ours[0])
+            job.attempts = max(job.attempts, 1)
+        return ours
 
     # --- reading
 
     async def _read(self, place: Place) -> _Found:
+        if self._lookback_s <= 0:
+            return _Found(moves_mark=True)
+        strays = await self._strays_of(place)
         listing = await self._until_answered(place)
-        found = _Found({}, {})
         if listing is None:
-            return found
-        for remote in sorted(listing.jobs, key=lambda remote: remote.created_at or 0.0):
+            return _Found(moves_mark=False)
+        found = _Found()
+        by_id = {remote.job_id: remote for remote in (*strays, *listing.jobs)}
+        for remote in sorted(by_id.values(), key=lambda remote: -(remote.created_at or 0.0)):
             key = JobKey(key_of_user_data(remote.user_data))
             if remote.is_lost:
                 found.lost.setdefault(key, []).append(remote.job_id)
@@ -178,34 +252,44 @@ class Survey:
             self._report_limit(place, listing)
         return found
 
+    async def _strays_of(self, place: Place) -> list[RemoteJob]:
+        """Return the jobs that earlier runs have kept, without those that the vendor forgets."""
+        earliest = self._clock.now() - self._lookback_s
+        kept = decoded(await self._ledger.recall(_strays(place)))
+        return [
+            remote for remote in kept if remote.created_at is None or remote.created_at >= earliest
+        ]
+
     async def _until_answered(self, place: Place) -> Listing | None:
         """Read the list, as often as it takes; None if the service does not show it."""
-        if self._lookback_s <= 0:
-            return None
         since = await self._since(place)
         failures = 0
+        extent = Extent(
+            since, tries=math.inf, on_failure=lambda *failure: self._note(place, *failure)
+        )
         while True:
             try:
                 return await self._list.read(
                     place,
                     JobFilter(created_from=since),
                     lambda remote: is_job_key(key_of_user_data(remote.user_data)),
-                    until=since,
+                    extent,
                 )
             except (Rejected, BucketRefused, EndlessListing) as error:
                 # The first job shows if the bucket itself is refused.
                 text = f"Cannot see which jobs {place.bucket} has had done already: {error}"
                 self._sink.emit(Noticed(text))
                 return None
-            except OrchestratorError as error:
+            except OrchestratorError as error:  # the list of queues was not shown
                 if error.fatal:
                     raise
                 failures += 1
-                await self._pause(place, error, failures)
+                if isinstance(error, Throttled):
+                    self._limiter.throttled(error.retry_after_s)
+                self._note(place, error, failures)
+                await self._clock.sleep(backoff_s(self._settings, failures, self._rng))
 
-    async def _pause(self, place: Place, error: OrchestratorError, failures: int) -> None:
-        if isinstance(error, Throttled):
-            self._limiter.throttled(error.retry_after_s)
+    def _note(self, place: Place, error: OrchestratorError, failures: int) -> None:
         self._trouble = str(error)
         if failures == _NOTICE_AFTER:
             text = (
@@ -213,7 +297,6 @@ class Survey:
                 f"already ({error})"
             )
             self._sink.emit(Noticed(text))
-        await self._clock.sleep(backoff_s(self._settings, failures, self._rng))
 
     def _report_limit(self, place: Place, listing: Listing) -> None:
         until = "an unknown time"
@@ -229,10 +312,17 @@ def _mark(place: Place) -> str:
     return f"known.{place.region}.{place.bucket}"
 
 
+def _strays(place: Place) -> str:
+    """Name under which the ledger keeps jobs of a bucket that no line of the manifest names."""
+    return f"strays.{place.region}.{place.bucket}"
+
+
+def _ids_of(job: Job) -> tuple[str, ...]:
+    return job.job_id, *job.past_job_ids
+
+
 def _others(job: Job, found: _Found) -> list[RemoteJob]:
     """Return the jobs at the service with the key of a known job, and another id."""
     return [
-        remote
-        for remote in found.good.pop(job.spec.key, ())
-        if remote.job_id != job.job_id and remote.job_id not in job.past_job_ids
+        remote for remote in found.good.pop(job.spec.key, ()) if remote.job_id not in _ids_of(job)
     ]

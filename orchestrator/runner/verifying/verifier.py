@@ -171,7 +171,8 @@ class _Looks:
         self._absences_left = absences
         self._unproven_left = _UNPROVEN
         self.made = 0
-        first_s = settings.stem_wait_s / 2**_ABSENCES
+        # Each pause is twice the one before; together they take as long as a stem may be late.
+        first_s = settings.stem_wait_s / (2 ** (_ABSENCES - 1) - 1)
         self._attempts = AsyncRetrying(
             sleep=clock.sleep,
             stop=lambda _: self._absences_left <= 0 or self._unproven_left <= 0,

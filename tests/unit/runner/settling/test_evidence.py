@@ -71,17 +71,42 @@ def test_an_earlier_attempt_is_never_taken_for_the_current_one() -> None:
     assert attempts_of(doubt(past=("j1",)), [old, new]) == [new]
 
 
-def test_the_oldest_of_several_jobs_comes_first_and_a_failed_one_last() -> None:
-    first, second, third = listed("j9", KEY, 5.0), listed("j1", KEY, 6.0), listed("j0", KEY, 5.5)
-    failed = listed("j2", KEY, 1.0)._replace(state=RemoteState.FAILED)
+def failed(job_id: str, created_at: float | None) -> RemoteJob:
+    return listed(job_id, KEY, created_at)._replace(state=RemoteState.FAILED)
 
-    assert attempts_of(doubt(), [third, failed, second, first]) == [first, third, second, failed]
+
+def test_the_newest_of_several_jobs_comes_first_and_a_failed_one_last() -> None:
+    """The newest is the last to write the stems."""
+    old, new, middle = listed("j9", KEY, 5.0), listed("j1", KEY, 6.0), listed("j0", KEY, 5.5)
+    lost, lost_later = failed("j2", SENT_AT + 7.0), failed("j3", SENT_AT + 8.0)
+
+    ordered = [new, middle, old, lost_later, lost]
+    assert attempts_of(doubt(), [middle, lost, new, lost_later, old]) == ordered
+
+
+@pytest.mark.parametrize("state", [RemoteState.FAILED, RemoteState.CANCELLED])
+def test_a_failed_job_from_before_the_intent_is_not_its_answer(state: RemoteState) -> None:
+    """A ledger that is lost does not know its earlier attempts."""
+    long_ago = failed("j1", SENT_AT - ADOPT_MARGIN_S - 1)._replace(state=state)
+    just_before = failed("j2", SENT_AT - ADOPT_MARGIN_S + 1)._replace(state=state)
+
+    assert attempts_of(doubt(), [long_ago]) == []
+    assert attempts_of(doubt(), [just_before]) == [just_before], "the clocks may differ"
+    assert attempts_of(doubt(), [failed("j3", None)]) == [failed("j3", None)]
+    assert not could_be(long_ago, doubt(), ())
+
+
+def test_a_living_job_from_before_the_intent_is_ours_all_the_same() -> None:
+    """It exists and is paid for, whichever request made it."""
+    long_ago = listed("j1", KEY, SENT_AT - ADOPT_MARGIN_S - 1)
+
+    assert attempts_of(doubt(), [long_ago]) == [long_ago]
 
 
 def test_the_choice_between_jobs_without_dates_does_not_depend_on_the_order_of_the_list() -> None:
     one, two = listed("j1", KEY, None), listed("j2", KEY, None)
 
-    assert attempts_of(doubt(), [one, two]) == attempts_of(doubt(), [two, one]) == [one, two]
+    assert attempts_of(doubt(), [one, two]) == attempts_of(doubt(), [two, one]) == [two, one]
 
 
 @given(
@@ -99,7 +124,7 @@ def test_exactly_the_listed_jobs_with_its_key_are_found(
         remote for remote, (number, _) in zip(remotes, rows, strict=True) if number == wanted
     ]
 
-    assert attempts_of(doubt(wanted), remotes) == expected
+    assert attempts_of(doubt(wanted), remotes) == expected[::-1]
 
 
 @pytest.mark.parametrize("echo", ["", "batch=7", KEY[:-3], "<![CDATA["])
@@ -119,9 +144,9 @@ def test_a_job_that_can_be_told_apart_is_not_ours() -> None:
     assert not could_be(listed("j1", "", SENT_AT - ADOPT_MARGIN_S - 1), doubt(), ())
 
 
-def witness(number: int, known_at: float) -> Witness:
+def witness(number: int, sent_at: float) -> Witness:
     spec = doubt(number).spec
-    return Witness(f"j{number}", spec.key, spec.media.key, SENT_AT, known_at)
+    return Witness(f"j{number}", spec.key, spec.media.key, SENT_AT, sent_at)
 
 
 def shown(number: int, user_data: str | None = None) -> RemoteJob:
@@ -139,6 +164,23 @@ def test_an_accepted_job_that_is_not_listed_yet_shows_how_long_the_list_lags() -
     assert trust.settle_s(30) == 120, "it may have taken until now, and the next may as well"
     assert trust.compare([witness(1, 100.0)], [shown(1)], 250.0)
     assert trust.settle_s(30) == 120
+
+
+def test_a_witness_gets_the_date_that_the_list_shows() -> None:
+    """This machine's clock may have jumped while it was accepted."""
+    known = witness(1, 0.0)
+    Trust().compare([known], [shown(1)._replace(created_at=SENT_AT - 3600)], 1.0)
+
+    assert known.accepted_at == SENT_AT - 3600
+
+
+def test_a_filter_that_fails_shows_no_lag() -> None:
+    trust = Trust()
+    trust.compare([witness(1, 0.0)], [], 200.0)
+    trust.forget_lag()
+    trust.compare([witness(1, 0.0)], [shown(1)], 210.0)
+
+    assert trust.settle_s(30) == 30
 
 
 def test_a_job_that_is_never_listed_is_not_a_lag() -> None:

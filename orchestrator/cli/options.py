@@ -150,6 +150,9 @@ MetricsFileOption = Annotated[
         show_default=False,
     ),
 ]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask before an expensive run (confirm_above).")
+]
 DeadlineOption = Annotated[
     str | None,
     typer.Option(

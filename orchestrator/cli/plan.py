@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from orchestrator.cli import options as opt
 from orchestrator.cli.output import counting, show, show_json
@@ -23,9 +25,16 @@ def plan(
     retry: opt.RetryOption = None,
     explain: opt.ExplainOption = None,
     verify_done: opt.VerifyDoneOption = False,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="List each object that is not done, and why.")
+    ] = False,
     json: opt.JsonOption = False,
 ) -> None:
     """Show what a run of MANIFEST would do: jobs, calls, minutes, cost, time. Sends nothing.
+
+    With --objects, + is new, ~ changed, > resumed or retried, ! refused, and - left by earlier runs
+    and no longer in the manifest. With --json as well, each is a JSON line, and the last is the
+    plan.
 
     Exit codes as for run: 0, or 2 to 5 if the plan cannot be made, 7 if the bucket cannot be
     reached.
@@ -43,21 +52,34 @@ def plan(
         verify_done=verify_done,
         selection=selection_of(only, limit, sample),
     )
-    show_plan(source, options, json=json)
+    show_plan(source, options, json=json, objects=objects)
 
 
-def show_plan(source: ManifestSource, options: RunOptions, *, json: bool) -> None:
+def show_plan(
+    source: ManifestSource, options: RunOptions, *, json: bool, objects: bool = False
+) -> None:
     """Make the plan and print it."""
     import asyncio
 
-    from orchestrator.cli.plan_text import plan_text
+    from orchestrator.cli.plan_text import object_line, plan_text
+    from orchestrator.commands.plan import PlannedObject
     from orchestrator.commands.plan import plan as make_plan
 
+    def show_object(planned: PlannedObject) -> None:
+        if json:
+            show_json(planned.as_dict(), indent=False)
+        else:
+            show(f"{object_line(planned)}\n")
+
     with counting("jobs read") as progress:
-        found = asyncio.run(make_plan(source, options, progress))
+        show_each = show_object if objects else None
+        found = asyncio.run(make_plan(source, options, progress, show_each))
+    if objects and not json:
+        show("\n")
     if json:
         rejected = [refusal._asdict() for refusal in found.rejected]
-        show_json({**found.forecast.as_dict(), "lost": found.lost, "rejected": rejected})
+        facts = {**found.forecast.as_dict(), "lost": found.lost, "rejected": rejected}
+        show_json(facts, indent=not objects)
     else:
         show(plan_text(found))
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from orchestrator.commands.plan import Standing
 from orchestrator.domain.wording import counted
+from orchestrator.reporting.export.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.commands.plan import ExplainedJob, Preview
+    from orchestrator.commands.plan import ExplainedJob, Forecast, PlannedObject, Preview
 
 _TITLES = {
     Standing.NEW: "new",
@@ -53,7 +54,7 @@ def plan_text(preview: Preview) -> str:
         "",
         f"calls     {submits}, about {counted(calls['query'], 'query', 'queries')}, {heads}",
         f"output    {_minutes(forecast.output_minutes)}",
-        f"cost      {_cost(preview)}",
+        f"cost      {cost_text(forecast)}",
     ]
     at_least = timedelta(seconds=math.ceil(forecast.at_least_s))
     lines.append(
@@ -75,6 +76,14 @@ def plan_text(preview: Preview) -> str:
     return "\n".join(lines) + "\n"
 
 
+def object_line(planned: PlannedObject) -> str:
+    """Return a line for a job: sign, object, reasons, and where the manifest names it."""
+    spec = planned.spec
+    reasons = f": {', '.join(planned.reasons)}" if planned.reasons else ""
+    origin = f"  ({spec.origin.file}:{spec.origin.line})" if spec.origin.file else ""
+    return printable(f"{planned.sign} {spec.media.key}{reasons}{origin}")
+
+
 def _row(title: str, counts: Mapping[str, int], shown: Sequence[Standing]) -> str:
     return f"{title[:25]:<26}" + "".join(f"{counts[how]:>11,}" for how in shown)
 
@@ -83,8 +92,8 @@ def _minutes(minutes: float | None) -> str:
     return "of unknown length" if minutes is None else f"about {minutes:,.1f} minutes"
 
 
-def _cost(preview: Preview) -> str:
-    forecast = preview.forecast
+def cost_text(forecast: Forecast) -> str:
+    """Return the estimated cost, and the price that it is made of."""
     price = forecast.manifest.price
     if forecast.cost is None:
         return "unknown"

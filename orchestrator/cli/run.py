@@ -49,6 +49,7 @@ def run(
     callback_url: opt.CallbackUrlOption = None,
     rehearse: opt.RehearseOption = None,
     metrics_file: opt.MetricsFileOption = None,
+    yes: opt.YesOption = False,
 ) -> None:
     """Submit the jobs of MANIFEST, track them to their end and write the report.
 
@@ -83,12 +84,35 @@ def run(
         code = _rehearse(source, options, rehearse, quiet=quiet, log_json=log_json, json=json)
         raise typer.Exit(code)
     else:
+        if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+            _confirm(source, options)
         with _measured(metrics_file) as metrics:
             finished = _carry_out(source, options, quiet=quiet, log_json=log_json, metrics=metrics)
             code = _conclude(finished, quiet=quiet, json=json)
             if metrics is not None:
                 metrics.ended(code, finished.summaries[-1].as_dict())
         raise typer.Exit(code)
+
+
+def _confirm(source: ManifestSource, options: RunOptions) -> None:
+    """Ask before a run that would cost more than the manifest's ``confirm_above``."""
+    import asyncio
+
+    from orchestrator.cli import complain
+    from orchestrator.cli.output import counting
+    from orchestrator.cli.plan_text import cost_text
+    from orchestrator.commands.exit_codes import ExitCode
+    from orchestrator.commands.plan import worth_asking
+    from orchestrator.domain.wording import counted
+
+    with counting("jobs read") as progress:
+        forecast = asyncio.run(worth_asking(source, options, progress))
+    if forecast is None:
+        return
+    jobs = counted(forecast.to_do, "job")
+    if not typer.confirm(f"{jobs}, cost: {cost_text(forecast)}. Run?", err=True):
+        complain("not confirmed: nothing was sent.")
+        raise typer.Exit(ExitCode.STOPPED)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.resources import (
     check_service,
@@ -16,8 +16,9 @@ from orchestrator.commands.resources import (
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.ledger import open_ledger
+from orchestrator.manifest.planning.changes import nearest_change
 from orchestrator.manifest.planning.explain import ExplainedJob, explain
-from orchestrator.manifest.planning.forecast import Forecast, Standing
+from orchestrator.manifest.planning.forecast import Forecast, Standing, price_per_minute
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.runner.verifying.verifier import lost_stems
@@ -26,15 +27,55 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
 
     from orchestrator.commands.options import ManifestSource, RunOptions
+    from orchestrator.domain.job import Job
     from orchestrator.domain.ports import Ledger, ObjectStore
     from orchestrator.domain.spec import JobKey, JobSpec, Refusal
     from orchestrator.manifest import Manifest
 
-__all__ = ["ExplainedJob", "Preview", "Standing", "explain_object", "plan"]
+__all__ = [
+    "ExplainedJob",
+    "Forecast",
+    "PlannedObject",
+    "Preview",
+    "Standing",
+    "explain_object",
+    "plan",
+    "worth_asking",
+]
 
 
 MAX_REJECTED = 50
 """Reasons that a plan keeps: people fix the first ones and plan again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedObject:
+    """A job that a run would work on, or leave.
+
+    Attributes:
+        sign: ``+`` new, ``~`` changed, ``>`` resumed or retried, ``!`` refused, ``-`` left by
+            earlier runs and no longer in the manifest.
+        spec: The job.
+        reasons: Why, a phrase each; empty for a new one.
+    """
+
+    sign: str
+    spec: JobSpec
+    reasons: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the job for ``plan --objects --json``."""
+        spec = self.spec
+        return {
+            "sign": self.sign,
+            "bucket": spec.media.bucket,
+            "object": spec.media.key,
+            "key": spec.key,
+            "level": spec.level,
+            "output": {stem.value: name for stem, name in spec.output.names().items()},
+            "reasons": self.reasons,
+            "origin": {"file": spec.origin.file, "line": spec.origin.line},
+        }
 
 
 @dataclass(slots=True)
@@ -72,7 +113,10 @@ async def _opened(
 
 
 async def plan(
-    source: ManifestSource, options: RunOptions, progress: Callable[[int], None] = lambda _: None
+    source: ManifestSource,
+    options: RunOptions,
+    progress: Callable[[int], None] = lambda _: None,
+    on_object: Callable[[PlannedObject], None] | None = None,
 ) -> Preview:
     """Compare a manifest with its ledger; nothing is sent or written.
 
@@ -80,6 +124,8 @@ async def plan(
         source: The manifest.
         options: Ledger, selection, states to retry, and ``verify_done`` to look for missing stems.
         progress: Receives the number of jobs that were read, now and then.
+        on_object: Receives each job that is not done, in the order of the manifest; jobs that were
+            left by earlier runs come last.
 
     Raises:
         OrchestratorError: If a source is faulty, or the ledger or a bucket cannot be read.
@@ -89,7 +135,7 @@ async def plan(
     with_store = manifest.needs_listing or verify_done
     async with _opened(manifest, options.ledger, with_store=with_store) as (ledger, store):
         feed = Feed(manifest, store, selection)
-        seen, named = 0, _Named()
+        seen, named = 0, _Named(on_object)
         found.forecast.canary = manifest.canary if options.canary is None else options.canary
         async for specs in feed.specs():
             seen += len(specs)
@@ -99,7 +145,8 @@ async def plan(
                 lost, _ = await lost_stems(ledger, store, specs, RunnerSettings(), SystemClock())
             await _add(found, ledger, specs, lost, named)
         found.forecast.duplicates = feed.duplicates
-        found.forecast.remarks = feed.remarks
+        found.forecast.left_out = feed.found.left_out
+        found.forecast.remarks = feed.found.remarks
         run = await ledger.last_run()
         if run is not None and (selection is None or selection.is_whole):
             counts = await ledger.counts(run)
@@ -107,15 +154,81 @@ async def plan(
             found.forecast.left = max(unsent - named.planned, 0)
             under_way = counts.of(*OPEN) - counts.of(JobState.PLANNED)
             found.forecast.orphaned = found.forecast.left + max(under_way - named.under_way, 0)
+            await named.show_left(ledger)
     return found
+
+
+async def worth_asking(
+    source: ManifestSource, options: RunOptions, progress: Callable[[int], None] = lambda _: None
+) -> Forecast | None:
+    """Return the forecast of a run if a user should confirm it; nothing is planned otherwise.
+
+    Raises:
+        OrchestratorError: As ``plan`` does.
+    """
+    manifest = source.load()
+    limit = manifest.confirm_above
+    if limit is None or manifest.is_read_once or not price_per_minute(manifest):
+        return None
+    forecast = (await plan(source, options, progress)).forecast
+    return forecast if forecast.to_do and (forecast.cost is None or forecast.cost > limit) else None
 
 
 @dataclass(slots=True)
 class _Named:
-    """Open jobs of the ledger that the manifest names: not sent, and at the service."""
+    """Open jobs of the ledger that the manifest names: not sent, and at the service.
 
+    Attributes:
+        on_object: Receives the objects, if they are wanted.
+        planned: Jobs that were not sent.
+        under_way: Jobs at the service.
+        planned_ids: Their ids in the ledger, if objects are wanted.
+    """
+
+    on_object: Callable[[PlannedObject], None] | None = None
     planned: int = 0
     under_way: int = 0
+    planned_ids: set[int] = field(default_factory=set)
+
+    def show(self, spec: JobSpec, how: Standing, job: Job | None, known: list[JobSpec]) -> None:
+        """Show a job that is not done."""
+        if self.on_object is None or how is Standing.DONE:
+            return
+        match how:
+            case Standing.NEW:
+                reasons = []
+            case Standing.CHANGED:
+                reasons = nearest_change(known, spec)
+            case Standing.REJECTED:
+                reasons = [spec.refusal.message] if spec.refusal else []
+            case Standing.LOST:
+                reasons = ["its stems are missing"]
+            case _:
+                reasons = [f"{job.state} {job.code}".strip()] if job else []
+        self.on_object(PlannedObject(_SIGNS[how], spec, reasons))
+
+    async def show_left(self, ledger: Ledger) -> None:
+        """Show the jobs that earlier runs left unsent, and that the manifest does not name."""
+        after_id = 0
+        while self.on_object is not None:
+            jobs = await ledger.in_states({JobState.PLANNED}, after_id)
+            if not jobs:
+                return
+            after_id = jobs[-1].id
+            for job in jobs:
+                if job.id not in self.planned_ids:
+                    reason = "no longer in the manifest"
+                    self.on_object(PlannedObject("-", job.spec, [reason]))
+
+
+_SIGNS = {
+    Standing.NEW: "+",
+    Standing.CHANGED: "~",
+    Standing.REJECTED: "!",
+    Standing.LOST: "+",
+    Standing.OPEN: ">",
+    Standing.FAILED: ">",
+}
 
 
 async def _add(
@@ -134,11 +247,13 @@ async def _add(
             found.rejected.append(spec.refusal)
         if spec.key in lost:
             found.lost.append(spec.media.key)
-            found.forecast.add(spec, job, lost=True)
-        else:
-            found.forecast.add(spec, job, changed=spec.key in changed)
+        how = found.forecast.add(spec, job, changed=spec.key in changed, lost=spec.key in lost)
+        if how is not Standing.FAILED or (job is not None and job.state in found.forecast.retry):
+            named.show(spec, how, job, changed.get(spec.key, []))
         if job is not None and job.state is JobState.PLANNED:
             named.planned += 1
+            if named.on_object is not None:
+                named.planned_ids.add(job.id)
         elif job is not None and job.state in OPEN:
             named.under_way += 1
 

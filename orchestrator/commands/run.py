@@ -168,7 +168,7 @@ class Session:
         async with contextlib.aclosing(feed.specs()) as batches:
             async for specs in batches:
                 yield specs
-        for remark in feed.remarks:
+        for remark in feed.found.remarks:
             self.ports.sink.emit(Noticed(remark))
 
     def _next_runner(self, used_s: float) -> Runner:

@@ -295,8 +295,8 @@ class Ledger(Protocol):
         """Return the jobs with these keys."""
         ...
 
-    async def same_object(self, specs: Sequence[JobSpec]) -> set[JobKey]:
-        """Return the keys of the specs whose media object has a job under another key.
+    async def same_object(self, specs: Sequence[JobSpec]) -> dict[JobKey, list[JobSpec]]:
+        """Return the specs whose media object has jobs under other keys, each with those jobs.
 
         Bucket, region and object key are compared.
         """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.domain.run import Counts, Run, Usage
 from orchestrator.domain.states import TERMINAL, JobState
 from orchestrator.ledger.job_rows import job_of, micros, object_hash
+from orchestrator.ledger.run_rules import under_other_keys
 from orchestrator.ledger.spec_json import spec_of, spec_start
 from orchestrator.ledger.tables import IN_FLIGHT
 
@@ -115,17 +116,11 @@ def find(unit: UnitOfWork, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
     return {job.spec.key: job for job in jobs_of(unit, ids)}
 
 
-def same_object(unit: UnitOfWork, specs: Sequence[JobSpec]) -> set[JobKey]:
-    """Return the keys of those specs whose object has a job under another key."""
+def same_object(unit: UnitOfWork, specs: Sequence[JobSpec]) -> dict[JobKey, list[JobSpec]]:
+    """Return the specs whose object has jobs under other keys, each with those jobs."""
     hashes = dict.fromkeys(object_hash(spec.media) for spec in specs)
-    keys: dict[tuple[str, str, str], set[str]] = {}
-    for key, parsed in unit.db.read("same_hash", hashes=hashes):
-        keys.setdefault(_object(spec_of(key, parsed)), set()).add(key)
-    return {spec.key for spec in specs if keys.get(_object(spec), set()) - {spec.key}}
-
-
-def _object(spec: JobSpec) -> tuple[str, str, str]:
-    return spec.media.bucket, spec.media.region, spec.media.key
+    found = unit.db.read("same_hash", hashes=hashes)
+    return under_other_keys(specs, [spec_of(key, parsed) for key, parsed in found])
 
 
 def counts(unit: UnitOfWork, run: Run) -> Counts:

@@ -12,11 +12,11 @@ from orchestrator.domain.states import TERMINAL, JobState, Step
 from orchestrator.errors import LedgerMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
-    from orchestrator.domain.spec import JobSpec
+    from orchestrator.domain.spec import JobKey, JobSpec
 
 
 NO_RUN = "A job cannot end outside a run: begin_run comes first."
@@ -111,3 +111,22 @@ def _update_spec(job: Job, offered: JobSpec) -> bool:
         return False
     job.spec = updated
     return True
+
+
+def under_other_keys(
+    specs: Sequence[JobSpec], known: Iterable[JobSpec]
+) -> dict[JobKey, list[JobSpec]]:
+    """Return the specs whose object is known under other keys, each with those jobs by key."""
+    by_object: dict[tuple[str, str, str], dict[JobKey, JobSpec]] = {}
+    for spec in known:
+        by_object.setdefault(_object(spec), {})[spec.key] = spec
+    found: dict[JobKey, list[JobSpec]] = {}
+    for spec in specs:
+        others = by_object.get(_object(spec), {})
+        if others.keys() - {spec.key}:
+            found[spec.key] = [others[key] for key in sorted(others) if key != spec.key]
+    return found
+
+
+def _object(spec: JobSpec) -> tuple[str, str, str]:
+    return spec.media.bucket, spec.media.region, spec.media.key

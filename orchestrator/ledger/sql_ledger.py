@@ -270,8 +270,8 @@ class SqlLedger:
         """Return the jobs with these keys."""
         return await self._writer.submit(lambda unit: queries.find(unit, keys), writes=False)
 
-    async def same_object(self, specs: Sequence[JobSpec]) -> set[JobKey]:
-        """Return the keys of those specs whose media object has a job under another key."""
+    async def same_object(self, specs: Sequence[JobSpec]) -> dict[JobKey, list[JobSpec]]:
+        """Return the specs whose media object has jobs under other keys, each with those jobs."""
         return await self._writer.submit(
             lambda unit: queries.same_object(unit, specs), writes=False
         )

@@ -126,6 +126,7 @@ class _Loading:
             file.leftovers,
             file.canary,
             file.lookback_s,
+            file.confirm_above,
             report,
             file.report.rows == "all",
             file.report.keep,

@@ -71,6 +71,7 @@ class Manifest:
         leftovers: Treatment of unsent jobs that it no longer names: keep, finish or drop.
         canary: Number of jobs that must succeed before the rest is sent; 0 for none.
         lookback_s: How far back a new ledger looks for jobs that the account has had done.
+        confirm_above: Estimated cost above which a run on a terminal asks first, or None.
         report: Absolute path of the report; the runner fills in ``{run}``.
         reports_all: The report has a row for each skipped job, too.
         keep_reports: Number of the latest reports that are kept; None for all.
@@ -96,6 +97,7 @@ class Manifest:
     leftovers: Leftovers
     canary: int
     lookback_s: float
+    confirm_above: float | None
     report: str
     reports_all: bool
     keep_reports: int | None

@@ -12,7 +12,13 @@ from orchestrator.domain.states import OPEN, TERMINAL, JobState
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
 from orchestrator.ledger.job_rows import to_microsecond
 from orchestrator.ledger.lease import locked_message
-from orchestrator.ledger.run_rules import NO_RUN, admit, cannot_end, run_id
+from orchestrator.ledger.run_rules import (
+    NO_RUN,
+    admit,
+    cannot_end,
+    run_id,
+    under_other_keys,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -448,12 +454,9 @@ class MemoryLedger:
         stored = self._open().jobs
         return {key: replace(stored[key]) for key in keys if key in stored}
 
-    async def same_object(self, specs: Sequence[JobSpec]) -> set[JobKey]:
-        """Return the keys of those specs whose media object has a job under another key."""
-        keys: dict[tuple[str, str, str], set[JobKey]] = {}
-        for job in self._open().jobs.values():
-            keys.setdefault(_object(job.spec), set()).add(job.spec.key)
-        return {spec.key for spec in specs if keys.get(_object(spec), set()) - {spec.key}}
+    async def same_object(self, specs: Sequence[JobSpec]) -> dict[JobKey, list[JobSpec]]:
+        """Return the specs whose media object has jobs under other keys, each with those jobs."""
+        return under_other_keys(specs, (job.spec for job in self._open().jobs.values()))
 
     async def remember(self, name: str, value: bytes) -> None:
         """Keep a small value between runs."""
@@ -462,10 +465,6 @@ class MemoryLedger:
     async def recall(self, name: str) -> bytes | None:
         """Return the value kept under ``name``, or None."""
         return self._open().memory.get(name)
-
-
-def _object(spec: JobSpec) -> tuple[str, str, str]:
-    return spec.media.bucket, spec.media.region, spec.media.key
 
 
 def _as_stored(job: Job) -> Job:

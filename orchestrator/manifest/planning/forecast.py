@@ -141,6 +141,8 @@ class Forecast:
     """Jobs that must succeed before the rest is sent. The caller sets it."""
     duplicates: int = 0
     """Jobs left out as duplicates. The caller sets it from ``Planner.duplicates``."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Objects that filters left out, by source. The caller sets it from ``Feed.left_out``."""
     remarks: list[str] = field(default_factory=list)
     """Remarks on the sources. The caller sets it."""
     to_do: int = 0
@@ -249,6 +251,7 @@ class Forecast:
             },
             "left": self.left,
             "duplicates": self.duplicates,
+            "left_out": self.left_out,
             "remarks": self.remarks,
             "by_level": {
                 str(level): self.by_level[level] for level in sorted(self.by_level, reverse=True)
@@ -317,5 +320,9 @@ class Forecast:
         if self.totals[Standing.REJECTED]:
             objects = counted(self.totals[Standing.REJECTED], "object")
             notes.append(f"{objects} cannot be requested; a run reports each as rejected.")
+        notes += [
+            f"{source}: its filters leave out {counted(number, 'object')}."
+            for source, number in self.left_out.items()
+        ]
         notes += self.remarks
         return notes

@@ -10,7 +10,7 @@ from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.planning.spill_file import FileScratch
 from orchestrator.manifest.schema.inputs import ListInput, ObjectInput
-from orchestrator.manifest.sources.stream import read
+from orchestrator.manifest.sources.stream import Found, read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -47,8 +47,8 @@ class Feed:
         self._faults = faults
         self._callback = callback
         self._planner = Planner(manifest, faults, FileScratch)
-        self.remarks: list[str] = []
-        """Remarks on the sources, complete when all were read."""
+        self.found = Found()
+        """Facts about the sources, complete when all were read."""
 
     @property
     def duplicates(self) -> int:
@@ -62,15 +62,15 @@ class Feed:
             ManifestError: If a list file is faulty.
             OrchestratorError: If a bucket cannot be listed.
         """
-        read_all = read(self._manifest, self._store, faults=self._faults, remarks=self.remarks)
+        read_all = read(self._manifest, self._store, faults=self._faults, found=self.found)
         async for batch in read_all:
             yield self._selection.take(batch) if self._selection else batch
             if self._selection and self._selection.is_exhausted:
                 return
         if self._selection is not None:
-            self.remarks += self._selection.remarks()
+            self.found.remarks += self._selection.remarks()
         if self._selection is None or self._selection.is_whole:
-            self.remarks += self._planner.recipes.remarks()
+            self.found.remarks += self._planner.recipes.remarks()
 
     async def specs(self) -> AsyncGenerator[list[JobSpec]]:
         """Yield their jobs, in batches.
@@ -120,10 +120,10 @@ async def check(manifest: Manifest, max_faults: int) -> tuple[int, list[str]]:
     faults = FaultList(max_faults)
     planner = Planner(manifest, faults, FileScratch)
     jobs = 0
-    remarks: list[str] = []
-    async for batch in read(manifest, faults=faults, skip_prefixes=True, remarks=remarks):
+    found = Found()
+    async for batch in read(manifest, faults=faults, skip_prefixes=True, found=found):
         jobs += len(planner.specs(batch))
     faults.raise_if_any()
     if all(isinstance(source, ListInput | ObjectInput) for source in manifest.inputs):
-        remarks += planner.recipes.remarks()
-    return jobs, remarks
+        found.remarks += planner.recipes.remarks()
+    return jobs, found.remarks

@@ -322,6 +322,9 @@ class ManifestFile(Part):
     most 30 days, 0 for not at all."""
     price: PriceSettings = Field(default_factory=PriceSettings)
     """Price for estimates."""
+    confirm_above: Annotated[Number, Field(ge=0)] | None = Field(default=None, examples=[20])
+    """Estimated cost, in the currency of price, above which a run on a terminal asks before it
+    sends anything. --yes skips the question; without a terminal there is none."""
     report: AnyReport = Field(default_factory=ReportSettings)
     """Report: the path of its file, or a mapping with path, rows and keep."""
     notify: tuple[NotifySettings, ...] = Field(default_factory=tuple[NotifySettings, ...])

@@ -54,6 +54,8 @@ class PrefixListing:
         self.place = Place(bucket, region)
         self.prefix = prefix.removeprefix("/")
         self._listed = 0
+        self.left_out = 0
+        """Objects that its filters left out; folder markers do not count."""
         self._skipped = Skipped()
         self._filter = self.source.filter(settings)
         now = clock.now()
@@ -80,7 +82,10 @@ class PrefixListing:
                     self._skipped.add(reason, name)
             for listed in page.objects:
                 # Pages may overlap if others write during the listing. Names only ever increase.
-                if (marker and _order(listed.key) <= last) or not self._takes(listed):
+                if marker and _order(listed.key) <= last:
+                    continue
+                if not self._takes(listed):
+                    self.left_out += not listed.key.endswith("/")
                     continue
                 number += 1
                 etag = listed.etag.strip('"')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.domain.clock import SystemClock
@@ -30,6 +31,19 @@ BATCH = 500
 _T = TypeVar("_T")
 
 
+@dataclass(slots=True)
+class Found:
+    """Facts about sources that were read.
+
+    Attributes:
+        remarks: What is unusual about them.
+        left_out: Objects that filters left out, by source.
+    """
+
+    remarks: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
 async def read(
     manifest: Manifest,
     store: ObjectStore | None = None,
@@ -38,7 +52,7 @@ async def read(
     clock: Clock | None = None,
     batch_size: int = BATCH,
     skip_prefixes: bool = False,
-    remarks: list[str] | None = None,
+    found: Found | None = None,
 ) -> AsyncIterator[list[SourceItem]]:
     """Yield every object of the manifest, in batches.
 
@@ -50,7 +64,7 @@ async def read(
         clock: Clock for the ages of listed objects.
         batch_size: Objects per batch; a page of a listing is one batch.
         skip_prefixes: Leave out prefixes instead of listing them.
-        remarks: Receives what is unusual about a source, when it was read.
+        found: Receives facts about each source, when it was read.
 
     Raises:
         ManifestError: If a list file has faults, unless ``faults`` collects them.
@@ -64,8 +78,8 @@ async def read(
             raise ConfigError("A prefix is listed from the object storage, but none is open.")
         return PrefixListing(manifest, index, settings, store, clock or SystemClock())
 
-    found = [] if remarks is None else remarks
-    batches = _batches(manifest, None if skip_prefixes else lister, collected, batch_size, found)
+    made = None if skip_prefixes else lister
+    batches = _batches(manifest, made, collected, batch_size, found or Found())
     async for batch in batches:
         if faults is None:
             collected.raise_if_any()
@@ -80,7 +94,7 @@ async def _batches(
     lister: _MakeLister | None,
     faults: FaultList,
     size: int,
-    remarks: list[str],
+    found: Found,
 ) -> AsyncIterator[list[SourceItem]]:
     inline: list[SourceItem] = []
     refusal: BucketRefused | None = None
@@ -93,13 +107,13 @@ async def _batches(
         inline = []
         if isinstance(settings, PrefixInput) and lister is not None:
             try:
-                async for page in _pages(lister(index, settings), remarks):
+                async for page in _pages(lister(index, settings), found):
                     yield page
             except BucketRefused as error:
                 refusal = refusal or error  # sources in other buckets can still be read
         elif isinstance(settings, ListInput):
             reader = ListReader(manifest, index, settings, faults)
-            async for rows in _listed(reader, size, remarks):
+            async for rows in _listed(reader, size, found.remarks):
                 yield rows
     yield inline
     if refusal is not None:
@@ -130,10 +144,12 @@ def _add_inline(
     batch.append(SourceItem(media, index, 1, file, line, level=settings.level, user_data=own))
 
 
-async def _pages(listing: PrefixListing, remarks: list[str]) -> AsyncIterator[list[SourceItem]]:
+async def _pages(listing: PrefixListing, found: Found) -> AsyncIterator[list[SourceItem]]:
     async for page in listing.batches():
         yield page
-    remarks += listing.remarks()
+    found.remarks += listing.remarks()
+    if listing.left_out:
+        found.left_out[f"inputs[{listing.source.index}]"] = listing.left_out
 
 
 async def _listed(

@@ -320,9 +320,9 @@ async def test_an_object_that_has_a_job_under_another_key_is_known(
     ]
 
     assert await ledger.same_object([*specs, *changed, *elsewhere, make_spec(9999)]) == {
-        spec.key for spec in changed
+        new.key: [old] for new, old in zip(changed, specs[::2], strict=True)
     }
-    assert await ledger.same_object([]) == set()
+    assert await ledger.same_object([]) == {}
 
 
 async def test_a_dropped_job_that_has_a_row_already_keeps_it(home: Home, ledger: Ledger) -> None:

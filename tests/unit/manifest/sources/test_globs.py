@@ -54,7 +54,7 @@ async def _remarks(desk: Desk, text: str, selection: Selection | None = None) ->
     feed = Feed(desk.load(text), None, selection)
     async for _ in feed.specs():
         pass
-    return feed.remarks
+    return feed.found.remarks
 
 
 RULES = """\
@@ -97,7 +97,7 @@ async def test_a_name_with_brackets_is_selected_by_only(desk: Desk) -> None:
 
     specs = [spec async for batch in feed.specs() for spec in batch]
     assert [spec.media.key for spec in specs] == ["in/song [live].mp3"]
-    assert feed.remarks == []
+    assert feed.found.remarks == []
 
 
 async def test_a_selection_that_stops_early_says_nothing(desk: Desk) -> None:

@@ -350,7 +350,8 @@ class Tracker:
                     pass  # it may or may not have begun
                 case _:
                     answer.unclear.append(tracked)
-        self._tracked.saw(answer, asked_at)
+        waits = {by_id[tracked.job.job_id].state for tracked in answer.waiting}
+        self._tracked.saw(answer._replace(is_paused=waits == {RemoteState.PAUSED}), asked_at)
 
     def _drop(self, tracked: Tracked, job_id: str) -> None:
         self._tracked.remove(self._by_job_id.pop(job_id, tracked))

@@ -401,7 +401,7 @@ class TrackedJobs:
 
     def saw(self, answer: Answer, at: float) -> None:
         """Conclude from an answer about jobs of one bucket; see :class:`TrackedAtPlace`."""
-        asked = next(chain.from_iterable(answer), None)
+        asked = next(chain(answer.waiting, answer.running, answer.ended, answer.unclear), None)
         if asked is not None:
             self._at(asked).saw(answer, at)
 

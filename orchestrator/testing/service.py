@@ -72,7 +72,7 @@ class FakeService(FakeStorage):
         self.jobs: dict[str, FakeJob] = {}
         self.rejected: list[JobKey] = []
         self.arrivals: list[tuple[float, JobKey]] = []
-        """Time at which each POST arrived, and the key that it carries."""
+        """Arrivals of POSTs, and the keys that they carry."""
         self.starts: list[FakeJob] = []
         self.calls = {"submit": 0, "query": 0, "list": 0, "cancel": 0}
         self.on_end: Callable[[str], None] | None = None

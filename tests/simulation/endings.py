@@ -36,6 +36,7 @@ class Case:
         rate_per_s: Submits per second.
         heard: Share of the callbacks that arrive; None without callbacks.
         held_s: Time during which no job starts.
+        paused_s: The same from the third second on, and the service says so.
         outages: Times at which the service cannot be reached, and for how long.
         has_sizes: The sizes of the objects are known, and run times follow them.
         seed: Seed of the service.
@@ -46,6 +47,7 @@ class Case:
     rate_per_s: float = 20.0
     heard: float | None = None
     held_s: float = 0.0
+    paused_s: float = 0.0
     outages: tuple[tuple[float, float], ...] = ()
     has_sizes: bool = False
     seed: int = 1
@@ -84,6 +86,8 @@ async def _run(folder: Path, case: Case) -> Ending:
     specs = [_with_size(spec, case) for spec in make_specs(len(case.run_s))]
     run_s = {spec.key: ran_s for spec, ran_s in zip(specs, case.run_s, strict=True)}
     spells = [Spell(Trouble.HELD, 0.0, case.held_s)] if case.held_s else []
+    if case.paused_s:
+        spells.append(Spell(Trouble.QUEUE_PAUSED, 3.0, 3.0 + case.paused_s))
     spells += [Spell(Trouble.CUT, at, at + lasts_s) for at, lasts_s in case.outages]
     weather = Weather(
         concurrency=case.workers,

@@ -31,7 +31,7 @@ class _Side:
 
     Attributes:
         world: Its ledger, manifest and report.
-        process: The process to run next, or None if it has ended.
+        process: The process to run next, or None if all have ended.
         is_running: The process has begun.
     """
 

@@ -311,7 +311,7 @@ class Process:
         if self.scenario.ending is Ending.ABORT:
             self._loop.call_later(self.scenario.at_s + self.scenario.within, work.cancel)
         try:
-            async with asyncio.timeout(7 * 86400):
+            async with asyncio.timeout(86400):
                 return await work
         except LedgerFull as error:
             is_expected = (

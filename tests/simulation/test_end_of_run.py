@@ -106,6 +106,13 @@ def test_a_service_that_holds_all_jobs_for_an_hour_is_queried_often_enough(
     assert ending.calls_per_job <= 1.0 + 900 / jobs
 
 
+def test_a_paused_queue_costs_few_calls_also_with_few_jobs(tmp_path: Path) -> None:
+    ending = end_of(tmp_path, Case([8.0] * 5, workers=1, paused_s=3600.0))
+
+    assert ending.delay_s <= 0.02 * 3600 + SOON_S, ending
+    assert ending.queries <= 200, "one every four seconds would be 900"
+
+
 @pytest.mark.parametrize("jobs", [3, 60])
 @pytest.mark.parametrize("lasts_s", [30.0, 1200.0])
 def test_after_an_outage_the_end_is_seen_as_soon_as_the_service_is_reached(

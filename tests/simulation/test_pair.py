@@ -1,6 +1,6 @@
 """Two runs of one account keep every promise of one; see ``pair.py``.
 
-``ORCH_SEEDS=20000`` runs a tenth as many pairs; ``ORCH_SEED=17`` runs one alone.
+``ORCH_SEEDS=20000`` runs a twentieth as many pairs; ``ORCH_SEED=17`` runs one alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALONE = os.environ.get("ORCH_SEED")
-SEEDS = [int(ALONE)] if ALONE else range(int(os.environ.get("ORCH_SEEDS", "2000")) // 10)
+SEEDS = [int(ALONE)] if ALONE else range(int(os.environ.get("ORCH_SEEDS", "2000")) // 20)
 CHUNK = 20
 
 

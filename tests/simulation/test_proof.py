@@ -5,6 +5,7 @@ Each object is paid for once, each row is true, and what cannot be known is said
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ from orchestrator.errors import (
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec, make_specs
 from orchestrator.testing.loop import run_virtual
-from orchestrator.testing.memory_ledger import MemoryStore
+from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from orchestrator.testing.oddities import Oddities
 from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.doubles import replace_method
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from orchestrator.domain.job import Job
     from orchestrator.domain.spec import JobSpec, Place
     from orchestrator.runner.result import RunResult
 
@@ -541,6 +543,45 @@ def test_two_jobs_answered_with_one_id_are_both_found_by_their_keys(tmp_path: Pa
     assert set(paid(rig).values()) == {1}
     made = {job.spec.key: job.job_id for job in rig.service.jobs.values()}
     assert {row["key"]: row["job_id"] for row in rig.rows()} == made
+
+
+def test_an_id_is_answered_twice_while_the_ledger_records_the_first_job(tmp_path: Path) -> None:
+    """Two records of one job at the same time would contradict each other."""
+
+    def rig_of() -> Rig:
+        rig = Rig(tmp_path, settings=QUICK)
+        slow_s, is_recording = [0.0], asyncio.Event()
+
+        async def pause() -> None:
+            pause_s, slow_s[0] = slow_s[0], 0.0
+            await rig.clock.sleep(pause_s)
+
+        rig.ledger = MemoryLedger(rig.store, pause=pause)
+        rig.parts = replace(rig.parts, ledger=rig.ledger)
+        save, submit = rig.ledger.save, rig.service.submit
+
+        async def save_slowly(jobs: Sequence[Job]) -> None:
+            if not is_recording.is_set() and any(job.state is JobState.RUNNING for job in jobs):
+                is_recording.set()
+                slow_s[0] = 5.0
+            await save(jobs)
+
+        async def mix_up(spec: JobSpec) -> SubmitReply:
+            reply = await submit(spec)
+            if spec.key == make_spec(1).key:
+                return reply
+            await is_recording.wait()
+            (first,) = rig.service.accepted(make_spec(1).key)
+            return reply._replace(job=reply.job._replace(job_id=first.job_id, user_data=""))
+
+        replace_method(rig.ledger, "save", save_slowly)
+        replace_method(rig.service, "submit", mix_up)
+        return rig
+
+    result, rig = run(rig_of, *make_specs(2))
+
+    assert result.counts.of(JobState.SUCCEEDED) == 2
+    assert set(paid(rig).values()) == {1}
 
 
 def test_a_job_is_not_cancelled_because_its_answer_was_mixed_up(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ doubt ..."""
 UNSHOWN_S = 20.0
 """... but no longer than this while the service does not show its list of jobs."""
 _TWIN = "its list of jobs shows one of the same object without a readable key"
-"""Reason why the absence of one job is not proven. It says nothing about other jobs, and stays."""
+"""Reason why the absence of one job is not proven. It concerns no other job, and does not pass."""
 _HOPELESS_AFTER_S = 600.0
 """A request that never reaches the service is repeated for at least this time."""
 
@@ -68,7 +68,7 @@ class Doubt:
         looks: How often it was looked for.
         is_orphan: The process that sent it is gone.
         is_left: The run no longer waits for it.
-        twin: Why another job could be this one; empty if none could.
+        twin: Reason if it may be another job that is listed; else empty.
     """
 
     job: Job

@@ -8,9 +8,10 @@ whichever is more. Only an answer shows that a job has ended. But some things ar
   that is, ended jobs have shown.
 
 With fewer than ten jobs nothing but the first is relied on, because a service may finish what waits
-at any time. From ten jobs on the queries are counted, and three rules save them. Run times are
-believed. While some run, some wait and none has ended, the service is queried again when it has
-worked for twice as long. While all wait, it is queried whenever they have waited for 2 % longer.
+at any time, unless it says that its queue is paused. From ten jobs on the queries are counted, and
+three rules save them. Run times are believed. While some run, some wait and none has ended, the
+service is queried again when it has worked for twice as long. While all wait, it is queried
+whenever they have waited for 2 % longer.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _TRIPS_S = 0.6
 _TRIP_S, _MOST_TRIPS_S = 0.005, 2.0
 """... and the other queries this for each job that is open, and not more than that."""
 _HELD = 0.02
-"""While all jobs wait, they are queried when they have waited for this part longer."""
+"""While all jobs wait, they are queried when they have waited for this part longer; of few, only
+while their queue is paused."""
 _REACH = 15.0
 """No estimate puts off the next query for longer than this part of the bucket's time until now,
 divided by the queries that are left ..."""
@@ -75,15 +77,18 @@ class Outlook:
         ended_at, age_s = self._earliest(place, is_few=is_few, is_ample=spare > 0)
         slack_s = max(_SOON_S, _SOON * age_s)
         trips_s = _TRIPS_S + min(len(place.all) * _TRIP_S, _MOST_TRIPS_S)
+        oldest = next(iter(place.all.values()))
+        held_s = _HELD * (place.queued_at - oldest.since)
         if is_few:
+            if place.is_paused and not place.begun_count:
+                slack_s = max(slack_s, held_s)
             return ended_at + slack_s - trips_s
         last_at = max(asked_at, place.since)
         is_learned = self._run_times.of(None) is not None
         most = _MOST_REACH * (_LEARNED if is_learned else 1.0)
         reach_s = (last_at - place.since) * min(max(_REACH / max(spare, 1.0), _LEAST_REACH), most)
         if place.queued_count and not place.begun_count:
-            oldest = next(iter(place.all.values()))
-            slack_s = max(slack_s, _HELD * (place.queued_at - oldest.since))
+            slack_s = max(slack_s, held_s)
         elif place.queued_count and not is_learned:
             slack_s = max(slack_s, reach_s)
         return min(ended_at + slack_s, last_at + max(_SOON_S, reach_s)) - trips_s

@@ -112,12 +112,21 @@ class Tracked:
 
 
 class Answer(NamedTuple):
-    """Jobs of one answer, by what it says of them."""
+    """Jobs of one answer, by what it says of them.
+
+    Attributes:
+        waiting: They wait at the service.
+        running: They run.
+        ended: They have succeeded or failed.
+        unclear: Nothing is known of them.
+        is_paused: All that wait do so because their queue is paused.
+    """
 
     waiting: list[Tracked]
     running: list[Tracked]
     ended: list[Tracked]
     unclear: list[Tracked]
+    is_paused: bool = False
 
 
 class Line:
@@ -186,11 +195,12 @@ class TrackedAtPlace:
         width: Number of jobs that were seen to run at once while others waited.
         is_blind: The last answer showed no job that has not ended.
         is_stale: It showed none that waits, so those known to wait may have begun.
+        is_paused: It showed only jobs whose queue is paused.
     """
 
     __slots__ = (
-        "_begun", "_has_begun", "_queued", "accepted", "all", "ended", "is_blind", "is_stale",
-        "newest_at", "open_at", "queued_at", "since", "width",
+        "_begun", "_has_begun", "_queued", "accepted", "all", "ended", "is_blind", "is_paused",
+        "is_stale", "newest_at", "open_at", "queued_at", "since", "width",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -200,7 +210,7 @@ class TrackedAtPlace:
         self._has_begun = False
         self.since = math.inf
         self.width = 1
-        self.is_blind = self.is_stale = False
+        self.is_blind = self.is_stale = self.is_paused = False
         self.open_at = self.newest_at = self.queued_at = -math.inf
         # By the length of their media and the time that they were seen running.
         self._begun: dict[tuple[Length | None, int], Line] = {}
@@ -311,6 +321,7 @@ class TrackedAtPlace:
             # Of the others a callback has said that they ended, so they say nothing of the rest.
             self.is_blind = not (waiting or answer.running or answer.unclear)
             self.is_stale = not waiting
+            self.is_paused = answer.is_paused and not begun
         if begun and not self._has_begun:
             self._has_begun = True
             self.since = max(self.since, self.queued_at)
@@ -390,7 +401,7 @@ class TrackedJobs:
 
     def saw(self, answer: Answer, at: float) -> None:
         """Conclude from an answer about jobs of one bucket; see :class:`TrackedAtPlace`."""
-        asked = next(chain.from_iterable(answer), None)
+        asked = next(chain(answer.waiting, answer.running, answer.ended, answer.unclear), None)
         if asked is not None:
             self._at(asked).saw(answer, at)
 

@@ -73,6 +73,7 @@ class Tracker:
         self._tracked = TrackedJobs()  # the same jobs, in the order in which the policy reads them
         self._early_hints: dict[str, float] = {}
         self._disowned: list[Job] = []
+        self._in_record: set[int] = set()  # jobs whose record is on its way to the ledger
         self._answered_at = -math.inf
         self._failures = 0
         self._trouble = ""  # reason of the last failed query
@@ -279,7 +280,8 @@ class Tracker:
         self._wake.set()
 
     async def _pass_on_disowned(self) -> None:
-        jobs, self._disowned = self._disowned, []
+        jobs = [job for job in self._disowned if job.id not in self._in_record]
+        self._disowned = [job for job in self._disowned if job.id in self._in_record]
         if jobs:
             await self._routing.save(jobs)
             for job in jobs:
@@ -322,8 +324,7 @@ class Tracker:
             if tracked.hinted_at is not None and tracked.hinted_at <= asked_at:
                 tracked.hinted_at = None
             self._tracked.refile(tracked)
-        if changed:
-            await self._routing.save(changed)
+        await self._record(changed)
         if adopted := [job for job, _ in leaving if self._judge.adopt_other(job)]:
             await self._routing.save(adopted)
         for job, answer in leaving:
@@ -331,6 +332,19 @@ class Tracker:
                 self._routing.verify(job, answer)
             else:
                 self._routing.route(job)
+
+    async def _record(self, jobs: Sequence[Job]) -> None:
+        """Save jobs; one that is disowned meanwhile is saved again afterwards."""
+        if not jobs:
+            return
+        ids = {job.id for job in jobs}
+        self._in_record |= ids
+        try:
+            await self._routing.save(jobs)
+        finally:
+            self._in_record -= ids
+        if self._disowned:
+            self._wake.set()
 
     def _note_queue(
         self, batch: Sequence[Tracked], by_id: dict[str, RemoteJob], asked_at: float
@@ -350,7 +364,8 @@ class Tracker:
                     pass  # it may or may not have begun
                 case _:
                     answer.unclear.append(tracked)
-        self._tracked.saw(answer, asked_at)
+        waits = {by_id[tracked.job.job_id].state for tracked in answer.waiting}
+        self._tracked.saw(answer._replace(is_paused=waits == {RemoteState.PAUSED}), asked_at)
 
     def _drop(self, tracked: Tracked, job_id: str) -> None:
         self._tracked.remove(self._by_job_id.pop(job_id, tracked))

@@ -62,6 +62,18 @@ def test_of_few_jobs_nothing_is_taken_for_granted_while_some_wait() -> None:
     assert due_s(place, 3600.0, 3600.0) < 5.0
 
 
+def test_a_paused_queue_is_queried_when_it_has_waited_for_2_percent_longer() -> None:
+    place = place_of(3, 0, 1000.0)
+    assert due_s(place) < 5.0
+    waiting = list(place.all.values())
+    place.saw(Answer(waiting, [], [], [], is_paused=True), 1000.0)
+
+    assert 19.0 < due_s(place) < 20.0
+
+    place.saw(Answer(waiting[1:], waiting[:1], [], [], is_paused=True), 1000.0)
+    assert due_s(place) < 5.0, "what runs may end"
+
+
 def test_before_any_of_many_jobs_has_ended_the_service_gets_as_long_again() -> None:
     assert 39.0 < due_s(place_of(12, 2, 40.0)) < 41.0
 

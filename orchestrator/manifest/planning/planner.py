@@ -239,15 +239,12 @@ class Planner:
         if bucket == media.bucket and media.key in written:
             message = f"The job would overwrite its own input {quoted(media.key)}."
             raise _Refused(OUTPUT_TAKEN, f"{message} {_SEPARATE}.")
-        # All are looked at before one is claimed: a refused job must not keep a name.
-        claims = [(name, hash((bucket, name))) for name in written] or [("", fingerprint)]
-        for name, value in claims:
-            taken = self._claims.writer_or_reader(value)
-            if taken is not None:
-                self._conflict(item, fingerprint, name, taken)
-                return False
-        for _, value in claims:
-            self._claims.add(value, number, is_input=False)
+        values = [hash((bucket, name)) for name in written] if written else [fingerprint]
+        conflict = self._claims.claim_outputs(values, number)
+        if conflict is not None:
+            place, *other = conflict
+            self._conflict(item, fingerprint, written[place] if written else "", other)
+            return False
         self._add(item, number, fingerprint)
         taken = self._claims.claim(hash((media.bucket, media.key)), number, is_input=True)
         if taken is None:
@@ -267,7 +264,7 @@ class Planner:
             self._stretches.append((number, item.file, item.source))
 
     def _conflict(
-        self, item: SourceItem, fingerprint: int, name: str, taken: tuple[int, bool]
+        self, item: SourceItem, fingerprint: int, name: str, taken: Sequence[int]
     ) -> None:
         """Count a duplicate, or refuse the job, for an output that an earlier job claimed."""
         other, is_read = taken

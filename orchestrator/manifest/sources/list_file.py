@@ -7,8 +7,8 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from orchestrator.domain import value_formats
 from orchestrator.domain.spec import MediaObject
-from orchestrator.domain.value_formats import whole_number
 from orchestrator.domain.wording import listed, nearest_word, printable, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.schema.inputs import STDIN
@@ -196,7 +196,7 @@ class ListReader:
         level = _LEVELS.get(text.strip())
         if level is not None or _is_absent(text):
             return level
-        level = whole_number(self._with_point(text))
+        level = value_formats.whole_number(self._with_point(text))
         if level not in {0, 1, 2}:
             raise _Wrong(
                 f"The level {quoted(text)} is out of range: 0, 1 or 2 (larger goes first)."
@@ -238,12 +238,17 @@ class ListReader:
 
     def _number(self, row: Mapping[str, str], name: str) -> float | None:
         text = row.get(name)
-        if not text or _is_absent(text):
+        if not text:
             return None
         try:
-            number = float(self._with_point(text))
+            number = float(text)
         except ValueError:
-            number = math.nan
+            if _is_absent(text):
+                return None
+            read = value_formats.number(self._with_point(text))
+            number = math.inf if read is None else read
+        if math.isnan(number):
+            return None
         if not 0 <= number < 1e18:
             raise _Wrong(f"The column {name} is {quoted(text)}; it must be a number >= 0.")
         return number

@@ -99,3 +99,40 @@ def test_plan_counts_and_names_rejected_rows_and_validate_calls_them_faults(
     assert "semicolons" in planned.out
     assert checked.code == 2
     assert checked.err.count("\n") == 6
+
+
+def test_a_canary_and_a_budget_do_not_wait_for_rejected_rows(
+    here: Playground, service: RunningService
+) -> None:
+    (here.folder / "l.txt").write_text("/a.mp3\n/b.mp3\n")
+    here.write({"list": "l.txt"}, canary=2)
+    assert here.run().code == 1
+    assert here.summary()["jobs"]["rejected"] == 2
+    (here.folder / "l.txt").write_text("/c.mp3\n/d.mp3\nin/e.mp3\n")
+
+    done = here.run("--max-failures", "1")
+
+    assert done.code == 6
+    assert "max_failures" in done.err
+    assert service.jobs() == []
+
+
+def test_a_filter_that_matches_nothing_is_said_and_changes_no_exit_code(
+    here: Playground, service: RunningService
+) -> None:
+    here.write(
+        "in/song [live].mp3",
+        "in/b.mp3",
+        rules=[{"when": {"object": "IN/*"}, "level": 2}],
+    )
+
+    done = here.run()
+    assert done.code == 0
+    assert (
+        'This rule matches no object. Only the case differs from "in/song [live].mp3"' in done.err
+    )
+    done = here.run("--only", "in/none*")
+    assert (done.code, done.err.count("matches no object")) == (0, 1)
+    here.path.with_name("new.yaml").write_text(here.path.read_text().replace("album", "new"))
+    assert here.do("run", "new.yaml", "--only", "in/song [live].mp3").code == 0
+    assert len(service.jobs()) == 2

@@ -127,10 +127,10 @@ class ListReader:
         if self._template is None and "object" not in names:
             has = listed(names, "and") or "nothing"
             message = f"{self.shown} has no column object, but {has}."
-            example = next(filter(_PLACEHOLDER.fullmatch, names), None)
+            example = next(iter(names), "path")
             action = (
                 f'Set the column to use: object: "{{{example}}}".'
-                if example
+                if _PLACEHOLDER.fullmatch(example)
                 else "Name the column with the names of the objects: object."
             )
             self._source_fault(f"{message} {action}", "list", nearest_word("object", names))

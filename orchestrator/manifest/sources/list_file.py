@@ -13,7 +13,12 @@ from orchestrator.domain.wording import listed, nearest_word, printable, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.schema.inputs import STDIN
 from orchestrator.manifest.schema.job_settings import Problem
-from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
+from orchestrator.manifest.sources.address import (
+    AddressRefused,
+    address_of,
+    is_address,
+    without_secrets,
+)
 from orchestrator.manifest.sources.columns import MEANT_COLUMNS, columns_used
 from orchestrator.manifest.sources.item import Source, SourceItem
 from orchestrator.manifest.sources.list_text import ListUnreadable
@@ -163,7 +168,7 @@ class ListReader:
                 return None
             level = self._level(row.get("level"))
         except AddressRefused as error:
-            return self._wrong(key, line, number, Problem(error.message))
+            return self._wrong(without_secrets(key), line, number, Problem(error.message))
         except _Wrong as wrong:
             is_left_out = bool(key) and not self._filter.takes(key, self.source.bucket)
             return None if is_left_out else self._wrong(key, line, number, wrong.problem)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.unit.manifest.conftest import Desk
 
 INPUTS = Path(__file__).parent / "inputs"
-TEXT = 'defaults: {output: {voice: "s/{object}"}}\ninputs:\n  - '
+TEXT = 'defaults: {output: {voice: "s/{object}/v"}}\ninputs:\n  - '
 
 
 async def _read(desk: Desk, source: str) -> tuple[list[JobSpec], list[str]]:

@@ -58,7 +58,7 @@ async def _remarks(desk: Desk, text: str, selection: Selection | None = None) ->
 
 
 RULES = """\
-defaults: {output: {voice: "s/{object}"}}
+defaults: {output: {voice: "s/{object}/v"}}
 inputs: [{list: l.csv, include: ["*.mp3", "*.WAV"]}]
 rules:
   - when: {object: "in/song [live].mp3"}
@@ -92,7 +92,7 @@ async def test_only_that_matches_nothing_is_remarked_and_rules_are_not(desk: Des
 
 async def test_a_name_with_brackets_is_selected_by_only(desk: Desk) -> None:
     desk.write("l.csv", "object\nin/song [live].mp3\nin/b.mp3\n")
-    text = 'defaults: {output: {voice: "s/{object}"}}\ninputs: [{list: l.csv}]\n'
+    text = 'defaults: {output: {voice: "s/{object}/v"}}\ninputs: [{list: l.csv}]\n'
     feed = Feed(desk.load(text), None, Selection(["in/song [live].mp3"]))
 
     specs = [spec async for batch in feed.specs() for spec in batch]

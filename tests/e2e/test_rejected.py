@@ -67,6 +67,26 @@ def test_wrong_rows_are_rejected_and_the_others_are_done(
     assert here.summary()["jobs"]["rejected"] == 6
 
 
+def test_names_with_any_byte_are_rejected_one_by_one(
+    here: Playground, service: RunningService
+) -> None:
+    odd = [bytes([byte]) for byte in range(256) if byte not in b"\n\r" and not 32 <= byte < 127]
+    names = [b"in/" + byte + b".mp3" for byte in odd]
+    (here.folder / "l.jsonl").write_bytes(
+        b'{"object": "in/good.mp3"}\n{"object": "in/\\u0000.mp3"}\n{"object": "in/\\ud800.mp3"}\n'
+    )
+    (here.folder / "l.txt").write_bytes(b"\n".join([*names, b"in/last.mp3"]))
+    here.write({"list": "l.txt"}, {"list": "l.jsonl"})
+
+    done = here.run()
+
+    assert done.code == 1, done.err
+    states = [row["state"] for row in here.rows()]
+    assert states.count("succeeded") == 2
+    assert states.count("rejected") == len(names) + 1  # both lists name the one with NUL
+    assert len(service.jobs()) == 2
+
+
 def test_a_rejected_row_is_rejected_again_until_it_is_corrected(
     here: Playground, service: RunningService
 ) -> None:

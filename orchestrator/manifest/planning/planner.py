@@ -136,8 +136,6 @@ class Planner:
         """Jobs that were left out because the same job was planned before."""
         self._false_extensions = 0
         self._false_extension: tuple[str, str] | None = None
-        self.refused = 0
-        """Objects that cannot be requested."""
         self._are_single = [isinstance(each, ObjectInput) for each in manifest.inputs]
 
     def __len__(self) -> int:
@@ -335,7 +333,6 @@ class Planner:
         text = str(replace(where, message=message, hint=hint))
         origin = Origin(item.file, item.line, self._labels[item.source])
         media = replace(media, key=printable(media.key), etag=printable(media.etag))
-        self.refused += 1
         return [
             JobSpec(
                 refused_key(media, item, code),

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.remote import SkipReason
 from orchestrator.manifest.planning.spec_stream import Feed, check
 from orchestrator.manifest.sources.globs import Filter, Globs
+from orchestrator.manifest.sources.item import Skipped
 from orchestrator.manifest.sources.selection import Selection
 
 if TYPE_CHECKING:
@@ -55,6 +57,18 @@ async def _remarks(desk: Desk, text: str, selection: Selection | None = None) ->
     async for _ in feed.specs():
         pass
     return feed.remarks
+
+
+def test_skipped_files_are_counted_by_reason_with_a_few_names() -> None:
+    skipped = Skipped()
+    for number in range(5):
+        skipped.add(SkipReason.NOT_UTF_8, f"{number}.mp3")
+    skipped.add(SkipReason.LINK, "link")
+
+    assert skipped.text() == (
+        '6 skipped: 5 names that are not UTF-8 ("0.mp3", "1.mp3", "2.mp3", ...) and '
+        '1 symbolic link ("link").'
+    )
 
 
 RULES = """\

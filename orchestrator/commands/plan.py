@@ -15,11 +15,13 @@ from orchestrator.commands.resources import (
 )
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN, JobState
+from orchestrator.errors import ConfigError
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest.planning.changes import nearest_change
 from orchestrator.manifest.planning.explain import ExplainedJob, explain
 from orchestrator.manifest.planning.forecast import Forecast, Standing, price_per_minute
 from orchestrator.manifest.planning.spec_stream import Feed
+from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.runner.verifying.verifier import lost_stems
 
@@ -267,6 +269,11 @@ async def explain_object(
         OrchestratorError: If a source is faulty, or a bucket cannot be read.
     """
     manifest = source.load()
+    if is_address(name):
+        try:
+            name = address_of(name).key
+        except AddressRefused as error:
+            raise ConfigError(f"--explain: {error.message}") from error
     async with _opened(manifest, ledger, with_store=manifest.needs_listing) as (_, store):
         return [
             job

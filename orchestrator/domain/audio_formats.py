@@ -73,6 +73,13 @@ def codec_of_extension(ending: str) -> Codec | None:
     return _BY_EXTENSION.get(ending.lower())
 
 
+def is_false_extension(name: str, codec: str) -> bool:
+    """Return True if a name ends with the extension of another format than the codec."""
+    ending = name.rpartition("/")[2].rpartition(".")[2].lower()
+    meant = _BY_EXTENSION.get(ending)
+    return meant != codec if meant is not None else ending in OTHER_EXTENSIONS
+
+
 def check_audio(mode: AudioMode | None, audio: AudioConfig) -> str | None:
     """Return the service's reason to refuse an audio configuration, or None if it is allowed.
 

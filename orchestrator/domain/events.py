@@ -33,12 +33,14 @@ class JobsPlanned(Event):
         open: Open from an earlier run.
         done: Succeeded in an earlier run.
         ended: Ended otherwise in an earlier run.
+        refused: Cannot be requested; the end of each follows.
     """
 
     new: int = 0
     open: int = 0
     done: int = 0
     ended: int = 0
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

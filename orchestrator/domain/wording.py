@@ -58,7 +58,11 @@ def not_utf_8(path: str) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a name that a ledger and a report can hold: bytes that are not UTF-8 are escaped."""
+    """Return a name that a ledger and a report can hold.
+
+    Bytes that are not UTF-8, and NUL, are escaped.
+    """
+    name = name.replace("\0", "\\x00")
     for errors in ("strict", "surrogateescape", "backslashreplace"):
         try:
             return name.encode(errors=errors).decode(errors="backslashreplace")

@@ -47,6 +47,7 @@ class Tally:
         self._where: dict[JobKey, JobState] = {}  # jobs that are neither waiting nor ended
         self._ends: deque[float] = deque()
         self._began_at = self._clock.monotonic()
+        self._to_refuse = 0  # jobs that cannot be requested, and have not ended
         self._from_before = 0  # resumed jobs without news since
         self.waiting = 0
         self.ended: dict[JobState, int] = {}
@@ -62,7 +63,8 @@ class Tally:
             case RunStarted():
                 self._begin()
             case JobsPlanned():
-                self.total += event.new + event.open + event.done + event.ended
+                self.total += event.new + event.open + event.done + event.ended + event.refused
+                self._to_refuse += event.refused
                 self.waiting += event.new
                 self.done_before += event.done
                 self.ended_before += event.ended
@@ -88,6 +90,9 @@ class Tally:
 
     def _note_news(self, event: Event) -> None:
         """Note that a resumed job has news: its first event is not a submit."""
+        if self._to_refuse and isinstance(event, JobEnded) and event.state is JobState.REJECTED:
+            self._to_refuse -= 1
+            return
         if (
             isinstance(event, JobEvent)
             and not isinstance(event, JobSending)

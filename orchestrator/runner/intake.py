@@ -139,7 +139,7 @@ class Intake:
             await self._survey.adopt(jobs)
             self._routing.take_in(jobs)
             if refused:
-                self._sink.emit(JobsPlanned(new=len(refused)))
+                self._sink.emit(JobsPlanned(refused=len(refused)))
                 await self._routing.refuse_planned(list(refused.values()))
         backlog.has_arrived()
         # Resumed jobs may have ended since; they were counted as they stood.

@@ -67,6 +67,26 @@ def test_wrong_rows_are_rejected_and_the_others_are_done(
     assert here.summary()["jobs"]["rejected"] == 6
 
 
+def test_names_with_any_byte_are_rejected_one_by_one(
+    here: Playground, service: RunningService
+) -> None:
+    odd = [bytes([byte]) for byte in range(256) if byte not in b"\n\r" and not 32 <= byte < 127]
+    names = [b"in/" + byte + b".mp3" for byte in odd]
+    (here.folder / "l.jsonl").write_bytes(
+        b'{"object": "in/good.mp3"}\n{"object": "in/\\u0000.mp3"}\n{"object": "in/\\ud800.mp3"}\n'
+    )
+    (here.folder / "l.txt").write_bytes(b"\n".join([*names, b"in/last.mp3"]))
+    here.write({"list": "l.txt"}, {"list": "l.jsonl"})
+
+    done = here.run()
+
+    assert done.code == 1, done.err
+    states = [row["state"] for row in here.rows()]
+    assert states.count("succeeded") == 2
+    assert states.count("rejected") == len(names) + 1  # both lists name the one with NUL
+    assert len(service.jobs()) == 2
+
+
 def test_a_rejected_row_is_rejected_again_until_it_is_corrected(
     here: Playground, service: RunningService
 ) -> None:
@@ -99,3 +119,40 @@ def test_plan_counts_and_names_rejected_rows_and_validate_calls_them_faults(
     assert "semicolons" in planned.out
     assert checked.code == 2
     assert checked.err.count("\n") == 6
+
+
+def test_a_canary_and_a_budget_do_not_wait_for_rejected_rows(
+    here: Playground, service: RunningService
+) -> None:
+    (here.folder / "l.txt").write_text("/a.mp3\n/b.mp3\n")
+    here.write({"list": "l.txt"}, canary=2)
+    assert here.run().code == 1
+    assert here.summary()["jobs"]["rejected"] == 2
+    (here.folder / "l.txt").write_text("/c.mp3\n/d.mp3\nin/e.mp3\n")
+
+    done = here.run("--max-failures", "1")
+
+    assert done.code == 6
+    assert "max_failures" in done.err
+    assert service.jobs() == []
+
+
+def test_a_filter_that_matches_nothing_is_said_and_changes_no_exit_code(
+    here: Playground, service: RunningService
+) -> None:
+    here.write(
+        "in/song [live].mp3",
+        "in/b.mp3",
+        rules=[{"when": {"object": "IN/*"}, "level": 2}],
+    )
+
+    done = here.run()
+    assert done.code == 0
+    assert (
+        'This rule matches no object. Only the case differs from "in/song [live].mp3"' in done.err
+    )
+    done = here.run("--only", "in/none*")
+    assert (done.code, done.err.count("matches no object")) == (0, 1)
+    here.path.with_name("new.yaml").write_text(here.path.read_text().replace("album", "new"))
+    assert here.do("run", "new.yaml", "--only", "in/song [live].mp3").code == 0
+    assert len(service.jobs()) == 2

@@ -15,7 +15,10 @@ from __future__ import annotations
 from array import array
 from struct import Struct
 from sys import getsizeof
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _PARTS = 1 << 14
 """Parts of the table. At a million jobs each has fewer than 200 tags, a search of 0.5 us."""
@@ -97,37 +100,45 @@ class Claims:
             None if the object was free, or all jobs only read it. Otherwise the first job that
             claimed it, and True if that job reads it.
         """
-        first = self._first(value)
-        if first is None:
-            self.add(value, owner, is_input=is_input)
-            return None
-        is_read = bool(first & _INPUT_BIT)
-        return None if is_read and is_input else (first >> 1, is_read)
-
-    def writer_or_reader(self, value: int) -> tuple[int, bool] | None:
-        """Return the first job that claimed an object and True if it reads it; None if free."""
-        first = self._first(value)
-        return None if first is None else (first >> 1, bool(first & _INPUT_BIT))
-
-    def _first(self, value: int) -> int | None:
         part = value & (_PARTS - 1)
+        tag = (value >> 16 & 0xFFFF).to_bytes(2, "little")
         tags = self._tags[part]
-        if tags is None:
-            return None
-        tag = (value >> 16 & 0xFFFF).to_bytes(2, "little")
-        place = tags.find(tag)
-        return self._find(value, part, tag, place) if place >= 0 else None
+        if tags is not None and (place := tags.find(tag)) >= 0:
+            first = self._find(value, part, tag, place)
+            if first is not None:
+                is_read = bool(first & _INPUT_BIT)
+                return None if is_read and is_input else (first >> 1, is_read)
+        self._add(part, tag, value, owner << 1 | is_input)
+        return None
 
-    def add(self, value: int, owner: int, *, is_input: bool) -> None:
-        """Claim a free object for a job."""
-        part = value & (_PARTS - 1)
-        tag = (value >> 16 & 0xFFFF).to_bytes(2, "little")
+    def claim_outputs(self, values: Sequence[int], owner: int) -> tuple[int, int, bool] | None:
+        """Claim all objects that a job writes, or none of them.
+
+        Returns:
+            None if all were free. Otherwise the place of the first one that was not, the job that
+            claimed it, and True if that job reads it.
+        """
+        free = []
+        for number, value in enumerate(values):
+            part = value & (_PARTS - 1)
+            tag = (value >> 16 & 0xFFFF).to_bytes(2, "little")
+            tags = self._tags[part]
+            if tags is not None and (place := tags.find(tag)) >= 0:
+                first = self._find(value, part, tag, place)
+                if first is not None:
+                    return number, first >> 1, bool(first & _INPUT_BIT)
+            free.append((part, tag, value))
+        for part, tag, value in free:
+            self._add(part, tag, value, owner << 1)
+        return None
+
+    def _add(self, part: int, tag: bytes, value: int, owner: int) -> None:
         tags, tail = self._tags[part], self._tails[part]
         if tags is None or tail is None:
             tags = self._tags[part] = bytearray()
             tail = self._tails[part] = bytearray()
         tags += tag
-        tail += _CLAIM.pack(value, owner << 1 | is_input)
+        tail += _CLAIM.pack(value, owner)
         if len(tail) == _CHUNK_BYTES:
             self._scratch.append(bytes(tail))
             tail.clear()

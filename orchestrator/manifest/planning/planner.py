@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from orchestrator.domain.audio_formats import is_false_extension
 from orchestrator.domain.spec import (
     REFUSED_KEY,
     JobKey,
@@ -28,7 +29,7 @@ from orchestrator.domain.spec import (
     Output,
     Refusal,
 )
-from orchestrator.domain.wording import printable, quoted
+from orchestrator.domain.wording import counted, printable, quoted
 from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest.diagnostics import FaultList
 from orchestrator.manifest.planning.output_claims import Claims, InMemory, Names, Records
@@ -133,8 +134,8 @@ class Planner:
         self._labels = [f"inputs[{index}]" for index in range(len(manifest.inputs))]
         self.duplicates = 0
         """Jobs that were left out because the same job was planned before."""
-        self.refused = 0
-        """Objects that cannot be requested."""
+        self._false_extensions = 0
+        self._false_extension: tuple[str, str] | None = None
         self._are_single = [isinstance(each, ObjectInput) for each in manifest.inputs]
 
     def __len__(self) -> int:
@@ -196,12 +197,30 @@ class Planner:
             raise _Refused(INVALID_ROW, fault)
         if not self._is_new(item, output.bucket, recipe, list(names.values())):
             return None
+        if recipe.copied and recipe.extension:
+            self._note_false_extensions(recipe, names)
         level = recipe.level if item.level is None else item.level
         origin = Origin(item.file, item.line, self._labels[item.source])
         queue_id, callback, group = recipe.queue_id, recipe.callback, recipe.group
         return JobSpec(
             key, media, recipe.operation, output, level, own, queue_id, callback, group, origin
         )
+
+    def _note_false_extensions(self, recipe: Recipe, names: Mapping[str, str]) -> None:
+        for stem in recipe.copied:
+            if is_false_extension(names[stem], recipe.extension):
+                self._false_extensions += 1
+                self._false_extension = self._false_extension or (names[stem], recipe.extension)
+
+    def remarks(self) -> list[str]:
+        """Return remarks on the jobs, after all were planned."""
+        if self._false_extension is None:
+            return []
+        name, codec = self._false_extension
+        number = self._false_extensions
+        stems = counted(number, "name ends", "names end")
+        text = f"{stems} with another format than the codec: {quoted(name)} will be {codec}."
+        return [f"{text} End names with .${{ext}}, or set the codec."]
 
     @staticmethod
     def _values(item: SourceItem, recipe: Recipe) -> Mapping[str, str]:
@@ -239,15 +258,12 @@ class Planner:
         if bucket == media.bucket and media.key in written:
             message = f"The job would overwrite its own input {quoted(media.key)}."
             raise _Refused(OUTPUT_TAKEN, f"{message} {_SEPARATE}.")
-        # All are looked at before one is claimed: a refused job must not keep a name.
-        claims = [(name, hash((bucket, name))) for name in written] or [("", fingerprint)]
-        for name, value in claims:
-            taken = self._claims.writer_or_reader(value)
-            if taken is not None:
-                self._conflict(item, fingerprint, name, taken)
-                return False
-        for _, value in claims:
-            self._claims.add(value, number, is_input=False)
+        values = [hash((bucket, name)) for name in written] if written else [fingerprint]
+        conflict = self._claims.claim_outputs(values, number)
+        if conflict is not None:
+            place, *other = conflict
+            self._conflict(item, fingerprint, written[place] if written else "", other)
+            return False
         self._add(item, number, fingerprint)
         taken = self._claims.claim(hash((media.bucket, media.key)), number, is_input=True)
         if taken is None:
@@ -267,7 +283,7 @@ class Planner:
             self._stretches.append((number, item.file, item.source))
 
     def _conflict(
-        self, item: SourceItem, fingerprint: int, name: str, taken: tuple[int, bool]
+        self, item: SourceItem, fingerprint: int, name: str, taken: Sequence[int]
     ) -> None:
         """Count a duplicate, or refuse the job, for an output that an earlier job claimed."""
         other, is_read = taken
@@ -317,7 +333,6 @@ class Planner:
         text = str(replace(where, message=message, hint=hint))
         origin = Origin(item.file, item.line, self._labels[item.source])
         media = replace(media, key=printable(media.key), etag=printable(media.etag))
-        self.refused += 1
         return [
             JobSpec(
                 refused_key(media, item, code),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from orchestrator.manifest.yaml.document import Path
 
 
+_WILDCARD_END = re.compile(r"\$\{[^{}]*\}$")
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything about a job except its object.
@@ -39,6 +43,7 @@ class Recipe:
         bucket: Bucket of the stems, or empty for the bucket of the input.
         region: Region of that bucket, or empty for the region of the input.
         extension: Value of ``${ext}``, or empty if a template of the account decides it.
+        copied: Stems whose names end with a part of the object, which may be a false extension.
         level: JobLevel.
         user_data: Template of the user's data, or None.
         queue_id: Remote queue, or empty.
@@ -56,6 +61,7 @@ class Recipe:
     bucket: str
     region: str
     extension: str
+    copied: tuple[str, ...]
     level: int
     user_data: Template | None
     queue_id: str
@@ -116,6 +122,11 @@ class RecipeMaker:
             bucket=bucket,
             region=region,
             extension="" if operation.template_id else extension(codec),
+            copied=tuple(
+                stem.value
+                for stem, template in names
+                if template.text.endswith("}") and not _WILDCARD_END.search(template.text)
+            ),
             level=values.get("level", 0),
             user_data=user_data,
             queue_id=self._constant("queue_id"),

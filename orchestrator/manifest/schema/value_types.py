@@ -60,7 +60,7 @@ def _integer(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     text = _scalar(value, "a whole number")
-    number = value_formats.integer(text)
+    number = value_formats.whole_number(text)
     if number is None:
         refuse(f"Expected a whole number here, not {quoted(text)}.{_switch_note(text)}")
     return number

@@ -76,7 +76,8 @@ def _of_url(text: str) -> Address:
         parts = urlsplit(text)
         host = parts.hostname or ""
     except ValueError as error:
-        raise AddressRefused(f"{quoted(text, _SHOWN)} is not a valid address: {error}.") from error
+        message = f"{_without_query(text)} is not a valid address: {error}."
+        raise AddressRefused(message) from error
     try:
         key = unquote(parts.path, errors="strict").removeprefix("/")
     except UnicodeDecodeError as error:
@@ -108,10 +109,14 @@ def _checked(bucket: str, key: str, text: str) -> str:
     return bucket
 
 
-def _without_query(text: str) -> str:
-    """Return an address in quotes, without its signature and user name."""
+def without_secrets(text: str) -> str:
+    """Return an address without its signature and user name."""
     bare = re.split(r"[?#]", text, maxsplit=1)[0]
-    return quoted(re.sub(r"//[^/@]*@", "//", bare), _SHOWN)
+    return re.sub(r"//[^/@]*@", "//", bare)
+
+
+def _without_query(text: str) -> str:
+    return quoted(without_secrets(text), _SHOWN)
 
 
 def _refused(text: str, what: str, key: str) -> AddressRefused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.domain.remote import SkipReason
 from orchestrator.domain.wording import counted, listed, quoted
 from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.schema.job_settings import Problem, bucket_problem, region_problem
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
     from orchestrator.manifest.sources.address import Address
 
 _EXAMPLES = 3
+_OTHER_CASE = "name that differs from include only in case"
 _PLURALS = {
-    "device, pipe or socket": "devices, pipes or sockets",
-    "file or folder that cannot be read": "files or folders that cannot be read",
+    _OTHER_CASE: "names that differ from include only in case",
+    SkipReason.LINK: "symbolic links",
+    SkipReason.SPECIAL: "devices, pipes or sockets",
+    SkipReason.NOT_UTF_8: "names that are not UTF-8",
+    SkipReason.IMPOSSIBLE: "names that no request can carry",
+    SkipReason.UNREADABLE: "files or folders that cannot be read",
 }
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
@@ -79,9 +85,8 @@ class Skipped:
         """Return the sentence about them: ``3 skipped: 3 symbolic links ("in/a", ...).``."""
         parts = []
         for reason, (number, examples) in self._by_reason.items():
-            first, rest = reason.partition(" ")[::2] if reason.startswith("name ") else (reason, "")
-            what = counted(number, first, _PLURALS.get(first, "")) + (f" {rest}" if rest else "")
             more = ", ..." if number > len(examples) else ""
+            what = counted(number, reason, _PLURALS[reason])
             parts.append(f"{what} ({', '.join(map(quoted, examples))}{more})")
         return f"{self.total:,} skipped: {listed(parts, 'and')}."
 
@@ -172,7 +177,7 @@ class Source:
         found = skipped or Skipped()
         number, example = used.near
         if number:
-            found.add("name that differs from include only in case", example, number)
+            found.add(_OTHER_CASE, example, number)
         if found.total:
             remarks.append(str(self.manifest.fault(found.text(), self.path)))
         return remarks

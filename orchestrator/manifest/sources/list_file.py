@@ -7,13 +7,18 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from orchestrator.domain import value_formats
 from orchestrator.domain.spec import MediaObject
-from orchestrator.domain.value_formats import whole_number
 from orchestrator.domain.wording import listed, nearest_word, printable, quoted
 from orchestrator.errors import Fault
 from orchestrator.manifest.schema.inputs import STDIN
 from orchestrator.manifest.schema.job_settings import Problem
-from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
+from orchestrator.manifest.sources.address import (
+    AddressRefused,
+    address_of,
+    is_address,
+    without_secrets,
+)
 from orchestrator.manifest.sources.columns import MEANT_COLUMNS, columns_used
 from orchestrator.manifest.sources.item import Source, SourceItem
 from orchestrator.manifest.sources.list_text import ListUnreadable
@@ -127,10 +132,10 @@ class ListReader:
         if self._template is None and "object" not in names:
             has = listed(names, "and") or "nothing"
             message = f"{self.shown} has no column object, but {has}."
-            example = next(filter(_PLACEHOLDER.fullmatch, names), None)
+            example = next(iter(names), "path")
             action = (
                 f'Set the column to use: object: "{{{example}}}".'
-                if example
+                if _PLACEHOLDER.fullmatch(example)
                 else "Name the column with the names of the objects: object."
             )
             self._source_fault(f"{message} {action}", "list", nearest_word("object", names))
@@ -163,7 +168,7 @@ class ListReader:
                 return None
             level = self._level(row.get("level"))
         except AddressRefused as error:
-            return self._wrong(key, line, number, Problem(error.message))
+            return self._wrong(without_secrets(key), line, number, Problem(error.message))
         except _Wrong as wrong:
             is_left_out = bool(key) and not self._filter.takes(key, self.source.bucket)
             return None if is_left_out else self._wrong(key, line, number, wrong.problem)
@@ -196,7 +201,7 @@ class ListReader:
         level = _LEVELS.get(text.strip())
         if level is not None or _is_absent(text):
             return level
-        level = whole_number(self._with_point(text))
+        level = value_formats.whole_number(self._with_point(text))
         if level not in {0, 1, 2}:
             raise _Wrong(
                 f"The level {quoted(text)} is out of range: 0, 1 or 2 (larger goes first)."
@@ -238,12 +243,17 @@ class ListReader:
 
     def _number(self, row: Mapping[str, str], name: str) -> float | None:
         text = row.get(name)
-        if not text or _is_absent(text):
+        if not text:
             return None
         try:
-            number = float(self._with_point(text))
+            number = float(text)
         except ValueError:
-            number = math.nan
+            if _is_absent(text):
+                return None
+            read = value_formats.number(self._with_point(text))
+            number = math.inf if read is None else read
+        if math.isnan(number):
+            return None
         if not 0 <= number < 1e18:
             raise _Wrong(f"The column {name} is {quoted(text)}; it must be a number >= 0.")
         return number

@@ -10,7 +10,7 @@ import gzip
 import io
 import sys
 import zlib
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.manifest.sources.foreign_content import HEAD_BYTES, by_content, refusal
@@ -106,7 +106,8 @@ class ListText:
             message = f"This is not {self.encoding}: {error.reason}. Save the file as UTF-8."
             raise ListUnreadable(message, number + 1) from error
         finally:
-            text.detach()
+            with suppress(ValueError):  # an abandoned list may have been closed before
+                text.detach()
 
     def _checked(self, line: str) -> str:
         try:
@@ -136,9 +137,16 @@ def _form_of(head: bytes) -> _Form:
     encoding = next((name for bom, name in _BOMS if head.startswith(bom)), "") or _by_zeros(head)
     if encoding:
         head = head[: len(head) // 2 * 2]
-        text = head.decode(encoding, errors="replace")
-        return _Form(encoding, "\n" if "\n" in text or "\r" not in text[:-1] else "\r")
-    return _Form("utf-8", "\n" if b"\n" in head or b"\r" not in head[:-1] else "\r")
+        return _Form(encoding, _newline(head.decode(encoding, errors="replace")))
+    return _Form("utf-8", _newline(head.decode("latin-1")))
+
+
+def _newline(head: str) -> str:
+    """Return the end of lines: CR if most lines end in it alone. Quoted cells may have others."""
+    text = head.removesuffix("\r")  # an LF may follow
+    crlf = text.count("\r\n")
+    only_cr, only_lf = text.count("\r") - crlf, text.count("\n") - crlf
+    return "\r" if only_cr > only_lf and not crlf else "\n"
 
 
 def _by_zeros(head: bytes) -> str:

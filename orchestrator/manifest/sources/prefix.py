@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.remote import SkipReason
 from orchestrator.domain.spec import MediaObject, Place
 from orchestrator.domain.wording import quoted
 from orchestrator.errors import EndlessListing
@@ -78,7 +77,8 @@ class PrefixListing:
             batch = []
             self._listed += len(page.objects)
             for name, reason in page.skipped:
-                if reason is SkipReason.UNREADABLE or self._filter.may_take(name):
+                # What a folder holds is not known.
+                if name.endswith("/") or self._filter.may_take(name):
                     self._skipped.add(reason, name)
             for listed in page.objects:
                 # Pages may overlap if others write during the listing. Names only ever increase.

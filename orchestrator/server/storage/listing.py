@@ -100,8 +100,10 @@ def _scan(folder: str, start: bytes) -> Iterator[bytes]:
                 name = os.fsencode(entry.name)
                 if entry.is_dir(follow_symlinks=False):
                     name += b"/"
+                elif entry.is_symlink():
+                    name += (b"/" if entry.is_dir() else b"") + _LINK
                 elif not entry.is_file(follow_symlinks=False):
-                    name += _LINK if entry.is_symlink() else _SPECIAL
+                    name += _SPECIAL
                 if name >= start:
                     yield name
     except PermissionError:

@@ -341,3 +341,12 @@ def test_a_warning_of_the_embedded_service_is_an_event_like_the_others() -> None
         logging.getLogger("orchestrator.server").info("listening")
 
     assert lines.getvalue() == "orchestrator: the disk is full\n"
+
+
+def test_a_job_that_cannot_be_requested_is_counted_once_and_does_not_wait() -> None:
+    tally = Tally(ManualClock())
+    tally.emit(ev.JobsPlanned(new=1, open=1, refused=2))
+    for key in ("r1.a", "r1.b"):
+        tally.emit(ev.JobEnded(JobKey(key), "/a.mp3", JobState.REJECTED, "InvalidObjectName"))
+
+    assert (tally.total, tally.waiting, tally.under_way, tally.ended_total) == (4, 1, 1, 2)

@@ -63,6 +63,17 @@ async def test_a_wrong_row_is_refused_and_the_others_are_planned(desk: Desk, out
     assert [f"l.txt:{spec.origin.line}: " in str(spec.refusal) for spec in refused] == [True] * 3
 
 
+async def test_names_that_copy_the_extension_of_the_object_are_remarked(desk: Desk) -> None:
+    desk.write("l.txt", "a.wav\nb.MP3\nc.mp4\nd\n")
+    text = 'defaults: {operation: {audio: {codec: mp3}}, output: {voice: "s/{name}"}}\n'
+    feed = Feed(desk.load(text + "inputs: [{list: l.txt}]\n"), None)
+
+    jobs = sum([len(batch) async for batch in feed.specs()])
+    assert jobs == 4
+    assert len(feed.remarks) == 1
+    assert '2 names end with another format than the codec: "s/a.wav"' in "".join(feed.remarks)
+
+
 async def test_an_abandoned_feed_leaves_no_task_and_no_warning(desk: Desk, output: str) -> None:
     before = asyncio.all_tasks()
     desk.write("l.txt", library(BATCH, " blank"))

@@ -98,6 +98,16 @@ rules:
     assert '"in/f.mp3"' in region
 
 
+async def test_a_refused_address_leaves_no_signature_in_the_report(desk: Desk) -> None:
+    desk.write("l.txt", "https://user:pass@example.com/in/a.mp3?q-signature=secret\n")
+    manifest = desk.load('defaults: {output: {voice: "s"}}\ninputs: [{list: l.txt}]\n')
+
+    (spec,) = [spec async for batch in read(manifest) for spec in Planner(manifest).specs(batch)]
+    assert spec.media.key == "https://example.com/in/a.mp3"
+    assert "secret" not in str(spec)
+    assert "pass" not in str(spec)
+
+
 async def test_a_column_that_contradicts_the_address_is_a_problem(desk: Desk) -> None:
     desk.write("l.csv", f"object,bucket\ncos://{BUCKET}/a.mp3,other-12345\n")
     manifest = desk.load('defaults: {output: {voice: "s"}}\ninputs: [{list: l.csv}]\n')

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.remote import SkipReason
 from orchestrator.manifest.planning.spec_stream import Feed, check
 from orchestrator.manifest.sources.globs import Filter, Globs
+from orchestrator.manifest.sources.item import Skipped
 from orchestrator.manifest.sources.selection import Selection
 
 if TYPE_CHECKING:
@@ -57,8 +59,20 @@ async def _remarks(desk: Desk, text: str, selection: Selection | None = None) ->
     return feed.found.remarks
 
 
+def test_skipped_files_are_counted_by_reason_with_a_few_names() -> None:
+    skipped = Skipped()
+    for number in range(5):
+        skipped.add(SkipReason.NOT_UTF_8, f"{number}.mp3")
+    skipped.add(SkipReason.LINK, "link")
+
+    assert skipped.text() == (
+        '6 skipped: 5 names that are not UTF-8 ("0.mp3", "1.mp3", "2.mp3", ...) and '
+        '1 symbolic link ("link").'
+    )
+
+
 RULES = """\
-defaults: {output: {voice: "s/{object}"}}
+defaults: {output: {voice: "s/{object}/v"}}
 inputs: [{list: l.csv, include: ["*.mp3", "*.WAV"]}]
 rules:
   - when: {object: "in/song [live].mp3"}
@@ -92,7 +106,7 @@ async def test_only_that_matches_nothing_is_remarked_and_rules_are_not(desk: Des
 
 async def test_a_name_with_brackets_is_selected_by_only(desk: Desk) -> None:
     desk.write("l.csv", "object\nin/song [live].mp3\nin/b.mp3\n")
-    text = 'defaults: {output: {voice: "s/{object}"}}\ninputs: [{list: l.csv}]\n'
+    text = 'defaults: {output: {voice: "s/{object}/v"}}\ninputs: [{list: l.csv}]\n'
     feed = Feed(desk.load(text), None, Selection(["in/song [live].mp3"]))
 
     specs = [spec async for batch in feed.specs() for spec in batch]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,9 @@ from orchestrator.server.storage import listing
 from orchestrator.server.storage.listing import Folders, page
 
 SEGMENT = st.sampled_from(["a", "a-", "a.txt", "a0", "b", "ab", "é", "音", "z", "A", "~"])
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 KEYS = st.lists(st.lists(SEGMENT, min_size=1, max_size=4).map("/".join), max_size=25)
 
 
@@ -131,12 +135,32 @@ def test_links_own_files_and_invalid_keys_are_not_listed(tmp_path: Path) -> None
     assert skipped == [
         (b"line\nbreak", SkipReason.IMPOSSIBLE),
         (b"link", SkipReason.LINK),
-        (b"loop", SkipReason.LINK),
+        (b"loop/", SkipReason.LINK),
         (b"not-utf8-\xff", SkipReason.NOT_UTF_8),
         (b"pipe", SkipReason.SPECIAL),
     ]
     assert list(listing.walk(Folders(), tmp_path, b"loop/", b"", skipped)) == []
     assert list(listing.walk(Folders(), tmp_path, b"../", b"", skipped)) == []
+
+
+def test_a_folder_that_cannot_be_read_is_skipped_and_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path, ["a", "b/c", "d"])
+    scan = os.scandir
+
+    def guarded(folder: str) -> Iterator[os.DirEntry[str]]:
+        if folder.endswith("/b"):
+            raise PermissionError
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    folders = Folders()
+    first = page(folders, tmp_path, b"", b"", b"", 1)
+    second = page(folders, tmp_path, b"", b"", first.last, 1)
+
+    assert [first.files[0][0], second.files[0][0]] == [b"a", b"d"]
+    assert [*first.skipped, *second.skipped] == [(b"b/", SkipReason.UNREADABLE)]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

@@ -24,7 +24,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from orchestrator.client.seats import HELD_S, Seats
+
 if TYPE_CHECKING:
+    from orchestrator.client.seats import Seat
     from orchestrator.domain.ports import Clock
 
 # Together they stay below one percent, the promise about the mean, and leave some of it for pauses.
@@ -43,8 +46,8 @@ _ENOUGH_S = 0.04
 # No request need be ready earlier than this before it may leave. At a slow rate it would wait
 # with its connection until it times out, and so would every request after it.
 _READY_S = 0.25
-HELD_S = 1.0
-"""A seat is held at least this long from the turn on; the write must begin within this time."""
+# While other processes have all the seats, look for one this often.
+_LOOK_S = 0.01
 
 
 class Departures:
@@ -58,52 +61,69 @@ class Departures:
 
     def __init__(self, rate_per_s: float, clock: Clock) -> None:
         self._clock = clock
-        self._seats = math.ceil(rate_per_s)  # so that the period is never shorter than a second
-        self._period_s = self._seats / rate_per_s * (1.0 + _RESERVE)
-        self._gap_s = (1.0 + _RESERVE + _SLACK) / rate_per_s
-        self.lag_s = max(_LAG_S, _LAG_REQUESTS * self._gap_s)
-        """Pauses up to this length are made up for."""
-        self._free_at: list[float] = []  # by seat; unused seats are not in it yet
-        self._next_seat = 0
+        self.seats = Seats(math.ceil(rate_per_s))
+        """The seats of this process."""
+        self.set_rate(rate_per_s)
         self._last_due = self._last_slot = -math.inf
         self._waiting = 0
 
-    def take(self) -> int | None:
+    def set_rate(self, rate_per_s: float) -> None:
+        """Set the limit of the account; the seats of this process are its part of it."""
+        whole = math.ceil(rate_per_s)  # so that the period is never shorter than a second
+        self._period_s = whole / rate_per_s * (1.0 + _RESERVE)
+        self._gap_s = whole / rate_per_s * (1.0 + _RESERVE + _SLACK) / max(len(self.seats), 1)
+        self.lag_s = max(_LAG_S, _LAG_REQUESTS * self._gap_s)
+        """Pauses up to this length are made up for."""
+
+    @property
+    def period_s(self) -> float:
+        """Time after which a seat is free again."""
+        return self._period_s
+
+    @property
+    def has_queue(self) -> bool:
+        """True if a request waits for its turn."""
+        return self._waiting > 0
+
+    def take(self) -> Seat | None:
         """Return a seat if a request may leave now, or None: then await :meth:`turn`."""
         if self._soonest() > self._clock.monotonic():
             return None
         self._take_slot()
-        seat = self._take_seat()
-        self.left(seat)
-        return seat
+        return self._take_seat()
 
     def _soonest(self) -> float:
         """Return the instant from which on one more request may leave."""
-        seat_free_at = (
-            self._free_at[self._next_seat] if self._next_seat < len(self._free_at) else -math.inf
-        )
         return max(
-            self._last_due + self._gap_s, self._last_slot + self._gap_s / _HASTE, seat_free_at
+            self._last_due + self._gap_s,
+            self._last_slot + self._gap_s / _HASTE,
+            self.seats.free_at(self._clock.monotonic()),
         )
 
-    async def turn(self) -> int:
+    async def turn(self) -> Seat:
         """Wait for the moment to leave, and return the seat.
 
-        The caller writes before anything else, and then calls :meth:`left`.
+        The caller asks :meth:`may_leave`, writes before anything else, and calls :meth:`left`.
         """
-        seat, slot = self._take_seat(), self._take_slot()
+        slot = self._take_slot()
         self._waiting += 1
         try:
-            while (wait_s := max(slot, self._free_at[seat]) - self._clock.monotonic()) > 0:
+            while (wait_s := self._until(slot)) > 0:
                 await self._clock.sleep(max(wait_s, _TICK_S))
         finally:
             self._waiting -= 1
-        self.left(seat)  # taken from here on
-        return seat
+        return self._take_seat()
 
-    def left(self, seat: int) -> None:
+    def may_leave(self, seat: Seat) -> bool:
+        """Return True if the write may begin; if not, the request needs another seat."""
+        now = self._clock.monotonic()
+        return now < seat.may_move_at and self.seats.may_use(seat, now)
+
+    def left(self, seat: Seat) -> None:
         """Free the seat one period from now: the write is done."""
-        self._free_at[seat] = self._clock.monotonic() + self._period_s
+        now = self._clock.monotonic()
+        seat.free_at = now + self._period_s
+        seat.may_move_at = now
 
     def enough_for_s(self) -> float:
         """Return the time for which no permit is needed; 0 or less if one is needed now.
@@ -113,11 +133,17 @@ class Departures:
         queue_s = self._waiting * self._gap_s - _ENOUGH_S if self._waiting else 0.0
         return max(queue_s, self._soonest() - self._clock.monotonic() - _READY_S)
 
-    def _take_seat(self) -> int:
-        seat = self._next_seat
-        self._next_seat = (seat + 1) % self._seats
-        if seat == len(self._free_at):
-            self._free_at.append(-math.inf)
+    def _until(self, slot: float) -> float:
+        now = self._clock.monotonic()
+        free_at = self.seats.free_at(now)
+        return max(slot, free_at if math.isfinite(free_at) or free_at < 0 else now + _LOOK_S) - now
+
+    def _take_seat(self) -> Seat:
+        """Take a seat; it is taken from here on, whether or not anything is written."""
+        now = self._clock.monotonic()
+        seat = self.seats.take(now)
+        seat.free_at = now + self._period_s
+        seat.may_move_at = now + HELD_S
         return seat
 
     def _take_slot(self) -> float:

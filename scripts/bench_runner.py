@@ -13,6 +13,7 @@ from orchestrator.client.credentials import Static
 from orchestrator.client.endpoint import Endpoint
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.client.service import CloudService
+from orchestrator.client.shared_limit import shared_limits
 from orchestrator.client.wire.error_codes import is_transient_job_code
 from orchestrator.client.wire.signature import Credentials
 from orchestrator.domain.clock import SystemClock
@@ -177,11 +178,13 @@ async def runner(
     *,
     rates: Rates = Rates(),
     deadline_s: float | None = None,
+    is_shared: bool = True,
     seen_through: Callable[[Ledger], Ledger] | None = None,
 ) -> AsyncIterator[Runner]:
     """Open a runner whose parts are all real, except the service.
 
-    ``seen_through`` can wrap the ledger.
+    ``seen_through`` can wrap the ledger. With ``is_shared``, the limits are shared with the other
+    processes that use the same stub.
     """
     clock = SystemClock()
     ledger = open_ledger(ledger_file)
@@ -190,12 +193,13 @@ async def runner(
         async with client(url, settings.connections) as service:
             submit_limiter = AdaptiveLimiter(rates.submits_per_s, clock)
             service.space_submits(submit_limiter)
+            query_limiter = AdaptiveLimiter(rates.queries_per_s, clock)
             parts = Ports(
                 ledger=seen_through(ledger) if seen_through else ledger,
                 service=service,
                 store=service,
                 submit_limiter=submit_limiter,
-                query_limiter=AdaptiveLimiter(rates.queries_per_s, clock),
+                query_limiter=query_limiter,
                 list_limiter=AdaptiveLimiter(FAR_ABOVE_PER_S, clock),
                 clock=clock,
                 rng=random.Random(1),  # noqa: S311 - jitter, not a secret
@@ -209,7 +213,9 @@ async def runner(
             sink.reached = lambda: made.stop(
                 Interruption("deadline", "the benchmark has enough jobs")
             )
-            yield made
+            limiters = {"submit": submit_limiter, "query": query_limiter} if is_shared else {}
+            async with shared_limits(url, limiters, clock, print):
+                yield made
     finally:
         await ledger.close()
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # Together they stay below one percent, the promise about the mean, and leave some of it for pauses.
 _RESERVE = 0.0055
 _SLACK = 0.0025
+PERIOD_FACTOR = 1.0 + _RESERVE
+"""Length of a period, as a multiple of what the limit requires."""
 # Event loops count in milliseconds: a shorter sleep would end at once, over and over.
 _TICK_S = 0.001
 # Pauses up to this length, or this number of requests, are made up for. Longer ones are not, and
@@ -46,8 +48,8 @@ _ENOUGH_S = 0.04
 # No request need be ready earlier than this before it may leave. At a slow rate it would wait
 # with its connection until it times out, and so would every request after it.
 _READY_S = 0.25
-# While other processes have all the seats, look for one this often.
-_LOOK_S = 0.01
+# While seats are shared with other processes, look for one this often.
+_LOOK_S = 0.02
 
 
 class Departures:
@@ -70,15 +72,10 @@ class Departures:
     def set_rate(self, rate_per_s: float) -> None:
         """Set the limit of the account; the seats of this process are its part of it."""
         whole = math.ceil(rate_per_s)  # so that the period is never shorter than a second
-        self._period_s = whole / rate_per_s * (1.0 + _RESERVE)
-        self._gap_s = whole / rate_per_s * (1.0 + _RESERVE + _SLACK) / max(len(self.seats), 1)
+        self._period_s = whole / rate_per_s * PERIOD_FACTOR
+        self._gap_s = whole / rate_per_s * (PERIOD_FACTOR + _SLACK) / max(len(self.seats), 1)
         self.lag_s = max(_LAG_S, _LAG_REQUESTS * self._gap_s)
         """Pauses up to this length are made up for."""
-
-    @property
-    def period_s(self) -> float:
-        """Time after which a seat is free again."""
-        return self._period_s
 
     @property
     def has_queue(self) -> bool:
@@ -134,9 +131,10 @@ class Departures:
         return max(queue_s, self._soonest() - self._clock.monotonic() - _READY_S)
 
     def _until(self, slot: float) -> float:
+        """Return the time to wait; while seats are shared, more may come before it is over."""
         now = self._clock.monotonic()
-        free_at = self.seats.free_at(now)
-        return max(slot, free_at if math.isfinite(free_at) or free_at < 0 else now + _LOOK_S) - now
+        wait_s = max(slot, self.seats.free_at(now)) - now
+        return wait_s if self.seats.valid_until == math.inf else min(wait_s, _LOOK_S)
 
     def _take_seat(self) -> Seat:
         """Take a seat; it is taken from here on, whether or not anything is written."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import orjson
 from asyncio_throttle.throttler import Throttler
 
-from orchestrator.client.departures import Departures
+from orchestrator.client.departures import PERIOD_FACTOR, Departures
 from orchestrator.client.seats import Seats
 from orchestrator.errors import ConfigError
 
@@ -186,9 +186,19 @@ class AdaptiveLimiter:
     @property
     def period_s(self) -> float:
         """Time after which a seat is free again."""
-        if self._departures is not None:
-            return self._departures.period_s
-        return math.ceil(self._limit) / self._limit * _STRETCH
+        return math.ceil(self._limit) / self._limit * self.period_factor
+
+    @property
+    def period_factor(self) -> float:
+        """Length of that time, as a multiple of what the limit requires."""
+        return _STRETCH if self._departures is None else PERIOD_FACTOR
+
+    def unshare(self) -> None:
+        """Keep the whole limit by this process."""
+        self.seats.keep(0)
+        self.seats.valid_until = math.inf
+        self.seats.add_unused(math.ceil(self._ceiling))
+        self.adopt(self._ceiling, None)
 
     def has_waited(self) -> bool:
         """Return True if a request has waited since the last call, or waits now."""

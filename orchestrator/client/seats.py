@@ -87,6 +87,8 @@ class Seats:
 
     def give(self, count: int, now: float) -> list[float]:
         """Hand over up to ``count`` seats; return the instants at which they are free."""
+        if not count:
+            return []
         unused = min(count, self._unused)
         self._unused -= unused
         movable = [seat for seat in self._used if now >= seat.may_move_at]
@@ -100,8 +102,14 @@ class Seats:
 
     def receive(self, free_at: list[float]) -> None:
         """Add seats that are free at these instants."""
+        if not free_at:
+            return
         more = [*self._used, *(Seat(instant) for instant in free_at)]
         self._used = deque(sorted(more, key=lambda seat: seat.free_at))
+
+    def add_unused(self, count: int) -> None:
+        """Add seats that were never used."""
+        self._unused += count
 
     def keep(self, count: int) -> None:
         """Lose all seats but one, or also that one if ``count`` is 0."""

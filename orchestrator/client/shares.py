@@ -77,7 +77,9 @@ class Book:
 
     def __init__(self, content: dict[str, Any] | None, now: float) -> None:
         # Members of a lost book may go on until their leases end: no seat is free before.
-        self.content = content or {"made_at": now, "members": {}, "kinds": {}}
+        if content is None or content["made_at"] > now:  # later: the clock started again
+            content = {"made_at": now, "members": {}, "kinds": {}}
+        self.content: dict[str, Any] = content
         self._now = now
 
     @property

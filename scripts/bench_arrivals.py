@@ -53,7 +53,7 @@ class Stamped(Seen):
         self.came, self.late_s = [], 0.0
 
     def stats(self) -> dict[str, Any]:
-        """Return ``Seen.stats`` by time of arrival, those times, and the most POSTs read in a second."""
+        """Return ``Seen.stats`` by time of arrival, the times, and the most POSTs read in 1 s."""
         read = super().stats()
         came = sorted(self.came)
         span_s = came[-1] - came[0] if came else 0.0

@@ -98,7 +98,7 @@ def work_together(url: str, folder: Path, rate: int, options: argparse.Namespace
         command = [sys.executable, __file__, "--worker", url, str(own), "--rates", str(rate)]
         command += ["--seconds", str(options.seconds), "--connections", str(options.connections)]
         processes.append(subprocess.Popen(command))
-    if any([process.wait() for process in processes]):
+    if max(process.wait() for process in processes):
         raise SystemExit("a process of the benchmark failed")
 
 
@@ -138,8 +138,8 @@ def main() -> None:
         rates = [measure(stub, Path(folder), rate, options) for rate in options.rates]
     verdict = "holds" if all(one.holds for one in rates) else "DOES NOT HOLD"
     show(
-        f"rate: {counted(options.processes, 'run')} for {options.seconds:g} s at each limit, seen at"
-        " the service",
+        f"rate: {counted(options.processes, 'run')} for {options.seconds:g} s at each limit, as the"
+        " service sees it",
         (
             "limit/s",
             "POSTs",
@@ -151,10 +151,7 @@ def main() -> None:
             "",
         ),
         [_row(one) for one in rates],
-        [
-            f"budget: mean {rates[0].least:.0%} to 100 % of the limit, never above it in any second"
-            f" - {verdict}"
-        ],
+        [f"budget: mean {rates[0].least:.0%}-100 %, never above the limit in any 1 s - {verdict}"],
     )
 
 

@@ -13,7 +13,7 @@ from orchestrator.client.credentials import Static
 from orchestrator.client.endpoint import Endpoint
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.client.service import CloudService
-from orchestrator.client.shared_limit import shared_limits
+from orchestrator.client.shared_limit import STATE_VARIABLE, shared_limits
 from orchestrator.client.wire.error_codes import is_transient_job_code
 from orchestrator.client.wire.signature import Credentials
 from orchestrator.domain.clock import SystemClock
@@ -178,13 +178,12 @@ async def runner(
     *,
     rates: Rates = Rates(),
     deadline_s: float | None = None,
-    is_shared: bool = True,
     seen_through: Callable[[Ledger], Ledger] | None = None,
 ) -> AsyncIterator[Runner]:
     """Open a runner whose parts are all real, except the service.
 
-    ``seen_through`` can wrap the ledger. With ``is_shared``, the limits are shared with the other
-    processes that use the same stub.
+    ``seen_through`` can wrap the ledger. The limits are shared, as in every run, with the processes
+    that use the same stub and state folder: the folder of the ledger unless the environment says.
     """
     clock = SystemClock()
     ledger = open_ledger(ledger_file)
@@ -213,7 +212,8 @@ async def runner(
             sink.reached = lambda: made.stop(
                 Interruption("deadline", "the benchmark has enough jobs")
             )
-            limiters = {"submit": submit_limiter, "query": query_limiter} if is_shared else {}
+            os.environ.setdefault(STATE_VARIABLE, str(ledger_file.parent))
+            limiters = {"submit": submit_limiter, "query": query_limiter}
             async with shared_limits(url, limiters, clock, print):
                 yield made
     finally:

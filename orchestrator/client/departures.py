@@ -131,7 +131,7 @@ class Departures:
         return max(queue_s, self._soonest() - self._clock.monotonic() - _READY_S)
 
     def _until(self, slot: float) -> float:
-        """Return the time to wait; while seats are shared, more may come before it is over."""
+        """Return the time to wait; while seats are shared, more may come earlier."""
         now = self._clock.monotonic()
         wait_s = max(slot, self.seats.free_at(now)) - now
         return wait_s if self.seats.valid_until == math.inf else min(wait_s, _LOOK_S)

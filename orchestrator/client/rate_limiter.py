@@ -96,7 +96,7 @@ class _Gate(Throttler):
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What answers have shown about an account: its rate, and when it last asked for less."""
+    """Lessons from the answers of an account: its rate, and when it last asked for less."""
 
     rate_per_s: float
     decreased_at: float
@@ -200,11 +200,16 @@ class AdaptiveLimiter:
         self.seats.add_unused(math.ceil(self._ceiling))
         self.adopt(self._ceiling, None)
 
+    @property
+    def is_waiting(self) -> bool:
+        """True if a request waits."""
+        return self._is_waiting or (self._departures is not None and self._departures.has_queue)
+
     def has_waited(self) -> bool:
         """Return True if a request has waited since the last call, or waits now."""
-        waited = self._has_waited or self._is_waiting
+        waited = self._has_waited or self.is_waiting
         self._has_waited = False
-        return waited or (self._departures is not None and self._departures.has_queue)
+        return waited
 
     def learned(self) -> Learned:
         """Return what the answers have shown about the account."""
@@ -260,6 +265,8 @@ class AdaptiveLimiter:
         if 0 < silent_s <= silent_until - at:  # longer means that our clock was set back
             self._silent_until = self._clock.monotonic() + silent_s
         if 0 <= now - at < _FORGET_AFTER_S:
+            # Other runs of the account learn it, unless they have learned something since.
+            self._decreased_at = max(self._decreased_at, self._clock.monotonic() - _HOLD_S)
             self._set_rate(max(rate, self._ceiling * _FLOOR_SHARE))
 
     def _wait_s(self) -> float:

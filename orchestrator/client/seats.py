@@ -40,7 +40,7 @@ class Seats:
     Attributes:
         valid_until: From this instant on only the seat used last may be used, because other
             processes may have taken the rest.
-        taken: Number of uses so far.
+        taken: Number of uses until now.
         last_taken: Instant of the last use.
     """
 

@@ -39,6 +39,7 @@ each process to itself."""
 _BEAT_S = 0.1
 _BUSY_S = 0.005  # look for the lock of the file this often
 _PATIENCE_S = 5.0  # a notice is due after this time without a seat, or without the file
+_FORMAT = "orchestrator.limits/1"  # what the file contains
 _MIN_BYTES = 16_384  # written at the start, so that a full disk is noticed then
 
 
@@ -82,7 +83,7 @@ class FileShelf:
 
     def __init__(self, folder: Path, account: str, member: str) -> None:
         self._folder = folder
-        text = f"{account}\n{_clock_name()}"
+        text = f"{_FORMAT}\n{account}\n{_clock_name()}"
         self._name = hashlib.sha256(text.encode()).hexdigest()[:24]
         self.path = folder / f"{self._name}.limits"
         self._file = FileLock(self.path)
@@ -173,6 +174,7 @@ class SharedLimits:
         self._surplus = dict.fromkeys(limiters, 0)
         self._taken: dict[str, list[tuple[float, int]]] = {kind: [] for kind in limiters}
         self._failed_since: float | None = None
+        self._without_since: dict[str, float] = {}
 
     def join(self) -> None:
         """Take part from now on.
@@ -196,11 +198,11 @@ class SharedLimits:
     def beat(self) -> bool:
         """Exchange once; return False if another process was at it.
 
-        If it fails, the lease ends, and this process goes on with its one seat of each kind.
+        If it fails, the lease ends, and this process continues with one seat of each kind.
         """
         now = self._clock.monotonic()
         try:
-            self._shelf.join()  # again, if somebody removed the file
+            self._shelf.join()  # again, if its file was removed
             self.exchange()
         except (OSError, ShelfBusy) as error:
             self._failed_since = now if self._failed_since is None else self._failed_since
@@ -281,12 +283,26 @@ class SharedLimits:
         seats.valid_until = at + LEASE_S
         self._surplus[kind] = grant.surplus
         limiter.adopt(grant.limit_per_s, Learned(*grant.learned))
+        self._report_famine(kind, grant, at)
         if grant.limit_per_s < limiter.ceiling_per_s:
             self._say(
                 f"lower {kind}",
                 f"Another run of this account (process {grant.lowest}) limits {kind} requests to"
                 f" {grant.limit_per_s:g} per second. That is less than this run's"
                 f" {limiter.ceiling_per_s:g}, and counts for both while both work.",
+            )
+
+    def _report_famine(self, kind: str, grant: Grant, at: float) -> None:
+        """Say that others have the whole limit, if that takes longer than taking turns does."""
+        limiter = self._limiters[kind]
+        if len(limiter.seats) or not limiter.is_waiting:
+            self._without_since[kind] = at
+        elif at - self._without_since.setdefault(kind, at) > _PATIENCE_S + 10 * limiter.period_s:
+            self._say(
+                f"famine {kind}",
+                f"Another run of this account (process {grant.holder}) has the whole limit"
+                f" of {kind} requests. This run waits for its turn; if the other one was"
+                " stopped, continue or end it.",
             )
 
     def _report_failure(self, error: Exception) -> None:

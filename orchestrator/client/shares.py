@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 LEASE_S = 0.6
 """A member that made no exchange for this time stops using its seats, except one."""
-_GROUPS = 64  # seats in the pool are kept in at most about so many groups
+_FORGET_AFTER_S = 48 * 3600.0  # as in a run's own memory of its rate
+_GROUPS = 64  # most groups that one handover puts into the pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Grant:
         surplus: Seats to give in the next exchange.
         learned: As in :class:`Ask`, by all members.
         lowest: Process with the lowest limit.
+        holder: Process with the most seats.
     """
 
     limit_per_s: float
@@ -65,6 +67,7 @@ class Grant:
     surplus: int
     learned: tuple[float, float, float]
     lowest: int
+    holder: int
 
 
 class Book:
@@ -148,6 +151,7 @@ class Book:
             max(keeps - target, 0),
             self._learn(kind, ask),
             self.members[lowest]["pid"],
+            self.members[max(entries, key=lambda name: int(entries[name]["seats"]))]["pid"],
         )
 
     def _mint(
@@ -201,7 +205,7 @@ class Book:
         known = self._kind(kind)["learned"]
         rate, decreased_at, silent_until = ask.learned
         decreased_at, silent_until = max(decreased_at, 0.0), max(silent_until, 0.0)
-        if known is not None:
+        if known is not None and (not known[1] or self._now - known[1] < _FORGET_AFTER_S):
             if known[1] > decreased_at:
                 rate, decreased_at = known[0], known[1]
             elif known[1] == decreased_at:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
-from orchestrator.client.shared_limit import STATE_VARIABLE
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import key_of_user_data
 from orchestrator.server.faults.script import Faults
@@ -259,7 +258,6 @@ class Playground:
         }
         given = {
             "HOME": str(self.folder / "home"),
-            STATE_VARIABLE: "off",  # tests of it turn it on; a new folder costs each run a second
             "TENCENTCLOUD_SECRET_ID": KEYS.secret_id,
             "TENCENTCLOUD_SECRET_KEY": KEYS.secret_key,
         }

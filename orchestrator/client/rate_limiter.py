@@ -149,20 +149,19 @@ class AdaptiveLimiter:
         """Wait until one more request may leave, and take its permit."""
         self._is_waiting = True
         try:
-            while (wait_s := self._wait_s()) > 0:
-                self._has_waited = True
-                await self._clock.sleep(min(wait_s, _LOOK_S) if self.is_shared else wait_s)
-            async with self._gate:
-                self._take()
+            while True:
+                while (wait_s := self._wait_s()) > 0:
+                    self._has_waited = True
+                    await self._clock.sleep(min(wait_s, _LOOK_S) if self.is_shared else wait_s)
+                async with self._gate:
+                    if self._take():
+                        return
         finally:
             self._is_waiting = False
 
     def try_acquire(self) -> bool:
         """Take a permit if one is free right now."""
-        is_free = self._is_free()
-        if is_free:
-            self._take()
-        return is_free
+        return self._is_free() and self._take()
 
     def space(self) -> Departures:
         """Keep the limit by departures from now on; whatever writes the requests must use them."""
@@ -195,7 +194,7 @@ class AdaptiveLimiter:
 
     def unshare(self) -> None:
         """Keep the whole limit by this process."""
-        self.seats.keep(0)
+        self.seats.lose()
         self.seats.valid_until = math.inf
         self.seats.add_unused(math.ceil(self._ceiling))
         self.adopt(self._ceiling, None)
@@ -266,12 +265,14 @@ class AdaptiveLimiter:
             self._silent_until = self._clock.monotonic() + silent_s
         if 0 <= now - at < _FORGET_AFTER_S:
             # Other runs of the account learn it, unless they have learned something since.
-            self._decreased_at = max(self._decreased_at, self._clock.monotonic() - _HOLD_S)
+            learned_at = self._clock.monotonic() - max(now - at, _HOLD_S)
+            self._decreased_at = max(self._decreased_at, learned_at)
             self._set_rate(max(rate, self._ceiling * _FLOOR_SHARE))
 
     def _wait_s(self) -> float:
         """Return the time until a permit is free; 0 if one is free now."""
-        wait_s = self._free_at() - self._clock.monotonic()
+        now = self._clock.monotonic()
+        wait_s = self._free_at(now) - now
         if self._departures is not None:
             wait_s = max(wait_s, self._departures.enough_for_s())
         return wait_s if wait_s > _EPSILON_S else 0.0
@@ -279,17 +280,22 @@ class AdaptiveLimiter:
     def _is_free(self) -> bool:
         return self._wait_s() == 0
 
-    def _free_at(self) -> float:
+    def _free_at(self, now: float) -> float:
         free_at = max(self._slice.free_at(), self._silent_until)
         if self._departures is None:
-            free_at = max(free_at, self._permits.free_at(self._clock.monotonic()))
+            free_at = max(free_at, self._permits.free_at(now))
         return free_at
 
-    def _take(self) -> None:
-        free_at, now = self._free_at(), self._clock.monotonic()
+    def _take(self) -> bool:
+        """Take a permit; return False if it is no longer there, because the process was stopped."""
+        now = self._clock.monotonic()
+        free_at = self._free_at(now)
+        if free_at > now + _EPSILON_S:
+            return False
         self._slice.take(free_at, now)
         if self._departures is None:
             self._permits.take(now).free_at = max(free_at, now - _SECOND_LAG_S) + self.period_s
+        return True
 
     def _set_rate(self, rate_per_s: float) -> None:
         self._rate = min(rate_per_s, self._ceiling)

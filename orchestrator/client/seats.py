@@ -38,8 +38,10 @@ class Seats:
         count: Number of seats that were never used.
 
     Attributes:
-        valid_until: From this instant on only the seat used last may be used, because other
-            processes may have taken the rest.
+        valid_until: From this instant on no seat may be used, because other processes may have
+            taken them.
+        is_cut_off: True if this process cannot ask the others. Then it may use the seat used last
+            also after that instant: they leave it one.
         taken: Number of uses until now.
         last_taken: Instant of the last use.
     """
@@ -48,6 +50,7 @@ class Seats:
         self._unused = count  # made when they are needed: a limit may be 100,000
         self._used: deque[Seat] = deque()
         self.valid_until = math.inf
+        self.is_cut_off = False
         self.taken = 0
         self.last_taken = -math.inf
 
@@ -57,16 +60,16 @@ class Seats:
     def free_at(self, now: float) -> float:
         """Return the instant from which on one more request may leave; infinite without seats."""
         if now >= self.valid_until:
-            last = self._last()
+            last = self._last() if self.is_cut_off else None
             return math.inf if last is None else last.free_at
         if self._unused:
             return -math.inf
         return self._used[0].free_at if self._used else math.inf
 
     def take(self, now: float) -> Seat:
-        """Take the seat that :meth:`free_at` spoke of, and put it behind all others."""
+        """Take the seat that :meth:`free_at` found at this instant; put it behind all others."""
         if now >= self.valid_until:
-            before = self._last()
+            before = self._last() if self.is_cut_off else None
             if before is None:
                 raise IndexError("there is no seat")
             self._used.remove(before)
@@ -83,7 +86,9 @@ class Seats:
 
     def may_use(self, seat: Seat, now: float) -> bool:
         """Return True if a seat that was taken may still be used."""
-        return seat.is_ours and (now < self.valid_until or seat is self._last())
+        if now >= self.valid_until:
+            return self.is_cut_off and seat is self._last()
+        return seat.is_ours
 
     def give(self, count: int, now: float) -> list[float]:
         """Hand over up to ``count`` seats; return the instants at which they are free."""
@@ -111,13 +116,12 @@ class Seats:
         """Add seats that were never used."""
         self._unused += count
 
-    def keep(self, count: int) -> None:
-        """Lose all seats but one, or also that one if ``count`` is 0."""
-        last = self._last() if count else None
+    def lose(self) -> None:
+        """Lose all seats."""
         for seat in self._used:
-            seat.is_ours = seat is last
+            seat.is_ours = False
         self._unused = 0
-        self._used = deque() if last is None else deque([last])
+        self._used.clear()
 
     def _last(self) -> Seat | None:
         """Return the seat used last."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 STATE_VARIABLE: Final = "ORCHESTRATOR_STATE_DIR"
 """Environment variable: folder of the shared limits to use instead of the platform's; ``off`` keeps
 each process to itself."""
+_SIGN_TRIES = 5
 _BEAT_S = 0.1
 _BUSY_S = 0.005  # look for the lock of the file this often
 _PATIENCE_S = 5.0  # a notice is due after this time without a seat, or without the file
@@ -60,6 +62,10 @@ class Shelf(Protocol):
 
     def is_alive(self, member: str) -> bool:
         """Return True if the process of another member exists, running or stopped."""
+        ...
+
+    def traces(self) -> list[str]:
+        """Return the members that have shown to be alive and did not leave, also dead ones."""
         ...
 
     def change(self, act: Callable[[dict[str, Any] | None], dict[str, Any]]) -> None:
@@ -95,7 +101,7 @@ class FileShelf:
             return
         self._sign.release()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._sign.acquire()
+        self._sign.acquire(tries=_SIGN_TRIES)  # another member may just look whether it is held
 
     def leave(self) -> None:
         """See :class:`Shelf`."""
@@ -108,6 +114,10 @@ class FileShelf:
             return True
         sign.unlink(missing_ok=True)
         return False
+
+    def traces(self) -> list[str]:
+        """See :class:`Shelf`."""
+        return [path.name.split(".")[1] for path in self._folder.glob(f"{self._name}.*.alive")]
 
     def change(self, act: Callable[[dict[str, Any] | None], dict[str, Any]]) -> None:
         """See :class:`Shelf`."""
@@ -185,7 +195,7 @@ class SharedLimits:
         """
         self._shelf.join()
         for limiter in self._limiters.values():
-            limiter.seats.keep(0)
+            limiter.seats.lose()
             limiter.seats.valid_until = self._clock.monotonic()
         self.exchange()
 
@@ -205,6 +215,8 @@ class SharedLimits:
             self._shelf.join()  # again, if its file was removed
             self.exchange()
         except (OSError, ShelfBusy) as error:
+            for limiter in self._limiters.values():
+                limiter.seats.is_cut_off = True
             self._failed_since = now if self._failed_since is None else self._failed_since
             if now - self._failed_since >= (
                 _PATIENCE_S if isinstance(error, ShelfBusy) else LEASE_S
@@ -212,6 +224,8 @@ class SharedLimits:
                 self._report_failure(error)
             return not isinstance(error, ShelfBusy)
         self._failed_since = None
+        for limiter in self._limiters.values():
+            limiter.seats.is_cut_off = False
         return True
 
     def exchange(self) -> None:
@@ -224,31 +238,42 @@ class SharedLimits:
         asks = {kind: self._ask(kind, limiter) for kind, limiter in self._limiters.items()}
         grants: dict[str, Grant] = {}
         at = 0.0
+        # Not later than the lock is taken: if the file is removed then, the next one allows for
+        # leases that began before it was made.
+        began_at = self._clock.monotonic()
 
         def act(content: dict[str, Any] | None) -> dict[str, Any]:
             nonlocal at
             at = self._clock.monotonic()  # the lock is held from here on
-            book = Book(content, at)
-            grants.update(book.exchange(self._member, os.getpid(), asks, self._shelf.is_alive))
+            book = self._book(content, at)
+            grants.update(book.exchange(os.getpid(), asks, self._shelf.is_alive))
             return book.content
 
         try:
             self._shelf.change(act)
         except (OSError, ShelfBusy):
-            for kind, ask in asks.items():
-                self._limiters[kind].seats.receive(ask.given)
+            if not grants:
+                for kind, ask in asks.items():
+                    self._limiters[kind].seats.receive(ask.given)
+            # Otherwise it may have been written. What was given is lost until the next exchange.
             raise
         for kind, grant in grants.items():
             self._apply(kind, grant, at)
+            self._limiters[kind].seats.valid_until = began_at + LEASE_S
+
+    def _book(self, content: dict[str, Any] | None, now: float) -> Book:
+        return Book(content, now, self._member, self._shelf.traces)
 
     def leave(self) -> None:
         """Give everything back; what cannot be given back now is free when the lease ends."""
         now = self._clock.monotonic()
         given = {kind: one.seats.give(len(one.seats), now) for kind, one in self._limiters.items()}
+        for limiter in self._limiters.values():
+            limiter.seats.lose()
 
         def act(content: dict[str, Any] | None) -> dict[str, Any]:
-            book = Book(content, self._clock.monotonic())
-            book.leave(self._member, given)
+            book = self._book(content, self._clock.monotonic())
+            book.leave(given)
             return book.content
 
         with contextlib.suppress(OSError, ShelfBusy):
@@ -277,10 +302,9 @@ class SharedLimits:
     def _apply(self, kind: str, grant: Grant, at: float) -> None:
         limiter, seats = self._limiters[kind], self._limiters[kind].seats
         if len(seats) > grant.keeps:
-            seats.keep(grant.keeps)
+            seats.lose()
         missing = grant.keeps - len(seats)
         seats.receive([*grant.received, *([at + limiter.period_s] * missing)])
-        seats.valid_until = at + LEASE_S
         self._surplus[kind] = grant.surplus
         limiter.adopt(grant.limit_per_s, Learned(*grant.learned))
         self._report_famine(kind, grant, at)
@@ -378,7 +402,10 @@ async def _joined(
             return limits  # the next beat takes part
         except OSError as error:
             problem = problem or f"{folder}: {error.strerror}"
+            shelf.leave()
             _unshare(limiters)
+            if error.errno not in _LASTING:
+                break  # other runs may have found it in order, and use it
             continue
         return limits
     if problem:
@@ -388,6 +415,17 @@ async def _joined(
             f" {STATE_VARIABLE} to a folder that can be written."
         )
     return None
+
+
+# What every run of this user finds: then all use the next folder.
+_LASTING: Final = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOENT,
+}
 
 
 def _check_is_ours(folder: Path) -> None:

@@ -6,9 +6,17 @@ calls :meth:`Book.exchange` and writes it back. It counts the seats (see
 a pool, with the instants from which on they are free. A seat is in one place only, so all members
 together never hold more than the limit.
 
-A member may use its seats for :data:`LEASE_S` after an exchange. From then on others may take all
-but one. If it is only held up, the one that is left covers a request that was being written at
-that moment; if it is dead, the last seat is free, too.
+A member may use its seats for :data:`LEASE_S` after an exchange. From then on it uses none before
+its next exchange, and others may take all but one. If it is only held up, the one that is left
+covers a request that was being written at that moment, or is used while the book is out of its
+reach. When it comes back, that seat is free a period later; if it is dead, likewise.
+
+The guarantee: any two uses of one seat are a period apart, whoever uses it. A holder knows when it
+last used a seat, and hands it over with the instant from which on it is free. What a book cannot
+know, it takes to have happened a moment ago: a seat that is cut is free a period after that. A book
+that is new although there are signs of members was lost, with all that it said. Then no seat is
+free before a period after the end of their leases, and one seat is left to each of them, for its
+request that may be in the middle of its write.
 """
 
 from __future__ import annotations
@@ -18,11 +26,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 LEASE_S = 0.6
 """A member that made no exchange for this time stops using its seats, except one."""
 _FORGET_AFTER_S = 48 * 3600.0  # as in a run's own memory of its rate
+_LOST_PID = 0  # of members that a lost book knew, until they make an exchange
+_NEW_KIND = {"is_minted": False, "learned": None}
 _GROUPS = 64  # most groups that one handover puts into the pool
 
 
@@ -76,13 +86,24 @@ class Book:
     Args:
         content: As :attr:`content` was written; None for a book that is new or was lost.
         now: System-wide monotonic time.
+        me: The member that reads it.
+        traces: Returns the members of which there is a sign; only asked if the book is new.
     """
 
-    def __init__(self, content: dict[str, Any] | None, now: float) -> None:
-        # Members of a lost book may go on until their leases end: no seat is free before.
-        if content is None or content["made_at"] > now:  # later: the clock started again
-            content = {"made_at": now, "members": {}, "kinds": {}}
-        self.content: dict[str, Any] = content
+    def __init__(
+        self,
+        content: dict[str, Any] | None,
+        now: float,
+        me: str,
+        traces: Callable[[], Iterable[str]],
+    ) -> None:
+        self._is_new = content is None or content["at"] > now  # later: the clock started again
+        if content is None or self._is_new:
+            # Nothing tells which kinds of seats they have: see _lost_entry.
+            lost = {name: _member(_LOST_PID, now) for name in traces() if name != me}
+            content = {"quiet_until": now + LEASE_S if lost else 0.0, "members": lost, "kinds": {}}
+        self.content: dict[str, Any] = content | {"at": now}
+        self._me = me
         self._now = now
 
     @property
@@ -92,56 +113,71 @@ class Book:
         return members
 
     def exchange(
-        self, me: str, pid: int, asks: Mapping[str, Ask], is_alive: Callable[[str], bool]
+        self, pid: int, asks: Mapping[str, Ask], is_alive: Callable[[str], bool]
     ) -> dict[str, Grant]:
-        """Renew a member's lease, and exchange seats with the others."""
-        mine = self.members.setdefault(me, {"pid": pid, "kinds": {}})
-        mine["until"] = self._now + LEASE_S
+        """Renew this member's lease, and exchange seats with the others."""
+        mine = self.members.setdefault(self._me, _member(pid, self._now))
+        mine |= {"pid": pid, "until": self._now + LEASE_S}
         for kind, ask in asks.items():
+            for member in self.members.values():
+                if member["pid"] == _LOST_PID:
+                    member["kinds"].setdefault(kind, _lost_entry(ask))
             entry = mine["kinds"].setdefault(kind, {"seats": 0, "is_cut": False})
             entry |= {"rate": ask.rate_per_s, "factor": ask.period_factor}
             entry |= {"wants": ask.wants, "last": max(ask.last_taken, 0.0)}
-            # After a cut, what it wants to give is no longer its own.
-            given = [] if entry["is_cut"] else ask.given[: entry["seats"]]
+            # After a cut, what it wants to give is no longer its own, and the one seat that was
+            # left to it may have been used at any moment up to this one.
+            late = [self._now + self._period_s(kind)] * entry["seats"]
+            given = late if entry["is_cut"] else ask.given[: entry["seats"]]
             entry["is_cut"] = False
             entry["seats"] -= len(given)
             self._add(kind, given)
-        self._cut_the_silent(me, is_alive)
-        return {kind: self._grant(me, kind, ask) for kind, ask in asks.items()}
+        self._cut_the_silent(is_alive)
+        return {kind: self._grant(kind, ask) for kind, ask in asks.items()}
 
-    def leave(self, me: str, given: Mapping[str, list[float]]) -> None:
-        """Remove a member; its seats are free at the given instants, and others a period later."""
-        gone = self.members.pop(me, None)
-        for kind, entry in (gone["kinds"] if gone else {}).items():
-            known = given.get(kind, [])[: entry["seats"]]
-            late = self._now + _period_s(entry)
+    def leave(self, given: Mapping[str, list[float]]) -> None:
+        """Remove this member; its seats are free at the given instants, others a period later."""
+        if self._is_new:  # this member has used seats of the book that was lost
+            self.content["quiet_until"] = max(self.content["quiet_until"], self._now)
+        for kind, entry in self.members.get(self._me, {"kinds": {}})["kinds"].items():
+            known = [] if entry["is_cut"] else given.get(kind, [])[: entry["seats"]]
+            late = self._now + self._period_s(kind)
             self._add(kind, known + [late] * (entry["seats"] - len(known)))
+        self.members.pop(self._me, None)
 
-    def _cut_the_silent(self, me: str, is_alive: Callable[[str], bool]) -> None:
+    def _cut_the_silent(self, is_alive: Callable[[str], bool]) -> None:
         """Take the seats of members whose lease has ended, from a live one all but one."""
         for name, member in list(self.members.items()):
-            if name == me or self._now < member["until"] <= self._now + LEASE_S:
+            if name == self._me or self._now < member["until"]:
                 continue
             left = 1 if is_alive(name) else 0
             for kind, entry in member["kinds"].items():
                 cut = max(entry["seats"] - left, 0)
-                self._add(kind, [self._now + _period_s(entry)] * cut)
+                self._add(kind, [self._now + self._period_s(kind)] * cut)
                 entry |= {"seats": entry["seats"] - cut, "wants": 0, "is_cut": True}
             if not left:
                 del self.members[name]
 
-    def _grant(self, me: str, kind: str, ask: Ask) -> Grant:
-        entries = {
+    def _entries(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return what the members have of one kind."""
+        return {
             name: member["kinds"][kind]
             for name, member in self.members.items()
             if kind in member["kinds"]
         }
+
+    def _period_s(self, kind: str) -> float:
+        """Return the longest time that a member of this book takes for a period."""
+        return max(_period_s(entry) for entry in self._entries(kind).values())
+
+    def _grant(self, kind: str, ask: Ask) -> Grant:
+        entries = self._entries(kind)
         lowest = min(entries, key=lambda name: float(entries[name]["rate"]))
         limit_per_s = entries[lowest]["rate"]
         total = math.ceil(limit_per_s)
-        self._mint(kind, entries, total, limit_per_s)
-        mine = entries[me]
-        keeps, target = mine["seats"], allot(entries, total)[me]
+        self._mint(kind, total, ask)
+        mine = entries[self._me]
+        keeps, target = mine["seats"], allot(entries, total)[self._me]
         received = self._draw(kind, target - keeps)
         mine["seats"] = keeps + len(received)
         return Grant(
@@ -154,19 +190,23 @@ class Book:
             self.members[max(entries, key=lambda name: int(entries[name]["seats"]))]["pid"],
         )
 
-    def _mint(
-        self, kind: str, entries: Mapping[str, Mapping[str, Any]], total: int, limit_per_s: float
-    ) -> None:
+    def _mint(self, kind: str, total: int, ask: Ask) -> None:
         """Make the seats that are missing from the limit, and drop those above it."""
-        held = sum(entry["seats"] for entry in entries.values())
+        held = sum(entry["seats"] for entry in self._entries(kind).values())
         missing = total - held - sum(count for _, count in self._pool(kind))
         if missing > 0:
-            factor = max(entry["factor"] for entry in entries.values())
-            period_s = total / limit_per_s * factor
-            free_at = max(self._now, self.content["made_at"] + LEASE_S) + period_s
-            self._add(kind, [free_at] * missing)
+            self._add(kind, [self._unseen_free_at(kind, ask)] * missing)
         elif missing < 0:
             self._draw(kind, -missing)
+        self._kind(kind)["is_minted"] = True
+
+    def _unseen_free_at(self, kind: str, ask: Ask) -> float:
+        """Return the instant from which on a seat may be used that this book has never seen."""
+        quiet_until: float = self.content["quiet_until"]
+        was_used = self._kind(kind)["is_minted"] or ask.last_taken > 0
+        if not quiet_until and not was_used:
+            return 0.0  # the first run of all: it may begin at once
+        return max(quiet_until, self._now if was_used else 0.0) + self._period_s(kind)
 
     def _pool(self, kind: str) -> list[list[Any]]:
         """Return the seats that are changing hands, as instants and numbers, soonest first."""
@@ -175,7 +215,7 @@ class Book:
 
     def _kind(self, kind: str) -> dict[str, Any]:
         kinds: dict[str, Any] = self.content["kinds"]
-        known: dict[str, Any] = kinds.setdefault(kind, {"pool": [], "learned": None})
+        known: dict[str, Any] = kinds.setdefault(kind, dict(_NEW_KIND, pool=[]))
         return known
 
     def _add(self, kind: str, free_at: list[float]) -> None:
@@ -213,6 +253,16 @@ class Book:
             silent_until = max(silent_until, known[2])
         self._kind(kind)["learned"] = [rate, decreased_at, silent_until]
         return rate, decreased_at, silent_until
+
+
+def _member(pid: int, now: float) -> dict[str, Any]:
+    return {"pid": pid, "until": now + LEASE_S, "kinds": {}}
+
+
+def _lost_entry(ask: Ask) -> dict[str, Any]:
+    """Return the entry of a member that a lost book knew: it may have one request in a write."""
+    entry = {"seats": 1, "is_cut": True, "rate": ask.rate_per_s, "factor": ask.period_factor}
+    return entry | {"wants": 0, "last": 0.0}
 
 
 def _period_s(entry: Mapping[str, Any]) -> float:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import pytest
-
 from orchestrator.client.seats import Seats
 
 
@@ -35,15 +33,25 @@ def test_a_seat_that_was_used_again_is_no_longer_that_of_the_first_request() -> 
     assert seats.may_use(second, 5.0)
 
 
-def test_when_the_lease_ends_only_the_seat_used_last_may_be_used() -> None:
+def test_when_the_lease_ends_no_seat_may_be_used() -> None:
+    seats = Seats(3)
+    early, late = seats.take(1.0), seats.take(2.0)
+    seats.valid_until = 3.0
+    assert seats.may_use(early, 2.9)
+    assert seats.may_use(late, 2.9)
+    assert not seats.may_use(early, 3.0)
+    assert not seats.may_use(late, 3.0)
+    assert seats.free_at(2.9) == -math.inf
+    assert seats.free_at(3.0) == math.inf
+
+
+def test_whoever_cannot_ask_the_others_may_go_on_with_the_seat_used_last() -> None:
     seats = Seats(3)
     early, late = seats.take(1.0), seats.take(2.0)
     early.free_at, late.free_at = 11.0, 12.0
-    seats.valid_until = 3.0
-    assert seats.may_use(early, 2.9)
+    seats.valid_until, seats.is_cut_off = 3.0, True
     assert not seats.may_use(early, 3.0)
     assert seats.may_use(late, 3.0)
-    assert seats.free_at(2.9) == -math.inf
     assert seats.free_at(3.0) == 12.0
     seats.take(12.0).free_at = 22.0
     assert seats.free_at(12.0) == 22.0, "the same one again"
@@ -66,9 +74,9 @@ def test_a_seat_whose_request_is_on_its_way_is_not_given() -> None:
     assert seats.may_use(busy, 11.5)
 
 
-@pytest.mark.parametrize(("count", "left"), [(0, 0), (1, 1)])
-def test_losing_seats_leaves_the_one_used_last_or_none(count: int, left: int) -> None:
-    seats = used(3)
-    seats.keep(count)
-    assert len(seats) == left
-    assert seats.free_at(5.0) == (13.0 if left else math.inf)
+def test_a_lost_seat_is_not_used() -> None:
+    seats = Seats(3)
+    seat = seats.take(1.0)
+    seats.lose()
+    assert (len(seats), seats.free_at(5.0)) == (0, math.inf)
+    assert not seats.may_use(seat, 1.0)

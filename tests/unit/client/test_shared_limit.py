@@ -29,6 +29,7 @@ class World:
         self.sleep = LoopClock(loop).sleep
         self.content: bytes | None = None
         self.living: set[str] = set()
+        self.dead: set[str] = set()
         self.problem: Exception | None = None
         self.left: dict[str, list[tuple[float, str]]] = {"submit": [], "query": []}
 
@@ -50,6 +51,9 @@ class WorldShelf:
 
     def is_alive(self, member: str) -> bool:
         return member in self._world.living
+
+    def traces(self) -> list[str]:
+        return [*self._world.living, *self._world.dead]
 
     def change(self, act: Callable[[dict[str, Any] | None], dict[str, Any]]) -> None:
         world = self._world
@@ -95,11 +99,13 @@ class Process:
 
     def kill(self) -> None:
         self.world.living.discard(self.name)
+        self.world.dead.add(self.name)
         for task in self.tasks:
             task.cancel()
 
     def end(self) -> None:
         self.kill()
+        self.world.dead.discard(self.name)
         self.limits.leave()
 
     def stop(self, for_s: float, *, in_write: bool = False) -> None:

@@ -17,9 +17,21 @@ def entry(wants: int, seats: int = 0, last: float = 0.0) -> dict[str, Any]:
     return {"wants": wants, "seats": seats, "last": last}
 
 
-def exchange(book: Book, me: str, given: list[float] | None = None, *, lives: bool = True) -> Grant:
-    ask = Ask(10, 1.0, EVERYTHING, 0.0, given or [])
-    return book.exchange(me, 1, {"submit": ask}, lambda _: lives)["submit"]
+def visit(
+    content: dict[str, Any] | None,
+    now: float,
+    me: str,
+    given: list[float] | None = None,
+    *,
+    lives: bool = True,
+    traces: tuple[str, ...] = (),
+    last_taken: float = 0.0,
+) -> tuple[dict[str, Any], Grant]:
+    """Return the book after an exchange of one member, and what it was granted."""
+    book = Book(content, now, me, lambda: traces)
+    ask = Ask(10, 1.0, EVERYTHING, last_taken, given or [])
+    grant = book.exchange(1, {"submit": ask}, lambda _: lives)["submit"]
+    return book.content, grant
 
 
 @pytest.mark.parametrize(
@@ -58,34 +70,77 @@ def test_with_more_members_than_seats_whoever_sent_least_recently_is_next() -> N
     assert allot(entries, 1) == {"a": 0, "b": 1, "c": 0}
 
 
-def test_a_member_that_was_cut_while_it_was_silent_keeps_one_seat_whatever_it_gives() -> None:
-    """A request that left late counts for that seat, so it cannot be given with an older time."""
-    book = Book(None, 100.0)
-    assert len(exchange(book, "a").received) == 10
-    exchange(book, "b")
-    assert exchange(book, "a").surplus == 5
+def test_the_first_run_of_all_may_begin_at_once() -> None:
+    assert visit(None, 100.0, "a")[1].received == [0.0] * 10
 
-    later = Book(book.content, 100.0 + LEASE_S + 1.0)
-    received = exchange(later, "b").received
-    assert received == [pytest.approx(102.0 + LEASE_S)] * 9, "a period after the cut"
-    answer = exchange(later, "a", given=[90.0] * 5)
 
-    assert (answer.keeps, answer.received) == (1, [])
-    assert exchange(later, "b", given=[110.0] * 4).keeps == 5
-    assert exchange(later, "a").received == [110.0] * 4
+def test_one_that_lost_its_book_begins_a_period_later() -> None:
+    """It has just sent, and no longer knows from which seats."""
+    assert visit(None, 100.0, "a", last_taken=99.9)[1].received == [101.0] * 10
+
+
+def test_a_lost_book_leaves_a_seat_to_each_member_of_which_there_is_a_sign() -> None:
+    content, grant = visit(None, 100.0, "a", traces=("a", "b", "c"))
+    assert grant.received == [101.0 + LEASE_S] * 8, "a period after the last lease"
+
+    content, grant = visit(content, 103.0, "b")
+    assert (grant.keeps, grant.received) == (0, [104.0] * 8), "it may have written a moment ago"
+
+    content, _ = visit(content, 104.0, "a", lives=False)
+    assert sorted(content["members"]) == ["a"]
+    assert [group[0] for group in content["kinds"]["submit"]["pool"]] == []
+    assert content["members"]["a"]["kinds"]["submit"]["seats"] == 10
+
+
+def test_more_members_of_a_lost_book_than_seats_are_not_given_more_than_there_are() -> None:
+    traces = tuple("abcdefghijklm")
+    content, grant = visit(None, 100.0, "a", traces=traces)
+    assert grant.received == []
+    for name in traces:
+        content, _ = visit(content, 100.2, name)
+    held = [member["kinds"]["submit"]["seats"] for member in content["members"].values()]
+    assert sum(held) + sum(count for _, count in content["kinds"]["submit"]["pool"]) == 10
+
+
+def test_whoever_leaves_a_lost_book_leaves_no_seat_that_is_free_at_once() -> None:
+    book = Book(None, 100.0, "a", tuple)
+    book.leave({"submit": [99.0] * 10})
+    assert visit(book.content, 100.1, "b")[1].received == [101.0] * 10
+
+
+@pytest.mark.parametrize("way", ["exchange", "leave"])
+def test_the_seat_left_to_a_silent_member_counts_as_used_when_it_comes_back(way: str) -> None:
+    """A request may have left late, so it is not free at the time that the member says."""
+    content, _ = visit(None, 100.0, "a")
+    content, grant = visit(content, 100.0 + LEASE_S + 1.0, "b")
+    assert grant.received == [pytest.approx(102.0 + LEASE_S)] * 9, "a period after the cut"
+
+    if way == "exchange":
+        content, grant = visit(content, 102.0, "a", given=[90.0] * 5)
+        assert grant.keeps == 0
+        returned = grant.received[-1]
+    else:
+        book = Book(content, 102.0, "a", tuple)
+        book.leave({"submit": [90.0] * 10})
+        returned = book.content["kinds"]["submit"]["pool"][-1][0]
+
+    assert returned == 103.0
 
 
 def test_all_seats_of_a_dead_member_are_free_a_period_later() -> None:
-    book = Book(None, 100.0)
-    exchange(book, "a")
-    later = Book(book.content, 105.0)
-    received = exchange(later, "b", lives=False).received
-    assert received == [106.0] * 10
-    assert list(later.members) == ["b"]
+    content, _ = visit(None, 100.0, "a")
+    content, grant = visit(content, 105.0, "b", lives=False)
+    assert grant.received == [106.0] * 10
+    assert list(content["members"]) == ["b"]
+
+
+def test_a_cut_counts_by_the_longest_period_of_the_members() -> None:
+    content, _ = visit(None, 100.0, "a")
+    slow = Book(content, 100.1, "slow", tuple)
+    slow.exchange(1, {"submit": Ask(0.5, 1.0, EVERYTHING, 0.0)}, lambda _: True)
+    assert visit(slow.content, 105.0, "b", lives=False)[1].received == [107.0] * 10
 
 
 def test_times_of_an_earlier_start_of_the_machine_are_forgotten() -> None:
-    book = Book(None, 100_000.0)
-    exchange(book, "a")
-    again = Book(book.content, 50.0)
-    assert exchange(again, "b").received == [50.0 + LEASE_S + 1.0] * 10
+    content, _ = visit(None, 100_000.0, "a", last_taken=99_999.0)
+    assert visit(content, 50.0, "b")[1].received == [0.0] * 10

@@ -184,6 +184,7 @@ class SharedLimits:
         self._surplus = dict.fromkeys(limiters, 0)
         self._taken: dict[str, list[tuple[float, int]]] = {kind: [] for kind in limiters}
         self._failed_since: float | None = None
+        self._has_met = False
         self._without_since: dict[str, float] = {}
 
     def join(self) -> None:
@@ -252,17 +253,21 @@ class SharedLimits:
         try:
             self._shelf.change(act)
         except (OSError, ShelfBusy):
-            if not grants:
-                for kind, ask in asks.items():
-                    self._limiters[kind].seats.receive(ask.given)
-            # Otherwise it may have been written. What was given is lost until the next exchange.
+            for kind, ask in asks.items():
+                seats = self._limiters[kind].seats
+                if kind not in grants:
+                    seats.receive(ask.given)
+                # Otherwise it may have been written: nothing is taken back, and nothing received.
+                elif len(seats) > grants[kind].keeps:
+                    seats.lose()
             raise
         for kind, grant in grants.items():
             self._apply(kind, grant, at)
             self._limiters[kind].seats.valid_until = began_at + LEASE_S
+        self._has_met = True
 
     def _book(self, content: dict[str, Any] | None, now: float) -> Book:
-        return Book(content, now, self._member, self._shelf.traces)
+        return Book(content, now, self._member, self._shelf.traces, has_met=self._has_met)
 
     def leave(self) -> None:
         """Give everything back; what cannot be given back now is free when the lease ends."""

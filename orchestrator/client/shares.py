@@ -88,6 +88,7 @@ class Book:
         now: System-wide monotonic time.
         me: The member that reads it.
         traces: Returns the members of which there is a sign; only asked if the book is new.
+        has_met: True if this member has seen the book before.
     """
 
     def __init__(
@@ -96,12 +97,14 @@ class Book:
         now: float,
         me: str,
         traces: Callable[[], Iterable[str]],
+        *,
+        has_met: bool = False,
     ) -> None:
-        self._is_new = content is None or content["at"] > now  # later: the clock started again
-        if content is None or self._is_new:
+        if content is None or content["at"] > now:  # later: the clock started again
             # Nothing tells which kinds of seats they have: see _lost_entry.
             lost = {name: _member(_LOST_PID, now) for name in traces() if name != me}
-            content = {"quiet_until": now + LEASE_S if lost else 0.0, "members": lost, "kinds": {}}
+            quiet_until = now + LEASE_S if lost else now if has_met else 0.0
+            content = {"quiet_until": quiet_until, "members": lost, "kinds": {}}
         self.content: dict[str, Any] = content | {"at": now}
         self._me = me
         self._now = now
@@ -137,8 +140,6 @@ class Book:
 
     def leave(self, given: Mapping[str, list[float]]) -> None:
         """Remove this member; its seats are free at the given instants, others a period later."""
-        if self._is_new:  # this member has used seats of the book that was lost
-            self.content["quiet_until"] = max(self.content["quiet_until"], self._now)
         for kind, entry in self.members.get(self._me, {"kinds": {}})["kinds"].items():
             known = [] if entry["is_cut"] else given.get(kind, [])[: entry["seats"]]
             late = self._now + self._period_s(kind)
@@ -175,7 +176,7 @@ class Book:
         lowest = min(entries, key=lambda name: float(entries[name]["rate"]))
         limit_per_s = entries[lowest]["rate"]
         total = math.ceil(limit_per_s)
-        self._mint(kind, total, ask)
+        self._mint(kind, total)
         mine = entries[self._me]
         keeps, target = mine["seats"], allot(entries, total)[self._me]
         received = self._draw(kind, target - keeps)
@@ -190,23 +191,22 @@ class Book:
             self.members[max(entries, key=lambda name: int(entries[name]["seats"]))]["pid"],
         )
 
-    def _mint(self, kind: str, total: int, ask: Ask) -> None:
+    def _mint(self, kind: str, total: int) -> None:
         """Make the seats that are missing from the limit, and drop those above it."""
         held = sum(entry["seats"] for entry in self._entries(kind).values())
         missing = total - held - sum(count for _, count in self._pool(kind))
         if missing > 0:
-            self._add(kind, [self._unseen_free_at(kind, ask)] * missing)
+            self._add(kind, [self._unseen_free_at(kind)] * missing)
         elif missing < 0:
             self._draw(kind, -missing)
         self._kind(kind)["is_minted"] = True
 
-    def _unseen_free_at(self, kind: str, ask: Ask) -> float:
+    def _unseen_free_at(self, kind: str) -> float:
         """Return the instant from which on a seat may be used that this book has never seen."""
-        quiet_until: float = self.content["quiet_until"]
-        was_used = self._kind(kind)["is_minted"] or ask.last_taken > 0
-        if not quiet_until and not was_used:
-            return 0.0  # the first run of all: it may begin at once
-        return max(quiet_until, self._now if was_used else 0.0) + self._period_s(kind)
+        used_until = self.content["quiet_until"]
+        if self._kind(kind)["is_minted"]:  # the limit was lower in the meantime
+            used_until = max(used_until, self._now)
+        return used_until + self._period_s(kind) if used_until else 0.0
 
     def _pool(self, kind: str) -> list[list[Any]]:
         """Return the seats that are changing hands, as instants and numbers, soonest first."""

@@ -25,11 +25,11 @@ def visit(
     *,
     lives: bool = True,
     traces: tuple[str, ...] = (),
-    last_taken: float = 0.0,
+    has_met: bool = False,
 ) -> tuple[dict[str, Any], Grant]:
     """Return the book after an exchange of one member, and what it was granted."""
-    book = Book(content, now, me, lambda: traces)
-    ask = Ask(10, 1.0, EVERYTHING, last_taken, given or [])
+    book = Book(content, now, me, lambda: traces, has_met=has_met)
+    ask = Ask(10, 1.0, EVERYTHING, 0.0, given or [])
     grant = book.exchange(1, {"submit": ask}, lambda _: lives)["submit"]
     return book.content, grant
 
@@ -75,8 +75,8 @@ def test_the_first_run_of_all_may_begin_at_once() -> None:
 
 
 def test_one_that_lost_its_book_begins_a_period_later() -> None:
-    """It has just sent, and no longer knows from which seats."""
-    assert visit(None, 100.0, "a", last_taken=99.9)[1].received == [101.0] * 10
+    """It has just sent, or one that has left since."""
+    assert visit(None, 100.0, "a", has_met=True)[1].received == [101.0] * 10
 
 
 def test_a_lost_book_leaves_a_seat_to_each_member_of_which_there_is_a_sign() -> None:
@@ -103,7 +103,7 @@ def test_more_members_of_a_lost_book_than_seats_are_not_given_more_than_there_ar
 
 
 def test_whoever_leaves_a_lost_book_leaves_no_seat_that_is_free_at_once() -> None:
-    book = Book(None, 100.0, "a", tuple)
+    book = Book(None, 100.0, "a", tuple, has_met=True)
     book.leave({"submit": [99.0] * 10})
     assert visit(book.content, 100.1, "b")[1].received == [101.0] * 10
 
@@ -142,5 +142,5 @@ def test_a_cut_counts_by_the_longest_period_of_the_members() -> None:
 
 
 def test_times_of_an_earlier_start_of_the_machine_are_forgotten() -> None:
-    content, _ = visit(None, 100_000.0, "a", last_taken=99_999.0)
+    content, _ = visit(None, 100_000.0, "a")
     assert visit(content, 50.0, "b")[1].received == [0.0] * 10

@@ -38,6 +38,7 @@ STATE_VARIABLE: Final = "ORCHESTRATOR_STATE_DIR"
 """Environment variable: folder of the shared limits to use instead of the platform's; ``off`` keeps
 each process to itself."""
 _SIGN_TRIES = 5
+_KEPT_S = 30 * 24 * 3600.0  # a file in use is written all the time, or locked
 _BEAT_S = 0.1
 _BUSY_S = 0.005  # look for the lock of the file this often
 _PATIENCE_S = 5.0  # a notice is due after this time without a seat, or without the file
@@ -102,6 +103,7 @@ class FileShelf:
         self._sign.release()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._sign.acquire(tries=_SIGN_TRIES)  # another member may just look whether it is held
+        self._remove_old_files()
 
     def leave(self) -> None:
         """See :class:`Shelf`."""
@@ -129,6 +131,14 @@ class FileShelf:
             self._file.write((head + body).ljust(_MIN_BYTES))
         finally:
             self._file.release()
+
+    def _remove_old_files(self) -> None:
+        """Remove what earlier starts of the machine left behind, by the clock of the disk."""
+        newest = self._sign.path.stat().st_mtime
+        for path in [*self._folder.glob("*.limits"), *self._folder.glob("*.alive")]:
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < newest - _KEPT_S and FileLock(path).is_free():
+                    path.unlink(missing_ok=True)
 
     def _sign_of(self, member: str) -> Path:
         return self._folder / f"{self._name}.{member}.alive"
@@ -327,9 +337,10 @@ class SharedLimits:
         if len(limiter.seats) or not limiter.is_waiting:
             self._without_since[kind] = at
         elif at - self._without_since.setdefault(kind, at) > _PATIENCE_S + 10 * limiter.period_s:
+            process = f" (process {grant.holder})" if grant.holder else ""
             self._say(
                 f"famine {kind}",
-                f"Another run of this account (process {grant.holder}) has the whole limit"
+                f"Another run of this account{process} has the whole limit"
                 f" of {kind} requests. This run waits for its turn; if the other one was"
                 " stopped, continue or end it.",
             )
@@ -339,11 +350,13 @@ class SharedLimits:
         slow = ", ".join(
             f"{counted(1, kind + ' request')} in {one.period_s:.3g} s"
             for kind, one in self._limiters.items()
+            if len(one.seats)
         )
         self._say(
             "failure",
             f"The limit that is shared with other runs cannot be read or written ({why}). Until it"
-            f" can, this run sends slowly, so that all together stay within the limit: {slow}.",
+            " can, this run sends slowly, so that all together stay within the limit:"
+            f" {slow or 'nothing, because others may have all of it'}.",
         )
 
     def _say(self, topic: str, text: str) -> None:

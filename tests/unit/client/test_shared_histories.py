@@ -64,7 +64,7 @@ class MachineShelf:
         if machine.locked_by not in {None, self._process}:
             raise ShelfBusy
         fault = machine.fault if machine.now < machine.fault_ends_at else ""
-        if fault == "unreadable":
+        if fault == "unreadable" or machine.now < self._process.cut_off_until:
             raise PermissionError(13, "Permission denied")
         written = orjson.dumps(act(orjson.loads(machine.content) if machine.content else None))
         if fault == "full":
@@ -86,8 +86,9 @@ class Process:
         self.limits = SharedLimits(
             MachineShelf(self), name, {"submit": self.limiter}, self, lambda _: None
         )
-        self.stopped_until = 0.0
+        self.stopped_until = self.cut_off_until = 0.0
         self.in_write: Seat | None = None
+        self.next_write_stops_s = 0.0
         self.pending: list[Seat] = []
         self.is_busy = True
 
@@ -106,9 +107,9 @@ class Process:
 
     def wake(self) -> None:
         """Continue after a stop: finish the write, or the change, that it interrupted."""
-        if self.in_write is not None:
-            self.write(self.in_write)
-            self.in_write = None
+        seat, self.in_write = self.in_write, None
+        if seat is not None:
+            self.write(seat)
         if self.frozen_at is not None:
             self.limits.beat()
             self.frozen_at, self.holds_a_removed_file = None, False
@@ -128,19 +129,34 @@ class Process:
 
     def write(self, seat: Seat) -> None:
         now = self.machine.now
+        if self.next_write_stops_s:
+            self.in_write, self.stopped_until = seat, now + self.next_write_stops_s
+            self.next_write_stops_s = 0.0
+            return
         self.machine.left.append(now)
         seat.free_at, seat.may_move_at = now + self.limiter.period_s, now
 
     def send(self) -> None:
         """Write what is pending, and then as much as possible."""
         pending, self.pending = self.pending, []
-        while (seat := pending.pop() if pending else self.take()) is not None:
+        while not self.is_stopped:
+            seat = pending.pop() if pending else self.take()
+            if seat is None:
+                break
             if self.may_leave(seat):
                 self.write(seat)
 
+    def send_if_busy(self) -> None:
+        if self.is_busy:
+            self.send()
+
+    def beat(self) -> None:
+        self.limits.beat()
+
     def stop(self, for_s: float, where: str) -> None:
-        if where == "write" and (seat := self.take()) is not None and self.may_leave(seat):
-            self.in_write = seat
+        if where == "write":
+            self.next_write_stops_s = for_s
+            return
         if where == "change" and self.machine.locked_by is None:
             self.machine.locked_by, self.frozen_at = self, self.machine.now
         self.stopped_until = self.machine.now + for_s
@@ -176,11 +192,9 @@ class History:
                 if process.is_stopped:
                     continue
                 process.wake()
-                if process.is_busy:
-                    process.send()
-                process.limits.beat()
-                if process.is_busy:
-                    process.send()
+                for act in (process.send_if_busy, process.beat, process.send_if_busy):
+                    if not process.is_stopped:
+                        act()
             if self.machine.now >= end:
                 return
             self.machine.now = min(self.machine.now + STEP_S, end)
@@ -220,6 +234,8 @@ class History:
             one.pending += [seat for seat in [one.take()] if seat is not None]
         elif deed in {"idle", "busy"}:
             one.is_busy = deed == "busy"
+        elif deed == "cut off":
+            one.cut_off_until = self.machine.now + length_s
         elif deed == "throttle":
             one.limiter.throttled()
         else:
@@ -227,7 +243,8 @@ class History:
 
 
 DEEDS = [
-    *("start", "start", "kill", "leave", "lose", "take", "idle", "busy", "throttle"),
+    *("start", "start", "kill", "leave", "lose", "lose", "cut off", "cut off"),
+    *("take", "idle", "busy", "throttle"),
     *("stop", "stop in write", "stop in write", "stop in change"),
     *("unreadable", "full", "torn", "late error", "clock step"),
 ]
@@ -237,7 +254,7 @@ HISTORIES = st.lists(
         st.sampled_from(PAUSES_S),
         st.sampled_from(DEEDS),
         st.integers(0, 3),
-        st.sampled_from([0.3, 0.7, 1.3, 2.1, 4.0]),
+        st.sampled_from([0.1, 0.7, 1.3, 2.1, 4.0]),
     ),
     min_size=1,
     max_size=25,

@@ -165,14 +165,14 @@ def check_limit(world: World, rate: float) -> None:
         assert most_in_a_second(world.times(kind)) <= math.ceil(rate), kind
 
 
-RATES = [0.5, 3, 10, 100]
+RATES = [0.5, 3, 100]
 
 
 @pytest.mark.parametrize("rate", RATES)
 def test_one_process_alone_has_the_whole_limit(rate: float) -> None:
     async def scene(world: World) -> None:
         Process(world, "a", rate).start()
-        await world.sleep(max(10.0, 100 / rate))
+        await world.sleep(max(10.0, 20 / rate))
 
     world = play(scene)
 
@@ -187,7 +187,7 @@ def test_busy_processes_divide_the_limit_evenly_and_use_it_up(rate: float, count
     async def scene(world: World) -> None:
         for name in "abc"[:count]:
             Process(world, name, rate).start()
-        await world.sleep(max(25.0, 40 / rate))
+        await world.sleep(max(20.0, 24 / rate))
 
     world = play(scene)
 
@@ -200,7 +200,7 @@ def test_busy_processes_divide_the_limit_evenly_and_use_it_up(rate: float, count
             part = len(world.times(kind, name, since=1010.0)) / len(times)
             # Shares are whole seats: three seats for two processes are two and one.
             uneven = 1 / rate if rate >= count else 0.0
-            assert abs(part - 1 / count) <= uneven + 0.03, kind
+            assert abs(part - 1 / count) <= uneven + max(0.03, 1 / len(times)), kind
 
 
 def test_a_second_process_gets_its_share_within_two_seconds() -> None:
@@ -385,41 +385,22 @@ def test_if_the_shared_state_is_lost_nothing_is_above_the_limit_and_work_goes_on
     assert mean_per_s(world.times(since=1008.0)) >= 98
 
 
-DEED_NAMES = [
-    *("start", "start", "kill", "end", "stop", "stop in write", "lose", "busy", "full"),
+# These requests are spaced. What can be lost with the file is in test_shared_histories.
+DEEDS = [
+    *("start", "start", "kill", "end", "stop", "stop in write", "busy", "full"),
     *("pause", "idle", "calm", "wild", "throttle"),
 ]
-DEEDS = st.lists(
+HISTORIES = st.lists(
     st.tuples(
-        st.floats(0.0, 2.5),
-        st.sampled_from(
-            [
-                "start",
-                "start",
-                "kill",
-                "end",
-                "stop",
-                "stop in write",
-                "lose",
-                "busy",
-                "full",
-                "pause",
-                "idle",
-                "calm",
-                "wild",
-                "throttle",
-            ]
-        ),
-        st.integers(0, 100),
-        st.floats(0.01, 4.0),
+        st.floats(0.0, 2.5), st.sampled_from(DEEDS), st.integers(0, 100), st.floats(0.01, 4.0)
     ),
     min_size=3,
-    max_size=20,
+    max_size=12,
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(rate=st.sampled_from([0.5, 1, 2.5, 7, 40, 99.5]), deeds=DEEDS)
+@settings(max_examples=10, deadline=None)
+@given(rate=st.sampled_from([0.5, 2.5, 7, 39.5]), deeds=HISTORIES)
 def test_no_second_is_above_the_limit_whatever_happens_to_the_processes(
     rate: float, deeds: list[tuple[float, str, int, float]]
 ) -> None:
@@ -459,8 +440,6 @@ def do(one: Process, deed: str, length_s: float) -> None:
 def change(world: World, deed: str, length_s: float) -> None:
     """Let something happen to all."""
     match deed:
-        case "lose":
-            world.content = None
         case "busy" | "full":
             world.problem = ShelfBusy() if deed == "busy" else OSError(28, "full")
             world.loop.call_later(length_s, setattr, world, "problem", None)

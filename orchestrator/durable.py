@@ -75,6 +75,21 @@ class FileLock:
             os.close(self._file)
             self._file = None
 
+    def read(self) -> bytes:
+        """Return the content of the locked file."""
+        assert self._file is not None  # noqa: S101 - the caller holds the lock
+        return os.pread(self._file, os.fstat(self._file).st_size, 0)
+
+    def write(self, content: bytes) -> None:
+        """Write over the beginning of the locked file; neither synced nor atomic.
+
+        Raises:
+            OSError: The disk does not take it; a part may have been written.
+        """
+        assert self._file is not None  # noqa: S101 - the caller holds the lock
+        if os.pwrite(self._file, content, 0) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def _try(self, kind: int, flags: int = os.O_RDWR | os.O_CREAT) -> bool:
         file = os.open(self.path, flags | os.O_CLOEXEC, 0o644)
         try:

@@ -53,7 +53,7 @@ class Stamped(Seen):
         self.came, self.late_s = [], 0.0
 
     def stats(self) -> dict[str, Any]:
-        """Return ``Seen.stats`` by time of arrival, and the most POSTs read in a second."""
+        """Return ``Seen.stats`` by time of arrival, the times, and the most POSTs read in 1 s."""
         read = super().stats()
         came = sorted(self.came)
         span_s = came[-1] - came[0] if came else 0.0
@@ -62,6 +62,7 @@ class Stamped(Seen):
             "most_in_1s": most_in_1s(came),
             "most_read_in_1s": read["most_in_1s"],
             "late_s": self.late_s,
+            "came": came,
         }
 
 

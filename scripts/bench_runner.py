@@ -13,6 +13,7 @@ from orchestrator.client.credentials import Static
 from orchestrator.client.endpoint import Endpoint
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.client.service import CloudService
+from orchestrator.client.shared_limit import STATE_VARIABLE, shared_limits
 from orchestrator.client.wire.error_codes import is_transient_job_code
 from orchestrator.client.wire.signature import Credentials
 from orchestrator.domain.clock import SystemClock
@@ -181,7 +182,8 @@ async def runner(
 ) -> AsyncIterator[Runner]:
     """Open a runner whose parts are all real, except the service.
 
-    ``seen_through`` can wrap the ledger.
+    ``seen_through`` can wrap the ledger. The limits are shared, as in every run, with the processes
+    that use the same stub and state folder: the folder of the ledger unless the environment says.
     """
     clock = SystemClock()
     ledger = open_ledger(ledger_file)
@@ -190,12 +192,13 @@ async def runner(
         async with client(url, settings.connections) as service:
             submit_limiter = AdaptiveLimiter(rates.submits_per_s, clock)
             service.space_submits(submit_limiter)
+            query_limiter = AdaptiveLimiter(rates.queries_per_s, clock)
             parts = Ports(
                 ledger=seen_through(ledger) if seen_through else ledger,
                 service=service,
                 store=service,
                 submit_limiter=submit_limiter,
-                query_limiter=AdaptiveLimiter(rates.queries_per_s, clock),
+                query_limiter=query_limiter,
                 list_limiter=AdaptiveLimiter(FAR_ABOVE_PER_S, clock),
                 clock=clock,
                 rng=random.Random(1),  # noqa: S311 - jitter, not a secret
@@ -209,7 +212,10 @@ async def runner(
             sink.reached = lambda: made.stop(
                 Interruption("deadline", "the benchmark has enough jobs")
             )
-            yield made
+            os.environ.setdefault(STATE_VARIABLE, str(ledger_file.parent))
+            limiters = {"submit": submit_limiter, "query": query_limiter}
+            async with shared_limits(url, limiters, clock, print):
+                yield made
     finally:
         await ledger.close()
 

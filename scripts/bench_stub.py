@@ -66,7 +66,7 @@ class Seen:
         arrived: Times of the complete POSTs.
         queries: Queries answered.
         heads: HEADs answered.
-        jobs: Names of the stems and user data of open jobs, by id; kept only if jobs finish.
+        jobs: Names of the stems (if jobs finish) and user data of open jobs, by id.
     """
 
     finish: bool = False
@@ -150,9 +150,8 @@ class Connection(asyncio.Protocol):
         job_id = b"j%032x" % next(seen.numbers)
         found = _USER_DATA(body)
         user_data = found[1] if found else b""
-        if seen.finish:
-            names = _NAMES(body)
-            seen.jobs[job_id] = (names[1], names[2], user_data) if names else (b"", b"", user_data)
+        names = _NAMES(body) if seen.finish else None
+        seen.jobs[job_id] = (names[1], names[2], user_data) if names else (b"", b"", user_data)
         return _xml(_JOB % (job_id, b"Submitted", b"-", b"-", b"", user_data))
 
     def _query(self, ids: bytes) -> bytes:
@@ -162,9 +161,12 @@ class Connection(asyncio.Protocol):
         )
 
     def _detail(self, job_id: bytes) -> bytes:
-        known = self._seen.jobs.pop(job_id, None)
+        seen = self._seen
+        known = seen.jobs.pop(job_id, None) if seen.finish else None
         if known is None:
-            return _JOB % (job_id, b"Running", _STARTED, b"-", b"", b"")
+            # With its key: a job that is answered without one is in doubt, and is waited for.
+            user_data = seen.jobs.get(job_id, (b"", b"", b""))[2]
+            return _JOB % (job_id, b"Running", _STARTED, b"-", b"", user_data)
         return _JOB % (job_id, b"Success", _STARTED, _ENDED, _RESULT % known[:2], known[2])
 
     def _control(self, target: bytes) -> bytes:

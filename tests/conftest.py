@@ -21,6 +21,8 @@ SELECTING_VARIABLES = ("ORCH_TEST_", "ORCH_SEED", "ORCHESTRATOR_CACHE_DIR")
 for _name in list(os.environ):
     if _name.startswith(OWN_VARIABLES) and not _name.startswith(SELECTING_VARIABLES):
         del os.environ[_name]
+# Runs of tests share nothing with each other, nor with those of the developer.
+os.environ["ORCHESTRATOR_STATE_DIR"] = "off"
 
 # Every run uses the same examples without a deadline, so a failure repeats on every machine.
 # ORCH_TEST_EXPLORE=1 draws new examples.

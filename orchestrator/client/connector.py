@@ -9,13 +9,10 @@ request cancelled in a signal would leak, and they cost a tenth of the time of a
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import aiohttp
-
-from orchestrator.client.departures import HELD_S
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
     from orchestrator.client.departures import Departures
+    from orchestrator.client.seats import Seat
 
 
 class Sending:
@@ -37,12 +35,11 @@ class Sending:
         may_have_left: True once aiohttp has got the connection, so bytes may have left.
     """
 
-    __slots__ = ("_departures", "_held_until", "_seat", "is_connecting", "may_have_left")
+    __slots__ = ("_departures", "_seat", "is_connecting", "may_have_left")
 
     def __init__(self, departures: Departures | None) -> None:
         self._departures = departures
-        self._seat = 0
-        self._held_until = 0.0
+        self._seat: Seat | None = None
         self.is_connecting = False
         self.may_have_left = False
 
@@ -51,17 +48,16 @@ class Sending:
         if self._departures is not None:
             seat = self._departures.take()
             self._seat = await self._departures.turn() if seat is None else seat
-            self._held_until = asyncio.get_running_loop().time() + HELD_S
 
     async def keep_seat(self) -> None:
-        """Take another seat if the process was held up until the first one was lost."""
+        """Take another seat if the first one was lost, because the process was held up."""
         if self._departures is not None:
-            while asyncio.get_running_loop().time() >= self._held_until:
+            while self._seat is None or not self._departures.may_leave(self._seat):
                 await self.take_seat()
 
     def leave(self) -> None:
         """Report the departure: the write is done."""
-        if self._departures is not None:
+        if self._departures is not None and self._seat is not None:
             self._departures.left(self._seat)
 
 

@@ -1,9 +1,10 @@
 """The rate limit of one account and one kind of request: a fixed ceiling, and an adaptive rate.
 
-Two windows work together. The *slice* gives a twentieth of the rate in a twentieth of a second, so
-that requests flow instead of coming in bursts. The *second* gives at most the configured rate in
-any second. Both are stretched by half a percent, so that network jitter does not show the service
-more than the limit. asyncio-throttle lets the one waiter through when the windows have a permit.
+Two parts work together. The *slice* gives a twentieth of the rate in a twentieth of a second, so
+that requests flow instead of coming in bursts. The *seats* give at most the configured rate in
+any second, and other processes of the account may have some of them. Both are stretched by half a
+percent, so that network jitter does not show the service more than the limit. asyncio-throttle lets
+the one waiter through when there is a permit.
 
 The work between a permit and the departure of its request takes a varying time. For submits, where
 that matters, :mod:`orchestrator.client.departures` keeps the limit at the departure itself, and the
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
 from asyncio_throttle.throttler import Throttler
 
-from orchestrator.client.departures import Departures
+from orchestrator.client.departures import PERIOD_FACTOR, Departures
+from orchestrator.client.seats import Seats
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 _STRETCH = 1.005
 _SLICES_PER_S = 20
+_LOOK_S = 0.02  # while other processes have all seats, look for one this often
 # A permit may count from this long before it was taken, so that a late wake-up of the event loop
 # does not slow the whole second down. It is half of the stretch of a second; the other half is left
 # for network jitter.
@@ -90,6 +94,15 @@ class _Gate(Throttler):
             super().flush()  # type: ignore[no-untyped-call]  # the library has no types
 
 
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Lessons from the answers of an account: its rate, and when it last asked for less."""
+
+    rate_per_s: float
+    decreased_at: float
+    silent_until: float
+
+
 class AdaptiveLimiter:
     """``ports.Limiter`` whose rate falls if the service throttles, and recovers slowly.
 
@@ -112,8 +125,9 @@ class AdaptiveLimiter:
         self._ceiling = rate_per_s
         self._departures: Departures | None = None
         self._rate = rate_per_s
-        whole = math.ceil(rate_per_s)  # so that the window is never shorter than a second
-        self._second = _Window(whole, whole / rate_per_s * _STRETCH, lag_s=_SECOND_LAG_S)
+        self._limit = rate_per_s
+        self._permits = Seats(math.ceil(rate_per_s))
+        self._has_waited = self._is_waiting = False
         self._slice = _Window(1, 1.0, lag_s=0.0)
         self._gate = _Gate(self._is_free)
         self._set_rate(rate_per_s)
@@ -133,25 +147,83 @@ class AdaptiveLimiter:
 
     async def acquire(self) -> None:
         """Wait until one more request may leave, and take its permit."""
-        while (wait_s := self._wait_s()) > 0:
-            await self._clock.sleep(wait_s)
-        async with self._gate:
-            self._take()
+        self._is_waiting = True
+        try:
+            while True:
+                while (wait_s := self._wait_s()) > 0:
+                    self._has_waited = True
+                    await self._clock.sleep(min(wait_s, _LOOK_S) if self.is_shared else wait_s)
+                async with self._gate:
+                    if self._take():
+                        return
+        finally:
+            self._is_waiting = False
 
     def try_acquire(self) -> bool:
         """Take a permit if one is free right now."""
-        is_free = self._is_free()
-        if is_free:
-            self._take()
-        return is_free
+        return self._is_free() and self._take()
 
     def space(self) -> Departures:
         """Keep the limit by departures from now on; whatever writes the requests must use them."""
         if self._departures is None:
             self._departures = Departures(self._ceiling, self._clock)
-            self._second.lag_s = self._departures.lag_s
             self._set_rate(self._rate)
         return self._departures
+
+    # --- sharing: see orchestrator.client.shared_limit --------------------------------------------
+
+    @property
+    def seats(self) -> Seats:
+        """The seats that keep the limit: of the departures if there are any, else of permits."""
+        return self._permits if self._departures is None else self._departures.seats
+
+    @property
+    def is_shared(self) -> bool:
+        """True if other processes may have a part of the limit."""
+        return self.seats.valid_until < math.inf
+
+    @property
+    def period_s(self) -> float:
+        """Time after which a seat is free again."""
+        return math.ceil(self._limit) / self._limit * self.period_factor
+
+    @property
+    def period_factor(self) -> float:
+        """Length of that time, as a multiple of what the limit requires."""
+        return _STRETCH if self._departures is None else PERIOD_FACTOR
+
+    def unshare(self) -> None:
+        """Keep the whole limit by this process."""
+        self.seats.lose()
+        self.seats.valid_until = math.inf
+        self.seats.add_unused(math.ceil(self._ceiling))
+        self.adopt(self._ceiling, None)
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if a request waits."""
+        return self._is_waiting or (self._departures is not None and self._departures.has_queue)
+
+    def has_waited(self) -> bool:
+        """Return True if a request has waited since the last call, or waits now."""
+        waited = self._has_waited or self.is_waiting
+        self._has_waited = False
+        return waited
+
+    def learned(self) -> Learned:
+        """Return what the answers have shown about the account."""
+        return Learned(self._rate, self._decreased_at, self._silent_until)
+
+    def adopt(self, limit_per_s: float, learned: Learned | None) -> None:
+        """Go on with the account's limit, this process's seats, and what all have learned."""
+        self._limit = min(limit_per_s, self._ceiling)
+        if learned is not None:
+            self._rate = learned.rate_per_s
+            self._decreased_at = max(self._decreased_at, learned.decreased_at)
+            self._silent_until = max(self._silent_until, learned.silent_until)
+        if self._departures is not None:
+            self._departures.set_rate(self._limit)
+        self._set_rate(self._rate)
 
     def throttled(self, retry_after_s: float | None = None) -> None:
         """Slow down once per burst of such answers; send nothing for ``retry_after_s`` seconds."""
@@ -192,11 +264,15 @@ class AdaptiveLimiter:
         if 0 < silent_s <= silent_until - at:  # longer means that our clock was set back
             self._silent_until = self._clock.monotonic() + silent_s
         if 0 <= now - at < _FORGET_AFTER_S:
+            # Other runs of the account learn it, unless they have learned something since.
+            learned_at = self._clock.monotonic() - max(now - at, _HOLD_S)
+            self._decreased_at = max(self._decreased_at, learned_at)
             self._set_rate(max(rate, self._ceiling * _FLOOR_SHARE))
 
     def _wait_s(self) -> float:
         """Return the time until a permit is free; 0 if one is free now."""
-        wait_s = self._free_at() - self._clock.monotonic()
+        now = self._clock.monotonic()
+        wait_s = self._free_at(now) - now
         if self._departures is not None:
             wait_s = max(wait_s, self._departures.enough_for_s())
         return wait_s if wait_s > _EPSILON_S else 0.0
@@ -204,19 +280,31 @@ class AdaptiveLimiter:
     def _is_free(self) -> bool:
         return self._wait_s() == 0
 
-    def _free_at(self) -> float:
-        return max(self._slice.free_at(), self._second.free_at(), self._silent_until)
+    def _free_at(self, now: float) -> float:
+        free_at = max(self._slice.free_at(), self._silent_until)
+        if self._departures is None:
+            free_at = max(free_at, self._permits.free_at(now))
+        return free_at
 
-    def _take(self) -> None:
-        free_at, now = self._free_at(), self._clock.monotonic()
+    def _take(self) -> bool:
+        """Take a permit; return False if it is no longer there, because the process was stopped."""
+        now = self._clock.monotonic()
+        free_at = self._free_at(now)
+        if free_at > now + _EPSILON_S:
+            return False
         self._slice.take(free_at, now)
-        self._second.take(free_at, now)
+        if self._departures is None:
+            self._permits.take(now).free_at = max(free_at, now - _SECOND_LAG_S) + self.period_s
+        return True
 
     def _set_rate(self, rate_per_s: float) -> None:
         self._rate = min(rate_per_s, self._ceiling)
-        self._slice.limit = max(1, int(self._rate / _SLICES_PER_S))
-        self._slice.period_s = self._slice.limit / self._rate * _STRETCH
-        # Up to half a slice is made up for, because the second keeps the limit; with departures,
+        # This process's part of the rate follows from its part of the seats.
+        part = max(len(self.seats), 1) / math.ceil(self._limit)
+        own_per_s = min(self._rate, self._limit) * min(part, 1.0)
+        self._slice.limit = max(1, int(own_per_s / _SLICES_PER_S))
+        self._slice.period_s = self._slice.limit / own_per_s * _STRETCH
+        # Up to half a slice is made up for, because the seats keep the limit; with departures,
         # which keep it themselves, as much as they make up for.
         self._slice.lag_s = (
             self._slice.period_s / 2 if self._departures is None else self._departures.lag_s

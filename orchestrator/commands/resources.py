@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.options import runner_settings
+from orchestrator.domain.events import Noticed
 from orchestrator.domain.run import Holder
 from orchestrator.domain.wording import is_utf_8, not_utf_8
 from orchestrator.errors import ConfigError
@@ -234,6 +235,47 @@ async def open_patient_store(manifest: Manifest, ledger: str) -> AsyncIterator[O
     async with open_store(manifest, ledger, clock) as store:
         rng = random.Random()  # noqa: S311 - jitter, not a secret
         yield PatientStore(store, clock, rng, Sinks(), settings, tries, tries)
+
+
+@contextlib.asynccontextmanager
+async def share_limits(
+    manifest: Manifest, ledger: str, ports: Ports, clock: Clock
+) -> AsyncIterator[None]:
+    """Share the rate limits of the manifest's account with the other runs of this machine.
+
+    The embedded service is not an account: it serves this run alone.
+
+    Raises:
+        CredentialsMissing: If there is no key pair.
+    """
+    from orchestrator.client.rate_limiter import AdaptiveLimiter
+    from orchestrator.client.shared_limit import shared_limits
+
+    kinds = {
+        "submit": ports.submit_limiter,
+        "query": ports.query_limiter,
+        "list": ports.list_limiter,
+    }
+    limiters = {kind: one for kind, one in kinds.items() if isinstance(one, AdaptiveLimiter)}
+    if isinstance(manifest.service, LocalServiceSettings):
+        yield
+        return
+    account = f"{service_name(manifest, ledger)}\n{_account(manifest)}"
+    async with shared_limits(account, limiters, clock, lambda text: ports.sink.emit(Noticed(text))):
+        yield
+
+
+def _account(manifest: Manifest) -> str:
+    """Return what tells the manifest's account from others.
+
+    The account number ends the name of each bucket. A key pair tells less, because an account may
+    have several; it counts if the buckets are named in list files only.
+    """
+    from orchestrator.client.credentials import Discovered
+
+    buckets = [manifest.bucket, *(source.bucket or "" for source in manifest.inputs)]
+    numbers = sorted(bucket.rpartition("-")[2] for bucket in buckets if bucket)
+    return numbers[0] if numbers else Discovered().load().secret_id
 
 
 def ports_of(

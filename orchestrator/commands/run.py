@@ -27,6 +27,7 @@ from orchestrator.commands.resources import (
     remember_place,
     service_name,
     service_place,
+    share_limits,
 )
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
@@ -223,6 +224,7 @@ async def open_session(
         await remember_place(ledger, service_place(manifest, location))
         ports = ports_of(manifest, options, ledger, service, sink=sink or Sinks(), clock=clock)
         async with (
+            share_limits(manifest, location, ports, clock),
             _open_lists(manifest, location, ports) as lists,
             ready_session(manifest, options, ports, lists) as session,
         ):

@@ -20,6 +20,7 @@ from orchestrator.errors import ConnectFailed, ReplyTimeout, SendInDoubt
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from orchestrator.client.seats import Seat
     from tests.integration.client.conftest import Wire
 
 BODY = b"<Request/>"
@@ -38,7 +39,7 @@ class _Held(Departures):
     def take(self) -> None:
         return None
 
-    async def turn(self) -> int:
+    async def turn(self) -> Seat:
         self.is_waited_for.set()
         await self.go.wait()
         return await super().turn()

@@ -1,0 +1,62 @@
+"""Two runs of one account stay within its limit together, also when one of them is killed."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.client.shared_limit import STATE_VARIABLE
+from tests.e2e.playground import Playground
+from tests.unit.client.test_departures import mean_per_s, most_in_a_second
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.playground import RunningService
+
+pytestmark = [pytest.mark.slow, pytest.mark.crash]
+RATE = 20
+
+
+def prepared(folder: Path, service: RunningService, state: Path, jobs: int) -> Playground:
+    """Return a place with a manifest of its own, beside others of the same account."""
+    folder.mkdir()
+    place = Playground(folder, service)
+    place.environment[STATE_VARIABLE] = str(state)
+    names = [f"{folder.name}/{number}.mp3" for number in range(jobs)]
+    for name in names:
+        service.store(name)
+    place.write(*names, limits={"submit_per_s": RATE, "query_per_s": RATE})
+    return place
+
+
+def accepted_at(service: RunningService, prefix: str = "") -> list[float]:
+    return sorted(job.created_at for job in service.jobs() if job.input_object.startswith(prefix))
+
+
+def test_two_runs_share_the_limit_and_a_killed_one_leaves_it_to_the_other(
+    tmp_path: Path, service: RunningService
+) -> None:
+    state = tmp_path / "state"
+    first = prepared(tmp_path / "first", service, state, 150)
+    second = prepared(tmp_path / "second", service, state, 120)
+
+    killed = first.start("run", first.path.name, "--log-json")
+    going = second.start("run", second.path.name, "--log-json")
+    killed.wait_for('"job_accepted"')
+    for _ in range(20):
+        going.wait_for('"job_accepted"')
+    assert killed.kill().code == -signal.SIGKILL
+    died_at = max(accepted_at(service, "first/"))
+    assert going.finish().code == 0
+
+    times = accepted_at(service)
+    both = [at for at in times if at <= died_at]
+    alone = [at for at in accepted_at(service, "second/") if at > died_at + 2.5]
+    # The service's own delays move a few; two runs that share nothing send twice the limit.
+    assert most_in_a_second(times) <= RATE + 3
+    assert len(accepted_at(service, "first/")) >= 10
+    assert mean_per_s(both) >= 0.5 * RATE, "both at work, from the start of the first"
+    assert mean_per_s(alone) >= 0.8 * RATE, "the survivor has the whole limit"

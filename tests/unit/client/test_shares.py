@@ -1,0 +1,146 @@
+"""The book of shares: seats are divided by demand, and none is counted twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.client.shares import LEASE_S, Ask, Book, Grant, allot
+
+EVERYTHING = 1 << 30
+
+
+def entry(wants: int, seats: int = 0, last: float = 0.0) -> dict[str, Any]:
+    return {"wants": wants, "seats": seats, "last": last}
+
+
+def visit(
+    content: dict[str, Any] | None,
+    now: float,
+    me: str,
+    given: list[float] | None = None,
+    *,
+    lives: bool = True,
+    traces: tuple[str, ...] = (),
+    has_met: bool = False,
+) -> tuple[dict[str, Any], Grant]:
+    """Return the book after an exchange of one member, and what it was granted."""
+    book = Book(content, now, me, lambda: traces, has_met=has_met)
+    ask = Ask(10, 1.0, EVERYTHING, 0.0, given or [])
+    grant = book.exchange(1, {"submit": ask}, lambda _: lives)["submit"]
+    return book.content, grant
+
+
+@pytest.mark.parametrize(
+    ("wants", "total", "shares"),
+    [
+        ([EVERYTHING], 10, [10]),
+        ([EVERYTHING, EVERYTHING], 10, [5, 5]),
+        ([EVERYTHING, 2], 10, [8, 2]),
+        ([EVERYTHING, 0], 10, [9, 1]),
+        ([3, 2], 10, [6, 4]),
+        ([0, 0], 10, [5, 5]),
+        ([EVERYTHING, 4, EVERYTHING], 30, [13, 4, 13]),
+        ([0, EVERYTHING, 0], 1, [0, 1, 0]),
+    ],
+)
+def test_seats_are_divided_by_demand(wants: list[int], total: int, shares: list[int]) -> None:
+    entries = {str(number): entry(want) for number, want in enumerate(wants)}
+    assert list(allot(entries, total).values()) == shares
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9), st.floats(0, 9)), min_size=1),
+    st.integers(1, 60),
+)
+def test_all_seats_are_divided_and_none_twice(
+    members: list[tuple[int, int, float]], total: int
+) -> None:
+    entries = {str(number): entry(*member) for number, member in enumerate(members)}
+    shares = allot(entries, total)
+    assert sum(shares.values()) == total
+    assert min(shares.values()) >= (1 if total >= len(members) else 0)
+
+
+def test_with_more_members_than_seats_whoever_sent_least_recently_is_next() -> None:
+    entries = {"a": entry(9, 1, last=7.0), "b": entry(9, 0, last=5.0), "c": entry(9, 0, last=6.0)}
+    assert allot(entries, 1) == {"a": 0, "b": 1, "c": 0}
+
+
+def test_the_first_run_of_all_may_begin_at_once() -> None:
+    assert visit(None, 100.0, "a")[1].received == [0.0] * 10
+
+
+def test_one_that_lost_its_book_begins_a_period_later() -> None:
+    """It has just sent, or one that has left since."""
+    assert visit(None, 100.0, "a", has_met=True)[1].received == [101.0] * 10
+
+
+def test_a_lost_book_leaves_a_seat_to_each_member_of_which_there_is_a_sign() -> None:
+    content, grant = visit(None, 100.0, "a", traces=("a", "b", "c"))
+    assert grant.received == [101.0 + LEASE_S] * 8, "a period after the last lease"
+
+    content, grant = visit(content, 103.0, "b")
+    assert (grant.keeps, grant.received) == (0, [104.0] * 8), "it may have written a moment ago"
+
+    content, _ = visit(content, 104.0, "a", lives=False)
+    assert sorted(content["members"]) == ["a"]
+    assert [group[0] for group in content["kinds"]["submit"]["pool"]] == []
+    assert content["members"]["a"]["kinds"]["submit"]["seats"] == 10
+
+
+def test_more_members_of_a_lost_book_than_seats_are_not_given_more_than_there_are() -> None:
+    traces = tuple("abcdefghijklm")
+    content, grant = visit(None, 100.0, "a", traces=traces)
+    assert grant.received == []
+    for name in traces:
+        content, _ = visit(content, 100.2, name)
+    held = [member["kinds"]["submit"]["seats"] for member in content["members"].values()]
+    assert sum(held) + sum(count for _, count in content["kinds"]["submit"]["pool"]) == 10
+
+
+def test_whoever_leaves_a_lost_book_leaves_no_seat_that_is_free_at_once() -> None:
+    book = Book(None, 100.0, "a", tuple, has_met=True)
+    book.leave({"submit": [99.0] * 10})
+    assert visit(book.content, 100.1, "b")[1].received == [101.0] * 10
+
+
+@pytest.mark.parametrize("way", ["exchange", "leave"])
+def test_the_seat_left_to_a_silent_member_counts_as_used_when_it_comes_back(way: str) -> None:
+    """A request may have left late, so it is not free at the time that the member says."""
+    content, _ = visit(None, 100.0, "a")
+    content, grant = visit(content, 100.0 + LEASE_S + 1.0, "b")
+    assert grant.received == [pytest.approx(102.0 + LEASE_S)] * 9, "a period after the cut"
+
+    if way == "exchange":
+        content, grant = visit(content, 102.0, "a", given=[90.0] * 5)
+        assert grant.keeps == 0
+        returned = grant.received[-1]
+    else:
+        book = Book(content, 102.0, "a", tuple)
+        book.leave({"submit": [90.0] * 10})
+        returned = book.content["kinds"]["submit"]["pool"][-1][0]
+
+    assert returned == 103.0
+
+
+def test_all_seats_of_a_dead_member_are_free_a_period_later() -> None:
+    content, _ = visit(None, 100.0, "a")
+    content, grant = visit(content, 105.0, "b", lives=False)
+    assert grant.received == [106.0] * 10
+    assert list(content["members"]) == ["b"]
+
+
+def test_a_cut_counts_by_the_longest_period_of_the_members() -> None:
+    content, _ = visit(None, 100.0, "a")
+    slow = Book(content, 100.1, "slow", tuple)
+    slow.exchange(1, {"submit": Ask(0.5, 1.0, EVERYTHING, 0.0)}, lambda _: True)
+    assert visit(slow.content, 105.0, "b", lives=False)[1].received == [107.0] * 10
+
+
+def test_times_of_an_earlier_start_of_the_machine_are_forgotten() -> None:
+    content, _ = visit(None, 100_000.0, "a")
+    assert visit(content, 50.0, "b")[1].received == [0.0] * 10

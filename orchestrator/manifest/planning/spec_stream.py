@@ -102,7 +102,7 @@ class Feed:
                     for spec in specs
                 ]
             yield specs
-        self.remarks += self._planner.remarks()
+        self.found.remarks += self._planner.remarks()
 
 
 async def _next(planned: AsyncGenerator[list[JobSpec]]) -> list[JobSpec] | None:
@@ -125,7 +125,7 @@ async def check(manifest: Manifest, max_faults: int) -> tuple[int, list[str]]:
     async for batch in read(manifest, faults=faults, skip_prefixes=True, found=found):
         jobs += len(planner.specs(batch))
     faults.raise_if_any()
-    remarks += planner.remarks()
+    found.remarks += planner.remarks()
     if all(isinstance(source, ListInput | ObjectInput) for source in manifest.inputs):
         found.remarks += planner.recipes.remarks()
     return jobs, found.remarks

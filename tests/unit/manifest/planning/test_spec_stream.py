@@ -70,8 +70,10 @@ async def test_names_that_copy_the_extension_of_the_object_are_remarked(desk: De
 
     jobs = sum([len(batch) async for batch in feed.specs()])
     assert jobs == 4
-    assert len(feed.remarks) == 1
-    assert '2 names end with another format than the codec: "s/a.wav"' in "".join(feed.remarks)
+    assert len(feed.found.remarks) == 1
+    assert '2 names end with another format than the codec: "s/a.wav"' in "".join(
+        feed.found.remarks
+    )
 
 
 async def test_an_abandoned_feed_leaves_no_task_and_no_warning(desk: Desk, output: str) -> None:

@@ -28,7 +28,7 @@ TEXT = 'defaults: {output: {voice: "s/{object}/v"}}\ninputs:\n  - '
 async def _read(desk: Desk, source: str) -> tuple[list[JobSpec], list[str]]:
     feed = Feed(desk.load(f"{TEXT}{source}\n"), None)
     specs = [spec async for batch in feed.specs() for spec in batch]
-    return specs, feed.remarks
+    return specs, feed.found.remarks
 
 
 def _good(specs: list[JobSpec]) -> list[tuple[str, int]]:

@@ -24,14 +24,16 @@ class ManifestSource:
     """A manifest to load.
 
     Attributes:
-        path: The file.
+        path: The file; relative paths, the ledger and the report start at its folder.
         service: ``local`` or ``tencent`` instead of the manifest's service, or None.
         sets: Values for its ``params``.
+        content: The manifest as YAML, if it is not in the file.
     """
 
     path: Path
     service: str | None = None
     sets: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
 
     def load(self, max_faults: int = 50) -> Manifest:
         """Read and check the manifest; report at most ``max_faults`` faults.
@@ -41,7 +43,13 @@ class ManifestSource:
         """
         from orchestrator.manifest import load_manifest
 
-        return load_manifest(self.path, self.sets, service=self.service, max_faults=max_faults)
+        return load_manifest(
+            self.path,
+            self.sets,
+            service=self.service,
+            max_faults=max_faults,
+            content=self.content,
+        )
 
 
 @dataclass(frozen=True, slots=True)

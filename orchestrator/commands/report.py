@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import orjson
 
@@ -17,12 +17,13 @@ from orchestrator.reporting.report_file import open_report, present_report
 from orchestrator.reporting.row import row
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 
     from orchestrator.commands.options import ManifestSource
     from orchestrator.domain.ports import Ledger
     from orchestrator.domain.run import Run
     from orchestrator.manifest import Manifest
+    from orchestrator.reporting.row import Row
 
 _ALL_RUNS = 1_000_000
 _PAGE = 1000
@@ -33,7 +34,7 @@ ROW_STATES = (*sorted(state.value for state in TERMINAL), "skipped")
 class RowWriter(Protocol):
     """Writes rows in one format."""
 
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def write(self, rows: Sequence[Row]) -> None:
         """Write these rows."""
         ...
 
@@ -103,7 +104,7 @@ def _chosen(runs: Sequence[Run], wanted: str) -> Run | None:
 
 async def _rows(
     ledger: Ledger, runs: Sequence[Run], chosen: Run | None
-) -> AsyncGenerator[list[dict[str, Any]]]:
+) -> AsyncGenerator[list[Row]]:
     if chosen is None:
         by_number = {run.number: run for run in runs}
         after_id = 0
@@ -131,10 +132,10 @@ def _report_of(run: Run) -> Path | None:
     return None
 
 
-def _stored_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _stored_rows(path: Path) -> Iterator[Row]:
     with open_report(path) as file:
         for text in file:
             with suppress(orjson.JSONDecodeError):  # a torn last line
                 found = orjson.loads(text)
                 if isinstance(found, dict) and "run" in found:
-                    yield found
+                    yield cast("Row", found)

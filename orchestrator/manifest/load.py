@@ -52,23 +52,26 @@ def load_manifest(
     service: str | None = None,
     max_faults: int = MAX_FAULTS,
     clock: Clock | None = None,
+    content: bytes | None = None,
 ) -> Manifest:
     """Read and check a manifest.
 
     Args:
-        path: The file.
+        path: The file; relative paths, the ledger and the report start at its folder.
         sets: Values that override ``params`` (``--set``).
         service: ``local`` or ``tencent``, overriding the manifest; its ``local`` root stays.
         max_faults: Faults to show; the others are counted.
         clock: Clock for ``{today}``; the clock of the machine if left out.
+        content: The manifest itself, if it is not in the file.
 
     Raises:
         ManifestError: With every fault, each with file, line and column.
     """
     if not is_utf_8(whole := str(Path(path).resolve())):
         raise ManifestError([Fault(not_utf_8(whole))])
+    files = Files(Path(path), content)
     return _Loading(
-        Path(path), sets or {}, service, FaultList(max_faults), clock or SystemClock()
+        files, sets or {}, service, FaultList(max_faults), clock or SystemClock()
     ).manifest()
 
 
@@ -77,18 +80,18 @@ class _Loading:
 
     def __init__(
         self,
-        path: Path,
+        files: Files,
         sets: Mapping[str, str],
         service: str | None,
         faults: FaultList,
         clock: Clock,
     ) -> None:
-        self.path = path
+        self.path = files.path
         self.sets = sets
         self.service_word = service
         self.faults = faults
         self.clock = clock
-        self.files = Files(path)
+        self.files = files
         self._look_for_secrets()
         self.file = self._validated()
         self.params: dict[str, str] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import modf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import orjson
 
@@ -38,7 +38,51 @@ def _second(whole: int) -> str:
     return datetime.fromtimestamp(whole, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
-def row(job: Job, run: Run) -> dict[str, Any]:
+class Input(TypedDict):
+    """Media object of a row."""
+
+    bucket: str
+    region: str
+    object: str
+    etag: str
+
+
+class StemRow(TypedDict):
+    """Stem of a row."""
+
+    stem: str
+    object: str
+    md5: str
+    size_bytes: int | None
+    verified: bool
+
+
+class Row(TypedDict):
+    """One row of the report; ``orchestrator schema report`` describes its fields."""
+
+    schema: str
+    run: str
+    key: str
+    state: str
+    level: int
+    input: Input
+    output: dict[str, str]
+    job_id: str
+    queue_id: str
+    attempts: int
+    adopted: bool
+    code: str
+    message: str
+    request_id: str
+    submitted_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    media_duration_s: float | None
+    files: list[StemRow]
+    user_data: str
+
+
+def row(job: Job, run: Run) -> Row:
     """Return the row of an ended job; its state is ``skipped`` if it was done in an earlier run."""
     spec, media = job.spec, job.spec.media
     return {

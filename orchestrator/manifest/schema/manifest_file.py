@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    PlainSerializer,
     PlainValidator,
     Tag,
     WithJsonSchema,
@@ -112,6 +113,7 @@ class BudgetSettings(Part):
         Annotated[
             Allowance,
             PlainValidator(Allowance.read),
+            PlainSerializer(str),
             WithJsonSchema(
                 {
                     "anyOf": [

@@ -23,6 +23,7 @@ class Files:
 
     Args:
         path: The manifest.
+        content: Its content, if that is not in the file.
 
     Attributes:
         data: Their data. Mappings are merged, and a later file wins; ``inputs`` and ``rules`` are
@@ -32,8 +33,9 @@ class Files:
         ManifestError: If a file cannot be read, is not YAML, or includes itself.
     """
 
-    def __init__(self, path: FilePath) -> None:
+    def __init__(self, path: FilePath, content: bytes | None = None) -> None:
         self.path = path
+        self._content = content
         self._documents: list[tuple[Document, FilePath]] = []
         self._open: list[FilePath] = []
         self._read(path, str(path), None)
@@ -66,6 +68,8 @@ class Files:
         self._open.pop()
 
     def _bytes(self, path: FilePath, shown: str, asked: Fault | None) -> bytes:
+        if asked is None and self._content is not None:
+            return self._content
         name = quoted(shown, FILE_LENGTH)
         try:
             with path.open("rb") as file:

@@ -48,7 +48,8 @@ def test_the_python_example_of_the_readme_separates_the_demo_media(tmp_path: Pat
         [sys.executable, "-c", program[1]], cwd=tmp_path, check=True, capture_output=True, text=True
     )
 
-    lines = done.stdout.splitlines()
+    total, *lines = done.stdout.splitlines()
+    assert total == "7 jobs"
     assert len(lines) == 7
     assert all(line.startswith("succeeded input/") for line in lines)
     assert not done.stderr

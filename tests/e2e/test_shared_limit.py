@@ -45,18 +45,18 @@ def test_two_runs_share_the_limit_and_a_killed_one_leaves_it_to_the_other(
 
     killed = first.start("run", first.path.name, "--log-json")
     going = second.start("run", second.path.name, "--log-json")
-    killed.wait_for('"job_accepted"')
+    going.wait_for('"job_accepted"')
     for _ in range(20):
-        going.wait_for('"job_accepted"')
+        killed.wait_for('"job_accepted"')
     assert killed.kill().code == -signal.SIGKILL
     died_at = max(accepted_at(service, "first/"))
     assert going.finish().code == 0
 
     times = accepted_at(service)
-    both = [at for at in times if at <= died_at]
+    joined_at = max(min(accepted_at(service, name)) for name in ("first/", "second/"))
+    both = [at for at in times if joined_at <= at <= died_at]
     alone = [at for at in accepted_at(service, "second/") if at > died_at + 2.5]
     # The service's own delays move a few; two runs that share nothing send twice the limit.
     assert most_in_a_second(times) <= RATE + 3
-    assert len(accepted_at(service, "first/")) >= 10
-    assert mean_per_s(both) >= 0.5 * RATE, "both at work, from the start of the first"
+    assert mean_per_s(both) >= 0.5 * RATE, "both at work"
     assert mean_per_s(alone) >= 0.8 * RATE, "the survivor has the whole limit"

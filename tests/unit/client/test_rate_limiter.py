@@ -314,3 +314,41 @@ async def test_a_clock_that_was_set_back_does_not_make_a_remembered_silence_long
 def test_an_invalid_rate_is_refused(rate: float) -> None:
     with pytest.raises(ConfigError, match="positive"):
         AdaptiveLimiter(rate, StepClock())
+
+
+class StoppingClock(StepClock):
+    """Time that jumps once, after it was read a number of times."""
+
+    stops_after = 0
+    stop_s = 0.0
+
+    def monotonic(self) -> float:
+        now = self.time
+        self.stops_after -= 1
+        if self.stops_after == 0:
+            self.time += self.stop_s
+        return now
+
+
+async def test_a_process_that_is_stopped_between_the_look_and_the_taking_takes_nothing() -> None:
+    """Its seats may belong to others when it continues."""
+    clock = StoppingClock()
+    limiter = AdaptiveLimiter(10, clock)
+    limiter.seats.valid_until = clock.time + 0.6
+    clock.stops_after, clock.stop_s = 1, 5.0
+
+    assert not limiter.try_acquire()
+    assert limiter.seats.taken == 0
+
+
+async def test_a_process_that_is_stopped_before_a_write_needs_another_seat() -> None:
+    clock = StoppingClock()
+    departures = AdaptiveLimiter(10, clock).space()
+    departures.seats.valid_until = clock.time + 0.6
+    clock.stops_after, clock.stop_s = 1, 5.0
+
+    seat = departures.take()
+
+    assert seat is not None
+    assert not departures.may_leave(seat)
+    assert departures.take() is None

@@ -103,7 +103,7 @@ class Survey:
         """Remember that every job until now is known: the others were sent by this ledger."""
         if not self._is_complete:
             return
-        for place, found in self._found.items():
+        for place, found in list(self._found.items()):  # leftovers may add to it meanwhile
             if found.moves_mark is None:
                 found.moves_mark = await self._keep_strays(place, found)
             if found.moves_mark:
@@ -118,7 +118,8 @@ class Survey:
             known = await self._ledger.find(some)
             for key in some:
                 ids = _ids_of(known[key]) if key in known else ()
-                strays += [remote for remote in found.good[key] if remote.job_id not in ids]
+                good = found.good.get(key, ())  # it may be adopted meanwhile
+                strays += [remote for remote in good if remote.job_id not in ids]
             if len(strays) > MOST_STRAYS:
                 text = (
                     f"More than {MOST_STRAYS:,} jobs of {place.bucket} belong to no line of this "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.cli.exit_codes import ExitCode, of_result
+from orchestrator.commands.exit_codes import ExitCode, of_result
 from orchestrator.domain.spec import JobKey, JobSpec, Refusal
 from orchestrator.domain.states import JobState
 from orchestrator.testing.builders import make_holder, make_specs

@@ -32,7 +32,7 @@ LEASE_S = 0.6
 """A member that made no exchange for this time stops using its seats, except one."""
 _FORGET_AFTER_S = 48 * 3600.0  # as in a run's own memory of its rate
 _LOST_PID = 0  # of members that a lost book knew, until they make an exchange
-_NEW_KIND = {"is_minted": False, "learned": None}
+_NEW_KIND = {"free_from": 0.0, "learned": None}
 _GROUPS = 64  # most groups that one handover puts into the pool
 
 
@@ -198,15 +198,15 @@ class Book:
         if missing > 0:
             self._add(kind, [self._unseen_free_at(kind)] * missing)
         elif missing < 0:
-            self._draw(kind, -missing)
-        self._kind(kind)["is_minted"] = True
+            known = self._kind(kind)
+            known["free_from"] = max([known["free_from"], *self._draw(kind, -missing)])
 
     def _unseen_free_at(self, kind: str) -> float:
-        """Return the instant from which on a seat may be used that this book has never seen."""
-        used_until = self.content["quiet_until"]
-        if self._kind(kind)["is_minted"]:  # the limit was lower in the meantime
-            used_until = max(used_until, self._now)
-        return used_until + self._period_s(kind) if used_until else 0.0
+        """Return the instant from which on a seat may be used that is not in this book."""
+        quiet_until: float = self.content["quiet_until"]
+        # Seats that were dropped, while the limit was lower, may have been used before.
+        free_from: float = self._kind(kind)["free_from"]
+        return max(free_from, quiet_until + self._period_s(kind) if quiet_until else 0.0)
 
     def _pool(self, kind: str) -> list[list[Any]]:
         """Return the seats that are changing hands, as instants and numbers, soonest first."""

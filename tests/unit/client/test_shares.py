@@ -141,6 +141,34 @@ def test_a_cut_counts_by_the_longest_period_of_the_members() -> None:
     assert visit(slow.content, 105.0, "b", lives=False)[1].received == [107.0] * 10
 
 
+def test_a_limit_that_rises_again_has_its_seats_when_those_that_were_dropped_are_free() -> None:
+    content, _ = visit(None, 100.0, "fast")
+    slow = {"submit": Ask(2, 1.0, EVERYTHING, 0.0)}
+    content = visit_of_slow(content, 100.1, slow)
+    content, _ = visit(content, 100.2, "fast", given=[100.2, 100.9, *[101.1] * 7])
+    content = visit_of_slow(content, 100.3, slow)
+
+    book = Book(content, 100.4, "slow", tuple)
+    book.leave({})
+
+    received = visit(book.content, 100.5, "fast")[1].received
+    assert len(received) == 9
+    assert max(received) <= 101.4
+
+
+def visit_of_slow(content: dict[str, Any], now: float, ask: dict[str, Ask]) -> dict[str, Any]:
+    book = Book(content, now, "slow", tuple)
+    book.exchange(2, ask, lambda _: True)
+    return book.content
+
+
+def test_a_limit_that_was_never_so_high_has_its_seats_at_once() -> None:
+    slow = Book(None, 100.0, "slow", tuple)
+    slow.exchange(1, {"submit": Ask(2, 1.0, EVERYTHING, 0.0)}, lambda _: True)
+    slow.leave({"submit": [100.5, 100.9]})
+    assert visit(slow.content, 100.1, "fast")[1].received == [0.0] * 8 + [100.5, 100.9]
+
+
 def test_times_of_an_earlier_start_of_the_machine_are_forgotten() -> None:
     content, _ = visit(None, 100_000.0, "a")
     assert visit(content, 50.0, "b")[1].received == [0.0] * 10

@@ -61,15 +61,17 @@ class MachineShelf:
 
     def change(self, act: Callable[[dict[str, Any] | None], dict[str, Any]]) -> None:
         machine = self._machine
-        if machine.locked_by not in {None, self._process}:
+        removed = self._process.holds_a_removed_file
+        if machine.locked_by not in {None, self._process} and not removed:
             raise ShelfBusy
         fault = machine.fault if machine.now < machine.fault_ends_at else ""
         if fault == "unreadable" or machine.now < self._process.cut_off_until:
             raise PermissionError(13, "Permission denied")
-        written = orjson.dumps(act(orjson.loads(machine.content) if machine.content else None))
+        content = self._process.removed_content if removed else machine.content
+        written = orjson.dumps(act(orjson.loads(content) if content else None))
         if fault == "full":
             raise OSError(28, "No space left on device")
-        if not self._process.holds_a_removed_file:
+        if not removed:
             machine.content = None if fault == "torn" else written
         if fault:
             raise OSError(5, "Input/output error")
@@ -82,6 +84,7 @@ class Process:
         self.machine, self.name = machine, name
         self.frozen_at: float | None = None
         self.holds_a_removed_file = False
+        self.removed_content: bytes | None = None
         self.limiter = AdaptiveLimiter(rate, self)
         self.limits = SharedLimits(
             MachineShelf(self), name, {"submit": self.limiter}, self, lambda _: None
@@ -113,7 +116,8 @@ class Process:
         if self.frozen_at is not None:
             self.limits.beat()
             self.frozen_at, self.holds_a_removed_file = None, False
-            self.machine.locked_by = None
+            if self.machine.locked_by is self:
+                self.machine.locked_by = None
 
     def take(self) -> Seat | None:
         now, seats = self.machine.now, self.limiter.seats
@@ -209,10 +213,11 @@ class History:
             # Not right after a run that ended in order: a new one could not know of it.
             if machine.now < self.nothing_lost_before:
                 return
-            machine.content = None
             if machine.locked_by is not None:
                 machine.locked_by.holds_a_removed_file = True
+                machine.locked_by.removed_content = machine.content
                 machine.locked_by = None
+            machine.content = None
         elif deed in {"unreadable", "full", "torn", "late error"}:
             machine.fault, machine.fault_ends_at = deed, machine.now + length_s
         elif deed == "clock step":

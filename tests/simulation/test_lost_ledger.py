@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.remote import JobPage
@@ -22,8 +25,6 @@ from tests.simulation.rig import Rig
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
-
-    import pytest
 
     from orchestrator.domain.remote import JobFilter
     from orchestrator.domain.spec import Place
@@ -192,6 +193,36 @@ def test_a_failed_attempt_of_a_lost_ledger_is_not_taken_for_the_new_job(tmp_path
         ("succeeded", made(last, 1)[1]),
         ("succeeded", made(last, 2)[1]),
     }
+
+
+@pytest.mark.parametrize("share", ["rejected", "failed"])
+def test_a_retry_finds_what_a_later_ledger_had_done(tmp_path: Path, share: str) -> None:
+    """The restored ledger knows a refusal. It has read the list before the retry is asked for."""
+    retry = {JobState.REJECTED, JobState.FAILED}
+
+    async def work(rig: Callable[..., Rig]) -> Rig:
+        first = rig()
+        weather = first.service.weather
+        weather.job_fails = float(share == "failed")
+        weather.faults = {Fault.REJECT if share == "rejected" else Fault.NONE: 1.0}
+        await first.run(make_specs(1))
+        backup = copy.deepcopy(first.store)
+        weather.faults, weather.job_fails = {Fault.NONE: 1.0}, 0.0
+        await first.clock.sleep(DAY_S)
+        await rig(first.store).run(make_specs(1), retry=retry)
+        await first.clock.sleep(DAY_S)
+        restored = rig(backup)
+        await restored.run(make_specs(2))
+        await first.clock.sleep(DAY_S)
+        last = rig(restored.store)
+        await last.run(make_specs(3), retry=retry)
+        return last
+
+    last = nights(tmp_path, work)
+
+    assert "two jobs" not in notices(last)
+    assert len(made(last, 1)) == 1 + (share == "failed")
+    assert {row["state"] for row in last.rows()} == {"succeeded", "skipped"}
 
 
 # --- a list that fails now and then

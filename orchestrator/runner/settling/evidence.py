@@ -83,10 +83,22 @@ class Trust:
         Args:
             least_s: The shortest time.
             since: When its answer was lost, monotonic. If a job that was sent later is listed, the
-                list has come this far; otherwise its lag is not known.
+                list has come this far; otherwise its lag is not known. Nor is it while a job that
+                was not listed has not been seen since.
         """
         settle_s = max(least_s, _SETTLES_PER_LAG * self.lag_s)
-        return settle_s if self.shown_at >= since else _SETTLES_UNSEEN * settle_s
+        is_known = since == -math.inf or (self.shown_at >= since and not self.late)
+        return settle_s if is_known else _SETTLES_UNSEEN * settle_s
+
+    def late_witness(self, now: float) -> Witness | None:
+        """Return the oldest witness that was not listed when it was looked for, or None."""
+        late = [
+            known
+            for known in self.witnesses
+            if known.job_id in self.late and now - known.sent_at < HOPELESS_S
+        ]
+        self.late.intersection_update(known.job_id for known in late)
+        return late[0] if late else None
 
     def witness(self, now: float, aged_s: float) -> Witness | None:
         """Return the latest witness that was accepted ``aged_s`` ago, else the oldest; or None."""

@@ -130,6 +130,10 @@ class Looks:
         witness = trust.witness(look.at, self._settings.settle_s / 2)
         if is_proof and witness is not None:
             await self._calibrate(place, trust, witness, look.at)
+            late = trust.late_witness(look.at)
+            if late is not None and late is not witness and trust.by_object:
+                # How late it is shows how long to wait for others.
+                await self._shows(place, JobFilter(input_object=late.object), trust, late)
         look.others = frozenset(known.job_id for known in trust.witnesses)
         await self._search(place, jobs, look)
         if is_proof:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _NOTICE_AFTER = 3
 """Failed tries before the user sees a notice."""
+_PAID = REMOTE | {JobState.SUCCEEDED}
+"""States of jobs that exist at the service, and of which another one is one too many."""
 _PAGES_BY_NAME = 10
 """Pages that are read to find one job by its object."""
 _AT_ONCE = 1000
@@ -194,7 +196,8 @@ class Survey:
                 if ours := self._adopt(job, found):
                     adopted.append(job)
                     twice += [(job, remote) for remote in ours[1:]]
-            elif job.state is not JobState.IN_DOUBT:
+            elif job.state in _PAID:
+                # The other of a job that failed is kept: a retry must find it.
                 twice += [(job, remote) for remote in _others(job, found)]
         return adopted, twice
 

@@ -174,6 +174,29 @@ def test_a_witness_gets_the_date_that_the_list_shows() -> None:
     assert known.accepted_at == SENT_AT - 3600
 
 
+def test_the_lag_is_not_known_while_a_late_job_was_not_seen_again() -> None:
+    trust = Trust()
+    trust.witnesses.extend([witness(1, 100.0), witness(2, 101.0)])
+    trust.compare([witness(1, 100.0)], [], 127.0)
+    trust.compare([witness(2, 101.0)], [shown(2)], 155.0)
+    assert trust.settle_s(10, since=100.5) == 4 * 54
+
+    late = trust.late_witness(160.0)
+    assert late == witness(1, 100.0)
+    trust.compare([late], [shown(1)], 160.0)
+    assert trust.settle_s(10, since=100.5) == 120
+    assert trust.late_witness(160.0) is None
+
+
+def test_a_job_that_is_never_seen_again_is_not_waited_for() -> None:
+    trust = Trust()
+    trust.witnesses.append(witness(1, 100.0))
+    trust.compare([witness(1, 100.0)], [], 127.0)
+
+    assert trust.late_witness(100.0 + HOPELESS_S) is None
+    assert trust.settle_s(10) == 54
+
+
 def test_a_filter_that_fails_shows_no_lag() -> None:
     trust = Trust()
     trust.compare([witness(1, 0.0)], [], 200.0)

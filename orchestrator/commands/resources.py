@@ -114,7 +114,8 @@ async def open_service(
         from orchestrator.server.settings import LocalSettings
 
         root = local_root(manifest, ledger)
-        settings = LocalSettings(root=root, credentials=(random_keys("local"),))
+        keys = (random_keys("local"),)
+        settings = LocalSettings(root=root, credentials=keys, buckets=manifest.service.buckets)
         async with (
             LocalService(settings, clock) as local,
             open_client(manifest, clock, local) as client,
@@ -165,7 +166,8 @@ async def open_store(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIter
     if isinstance(manifest.service, LocalServiceSettings):
         from orchestrator.server.storage.folder_store import FolderStore
 
-        async with FolderStore(local_root(manifest, ledger)) as store:
+        root = local_root(manifest, ledger)
+        async with FolderStore(root, manifest.service.buckets) as store:
             yield store
     else:
         async with open_client(manifest, clock) as client:

@@ -29,6 +29,7 @@ from orchestrator.commands.resources import (
     service_place,
     share_limits,
 )
+from orchestrator.commands.stems import stems_of
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
@@ -138,7 +139,8 @@ class Session:
 
     async def _run_once(self, specs: AsyncGenerator[list[JobSpec]]) -> RunResult:
         result = await self.runner.run(specs)
-        summary = summary_of(self.manifest, result)
+        stems = stems_of(self.manifest, self._options)
+        summary = replace(summary_of(self.manifest, result), stems=stems)
         self.summaries.append(summary)
         await note_run(self.ports.ledger, summary)
         return result

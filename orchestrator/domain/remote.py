@@ -176,6 +176,8 @@ class SkipReason(StrEnum):
     NOT_UTF_8 = "name that is not UTF-8"
     IMPOSSIBLE = "name that no request can carry"
     UNREADABLE = "file or folder that cannot be read"
+    OTHER = "file that is not media"
+    HIDDEN = "hidden file or folder"
 
 
 class SkippedFile(NamedTuple):

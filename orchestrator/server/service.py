@@ -116,7 +116,9 @@ class LocalService:
             self._lock = _take_lock(settings)
             self._database = Database(own / "queue.db", durable=settings.durable)
             self._index = ObjectIndex(own / "objects.db")
-            objects = Objects(settings.root, self._index, durable=settings.durable)
+            objects = Objects(
+                settings.root, self._index, settings.buckets, durable=settings.durable
+            )
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise _disk_full(settings.root) from error

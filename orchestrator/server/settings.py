@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.server.progression import Progression
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.server.faults.script import Faults
@@ -59,6 +60,7 @@ class LocalSettings:
     Attributes:
         root: Folder of the objects: ``<root>/<bucket>/<key>``. The service keeps its own files in
             ``<root>/.service``.
+        buckets: Folders of buckets that are not in the root, by name.
         host: Address to bind.
         port: Port to bind; 0: a free one.
         credentials: Accepted key pairs.
@@ -114,6 +116,7 @@ class LocalSettings:
     drain_s: float = 2.0
     seed: int | None = None
     faults: Faults | None = None
+    buckets: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def workers(self) -> int:

@@ -15,6 +15,7 @@ from orchestrator.cli import (
     run,
     runs,
     schema,
+    separate,
     serve,
     status,
     validate,
@@ -47,6 +48,9 @@ def _main(
 
 
 # Each short help fits one line of 80 columns.
+app.command("separate", short_help="Separate files and folders, without a manifest.")(
+    separate.separate
+)
 app.command("run", short_help="Carry out a manifest; run again to resume.")(run.run)
 app.command("plan", short_help="Show what a run would do and cost.")(plan.plan)
 app.command("validate", short_help="Check a manifest; report every fault.")(validate.validate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.resources import ledger_path, local_root
@@ -16,7 +17,9 @@ _SHOWN = 5
 
 
 def stems_of(manifest: Manifest, options: RunOptions) -> tuple[str, ...]:
-    """Return folders of this machine, or addresses such as ``cos://bucket/prefix``; at most five.
+    """Return folders of this machine, or addresses such as ``cos://bucket/prefix``.
+
+    More than five folders become the one that holds them all.
 
     A list that names its buckets in a column is not read.
     """
@@ -27,4 +30,8 @@ def stems_of(manifest: Manifest, options: RunOptions) -> tuple[str, ...]:
         root = local_root(manifest, ledger_path(manifest, options.ledger))
         return str((manifest.buckets.get(place.bucket) or root / place.bucket) / place.prefix)
 
-    return tuple(dict.fromkeys(shown(place) for place in output_places(manifest)))[:_SHOWN]
+    every = dict.fromkeys(shown(place) for place in output_places(manifest))
+    places = [place for place in every if not any(place.startswith(f"{p}/") for p in every)]
+    if len(places) > _SHOWN and manifest.is_local:
+        return (os.path.commonpath(places),)
+    return tuple(places[:_SHOWN])

@@ -10,6 +10,7 @@ from orchestrator._version import __version__
 from orchestrator.cli import (
     cancel,
     fetch_engine,
+    init,
     plan,
     report,
     run,
@@ -48,6 +49,7 @@ def _main(
 
 
 # Each short help fits one line of 80 columns.
+app.command("init", short_help="Write a first manifest.")(init.init)
 app.command("separate", short_help="Separate files and folders, without a manifest.")(
     separate.separate
 )

@@ -7,6 +7,7 @@ with the ledger. So running it again resumes, the folder may be moved, and delet
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ MANIFEST = ".separate.yaml"
 STATE = ".orchestrator"
 DEFAULT_OUTPUT = Path("stems")
 DEFAULT_CODEC = "mp3"
-_RETRIED = frozenset({JobState.FAILED, JobState.REJECTED, JobState.CANCELLED})
+_RETRIED = frozenset({JobState.FAILED, JobState.REJECTED, JobState.CANCELLED, JobState.UNFINISHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,5 +202,5 @@ def _save_note(save: Path, folder: Path) -> str:
     ledger = folder / STATE / "separate.db"
     return (
         "# Run it again, also for new files, with the same ledger:\n"
-        f"#   orchestrator run {scalar(str(save))} --ledger {scalar(str(ledger))}\n"
+        f"#   orchestrator run {shlex.quote(str(save))} --ledger {shlex.quote(str(ledger))}\n"
     )

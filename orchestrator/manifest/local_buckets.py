@@ -60,6 +60,7 @@ class LocalBuckets:
         self.files = files
         self.faults = faults
         self.folders: dict[str, Path] = {}
+        self._default_stems: Path | None = None
         self._rendered = rendered
         self._params = params
 
@@ -84,6 +85,7 @@ class LocalBuckets:
         """
         if not any(isinstance(source, FolderInput) for source in inputs):
             return inputs
+        self._default_stems = None if STEMS_BUCKET in self.folders else home / STEMS_BUCKET
         self.folders.setdefault(STEMS_BUCKET, home / STEMS_BUCKET)
         return tuple(
             self._named(source, index) if isinstance(source, FolderInput) else source
@@ -104,6 +106,14 @@ class LocalBuckets:
                 "that names it"
             )
             self._fault(f"The folder {quoted(folder, 200)} {reason}. {hint}.", *path)
+        stems = self._default_stems
+        if stems is not None and _is_in(folder, stems):
+            self._fault(
+                f"The stems of this folder would go to {quoted(stems, 200)}, which holds it, and "
+                "would be inputs of the next run. Name another place: "
+                "service: {local: {buckets: {stems: DIR}}}.",
+                *path,
+            )
         name = self._rendered(source.bucket or "", ("inputs", index, "bucket"), self._params)
         if name and not _is_same(self.folders.get(name, folder), folder):
             other = quoted(self.folders[name], 200)
@@ -145,3 +155,8 @@ class LocalBuckets:
 
 def _is_same(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _is_in(folder: Path, other: Path) -> bool:
+    """Return True if a folder is the other one, or inside it."""
+    return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(other))

@@ -137,3 +137,16 @@ def test_a_folder_called_stems_does_not_become_the_bucket_of_the_stems(desk: Des
         "stems": desk.folder / "stems",
         "stems-2": desk.folder / "old/stems",
     }
+
+
+@pytest.mark.parametrize("folder", ["stems", "stems/talks"])
+def test_stems_that_would_be_inputs_of_the_next_run_are_refused(desk: Desk, folder: str) -> None:
+    (desk.folder / folder).mkdir(parents=True)
+
+    said = refusal(desk, f"inputs: [{{folder: {folder}}}]\n")
+    desk.load(
+        f"service: {{local: {{buckets: {{stems: out}}}}}}\ninputs: [{{folder: {folder}}}]\n",
+        head="",
+    )
+
+    assert "would be inputs of the next run. Name another place" in said

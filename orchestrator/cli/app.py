@@ -9,6 +9,7 @@ import typer
 from orchestrator._version import __version__
 from orchestrator.cli import (
     cancel,
+    doctor,
     fetch_engine,
     init,
     plan,
@@ -53,6 +54,7 @@ app.command("init", short_help="Write a first manifest.")(init.init)
 app.command("separate", short_help="Separate files and folders, without a manifest.")(
     separate.separate
 )
+app.command("doctor", short_help="Check what can be checked before money is spent.")(doctor.doctor)
 app.command("run", short_help="Carry out a manifest; run again to resume.")(run.run)
 app.command("plan", short_help="Show what a run would do and cost.")(plan.plan)
 app.command("validate", short_help="Check a manifest; report every fault.")(validate.validate)

@@ -82,17 +82,25 @@ class Discovered:
         """Return the credentials of the first place that has them.
 
         Raises:
+            CredentialsMissing: See :meth:`located`.
+        """
+        return self.located()[0]
+
+    def located(self) -> tuple[Credentials, str]:
+        """Return the credentials of the first place that has them, and the name of that place.
+
+        Raises:
             CredentialsMissing: If no place has them, a place holds only half of a key pair, or a
                 file cannot be read.
         """
         found = self._from_environment()
         if found:
-            return found
+            return found, f"the environment ({SECRET_ID})"
         files = list(self._files())
         for file in files:
             found = _from_file(file)
             if found:
-                return found
+                return found, str(file)
         searched = ", ".join(str(file) for file in files)
         raise CredentialsMissing(
             f"No Tencent Cloud key pair was found. Set {SECRET_ID} and {SECRET_KEY} (and"

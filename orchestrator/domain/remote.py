@@ -159,6 +159,19 @@ class ObjectHead:
 
 
 @dataclass(frozen=True, slots=True)
+class BucketFacts:
+    """Answer about a bucket.
+
+    Attributes:
+        server_time: The service's clock, seconds since the epoch, or None.
+        request_id: The service's id of the request; empty if something else answered.
+    """
+
+    server_time: float | None
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ListedObject:
     """One object of a listing; ETag without quotes."""
 

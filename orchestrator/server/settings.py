@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from orchestrator.server.faults.script import Faults
     from orchestrator.server.http.key_pairs import KeyPair
 
+SPACE_BYTES = 16 << 20
+"""Free space to start with: the two stems of an ordinary song have 10 MB."""
 REAL_WORK = "orchestrator.server.workers.separate:separate"
 """The function that separates one file; workers import it by this name."""
 

@@ -27,12 +27,7 @@ def doctor(
 
     One line per check, with the fix. Nothing is sent that costs money, and nothing is written.
     Exit codes: 0 all is well, 3 something has to be fixed.
-
-    \b
-    Examples:
-      orchestrator doctor
-      orchestrator doctor nightly.yaml
-    """  # noqa: D301 - the command line library reads \b as: keep these lines
+    """
     import asyncio
     from dataclasses import asdict
 

@@ -45,13 +45,7 @@ def init(
 
     A folder and a list are for this machine, free of charge; names in a list start at its folder.
     cos://BUCKET/PREFIX is for Tencent Cloud CI.
-
-    \b
-    Examples:
-      orchestrator init ~/Music/interviews
-      orchestrator init backlog.csv -o nightly.yaml
-      orchestrator init cos://media-1250000000/incoming/ --region ap-chongqing
-    """  # noqa: D301 - the command line library reads \b as: keep these lines
+    """
     from orchestrator.cli import complain
     from orchestrator.commands.init import STDOUT
     from orchestrator.commands.init import init as write

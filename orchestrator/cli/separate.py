@@ -48,13 +48,7 @@ def separate(
     Folders are searched for media files. The stems are in DIR/NAME/voice.mp3 and background.mp3;
     those of a folder in DIR/FOLDER/FILE/. Run it again to resume: what is done is skipped, new and
     changed files are added, and what failed is tried again.
-
-    \b
-    Examples:
-      orchestrator separate song.mp3
-      orchestrator separate ~/Music/interviews -o ~/Music/stems
-      orchestrator separate a.mp4 b.mov --codec wav
-    """  # noqa: D301 - the command line library reads \b as: keep these lines
+    """
     from orchestrator.cli import LOGS_JSON
     from orchestrator.cli.plan import show_plan
     from orchestrator.cli.run import carry_out, conclude

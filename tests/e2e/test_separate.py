@@ -47,7 +47,7 @@ def test_files_and_folders_become_stems_and_running_again_resumes(alone: Playgro
     assert first.code == 0, first.err
     for name in ("song.wav", "talks"):
         assert f"stems: {alone.folder}/stems/{name}\n" in first.out
-    assert "talks: 1 skipped: notes.txt (not media)" in first.err
+    assert '1 skipped: 1 file that is not media ("notes.txt").' in first.err
     assert stems(alone.folder / "stems") == {
         f"{name}/{stem}.mp3" for name in made for stem in ("voice", "background")
     }

@@ -88,7 +88,7 @@ class MediaFiles:
         with os.scandir(folder) as entries:
             found = [
                 (f"{above}{entry.name}", entry.path, entry.is_dir(follow_symlinks=False))
-                for entry in entries
+                for entry in sorted(entries, key=lambda each: each.name)  # for the names shown
                 if self._takes(entry, above)
             ]
         # A slash after each folder: then the walk has the order of the whole keys.

@@ -66,6 +66,8 @@ class Discovered:
         environment: Environment variables; those of the process if None.
         home: The user's home folder; the platform's if None.
         system: Parent of the machine-wide ``tencentcloud`` folder.
+        profile: Use the key pair of this profile of the vendor's CLI, and of no other place: a
+            manifest that names one must not pay with the keys that a shell happens to have.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Discovered:
         environment: Mapping[str, str] | None = None,
         home: Path | None = None,
         system: Path = Path("/etc"),
+        profile: str | None = None,
     ) -> None:
+        self._profile = profile
         self._environment = os.environ if environment is None else environment
         self._home = home
         self._system = system
@@ -93,6 +97,8 @@ class Discovered:
             CredentialsMissing: If no place has them, a place holds only half of a key pair, or a
                 file cannot be read.
         """
+        if self._profile is not None:
+            return self._of_profile(self._profile)
         found = self._from_environment()
         if found:
             return found, f"the environment ({SECRET_ID})"
@@ -107,6 +113,18 @@ class Discovered:
             f" {SESSION_TOKEN} for a temporary key), or write one of: {searched}."
             " Keys are made at https://console.cloud.tencent.com/cam/capi."
         )
+
+    def _of_profile(self, profile: str) -> tuple[Credentials, str]:
+        home = home_folder() if self._home is None else self._home
+        file = None if home is None else home / ".tccli" / f"{profile}.credential"
+        found = _from_file(file) if file is not None else None
+        if found is None:
+            searched = file or f"~/.tccli/{profile}.credential, but there is no home folder"
+            raise CredentialsMissing(
+                f"The profile {profile} has no key pair (looked for {searched})."
+                " Correct the name, or write the file with the vendor's tccli."
+            )
+        return found, str(file)
 
     def _from_environment(self) -> Credentials | None:
         secret_id, secret_key, token = (

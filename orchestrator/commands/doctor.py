@@ -118,7 +118,7 @@ async def examine(
         _outputs(found, manifest, location)
         await _ledger(found, manifest, location)
         _report(found, manifest, options)
-        if not manifest.is_local and _credentials(found, "fail"):
+        if not manifest.is_local and _credentials(found, "fail", manifest.profile):
             await _service(found, manifest, clock)
     return found
 
@@ -200,12 +200,12 @@ def _report(found: Examination, manifest: Manifest, options: RunOptions) -> None
             found.add("report", text, "fail")
 
 
-def _credentials(found: Examination, if_missing: str) -> bool:
+def _credentials(found: Examination, if_missing: str, profile: str | None = None) -> bool:
     """Check that there is a key pair; say where, and never its value."""
     from orchestrator.client.credentials import Discovered
 
     try:
-        credentials, place = Discovered().located()
+        credentials, place = Discovered(profile=profile).located()
     except CredentialsMissing as error:
         found.add("credentials", str(error), if_missing)
         return False

@@ -137,7 +137,7 @@ async def open_client(
     from orchestrator.client.wire.signature import Credentials
 
     limits, service = manifest.limits, manifest.service
-    source: CredentialSource = Discovered()
+    source: CredentialSource = Discovered(profile=manifest.profile)
     if local is not None:
         keys = local.settings.credentials[0]
         source = Static(Credentials(keys.secret_id, keys.secret_key))
@@ -277,7 +277,7 @@ def _account(manifest: Manifest) -> str:
 
     buckets = [manifest.bucket, *(source.bucket or "" for source in manifest.inputs)]
     numbers = sorted(bucket.rpartition("-")[2] for bucket in buckets if bucket)
-    return numbers[0] if numbers else Discovered().load().secret_id
+    return numbers[0] if numbers else Discovered(profile=manifest.profile).load().secret_id
 
 
 def ports_of(

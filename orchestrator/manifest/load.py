@@ -29,7 +29,12 @@ from orchestrator.manifest.schema.job_settings import (
     bucket_problem,
     region_problem,
 )
-from orchestrator.manifest.schema.manifest_file import EndpointService, LocalService, ManifestFile
+from orchestrator.manifest.schema.manifest_file import (
+    EndpointService,
+    LocalService,
+    ManifestFile,
+    TencentService,
+)
 from orchestrator.manifest.schema.window import Window, zone_of
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
 from orchestrator.manifest.validate import check
@@ -179,7 +184,9 @@ class _Loading:
         """Return True if the service has accounts, before the manifest is checked."""
         written = self.files.data.get("service")
         word = self.service_word or written
-        return word == "tencent" or (isinstance(word, dict) and bool({"ci", "cos"} & set(word)))
+        return word == "tencent" or (
+            isinstance(word, dict) and bool({"ci", "cos", "tencent"} & set(word))
+        )
 
     # --- params
 
@@ -234,12 +241,15 @@ class _Loading:
         written = self.file.service
         local = written.local if isinstance(written, LocalService) else None
         word = self.service_word or (written if isinstance(written, str) else "")
-        is_remote = word == "tencent" or (not word and isinstance(written, EndpointService))
+        is_remote = word == "tencent" or (
+            not word and isinstance(written, EndpointService | TencentService)
+        )
         for index, source in enumerate(self.inputs if is_remote else ()):
             if isinstance(source, FolderInput):
                 self.faults.add(self.files.fault(NOT_LOCAL, ("inputs", index, "folder"), key=True))
-        if word == "tencent":
-            return TencentSettings()
+        if word == "tencent" or (not word and isinstance(written, TencentService)):
+            settings = written.tencent if isinstance(written, TencentService) else None
+            return TencentSettings(settings.profile if settings else None)
         if not word and isinstance(written, EndpointService):
             return EndpointSettings(written.ci, written.cos)
         return LocalServiceSettings(self._root(local.root if local else None), self._buckets(local))

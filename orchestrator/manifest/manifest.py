@@ -48,7 +48,9 @@ class LocalServiceSettings:
 
 @dataclass(frozen=True, slots=True)
 class TencentSettings:
-    """Tencent Cloud CI."""
+    """Tencent Cloud CI. ``profile`` names the key pair; None for that of the machine."""
+
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,11 @@ class Manifest:
     def needs_listing(self) -> bool:
         """True if a source lists a bucket or a folder."""
         return any(isinstance(source, PrefixInput | FolderInput) for source in self.inputs)
+
+    @property
+    def profile(self) -> str | None:
+        """Profile of the vendor's files whose key pair is used, or None for the usual search."""
+        return self.service.profile if isinstance(self.service, TencentSettings) else None
 
     @property
     def is_local(self) -> bool:

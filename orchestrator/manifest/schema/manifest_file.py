@@ -174,6 +174,33 @@ class LocalService(Part):
     """Its settings."""
 
 
+_PROFILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+def _profile(value: str) -> str:
+    if not _PROFILE.fullmatch(value):
+        refuse(
+            f"{quoted(value)} is not a profile name. Use letters, digits, '-', '_' and '.', as in "
+            "the name of its file ~/.tccli/NAME.credential."
+        )
+    return value
+
+
+class TencentSettings(Part):
+    """Tencent Cloud CI."""
+
+    profile: Annotated[Text, AfterValidator(_profile), Field(examples=["archive"])] | None = None
+    """Profile of the vendor's command line tool, whose key pair is used:
+    ~/.tccli/<profile>.credential. The environment is not asked then."""
+
+
+class TencentService(Part):
+    """Tencent Cloud CI, with settings."""
+
+    tencent: TencentSettings | None
+    """Its settings."""
+
+
 def _url(value: str) -> str:
     if value_formats.endpoint_url(value) is None:
         if "@" in value:  # not shown: it may contain a password
@@ -206,6 +233,8 @@ def _service_kind(value: Any) -> str | None:
         return KIND_PREFIX + "endpoint"
     if isinstance(value, LocalService) or (isinstance(value, dict) and "local" in value):
         return KIND_PREFIX + "local"
+    if isinstance(value, TencentService) or (isinstance(value, dict) and "tencent" in value):
+        return KIND_PREFIX + "tencent"
     return None
 
 
@@ -216,8 +245,8 @@ def _service_form(value: Any) -> Any:
     near = nearest_word(value, ("local", "tencent")) if isinstance(value, str) else ""
     return refuse(
         f"{shown} is not a valid service. "
-        "Write local, tencent, {local: {buckets: {NAME: DIR}}}, {local: {root: DIR}} "
-        "or {ci: URL, cos: URL}.",
+        "Write local, tencent, {tencent: {profile: NAME}}, {local: {buckets: {NAME: DIR}}}, "
+        "{local: {root: DIR}} or {ci: URL, cos: URL}.",
         near,
     )
 
@@ -226,6 +255,7 @@ AnyService = Annotated[
     Annotated[
         Annotated[Literal["local", "tencent"], Tag(KIND_PREFIX + "word")]
         | Annotated[LocalService, Tag(KIND_PREFIX + "local")]
+        | Annotated[TencentService, Tag(KIND_PREFIX + "tencent")]
         | Annotated[EndpointService, Tag(KIND_PREFIX + "endpoint")],
         Discriminator(_service_kind),
     ],

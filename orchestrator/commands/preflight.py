@@ -55,12 +55,22 @@ def check_folder(folder: Path) -> int:
     return free
 
 
-def check_outputs(manifest: Manifest, ledger: str) -> None:
-    """Check every folder that receives stems.
+def prepare_outputs(manifest: Manifest, ledger: str) -> None:
+    """Check every folder that receives stems, and make those that the manifest names.
+
+    A bucket of the root is not made: there, a name without a folder is a typing error.
 
     Raises:
         ConfigError: If nothing can be written to one.
         DiskFull: If one has no space for stems.
     """
+    named = set(manifest.buckets.values())
     for folder in output_folders(manifest, ledger):
         check_folder(folder)
+        if folder in named:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    f"The folder {folder} cannot be made: {error.strerror or error}."
+                ) from error

@@ -16,7 +16,7 @@ from orchestrator.commands.exit_codes import of_error
 from orchestrator.commands.history import note_run, summary_of
 from orchestrator.commands.notify import FAILURES_LISTED, Outcome, check_notify, notify
 from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
-from orchestrator.commands.preflight import check_outputs
+from orchestrator.commands.preflight import prepare_outputs
 from orchestrator.commands.resources import (
     has_manifest,
     hold_ledger,
@@ -220,7 +220,7 @@ async def open_session(
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
     name, place = service_name(manifest, location), service_place(manifest, location)
-    check_outputs(manifest, location)
+    prepare_outputs(manifest, location)
     async with (
         hold_ledger(location, name, clock, place) as ledger,
         open_service(manifest, location, clock) as service,

@@ -127,11 +127,8 @@ class Session:
         the resumed run are carried out in a new run, as soon as that one has ended.
 
         Raises:
-            EngineMissing: If the service is this machine, and it cannot separate.
             OrchestratorError: If the ledger or the report cannot be written, or a source is faulty.
         """
-        if isinstance(self.manifest.service, LocalServiceSettings):
-            check_ready()
         result = await self._carry_out()
         if result.is_over and (keep := self.manifest.keep_reports) is not None:
             runs = await self.ports.ledger.runs(keep + _RUNS_BEHIND)
@@ -214,12 +211,16 @@ async def open_session(
     """Open ledger and service of a manifest.
 
     Raises:
-        ConfigError: If the address for callbacks cannot be listened on.
+        EngineMissing: If the service is this machine, and it cannot separate.
+        ConfigError: If the address for callbacks cannot be listened on, or a folder of stems
+            cannot be written to.
         OrchestratorError: See ``open_service`` and ``hold_ledger``.
     """
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
     name, place = service_name(manifest, location), service_place(manifest, location)
+    if manifest.is_local:
+        check_ready()
     prepare_outputs(manifest, location)
     async with (
         hold_ledger(location, name, clock, place) as ledger,

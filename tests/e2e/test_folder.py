@@ -103,3 +103,22 @@ def test_buckets_may_be_folders_anywhere_without_an_account_number(
     assert files(alone.folder / "made") == {"here/b.aac"}
     assert f"stems: {alone.folder}/made/here" in done.out
     assert not files(tmp_path / "music") - {"a.WAV", "2024/b.wav", "notes.txt", ".DS_Store"}
+
+
+def test_a_missing_engine_is_said_before_anything_is_made(alone: Playground) -> None:
+    done = alone.run(env={CACHE_VARIABLE: str(alone.folder / "none")})
+
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert done.err.endswith("run: orchestrator fetch-engine\n")
+    assert not (alone.folder / ".orchestrator").exists()
+    assert not (alone.folder / "stems").exists()
+
+
+def test_a_rehearsal_of_a_folder_needs_no_engine(alone: Playground) -> None:
+    (alone.folder / "faults.yaml").write_text("progression: {pace: immediate}\n")
+
+    done = alone.run("--rehearse", "faults.yaml", env={CACHE_VARIABLE: str(alone.folder / "none")})
+
+    assert done.code == 0, done.err
+    assert "rehearsal: good" in done.out

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator._version import __version__
 from orchestrator.cli import (
     cancel,
+    doctor,
     fetch_engine,
+    init,
     plan,
     report,
     run,
     runs,
     schema,
+    separate,
     serve,
     status,
     validate,
 )
+from orchestrator.cli.examples import epilog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 app = typer.Typer(
     help="Bulk voice / background separation from one YAML manifest. Running again is resuming.",
@@ -46,16 +53,21 @@ def _main(
     pass
 
 
-# Each short help fits one line of 80 columns.
-app.command("run", short_help="Carry out a manifest; run again to resume.")(run.run)
-app.command("plan", short_help="Show what a run would do and cost.")(plan.plan)
-app.command("validate", short_help="Check a manifest; report every fault.")(validate.validate)
-app.command("status", short_help="Show the jobs of a manifest by state.")(status.status)
-app.command("runs", short_help="List the last runs of a manifest.")(runs.runs)
-app.command("report", short_help="Write the rows of a run as a table, CSV, Parquet ...")(
-    report.report
-)
-app.command("cancel", short_help="Cancel the jobs that are not running yet.")(cancel.cancel)
-app.command("serve", short_help="Serve the local service on its own.")(serve.serve)
-app.command("schema", short_help="Write the JSON Schema of manifest or report.")(schema.schema)
-app.command("fetch-engine", short_help="Fetch the separation engine, once.")(fetch_engine.fetch)
+def _add(verb: str, act: Callable[..., None], short_help: str) -> None:
+    """Add a verb. The short help fits one line of 80 columns."""
+    app.command(verb, short_help=short_help, epilog=epilog(verb))(act)
+
+
+_add("init", init.init, "Write a first manifest.")
+_add("separate", separate.separate, "Separate files and folders, without a manifest.")
+_add("doctor", doctor.doctor, "Check what can be checked before money is spent.")
+_add("run", run.run, "Carry out a manifest; run again to resume.")
+_add("plan", plan.plan, "Show what a run would do and cost.")
+_add("validate", validate.validate, "Check a manifest; report every fault.")
+_add("status", status.status, "Show the jobs of a manifest by state.")
+_add("runs", runs.runs, "List the last runs of a manifest.")
+_add("report", report.report, "Write the rows of a run as a table, CSV, Parquet ...")
+_add("cancel", cancel.cancel, "Cancel the jobs that are not running yet.")
+_add("serve", serve.serve, "Serve the local service on its own.")
+_add("schema", schema.schema, "Write the JSON Schema of manifest or report.")
+_add("fetch-engine", fetch_engine.fetch, "Fetch the separation engine, once.")

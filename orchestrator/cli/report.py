@@ -60,11 +60,7 @@ def report(
         typer.Option("--output", "-o", metavar="FILE|-", help="File; - is standard output."),
     ] = "-",
 ) -> None:
-    """Write the rows of a run of MANIFEST. Reads the ledger, also while a run is working.
-
-    Examples: orchestrator report nightly.yaml --state failed
-    orchestrator report nightly.yaml --run all -o jobs.parquet
-    """
+    """Write the rows of a run of MANIFEST. Reads the ledger, also while a run is working."""
     import asyncio
 
     from orchestrator.cli import complain

@@ -87,8 +87,8 @@ def run(
         if not yes and sys.stdin.isatty() and sys.stderr.isatty():
             _confirm(source, options)
         with _measured(metrics_file) as metrics:
-            finished = _carry_out(source, options, quiet=quiet, log_json=log_json, metrics=metrics)
-            code = _conclude(finished, quiet=quiet, json=json)
+            finished = carry_out(source, options, quiet=quiet, log_json=log_json, metrics=metrics)
+            code = conclude(finished, quiet=quiet, json=json)
             if metrics is not None:
                 metrics.ended(code, finished.summaries[-1].as_dict())
         raise typer.Exit(code)
@@ -138,7 +138,7 @@ def _measured(path: Path | None) -> Iterator[MetricsFile | None]:
         raise
 
 
-def _conclude(finished: Finished, *, quiet: bool, json: bool) -> int:
+def conclude(finished: Finished, *, quiet: bool, json: bool) -> int:
     """Write and show the summary, and return the exit code."""
     from pathlib import Path
 
@@ -210,13 +210,13 @@ def _rehearse(
     return code
 
 
-def _carry_out(
+def carry_out(
     source: ManifestSource,
     options: RunOptions,
     *,
     quiet: bool,
     log_json: bool,
-    metrics: MetricsFile | None,
+    metrics: MetricsFile | None = None,
 ) -> Finished:
     """Run in an event loop; a first signal stops in order, a second one at once."""
     import asyncio
@@ -224,13 +224,13 @@ def _carry_out(
 
     from orchestrator.cli.process import tune
     from orchestrator.cli.signals import stop_on_signals
-    from orchestrator.commands.run import carry_out
+    from orchestrator.commands.run import carry_out as run_to_the_end
     from orchestrator.live.sinks import Sinks
 
     tune()
     with ExitStack() as stack:
         sink = _sink(stack, quiet=quiet, log_json=log_json)
-        run = carry_out(
+        run = run_to_the_end(
             source,
             options,
             sink=sink if metrics is None else Sinks(sink, metrics),

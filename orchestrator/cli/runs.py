@@ -36,8 +36,6 @@ def runs(
 
     Columns: id and start of the run, working time, jobs, succeeded, failed in any way, skipped,
     minutes of output, cost, exit code.
-
-    Example: orchestrator runs nightly.yaml --last 7
     """
     import asyncio
 

@@ -66,6 +66,8 @@ class Discovered:
         environment: Environment variables; those of the process if None.
         home: The user's home folder; the platform's if None.
         system: Parent of the machine-wide ``tencentcloud`` folder.
+        profile: Use the key pair of this profile of the vendor's CLI, and of no other place: a
+            manifest that names one must not pay with the keys that a shell happens to have.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Discovered:
         environment: Mapping[str, str] | None = None,
         home: Path | None = None,
         system: Path = Path("/etc"),
+        profile: str | None = None,
     ) -> None:
+        self._profile = profile
         self._environment = os.environ if environment is None else environment
         self._home = home
         self._system = system
@@ -82,23 +86,45 @@ class Discovered:
         """Return the credentials of the first place that has them.
 
         Raises:
+            CredentialsMissing: See :meth:`located`.
+        """
+        return self.located()[0]
+
+    def located(self) -> tuple[Credentials, str]:
+        """Return the credentials of the first place that has them, and the name of that place.
+
+        Raises:
             CredentialsMissing: If no place has them, a place holds only half of a key pair, or a
                 file cannot be read.
         """
+        if self._profile is not None:
+            return self._of_profile(self._profile)
         found = self._from_environment()
         if found:
-            return found
+            return found, f"the environment ({SECRET_ID})"
         files = list(self._files())
         for file in files:
             found = _from_file(file)
             if found:
-                return found
+                return found, str(file)
         searched = ", ".join(str(file) for file in files)
         raise CredentialsMissing(
             f"No Tencent Cloud key pair was found. Set {SECRET_ID} and {SECRET_KEY} (and"
             f" {SESSION_TOKEN} for a temporary key), or write one of: {searched}."
             " Keys are made at https://console.cloud.tencent.com/cam/capi."
         )
+
+    def _of_profile(self, profile: str) -> tuple[Credentials, str]:
+        home = home_folder() if self._home is None else self._home
+        file = None if home is None else home / ".tccli" / f"{profile}.credential"
+        found = _from_file(file) if file is not None else None
+        if found is None:
+            searched = file or f"~/.tccli/{profile}.credential, but there is no home folder"
+            raise CredentialsMissing(
+                f"The profile {profile} has no key pair (looked for {searched})."
+                " Correct the name, or write the file with the vendor's tccli."
+            )
+        return found, str(file)
 
     def _from_environment(self) -> Credentials | None:
         secret_id, secret_key, token = (

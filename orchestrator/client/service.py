@@ -18,16 +18,18 @@ from orchestrator.client.signer import Signer
 from orchestrator.client.transport import Transport
 from orchestrator.client.wire.error_codes import error_of, request_id
 from orchestrator.client.wire.hosts import Api
-from orchestrator.client.wire.objects import object_head, object_page
+from orchestrator.client.wire.objects import http_date, object_head, object_page
 from orchestrator.client.wire.reply import job_page, query_reply, queue_ids, submit_reply
 from orchestrator.client.wire.request import (
     cancel_request,
+    head_bucket_request,
     head_request,
     list_objects_request,
     list_request,
     query_request,
     queues_request,
 )
+from orchestrator.domain.remote import BucketFacts
 from orchestrator.domain.spec import is_key_of_another, key_of_user_data
 from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, Rejected, SendInDoubt
 
@@ -172,6 +174,11 @@ class CloudService:
             return object_head((await self._read(head_request(place, key))).headers)
         except NotFound:
             return None
+
+    async def head_bucket(self, place: Place) -> BucketFacts:
+        """Return what an answer about a bucket says; raises if it is refused."""
+        answer = await self._read(head_bucket_request(place))
+        return BucketFacts(http_date(answer.headers.get("Date", "")), request_id(answer.headers))
 
     async def list_objects(
         self, place: Place, prefix: str, marker: str = "", max_keys: int = 1000

@@ -114,7 +114,8 @@ async def open_service(
         from orchestrator.server.settings import LocalSettings
 
         root = local_root(manifest, ledger)
-        settings = LocalSettings(root=root, credentials=(random_keys("local"),))
+        keys = (random_keys("local"),)
+        settings = LocalSettings(root=root, credentials=keys, buckets=manifest.service.buckets)
         async with (
             LocalService(settings, clock) as local,
             open_client(manifest, clock, local) as client,
@@ -136,7 +137,7 @@ async def open_client(
     from orchestrator.client.wire.signature import Credentials
 
     limits, service = manifest.limits, manifest.service
-    source: CredentialSource = Discovered()
+    source: CredentialSource = Discovered(profile=manifest.profile)
     if local is not None:
         keys = local.settings.credentials[0]
         source = Static(Credentials(keys.secret_id, keys.secret_key))
@@ -165,7 +166,8 @@ async def open_store(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIter
     if isinstance(manifest.service, LocalServiceSettings):
         from orchestrator.server.storage.folder_store import FolderStore
 
-        async with FolderStore(local_root(manifest, ledger)) as store:
+        root = local_root(manifest, ledger)
+        async with FolderStore(root, manifest.service.buckets) as store:
             yield store
     else:
         async with open_client(manifest, clock) as client:
@@ -275,7 +277,7 @@ def _account(manifest: Manifest) -> str:
 
     buckets = [manifest.bucket, *(source.bucket or "" for source in manifest.inputs)]
     numbers = sorted(bucket.rpartition("-")[2] for bucket in buckets if bucket)
-    return numbers[0] if numbers else Discovered().load().secret_id
+    return numbers[0] if numbers else Discovered(profile=manifest.profile).load().secret_id
 
 
 def ports_of(

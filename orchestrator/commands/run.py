@@ -16,6 +16,7 @@ from orchestrator.commands.exit_codes import of_error
 from orchestrator.commands.history import note_run, summary_of
 from orchestrator.commands.notify import FAILURES_LISTED, Outcome, check_notify, notify
 from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
+from orchestrator.commands.preflight import prepare_outputs
 from orchestrator.commands.resources import (
     has_manifest,
     hold_ledger,
@@ -29,6 +30,7 @@ from orchestrator.commands.resources import (
     service_place,
     share_limits,
 )
+from orchestrator.commands.stems import stems_of
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
@@ -125,11 +127,8 @@ class Session:
         the resumed run are carried out in a new run, as soon as that one has ended.
 
         Raises:
-            EngineMissing: If the service is this machine, and it cannot separate.
             OrchestratorError: If the ledger or the report cannot be written, or a source is faulty.
         """
-        if isinstance(self.manifest.service, LocalServiceSettings):
-            check_ready()
         result = await self._carry_out()
         if result.is_over and (keep := self.manifest.keep_reports) is not None:
             runs = await self.ports.ledger.runs(keep + _RUNS_BEHIND)
@@ -138,7 +137,8 @@ class Session:
 
     async def _run_once(self, specs: AsyncGenerator[list[JobSpec]]) -> RunResult:
         result = await self.runner.run(specs)
-        summary = summary_of(self.manifest, result)
+        stems = stems_of(self.manifest, self._options)
+        summary = replace(summary_of(self.manifest, result), stems=stems)
         self.summaries.append(summary)
         await note_run(self.ports.ledger, summary)
         return result
@@ -211,12 +211,17 @@ async def open_session(
     """Open ledger and service of a manifest.
 
     Raises:
-        ConfigError: If the address for callbacks cannot be listened on.
+        EngineMissing: If the service is this machine, and it cannot separate.
+        ConfigError: If the address for callbacks cannot be listened on, or a folder of stems
+            cannot be written to.
         OrchestratorError: See ``open_service`` and ``hold_ledger``.
     """
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
     name, place = service_name(manifest, location), service_place(manifest, location)
+    if manifest.is_local:
+        check_ready()
+    prepare_outputs(manifest, location)
     async with (
         hold_ledger(location, name, clock, place) as ledger,
         open_service(manifest, location, clock) as service,

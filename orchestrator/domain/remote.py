@@ -159,6 +159,19 @@ class ObjectHead:
 
 
 @dataclass(frozen=True, slots=True)
+class BucketFacts:
+    """Answer about a bucket.
+
+    Attributes:
+        server_time: The service's clock, seconds since the epoch, or None.
+        request_id: The service's id of the request; empty if something else answered.
+    """
+
+    server_time: float | None
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ListedObject:
     """One object of a listing; ETag without quotes."""
 
@@ -176,6 +189,8 @@ class SkipReason(StrEnum):
     NOT_UTF_8 = "name that is not UTF-8"
     IMPOSSIBLE = "name that no request can carry"
     UNREADABLE = "file or folder that cannot be read"
+    OTHER = "file that is not media"
+    HIDDEN = "hidden file or folder"
 
 
 class SkippedFile(NamedTuple):

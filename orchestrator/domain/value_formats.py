@@ -22,6 +22,8 @@ BUCKET: Final = re.compile(rf"{_BUCKET_NAME}-[0-9]{{1,20}}")
 """``name-1250000000``: lower case, digits and hyphens, then the account number."""
 ACCOUNT_BUCKET: Final = re.compile(rf"{_BUCKET_NAME}-[0-9]{{5,12}}")
 """A bucket whose number can be the number of an account: ``episodes-7`` has lost it."""
+LOCAL_BUCKET: Final = re.compile(_BUCKET_NAME)
+"""A bucket of the local service, which has no accounts: the number is not needed."""
 REGION: Final = re.compile(r"[a-z]{2,10}(-[a-z0-9]{1,20}){1,3}")
 """``ap-chongqing``: a part of the world, then a place."""
 _HTTP_URL = re.compile(r"https?://[^/]", re.IGNORECASE)

@@ -14,6 +14,7 @@ from orchestrator.domain.home import with_home
 from orchestrator.domain.wording import is_utf_8, nearest_word, not_utf_8, quoted
 from orchestrator.errors import Fault, ManifestError
 from orchestrator.manifest.diagnostics import MAX_FAULTS, FaultList
+from orchestrator.manifest.local_buckets import NOT_LOCAL, LocalBuckets
 from orchestrator.manifest.manifest import (
     EndpointSettings,
     LocalServiceSettings,
@@ -21,9 +22,19 @@ from orchestrator.manifest.manifest import (
     TencentSettings,
 )
 from orchestrator.manifest.schema import validation_errors
-from orchestrator.manifest.schema.inputs import ListInput
-from orchestrator.manifest.schema.job_settings import bucket_problem, region_problem
-from orchestrator.manifest.schema.manifest_file import EndpointService, LocalService, ManifestFile
+from orchestrator.manifest.schema.inputs import FolderInput, ListInput
+from orchestrator.manifest.schema.job_settings import (
+    HAS_ACCOUNTS,
+    account_bucket_problem,
+    bucket_problem,
+    region_problem,
+)
+from orchestrator.manifest.schema.manifest_file import (
+    EndpointService,
+    LocalService,
+    ManifestFile,
+    TencentService,
+)
 from orchestrator.manifest.schema.window import Window, zone_of
 from orchestrator.manifest.template import ITEM_NAMES, Template, TemplateError
 from orchestrator.manifest.validate import check
@@ -35,6 +46,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
     from orchestrator.manifest.manifest import AnyServiceSettings
     from orchestrator.manifest.schema.job_settings import Problem
+    from orchestrator.manifest.schema.manifest_file import LocalSettings
     from orchestrator.manifest.yaml.document import Path as DataPath
 
 LOCAL_REGION = "ap-chongqing"
@@ -94,6 +106,7 @@ class _Loading:
         self.files = files
         self._look_for_secrets()
         self.file = self._validated()
+        self.inputs = self.file.inputs
         self.params: dict[str, str] = {}
 
     def manifest(self) -> Manifest:
@@ -103,9 +116,12 @@ class _Loading:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", self.path.stem).strip("-._")[:64]
         name = file.name or stem or "manifest"
         service = self._service()
-        bucket = self._place(file.bucket, ("bucket",), bucket_problem)
+        is_local = isinstance(service, LocalServiceSettings)
+        bucket = self._place(
+            file.bucket, ("bucket",), bucket_problem if is_local else account_bucket_problem
+        )
         region = self._place(file.region, ("region",), region_problem) or (
-            LOCAL_REGION if isinstance(service, LocalServiceSettings) else ""
+            LOCAL_REGION if is_local else ""
         )
         self._check_places(bucket, region)
         report = self._report(name)
@@ -134,7 +150,7 @@ class _Loading:
             file.report.rows == "all",
             file.report.keep,
             file.notify,
-            file.inputs,
+            self.inputs,
             file.rules,
             defaults,
             self.files,
@@ -160,11 +176,20 @@ class _Loading:
 
     def _validated(self) -> ManifestFile:
         try:
-            return ManifestFile.model_validate(self.files.data)
+            context = {HAS_ACCOUNTS: self._has_accounts()}
+            return ManifestFile.model_validate(self.files.data, context=context)
         except ValidationError as error:
             self.faults.extend(validation_errors.faults_of(error, ManifestFile, self.files))
             self.faults.raise_if_any()
             raise
+
+    def _has_accounts(self) -> bool:
+        """Return True if the service has accounts, before the manifest is checked."""
+        written = self.files.data.get("service")
+        word = self.service_word or written
+        return word == "tencent" or (
+            isinstance(word, dict) and bool({"ci", "cos", "tencent"} & set(word))
+        )
 
     # --- params
 
@@ -219,16 +244,33 @@ class _Loading:
         written = self.file.service
         local = written.local if isinstance(written, LocalService) else None
         word = self.service_word or (written if isinstance(written, str) else "")
-        if word == "tencent":
-            return TencentSettings()
+        is_remote = word == "tencent" or (
+            not word and isinstance(written, EndpointService | TencentService)
+        )
+        for index, source in enumerate(self.inputs if is_remote else ()):
+            if isinstance(source, FolderInput):
+                self.faults.add(self.files.fault(NOT_LOCAL, ("inputs", index, "folder"), key=True))
+        if word == "tencent" or (not word and isinstance(written, TencentService)):
+            settings = written.tencent if isinstance(written, TencentService) else None
+            return TencentSettings(settings.profile if settings else None)
         if not word and isinstance(written, EndpointService):
             return EndpointSettings(written.ci, written.cos)
-        if local is None or local.root is None:
-            return LocalServiceSettings()
-        root = self._rendered(local.root, ("service", "local", "root"), self.params)
-        return LocalServiceSettings(
-            self.files.folder_of(("service", "local", "root")).absolute() / with_home(root)
-        )
+        return LocalServiceSettings(self._root(local.root if local else None), self._buckets(local))
+
+    def _root(self, text: str | None) -> Path | None:
+        """Return the local service's folder, or None for the default."""
+        if text is None:
+            return None
+        path = ("service", "local", "root")
+        root = self._rendered(text, path, self.params)
+        return self.files.folder_of(path).absolute() / with_home(root)
+
+    def _buckets(self, local: LocalSettings | None) -> dict[str, Path]:
+        """Return the folders of the local service's buckets; give folder sources their bucket."""
+        buckets = LocalBuckets(self.files, self.faults, self._rendered, self.params)
+        buckets.add(local.buckets if local else {})
+        self.inputs = buckets.named(self.inputs, self.path.absolute().parent)
+        return buckets.folders
 
     def _place(
         self, text: str | None, path: DataPath, check: Callable[[str], Problem | None]
@@ -257,7 +299,7 @@ class _Loading:
             ("region", region, region_message),
         ):
             for index, source in enumerate(self.file.inputs if not default else ()):
-                if not getattr(source, key) and not isinstance(source, ListInput):
+                if not getattr(source, key) and not isinstance(source, ListInput | FolderInput):
                     self.faults.add(self.files.fault(message, ("inputs", index)))
                     break
 

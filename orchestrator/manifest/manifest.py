@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from orchestrator.manifest.schema.inputs import STDIN, ListInput, PrefixInput
+from orchestrator.manifest.schema.inputs import STDIN, FolderInput, ListInput, PrefixInput
+from orchestrator.manifest.schema.job_settings import account_bucket_problem, bucket_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from orchestrator.errors import Fault
     from orchestrator.manifest.schema.inputs import AnyInput, Rule
-    from orchestrator.manifest.schema.job_settings import JobSettings
+    from orchestrator.manifest.schema.job_settings import JobSettings, Problem
     from orchestrator.manifest.schema.manifest_file import (
         BudgetSettings,
         Leftovers,
@@ -28,16 +29,28 @@ if TYPE_CHECKING:
     from orchestrator.manifest.yaml.includes import Files
 
 
+STEMS_BUCKET = "stems"
+"""Bucket of the stems of folders, unless the manifest names another."""
+
+
 @dataclass(frozen=True, slots=True)
 class LocalServiceSettings:
-    """The embedded service. ``root`` is the folder of the objects, None for the default."""
+    """The embedded service.
+
+    Attributes:
+        root: Folder of the objects, None for the default.
+        buckets: Folders of the buckets that are not in the root, by name; those of sources, too.
+    """
 
     root: Path | None = None
+    buckets: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class TencentSettings:
-    """Tencent Cloud CI."""
+    """Tencent Cloud CI. ``profile`` names the key pair; None for that of the machine."""
+
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +127,27 @@ class Manifest:
 
     @cached_property
     def needs_listing(self) -> bool:
-        """True if a source lists a bucket."""
-        return any(isinstance(source, PrefixInput) for source in self.inputs)
+        """True if a source lists a bucket or a folder."""
+        return any(isinstance(source, PrefixInput | FolderInput) for source in self.inputs)
+
+    @property
+    def profile(self) -> str | None:
+        """Profile of the vendor's files whose key pair is used, or None for the usual search."""
+        return self.service.profile if isinstance(self.service, TencentSettings) else None
+
+    @property
+    def is_local(self) -> bool:
+        """True if the embedded service does the work."""
+        return isinstance(self.service, LocalServiceSettings)
+
+    @property
+    def buckets(self) -> Mapping[str, Path]:
+        """Folders of the local service's buckets that are not in its root, by name."""
+        return self.service.buckets if isinstance(self.service, LocalServiceSettings) else {}
+
+    def bucket_problem(self, bucket: str) -> Problem | None:
+        """Return what is wrong with a bucket name at this manifest's service."""
+        return bucket_problem(bucket) if self.is_local else account_bucket_problem(bucket)
 
     @property
     def is_read_once(self) -> bool:

@@ -9,7 +9,13 @@ from orchestrator.domain.wording import quoted
 from orchestrator.manifest.diagnostics import FILE_LENGTH, FaultList
 from orchestrator.manifest.planning.precedence import STEMS, flat
 from orchestrator.manifest.planning.resolver import Recipes
-from orchestrator.manifest.schema.inputs import STDIN, ListInput, ObjectInput, PrefixInput
+from orchestrator.manifest.schema.inputs import (
+    STDIN,
+    FoundInput,
+    ListInput,
+    ObjectInput,
+    PrefixInput,
+)
 from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
 from orchestrator.manifest.sources.item import Source, SourceItem
 from orchestrator.manifest.sources.row_formats import format_of, unknown_format
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path as FilePath
 
     from orchestrator.manifest.manifest import Manifest
+    from orchestrator.manifest.schema.inputs import SourceSettings
     from orchestrator.manifest.schema.job_settings import JobSettings
     from orchestrator.manifest.yaml.document import Path
 
@@ -64,15 +71,15 @@ class _Checks:
             ):
                 continue  # the usual case, a hundred thousand times
             self._settings(source, path)
-            self._texts(path, bucket=(source.bucket or "",), region=(source.region or "",))
+            if self._texts(path, bucket=(source.bucket or "",), region=(source.region or "",)):
+                self._bucket(index, source)
             if isinstance(source, ObjectInput):
                 if self._texts(path, object=(source.object,)):
                     self._address(index, source.object, "object")
                 continue
             self._texts(path, include=source.include, exclude=source.exclude)
-            if isinstance(source, PrefixInput):
-                if self._texts(path, prefix=(source.prefix,)):
-                    self._address(index, source.prefix, "prefix")
+            if isinstance(source, FoundInput):
+                self._prefix(index, source)
             elif source.list == STDIN and stdin_at is not None:
                 message = (
                     "Standard input (-) can be read only once, and an earlier source reads it."
@@ -81,6 +88,19 @@ class _Checks:
             elif isinstance(source, ListInput):
                 stdin_at = path if source.list == STDIN else stdin_at
                 self._list(index, source)
+
+    def _prefix(self, index: int, source: FoundInput) -> None:
+        """Check a prefix; a folder was found when the manifest was loaded."""
+        if isinstance(source, PrefixInput) and self._texts(
+            ("inputs", index), prefix=(source.prefix,)
+        ):
+            self._address(index, source.prefix, "prefix")
+
+    def _bucket(self, index: int, source: SourceSettings) -> None:
+        """Check the bucket of a source by the rules of the service."""
+        name = Source(self.manifest, index).text(source.bucket)
+        if name and (problem := self.manifest.bucket_problem(name)):
+            self._fault(problem.message, ("inputs", index, "bucket"), problem.hint)
 
     def _list(self, index: int, source: ListInput) -> None:
         path: Path = ("inputs", index, "list")

@@ -55,6 +55,7 @@ class Summary:
         ended_at: When it ended or stopped.
         canary: Outcome of its canary, or None.
         spending: Its minutes, cost and failures by code.
+        stems: Where the stems are: folders of this machine, or addresses of buckets.
     """
 
     run: Run
@@ -67,6 +68,7 @@ class Summary:
     ended_at: float
     canary: CanaryOutcome | None = None
     spending: Spending | None = None
+    stems: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of ``.summary.json``.
@@ -92,6 +94,7 @@ class Summary:
             "finished_at": instant(self.ended_at),
             "elapsed_s": round(self.ended_at - self.started_at, 3),
             "report": str(present_report(Path(run.report))),
+            "stems": list(self.stems),
         }
 
 

@@ -31,6 +31,7 @@ from orchestrator.server.jobs.scheduler import DISK_FULL, Scheduler
 from orchestrator.server.jobs.store import JobStore
 from orchestrator.server.jobs.templates import Templates
 from orchestrator.server.parts import Parts
+from orchestrator.server.settings import SPACE_BYTES
 from orchestrator.server.storage.index import ObjectIndex
 from orchestrator.server.storage.keys import RESERVED
 from orchestrator.server.storage.objects import Objects
@@ -48,8 +49,6 @@ DISK_THREADS = 4  # reads, hashes and syncs overlap; more threads would only que
 RETENTION_S = 30 * 86400
 """Time that ended jobs are kept (the vendor's console: a month)."""
 RETENTION_SWEEP_S = 3600
-SPACE_BYTES = 16 << 20
-"""Free space to start with: the two stems of an ordinary song have 10 MB."""
 
 
 class LocalService:
@@ -116,7 +115,9 @@ class LocalService:
             self._lock = _take_lock(settings)
             self._database = Database(own / "queue.db", durable=settings.durable)
             self._index = ObjectIndex(own / "objects.db")
-            objects = Objects(settings.root, self._index, durable=settings.durable)
+            objects = Objects(
+                settings.root, self._index, settings.buckets, durable=settings.durable
+            )
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise _disk_full(settings.root) from error

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from orchestrator.server.progression import Progression
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.server.faults.script import Faults
     from orchestrator.server.http.key_pairs import KeyPair
 
+SPACE_BYTES = 16 << 20
+"""Free space to start with: the two stems of an ordinary song have 10 MB."""
 REAL_WORK = "orchestrator.server.workers.separate:separate"
 """The function that separates one file; workers import it by this name."""
 
@@ -59,6 +62,7 @@ class LocalSettings:
     Attributes:
         root: Folder of the objects: ``<root>/<bucket>/<key>``. The service keeps its own files in
             ``<root>/.service``.
+        buckets: Folders of buckets that are not in the root, by name.
         host: Address to bind.
         port: Port to bind; 0: a free one.
         credentials: Accepted key pairs.
@@ -114,6 +118,7 @@ class LocalSettings:
     drain_s: float = 2.0
     seed: int | None = None
     faults: Faults | None = None
+    buckets: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def workers(self) -> int:

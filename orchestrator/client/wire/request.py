@@ -198,6 +198,11 @@ def head_request(place: Place, key: str) -> Request:
     return Request(Api.COS, place, "HEAD", f"/{key}")
 
 
+def head_bucket_request(place: Place) -> Request:
+    """``HEAD /``."""
+    return Request(Api.COS, place, "HEAD", "/")
+
+
 def list_objects_request(
     place: Place, prefix: str, marker: str = "", max_keys: int = 1000
 ) -> Request:

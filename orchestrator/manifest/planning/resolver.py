@@ -6,9 +6,10 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.manifest.planning.precedence import Layer, flat
+from orchestrator.manifest.manifest import STEMS_BUCKET
+from orchestrator.manifest.planning.precedence import STEMS, Layer, data_path, flat
 from orchestrator.manifest.planning.recipe import Recipe, RecipeMaker
-from orchestrator.manifest.schema.inputs import ObjectInput
+from orchestrator.manifest.schema.inputs import FolderInput, ObjectInput
 from orchestrator.manifest.sources.address import address_of, is_address
 from orchestrator.manifest.sources.globs import Globs, matcher, unmatched_text
 from orchestrator.manifest.sources.item import is_carried
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from orchestrator.manifest.sources.item import SourceItem
     from orchestrator.manifest.yaml.document import Path
 
+_FOLDER_OUTPUT = {
+    "voice": "{bucket}/{object}/voice.${ext}",
+    "background": "{bucket}/{object}/background.${ext}",
+}
+"""Names of the stems of a folder's files, unless the manifest names some. The whole name of the
+file, with its extension, keeps ``talk.wav`` and ``talk.mp3`` apart."""
 _OWN = ("level", "user_data", "queue_id", "callback", "group")
 MOST_COMPARED = 100_000
 """Objects that are compared with an unmatched rule without regard to case."""
@@ -171,12 +178,24 @@ class Recipes:
         layers = [self._defaults, *rules, source] if single else [self._defaults, source, *rules]
         matrix = self._matrix([layer.path for layer in layers])
         if matrix is None:
-            return [("", layers)]
+            return [("", self._completed(index, layers))]
         path, variants = matrix
         return [
-            (name, [*layers, Layer((*path, "matrix", name), flat(settings))])
+            (name, self._completed(index, layers, Layer((*path, "matrix", name), flat(settings))))
             for name, settings in variants.items()
         ]
+
+    def _completed(self, index: int, layers: list[Layer], *variant: Layer) -> list[Layer]:
+        """Return all layers of a source; the first one has the default outputs of a folder."""
+        layers = [*layers, *variant]
+        if not isinstance(self.manifest.inputs[index], FolderInput):
+            return layers
+        is_named = any(name in layer.values for layer in layers for name in STEMS)
+        names = {} if is_named else _FOLDER_OUTPUT
+        if variant and names:
+            names = {name: f"{{variant}}/{text}" for name, text in names.items()}
+        below = Layer(("inputs", index), {"output_bucket": STEMS_BUCKET, **names})
+        return [below, *layers]
 
     def _matrix(self, paths: list[Path]) -> tuple[Path, Any] | None:
         for path in reversed(paths):
@@ -204,11 +223,19 @@ class Recipes:
     ) -> Recipe | None:
         maker = RecipeMaker(self.manifest.params, known, ("inputs", source), self.manifest.fault)
         recipe = maker.make(layers, variant)
-        for fault in maker.faults:
+        for fault in [*maker.faults, *self._bucket_faults(recipe)]:
             if fault not in self._reported:
                 self._reported.add(fault)
                 self.faults.add(fault)
         return recipe
+
+    def _bucket_faults(self, recipe: Recipe | None) -> list[Fault]:
+        """Return what is wrong with the bucket of the stems at the manifest's service."""
+        if recipe is None or not recipe.bucket:
+            return []
+        problem = self.manifest.bucket_problem(recipe.bucket)
+        path = (*recipe.merged.sources["output_bucket"], *data_path("output_bucket"))
+        return [self.manifest.fault(problem.message, path, problem.hint)] if problem else []
 
     def check(self, source: int, *, any_column: bool) -> None:
         """Report faults in the settings of a source, before any of its objects is known.

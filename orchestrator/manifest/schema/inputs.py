@@ -1,4 +1,4 @@
-"""The three kinds of source, and the rules for some of their objects."""
+"""The four kinds of source, and the rules for some of their objects."""
 
 from __future__ import annotations
 
@@ -63,11 +63,9 @@ class ObjectInput(SourceSettings):
     """Size, for rules and estimates."""
 
 
-class PrefixInput(Filters):
-    """All objects whose names begin with the prefix, listed from the bucket at run time."""
+class FoundInput(Filters):
+    """Objects that are found at run time, selected by size and time."""
 
-    prefix: Annotated[Text, Field(examples=["incoming/{date}/"])]
-    """First part of the names; an empty text lists the whole bucket."""
     min_size: Bytes | None = None
     """Leave out smaller objects."""
     max_size: Bytes | None = None
@@ -92,6 +90,28 @@ class PrefixInput(Filters):
             if least is not None and most is not None and least > most:
                 refuse(f"{low} is greater than {high}: no object can pass. Swap them?")
         return self
+
+
+class PrefixInput(FoundInput):
+    """All objects whose names begin with the prefix, listed from the bucket at run time."""
+
+    prefix: Annotated[Text, Field(examples=["incoming/{date}/"])]
+    """First part of the names; an empty text lists the whole bucket."""
+
+
+class FolderInput(FoundInput):
+    """The media files in a folder of this machine and in its subfolders, read in place.
+
+    Only for service: local. Files are media by their extension, in any case. Hidden and other
+    files are skipped, counted and named.
+    """
+
+    folder: Annotated[Text, Field(min_length=1, examples=["~/Music/interviews"])]
+    """The folder; a relative path starts at the file that names it. Globs of include and exclude
+    match the path from there, in any case."""
+    bucket: Bucket | None = None
+    """Name of the folder in the report and in templates; made from the folder's name if left
+    out."""
 
 
 _COLUMN = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -148,7 +168,7 @@ class Rule(JobSettings):
 
 
 def _kinds(data: Any) -> list[str]:
-    return [kind for kind in ("list", "prefix", "object") if kind in data]
+    return [kind for kind in ("list", "folder", "prefix", "object") if kind in data]
 
 
 def _kind(data: Any) -> str:
@@ -163,18 +183,18 @@ def _source_form(data: Any) -> Any:
         return data
     if not isinstance(data, dict):
         example = f' Write "- object: {data}".' if isinstance(data, str) else ""
-        refuse(f"A source is a mapping with object:, prefix: or list:.{example}")
+        refuse(f"A source is a mapping with object:, prefix:, list: or folder:.{example}")
     kinds = _kinds(data)
     if not kinds:
-        near = (nearest_word(key, ("object", "prefix", "list")) for key in data)
+        near = (nearest_word(key, ("object", "prefix", "list", "folder")) for key in data)
         has = listed(data, "and") or "nothing"
         refuse(
-            f"A source needs one of object, prefix or list; this one has {has}.",
+            f"A source needs one of object, prefix, list or folder; this one has {has}.",
             next(filter(None, near), ""),
         )
-    if "prefix" in data and len(kinds) > 1:
+    if len(kinds) > 1 and set(kinds) != {"list", "object"}:
         refuse(
-            "A source has only one of object, prefix or list; "
+            "A source has only one of object, prefix, list or folder; "
             f"this one has {listed(kinds, 'and')}. Split it into two sources."
         )
     return data
@@ -184,7 +204,8 @@ AnyInput = Annotated[
     Annotated[
         Annotated[ObjectInput, Tag(KIND_PREFIX + "object")]
         | Annotated[PrefixInput, Tag(KIND_PREFIX + "prefix")]
-        | Annotated[ListInput, Tag(KIND_PREFIX + "list")],
+        | Annotated[ListInput, Tag(KIND_PREFIX + "list")]
+        | Annotated[FolderInput, Tag(KIND_PREFIX + "folder")],
         Discriminator(_kind),
     ],
     BeforeValidator(_source_form),

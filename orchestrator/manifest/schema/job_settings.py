@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -60,12 +61,22 @@ class Problem(NamedTuple):
 
 
 def bucket_problem(value: str) -> Problem | None:
-    """Return what is wrong with a bucket name."""
-    if value_formats.ACCOUNT_BUCKET.fullmatch(value):
+    """Return what is wrong with a bucket name of any service."""
+    if value_formats.LOCAL_BUCKET.fullmatch(value):
         return None
     return Problem(
-        f"{quoted(value)} is not a valid bucket name. It includes the account number, "
+        f"{quoted(value)} is not a valid bucket name. Use lower-case letters, digits and hyphens, "
         "for example media-1250000000."
+    )
+
+
+def account_bucket_problem(value: str) -> Problem | None:
+    """Return what is wrong with a bucket name of a service with accounts."""
+    if value_formats.ACCOUNT_BUCKET.fullmatch(value):
+        return None
+    return bucket_problem(value) or Problem(
+        f"{quoted(value)} is not a valid bucket name. It includes the account number, "
+        "for example media-1250000000. (Only service: local has buckets without one.)"
     )
 
 
@@ -97,10 +108,22 @@ def _checked(check: Callable[[str], Problem | None]) -> AfterValidator:
     return AfterValidator(validate)
 
 
+HAS_ACCOUNTS = "has_accounts"
+"""Key of the validation's context: True if the buckets of the service have account numbers."""
+
+
+def _bucket(value: str, info: ValidationInfo) -> str:
+    has_accounts = bool(info.context and info.context.get(HAS_ACCOUNTS))
+    check = account_bucket_problem if has_accounts else bucket_problem
+    if "{" not in value and (problem := check(value)):
+        refuse(*problem)
+    return value
+
+
 Bucket = Annotated[
     Text,
-    _checked(bucket_problem),
-    WithJsonSchema({"type": "string", "pattern": r"^([a-z0-9][a-z0-9-]*-[0-9]{5,12}|.*\{.*)$"}),
+    AfterValidator(_bucket),
+    WithJsonSchema({"type": "string", "pattern": r"^([a-z0-9][a-z0-9-]*|.*\{.*)$"}),
 ]
 Region = Annotated[
     Text,

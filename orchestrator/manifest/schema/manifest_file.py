@@ -28,6 +28,7 @@ from orchestrator.manifest.schema.job_settings import (
     JobSettings,
     Part,
     Region,
+    bucket_problem,
 )
 from orchestrator.manifest.schema.notify import NotifySettings
 from orchestrator.manifest.schema.report import AnyReport, ReportSettings
@@ -146,18 +147,59 @@ class PriceSettings(Part):
     """Currency code of three letters."""
 
 
+def _local_bucket(value: str) -> str:
+    if problem := bucket_problem(value):
+        refuse(*problem)
+    return value
+
+
+LocalBucket = Annotated[str, AfterValidator(_local_bucket)]
+
+
 class LocalSettings(Part):
     """The embedded service."""
 
     root: Annotated[Text, Field(min_length=1)] | None = None
     """Folder of the objects, <root>/<bucket>/<object>, relative to the manifest; "objects" beside
     the ledger if left out."""
+    buckets: dict[LocalBucket, Annotated[Text, Field(min_length=1)]] = Field(
+        default_factory=dict, examples=[{"interviews": "~/Music/interviews"}]
+    )
+    """Folders that are buckets, by the bucket's name. They are read and written in place, and may
+    be anywhere on this machine; a relative path starts at the manifest."""
 
 
 class LocalService(Part):
     """The embedded service, with settings."""
 
     local: LocalSettings | None
+    """Its settings."""
+
+
+_PROFILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+def _profile(value: str) -> str:
+    if not _PROFILE.fullmatch(value):
+        refuse(
+            f"{quoted(value)} is not a profile name. Use letters, digits, '-', '_' and '.', as in "
+            "the name of its file ~/.tccli/NAME.credential."
+        )
+    return value
+
+
+class TencentSettings(Part):
+    """Tencent Cloud CI."""
+
+    profile: Annotated[Text, AfterValidator(_profile), Field(examples=["archive"])] | None = None
+    """Profile of the vendor's command line tool, whose key pair is used:
+    ~/.tccli/<profile>.credential. The environment is not asked then."""
+
+
+class TencentService(Part):
+    """Tencent Cloud CI, with settings."""
+
+    tencent: TencentSettings | None
     """Its settings."""
 
 
@@ -193,6 +235,8 @@ def _service_kind(value: Any) -> str | None:
         return KIND_PREFIX + "endpoint"
     if isinstance(value, LocalService) or (isinstance(value, dict) and "local" in value):
         return KIND_PREFIX + "local"
+    if isinstance(value, TencentService) or (isinstance(value, dict) and "tencent" in value):
+        return KIND_PREFIX + "tencent"
     return None
 
 
@@ -203,7 +247,8 @@ def _service_form(value: Any) -> Any:
     near = nearest_word(value, ("local", "tencent")) if isinstance(value, str) else ""
     return refuse(
         f"{shown} is not a valid service. "
-        "Write local, tencent, {local: {root: DIR}} or {ci: URL, cos: URL}.",
+        "Write local, tencent, {tencent: {profile: NAME}}, {local: {buckets: {NAME: DIR}}}, "
+        "{local: {root: DIR}} or {ci: URL, cos: URL}.",
         near,
     )
 
@@ -212,6 +257,7 @@ AnyService = Annotated[
     Annotated[
         Annotated[Literal["local", "tencent"], Tag(KIND_PREFIX + "word")]
         | Annotated[LocalService, Tag(KIND_PREFIX + "local")]
+        | Annotated[TencentService, Tag(KIND_PREFIX + "tencent")]
         | Annotated[EndpointService, Tag(KIND_PREFIX + "endpoint")],
         Discriminator(_service_kind),
     ],
@@ -257,7 +303,7 @@ def _some(value: tuple[AnyInput, ...]) -> tuple[AnyInput, ...]:
     if not value:
         refuse(
             "There is nothing to do: inputs is missing or empty. "
-            "Add for example inputs: [{prefix: incoming/}]."
+            "Add for example inputs: [{prefix: incoming/}], or inputs: [{folder: DIR}]."
         )
     return value
 
@@ -278,8 +324,8 @@ class ManifestFile(Part):
     """The service that does the work: local (this machine, free), tencent (Tencent Cloud CI, every
     job costs money), or other endpoints."""
     bucket: Bucket | None = None
-    """Bucket of the objects, with the account number (media-1250000000), unless a source names its
-    own. """
+    """Bucket of the objects, unless a source names its own. With the account number
+    (media-1250000000), which only the local service does not need."""
     region: Region | None = None
     """Region of the buckets, unless a source names its own. Only service: local has a default."""
     timezone: Annotated[Text, AfterValidator(check_zone), Field(examples=["Asia/Shanghai"])] = "UTC"
@@ -297,7 +343,7 @@ class ManifestFile(Part):
     inputs: Annotated[
         tuple[AnyInput, ...], AfterValidator(_some), Field(validate_default=True)
     ] = ()
-    """Sources to process: single objects, prefixes of a bucket, list files."""
+    """Sources to process: single objects, prefixes of a bucket, list files, folders."""
     rules: tuple[Rule, ...] = ()
     """Settings for matching objects, applied in order over the settings of the sources."""
     callback: CallbackSettings | None = None

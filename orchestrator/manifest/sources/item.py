@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestrator.domain.remote import SkipReason
 from orchestrator.domain.wording import counted, listed, quoted
 from orchestrator.manifest.manifest import LocalServiceSettings
-from orchestrator.manifest.schema.job_settings import Problem, bucket_problem, region_problem
+from orchestrator.manifest.schema.job_settings import Problem, region_problem
 from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
 from orchestrator.manifest.sources.globs import Filter
 from orchestrator.manifest.template import Template
@@ -25,6 +25,8 @@ _EXAMPLES = 3
 _OTHER_CASE = "name that differs from include only in case"
 _PLURALS = {
     _OTHER_CASE: "names that differ from include only in case",
+    SkipReason.OTHER: "files that are not media",
+    SkipReason.HIDDEN: "hidden files or folders",
     SkipReason.LINK: "symbolic links",
     SkipReason.SPECIAL: "devices, pipes or sockets",
     SkipReason.NOT_UTF_8: "names that are not UTF-8",
@@ -189,4 +191,4 @@ class Source:
                 return Problem(
                     f"No {name}: set it in the manifest, in this source, or in a column {name}."
                 )
-        return bucket_problem(bucket) or region_problem(region)
+        return self.manifest.bucket_problem(bucket) or region_problem(region)

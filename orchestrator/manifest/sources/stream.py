@@ -11,8 +11,9 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import MediaObject
 from orchestrator.errors import BucketRefused, ConfigError
 from orchestrator.manifest.diagnostics import FaultList
-from orchestrator.manifest.schema.inputs import ListInput, ObjectInput, PrefixInput
+from orchestrator.manifest.schema.inputs import FolderInput, ListInput, ObjectInput, PrefixInput
 from orchestrator.manifest.sources.address import AddressRefused
+from orchestrator.manifest.sources.folder import FolderListing
 from orchestrator.manifest.sources.item import Source, SourceItem, is_carried
 from orchestrator.manifest.sources.list_file import ListReader
 from orchestrator.manifest.sources.prefix import PrefixListing
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock, ObjectStore
     from orchestrator.manifest.manifest import Manifest
 
-    _MakeLister = Callable[[int, PrefixInput], PrefixListing]
+    _MakeLister = Callable[[int, PrefixInput | FolderInput], PrefixListing]
 
 BATCH = 500
 """Objects per batch: few enough to send the first job at once, enough to make a batch cheap."""
@@ -63,7 +64,7 @@ async def read(
             after their batch. A wrong row becomes an item with a ``problem`` instead.
         clock: Clock for the ages of listed objects.
         batch_size: Objects per batch; a page of a listing is one batch.
-        skip_prefixes: Leave out prefixes instead of listing them.
+        skip_prefixes: Leave out prefixes and folders instead of listing them.
         found: Receives facts about each source, when it was read.
 
     Raises:
@@ -73,9 +74,11 @@ async def read(
     """
     collected = FaultList() if faults is None else faults
 
-    def lister(index: int, settings: PrefixInput) -> PrefixListing:
+    def lister(index: int, settings: PrefixInput | FolderInput) -> PrefixListing:
         if store is None:
             raise ConfigError("A prefix is listed from the object storage, but none is open.")
+        if isinstance(settings, FolderInput):
+            return FolderListing(manifest, index, settings, store, clock or SystemClock())
         return PrefixListing(manifest, index, settings, store, clock or SystemClock())
 
     made = None if skip_prefixes else lister
@@ -105,7 +108,7 @@ async def _batches(
                 continue
         yield inline
         inline = []
-        if isinstance(settings, PrefixInput) and lister is not None:
+        if isinstance(settings, PrefixInput | FolderInput) and lister is not None:
             try:
                 async for page in _pages(lister(index, settings), found):
                     yield page

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.install.cache import installed_engine
@@ -23,6 +25,16 @@ def check_ready() -> None:
     if missing:
         raise EngineMissing(
             f"Separation on this machine needs {', '.join(missing)}, which is not installed; "
-            "run: pip install 'voiceseparate-orchestrator[local]'"
+            f"run: {_installer()} 'voiceseparate-orchestrator[local]'"
         )
     installed_engine()
+
+
+def _installer() -> str:
+    """Return the command that installs into this environment, by the tool that made it."""
+    parts = Path(sys.prefix).parts
+    if "uv" in parts and "tools" in parts:
+        return "uv tool install --force"
+    if "pipx" in parts and "venvs" in parts:
+        return "pipx install --force"
+    return "pip install"

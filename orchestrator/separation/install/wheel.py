@@ -49,17 +49,34 @@ class Wheel:
 def download(wheel: Wheel, folder: Path) -> Path:
     """Download a wheel into a folder and return its path.
 
-    pip's temporary files go to the same folder; its cache is not used.
+    pip's temporary files go to the same folder; its cache is not used. An environment without pip,
+    as uv makes them, gets a temporary one in that folder.
 
     Raises:
         DownloadError: pip failed, or downloaded another file.
         OSError: The disk is full.
     """
+    done = _pip_download(sys.executable, wheel, folder)
+    if done.returncode and _NO_PIP in done.stderr:
+        made = _run([sys.executable, "-m", "venv", str(folder / "pip")], folder)
+        if made.returncode == 0:
+            done = _pip_download(str(folder / "pip" / "bin" / "python"), wheel, folder)
+    if done.returncode:
+        _explain(done.stderr)
+    if not (folder / wheel.file).is_file():
+        raise DownloadError(f"pip downloaded another file than {wheel.file}")
+    return folder / wheel.file
+
+
+def _pip_download(python: str, wheel: Wheel, folder: Path) -> subprocess.CompletedProcess[str]:
     _, *arguments = wheel.download_command.split()
     options = "--disable-pip-version-check --no-input --no-cache-dir --quiet --only-binary :all:"
-    command = [sys.executable, "-m", "pip", *arguments, *options.split(), "--dest", str(folder)]
+    return _run([python, "-m", "pip", *arguments, *options.split(), "--dest", str(folder)], folder)
+
+
+def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(  # noqa: S603 - this interpreter's pip, with constants
+        return subprocess.run(  # noqa: S603 - this interpreter's modules, with constants
             command,
             capture_output=True,
             text=True,
@@ -70,11 +87,6 @@ def download(wheel: Wheel, folder: Path) -> Path:
         )
     except subprocess.TimeoutExpired as error:
         raise DownloadError(f"pip did not finish within {_TIMEOUT_S / 60:.0f} minutes") from error
-    if done.returncode:
-        _explain(done.stderr)
-    if not (folder / wheel.file).is_file():
-        raise DownloadError(f"pip downloaded another file than {wheel.file}")
-    return folder / wheel.file
 
 
 def _explain(output: str) -> NoReturn:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from orchestrator.server.http.key_pairs import KeyPair
 
-BUCKET = value_formats.BUCKET
+BUCKET = value_formats.LOCAL_BUCKET
 
 _HOST = re.compile(
     r"(?:(?P<bucket>[^.:/@]+)\.)?(?P<service>ci|cos|pic)\.(?P<region>[a-z0-9-]+)"

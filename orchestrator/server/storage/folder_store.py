@@ -10,6 +10,7 @@ import contextlib
 import os
 import sqlite3
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.domain.remote import (
@@ -27,7 +28,7 @@ from orchestrator.server.storage.keys import RESERVED
 from orchestrator.server.storage.reader import ObjectReads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Self
 
     from orchestrator.domain.spec import Place
@@ -43,17 +44,19 @@ class FolderStore:
 
     Args:
         root: The folder that holds the buckets.
+        buckets: Folders of buckets that are not in the root, by name.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, buckets: Mapping[str, Path] = MappingProxyType({})) -> None:
         self._root = root
+        self._buckets = buckets
         self._folders = listing.Folders()
         self._one_at_a_time = asyncio.Lock()  # listings share their blocks
 
     async def __aenter__(self) -> Self:
         """Open the metadata index."""
         self._index = _open_index(self._root)
-        self._objects = ObjectReads(self._root, self._index)
+        self._objects = ObjectReads(self._root, self._index, self._buckets)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from orchestrator.server.http.errors import Refusal
@@ -33,8 +34,15 @@ def _sync_folder(folder: Path) -> None:
 class Objects(ObjectReads):
     """Reads and writes objects below one root, for one process: it deletes unfinished files."""
 
-    def __init__(self, root: Path, index: ObjectIndex, *, durable: bool) -> None:
-        super().__init__(root, index)
+    def __init__(
+        self,
+        root: Path,
+        index: ObjectIndex,
+        buckets: Mapping[str, Path] = MappingProxyType({}),
+        *,
+        durable: bool,
+    ) -> None:
+        super().__init__(root, index, buckets)
         self._durable = durable
         self._temp = root / keys.RESERVED / "tmp"
         self._temp.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.server.http.errors import Refusal
@@ -16,17 +17,29 @@ from orchestrator.server.storage import keys
 from orchestrator.server.storage.metadata import Content, Sums, content_at, content_of, sums_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.server.storage.index import ObjectIndex
 
 
 class ObjectReads:
-    """Reads objects below one root, and changes nothing there."""
+    """Reads objects below one root, and changes nothing there.
 
-    def __init__(self, root: Path, index: ObjectIndex) -> None:
+    Args:
+        root: Folder of the buckets.
+        index: The objects' metadata.
+        buckets: Folders of buckets that are not in the root, by name.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        index: ObjectIndex,
+        buckets: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
         self.root = root
+        self._buckets = buckets
         self._index = index
 
     def folder(self, bucket: str, *, must_exist: bool = True) -> Path:
@@ -35,7 +48,7 @@ class ObjectReads:
         Raises:
             Refusal: ``InvalidBucketName``, ``NoSuchBucket``.
         """
-        folder = keys.bucket_folder(self.root, bucket)
+        folder = self._buckets.get(bucket) or keys.bucket_folder(self.root, bucket)
         if must_exist and not folder.is_dir():
             raise Refusal(
                 "NoSuchBucket",

@@ -192,3 +192,30 @@ def test_a_part_of_a_file_that_cannot_be_sent_as_a_header_is_refused(tmp_path: P
     with pytest.raises(CredentialsMissing, match="token with a line break") as caught:
         found(tmp_path)
     assert str(file) in str(caught.value)
+
+
+def test_a_profile_that_is_asked_for_is_the_only_place(
+    tmp_path: Path, all_files: dict[str, Path]
+) -> None:
+    write(tmp_path / "home/.tccli/work.credential", '{"secretId": "AKIDwork", "secretKey": "s"}')
+    places = (ENVIRONMENT, tmp_path / "home", tmp_path / "etc")
+
+    credentials, place = Discovered(*places, profile="work").located()
+
+    assert credentials == Credentials("AKIDwork", "s")
+    assert place == str(tmp_path / "home/.tccli/work.credential")
+    with pytest.raises(CredentialsMissing, match="The profile other has no key pair") as caught:
+        Discovered(*places, profile="other").load()
+    assert "env-secret" not in str(caught.value)
+
+
+def test_the_place_of_a_key_pair_is_named_without_its_value(
+    tmp_path: Path, all_files: dict[str, Path]
+) -> None:
+    for environment, said in (
+        (ENVIRONMENT, "the environment (TENCENTCLOUD_SECRET_ID)"),
+        ({}, str(all_files["home"])),
+    ):
+        _, place = Discovered(environment, tmp_path / "home", tmp_path / "etc").located()
+
+        assert place == said

@@ -254,3 +254,30 @@ def test_a_file_that_is_not_text_is_refused(
         load_manifest(path)
     with pytest.raises(ManifestError, match="is a folder"):
         load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("service", ["tencent", None])
+def test_a_profile_of_the_vendors_tool_can_be_named(desk: Desk, service: str | None) -> None:
+    text = "service: {tencent: {profile: archive}}\n" + INPUT
+
+    manifest = desk.load(text, service=service)
+
+    assert not manifest.is_local
+    assert manifest.profile == "archive"
+    assert desk.load(text, service="local").profile is None
+    assert desk.load("service: tencent\n" + INPUT).profile is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("{profile: ../../x}", '"../../x" is not a profile name'),
+        ("{profil: x}", 'Did you mean "profile"?'),
+        ("{profile: x, secret_key: y}", "must not contain secrets"),
+    ],
+)
+def test_a_wrong_profile_is_a_fault(desk: Desk, settings: str, said: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        desk.load(f"service: {{tencent: {settings}}}\n" + INPUT)
+
+    assert said in str(caught.value)

@@ -269,13 +269,27 @@ def test_without_network_one_line_states_the_remedy(
     assert _names(tmp_path) == [KEPT[2]]
 
 
-def test_without_pip_one_line_states_how_to_install_it(
-    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_environment_without_pip_gets_a_temporary_one(
+    index: Index, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some tools make environments without pip."""
+    """The tools of uv make environments without pip."""
     venv.create(tmp_path / "venv", with_pip=False)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "venv/bin/python"))
+    path = fetch_engine(tmp_path / "cache", release=release)
+    assert path.is_file()
+    assert index.requests
+    assert _names(tmp_path / "cache") == sorted(KEPT)
+
+
+def test_where_no_pip_can_be_made_one_line_states_how_to_install_it(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some distributions leave ensurepip out."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho python: No module named pip >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(EngineMissing, match=r"pip is not installed.*-m ensurepip") as failed:
         fetch_engine(tmp_path / "cache", release=release)
     assert "\n" not in str(failed.value)

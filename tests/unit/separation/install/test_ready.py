@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,27 @@ def test_missing_weights_are_named_with_the_command_and_then_it_works(
         ready.check_ready()
     weights.write_bytes(b"weights")
     ready.check_ready()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "command"),
+    [
+        ("/home/u/.local/share/uv/tools/voiceseparate-orchestrator", "uv tool install --force"),
+        ("/home/u/.local/share/pipx/venvs/voiceseparate-orchestrator", "pipx install --force"),
+        ("/srv/app/.venv", "pip install"),
+    ],
+)
+@pytest.mark.usefixtures("weights")
+def test_the_command_is_that_of_the_tool_that_made_the_environment(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, command: str
+) -> None:
+    pretend(monkeypatch, "numpy")
+    monkeypatch.setattr(sys, "prefix", prefix)
+
+    with pytest.raises(EngineMissing) as caught:
+        ready.check_ready()
+
+    assert str(caught.value).endswith(f"run: {command} 'voiceseparate-orchestrator[local]'")
 
 
 @pytest.mark.usefixtures("weights")

@@ -110,7 +110,7 @@ def test_a_key_has_at_most_850_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "bucket", ["..", ".service", "a", "UPPER-1", "a.b-1", "-1", "x-", "a/b-1", ""]
+    "bucket", ["..", ".service", "a_b", "UPPER-1", "a.b-1", "-1", "x-", "a/b-1", ""]
 )
 def test_an_invalid_bucket_name_has_no_folder(bucket: str, tmp_path: Path) -> None:
     with pytest.raises(Refusal):

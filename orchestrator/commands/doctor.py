@@ -1,0 +1,269 @@
+"""Check everything that can be checked before money is spent."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from orchestrator._version import __version__
+from orchestrator.commands.options import report_path
+from orchestrator.commands.preflight import check_folder, nearest_folder, output_folders
+from orchestrator.commands.resources import (
+    check_service,
+    ledger_path,
+    open_client,
+    service_name,
+    service_place,
+)
+from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.spec import Place
+from orchestrator.domain.wording import counted
+from orchestrator.errors import CredentialsMissing, OrchestratorError
+from orchestrator.ledger import ledger_path as ledger_file
+from orchestrator.ledger import open_ledger
+from orchestrator.manifest.planning.output_places import output_places
+from orchestrator.separation.install.cache import installed_engine
+from orchestrator.separation.install.ready import check_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.client.service import CloudService
+    from orchestrator.commands.options import ManifestSource, RunOptions
+    from orchestrator.domain.ports import Clock
+    from orchestrator.manifest import Manifest
+
+_PACKAGES = ("aiohttp", "av", "numpy", "openvino", "onnxruntime")
+"""Packages whose version decides what works."""
+_PLACES = 5
+"""Buckets that are asked about."""
+_SOURCES = 1000
+"""Sources whose buckets are looked at."""
+_SKEW_NOTED_S = 60.0
+_SKEW_REFUSED_S = 900.0
+"""The vendor refuses a signature that is 15 minutes off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Result of one check.
+
+    Attributes:
+        name: The thing that was checked.
+        status: ``ok``, ``note`` (worth knowing, stops nothing) or ``fail``.
+        text: What was found; for ``fail`` with the fix.
+    """
+
+    name: str
+    status: str
+    text: str
+
+
+@dataclass(slots=True)
+class Examination:
+    """Checks that were made, in their order."""
+
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """True if nothing failed."""
+        return all(check.status != "fail" for check in self.checks)
+
+    def add(self, name: str, text: str, status: str = "ok") -> None:
+        """Add a result; a text of several lines becomes one."""
+        self.checks.append(Check(name, status, "; ".join(text.splitlines())))
+
+    @contextmanager
+    def checking(self, name: str) -> Iterator[None]:
+        """Add a failure if the block raises an error of ours; the message has the fix."""
+        try:
+            yield
+        except OrchestratorError as error:
+            self.add(name, str(error), "fail")
+
+
+async def examine(
+    source: ManifestSource | None, options: RunOptions, clock: Clock | None = None
+) -> Examination:
+    """Check this machine, and a manifest with its ledger, folders and service.
+
+    Nothing is sent that costs money, and nothing is written.
+
+    Args:
+        source: The manifest; None for this machine alone.
+        options: Ledger and report.
+        clock: Time.
+    """
+    found, clock = Examination(), clock or SystemClock()
+    _machine(found)
+    manifest: Manifest | None = None
+    if source is not None:
+        with found.checking("manifest"):
+            manifest = source.load()
+            found.add("manifest", f"{source.path}: no faults")
+    _zones(found, manifest)
+    if source is None or (manifest is not None and manifest.is_local):
+        _engine(found)
+    if source is None:
+        _credentials(found, "note")
+    if manifest is not None:
+        location = ledger_path(manifest, options.ledger)
+        _outputs(found, manifest, location)
+        await _ledger(found, manifest, location)
+        _report(found, manifest, options)
+        if not manifest.is_local and _credentials(found, "fail", manifest.profile):
+            await _service(found, manifest, clock)
+    return found
+
+
+def _machine(found: Examination) -> None:
+    found.add("python", f"{platform.python_version()} on {platform.system()}")
+    versions = [f"orchestrator {__version__}"]
+    for package in _PACKAGES:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    found.add("packages", ", ".join(versions))
+
+
+def _zones(found: Examination, manifest: Manifest | None) -> None:
+    """Check that time zones are known; a zone of the manifest was checked when it was read."""
+    zone = manifest.timezone if manifest is not None else "Asia/Shanghai"
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, OSError):
+        found.add("time zones", f"{zone} is not known. Run: pip install tzdata", "fail")
+    else:
+        found.add("time zones", f"{zone} is known")
+
+
+def _engine(found: Examination) -> None:
+    with found.checking("engine"):
+        check_ready()
+        from orchestrator.separation.engines.spleeter import load_engine
+
+        weights = installed_engine()
+        engine = load_engine(weights, os.cpu_count() or 1)
+        runtime = getattr(engine, "runtime", "onnxruntime, f32")
+        found.add("engine", f"loads; {runtime}; weights {weights}")
+
+
+def _outputs(found: Examination, manifest: Manifest, location: str) -> None:
+    """Check the folders that receive stems."""
+    for folder in output_folders(manifest, location):
+        with found.checking("disk"):
+            free = check_folder(folder) / 1e9
+            found.add("disk", f"{free:,.1f} GB free for stems at {folder}")
+
+
+async def _ledger(found: Examination, manifest: Manifest, location: str) -> None:
+    path = ledger_file(location)
+    there = path if path.exists() else nearest_folder(path.parent)
+    if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
+        text = f"{path}: nothing can be written in {there}. Name another with --ledger FILE."
+        found.add("ledger", text, "fail")
+        return
+    if not path.exists():
+        found.add("ledger", f"{path}: will be made by the first run")
+        return
+    with found.checking("ledger"):
+        ledger = open_ledger(location, read_only=True)
+        try:
+            name, place = service_name(manifest, location), service_place(manifest, location)
+            await check_service(ledger, location, name, place)
+            holder, run = await ledger.holder(), await ledger.last_run()
+        finally:
+            await ledger.close()
+        if holder is not None:
+            text = f"{path}: process {holder.pid} on {holder.host} works on it. Wait, or stop it."
+            found.add("ledger", text, "fail")
+        else:
+            found.add("ledger", f"{path}: {f'last run {run.id}' if run else 'no runs yet'}")
+
+
+def _report(found: Examination, manifest: Manifest, options: RunOptions) -> None:
+    with found.checking("report"):
+        path = Path(report_path(manifest, options))
+        there = nearest_folder(path.parent)
+        if there.is_dir() and os.access(there, os.W_OK):
+            found.add("report", str(path))
+        else:
+            text = f"{path}: nothing can be written in {there}. Name another with --report FILE."
+            found.add("report", text, "fail")
+
+
+def _credentials(found: Examination, if_missing: str, profile: str | None = None) -> bool:
+    """Check that there is a key pair; say where, and never its value."""
+    from orchestrator.client.credentials import Discovered
+
+    try:
+        credentials, place = Discovered(profile=profile).located()
+    except CredentialsMissing as error:
+        found.add("credentials", str(error), if_missing)
+        return False
+    kind = "a temporary key" if credentials.token else "a key"
+    found.add("credentials", f"{kind} from {place}")
+    return True
+
+
+async def _service(found: Examination, manifest: Manifest, clock: Clock) -> None:
+    """Check that the service answers, that the clocks agree, and that the buckets are there."""
+    places = _bucket_places(manifest)
+    if not places:
+        found.add("buckets", "only a list names them; not checked", "note")
+    with found.checking("service"):
+        async with open_client(manifest, clock) as client:
+            for number, place in enumerate(places):
+                with found.checking(f"bucket {place.bucket}"):
+                    await _bucket(found, client, place, clock, says_time=number == 0)
+            if places:
+                with found.checking("jobs API"):
+                    queues = await client.queues(places[0])
+                    known = f"{counted(len(queues), 'queue')} of {places[0].bucket}"
+                    status = "ok" if queues else "note"
+                    found.add("jobs API", f"answers; {known}", status)
+
+
+async def _bucket(
+    found: Examination, client: CloudService, place: Place, clock: Clock, *, says_time: bool
+) -> None:
+    before = clock.now()
+    facts = await client.head_bucket(place)
+    name = f"bucket {place.bucket}"
+    if not facts.request_id:
+        text = "something else than the storage answered. Check proxies, and the service's address."
+        found.add(name, text, "fail")
+        return
+    found.add(name, f"is there, in {place.region}")
+    if not says_time or facts.server_time is None:
+        return
+    skew = (before + clock.now()) / 2 - facts.server_time
+    text = f"{abs(skew):,.0f} s {'ahead of' if skew > 0 else 'behind'} the service's"
+    if abs(skew) >= _SKEW_REFUSED_S:
+        found.add("clock", f"{text}. Set the clock of this machine.", "fail")
+    else:
+        found.add("clock", text, "note" if abs(skew) >= _SKEW_NOTED_S else "ok")
+
+
+def _bucket_places(manifest: Manifest) -> list[Place]:
+    """Return the first buckets of inputs and outputs, with their regions."""
+    found: dict[Place, None] = {}
+    for settings in manifest.inputs[:_SOURCES]:
+        bucket = settings.bucket or manifest.bucket
+        region = settings.region or manifest.region
+        if bucket and region and "{" not in bucket + region:
+            found[Place(bucket, region)] = None
+    regions = {place.bucket: place.region for place in found}
+    for output in output_places(manifest):
+        region = regions.get(output.bucket, manifest.region)
+        if region:
+            found[Place(output.bucket, region)] = None
+    return list(found)[:_PLACES]

@@ -1,0 +1,206 @@
+"""Separate files and folders without a manifest: write one, and keep its state at the stems.
+
+The output folder holds ``.separate.yaml``, the manifest of the last call, and ``.orchestrator``
+with the ledger. So running it again resumes, the folder may be moved, and deleting it forgets all.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.commands.options import ManifestSource, RunOptions
+from orchestrator.commands.separate_names import StemNames
+from orchestrator.domain.audio_formats import CODECS
+from orchestrator.domain.home import with_home
+from orchestrator.domain.states import JobState
+from orchestrator.domain.wording import listed, nearest_word, quoted
+from orchestrator.durable import write_atomically
+from orchestrator.errors import ConfigError
+from orchestrator.manifest.writing import exact_glob, literal, scalar
+from orchestrator.separation.install.ready import check_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MANIFEST = ".separate.yaml"
+STATE = ".orchestrator"
+DEFAULT_OUTPUT = Path("stems")
+DEFAULT_CODEC = "mp3"
+_RETRIED = frozenset({JobState.FAILED, JobState.REJECTED, JobState.CANCELLED, JobState.UNFINISHED})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Files and folders to separate.
+
+    Attributes:
+        paths: Files and folders.
+        output: Folder of the stems; None for ``stems`` in the current folder.
+        codec: Format of the stems.
+        save: File that receives the manifest, or None.
+    """
+
+    paths: tuple[Path, ...]
+    output: Path | None = None
+    codec: str = DEFAULT_CODEC
+    save: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A file or folder to separate.
+
+    Attributes:
+        shown: Its path as the user sees it, absolute.
+        real: Its path without symbolic links.
+        is_folder: True for a folder.
+    """
+
+    shown: Path
+    real: Path
+    is_folder: bool
+
+
+def prepare(request: Request) -> tuple[ManifestSource, RunOptions]:
+    """Write the manifest of a request, and return what to run.
+
+    Jobs that failed in an earlier call are tried again.
+
+    Raises:
+        EngineMissing: If this machine cannot separate.
+        ConfigError: If a path, the codec or a folder cannot be used.
+    """
+    check_ready()
+    _check_codec(request.codec)
+    wanted = list(_wanted(request.paths))
+    folder = Path(os.path.abspath(with_home(request.output or DEFAULT_OUTPUT)))  # noqa: PTH100
+    state = folder / STATE
+    try:
+        if request.save is not None and request.save.exists():
+            raise ConfigError(f"--save {request.save}: the file exists. Choose another name.")
+        state.mkdir(parents=True, exist_ok=True)
+        names = StemNames.load(state / "names.json", folder)
+        text = _Writer(folder, names, folder).text(wanted, request.codec)
+        names.save()
+        write_atomically(folder / MANIFEST, text.encode())
+        if request.save is not None:
+            text = _Writer(folder, names).text(wanted, request.codec)
+            write_atomically(request.save, (_save_note(request.save, folder) + text).encode())
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or folder} cannot be written: {error.strerror or error}. "
+            "Choose another folder for the stems with -o DIR."
+        ) from error
+    return ManifestSource(folder / MANIFEST), RunOptions(retry=_RETRIED)
+
+
+def _check_codec(codec: str) -> None:
+    if codec not in CODECS:
+        near = nearest_word(codec, CODECS)
+        hint = f" Did you mean {near}?" if near else ""
+        raise ConfigError(f"--codec {codec}: write {listed(CODECS)}.{hint}")
+
+
+def _wanted(paths: Sequence[Path]) -> Iterator[_Wanted]:
+    """Yield each file and folder once; a file in a folder that is named as well is not repeated."""
+    found: dict[Path, _Wanted] = {}
+    for path in paths:
+        shown = Path(os.path.abspath(with_home(path)))  # noqa: PTH100 - a link keeps its name
+        real = shown.resolve()
+        try:
+            str(real).encode()
+        except UnicodeEncodeError:
+            name = os.fsencode(path).decode("utf-8", "backslashreplace")
+            raise ConfigError(f"{name}: the name is not UTF-8. Rename it.") from None
+        if not real.exists():
+            raise ConfigError(f"{quoted(path, 200)} does not exist. Name a file or a folder.")
+        if not (real.is_dir() or real.is_file()):
+            raise ConfigError(f"{quoted(path, 200)} is neither a file nor a folder.")
+        found.setdefault(real, _Wanted(shown, real, real.is_dir()))
+    folders = {each.real for each in found.values() if each.is_folder}
+    for each in found.values():
+        if not folders & set(each.real.parents):
+            yield each
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writes the manifest of a call.
+
+    Attributes:
+        output: Folder of the stems.
+        names: Names of stems and buckets.
+        base: Folder that paths start from; None for absolute paths.
+    """
+
+    output: Path
+    names: StemNames
+    base: Path | None = None
+
+    def text(self, wanted: Sequence[_Wanted], codec: str) -> str:
+        """Return the manifest."""
+        sources = [line for each in wanted for line in self._source(each)]
+        buckets = [f"      {name}: {self._path(path)}" for name, path in self.names.buckets()]
+        report = self._path(self.output / STATE / "reports", "/{run}.jsonl")
+        lines = [
+            "# Written by: orchestrator separate",
+            "version: 1",
+            "name: separate",
+            "service:",
+            "  local:",
+            "    buckets:",
+            f"      stems: {self._path(self.output)}",
+            *buckets,
+            "defaults:",
+            f"  operation: {{audio: {{codec: {codec}}}}}",
+            "  output: {bucket: stems}",
+            "inputs:",
+            *sources,
+            f"report: {report}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _path(self, path: str | Path, more: str = "") -> str:
+        """Return a path as the manifest writes it; ``more`` is part of the template."""
+        shown = str(path) if self.base is None else os.path.relpath(path, self.base)
+        return scalar(literal(shown) + more)
+
+    def _source(self, each: _Wanted) -> list[str]:
+        """Return the lines of one file or folder."""
+        top = self.names.top(each.shown)
+        bucket = self.names.bucket(each.real if each.is_folder else each.real.parent)
+        first, *more = self._folder(each) if each.is_folder else _file(each)
+        inside = "/{object}" if each.is_folder else ""
+        voice, background = (
+            scalar(f"{literal(top)}{inside}/{stem}.${{ext}}") for stem in ("voice", "background")
+        )
+        return [
+            f"  - {first}",
+            *(f"    {line}" for line in more),
+            f"    bucket: {bucket}",
+            f"    output: {{voice: {voice}, background: {background}}}",
+        ]
+
+    def _folder(self, each: _Wanted) -> list[str]:
+        lines = [f"folder: {self._path(each.shown)}"]
+        if each.real == self.output.resolve():  # stems of this and earlier calls are not inputs
+            globs = ", ".join(scalar(f"{exact_glob(top)}/*") for top in self.names.tops())
+            lines.append(f"exclude: [{globs}]")
+        return lines
+
+
+def _file(each: _Wanted) -> list[str]:
+    name = each.real.name
+    return [f"prefix: {scalar(literal(name))}", f"include: [{scalar(exact_glob(name))}]"]
+
+
+def _save_note(save: Path, folder: Path) -> str:
+    ledger = folder / STATE / "separate.db"
+    return (
+        "# Run it again, also for new files, with the same ledger:\n"
+        f"#   orchestrator run {shlex.quote(str(save))} --ledger {shlex.quote(str(ledger))}\n"
+    )

@@ -1,0 +1,144 @@
+"""``orchestrator doctor``: every check in one line, with the fix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
+from tests.e2e.playground import BUCKET, KEYS, Playground
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def checks(done_json: dict) -> dict[str, tuple[str, str]]:  # type: ignore[type-arg]
+    return {check["name"]: (check["status"], check["text"]) for check in done_json["checks"]}
+
+
+def test_a_service_that_is_ready_passes_every_check(here: Playground) -> None:
+    assert here.service is not None
+    here.service.store("in/a.mp3")
+    here.write("in/a.mp3")
+
+    done = here.do("doctor", here.path.name)
+    shown = here.do("doctor", here.path.name, "--json").json()
+
+    assert done.code == 0, done.out
+    assert done.out.count("\n") == len(shown["checks"])
+    assert shown["good"]
+    found = checks(shown)
+    assert found["credentials"] == ("ok", "a key from the environment (TENCENTCLOUD_SECRET_ID)")
+    assert found[f"bucket {BUCKET}"] == ("ok", "is there, in ap-chongqing")
+    assert found["clock"][0] == "ok"
+    assert found["jobs API"] == ("ok", f"answers; 2 queues of {BUCKET}")
+    assert KEYS.secret_key not in done.out + done.err
+    assert not (here.folder / ".orchestrator").exists()
+
+
+def test_what_has_to_be_fixed_is_named_and_nothing_else_stops(here: Playground) -> None:
+    assert here.service is not None
+    here.service.store("in/a.mp3")
+    here.write("in/a.mp3", bucket="gone-1250000000")
+
+    missing = here.do("doctor", here.path.name, "--json")
+    wrong = here.do(
+        "doctor", here.path.name, "--json", env={"TENCENTCLOUD_SECRET_KEY": "anotherSecretKey"}
+    )
+    none = here.do(
+        "doctor", here.path.name, "--json",
+        env={"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None},
+    )  # fmt: skip
+
+    assert (missing.code, wrong.code, none.code) == (3, 3, 3)
+    assert checks(missing.json())["bucket gone-1250000000"][0] == "fail"
+    assert checks(wrong.json())["bucket gone-1250000000"][0] == "fail"
+    assert "anotherSecretKey" not in wrong.out
+    status, text = checks(none.json())["credentials"]
+    assert status == "fail"
+    assert "Set TENCENTCLOUD_SECRET_ID" in text
+
+
+def test_a_clock_that_is_far_off_is_found(here: Playground) -> None:
+    assert here.service is not None
+    here.service.store("in/a.mp3")
+    here.write("in/a.mp3")
+
+    here.service.spoil({"route": "any", "do": "skew", "skew_s": -1200})
+    done = here.do("doctor", here.path.name, "--json")
+
+    assert done.code == 3
+    status, text = checks(done.json())["clock"]
+    assert status == "fail"
+    assert "ahead of the service's. Set the clock of this machine." in text
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "said"),
+    [
+        (["--ledger", "album.yaml/x.db"], "ledger", "Name another with --ledger FILE."),
+        (["--report", "album.yaml/x.jsonl"], "report", "Name another with --report FILE."),
+    ],
+)
+def test_files_that_cannot_be_written_are_found(
+    here: Playground, options: list[str], name: str, said: str
+) -> None:
+    assert here.service is not None
+    here.service.store("in/a.mp3")
+    here.write("in/a.mp3")
+
+    done = here.do("doctor", here.path.name, "--json", *options)
+
+    assert done.code == 3
+    status, text = checks(done.json())[name]
+    assert status == "fail"
+    assert said in text
+
+
+def test_a_faulty_manifest_is_one_line_per_check_with_its_place(here: Playground) -> None:
+    here.path.write_text("inputs: [{objct: a}]\nservce: local\n")
+
+    done = here.do("doctor", here.path.name)
+
+    assert done.code == 3
+    assert "fail  manifest: album.yaml:1:10" in done.out
+    assert 'Did you mean "object"?; album.yaml:2:1' in done.out
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_this_machine_is_checked_without_a_manifest(tmp_path: Path) -> None:
+    alone = Playground(tmp_path)
+    keys = {"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None}
+
+    good = alone.do("doctor", "--json", env={**keys, CACHE_VARIABLE: str(cache_dir())})
+    bad = alone.do("doctor", "--json", env={**keys, CACHE_VARIABLE: str(tmp_path / "none")})
+
+    assert (good.code, bad.code) == (0, 3), good.out
+    assert checks(good.json())["engine"][0] == "ok"
+    assert checks(good.json())["credentials"][0] == "note"
+    assert checks(bad.json())["engine"][1].endswith("run: orchestrator fetch-engine")
+
+
+def test_a_local_manifest_shows_the_space_for_its_stems(tmp_path: Path) -> None:
+    alone = Playground(tmp_path)
+    (tmp_path / "talks").mkdir()
+    (tmp_path / "file").touch()
+    alone.path.write_text("inputs: [{folder: talks}]\n")
+
+    good = alone.do("doctor", alone.path.name, "--json")
+    alone.path.write_text(
+        "service: {local: {buckets: {stems: file/x}}}\ninputs: [{folder: talks}]\n"
+    )
+    bad = alone.do("doctor", alone.path.name, "--json")
+    run = alone.run()
+
+    assert f"GB free for stems at {tmp_path}/stems" in checks(good.json())["disk"][1]
+    assert checks(bad.json())["disk"] == (
+        "fail",
+        f"{tmp_path}/file is a file, so no stems can be written to {tmp_path}/file/x.",
+    )
+    assert run.code == 2
+    assert "is a file, so no stems can be written" in run.err
+    assert not (tmp_path / ".orchestrator").exists()

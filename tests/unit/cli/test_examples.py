@@ -1,0 +1,46 @@
+"""The help of each verb ends with examples that can be typed as they are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+import typer.main
+
+from orchestrator.cli.app import app
+from orchestrator.cli.examples import EXAMPLES, epilog
+
+VERBS = typer.main.get_group(app).commands
+
+
+def test_every_verb_has_examples() -> None:
+    assert set(EXAMPLES) == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", EXAMPLES)
+def test_every_example_can_be_typed(verb: str) -> None:
+    for example in EXAMPLES[verb]:
+        typed = re.split(r"\s{2,}", example)[0]
+
+        VERBS[verb].make_context(verb, shlex.split(typed))
+
+
+def test_an_unknown_option_would_be_found() -> None:
+    with pytest.raises(Exception, match="No such option"):
+        VERBS["run"].make_context("run", ["nightly.yaml", "--gone"])
+
+
+@pytest.mark.parametrize("verb", EXAMPLES)
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_lines_of_the_help_fit_the_terminal(verb: str, columns: int) -> None:
+    context = VERBS[verb].make_context(
+        verb, ["--help"], resilient_parsing=True, terminal_width=columns, max_content_width=columns
+    )
+
+    lines = VERBS[verb].get_help(context).splitlines()
+
+    examples = epilog(verb).splitlines()[1:]
+    assert [line.strip() for line in lines[-len(examples) :]] == [each.strip() for each in examples]
+    assert max(len(line) for line in lines[: -len(examples)]) <= columns
+    assert max(len(line) for line in lines) <= 80 or columns > 80

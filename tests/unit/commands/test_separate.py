@@ -1,0 +1,188 @@
+"""The manifest that ``separate`` writes, and the names that it gives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from orchestrator.commands import separate
+from orchestrator.commands.options import ManifestSource
+from orchestrator.commands.separate import MANIFEST, Request, prepare
+from orchestrator.errors import ConfigError
+from orchestrator.manifest.planning.spec_stream import Feed
+from orchestrator.server.storage.folder_store import FolderStore
+
+if TYPE_CHECKING:
+    from orchestrator.manifest import Manifest
+
+
+@pytest.fixture(autouse=True)
+def music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with some files; the engine counts as installed."""
+    monkeypatch.setattr(separate, "check_ready", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "music/a.mp3",
+        "music/in/b.wav",
+        "other/a.mp3",
+        "x/music/c.mp3",
+        "odd/{a} [b]*.mp3",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+async def voices(manifest: Manifest) -> dict[str, str]:
+    """Return the keys of the jobs of a manifest, by the name of the voice stem."""
+    async with FolderStore(manifest.folder / "root", manifest.buckets) as store:
+        specs = [spec async for batch in Feed(manifest, store).specs() for spec in batch]
+    assert len({spec.output.voice for spec in specs}) == len(specs)
+    return {spec.output.voice.removesuffix("/voice.${ext}"): spec.key for spec in specs}
+
+
+def prepared(*paths: str | Path, output: str | None = None, save: str | None = None) -> Manifest:
+    request = Request(
+        tuple(Path(path) for path in paths), Path(output) if output else None,
+        save=Path(save) if save else None,
+    )  # fmt: skip
+    return prepare(request)[0].load()
+
+
+async def test_files_and_folders_have_names_of_their_own() -> None:
+    manifest = prepared("music", "other/a.mp3", "x/music")
+
+    assert set(await voices(manifest)) == {
+        "music/a.mp3", "music/in/b.wav", "a.mp3", "music (2)/c.mp3",
+    }  # fmt: skip
+    assert manifest.buckets["stems"] == Path.cwd() / "stems"
+
+
+async def test_a_later_call_keeps_the_names_and_never_takes_one_of_another_file() -> None:
+    first = await voices(prepared("music/a.mp3"))
+
+    second = await voices(prepared("other/a.mp3"))
+    both = await voices(prepared("other/a.mp3", "music/a.mp3"))
+
+    assert (list(first), list(second)) == (["a.mp3"], ["a (2).mp3"])
+    assert both == {**first, **second}
+
+
+async def test_names_that_differ_only_in_case_do_not_collide(music: Path) -> None:
+    (music / "other/A.MP3").touch()
+
+    assert set(await voices(prepared("music/a.mp3", "other/A.MP3"))) == {"a.mp3", "A (2).MP3"}
+
+
+async def test_a_file_in_a_named_folder_and_a_path_given_twice_are_one_input() -> None:
+    assert set(await voices(prepared("music", "music/a.mp3", "./music/in/..", "music"))) == {
+        "music/a.mp3",
+        "music/in/b.wav",
+    }
+
+
+async def test_a_name_with_characters_of_templates_and_globs_means_that_file(music: Path) -> None:
+    (music / "odd/{a} [b]xx.mp3").touch()
+    (music / "odd/{a} [b]*.mp3.bak").touch()
+    (music / "odd/x${ext}.mp3").touch()
+
+    found = await voices(prepared("odd/{a} [b]*.mp3", "odd/x${ext}.mp3"))
+
+    assert set(found) == {"{a} [b]*.mp3", "x_{ext}.mp3"}
+
+
+async def test_a_link_keeps_its_name_and_its_content_is_separated(music: Path) -> None:
+    (music / "talk.mp3").symlink_to(music / "music/a.mp3")
+    (music / "talks").symlink_to(music / "x/music")
+
+    assert set(await voices(prepared("talk.mp3", "talks"))) == {"talk.mp3", "talks/c.mp3"}
+
+
+@pytest.mark.parametrize("output", ["music/stems", "music"])
+async def test_stems_within_the_folder_are_not_inputs(music: Path, output: str) -> None:
+    first = await voices(prepared("other/a.mp3", "music", output=output))
+    for name in first:
+        (music / output / name).mkdir(parents=True)
+        (music / output / name / "voice.mp3").touch()
+
+    again = await voices(prepared("music", output=output))
+
+    assert set(again) == {"music/a.mp3", "music/in/b.wav"}
+    # A file of that name is in the way if the stems are beside it.
+    assert set(first) - set(again) == {"a.mp3" if output == "music/stems" else "a (2).mp3"}
+
+
+async def test_the_stems_may_be_moved_with_the_files_or_without(music: Path) -> None:
+    before = await voices(prepared("music", "other/a.mp3"))
+
+    shutil.move("stems", "kept")
+    alone = await voices(prepared("music", "other/a.mp3", output="kept"))
+    (music / "new").mkdir()
+    for name in ("kept", "music", "other"):
+        shutil.move(name, f"new/{name}")
+    os.chdir(music / "new")
+    together = await voices(prepared("music", "other/a.mp3", output="kept"))
+
+    assert before == alone == together
+
+
+async def test_a_saved_manifest_makes_the_same_jobs_and_says_how_to_run_it(music: Path) -> None:
+    manifest = prepared("music", save="mine.yaml")
+
+    text = (music / "mine.yaml").read_text()
+    saved = ManifestSource(music / "mine.yaml").load()
+
+    assert await voices(saved) == await voices(manifest)
+    assert f"orchestrator run mine.yaml --ledger {music}/stems/.orchestrator/separate.db" in text
+    assert yaml.safe_load(text)["inputs"][0]["folder"] == str(music / "music")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: the file exists"):
+        prepared("music", save="mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("paths", "output", "codec", "said"),
+    [
+        (["gone.mp3"], None, "mp3", '"gone.mp3" does not exist'),
+        (
+            ["music", os.fsdecode(b"caf\xe9.mp3")],
+            None,
+            "mp3",
+            r"caf\xe9.mp3: the name is not UTF-8",
+        ),
+        (["music"], None, "mp4", "write aac, mp3, flac, amr or wav. Did you mean mp3?"),
+        (["music"], "music/a.mp3", "mp3", "Choose another folder for the stems with -o DIR"),
+        (["/dev/null"], None, "mp3", "neither a file nor a folder"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_is_written(
+    paths: list[str], output: str | None, codec: str, said: str
+) -> None:
+    request = Request(tuple(map(Path, paths)), Path(output) if output else None, codec)
+
+    with pytest.raises(ConfigError) as caught:
+        prepare(request)
+
+    assert said in str(caught.value)
+    assert not Path("stems").exists()
+
+
+def test_damaged_names_are_refused_with_a_way_out() -> None:
+    prepared("music")
+    Path("stems/.orchestrator/names.json").write_text("{")
+
+    with pytest.raises(ConfigError, match=r"names\.json is damaged. Choose another folder with -o"):
+        prepared("music")
+
+
+def test_the_manifest_has_relative_paths(music: Path) -> None:
+    prepared("music")
+
+    written = yaml.safe_load((music / "stems" / MANIFEST).read_text())
+
+    assert written["inputs"][0]["folder"] == "../music"
+    assert written["service"]["local"]["buckets"] == {"stems": ".", "music": "../music"}

@@ -23,7 +23,14 @@ from orchestrator.server.faults import effects
 from orchestrator.server.faults.player import route_of
 from orchestrator.server.http import xml
 from orchestrator.server.http.errors import Refusal
-from orchestrator.server.http.request import Call, address, decode_path, decode_query, is_ci
+from orchestrator.server.http.request import (
+    Call,
+    address,
+    decode_path,
+    decode_query,
+    is_ci,
+    split_target,
+)
 
 if TYPE_CHECKING:
     from aiohttp.web_protocol import RequestHandler
@@ -93,7 +100,7 @@ class App:
         return await effects.apply_after(rule, call, await self._route(call), self._parts.clock)
 
     def _decode(self, call: Call) -> None:
-        raw = call.request.raw_path
+        call.host, raw = split_target(call.request.raw_path, call.host)
         settings = self._parts.settings
         call.path = decode_path(raw)
         call.query = decode_query(raw)

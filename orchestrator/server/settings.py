@@ -33,6 +33,15 @@ class MissingInput(StrEnum):
     """The input is not checked: simulated work for manifests whose media are elsewhere."""
 
 
+class MissingBucket(StrEnum):
+    """Handling of a job whose input or output bucket does not exist."""
+
+    REFUSE = "refuse"
+    """The submit is answered with ``NoSuchBucket``."""
+    MAKE = "make"
+    """The output bucket is made: simulated work for manifests whose buckets are elsewhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallbackPolicy:
     """Delivery of callbacks. The vendor documents neither retries nor timeouts.
@@ -67,8 +76,9 @@ class LocalSettings:
         progression: Real or simulated work.
         missing_input: Handling of a missing input; None: ``fail`` for real work, ``ignore`` for
             simulated work.
+        missing_bucket: Handling of a missing bucket of a job.
         bucket: Bucket of requests whose ``Host`` names none (``127.0.0.1:8080``); empty: such
-            requests are refused.
+            requests are refused. It is made if it does not exist.
         region: Region of such requests.
         control_token: Token of the control plane; empty: no control plane.
         callbacks: Delivery of callbacks.
@@ -97,6 +107,7 @@ class LocalSettings:
     work: str = REAL_WORK
     progression: Progression = field(default_factory=Progression)
     missing_input: MissingInput | None = None
+    missing_bucket: MissingBucket = MissingBucket.REFUSE
     bucket: str = ""
     region: str = "ap-chongqing"
     control_token: str = field(default="", repr=False)

@@ -61,7 +61,8 @@ def serving(
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Playground:
-    """Return a folder without a running service."""
+    """Return a folder without a running service, and with the bucket's folder."""
+    (tmp_path / "root" / BUCKET).mkdir(parents=True)
     return Playground(tmp_path)
 
 

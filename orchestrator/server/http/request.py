@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from orchestrator.domain import value_formats
+from orchestrator.domain import regions, value_formats
 from orchestrator.server.http.errors import Refusal
 
 if TYPE_CHECKING:
@@ -98,6 +98,22 @@ class Call:
         return self.request.headers.get(name, "")
 
 
+_ABSOLUTE = re.compile(r"https?://([^/?#@\s]+)(/[^#]*|\?[^#]*|)", re.IGNORECASE)
+
+
+def split_target(target: str, host: str) -> tuple[str, str]:
+    """Return the host of a request, and its target from the path on.
+
+    A client that uses this service as its proxy sends the whole address, whose host then counts
+    (RFC 9112, 3.2.2).
+    """
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        return host, target
+    rest = match[2]
+    return match[1], rest if rest.startswith("/") else f"/{rest}"
+
+
 def decode_path(raw: str) -> str:
     """Return the path of a request target, decoded once.
 
@@ -151,7 +167,8 @@ def address(host: str, default_bucket: str, default_region: str) -> Address:
     """Parse a Host header; a host that is not the vendor's gets the defaults.
 
     Raises:
-        Refusal: ``InvalidHost`` if the bucket name is not valid.
+        Refusal: ``InvalidHost`` if the bucket name is not valid; the same or ``InvalidRegionName``
+            if there is no such region.
     """
     match = _HOST.fullmatch(host)
     if match is None:
@@ -161,7 +178,14 @@ def address(host: str, default_bucket: str, default_region: str) -> Address:
         raise Refusal(
             "InvalidHost", f"{bucket[:80]!r} is not a bucket name such as media-1250000000."
         )
-    return Address(bucket, match["region"].lower(), match["service"].lower())
+    region, service = match["region"].lower(), match["service"].lower()
+    if region != default_region and not regions.is_known(region):
+        raise Refusal(
+            "InvalidRegionName" if service == "cos" else "InvalidHost",
+            f"{region[:40]!r} is not a region of the vendor, such as ap-chongqing.",
+            400,
+        )
+    return Address(bucket, region, service)
 
 
 def is_ci(method: str, path: str, query: list[tuple[str, str]], service: str) -> bool:

@@ -62,17 +62,18 @@ class Node:
 class _Reader:
     """Builds bounded nodes from expat's events."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_nodes: int) -> None:
         self.root: Node | None = None
         self._open: list[Node] = []
         self._count = 0
+        self._max_nodes = max_nodes
 
     def start(self, name: str, _attributes: object) -> None:
         self._count += 1
-        if len(self._open) >= MAX_DEPTH or self._count > MAX_NODES:
+        if len(self._open) >= MAX_DEPTH or self._count > self._max_nodes:
             raise Refusal(
                 "InvalidContent",
-                f"The body has more than {MAX_NODES} elements or more than {MAX_DEPTH} levels.",
+                f"The body has more than {self._max_nodes} elements or {MAX_DEPTH} levels.",
             )
         node = Node(name)
         if self._open:
@@ -95,7 +96,7 @@ def _refuse_doctype(*_: object) -> None:
     )
 
 
-def read(body: bytes) -> Node:
+def read(body: bytes, max_nodes: int = MAX_NODES) -> Node:
     """Parse a request body and return its root element.
 
     Raises:
@@ -104,7 +105,7 @@ def read(body: bytes) -> Node:
     """
     if not body.strip():
         raise Refusal("MissingContent", "The request needs an XML body.")
-    reader = _Reader()
+    reader = _Reader(max_nodes)
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartElementHandler = reader.start

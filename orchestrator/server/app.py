@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from orchestrator.server.api.activation import ActivationCalls
 from orchestrator.server.api.answers import NO_BUCKET
@@ -162,6 +163,31 @@ def _dropped(request: web.BaseRequest) -> web.Response:
     return web.Response(status=499)  # the status that proxies log in this case
 
 
+class _ConnectionLog(logging.LoggerAdapter[logging.Logger]):
+    """Log of aiohttp's connections, with one line for a request that is not HTTP.
+
+    Such a request is a fault of the client, so its traceback would say nothing.
+    """
+
+    def exception(self, msg: object, *args: object, **more: Any) -> None:
+        """Log an error."""
+        if not self._is_malformed(args, more.get("exc_info")):
+            super().exception(msg, *args, **more)
+
+    def debug(self, msg: object, *args: object, **more: Any) -> None:
+        """Log a detail; aiohttp counts some malformed requests as such."""
+        if not self._is_malformed(args, more.get("exc_info")):
+            super().debug(msg, *args, **more)
+
+    def _is_malformed(self, args: tuple[object, ...], error: object) -> bool:
+        if not isinstance(error, HttpProcessingError):
+            return False
+        # Only the first line: further ones quote the request, and may show a signature.
+        reason = (error.message.splitlines() or [""])[0][:200].rstrip(": ")
+        self.warning("refused bytes that are not a valid HTTP request from %s: %s", *args, reason)
+        return True
+
+
 class Listener(web.Server):
     """Accepts connections, and closes those that never send a request.
 
@@ -175,6 +201,7 @@ class Listener(web.Server):
         super().__init__(
             self._answer,
             access_log=None,
+            logger=_ConnectionLog(log),
             keepalive_timeout=idle_timeout_s,
             lingering_time=1.0,
             auto_decompress=False,  # an object with Content-Encoding is stored as it was sent

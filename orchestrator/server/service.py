@@ -183,7 +183,10 @@ class LocalService:
         listener = Listener(app, settings.idle_timeout_s)
         self._runner = web.ServerRunner(listener, shutdown_timeout=settings.drain_s)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, settings.host, settings.port, backlog=1024)
+        tls = settings.tls.context() if settings.tls is not None else None
+        site = web.TCPSite(
+            self._runner, settings.host, settings.port, backlog=1024, ssl_context=tls
+        )
         try:
             await site.start()
         except OSError as error:
@@ -196,7 +199,8 @@ class LocalService:
                 f"The local service cannot listen on {settings.host}:{settings.port}: {why}."
             ) from error
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if tls is not None else "http"
+        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         self.parts.scheduler.open()
         self._sweeper = asyncio.create_task(self._sweep(), name="local-retention")
         log.info("listening on %s, objects in %s", self.url, settings.root)

@@ -12,6 +12,7 @@ from orchestrator.server.progression import Progression
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.server.certificates import TlsFiles
     from orchestrator.server.faults.script import Faults
     from orchestrator.server.http.key_pairs import KeyPair
 
@@ -80,6 +81,7 @@ class LocalSettings:
         bucket: Bucket of requests whose ``Host`` names none (``127.0.0.1:8080``); empty: such
             requests are refused. It is made if it does not exist.
         region: Region of such requests.
+        tls: Certificate to serve https with; None: http.
         control_token: Token of the control plane; empty: no control plane.
         callbacks: Delivery of callbacks.
         activation_required: Jobs need ``POST /mediabucket`` or ``POST /asrbucket`` first, as at
@@ -110,6 +112,7 @@ class LocalSettings:
     missing_bucket: MissingBucket = MissingBucket.REFUSE
     bucket: str = ""
     region: str = "ap-chongqing"
+    tls: TlsFiles | None = None
     control_token: str = field(default="", repr=False)
     callbacks: CallbackPolicy = CallbackPolicy()
     activation_required: bool = False

@@ -19,9 +19,10 @@ BUCKET = value_formats.BUCKET
 
 _HOST = re.compile(
     r"(?:(?P<bucket>[^.:/@]+)\.)?(?P<service>ci|cos|pic)\.(?P<region>[a-z0-9-]+)"
-    r"\.(?:myqcloud\.com|tencentcos\.cn)(?::[0-9]+)?",
+    r"\.(?:myqcloud\.com|tencentcos\.cn|localhost)(?::[0-9]+)?",
     re.IGNORECASE,
 )
+_LOCAL_HOST = re.compile(r"(?P<bucket>[^.:/@]+)\.localhost(?::[0-9]+)?", re.IGNORECASE)
 _CI_ROOTS = frozenset({"jobs", "template", "queue", "asrqueue", "mediabucket", "asrbucket"})
 _IDS = {
     "jobs": re.compile(r"j[0-9a-f]{32}(?:,j[0-9a-f]{32})*"),
@@ -166,18 +167,18 @@ class Address:
 def address(host: str, default_bucket: str, default_region: str) -> Address:
     """Parse a Host header; a host that is not the vendor's gets the defaults.
 
+    ``<bucket>.localhost`` names a bucket too; many systems lead such names to the loopback address.
+
     Raises:
         Refusal: ``InvalidHost`` if the bucket name is not valid; the same or ``InvalidRegionName``
             if there is no such region.
     """
     match = _HOST.fullmatch(host)
+    if match is None and (local := _LOCAL_HOST.fullmatch(host)):
+        return Address(_checked_bucket(local["bucket"]), default_region, "")
     if match is None:
         return Address(default_bucket, default_region, "")
-    bucket = (match["bucket"] or "").lower()
-    if bucket and not BUCKET.fullmatch(bucket):
-        raise Refusal(
-            "InvalidHost", f"{bucket[:80]!r} is not a bucket name such as media-1250000000."
-        )
+    bucket = _checked_bucket(match["bucket"] or "")
     region, service = match["region"].lower(), match["service"].lower()
     if region != default_region and not regions.is_known(region):
         raise Refusal(
@@ -186,6 +187,15 @@ def address(host: str, default_bucket: str, default_region: str) -> Address:
             400,
         )
     return Address(bucket, region, service)
+
+
+def _checked_bucket(text: str) -> str:
+    bucket = text.lower()
+    if bucket and not BUCKET.fullmatch(bucket):
+        raise Refusal(
+            "InvalidHost", f"{bucket[:80]!r} is not a bucket name such as media-1250000000."
+        )
+    return bucket
 
 
 def is_ci(method: str, path: str, query: list[tuple[str, str]], service: str) -> bool:

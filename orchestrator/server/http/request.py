@@ -22,6 +22,7 @@ _HOST = re.compile(
     r"\.(?:myqcloud\.com|tencentcos\.cn|localhost)(?::[0-9]+)?",
     re.IGNORECASE,
 )
+_VENDOR = re.compile(r"\.(?:myqcloud\.com|tencentcos\.cn)(?::[0-9]+)?\Z", re.IGNORECASE)
 _LOCAL_HOST = re.compile(r"(?P<bucket>[^.:/@]+)\.localhost(?::[0-9]+)?", re.IGNORECASE)
 _CI_ROOTS = frozenset({"jobs", "template", "queue", "asrqueue", "mediabucket", "asrbucket"})
 _IDS = {
@@ -167,15 +168,19 @@ class Address:
 def address(host: str, default_bucket: str, default_region: str) -> Address:
     """Parse a Host header; a host that is not the vendor's gets the defaults.
 
+    Other hosts of the vendor, such as the list of an account's buckets, are not of this service.
+
     ``<bucket>.localhost`` names a bucket too; many systems lead such names to the loopback address.
 
     Raises:
-        Refusal: ``InvalidHost`` if the bucket name is not valid; the same or ``InvalidRegionName``
-            if there is no such region.
+        Refusal: ``InvalidHost`` for such a host or a bucket name that is not valid; the same or
+            ``InvalidRegionName`` if there is no such region.
     """
     match = _HOST.fullmatch(host)
     if match is None and (local := _LOCAL_HOST.fullmatch(host)):
         return Address(_checked_bucket(local["bucket"]), default_region, "")
+    if match is None and _VENDOR.search(host):
+        raise Refusal("InvalidHost", f"{host[:80]!r} is not a host of this service.")
     if match is None:
         return Address(default_bucket, default_region, "")
     bucket = _checked_bucket(match["bucket"] or "")

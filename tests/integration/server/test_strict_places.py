@@ -141,3 +141,14 @@ async def test_a_service_cannot_be_enabled_for_a_bucket_that_does_not_exist(benc
     answer = await bench.raw("POST", "/asrbucket", host=f"{NONE}.ci.ap-beijing.myqcloud.com")
 
     assert (answer.status, code(answer)) == (404, "NoSuchBucket")
+
+
+@pytest.mark.parametrize("host", ["service.cos.myqcloud.com", "vectors.ap-beijing.tencentcos.cn"])
+async def test_another_host_of_the_vendor_does_not_mean_the_default_bucket(
+    start: Benches, host: str
+) -> None:
+    bench = await start(bucket="media-1250000000")
+
+    answer = await bench.raw("GET", "/", host=host)
+
+    assert (answer.status, code(answer)) == (400, "InvalidHost")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -16,9 +16,10 @@ from orchestrator.server.http.body import read_body
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.jobs.ids import parse_vendor_time
 from orchestrator.server.jobs.queues import ACTIVE
-from orchestrator.server.jobs.row import JobRow, State
+from orchestrator.server.jobs.row import JobRow, State, bucket_of, shown
 from orchestrator.server.jobs.store import MAX_LISTED, ListQuery
 from orchestrator.server.jobs.submit_request import Reader
+from orchestrator.server.progression import Pace
 from orchestrator.server.settings import MissingBucket, MissingInput
 
 if TYPE_CHECKING:
@@ -126,20 +127,27 @@ class JobCalls:
                 f"A query takes 1 to {MAX_IDS_PER_QUERY} job ids, separated by commas; "
                 f"this one has {len(wanted)}.",
             )
-        found = {
-            job_id: row
-            for job_id, row in self._parts.store.get(wanted).items()
-            if row.bucket == call.bucket
-        }
-        for row in found.values():
-            await self._parts.scheduler.polled(row)
+        if self._parts.scheduler.progression.pace is Pace.POLLS:
+            for row in self._parts.store.get(wanted).values():
+                if row.bucket == call.bucket:
+                    await self._parts.scheduler.polled(row)
+        rows = self._parts.store.rows(wanted).items()
+        found = {job_id: row for job_id, row in rows if bucket_of(row) == call.bucket}
         tree: dict[str, Tree] = {
-            "JobsDetail": [self._detail(found[job_id]) for job_id in wanted if job_id in found]
+            "JobsDetail": [
+                self._shown(job_id, found[job_id]) for job_id in wanted if job_id in found
+            ]
         }
         missing = [job_id for job_id in wanted if job_id not in found]
         if missing:
             tree["NonExistJobIds"] = missing
         return xml_answer(tree)
+
+    def _shown(self, job_id: str, row: tuple[Any, ...]) -> Tree:
+        """Return the element of a job; that of a running one is new each time."""
+        if job_id in self._parts.scheduler.progress:
+            return self._detail(JobRow.load(row))
+        return shown(row)
 
     def _detail(self, row: JobRow) -> dict[str, Tree]:
         detail = row.detail()

@@ -21,8 +21,18 @@ if TYPE_CHECKING:
 MAX_DEPTH = 12  # the deepest documented request has 5 levels
 MAX_NODES = 2000  # six operations with every node are below 200
 
+
+class Written(str):
+    """An element that is written already."""
+
+    __slots__ = ()
+
+
 Tree: TypeAlias = "str | dict[str, Any] | Sequence[Tree] | None"
-"""Content to write: text, an empty element, children by name, or a repeated element."""
+"""Content to write: text, an empty element, children by name, or a repeated element.
+
+A :class:`Written` stands for its whole element, with its name.
+"""
 
 DECLARATION = "<?xml version='1.0' encoding='utf-8' ?>\n"
 # Characters that XML 1.0 cannot carry.
@@ -135,18 +145,30 @@ def _escape(text: str) -> str:
 
 
 def _write(out: list[str], name: str, value: Tree) -> None:
-    if isinstance(value, str):
+    if isinstance(value, Written):
+        out.append(value)
+    elif isinstance(value, str):
         out.append(f"<{name}>{_escape(value)}</{name}>" if value else f"<{name}/>")
     elif value is None:
         out.append(f"<{name}/>")
     elif isinstance(value, dict):  # faster than Mapping, and every tree here consists of dicts
         out.append(f"<{name}>")
         for child, inner in value.items():
-            _write(out, child, inner)
+            if inner.__class__ is str and inner:  # most children: a call for each would be slow
+                out.append(f"<{child}>{_escape(inner)}</{child}>")
+            else:
+                _write(out, child, inner)
         out.append(f"</{name}>")
     else:
         for item in value:
             _write(out, name, item)
+
+
+def element(name: str, value: Tree) -> Written:
+    """Return a whole element, to be used in documents."""
+    out: list[str] = []
+    _write(out, name, value)
+    return Written("".join(out))
 
 
 def document(name: str, value: Tree) -> bytes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.server.http.errors import Refusal
+from orchestrator.server.http.request import BUCKET
 from orchestrator.server.storage import keys
 from orchestrator.server.storage.metadata import (
     CHUNK,
@@ -38,6 +40,14 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _id_of(own: Path) -> str:
+    """Return the id of a root, which the first call makes."""
+    path = own / "id"
+    if not path.exists():
+        path.write_text(secrets.token_hex(8), "ascii")
+    return path.read_text("ascii").strip() or "root"
+
+
 def copy_span(source: BinaryIO, target: BinaryIO, first: int, length: int) -> Sums:
     """Append ``length`` bytes of ``source``, from ``first`` on, to ``target``.
 
@@ -62,15 +72,19 @@ class Objects(ObjectReads):
         super().__init__(root, index)
         self._durable = durable
         self._numbers = iter(range(1 << 62))
-        (root / keys.RESERVED).mkdir(parents=True, exist_ok=True)
+        self._own = root / keys.RESERVED
+        self._own.mkdir(parents=True, exist_ok=True)
+        self._id = _id_of(self._own)
         for space in self.spaces():
             for left in (space / "tmp").glob("*"):  # of a service that was killed
                 left.unlink()
 
     def spaces(self) -> Iterator[Path]:
         """Yield the service's own folders: that of the root, and those of other file systems."""
-        yield self.root / keys.RESERVED
-        yield from self.root.glob(f"*/{keys.RESERVED}")
+        yield self._own
+        for folder in self.root.iterdir():
+            if BUCKET.fullmatch(folder.name):
+                yield from (folder / keys.RESERVED).glob(self._id)
 
     def make_bucket(self, bucket: str) -> None:
         """Make a bucket, unless it exists.
@@ -83,17 +97,17 @@ class Objects(ObjectReads):
     def space(self, bucket: str) -> Path:
         """Return the service's own folder on the file system of a bucket.
 
-        A file moves from there into the bucket by a rename.
+        A file moves from there into the bucket by a rename. On another file system than the root's
+        it has the id of this root: the bucket may be the root of another service.
 
         Raises:
             Refusal: ``NoSuchBucket``, or the code of a name that is not valid.
         """
         folder = self.folder(bucket)
-        own = self.root / keys.RESERVED
-        if folder.stat().st_dev == own.stat().st_dev:
-            return own
-        own = folder / keys.RESERVED
-        own.mkdir(exist_ok=True)
+        if folder.stat().st_dev == self._own.stat().st_dev:
+            return self._own
+        own = folder / keys.RESERVED / self._id
+        own.mkdir(parents=True, exist_ok=True)
         return own
 
     def temporary(self, bucket: str, suffix: str = "") -> Path:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +17,6 @@ from orchestrator.server.service import UPLOAD_RETENTION_S
 from orchestrator.server.storage.metadata import Sums
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.integration.server.conftest import Answer, Bench, Benches
 
 BUCKET = "media-1250000000"
@@ -289,6 +288,49 @@ async def test_what_a_killed_service_left_is_removed_at_the_next_start(start: Be
 
     assert list((own / "uploads").iterdir()) == []
     assert list((own / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bucket that seems to be on another file system, and is the root of another service."""
+    library = tmp_path / "library"
+    for name in ("tmp", "uploads"):
+        (library / ".service" / name).mkdir(parents=True)
+        (library / ".service" / name / "theirs").mkdir()
+    (library / "song").write_bytes(b"media")
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        found = real(path, **options)
+        if os.path.realpath(path) != str(library):
+            return found
+        return os.stat_result((*found[:2], found.st_dev + 1, *found[3:]))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    return library
+
+
+async def test_parts_of_a_bucket_on_another_disk_wait_there_apart_from_another_service(
+    start: Benches, other_disk: Path
+) -> None:
+    start.root.mkdir()
+    (start.root / BUCKET).symlink_to(other_disk)
+    async with AsyncExitStack() as stack:
+        first = await start(within=stack)
+        upload = await started(first)
+        tag = (await put_part(first, upload, 1, b"x")).headers["ETag"]
+        parts = [path for path in files_below(other_disk) if "uploads/" in path]
+        listed = await first.raw("GET", "/", host=HOST)
+    second = await start()
+
+    done = await completed(second, upload, [(1, tag)])
+
+    assert len(parts) == 1
+    assert inner(listed, "Key") == ["song"]
+    assert done.status == 200
+    assert files_below(other_disk) == ["big.wav", "song"]
+    assert (other_disk / ".service" / "tmp" / "theirs").is_dir()
+    assert (other_disk / ".service" / "uploads" / "theirs").is_dir()
 
 
 async def test_uploads_that_got_no_part_for_days_are_removed(bench: Bench) -> None:

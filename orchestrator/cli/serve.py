@@ -69,6 +69,25 @@ PrivateOption = Annotated[
         help="Call private and link-local addresses too, not only public ones and loopback.",
     ),
 ]
+TlsOption = Annotated[
+    bool,
+    typer.Option("--tls", help="Serve https, with a certificate that is made once for DIR."),
+]
+CertificateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-cert", metavar="FILE", help="Serve https with this one.", show_default=False
+    ),
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-key",
+        metavar="FILE",
+        help="Private key of that certificate, if it is not in the same file.",
+        show_default=False,
+    ),
+]
 
 
 def serve(
@@ -82,6 +101,9 @@ def serve(
     callback_retries: RetriesOption = 0,
     callback_timeout: TimeoutOption = "10s",
     callback_private: PrivateOption = False,
+    tls: TlsOption = False,
+    tls_cert: CertificateOption = None,
+    tls_key: KeyOption = None,
 ) -> None:
     """Serve the job API and the object storage of ROOT, with real separation, until interrupted.
 
@@ -107,6 +129,9 @@ def serve(
         callback_retries,
         read_duration_s("--callback-timeout", callback_timeout),
         callback_private,
+        tls,
+        tls_cert,
+        tls_key,
     )
 
     async def main() -> None:
@@ -129,6 +154,8 @@ def greeting(options: ServeOptions, facts: Serving) -> str:
         f"secret id:  {facts.secret_id}",
         f"secret key: {facts.secret_key}",
     ]
+    if facts.authority is not None:
+        lines.append(f"authority:  {facts.authority}, for clients to trust")
     if options.bucket:
         lines.append(
             f"bucket:     {options.bucket} in {options.region}, if the Host header has no bucket"

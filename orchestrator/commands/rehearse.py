@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.commands.resources import (
     hold_ledger,
     ledger_path,
+    local_buckets,
     open_client,
     open_store,
     ports_of,
@@ -128,9 +129,10 @@ async def rehearse(
     location = str(folder / "ledger.db")
     apart = replace(options, ledger=location, report=options.report or str(folder / "report.jsonl"))
     forecast = Forecast(manifest)
+    buckets = local_buckets(manifest, ledger_path(manifest, options.ledger))
     async with (
         _listed_store(manifest, options, clock) as listed,
-        _playing(folder, script, clock) as local,
+        _playing(folder, script, clock, buckets) as local,
         hold_ledger(location, "rehearsal", clock) as ledger,
         open_client(manifest, clock, local) as client,
     ):
@@ -169,17 +171,25 @@ async def _listed_store(
 
 
 @contextlib.asynccontextmanager
-async def _playing(folder: Path, script: Path, clock: Clock) -> AsyncIterator[LocalService]:
-    """Start the embedded service with simulated work and the script."""
+async def _playing(
+    folder: Path, script: Path, clock: Clock, buckets: set[str] | None
+) -> AsyncIterator[LocalService]:
+    """Start the embedded service with simulated work and the script.
+
+    Only ``buckets`` exist there; None: each output bucket that a job names is made.
+    """
     from orchestrator.server.faults.script import Faults
     from orchestrator.server.progression import Pace, Progression
     from orchestrator.server.service import LocalService
-    from orchestrator.server.settings import LocalSettings
+    from orchestrator.server.settings import LocalSettings, MissingBucket
 
+    for bucket in buckets or ():
+        (folder / "objects" / bucket).mkdir(parents=True, exist_ok=True)
     settings = LocalSettings(
         root=folder / "objects",
         credentials=(random_keys("rehearsal"),),
         progression=Progression(pace=Pace.SECONDS, finish_after=_JOB_S),
+        missing_bucket=MissingBucket.MAKE if buckets is None else MissingBucket.REFUSE,
         max_concurrent=_CONCURRENT,
     )
     async with LocalService(settings.with_faults(Faults.load(script)), clock) as local:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.commands.options import runner_settings
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.run import Holder
+from orchestrator.domain.value_formats import BUCKET
 from orchestrator.domain.wording import is_utf_8, not_utf_8
 from orchestrator.errors import ConfigError
 from orchestrator.ledger import ledger_path as ledger_file
@@ -89,6 +90,19 @@ def local_root(manifest: Manifest, ledger: str) -> Path:
     """Return the folder of the local service's objects, by default ``objects`` at the ledger."""
     root = manifest.service.root if isinstance(manifest.service, LocalServiceSettings) else None
     return (root or ledger_file(ledger).parent / "objects").resolve()
+
+
+def local_buckets(manifest: Manifest, ledger: str) -> set[str] | None:
+    """Return the buckets of a local manifest; None if they are not known, or not on this machine.
+
+    They are not known before the first bucket's folder was made.
+    """
+    if not isinstance(manifest.service, LocalServiceSettings):
+        return None
+    root = local_root(manifest, ledger)
+    folders = root.iterdir() if root.is_dir() else ()
+    found = {folder.name for folder in folders if BUCKET.fullmatch(folder.name)}
+    return found or None
 
 
 def random_keys(name: str) -> KeyPair:

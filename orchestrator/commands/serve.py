@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.clock import SystemClock
+from orchestrator.errors import ConfigError
 from orchestrator.server.api.control import PREFIX
+from orchestrator.server.certificates import given, made_for
 from orchestrator.server.credentials import KEY_VARIABLE, keys_for
 from orchestrator.server.faults.script import Faults
 from orchestrator.server.service import LocalService
@@ -17,6 +19,8 @@ from orchestrator.server.settings import CallbackPolicy, LocalSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
+
+    from orchestrator.server.certificates import TlsFiles
 
 CONTROL_VARIABLE = "ORCHESTRATOR_CONTROL_TOKEN"
 """Token of the control plane. A variable, because all users of a machine see command lines."""
@@ -37,6 +41,9 @@ class ServeOptions:
         callback_retries: Further tries for a callback that fails.
         callback_timeout_s: Bound of one try; None for the default.
         callback_private: Call private and link-local addresses too.
+        tls: Serve https.
+        tls_cert: Certificate to serve it with; None for one that is made.
+        tls_key: Private key of the certificate, if it is in a file of its own.
     """
 
     root: Path
@@ -49,6 +56,22 @@ class ServeOptions:
     callback_retries: int = 0
     callback_timeout_s: float | None = None
     callback_private: bool = False
+    tls: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    def certificate(self) -> TlsFiles | None:
+        """Return the certificate to serve with, or None for http.
+
+        Raises:
+            ConfigError: If a key was given without a certificate, or none can be made.
+        """
+        if self.tls_cert is not None:
+            return given(self.tls_cert, self.tls_key)
+        if self.tls_key is not None:
+            message = "--tls-key needs --tls-cert, the certificate of that key."
+            raise ConfigError(message)
+        return made_for(self.root, self.host, self.region) if self.tls else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +84,7 @@ class Serving:
         secret_key: Secret key, or a note that it came from the environment: its owner has it, and
             output ends up in logs.
         control_url: Address of the control plane, or empty.
+        authority: File of the authority that clients must trust, or None.
         is_simulated: Work is simulated by the script of faults.
     """
 
@@ -68,6 +92,7 @@ class Serving:
     secret_id: str
     secret_key: str
     control_url: str
+    authority: Path | None
     is_simulated: bool
 
 
@@ -84,6 +109,7 @@ async def serving(
     """
     script = Faults.load(options.faults) if options.faults is not None else None
     keys = keys_for(options.root, environment)
+    tls = options.certificate()
     settings = LocalSettings(
         root=options.root.resolve(),
         host=options.host,
@@ -92,6 +118,7 @@ async def serving(
         max_concurrent=options.workers,
         bucket=options.bucket,
         region=options.region,
+        tls=tls,
         control_token=environment.get(CONTROL_VARIABLE, ""),
         callbacks=CallbackPolicy(
             retries=options.callback_retries,
@@ -108,5 +135,6 @@ async def serving(
             keys.secret_id,
             f"as in {KEY_VARIABLE}" if is_given else keys.secret_key,
             f"{service.url}{PREFIX}" if settings.control_token else "",
+            tls.authority if tls is not None else None,
             settings.progression.simulated,
         )

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from orchestrator.server.api.activation import ActivationCalls
 from orchestrator.server.api.answers import NO_BUCKET
@@ -23,7 +24,14 @@ from orchestrator.server.faults import effects
 from orchestrator.server.faults.player import route_of
 from orchestrator.server.http import xml
 from orchestrator.server.http.errors import Refusal
-from orchestrator.server.http.request import Call, address, decode_path, decode_query, is_ci
+from orchestrator.server.http.request import (
+    Call,
+    address,
+    decode_path,
+    decode_query,
+    is_ci,
+    split_target,
+)
 
 if TYPE_CHECKING:
     from aiohttp.web_protocol import RequestHandler
@@ -93,7 +101,7 @@ class App:
         return await effects.apply_after(rule, call, await self._route(call), self._parts.clock)
 
     def _decode(self, call: Call) -> None:
-        raw = call.request.raw_path
+        call.host, raw = split_target(call.request.raw_path, call.host)
         settings = self._parts.settings
         call.path = decode_path(raw)
         call.query = decode_query(raw)
@@ -155,6 +163,31 @@ def _dropped(request: web.BaseRequest) -> web.Response:
     return web.Response(status=499)  # the status that proxies log in this case
 
 
+class _ConnectionLog(logging.LoggerAdapter[logging.Logger]):
+    """Log of aiohttp's connections, with one line for a request that is not HTTP.
+
+    Such a request is a fault of the client, so its traceback would say nothing.
+    """
+
+    def exception(self, msg: object, *args: object, **more: Any) -> None:
+        """Log an error."""
+        if not self._is_malformed(args, more.get("exc_info")):
+            super().exception(msg, *args, **more)
+
+    def debug(self, msg: object, *args: object, **more: Any) -> None:
+        """Log a detail; aiohttp counts some malformed requests as such."""
+        if not self._is_malformed(args, more.get("exc_info")):
+            super().debug(msg, *args, **more)
+
+    def _is_malformed(self, args: tuple[object, ...], error: object) -> bool:
+        if not isinstance(error, HttpProcessingError):
+            return False
+        # Only the first line: further ones quote the request, and may show a signature.
+        reason = (error.message.splitlines() or [""])[0][:200].rstrip(": ")
+        self.warning("refused bytes that are not a valid HTTP request from %s: %s", *args, reason)
+        return True
+
+
 class Listener(web.Server):
     """Accepts connections, and closes those that never send a request.
 
@@ -168,6 +201,7 @@ class Listener(web.Server):
         super().__init__(
             self._answer,
             access_log=None,
+            logger=_ConnectionLog(log),
             keepalive_timeout=idle_timeout_s,
             lingering_time=1.0,
             auto_decompress=False,  # an object with Content-Encoding is stored as it was sent

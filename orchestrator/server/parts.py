@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
     from aiohttp import web
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     from orchestrator.server.jobs.store import JobStore
     from orchestrator.server.jobs.templates import Templates
     from orchestrator.server.settings import LocalSettings
+    from orchestrator.server.storage.multipart import Uploads
     from orchestrator.server.storage.objects import Objects
+
+T = TypeVar("T")
 
 
 @functools.lru_cache(256)
@@ -42,10 +47,15 @@ class Parts:
     queues: Queues
     templates: Templates
     objects: Objects
+    uploads: Uploads
     disk: Executor
     scheduler: Scheduler
     callbacks: Callbacks
     player: FaultPlayer
+
+    async def on_disk(self, act: Callable[..., T], *arguments: object) -> T:
+        """Run a blocking function in a storage thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.disk, act, *arguments)
 
     def add_headers(self, response: web.StreamResponse, call: Call) -> None:
         """Add the headers of every answer."""

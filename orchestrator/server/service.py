@@ -34,6 +34,7 @@ from orchestrator.server.parts import Parts
 from orchestrator.server.settings import SPACE_BYTES
 from orchestrator.server.storage.index import ObjectIndex
 from orchestrator.server.storage.keys import RESERVED
+from orchestrator.server.storage.multipart import Uploads
 from orchestrator.server.storage.objects import Objects
 from orchestrator.server.workers.pool import Pool
 
@@ -49,6 +50,8 @@ DISK_THREADS = 4  # reads, hashes and syncs overlap; more threads would only que
 RETENTION_S = 30 * 86400
 """Time that ended jobs are kept (the vendor's console: a month)."""
 RETENTION_SWEEP_S = 3600
+UPLOAD_RETENTION_S = 7 * 86400
+"""Time after its last part that an unfinished upload is kept (the vendor keeps it forever)."""
 
 
 class LocalService:
@@ -62,6 +65,7 @@ class LocalService:
         self._parts: Parts | None = None
         self._database: Database | None = None
         self._index: ObjectIndex | None = None
+        self._uploads: Uploads | None = None
         self._pool: Pool | None = None
         self._disk = ThreadPoolExecutor(DISK_THREADS, "local-disk")
         self._runner: web.ServerRunner | None = None
@@ -112,12 +116,15 @@ class LocalService:
             if is_real and shutil.disk_usage(settings.root).free < SPACE_BYTES:
                 raise _disk_full(settings.root)
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if settings.bucket:
+                (settings.root / settings.bucket).mkdir(exist_ok=True)
             self._lock = _take_lock(settings)
             self._database = Database(own / "queue.db", durable=settings.durable)
             self._index = ObjectIndex(own / "objects.db")
             objects = Objects(
                 settings.root, self._index, settings.buckets, durable=settings.durable
             )
+            self._uploads = Uploads(own / "uploads.db", objects)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise _disk_full(settings.root) from error
@@ -130,9 +137,9 @@ class LocalService:
                 f"The local service's files in {own} cannot be used: {error}. "
                 "Move that folder away to start with an empty queue."
             ) from error
-        self._parts = self._build(self._database, objects)
+        self._parts = self._build(self._database, objects, self._uploads)
 
-    def _build(self, database: Database, objects: Objects) -> Parts:
+    def _build(self, database: Database, objects: Objects, uploads: Uploads) -> Parts:
         settings, clock, disk = self.settings, self.clock, self._disk
         self._pool = Pool(
             settings.work,
@@ -157,6 +164,7 @@ class LocalService:
             queues=queues,
             templates=Templates(database),
             objects=objects,
+            uploads=uploads,
             disk=disk,
             scheduler=Scheduler(settings, clock, store, queues, work, callbacks.job_ended),
             callbacks=callbacks,
@@ -176,7 +184,10 @@ class LocalService:
         listener = Listener(app, settings.idle_timeout_s)
         self._runner = web.ServerRunner(listener, shutdown_timeout=settings.drain_s)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, settings.host, settings.port, backlog=1024)
+        tls = settings.tls.context() if settings.tls is not None else None
+        site = web.TCPSite(
+            self._runner, settings.host, settings.port, backlog=1024, ssl_context=tls
+        )
         try:
             await site.start()
         except OSError as error:
@@ -189,14 +200,17 @@ class LocalService:
                 f"The local service cannot listen on {settings.host}:{settings.port}: {why}."
             ) from error
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if tls is not None else "http"
+        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         self.parts.scheduler.open()
         self._sweeper = asyncio.create_task(self._sweep(), name="local-retention")
         log.info("listening on %s, objects in %s", self.url, settings.root)
 
     async def _sweep(self) -> None:
         while True:
-            await self.parts.store.forget_ended_before(self.clock.now() - RETENTION_S)
+            now, parts = self.clock.now(), self.parts
+            await parts.store.forget_ended_before(now - RETENTION_S)
+            await parts.on_disk(parts.uploads.forget_unused_since, now - UPLOAD_RETENTION_S)
             await self.clock.sleep(RETENTION_SWEEP_S)
 
     async def close(self) -> None:
@@ -214,13 +228,13 @@ class LocalService:
         if self._database is not None:
             await self._database.close()
         self._disk.shutdown(wait=True)
-        if self._index is not None:
-            self._index.close()
+        for table in (self._index, self._uploads):
+            if table is not None:
+                table.close()
         if self._lock is not None:
             self._lock.release()
-        self._sweeper = self._runner = self._parts = self._pool = self._database = self._index = (
-            self._lock
-        ) = None
+        self._sweeper = self._runner = self._parts = self._pool = self._database = None
+        self._index = self._uploads = self._lock = None
 
 
 def _disk_full(root: Path) -> DiskFull:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from orchestrator.server.certificates import TlsFiles
     from orchestrator.server.faults.script import Faults
     from orchestrator.server.http.key_pairs import KeyPair
 
@@ -34,6 +35,15 @@ class MissingInput(StrEnum):
     """The submit is answered with 400 ``ResourceNotFound``."""
     IGNORE = "ignore"
     """The input is not checked: simulated work for manifests whose media are elsewhere."""
+
+
+class MissingBucket(StrEnum):
+    """Handling of a job whose input or output bucket does not exist."""
+
+    REFUSE = "refuse"
+    """The submit is answered with ``NoSuchBucket``."""
+    MAKE = "make"
+    """The output bucket is made: simulated work for manifests whose buckets are elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +81,11 @@ class LocalSettings:
         progression: Real or simulated work.
         missing_input: Handling of a missing input; None: ``fail`` for real work, ``ignore`` for
             simulated work.
+        missing_bucket: Handling of a missing bucket of a job.
         bucket: Bucket of requests whose ``Host`` names none (``127.0.0.1:8080``); empty: such
-            requests are refused.
+            requests are refused. It is made if it does not exist.
         region: Region of such requests.
+        tls: Certificate to serve https with; None: http.
         control_token: Token of the control plane; empty: no control plane.
         callbacks: Delivery of callbacks.
         activation_required: Jobs need ``POST /mediabucket`` or ``POST /asrbucket`` first, as at
@@ -101,8 +113,10 @@ class LocalSettings:
     work: str = REAL_WORK
     progression: Progression = field(default_factory=Progression)
     missing_input: MissingInput | None = None
+    missing_bucket: MissingBucket = MissingBucket.REFUSE
     bucket: str = ""
     region: str = "ap-chongqing"
+    tls: TlsFiles | None = None
     control_token: str = field(default="", repr=False)
     callbacks: CallbackPolicy = CallbackPolicy()
     activation_required: bool = False

@@ -95,6 +95,7 @@ class RunningService:
 
     async def _main(self) -> None:
         self._over = asyncio.Event()
+        (self.settings.root / BUCKET).mkdir(parents=True, exist_ok=True)
         async with LocalService(self.settings, SystemClock()) as service:
             self._service = service
             self.url = service.url

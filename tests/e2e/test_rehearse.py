@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
+
+from tests.e2e.playground import BUCKET
 
 if TYPE_CHECKING:
     from tests.e2e.playground import Playground, RunningService
@@ -42,6 +45,27 @@ def test_a_rehearsal_plays_its_script_and_finds_no_duplicates_or_losses(here: Pl
     assert not (here.folder / ".orchestrator" / "album.db").exists(), (
         "the real ledger is not touched"
     )
+
+
+def test_a_rehearsal_of_a_local_manifest_refuses_a_mistyped_output_bucket(
+    here: Playground,
+) -> None:
+    (here.folder / "media" / BUCKET / "in").mkdir(parents=True)
+    (here.folder / "media" / BUCKET / "in/a.wav").write_bytes(b"RIFF")
+    (here.folder / "faults.yaml").write_text("progression: {pace: immediate}\n")
+    local = {"local": {"root": "media"}}
+    here.write("in/a.wav", service=local)
+    right = here.run("--rehearse", "faults.yaml")
+    content = yaml.safe_load(here.path.read_text())
+    content["defaults"]["output"]["bucket"] = "mdeia-1250000000"
+    here.path.write_text(yaml.safe_dump(content))
+
+    wrong = here.run("--rehearse", "faults.yaml")
+
+    assert right.code == 0, right.err
+    assert wrong.code != 0
+    assert "mdeia-1250000000" in wrong.err
+    assert not list(here.folder.rglob("mdeia-1250000000"))
 
 
 def test_a_rehearsal_that_was_stopped_is_not_good(here: Playground) -> None:

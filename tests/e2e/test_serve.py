@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import urllib.error
 import urllib.request
@@ -61,7 +62,8 @@ def serving(
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Playground:
-    """Return a folder without a running service."""
+    """Return a folder without a running service, and with the bucket's folder."""
+    (tmp_path / "root" / BUCKET).mkdir(parents=True)
     return Playground(tmp_path)
 
 
@@ -98,6 +100,18 @@ def test_the_control_plane_opens_with_the_token_of_the_environment_only(alone: P
     assert state["jobs"] == {}
     assert refused.value.code == 403
     assert "open sesame" not in str(service.said), "secrets are not printed"
+
+
+def test_https_is_served_with_a_certificate_whose_authority_is_named(alone: Playground) -> None:
+    with serving(alone, "--tls", lines=4) as service:
+        authority = alone.folder / service.said["authority"].split()[1].rstrip(",")
+        trusting = ssl.create_default_context(cafile=authority)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(service.url, context=trusting)  # noqa: S310 - the service of this test
+
+    assert service.url.startswith("https://127.0.0.1:")
+    assert refused.value.code == 403
+    refused.value.close()
 
 
 def test_a_script_of_faults_is_played_from_the_start(alone: Playground) -> None:
@@ -184,6 +198,8 @@ def test_a_key_pair_of_the_environment_is_not_printed_and_a_generated_one_is(
         (("--root", "root", "--faults", "gone.yaml"), "gone.yaml"),
         (("--root", "root", "--callback-timeout", "soon"), "90s"),
         (("--root", "root", "--listen", "127.0.0.1:{taken}"), "in use. Choose another port"),
+        (("--root", "root", "--tls-key", "key.pem"), "--tls-cert"),
+        (("--root", "root", "--tls-cert", "file"), "must be PEM files"),
     ],
 )
 def test_startup_errors_are_one_line(

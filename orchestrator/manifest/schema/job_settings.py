@@ -16,9 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.domain import audio_formats, value_formats
+from orchestrator.domain import audio_formats, regions, value_formats
 from orchestrator.domain.wording import listed, nearest_word, quoted
-from orchestrator.manifest.schema import vendor_limits
 from orchestrator.manifest.schema.value_types import Integer, Loose, Text, refuse
 
 if TYPE_CHECKING:
@@ -86,11 +85,11 @@ def region_problem(value: str) -> Problem | None:
     Unknown regions pass, because the vendor opens new ones; misspelt known regions do not.
     ``ap-shanghai-fsi`` is another region, not a misspelt ``ap-shanghai``.
     """
-    if value in vendor_limits.REGIONS:
+    if value in regions.REGIONS:
         return None
-    if new_name := vendor_limits.LEGACY_REGIONS.get(value):
+    if new_name := regions.LEGACY_REGIONS.get(value):
         return Problem(f"{quoted(value)} is the old name of a region. Write {new_name}.")
-    near = nearest_word(value, vendor_limits.REGIONS)
+    near = nearest_word(value, regions.REGIONS)
     is_misspelt = near.count("-") == value.count("-") and abs(len(near) - len(value)) <= 2
     if value_formats.REGION.fullmatch(value) and not (near and is_misspelt):
         return None

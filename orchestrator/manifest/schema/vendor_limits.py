@@ -22,26 +22,6 @@ MAX_USER_DATA_BYTES = 1024
 """Stated for the sibling jobs of VoiceSeparate; printable ASCII, like there."""
 WILDCARDS: Final = ("${ext}", "${jobid}")
 
-REGIONS: Final = (
-    "ap-beijing", "ap-nanjing", "ap-shanghai", "ap-guangzhou", "ap-chengdu", "ap-chongqing",
-    "ap-hongkong", "ap-singapore", "ap-mumbai", "ap-seoul", "ap-bangkok", "ap-tokyo",
-    "ap-jakarta", "ap-beijing-1", "na-siliconvalley", "na-ashburn", "na-toronto", "eu-frankfurt",
-    "eu-moscow", "sa-saopaulo",
-)  # fmt: skip
-"""Regions of the vendor's pages. New ones will appear, so a region is refused only if it looks like
-a misspelt one of these."""
-LEGACY_REGIONS: Final = {
-    "cossh": "ap-shanghai",
-    "cosgz": "ap-guangzhou",
-    "cosbj": "ap-beijing",
-    "costj": "ap-beijing-1",
-    "coscd": "ap-chengdu",
-    "cossgp": "ap-singapore",
-    "coshk": "ap-hongkong",
-    "cosca": "na-toronto",
-    "cosger": "eu-frankfurt",
-}
-
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _DOTS = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")

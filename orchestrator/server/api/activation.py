@@ -29,6 +29,7 @@ class ActivationCalls:
 
     def __init__(self, parts: Parts) -> None:
         self._queues = parts.queues
+        self._objects = parts.objects
 
     async def answer(self, call: Call) -> web.StreamResponse:
         """Route by method."""
@@ -42,6 +43,7 @@ class ActivationCalls:
         demand(call, bucket, write=True)
         enabled = self._queues.activated_at(bucket, family) is not None
         if call.method == "POST":
+            self._objects.folder(bucket)
             if enabled:
                 message = f"The service is enabled for {bucket} already."
                 raise Refusal("MediaBucketAlreadyBinded", message)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +114,11 @@ class Control:
             await asyncio.get_running_loop().run_in_executor(parts.disk, self._remove_objects)
 
     def _remove_objects(self) -> None:
+        self._parts.uploads.forget_unused_since(math.inf)
         for folder in self._parts.settings.root.iterdir():
             if BUCKET.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
                 shutil.rmtree(folder)
+                folder.mkdir()  # the bucket itself stays
 
     async def _seed(self, data: Any) -> None:
         seed = data.get("seed") if isinstance(data, dict) else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -15,15 +16,17 @@ from orchestrator.server.http.body import read_body
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.jobs.ids import parse_vendor_time
 from orchestrator.server.jobs.queues import ACTIVE
-from orchestrator.server.jobs.row import JobRow, State
+from orchestrator.server.jobs.row import JobRow, State, bucket_of, shown
 from orchestrator.server.jobs.store import MAX_LISTED, ListQuery
 from orchestrator.server.jobs.submit_request import Reader
-from orchestrator.server.settings import MissingInput
+from orchestrator.server.progression import Pace
+from orchestrator.server.settings import MissingBucket, MissingInput
 
 if TYPE_CHECKING:
     from orchestrator.server.http.request import Call
     from orchestrator.server.http.xml import Tree
     from orchestrator.server.jobs.queues import Queue
+    from orchestrator.server.jobs.submit_request import Draft
     from orchestrator.server.parts import Parts
 
 
@@ -57,13 +60,7 @@ class JobCalls:
         key, queue_id, drafts = self._reader.read(
             xml.read(await read_body(call, self._parts.settings))
         )
-        for draft in drafts:
-            bucket = draft.request.output["Bucket"]
-            if call.key is None or not call.key.allows(bucket, write=True):
-                raise Refusal(
-                    "WriteTargetBucketDenied",
-                    f"These keys may not write to the output bucket {bucket}.",
-                )
+        self._check_buckets(call, drafts)
         if self._parts.settings.missing_input_rule is MissingInput.REFUSE:
             await self._refuse_missing(call.bucket, key)
         queue = await self._parts.queues.for_job(call.bucket, call.region, queue_id, call.now)
@@ -76,6 +73,26 @@ class JobCalls:
         await self._parts.store.add(rows)
         self._parts.scheduler.wake()
         return xml_answer({"JobsDetail": [row.detail() for row in rows]})
+
+    def _check_buckets(self, call: Call, drafts: list[Draft]) -> None:
+        """Check that the buckets of a job exist, and that stems can be written to its output."""
+        objects, settings = self._parts.objects, self._parts.settings
+        if settings.missing_input_rule is not MissingInput.IGNORE:
+            objects.folder(call.bucket)
+        for bucket in {draft.request.output["Bucket"] for draft in drafts}:
+            if call.key is None or not call.key.allows(bucket, write=True):
+                raise Refusal(
+                    "WriteTargetBucketDenied",
+                    f"These keys may not write to the output bucket {bucket}.",
+                )
+            if settings.missing_bucket is MissingBucket.MAKE:
+                objects.make_bucket(bucket)
+            elif not os.access(objects.folder(bucket), os.W_OK | os.X_OK):
+                raise Refusal(
+                    "WriteTargetBucketDenied",
+                    f"The folder of the output bucket {bucket} cannot be written to: "
+                    f"{objects.folder(bucket)}.",
+                )
 
     async def _refuse_missing(self, bucket: str, key: str) -> None:
         path = await asyncio.get_running_loop().run_in_executor(
@@ -110,20 +127,27 @@ class JobCalls:
                 f"A query takes 1 to {MAX_IDS_PER_QUERY} job ids, separated by commas; "
                 f"this one has {len(wanted)}.",
             )
-        found = {
-            job_id: row
-            for job_id, row in self._parts.store.get(wanted).items()
-            if row.bucket == call.bucket
-        }
-        for row in found.values():
-            await self._parts.scheduler.polled(row)
+        if self._parts.scheduler.progression.pace is Pace.POLLS:
+            for row in self._parts.store.get(wanted).values():
+                if row.bucket == call.bucket:
+                    await self._parts.scheduler.polled(row)
+        rows = self._parts.store.rows(wanted).items()
+        found = {job_id: row for job_id, row in rows if bucket_of(row) == call.bucket}
         tree: dict[str, Tree] = {
-            "JobsDetail": [self._detail(found[job_id]) for job_id in wanted if job_id in found]
+            "JobsDetail": [
+                self._shown(job_id, found[job_id]) for job_id in wanted if job_id in found
+            ]
         }
         missing = [job_id for job_id in wanted if job_id not in found]
         if missing:
             tree["NonExistJobIds"] = missing
         return xml_answer(tree)
+
+    def _shown(self, job_id: str, row: tuple[Any, ...]) -> Tree:
+        """Return the element of a job; that of a running one is new each time."""
+        if job_id in self._parts.scheduler.progress:
+            return self._detail(JobRow.load(row))
+        return shown(row)
 
     def _detail(self, row: JobRow) -> dict[str, Tree]:
         detail = row.detail()

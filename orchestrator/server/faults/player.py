@@ -25,6 +25,8 @@ _OBJECT_ROUTES = {"GET": Route.GET, "HEAD": Route.HEAD, "PUT": Route.PUT, "DELET
 def route_of(call: Call) -> Route:
     """Return the script's name of the route that a request calls."""
     if not call.ci:
+        if call.has("uploads") or call.has("uploadId"):
+            return Route.MULTIPART
         if call.path == "/":
             return Route.LIST_OBJECTS if call.method == "GET" else Route.BUCKET
         return _OBJECT_ROUTES.get(call.method, Route.ANY)

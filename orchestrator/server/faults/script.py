@@ -47,6 +47,7 @@ class Route(StrEnum):
     PUT = "put"
     DELETE = "delete"
     BUCKET = "bucket"
+    MULTIPART = "multipart"
 
 
 class Do(StrEnum):

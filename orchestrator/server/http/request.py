@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from orchestrator.domain import value_formats
+from orchestrator.domain import regions, value_formats
 from orchestrator.server.http.errors import Refusal
 
 if TYPE_CHECKING:
@@ -19,9 +19,11 @@ BUCKET = value_formats.LOCAL_BUCKET
 
 _HOST = re.compile(
     r"(?:(?P<bucket>[^.:/@]+)\.)?(?P<service>ci|cos|pic)\.(?P<region>[a-z0-9-]+)"
-    r"\.(?:myqcloud\.com|tencentcos\.cn)(?::[0-9]+)?",
+    r"\.(?:myqcloud\.com|tencentcos\.cn|localhost)(?::[0-9]+)?",
     re.IGNORECASE,
 )
+_VENDOR = re.compile(r"\.(?:myqcloud\.com|tencentcos\.cn)(?::[0-9]+)?\Z", re.IGNORECASE)
+_LOCAL_HOST = re.compile(r"(?P<bucket>[^.:/@]+)\.localhost(?::[0-9]+)?", re.IGNORECASE)
 _CI_ROOTS = frozenset({"jobs", "template", "queue", "asrqueue", "mediabucket", "asrbucket"})
 _IDS = {
     "jobs": re.compile(r"j[0-9a-f]{32}(?:,j[0-9a-f]{32})*"),
@@ -98,6 +100,22 @@ class Call:
         return self.request.headers.get(name, "")
 
 
+_ABSOLUTE = re.compile(r"https?://([^/?#@\s]+)(/[^#]*|\?[^#]*|)", re.IGNORECASE)
+
+
+def split_target(target: str, host: str) -> tuple[str, str]:
+    """Return the host of a request, and its target from the path on.
+
+    A client that uses this service as its proxy sends the whole address, whose host then counts
+    (RFC 9112, 3.2.2).
+    """
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        return host, target
+    rest = match[2]
+    return match[1], rest if rest.startswith("/") else f"/{rest}"
+
+
 def decode_path(raw: str) -> str:
     """Return the path of a request target, decoded once.
 
@@ -150,18 +168,39 @@ class Address:
 def address(host: str, default_bucket: str, default_region: str) -> Address:
     """Parse a Host header; a host that is not the vendor's gets the defaults.
 
+    Other hosts of the vendor, such as the list of an account's buckets, are not of this service.
+
+    ``<bucket>.localhost`` names a bucket too; many systems lead such names to the loopback address.
+
     Raises:
-        Refusal: ``InvalidHost`` if the bucket name is not valid.
+        Refusal: ``InvalidHost`` for such a host or a bucket name that is not valid; the same or
+            ``InvalidRegionName`` if there is no such region.
     """
     match = _HOST.fullmatch(host)
+    if match is None and (local := _LOCAL_HOST.fullmatch(host)):
+        return Address(_checked_bucket(local["bucket"]), default_region, "")
+    if match is None and _VENDOR.search(host):
+        raise Refusal("InvalidHost", f"{host[:80]!r} is not a host of this service.")
     if match is None:
         return Address(default_bucket, default_region, "")
-    bucket = (match["bucket"] or "").lower()
+    bucket = _checked_bucket(match["bucket"] or "")
+    region, service = match["region"].lower(), match["service"].lower()
+    if region != default_region and not regions.is_known(region):
+        raise Refusal(
+            "InvalidRegionName" if service == "cos" else "InvalidHost",
+            f"{region[:40]!r} is not a region of the vendor, such as ap-chongqing.",
+            400,
+        )
+    return Address(bucket, region, service)
+
+
+def _checked_bucket(text: str) -> str:
+    bucket = text.lower()
     if bucket and not BUCKET.fullmatch(bucket):
         raise Refusal(
             "InvalidHost", f"{bucket[:80]!r} is not a bucket name such as media-1250000000."
         )
-    return Address(bucket, match["region"].lower(), match["service"].lower())
+    return bucket
 
 
 def is_ci(method: str, path: str, query: list[tuple[str, str]], service: str) -> bool:

@@ -21,8 +21,18 @@ if TYPE_CHECKING:
 MAX_DEPTH = 12  # the deepest documented request has 5 levels
 MAX_NODES = 2000  # six operations with every node are below 200
 
+
+class Written(str):
+    """An element that is written already."""
+
+    __slots__ = ()
+
+
 Tree: TypeAlias = "str | dict[str, Any] | Sequence[Tree] | None"
-"""Content to write: text, an empty element, children by name, or a repeated element."""
+"""Content to write: text, an empty element, children by name, or a repeated element.
+
+A :class:`Written` stands for its whole element, with its name.
+"""
 
 DECLARATION = "<?xml version='1.0' encoding='utf-8' ?>\n"
 # Characters that XML 1.0 cannot carry.
@@ -62,17 +72,18 @@ class Node:
 class _Reader:
     """Builds bounded nodes from expat's events."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_nodes: int) -> None:
         self.root: Node | None = None
         self._open: list[Node] = []
         self._count = 0
+        self._max_nodes = max_nodes
 
     def start(self, name: str, _attributes: object) -> None:
         self._count += 1
-        if len(self._open) >= MAX_DEPTH or self._count > MAX_NODES:
+        if len(self._open) >= MAX_DEPTH or self._count > self._max_nodes:
             raise Refusal(
                 "InvalidContent",
-                f"The body has more than {MAX_NODES} elements or more than {MAX_DEPTH} levels.",
+                f"The body has more than {self._max_nodes} elements or {MAX_DEPTH} levels.",
             )
         node = Node(name)
         if self._open:
@@ -95,7 +106,7 @@ def _refuse_doctype(*_: object) -> None:
     )
 
 
-def read(body: bytes) -> Node:
+def read(body: bytes, max_nodes: int = MAX_NODES) -> Node:
     """Parse a request body and return its root element.
 
     Raises:
@@ -104,7 +115,7 @@ def read(body: bytes) -> Node:
     """
     if not body.strip():
         raise Refusal("MissingContent", "The request needs an XML body.")
-    reader = _Reader()
+    reader = _Reader(max_nodes)
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
@@ -134,18 +145,30 @@ def _escape(text: str) -> str:
 
 
 def _write(out: list[str], name: str, value: Tree) -> None:
-    if isinstance(value, str):
+    if isinstance(value, Written):
+        out.append(value)
+    elif isinstance(value, str):
         out.append(f"<{name}>{_escape(value)}</{name}>" if value else f"<{name}/>")
     elif value is None:
         out.append(f"<{name}/>")
     elif isinstance(value, dict):  # faster than Mapping, and every tree here consists of dicts
         out.append(f"<{name}>")
         for child, inner in value.items():
-            _write(out, child, inner)
+            if inner.__class__ is str and inner:  # most children: a call for each would be slow
+                out.append(f"<{child}>{_escape(inner)}</{child}>")
+            else:
+                _write(out, child, inner)
         out.append(f"</{name}>")
     else:
         for item in value:
             _write(out, name, item)
+
+
+def element(name: str, value: Tree) -> Written:
+    """Return a whole element, to be used in documents."""
+    out: list[str] = []
+    _write(out, name, value)
+    return Written("".join(out))
 
 
 def document(name: str, value: Tree) -> bytes:

@@ -108,5 +108,5 @@ class JobWork:
         stored = []
         for stem, probe in done.files.items():
             content = self._objects.adopt(output["Bucket"], names[stem], paths[stem], "")
-            stored.append(StoredStem(stem, names[stem], content.md5, probe))
+            stored.append(StoredStem(stem, names[stem], content.tag, probe))
         return result_of(output["Bucket"], output["Region"], stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
+from orchestrator.server.http.xml import Written, element
 from orchestrator.server.jobs.ids import vendor_time
 
 if TYPE_CHECKING:
@@ -56,18 +58,18 @@ class JobRequest:
     callback: dict[str, str] = field(default_factory=dict)
     multi: bool = False
 
-    @classmethod
-    def load(cls, raw: bytes) -> Self:
-        """Parse the stored form."""
-        stored = orjson.loads(raw)
-        stored["audio"] = AudioConfig(**stored["audio"])
-        stored["mode"] = AudioMode(stored["mode"])
-        return cls(**stored)
-
     def dump(self) -> bytes:
         """Return the stored form: JSON of the fields that are set."""
         values = ((entry.name, getattr(self, entry.name)) for entry in fields(self))
         return orjson.dumps({name: value for name, value in values if value})
+
+
+def load_request(raw: bytes) -> JobRequest:
+    """Parse the stored form of a request."""
+    stored = orjson.loads(raw)
+    stored["audio"] = AudioConfig(**stored["audio"])
+    stored["mode"] = AudioMode(stored["mode"])
+    return JobRequest(**stored)
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class JobRow:
         *head, request, tag, state, code, message, started, ended, starts, result, seq = values
         made = orjson.loads(result) if result else None
         steps = (tag, State(state), code, message, started, ended, starts, made, seq)
-        return cls(*(*head, JobRequest.load(request), *steps))
+        return cls(*(*head, load_request(request), *steps))
 
     def detail(self, *, names: dict[str, str] | None = None) -> dict[str, Tree]:
         """Return ``JobsDetail``; ``names`` replace the patterns of the output names."""
@@ -155,3 +157,16 @@ class JobRow:
 
 COLUMNS = ", ".join(entry.name for entry in fields(JobRow))
 """Columns of the jobs table, in the order of the fields."""
+_BUCKET = [entry.name for entry in fields(JobRow)].index("bucket")
+
+
+def bucket_of(values: tuple[Any, ...]) -> str:
+    """Return the bucket of a database row of ``COLUMNS``."""
+    bucket: str = values[_BUCKET]
+    return bucket
+
+
+@functools.lru_cache(8192)  # clients ask for the same jobs again and again; 20 MB when full
+def shown(values: tuple[Any, ...]) -> Written:
+    """Return the ``JobsDetail`` element of a database row of ``COLUMNS``."""
+    return element("JobsDetail", JobRow.load(values).detail())

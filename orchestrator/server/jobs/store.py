@@ -90,10 +90,13 @@ class JobStore:
 
     def get(self, job_ids: Sequence[str]) -> dict[str, JobRow]:
         """Return the jobs with these ids."""
+        return {job_id: JobRow.load(row) for job_id, row in self.rows(job_ids).items()}
+
+    def rows(self, job_ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+        """Return the database rows of the jobs with these ids."""
         marks = ", ".join("?" * len(job_ids))
         sql = f"SELECT {COLUMNS} FROM jobs WHERE job_id IN ({marks})"  # noqa: S608 - question marks
-        rows = map(JobRow.load, self._database.read(sql, tuple(job_ids)))
-        return {row.job_id: row for row in rows}
+        return {row[0]: row for row in self._database.read(sql, tuple(job_ids))}
 
     def page(self, query: ListQuery) -> list[JobRow]:
         """Return one page, and the first job of the next page if there is one."""

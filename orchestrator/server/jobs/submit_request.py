@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.domain import regions
 from orchestrator.domain.audio_formats import check_audio, extension
 from orchestrator.domain.spec import AudioConfig, AudioMode
 from orchestrator.domain.wording import listed
@@ -209,6 +210,8 @@ def _output(operation: Node) -> tuple[dict[str, str], dict[str, str]]:
         raise invalid(
             f"Output/Bucket {bucket[:80]!r} is not a bucket name such as media-1250000000."
         )
+    if not regions.is_known(region):
+        raise invalid(f"Output/Region {region[:40]!r} is not a region, such as ap-chongqing.")
     texts = {
         stem: (found.text if (found := output.get(node)) else "")
         for stem, node in STEM_NODES.items()

@@ -76,7 +76,7 @@ class FolderStore:
         )
         files = [(key.decode(), path) for key, path in page.files]
         listed = tuple(
-            ListedObject(key, content.size, content.md5, content.modified_at)
+            ListedObject(key, content.size, content.tag, content.modified_at)
             for key, content in self._objects.describe(bucket, files)
         )
         skipped = [
@@ -98,7 +98,7 @@ class FolderStore:
             found = await _off_loop(lambda: self._objects.head(place.bucket, key))
         except NotFound:
             return None
-        return ObjectHead(found.size, found.md5, found.content_type, found.modified_at, found.crc64)
+        return ObjectHead(found.size, found.tag, found.content_type, found.modified_at, found.crc64)
 
 
 def _open_index(root: Path) -> ObjectIndex:

@@ -2,6 +2,7 @@
 
 A row is valid only while the file keeps its size, modification time and inode. Commits are not
 synced and cost microseconds; a power cut may lose the last rows, which are then computed again.
+The column ``md5`` holds the ETag, which is not an MD5 for an object that was uploaded in parts.
 """
 
 from __future__ import annotations
@@ -52,15 +53,15 @@ class ObjectIndex:
         with self._lock:
             rows = self._connection.execute(sql, (bucket, *keys)).fetchall()
         return {
-            key: Content(size, mtime_ns, inode, md5, crc64, kind, orjson.loads(meta))
-            for key, size, mtime_ns, inode, md5, crc64, kind, meta in rows
+            key: Content(size, mtime_ns, inode, tag, crc64, kind, orjson.loads(meta))
+            for key, size, mtime_ns, inode, tag, crc64, kind, meta in rows
         }
 
     def remember(self, bucket: str, contents: Sequence[tuple[str, Content]]) -> None:
         """Save the metadata of objects, ``(key, content)`` each, with one commit."""
         rows = [
             (
-                *(bucket, key, content.size, content.mtime_ns, content.inode, content.md5),
+                *(bucket, key, content.size, content.mtime_ns, content.inode, content.tag),
                 *(content.crc64, content.content_type, orjson.dumps(content.meta or {})),
             )
             for key, content in contents

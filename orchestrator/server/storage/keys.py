@@ -21,6 +21,7 @@ RESERVED = ".service"
 
 MAX_KEY_BYTES = 850  # the vendor's limit, counted in UTF-8
 MAX_SEGMENT_BYTES = 255  # the limit of common file systems
+_ODD_SEGMENT = re.compile(r"(?:^|/)(\.{0,2})(?=/|\Z)")
 _CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 
 
@@ -34,14 +35,13 @@ def fault_of(key: str) -> str:
         return "it is empty"
     if _CONTROL.search(key):
         return "it has control characters"
-    segments = key.removesuffix("/").split("/")
-    if "" in segments:
+    if odd := _ODD_SEGMENT.search(key.removesuffix("/")):
+        if odd[1]:
+            return "it has a segment '.' or '..'"
         return "it has an empty segment (a leading or doubled slash)"
-    if any(segment in {".", ".."} for segment in segments):
-        return "it has a segment '.' or '..'"
-    if segments[0].casefold() == RESERVED:
+    if key[:1] == "." and key.partition("/")[0].casefold() == RESERVED:
         return f"names under {RESERVED}/ belong to the service"
-    if any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
+    if len(raw) > MAX_SEGMENT_BYTES and max(map(len, raw.split(b"/"))) > MAX_SEGMENT_BYTES:
         return f"a segment has more than {MAX_SEGMENT_BYTES} bytes"
     return ""
 

@@ -24,7 +24,8 @@ class Content:
         size: Bytes.
         mtime_ns: Modification time of the file.
         inode: Inode of the file.
-        md5: Lowercase hex.
+        tag: ETag without its quotes: the MD5 in lowercase hex, or for an object that was uploaded
+            in parts the form ``<MD5 of the parts' MD5s>-<number of parts>``.
         crc64: Decimal text of the sum in ``x-cos-hash-crc64ecma``: CRC-64/XZ.
         content_type: Media type.
         meta: Headers stored with the object (``x-cos-meta-*``, ``Content-Encoding`` ...).
@@ -33,7 +34,7 @@ class Content:
     size: int
     mtime_ns: int
     inode: int
-    md5: str = ""
+    tag: str = ""
     crc64: str = ""
     content_type: str = ""
     meta: Mapping[str, str] | None = None
@@ -46,7 +47,7 @@ class Content:
     @property
     def etag(self) -> str:
         """ETag with its quotes, as in the header."""
-        return f'"{self.md5}"'
+        return f'"{self.tag}"'
 
     @property
     def modified_at(self) -> float:
@@ -54,17 +55,27 @@ class Content:
         return self.mtime_ns / 1e9
 
 
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """ETag (without quotes) and CRC-64 of a content."""
+
+    tag: str
+    crc64: str
+
+
 class Sums:
     """MD5 and CRC-64 of a stream of bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, md5: bool = True) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
+        self._with_md5 = md5  # it takes most of the time
         self._crc = 0
         self.size = 0
 
     def add(self, data: bytes) -> None:
         """Add the next bytes."""
-        self._md5.update(data)
+        if self._with_md5:
+            self._md5.update(data)
         self._crc = fastcrc.crc64.xz(data, self._crc)
         self.size += len(data)
 
@@ -77,6 +88,11 @@ class Sums:
     def crc64(self) -> str:
         """CRC of the added bytes, as decimal text."""
         return str(self._crc)
+
+    @property
+    def digest(self) -> Digest:
+        """ETag and CRC of an object with the added bytes."""
+        return Digest(self._md5.hexdigest(), self.crc64)
 
 
 def sums_of(file: BinaryIO) -> Sums:
@@ -92,14 +108,13 @@ def guess_type(key: str) -> str:
     return mimetypes.guess_type(key)[0] or "application/octet-stream"
 
 
-def content_of(key: str, stat: os.stat_result, sums: Sums) -> Content:
+def content_of(key: str, stat: os.stat_result, digest: Digest) -> Content:
     """Return the metadata of a file that was not stored by a request."""
-    return Content(
-        stat.st_size, stat.st_mtime_ns, stat.st_ino, sums.md5.hex(), sums.crc64, guess_type(key), {}
-    )
+    state = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return Content(*state, digest.tag, digest.crc64, guess_type(key), {})
 
 
 def content_at(key: str, path: str) -> Content:
     """Hash a listed file; a symbolic link in its place is not followed."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        return content_of(key, os.fstat(file.fileno()), sums_of(file))
+        return content_of(key, os.fstat(file.fileno()), sums_of(file).digest)

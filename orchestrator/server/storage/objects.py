@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from orchestrator.server.http.errors import Refusal
+from orchestrator.server.http.request import BUCKET
 from orchestrator.server.storage import keys
-from orchestrator.server.storage.metadata import Content, Sums, content_of, sums_of
+from orchestrator.server.storage.metadata import (
+    CHUNK,
+    Content,
+    Digest,
+    Sums,
+    content_of,
+    sums_of,
+)
 from orchestrator.server.storage.reader import ObjectReads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+    from typing import BinaryIO
 
     from orchestrator.server.storage.index import ObjectIndex
 
@@ -31,6 +41,31 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _id_of(own: Path) -> str:
+    """Return the id of a root, which the first call makes."""
+    path = own / "id"
+    if not path.exists():
+        path.write_text(secrets.token_hex(8), "ascii")
+    return path.read_text("ascii").strip() or "root"
+
+
+def copy_span(source: BinaryIO, target: BinaryIO, first: int, length: int) -> Sums:
+    """Append ``length`` bytes of ``source``, from ``first`` on, to ``target``.
+
+    Raises:
+        Refusal: ``PathConflict`` if the source has become shorter.
+    """
+    source.seek(first)
+    sums = Sums()
+    while sums.size < length:
+        data = source.read(min(CHUNK, length - sums.size))
+        if not data:
+            raise Refusal("PathConflict", "The source was changed while it was copied: try again.")
+        target.write(data)
+        sums.add(data)
+    return sums
+
+
 class Objects(ObjectReads):
     """Reads and writes objects below one root, for one process: it deletes unfinished files."""
 
@@ -44,21 +79,54 @@ class Objects(ObjectReads):
     ) -> None:
         super().__init__(root, index, buckets)
         self._durable = durable
-        self._temp = root / keys.RESERVED / "tmp"
-        self._temp.mkdir(parents=True, exist_ok=True)
         self._numbers = iter(range(1 << 62))
-        for left in self._temp.iterdir():  # of a service that was killed
-            left.unlink()
+        self._own = root / keys.RESERVED
+        self._own.mkdir(parents=True, exist_ok=True)
+        self._id = _id_of(self._own)
+        for space in self.spaces():
+            for left in (space / "tmp").glob("*"):  # of a service that was killed
+                left.unlink()
+
+    def spaces(self) -> Iterator[Path]:
+        """Yield the service's own folders: that of the root, and those of other file systems."""
+        yield self._own
+        for folder in self.root.iterdir():
+            if BUCKET.fullmatch(folder.name):
+                yield from (folder / keys.RESERVED).glob(self._id)
+
+    def make_bucket(self, bucket: str) -> None:
+        """Make a bucket, unless it exists.
+
+        Raises:
+            Refusal: ``InvalidBucketName``.
+        """
+        self.folder(bucket, must_exist=False).mkdir(parents=True, exist_ok=True)
+
+    def space(self, bucket: str) -> Path:
+        """Return the service's own folder on the file system of a bucket.
+
+        A file moves from there into the bucket by a rename. On another file system than the root's
+        it has the id of this root: the bucket may be the root of another service.
+
+        Raises:
+            Refusal: ``NoSuchBucket``, or the code of a name that is not valid.
+        """
+        folder = self.folder(bucket)
+        if folder.stat().st_dev == self._own.stat().st_dev:
+            return self._own
+        own = folder / keys.RESERVED / self._id
+        own.mkdir(parents=True, exist_ok=True)
+        return own
 
     def temporary(self, bucket: str, suffix: str = "") -> Path:
-        """Return a new path on the bucket's file system, for a file that ``adopt`` will move."""
-        folder = self.folder(bucket, must_exist=False)
-        folder.mkdir(parents=True, exist_ok=True)
-        temp = self._temp
-        if folder.stat().st_dev != temp.stat().st_dev:
-            temp = folder / keys.RESERVED
-            temp.mkdir(exist_ok=True)
-        return temp / f"{os.getpid()}-{next(self._numbers)}{suffix}"
+        """Return a new path on the bucket's file system, for a file that ``adopt`` will move.
+
+        Raises:
+            Refusal: As :meth:`space`.
+        """
+        folder = self.space(bucket) / "tmp"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{os.getpid()}-{next(self._numbers)}{suffix}"
 
     def adopt(
         self,
@@ -66,7 +134,7 @@ class Objects(ObjectReads):
         key: str,
         temporary: Path,
         content_type: str = "",
-        sums: Sums | None = None,
+        digest: Digest | None = None,
         meta: Mapping[str, str] | None = None,
     ) -> Content:
         """Make a finished temporary file the object ``key``, and atomically replace an older one.
@@ -76,7 +144,7 @@ class Objects(ObjectReads):
         """
         path = self._place_for(bucket, key)
         with temporary.open("rb") as file:
-            sums = sums or sums_of(file)
+            digest = digest or sums_of(file).digest
             if self._durable:
                 os.fsync(file.fileno())
             # Of this open file: after the rename, the name may already belong to another one.
@@ -87,21 +155,30 @@ class Objects(ObjectReads):
             raise self._conflict(key) from error
         if self._durable:
             _sync_folder(path.parent)
-        content = content_of(key, stat, sums)
+        content = content_of(key, stat, digest)
         content = replace(
             content, content_type=content_type or content.content_type, meta=dict(meta or {})
         )
         self._index.remember(bucket, [(key, content)])
         return content
 
-    def _place_for(self, bucket: str, key: str) -> Path:
-        folder = self.folder(bucket, must_exist=False)
-        path = keys.locate(folder, key)
+    def check_place(self, bucket: str, key: str) -> Path:
+        """Return the path for an object.
+
+        Raises:
+            Refusal: ``NoSuchBucket``, the code of a key that is not valid, or ``AccessDenied`` if
+                the path has a symbolic link.
+        """
+        path = keys.locate(self.folder(bucket), key)
         if path is None:
             raise Refusal(
                 "AccessDenied",
                 f"The path of {key[:80]!r} has a symbolic link; links in buckets are not followed.",
             )
+        return path
+
+    def _place_for(self, bucket: str, key: str) -> Path:
+        path = self.check_place(bucket, key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:

@@ -52,18 +52,16 @@ class ObjectReads:
         if must_exist and not folder.is_dir():
             raise Refusal(
                 "NoSuchBucket",
-                f"The bucket {bucket} does not exist here: store an object in it, or make the "
-                f"folder {folder}.",
+                f"The bucket {bucket} does not exist here. Check its name, or make the folder "
+                f"{folder}.",
             )
         return folder
 
     @staticmethod
     def _marker(path: Path) -> Content:
-        stat, sums = path.stat(), Sums()
-        sums_of_nothing = (sums.md5.hex(), sums.crc64)
-        return Content(
-            0, stat.st_mtime_ns, stat.st_ino, *sums_of_nothing, "application/x-directory", {}
-        )
+        stat, empty = path.stat(), Sums().digest
+        state = (0, stat.st_mtime_ns, stat.st_ino)
+        return Content(*state, empty.tag, empty.crc64, "application/x-directory", {})
 
     def open(self, bucket: str, key: str) -> tuple[BinaryIO | None, Content]:
         """Open an object and return its file and metadata; a folder marker has no file.
@@ -101,7 +99,7 @@ class ObjectReads:
             return known
         sums = sums_of(file)
         file.seek(0)
-        content = content_of(key, stat, sums)
+        content = content_of(key, stat, sums.digest)
         self._index.remember(bucket, [(key, content)])
         return content
 

@@ -62,6 +62,7 @@ async def test_a_job_whose_answer_was_lost_is_found_on_a_machine_with_a_wrong_cl
     settings = LocalSettings(
         root=tmp_path / "objects", credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE)
     )
+    (settings.root / "media-1250000000").mkdir(parents=True)
     async with LocalService(settings.with_faults(faults), SystemClock()) as service:
         objects = ", ".join(f"{{object: in/{number}.mp3}}" for number in range(12))
         (tmp_path / "clocks.yaml").write_text(

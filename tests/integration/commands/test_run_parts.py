@@ -42,6 +42,7 @@ async def test_a_sink_that_raises_does_not_break_a_run_that_a_program_started(
     settings = LocalSettings(
         root=tmp_path / "objects", credentials=(KEYS,), progression=Progression(Pace.IMMEDIATE)
     )
+    (settings.root / "media-1250000000").mkdir(parents=True)
     async with LocalService(settings, SystemClock()) as service:
         (tmp_path / "m.yaml").write_text(
             MANIFEST.format(url=service.url, objects="{object: in/1.mp3}, {object: in/2.mp3}"),

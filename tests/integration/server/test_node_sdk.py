@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from yarl import URL
 
 if TYPE_CHECKING:
-    from tests.integration.server.conftest import Benches
+    from tests.integration.server.conftest import Bench, Benches
 
 PACKAGE = "cos-nodejs-sdk-v5@2.15.4"
 SCRIPT = Path(__file__).with_name("node_client.js")
+TRANSFERS = Path(__file__).with_name("node_transfers.js")
 
 
 @pytest.fixture(scope="session")
@@ -47,25 +50,28 @@ def node_modules(request: pytest.FixtureRequest) -> Path:
     return modules
 
 
+async def played(bench: Bench, modules: Path, script: Path, *arguments: str) -> Any:
+    """Run a script of the client against the service, and return what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *("node", str(script), bench.service.url, bench.keys.secret_id, bench.keys.secret_key),
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "NODE_PATH": str(modules)},
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return json.loads(out)
+
+
 @pytest.mark.slow
 async def test_the_node_client_submits_queries_and_lists_jobs_and_objects(
     start: Benches, node_modules: Path
 ) -> None:
     bench = await start(bucket="media-1250000000", region="ap-chongqing")
-    process = await asyncio.create_subprocess_exec(
-        "node",
-        str(SCRIPT),
-        bench.service.url,
-        bench.keys.secret_id,
-        bench.keys.secret_key,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NODE_PATH": str(node_modules)},
-    )
-    out, err = await process.communicate()
 
-    assert process.returncode == 0, err.decode()
-    results = json.loads(out)
+    results = await played(bench, node_modules, SCRIPT)
+
     assert results["submitted"]["State"] == "Submitted"
     assert results["submitted"]["Operation"]["UserData"] == "from node"
     assert results["queried"]["State"] == "Success"
@@ -79,3 +85,27 @@ async def test_the_node_client_submits_queries_and_lists_jobs_and_objects(
     assert results["keys"] == ["x/a b+c.txt"]
     assert results["head"]["etag"] == results["put"]["ETag"]
     assert results["error"] == {"code": "NoSuchKey", "status": 404}
+
+
+@pytest.mark.slow
+async def test_the_node_client_uploads_copies_and_deletes_through_the_proxy_setting(
+    start: Benches, node_modules: Path, tmp_path: Path
+) -> None:
+    bench = await start()
+    content = random.Random(3).randbytes((3 << 20) + 7)
+    (tmp_path / "big.bin").write_bytes(content)
+
+    seen = await played(bench, node_modules, TRANSFERS, str(tmp_path / "big.bin"))
+
+    assert seen["etag"].endswith('-4"')
+    assert seen["same"]
+    assert seen["open"] == ["open"]
+    assert seen["parts"] == ["3"]
+    assert seen["keys"] == ["copy", "in/big ü.bin", "parts"]
+    assert seen["deleted"] == ["copy", "in/big ü.bin"]
+    assert seen["left"] == ["parts"]
+    assert (bench.root / "media-1250000000" / "parts").read_bytes() == content
+    link = URL(bench.service.url + seen["link"], encoded=True)
+    host = "media-1250000000.cos.ap-chongqing.myqcloud.com"
+    async with bench.http.get(link, headers={"Host": host}) as answer:
+        assert await answer.read() == content

@@ -18,7 +18,7 @@ from orchestrator.server.storage import keys
 BODY = """<Request><Tag>VoiceSeparate</Tag><QueueId>p1</QueueId>
 <Input><BucketId>b-1</BucketId><Object>in/a.mp3</Object></Input>
 <Operation><VoiceSeparate><AudioMode>AudioAndBackground</AudioMode><AudioConfig><Codec>mp3</Codec><Samplerate>44100</Samplerate>
-<Bitrate>128</Bitrate><Channels>2</Channels></AudioConfig></VoiceSeparate><Output><Region>r</Region><Bucket>b-1</Bucket>
+<Bitrate>128</Bitrate><Channels>2</Channels></AudioConfig></VoiceSeparate><Output><Region>ap-beijing</Region><Bucket>b-1</Bucket>
 <Object>o/${jobid}/b.${ext}</Object><AuObject>o/${JobId}/v.${Ext}</AuObject></Output><UserData>k</UserData><JobLevel>1</JobLevel></Operation>
 <CallBack>http://a.example</CallBack><CallBackFormat>JSON</CallBackFormat><CallBackType>Url</CallBackType></Request>"""
 

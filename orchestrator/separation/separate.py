@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -65,6 +66,7 @@ class SeparationResult:
         work_s: Time to decode, separate and encode.
         notes: Sentences about everything that makes the stems differ from the plain sound: the
             chosen track, filled holes, a lower level.
+        engine: Runtime, precision and threads of the engine.
     """
 
     files: dict[Stem, MediaProbe]
@@ -73,6 +75,7 @@ class SeparationResult:
     load_s: float
     work_s: float
     notes: tuple[str, ...] = ()
+    engine: str = ""
 
     @property
     def realtime_factor(self) -> float:
@@ -93,7 +96,7 @@ def separate_file(
 
     Args:
         task: The file to separate.
-        on_progress: Called every few seconds of work with the finished part, 0 to 1.
+        on_progress: Called for every second of sound with the finished part, 0 to 1.
         threads: Threads of the engine. Default: ``ORCHESTRATOR_ENGINE_THREADS``, or else one per
             core.
         clock: Source of the timing figures.
@@ -136,7 +139,9 @@ def _separate(
             path.unlink(missing_ok=True)
         raise
     work_s = clock.monotonic() - loaded
-    return SeparationResult(files, source, duration_s, loaded - started, work_s, notes)
+    return SeparationResult(
+        files, source, duration_s, loaded - started, work_s, notes, engine.runtime
+    )
 
 
 def _stream(
@@ -157,10 +162,14 @@ def _stream(
         mono = MonoCheck()
         with StemWriters(outputs, form) as writers:
             blocks = mono.watched(decoder.blocks()) if form.channels == 1 else decoder.blocks()
-            for voice, background in split(engine, blocks):
-                writers.write({Stem.VOICE: voice, Stem.BACKGROUND: background})
-                if on_progress is not None:
-                    on_progress(decoder.done_part)
+            samples = 0
+            # Closed before the container: a thread of the engine may still decode.
+            with closing(split(engine, blocks)) as stems:
+                for voice, background in stems:
+                    writers.write({Stem.VOICE: voice, Stem.BACKGROUND: background})
+                    samples += len(voice)
+                    if on_progress is not None:
+                        on_progress(decoder.part(samples))
             writers.close()
         size_bytes = task.source.stat().st_size
         source = probe_separated(container, size_bytes, decoder.length_s)

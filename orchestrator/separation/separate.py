@@ -11,6 +11,7 @@ from orchestrator.domain.audio_formats import check_audio
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
+from orchestrator.separation.cores import usable_cores
 from orchestrator.separation.errors import (
     ENGINE_NOT_INSTALLED,
     INTERNAL_ERROR,
@@ -97,8 +98,8 @@ def separate_file(
     Args:
         task: The file to separate.
         on_progress: Called for every second of sound with the finished part, 0 to 1.
-        threads: Threads of the engine. Default: ``ORCHESTRATOR_ENGINE_THREADS``, or else one per
-            core.
+        threads: Threads of the engine. Default (None or 0): ``ORCHESTRATOR_ENGINE_THREADS``, or
+            else one per core.
         clock: Source of the timing figures.
 
     Raises:
@@ -195,13 +196,13 @@ def _wanted(task: SeparationTask) -> dict[Stem, Path]:
 
 
 def _threads(chosen: int | None) -> int:
-    if chosen is not None:
+    if chosen:
         return chosen
-    named = os.environ.get(THREADS_VARIABLE, "0")
+    named = os.environ.get(THREADS_VARIABLE) or "0"
     if not named.isdecimal():
         message = (
             f"{THREADS_VARIABLE}={named} is not a number of threads; "
             "set 1 or more, or 0 for one per core."
         )
         raise SeparationFailed(INTERNAL_ERROR, message)
-    return int(named)
+    return int(named) or usable_cores()

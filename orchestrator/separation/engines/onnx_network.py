@@ -41,8 +41,7 @@ class OnnxNetwork:
             raise Unusable(str(error)) from error
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
-        used = threads or "one per core"
-        self.runtime = f"onnxruntime {onnxruntime.__version__}, f32, threads: {used}"
+        self.runtime = f"onnxruntime {onnxruntime.__version__}, f32, threads: {threads}"
 
     def stream(self) -> Callable[[Array], Array]:
         """Return a function that computes one array after another (see ``network.Network``)."""

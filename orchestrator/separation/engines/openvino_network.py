@@ -57,8 +57,7 @@ class OpenVinoNetwork:
         except Exception as error:  # OpenVINO's errors have no public root class
             raise Unusable(str(error)) from error
         version = openvino.get_version().split("-")[0]
-        used = self._compiled.get_property(properties.inference_num_threads)
-        self.runtime = f"OpenVINO {version}, {precision.to_string()}, threads: {used}"
+        self.runtime = f"OpenVINO {version}, {precision.to_string()}, threads: {threads}"
 
     def stream(self) -> Callable[[Array], Array]:
         """Return a function that computes one array after another (see ``network.Network``)."""

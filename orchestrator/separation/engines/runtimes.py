@@ -29,7 +29,7 @@ def load_network(model: Path, shape: tuple[int, ...], threads: int) -> Network:
     Args:
         model: An ONNX file.
         shape: Shape of the input.
-        threads: Threads that work on one array; 0 means one per core.
+        threads: Threads that work on one array.
 
     Raises:
         EngineMissing: No runtime is installed, or none can load the file.

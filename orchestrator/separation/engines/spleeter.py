@@ -114,7 +114,7 @@ def load_engine(model: Path, threads: int) -> SpleeterEngine:
 
     Args:
         model: The converted weights (``cache.installed_engine``).
-        threads: Threads that work on one block; 0 means one per core.
+        threads: Threads that work on one block.
 
     Raises:
         EngineMissing: No runtime is installed, or the file is damaged.

@@ -19,7 +19,6 @@ from orchestrator.separation.errors import (
     SeparationFailed,
 )
 from orchestrator.separation.formats import resolve
-from orchestrator.separation.install.cache import installed_engine
 from orchestrator.separation.media.container import open_media, refuse_unreadable
 from orchestrator.separation.media.probe import MediaProbe, probe_file, probe_separated
 
@@ -47,12 +46,14 @@ class SeparationTask:
         mode: Stems to make.
         audio: Format of the outputs. Default: aac, 44100 Hz, the source's channel count,
             80 kbit/s per channel (mp3: 96).
+        model: Another engine: an MDX-Net file in the ONNX format, with its JSON file beside it.
     """
 
     source: Path
     outputs: dict[Stem, Path]
     mode: AudioMode = AudioMode.AUDIO_AND_BACKGROUND
     audio: AudioConfig = field(default_factory=AudioConfig)
+    model: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +128,10 @@ def _separate(
 ) -> SeparationResult:
     outputs = _wanted(task)
     refuse_unreadable(task.source)
-    from orchestrator.separation.engines.spleeter import load_engine
+    from orchestrator.separation.engines.loading import load_engine
 
     started = clock.monotonic()
-    engine = load_engine(installed_engine(), threads)
+    engine = load_engine(task.model, threads)
     loaded = clock.monotonic()
     try:
         source, duration_s, notes = _stream(task, outputs, engine, on_progress)

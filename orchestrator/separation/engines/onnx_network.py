@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.separation.engines.network import Unusable
+from orchestrator.separation.engines.network import Unusable, fixed_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from orchestrator.separation.engines.network import Array
+    from orchestrator.separation.engines.network import Array, Shape
 
 
 class OnnxNetwork:
     """A network with its session."""
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path, shape: Shape, threads: int) -> None:
         """Load the network.
 
         Raises:
@@ -39,7 +39,9 @@ class OnnxNetwork:
             )
         except Exception as error:  # onnxruntime's errors have no public root class
             raise Unusable(str(error)) from error
-        self._input = self._session.get_inputs()[0].name
+        given = self._session.get_inputs()[0]
+        self._input = given.name
+        self.shape = fixed_shape(shape, given.shape)
         self._output = self._session.get_outputs()[0].name
         self.runtime = f"onnxruntime {onnxruntime.__version__}, f32, threads: {threads}"
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.separation.engines.network import Unusable
+from orchestrator.separation.engines.network import Unusable, fixed_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from orchestrator.separation.engines.network import Array
+    from orchestrator.separation.engines.network import Array, Shape
 
 
 class OpenVinoNetwork:
@@ -23,9 +23,7 @@ class OpenVinoNetwork:
     (0.25 s), and a file that can be damaged costs more than it saves.
     """
 
-    def __init__(
-        self, model: Path, shape: tuple[int, ...], threads: int, *, f32_only: bool = False
-    ) -> None:
+    def __init__(self, model: Path, shape: Shape, threads: int, *, f32_only: bool = False) -> None:
         """Compile the network.
 
         Raises:
@@ -42,7 +40,10 @@ class OpenVinoNetwork:
             # By its format's own reader: the general one tries others, which complain.
             reader = openvino.frontend.FrontEndManager().load_by_framework("onnx")
             network = reader.convert(reader.load(str(model)))
-            network.reshape(list(shape))
+            sizes = network.inputs[0].partial_shape
+            stated = [size.get_length() if size.is_static else None for size in sizes]
+            self.shape = fixed_shape(shape, stated)
+            network.reshape(list(self.shape))
             self._compiled = core.compile_model(
                 network,
                 "CPU",
@@ -54,6 +55,8 @@ class OpenVinoNetwork:
                     properties.hint.enable_cpu_pinning: False,
                 },
             )
+        except Unusable:
+            raise
         except Exception as error:  # OpenVINO's errors have no public root class
             raise Unusable(str(error)) from error
         version = openvino.get_version().split("-")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.network import Unusable
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from orchestrator.separation.engines.network import Network
+    from orchestrator.separation.engines.network import Network, Shape
 
 RUNTIME_VARIABLE: Final = "ORCHESTRATOR_ENGINE_RUNTIME"
 """Environment variable: ``openvino`` or ``onnxruntime``; by default, the first one installed."""
@@ -23,55 +23,52 @@ The stems are then the same on every machine, down to rounding.
 """
 
 
-def load_network(model: Path, shape: tuple[int, ...], threads: int) -> Network:
+def load_network(model: Path, shape: Shape, threads: int, *, f32_only: bool = False) -> Network:
     """Load a network in the best runtime of this machine.
 
     Args:
         model: An ONNX file.
         shape: Shape of the input.
         threads: Threads that work on one array.
+        f32_only: Compute with 32-bit floats, whatever the processor has.
 
     Raises:
-        EngineMissing: No runtime is installed, or none can load the file.
+        EngineMissing: No runtime is installed.
+        Unusable: None can load the file.
     """
     fault: Exception | None = None
     for load in _wanted_runtimes():
         try:
-            return load(model, shape, threads)
+            return load(model, shape, threads, f32_only)
         except ImportError as error:
             fault = fault or error
         except Unusable as error:
             fault = error
     if isinstance(fault, Unusable):
-        raise EngineMissing(
-            f"The separation engine's weights cannot be loaded ({model} is damaged); "
-            "delete it and run: orchestrator fetch-engine"
-        ) from fault
+        raise fault
     raise EngineMissing(
         "The separation engine needs openvino or onnxruntime; "
         "run: pip install 'voiceseparate-orchestrator[local]'"
     ) from fault
 
 
-def _openvino(model: Path, shape: tuple[int, ...], threads: int) -> Network:
+def _openvino(model: Path, shape: Shape, threads: int, is_f32_only: bool) -> Network:
     from orchestrator.separation.engines.openvino_network import OpenVinoNetwork
 
-    return OpenVinoNetwork(model, shape, threads, f32_only=_is_f32_wanted())
+    return OpenVinoNetwork(model, shape, threads, f32_only=_is_f32_wanted() or is_f32_only)
 
 
-def _onnxruntime(model: Path, _shape: tuple[int, ...], threads: int) -> Network:
+def _onnxruntime(model: Path, shape: Shape, threads: int, _is_f32_only: bool) -> Network:
     from orchestrator.separation.engines.onnx_network import OnnxNetwork
 
-    return OnnxNetwork(model, threads)
+    return OnnxNetwork(model, shape, threads)
 
 
-_RUNTIMES: Final[dict[str, Callable[[Path, tuple[int, ...], int], Network]]] = {
-    "openvino": _openvino,
-    "onnxruntime": _onnxruntime,
-}
+_Load: TypeAlias = "Callable[[Path, Shape, int, bool], Network]"
+_RUNTIMES: Final[dict[str, _Load]] = {"openvino": _openvino, "onnxruntime": _onnxruntime}
 
 
-def _wanted_runtimes() -> list[Callable[[Path, tuple[int, ...], int], Network]]:
+def _wanted_runtimes() -> list[_Load]:
     named = os.environ.get(RUNTIME_VARIABLE, "")
     if not named:
         return list(_RUNTIMES.values())

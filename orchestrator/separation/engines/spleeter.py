@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
+from orchestrator.errors import EngineMissing
 from orchestrator.separation.ahead import ahead
+from orchestrator.separation.engines.network import Unusable
 from orchestrator.separation.engines.runtimes import load_network
 from orchestrator.separation.engines.stft import GROUP, Analysis, Synthesis
 
@@ -105,12 +106,8 @@ class _Length:
             yield kept
 
 
-_LOCK: Final = threading.Lock()
-_LOADED: Final[dict[tuple[Path, int], SpleeterEngine]] = {}
-
-
-def load_engine(model: Path, threads: int) -> SpleeterEngine:
-    """Load the network, or return it as it was loaded last.
+def load_spleeter(model: Path, threads: int) -> SpleeterEngine:
+    """Load the network.
 
     Args:
         model: The converted weights (``cache.installed_engine``).
@@ -119,9 +116,10 @@ def load_engine(model: Path, threads: int) -> SpleeterEngine:
     Raises:
         EngineMissing: No runtime is installed, or the file is damaged.
     """
-    with _LOCK:
-        if (model, threads) not in _LOADED:
-            _LOADED.clear()  # before the load: the memory of two would be needed
-            network = load_network(model, (1, 2, FRAMES, BINS), threads)
-            _LOADED[model, threads] = SpleeterEngine(network)
-        return _LOADED[model, threads]
+    try:
+        return SpleeterEngine(load_network(model, (1, 2, FRAMES, BINS), threads))
+    except Unusable as error:
+        raise EngineMissing(
+            f"The separation engine's weights cannot be loaded ({model} is damaged); "
+            "delete it and run: orchestrator fetch-engine"
+        ) from error

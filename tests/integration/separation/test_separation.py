@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.separation.engines.interface import split
-from orchestrator.separation.engines.spleeter import load_engine
+from orchestrator.separation.engines.spleeter import load_spleeter
 from orchestrator.separation.separate import (
     SeparationFailed,
     SeparationResult,
@@ -110,7 +110,7 @@ def test_the_shortest_files_are_separated(length: int, media: Media, tmp_path: P
 
 def test_an_empty_stream_has_an_empty_voice(engine_file: Path) -> None:
     """A stream without blocks is not an error."""
-    assert list(load_engine(engine_file, THREADS).voice([])) == []
+    assert list(load_spleeter(engine_file, THREADS).voice([])) == []
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_the_size_of_the_blocks_does_not_change_the_result(engine_file: Path, me
     """Small blocks give the same stems, also across the engine's own blocks of 12 seconds."""
     (demo,) = (demo for demo in media.demo if demo.mixture.name == "lecture.mp3")
     sound = media.decode(demo.mixture)[: 15 * 44100]
-    engine = load_engine(engine_file, THREADS)
+    engine = load_spleeter(engine_file, THREADS)
     whole = [np.concatenate(stem) for stem in zip(*split(engine, [sound]), strict=True)]
     pieces = [
         np.concatenate(stem)

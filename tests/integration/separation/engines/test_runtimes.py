@@ -15,12 +15,14 @@ import pytest
 
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.interface import split
+from orchestrator.separation.engines.loading import load_engine
 from orchestrator.separation.engines.runtimes import (
     PRECISION_VARIABLE,
     RUNTIME_VARIABLE,
     load_network,
 )
-from orchestrator.separation.engines.spleeter import BINS, FRAMES, SpleeterEngine, load_engine
+from orchestrator.separation.engines.spleeter import BINS, FRAMES, SpleeterEngine, load_spleeter
+from orchestrator.separation.install.cache import CACHE_VARIABLE, ENGINE_FILE
 from orchestrator.separation.install.spleeter_graph import build_network
 from tests.quality import si_sdr_db
 
@@ -121,7 +123,7 @@ def test_a_damaged_file_is_refused_with_the_remedy(
     whole = model.read_bytes()
     model.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(EngineMissing, match=r"damaged.*orchestrator fetch-engine"):
-        load_network(model, SHAPE, 1)
+        load_spleeter(model, 1)
     assert capfd.readouterr() == ("", "")
 
 
@@ -158,12 +160,18 @@ def _separated(engine: SpleeterEngine, mixture: Block) -> list[Block]:
     return [np.concatenate(stem) for stem in zip(*split(engine, [mixture]), strict=True)]
 
 
-def test_another_number_of_threads_replaces_the_loaded_engine(model: Path) -> None:
+def test_the_engine_is_kept_until_its_threads_or_its_file_change(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The memory of one engine is used at a time."""
-    engine = load_engine(model, 1)
-    assert load_engine(model, 1) is engine
-    assert load_engine(model, 2) is not engine
-    assert load_engine(model, 1) is not engine
+    monkeypatch.setenv(CACHE_VARIABLE, str(model.parent))
+    installed = model.rename(model.with_name(ENGINE_FILE))
+    engine = load_engine(None, 1)
+    assert load_engine(None, 1) is engine
+    assert load_engine(None, 2) is not engine
+    engine = load_engine(None, 1)
+    os.utime(installed, (1, 1))
+    assert load_engine(None, 1) is not engine
 
 
 GUARD = """

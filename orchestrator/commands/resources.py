@@ -114,7 +114,9 @@ async def open_service(
         from orchestrator.server.settings import LocalSettings
 
         root = local_root(manifest, ledger)
-        settings = LocalSettings(root=root, credentials=(random_keys("local"),))
+        settings = LocalSettings(
+            root=root, credentials=(random_keys("local"),), engine=manifest.service.engine
+        )
         async with (
             LocalService(settings, clock) as local,
             open_client(manifest, clock, local) as client,

@@ -129,7 +129,7 @@ class Session:
             OrchestratorError: If the ledger or the report cannot be written, or a source is faulty.
         """
         if isinstance(self.manifest.service, LocalServiceSettings):
-            check_ready()
+            check_ready(self.manifest.service.engine)
         result = await self._carry_out()
         if result.is_over and (keep := self.manifest.keep_reports) is not None:
             runs = await self.ports.ledger.runs(keep + _RUNS_BEHIND)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -223,12 +224,34 @@ class _Loading:
             return TencentSettings()
         if not word and isinstance(written, EndpointService):
             return EndpointSettings(written.ci, written.cos)
-        if local is None or local.root is None:
-            return LocalServiceSettings()
-        root = self._rendered(local.root, ("service", "local", "root"), self.params)
+        root = local.root if local is not None else None
+        model = self.file.engine.model if self.file.engine is not None else None
+        engine = self._path(model, ("engine", "model"))
         return LocalServiceSettings(
-            self.files.folder_of(("service", "local", "root")).absolute() / with_home(root)
+            self._path(root, ("service", "local", "root")), engine, self._engine_hash(engine)
         )
+
+    def _path(self, text: str | None, path: DataPath) -> Path | None:
+        """Return a path with params filled in; it starts at the file that contains it."""
+        if text is None:
+            return None
+        rendered = self._rendered(text, path, self.params)
+        return self.files.folder_of(path).absolute() / with_home(rendered)
+
+    def _engine_hash(self, model: Path | None) -> str:
+        """Return the hash of an engine and of the settings beside it; empty without an engine."""
+        if model is None:
+            return ""
+        digest = hashlib.sha256()
+        for file in (model, model.with_suffix(".json")):
+            try:
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+            except OSError as error:
+                message = f"The engine's file {file} cannot be read: {error.strerror}."
+                self.faults.add(self.files.fault(message, ("engine", "model")))
+                break
+        return digest.hexdigest()
 
     def _place(
         self, text: str | None, path: DataPath, check: Callable[[str], Problem | None]

@@ -30,9 +30,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LocalServiceSettings:
-    """The embedded service. ``root`` is the folder of the objects, None for the default."""
+    """The embedded service.
+
+    Attributes:
+        root: Folder of the objects; None for the default.
+        engine: MDX-Net file that separates; None for the default engine.
+        engine_sha256: Hash of that file and its settings, part of the identity of every job.
+    """
 
     root: Path | None = None
+    engine: Path | None = None
+    engine_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from orchestrator.separation.errors import (
     SeparationFailed,
 )
 from orchestrator.separation.formats import resolve
+from orchestrator.separation.install.cache import installed_engine
 from orchestrator.separation.media.container import open_media, refuse_unreadable
 from orchestrator.separation.media.probe import MediaProbe, probe_file, probe_separated
 
@@ -131,7 +132,8 @@ def _separate(
     from orchestrator.separation.engines.loading import load_engine
 
     started = clock.monotonic()
-    engine = load_engine(task.model, threads)
+    path = task.model or installed_engine()
+    engine = load_engine(path, threads, is_default=task.model is None)
     loaded = clock.monotonic()
     try:
         source, duration_s, notes = _stream(task, outputs, engine, on_progress)

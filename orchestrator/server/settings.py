@@ -63,6 +63,7 @@ class LocalSettings:
         port: Port to bind; 0: a free one.
         credentials: Accepted key pairs.
         max_concurrent: Jobs that run at once; None: one per usable core.
+        engine: MDX-Net file that separates; None: the default engine.
         work: ``module:function`` that does the work in a worker process.
         progression: Real or simulated work.
         missing_input: Handling of a missing input; None: ``fail`` for real work, ``ignore`` for
@@ -94,6 +95,7 @@ class LocalSettings:
     port: int = 0
     credentials: tuple[KeyPair, ...] = ()
     max_concurrent: int | None = None
+    engine: Path | None = None
     work: str = REAL_WORK
     progression: Progression = field(default_factory=Progression)
     missing_input: MissingInput | None = None

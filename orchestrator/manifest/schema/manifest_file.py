@@ -154,6 +154,13 @@ class LocalSettings(Part):
     the ledger if left out."""
 
 
+class EngineSettings(Part):
+    """Another separation engine of the local service."""
+
+    model: Annotated[Text, Field(min_length=1, examples=["models/voc_ft.onnx"])]
+    """MDX-Net file in the ONNX format, relative to this file, with its JSON file beside it."""
+
+
 class LocalService(Part):
     """The embedded service, with settings."""
 
@@ -277,6 +284,8 @@ class ManifestFile(Part):
     service: AnyService = "local"
     """The service that does the work: local (this machine, free), tencent (Tencent Cloud CI, every
     job costs money), or other endpoints."""
+    engine: EngineSettings | None = None
+    """Engine of service: local, instead of the default one. Other services ignore it."""
     bucket: Bucket | None = None
     """Bucket of the objects, with the account number (media-1250000000), unless a source names its
     own. """

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.mdx import load_mdx
 from orchestrator.separation.engines.spleeter import load_spleeter
-from orchestrator.separation.install.cache import installed_engine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,17 +19,17 @@ _LOCK: Final = threading.Lock()
 _LOADED: Final[dict[_Key, VoiceEngine]] = {}
 
 
-def load_engine(model: Path | None, threads: int) -> VoiceEngine:
+def load_engine(path: Path, threads: int, *, is_default: bool = True) -> VoiceEngine:
     """Load an engine, or return it if it was the last one and its file has not changed.
 
     Args:
-        model: An MDX-Net file; None: the default engine.
+        path: The file of its weights.
         threads: Threads of the network.
+        is_default: It is the default engine; else an MDX-Net file.
 
     Raises:
         EngineMissing: The file or every runtime is missing, or the file cannot be used.
     """
-    path = installed_engine() if model is None else model
     try:
         status = path.stat()
     except OSError as error:
@@ -39,6 +38,6 @@ def load_engine(model: Path | None, threads: int) -> VoiceEngine:
     with _LOCK:
         if key not in _LOADED:
             _LOADED.clear()  # first: the memory of two engines would be needed
-            load = load_spleeter if model is None else load_mdx
+            load = load_spleeter if is_default else load_mdx
             _LOADED[key] = load(path, threads)
         return _LOADED[key]

@@ -10,95 +10,29 @@ published.
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.ahead import ahead
+from orchestrator.separation.engines.mdx_settings import N_FFT, read_settings
 from orchestrator.separation.engines.network import Unusable
 from orchestrator.separation.engines.runtimes import load_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from orchestrator.separation.engines.interface import Block
+    from orchestrator.separation.engines.mdx_settings import MdxSettings
     from orchestrator.separation.engines.network import Array, Network
 
 HOP: Final = 1024
 _OVERLAP: Final = 4
 """A quarter of each chunk is blended with the next one, so that no seam is heard."""
-_N_FFT, _COMPENSATE, _STEM = "mdx_n_fft_scale_set", "compensate", "primary_stem"
-_STEMS: Final = {"Vocals": True, "Instrumental": False}
-"""Stems that a file may estimate; True for the voice."""
-
-
-@dataclass(frozen=True, slots=True)
-class MdxSettings:
-    """Facts about a file that it does not state itself.
-
-    Attributes:
-        n_fft: Samples of a frame.
-        compensate: Factor that brings the estimate to its true level.
-        gives_voice: The estimate is the voice; else it is the background.
-    """
-
-    n_fft: int
-    compensate: float = 1.0
-    gives_voice: bool = True
-
-
-def read_settings(model: Path) -> MdxSettings:
-    """Read the JSON file beside a model: ``voc_ft.json`` for ``voc_ft.onnx``.
-
-    Raises:
-        EngineMissing: It is missing, or not valid.
-    """
-    path = model.with_suffix(".json")
-    example = f'{{"{_N_FFT}": 7680, "{_COMPENSATE}": 1.021, "{_STEM}": "Vocals"}}'
-    try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise EngineMissing(
-            f"The engine {model} needs a file {path.name} beside it, with the values that its "
-            f"publisher states, for example: {example}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise EngineMissing(f"{path} cannot be read as JSON ({error}).") from error
-    if not isinstance(values, dict):
-        raise EngineMissing(f"{path} is not a JSON object; write for example: {example}")
-    return MdxSettings(
-        _valid(path, values, _N_FFT, _is_frame),
-        _valid(path, values, _COMPENSATE, _is_factor, 1.0),
-        _STEMS[_valid(path, values, _STEM, lambda one: one in _STEMS, "Vocals")],
-    )
-
-
-def _valid(
-    path: Path, values: dict[str, Any], key: str, is_valid: Callable[[Any], bool], *default: Any
-) -> Any:
-    value = values.get(key, *default)
-    if isinstance(value, bool | list | dict) or not is_valid(value):
-        limits = {
-            _N_FFT: f"an even number from {2 * HOP} to {1 << 16}",
-            _COMPENSATE: "a number from 0.1 to 10",
-            _STEM: " or ".join(_STEMS),
-        }
-        raise EngineMissing(f"{path}: {key} is {value!r}; it must be {limits[key]}.")
-    return value
-
-
-def _is_frame(value: Any) -> bool:
-    return isinstance(value, int) and 2 * HOP <= value <= 1 << 16 and value % 2 == 0
-
-
-def _is_factor(value: Any) -> bool:
-    return isinstance(value, int | float) and 0.1 <= value <= 10
 
 
 class MdxEngine:
@@ -235,11 +169,11 @@ def load_mdx(model: Path, threads: int) -> MdxEngine:
         raise EngineMissing(
             f"The input of {model} has the shape {list(shape)}; an MDX-Net file has "
             f"[1, 4, bins, frames], and at most {settings.n_fft // 2 + 1} bins at "
-            f"{_N_FFT} {settings.n_fft}."
+            f"{N_FFT} {settings.n_fft}."
         )
     if HOP * (shape[3] - 1) < 4 * settings.n_fft:
         raise EngineMissing(
             f"The chunks of {model} have {HOP * (shape[3] - 1)} samples, too few for frames of "
-            f"{settings.n_fft}; check {_N_FFT} in {model.with_suffix('.json').name}."
+            f"{settings.n_fft}; check {N_FFT} in {model.with_suffix('.json').name}."
         )
     return MdxEngine(network, settings)

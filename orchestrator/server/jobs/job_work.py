@@ -98,7 +98,12 @@ class JobWork:
         outputs = {stem: str(path) for stem, path in paths.items()}
         threads = threads_for(self._cores, workers=self._settings.workers, jobs=jobs)
         task = WorkTask(
-            str(source or ""), outputs, request.mode.value, asdict(request.audio), threads
+            str(source or ""),
+            outputs,
+            request.mode.value,
+            asdict(request.audio),
+            threads,
+            str(self._settings.engine or ""),
         )
         try:
             if progression.simulated:

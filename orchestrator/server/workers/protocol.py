@@ -21,6 +21,7 @@ class WorkTask:
         mode: AudioMode.
         audio: AudioConfig: ``codec``, ``samplerate``, ``bitrate``, ``channels``.
         threads: Threads of the engine; 0: one per core.
+        model: MDX-Net file that separates; empty: the default engine.
     """
 
     source: str
@@ -28,6 +29,7 @@ class WorkTask:
     mode: str
     audio: dict[str, Any] = field(default_factory=dict)
     threads: int = 0
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult
     """
     outputs = {Stem(stem): Path(path) for stem, path in task.outputs.items()}
     mode, audio = AudioMode(task.mode), AudioConfig(**task.audio)
-    job = SeparationTask(Path(task.source), outputs, mode, audio)
+    model = Path(task.model) if task.model else None
+    job = SeparationTask(Path(task.source), outputs, mode, audio, model)
     # The user's own number of threads goes before the share of this job.
     threads = None if os.environ.get(THREADS_VARIABLE) else task.threads
     try:

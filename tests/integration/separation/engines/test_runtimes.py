@@ -22,7 +22,6 @@ from orchestrator.separation.engines.runtimes import (
     load_network,
 )
 from orchestrator.separation.engines.spleeter import BINS, FRAMES, SpleeterEngine, load_spleeter
-from orchestrator.separation.install.cache import CACHE_VARIABLE, ENGINE_FILE
 from orchestrator.separation.install.spleeter_graph import build_network
 from tests.quality import si_sdr_db
 
@@ -160,18 +159,14 @@ def _separated(engine: SpleeterEngine, mixture: Block) -> list[Block]:
     return [np.concatenate(stem) for stem in zip(*split(engine, [mixture]), strict=True)]
 
 
-def test_the_engine_is_kept_until_its_threads_or_its_file_change(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_engine_is_kept_until_its_threads_or_its_file_change(model: Path) -> None:
     """The memory of one engine is used at a time."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(model.parent))
-    installed = model.rename(model.with_name(ENGINE_FILE))
-    engine = load_engine(None, 1)
-    assert load_engine(None, 1) is engine
-    assert load_engine(None, 2) is not engine
-    engine = load_engine(None, 1)
-    os.utime(installed, (1, 1))
-    assert load_engine(None, 1) is not engine
+    engine = load_engine(model, 1)
+    assert load_engine(model, 1) is engine
+    assert load_engine(model, 2) is not engine
+    engine = load_engine(model, 1)
+    os.utime(model, (1, 1))
+    assert load_engine(model, 1) is not engine
 
 
 GUARD = """

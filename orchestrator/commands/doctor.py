@@ -27,6 +27,7 @@ from orchestrator.domain.wording import counted
 from orchestrator.errors import CredentialsMissing, OrchestratorError
 from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
+from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_places import output_places
 from orchestrator.separation.install.cache import installed_engine
 from orchestrator.separation.install.ready import check_ready
@@ -110,7 +111,8 @@ async def examine(
             found.add("manifest", f"{source.path}: no faults")
     _zones(found, manifest)
     if source is None or (manifest is not None and manifest.is_local):
-        _engine(found)
+        service = manifest.service if manifest is not None else None
+        _engine(found, service.engine if isinstance(service, LocalServiceSettings) else None)
     if source is None:
         _credentials(found, "note")
     if manifest is not None:
@@ -145,15 +147,14 @@ def _zones(found: Examination, manifest: Manifest | None) -> None:
         found.add("time zones", f"{zone} is known")
 
 
-def _engine(found: Examination) -> None:
+def _engine(found: Examination, model: Path | None) -> None:
     with found.checking("engine"):
-        check_ready()
-        from orchestrator.separation.engines.spleeter import load_engine
+        check_ready(model)
+        from orchestrator.separation.engines.loading import load_engine
 
-        weights = installed_engine()
-        engine = load_engine(weights, os.cpu_count() or 1)
-        runtime = getattr(engine, "runtime", "onnxruntime, f32")
-        found.add("engine", f"loads; {runtime}; weights {weights}")
+        weights = model or installed_engine()
+        engine = load_engine(weights, os.cpu_count() or 1, is_default=model is None)
+        found.add("engine", f"loads; {engine.runtime}; weights {weights}")
 
 
 def _outputs(found: Examination, manifest: Manifest, location: str) -> None:

@@ -128,8 +128,13 @@ async def open_service(
         from orchestrator.server.settings import LocalSettings
 
         root = local_root(manifest, ledger)
-        keys = (random_keys("local"),)
-        settings = LocalSettings(root=root, credentials=keys, buckets=manifest.service.buckets)
+        service_settings = manifest.service
+        settings = LocalSettings(
+            root=root,
+            credentials=(random_keys("local"),),
+            buckets=service_settings.buckets,
+            engine=service_settings.engine,
+        )
         async with (
             LocalService(settings, clock) as local,
             open_client(manifest, clock, local) as client,

@@ -219,8 +219,8 @@ async def open_session(
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
     name, place = service_name(manifest, location), service_place(manifest, location)
-    if manifest.is_local:
-        check_ready()
+    if isinstance(manifest.service, LocalServiceSettings):
+        check_ready(manifest.service.engine)
     prepare_outputs(manifest, location)
     async with (
         hold_ledger(location, name, clock, place) as ledger,

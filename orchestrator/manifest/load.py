@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -255,15 +256,10 @@ class _Loading:
             return TencentSettings(settings.profile if settings else None)
         if not word and isinstance(written, EndpointService):
             return EndpointSettings(written.ci, written.cos)
-        return LocalServiceSettings(self._root(local.root if local else None), self._buckets(local))
-
-    def _root(self, text: str | None) -> Path | None:
-        """Return the local service's folder, or None for the default."""
-        if text is None:
-            return None
-        path = ("service", "local", "root")
-        root = self._rendered(text, path, self.params)
-        return self.files.folder_of(path).absolute() / with_home(root)
+        root = self._path(local.root if local else None, ("service", "local", "root"))
+        model = self.file.engine.model if self.file.engine is not None else None
+        engine = self._path(model, ("engine", "model"))
+        return LocalServiceSettings(root, self._buckets(local), engine, self._engine_hash(engine))
 
     def _buckets(self, local: LocalSettings | None) -> dict[str, Path]:
         """Return the folders of the local service's buckets; give folder sources their bucket."""
@@ -271,6 +267,28 @@ class _Loading:
         buckets.add(local.buckets if local else {})
         self.inputs = buckets.named(self.inputs, self.path.absolute().parent)
         return buckets.folders
+
+    def _path(self, text: str | None, path: DataPath) -> Path | None:
+        """Return a path with params filled in; it starts at the file that contains it."""
+        if text is None:
+            return None
+        rendered = self._rendered(text, path, self.params)
+        return self.files.folder_of(path).absolute() / with_home(rendered)
+
+    def _engine_hash(self, model: Path | None) -> str:
+        """Return the hash of an engine and of the settings beside it; empty without an engine."""
+        if model is None:
+            return ""
+        digest = hashlib.sha256()
+        for file in (model, model.with_suffix(".json")):
+            try:
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+            except OSError as error:
+                message = f"The engine's file {file} cannot be read: {error.strerror}."
+                self.faults.add(self.files.fault(message, ("engine", "model")))
+                break
+        return digest.hexdigest()
 
     def _place(
         self, text: str | None, path: DataPath, check: Callable[[str], Problem | None]

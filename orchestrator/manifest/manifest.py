@@ -38,12 +38,16 @@ class LocalServiceSettings:
     """The embedded service.
 
     Attributes:
-        root: Folder of the objects, None for the default.
+        root: Folder of the objects; None for the default.
         buckets: Folders of the buckets that are not in the root, by name; those of sources, too.
+        engine: MDX-Net file that separates; None for the default engine.
+        engine_sha256: Hash of that file and its settings, part of the identity of every job.
     """
 
     root: Path | None = None
     buckets: Mapping[str, Path] = field(default_factory=dict)
+    engine: Path | None = None
+    engine_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from orchestrator.domain.audio_formats import check_audio
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
+from orchestrator.separation.cores import usable_cores
 from orchestrator.separation.errors import (
     ENGINE_NOT_INSTALLED,
     INTERNAL_ERROR,
@@ -45,12 +47,14 @@ class SeparationTask:
         mode: Stems to make.
         audio: Format of the outputs. Default: aac, 44100 Hz, the source's channel count,
             80 kbit/s per channel (mp3: 96).
+        model: Another engine: an MDX-Net file in the ONNX format, with its JSON file beside it.
     """
 
     source: Path
     outputs: dict[Stem, Path]
     mode: AudioMode = AudioMode.AUDIO_AND_BACKGROUND
     audio: AudioConfig = field(default_factory=AudioConfig)
+    model: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class SeparationResult:
         work_s: Time to decode, separate and encode.
         notes: Sentences about everything that makes the stems differ from the plain sound: the
             chosen track, filled holes, a lower level.
+        engine: Runtime, precision and threads of the engine.
     """
 
     files: dict[Stem, MediaProbe]
@@ -73,6 +78,7 @@ class SeparationResult:
     load_s: float
     work_s: float
     notes: tuple[str, ...] = ()
+    engine: str = ""
 
     @property
     def realtime_factor(self) -> float:
@@ -93,9 +99,9 @@ def separate_file(
 
     Args:
         task: The file to separate.
-        on_progress: Called every few seconds of work with the finished part, 0 to 1.
-        threads: Threads of the engine. Default: ``ORCHESTRATOR_ENGINE_THREADS``, or else one per
-            core.
+        on_progress: Called for every second of sound with the finished part, 0 to 1.
+        threads: Threads of the engine. Default (None or 0): ``ORCHESTRATOR_ENGINE_THREADS``, or
+            else one per core.
         clock: Source of the timing figures.
 
     Raises:
@@ -123,10 +129,11 @@ def _separate(
 ) -> SeparationResult:
     outputs = _wanted(task)
     refuse_unreadable(task.source)
-    from orchestrator.separation.engines.spleeter import load_engine
+    from orchestrator.separation.engines.loading import load_engine
 
     started = clock.monotonic()
-    engine = load_engine(installed_engine(), threads)
+    path = task.model or installed_engine()
+    engine = load_engine(path, threads, is_default=task.model is None)
     loaded = clock.monotonic()
     try:
         source, duration_s, notes = _stream(task, outputs, engine, on_progress)
@@ -136,7 +143,9 @@ def _separate(
             path.unlink(missing_ok=True)
         raise
     work_s = clock.monotonic() - loaded
-    return SeparationResult(files, source, duration_s, loaded - started, work_s, notes)
+    return SeparationResult(
+        files, source, duration_s, loaded - started, work_s, notes, engine.runtime
+    )
 
 
 def _stream(
@@ -157,10 +166,14 @@ def _stream(
         mono = MonoCheck()
         with StemWriters(outputs, form) as writers:
             blocks = mono.watched(decoder.blocks()) if form.channels == 1 else decoder.blocks()
-            for voice, background in split(engine, blocks):
-                writers.write({Stem.VOICE: voice, Stem.BACKGROUND: background})
-                if on_progress is not None:
-                    on_progress(decoder.done_part)
+            samples = 0
+            # Closed before the container: a thread of the engine may still decode.
+            with closing(split(engine, blocks)) as stems:
+                for voice, background in stems:
+                    writers.write({Stem.VOICE: voice, Stem.BACKGROUND: background})
+                    samples += len(voice)
+                    if on_progress is not None:
+                        on_progress(decoder.part(samples))
             writers.close()
         size_bytes = task.source.stat().st_size
         source = probe_separated(container, size_bytes, decoder.length_s)
@@ -186,13 +199,13 @@ def _wanted(task: SeparationTask) -> dict[Stem, Path]:
 
 
 def _threads(chosen: int | None) -> int:
-    if chosen is not None:
+    if chosen:
         return chosen
-    named = os.environ.get(THREADS_VARIABLE, "0")
+    named = os.environ.get(THREADS_VARIABLE) or "0"
     if not named.isdecimal():
         message = (
             f"{THREADS_VARIABLE}={named} is not a number of threads; "
             "set 1 or more, or 0 for one per core."
         )
         raise SeparationFailed(INTERNAL_ERROR, message)
-    return int(named)
+    return int(named) or usable_cores()

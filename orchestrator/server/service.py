@@ -145,7 +145,6 @@ class LocalService:
             settings.work,
             memory_bytes=settings.worker_memory_bytes,
             timeout_s=settings.job_timeout_s,
-            threads=max(1, (os.cpu_count() or 1) // settings.workers),
         )
         store = JobStore(database)
         ids = Ids(settings.seed, store.total())

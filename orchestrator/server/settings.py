@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from orchestrator.separation.cores import usable_cores
 from orchestrator.server.progression import Progression
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class LocalSettings:
         host: Address to bind.
         port: Port to bind; 0: a free one.
         credentials: Accepted key pairs.
-        max_concurrent: Jobs that run at once; None: one per processor.
+        max_concurrent: Jobs that run at once; None: one per usable core.
+        engine: MDX-Net file that separates; None: the default engine.
         work: ``module:function`` that does the work in a worker process.
         progression: Real or simulated work.
         missing_input: Handling of a missing input; None: ``fail`` for real work, ``ignore`` for
@@ -110,6 +111,7 @@ class LocalSettings:
     port: int = 0
     credentials: tuple[KeyPair, ...] = ()
     max_concurrent: int | None = None
+    engine: Path | None = None
     work: str = REAL_WORK
     progression: Progression = field(default_factory=Progression)
     missing_input: MissingInput | None = None
@@ -137,7 +139,7 @@ class LocalSettings:
     @property
     def workers(self) -> int:
         """Number of jobs that run at once."""
-        return self.max_concurrent or os.cpu_count() or 1
+        return self.max_concurrent or usable_cores()
 
     @property
     def missing_input_rule(self) -> MissingInput:

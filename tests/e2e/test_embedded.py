@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
 from tests.e2e.playground import BUCKET, Playground
+from tests.mdx_models import IDENTITY, write_model
 from tests.repository import REPOSITORY
 
 if TYPE_CHECKING:
@@ -103,6 +104,50 @@ def test_a_real_file_becomes_two_stems_that_add_up_to_it_and_broken_inputs_fail_
         )
         <= 2
     )
+
+
+def test_another_engine_separates_and_a_change_of_it_makes_every_job_new(
+    alone: Playground,
+) -> None:
+    """The default engine is not needed; its files count, not their names."""
+    bucket = alone.folder / "media" / BUCKET
+    write_tone(bucket / "in/tone.wav", 0.5)
+    alone.environment[CACHE_VARIABLE] = str(alone.folder / "no-engine-here")
+    model = write_model(alone.folder, IDENTITY / 4)
+    operation = {
+        "audio_mode": "AudioAndBackground",
+        "audio": {"codec": "wav", "samplerate": 44100, "channels": 2},
+    }
+    output = {"voice": "stems/voice.wav", "background": "stems/background.wav"}
+    changes = {
+        "service": {"local": {"root": "media"}},
+        "defaults": {"operation": operation, "output": output},
+        "engine": {"model": model.name},
+    }
+    alone.write("in/tone.wav", **changes)
+
+    done = alone.run(limit_s=60)
+
+    assert done.code == 0, done.err
+    mixture, voice = (samples(bucket / name) for name in ("in/tone.wav", "stems/voice.wav"))
+    assert max(abs(4 * one - both) for one, both in zip(voice, mixture, strict=True)) <= 4
+
+    model = model.rename(model.with_name("renamed.onnx"))
+    model.with_name("small.json").rename(model.with_suffix(".json"))
+    alone.write("in/tone.wav", **{**changes, "engine": {"model": model.name}})
+    assert alone.run(limit_s=60).code == 0
+    assert [row["state"] for row in alone.rows()] == ["skipped"], "a name is not part of a job"
+    settings = model.with_suffix(".json")
+    settings.write_text(settings.read_text().replace("}", ', "compensate": 2}'))
+    assert alone.run(limit_s=60).code == 0
+    assert [row["state"] for row in alone.rows()] == ["succeeded"]
+    louder = samples(bucket / "stems/voice.wav")
+    assert max(abs(2 * one - both) for one, both in zip(louder, mixture, strict=True)) <= 4
+
+    settings.unlink()
+    refused = alone.run(limit_s=60)
+    assert refused.code == 2
+    assert "renamed.json" in refused.err
 
 
 def test_the_report_says_what_was_done_with_unusual_sound(alone: Playground) -> None:

@@ -7,6 +7,8 @@ this JSON array, written without spaces, as UTF-8, absent values as null::
      codec, samplerate, bitrate, channels,
      output bucket, output region, voice, background, bass, drums]
 
+If the local service uses another engine than the default one, the SHA-256 of that engine follows.
+
 Nothing else is part of it: not the level, the callback, the user data or the place in the manifest.
 """
 
@@ -32,6 +34,7 @@ from orchestrator.domain.spec import (
 from orchestrator.domain.wording import counted, printable, quoted
 from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest.diagnostics import FaultList
+from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_claims import Claims, InMemory, Names, Records
 from orchestrator.manifest.planning.resolver import Recipes
 from orchestrator.manifest.schema import vendor_limits
@@ -58,7 +61,7 @@ _GROUPS = tuple(slice(start, start + 5) for start in range(0, 20, 5))
 """20 bytes are 160 bits: the chance that two of a billion jobs share a key is one in 10^30."""
 
 
-def job_key(media: MediaObject, operation: Operation, output: Output) -> JobKey:
+def job_key(media: MediaObject, operation: Operation, output: Output, engine: str = "") -> JobKey:
     """Return the identity of a job, defined at the top of this module."""
     audio = operation.audio
     identity = [
@@ -67,6 +70,8 @@ def job_key(media: MediaObject, operation: Operation, output: Output) -> JobKey:
         audio.codec, audio.samplerate, audio.bitrate, audio.channels, output.bucket, output.region,
         output.voice or None, output.background or None, output.bass or None, output.drums or None,
     ]  # fmt: skip
+    if engine:
+        identity.append(engine)
     digest = hashlib.sha256(orjson.dumps(identity)).digest()
     return JobKey(f"{KEY_VERSION}.{_base32(digest)}")
 
@@ -126,6 +131,8 @@ class Planner:
         self.faults = FaultList() if faults is None else faults
         self._collecting = faults is not None
         self.recipes = Recipes(manifest, self.faults)
+        service = manifest.service
+        self._engine = service.engine_sha256 if isinstance(service, LocalServiceSettings) else ""
         self._claims = Claims(scratch())
         self._jobs = Records(scratch())  # fingerprint and line of each job
         self._names = Names(scratch(), scratch())  # name of the object of each job
@@ -192,7 +199,7 @@ class Planner:
             if "${" in name and name.count("${") != template.wildcards:
                 raise _Refused(INVALID_OUTPUT_NAME, _expanded_fault(name))
         output = Output(recipe.bucket or media.bucket, recipe.region or media.region, **names)
-        key = job_key(media, recipe.operation, output)
+        key = job_key(media, recipe.operation, output, self._engine)
         if own and (fault := vendor_limits.user_data_fault(f"{key} {own}", own)):
             raise _Refused(INVALID_ROW, fault)
         if not self._is_new(item, output.bucket, recipe, list(names.values())):

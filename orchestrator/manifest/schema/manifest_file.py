@@ -169,6 +169,13 @@ class LocalSettings(Part):
     be anywhere on this machine; a relative path starts at the manifest."""
 
 
+class EngineSettings(Part):
+    """Another separation engine of the local service."""
+
+    model: Annotated[Text, Field(min_length=1, examples=["models/voc_ft.onnx"])]
+    """MDX-Net file in the ONNX format, relative to this file, with its JSON file beside it."""
+
+
 class LocalService(Part):
     """The embedded service, with settings."""
 
@@ -323,6 +330,8 @@ class ManifestFile(Part):
     service: AnyService = "local"
     """The service that does the work: local (this machine, free), tencent (Tencent Cloud CI, every
     job costs money), or other endpoints."""
+    engine: EngineSettings | None = None
+    """Engine of service: local, instead of the default one. Other services ignore it."""
     bucket: Bucket | None = None
     """Bucket of the objects, unless a source names its own. With the account number
     (media-1250000000), which only the local service does not need."""

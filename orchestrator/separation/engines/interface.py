@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import closing
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
 SAMPLERATE_HZ: Final = 44100
 """Rate between decoder and encoder: the one that the default engine was trained on."""
@@ -18,13 +20,20 @@ Block: TypeAlias = npt.NDArray[np.float32]
 
 
 class VoiceEngine(Protocol):
-    """An engine, which finds the voice in a mixture."""
+    """An engine, which finds the voice in a mixture.
 
-    def voice(self, blocks: Iterable[Block]) -> Iterator[Block]:
+    Attributes:
+        runtime: Runtime, precision and threads, for people.
+    """
+
+    runtime: str
+
+    def voice(self, blocks: Iterable[Block]) -> Generator[Block, None, None]:
         """Yield the voice of a stream of sound.
 
         Args:
-            blocks: The mixture, in blocks of any length.
+            blocks: The mixture, in blocks of any length. The engine may take them in a thread of
+                its own; it is done with them when the generator has ended or is closed.
 
         Yields:
             The voice, in blocks of any length: in all as many samples as the mixture has, at the
@@ -33,7 +42,9 @@ class VoiceEngine(Protocol):
         ...
 
 
-def split(engine: VoiceEngine, blocks: Iterable[Block]) -> Iterator[tuple[Block, Block]]:
+def split(
+    engine: VoiceEngine, blocks: Iterable[Block]
+) -> Generator[tuple[Block, Block], None, None]:
     """Separate a stream into voice and background.
 
     The background is the mixture minus the voice, so the two always add up to the mixture.
@@ -45,10 +56,11 @@ def split(engine: VoiceEngine, blocks: Iterable[Block]) -> Iterator[tuple[Block,
         ValueError: The engine returned more samples than it received.
     """
     pending = _Pending(blocks)
-    for voice in engine.voice(pending):
-        mixture = pending.take(len(voice))
-        kept = _within_full_scale(voice, mixture)
-        yield kept, mixture - kept
+    with closing(engine.voice(pending)) as voices:
+        for voice in voices:
+            mixture = pending.take(len(voice))
+            kept = _within_full_scale(voice, mixture)
+            yield kept, mixture - kept
 
 
 def _within_full_scale(voice: Block, mixture: Block) -> Block:
@@ -63,11 +75,14 @@ def _within_full_scale(voice: Block, mixture: Block) -> Block:
 
 
 class _Pending:
-    """Blocks on their way to the engine, kept until the engine returns their voice."""
+    """Blocks on their way to the engine, kept until the engine returns their voice.
+
+    One thread may iterate while another one takes.
+    """
 
     def __init__(self, blocks: Iterable[Block]) -> None:
         self._blocks = blocks
-        self._kept: list[Block] = []
+        self._kept: deque[Block] = deque()
 
     def __iter__(self) -> Iterator[Block]:
         for block in self._blocks:
@@ -76,9 +91,16 @@ class _Pending:
 
     def take(self, count: int) -> Block:
         """Remove and return the oldest ``count`` samples."""
-        joined = np.concatenate(self._kept) if len(self._kept) != 1 else self._kept[0]
-        if len(joined) < count:
-            message = f"the engine returned {count} samples for {len(joined)}"
-            raise ValueError(message)
-        self._kept = [joined[count:].copy()]
-        return joined[:count]
+        taken: list[Block] = []
+        missing = count
+        while missing:
+            if not self._kept:
+                message = f"the engine returned {count} samples for {count - missing}"
+                raise ValueError(message)
+            block = self._kept.popleft()
+            if len(block) > missing:
+                self._kept.appendleft(block[missing:])
+                block = block[:missing]
+            taken.append(block)
+            missing -= len(block)
+        return taken[0] if len(taken) == 1 else np.concatenate(taken)

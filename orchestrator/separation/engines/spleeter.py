@@ -1,98 +1,125 @@
-"""The default engine: Deezer's Spleeter 2stems in onnxruntime, 512 frames (12 s) at a time."""
+"""The default engine: Deezer's Spleeter 2stems, 512 frames (12 s) at a time."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import closing
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.engines.stft import Analysis, Synthesis
+from orchestrator.separation.ahead import ahead
+from orchestrator.separation.engines.network import Unusable
+from orchestrator.separation.engines.runtimes import load_network
+from orchestrator.separation.engines.stft import GROUP, Analysis, Synthesis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
     from orchestrator.separation.engines.interface import Block
+    from orchestrator.separation.engines.network import Array, Network
     from orchestrator.separation.engines.stft import Spectrum
 
 FRAMES: Final = 512
-"""Frames per block, as in the training."""
+"""Frames per block, as in the training. The last block is padded with silence."""
 BINS: Final = 1536
 """Lowest bins of the spectrum: the network's input, a multiple of 64 (it halves them six times)."""
 INPUT: Final = "magnitude"
 OUTPUT: Final = "voice_mask"
-_FRAME_STEP: Final = 64
-"""The network halves the frames six times."""
+_UNDER_WAY: Final = 1
+"""Blocks of each stage that are in work or ready. The network is the slowest stage: more would only
+wait."""
+
+_Masked: TypeAlias = "tuple[Spectrum, Array]"
 
 
 class SpleeterEngine:
-    """A loaded network; it holds about 250 MB, and as much again while it works."""
+    """A loaded network; it holds about 200 MB, and half as much again while it works.
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    Attributes:
+        runtime: Runtime, precision and threads, for people.
+    """
 
-    def voice(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """Yield the voice of a stream, at most 12 seconds late (see ``interface.VoiceEngine``)."""
-        analysis, synthesis = Analysis(FRAMES), Synthesis()
-        received = given = 0
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.runtime = network.runtime
+
+    def voice(self, blocks: Iterable[Block]) -> Generator[Block, None, None]:
+        """Yield the voice of a stream (see ``interface.VoiceEngine``).
+
+        The sound is transformed in one thread, its mask is computed in another, and the voice is
+        transformed back in the caller's. The voice is at most 80 seconds late.
+        """
+        length = _Length()
+        synthesis = Synthesis()
+        with (
+            closing(ahead(_spectra(length.counted(blocks)), _UNDER_WAY)) as spectra,
+            closing(ahead(self._masked(spectra), _UNDER_WAY)) as masked,
+        ):
+            for spectrum, mask in masked:
+                for start in range(0, spectrum.shape[1], GROUP):
+                    group = slice(start, start + GROUP)
+                    # Bins above the network's (16.5 kHz) count as background.
+                    voice = synthesis.push(spectrum[:, group] * mask[:, group])
+                    yield from length.cut(voice)
+                del spectrum, mask
+            yield from length.cut(synthesis.finish())
+
+    def _masked(self, spectra: Iterable[Spectrum]) -> Generator[_Masked, None, None]:
+        """Add the mask of the voice to each spectrum."""
+        mask_of = self._network.stream()
+        magnitude = np.zeros((1, 2, FRAMES, BINS), np.float32)
+        for spectrum in spectra:
+            frames = spectrum.shape[1]
+            np.abs(spectrum, out=magnitude[0, :, :frames])
+            magnitude[0, :, frames:] = 0
+            yield spectrum, mask_of(magnitude)[0, :, :frames]
+            del spectrum
+
+
+def _spectra(blocks: Iterable[Block]) -> Generator[Spectrum, None, None]:
+    analysis = Analysis(FRAMES, BINS)
+    for block in blocks:
+        yield from analysis.push(block)
+    yield from analysis.finish()
+
+
+class _Length:
+    """Cuts the voice to the length of the sound. The sound ends before its last voice is known."""
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._given = 0
+
+    def counted(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Pass blocks on, and count their samples."""
         for block in blocks:
-            received += len(block)
-            for spectrum in analysis.push(block):
-                voice = synthesis.push(self._voice_of(spectrum))
-                given += len(voice)
-                yield voice
-        last = analysis.finish()
-        rest = [synthesis.push(self._voice_of(last))] if last is not None else []
-        tail = np.concatenate([*rest, synthesis.finish()])[: received - given]
-        if len(tail):
-            yield tail
+            self._received += len(block)
+            yield block
 
-    def _voice_of(self, spectrum: Spectrum) -> Spectrum:
-        """Mask the spectrum; bins above the network's (16.5 kHz) count as background."""
-        frames = spectrum.shape[1]
-        padded = -(-frames // _FRAME_STEP) * _FRAME_STEP
-        magnitude = np.zeros((1, 2, padded, BINS), np.float32)
-        np.abs(spectrum[:, :, :BINS], out=magnitude[0, :, :frames])
-        (mask,) = self._session.run([OUTPUT], {INPUT: magnitude})
-        voice = np.zeros_like(spectrum)
-        np.multiply(spectrum[:, :, :BINS], mask[0, :, :frames], out=voice[:, :, :BINS])
-        return voice
+    def cut(self, voice: Block) -> Iterator[Block]:
+        """Yield the part of the voice that belongs to the sound, if any does."""
+        kept = voice[: self._received - self._given]
+        self._given += len(kept)
+        if len(kept):
+            yield kept
 
 
-@lru_cache(maxsize=1)
-def load_engine(model: Path, threads: int) -> SpleeterEngine:
-    """Load the network once per process.
+def load_spleeter(model: Path, threads: int) -> SpleeterEngine:
+    """Load the network.
 
     Args:
         model: The converted weights (``cache.installed_engine``).
-        threads: Threads that work on one block; 0 means one per core.
+        threads: Threads that work on one block.
 
     Raises:
-        EngineMissing: onnxruntime is not installed, or the file is damaged.
+        EngineMissing: No runtime is installed, or the file is damaged.
     """
     try:
-        import onnxruntime
-    except ImportError as error:
-        raise EngineMissing(
-            "The separation engine needs onnxruntime; "
-            "run: pip install 'voiceseparate-orchestrator[local]'"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # fatal only: errors are raised as exceptions
-    # An arena keeps the peak of every shape that it has seen. Without it, short and long files
-    # need the same memory.
-    options.enable_cpu_mem_arena = False
-    # Threads that spin while they wait take the core from the other worker.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no public root class
+        return SpleeterEngine(load_network(model, (1, 2, FRAMES, BINS), threads))
+    except Unusable as error:
         raise EngineMissing(
             f"The separation engine's weights cannot be loaded ({model} is damaged); "
             "delete it and run: orchestrator fetch-engine"
         ) from error
-    return SpleeterEngine(session)

@@ -7,14 +7,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from orchestrator.errors import EngineMissing
+from orchestrator.separation.engines.mdx_settings import read_settings
 from orchestrator.separation.install.cache import installed_engine
 
 _LIBRARIES = (("numpy",), ("av",), ("openvino", "onnxruntime"))
 """Each group has one library that must be there."""
 
 
-def check_ready() -> None:
-    """Check that libraries and weights are installed. Quick: nothing is imported.
+def check_ready(model: Path | None = None) -> None:
+    """Check that libraries and weights are installed. Quick: the libraries are not imported.
+
+    Args:
+        model: An engine that takes the place of the default one; its settings are checked.
 
     Raises:
         EngineMissing: If something is missing; the message has the command that installs it.
@@ -27,7 +31,10 @@ def check_ready() -> None:
             f"Separation on this machine needs {', '.join(missing)}, which is not installed; "
             f"run: {_installer()} 'voiceseparate-orchestrator[local]'"
         )
-    installed_engine()
+    if model is None:
+        installed_engine()
+    else:
+        read_settings(model)
 
 
 def _installer() -> str:

@@ -73,10 +73,9 @@ class Decoder:
         """Length of the decoded sound."""
         return self.samples / SAMPLERATE_HZ
 
-    @property
-    def done_part(self) -> float:
-        """Decoded part of the declared length, 0 to 1; 0 if the file declares none."""
-        return min(self.length_s / self.declared_s, 1.0) if self.declared_s else 0.0
+    def part(self, samples: int) -> float:
+        """Return the share of ``samples`` in the declared length, 0 to 1; 0 if none is declared."""
+        return min(samples / SAMPLERATE_HZ / self.declared_s, 1.0) if self.declared_s else 0.0
 
     @property
     def notes(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ _SHORTEST_TO_RESAMPLE: Final = 1024
 and a file needs at least one sample."""
 _CHUNK: Final = 65536
 """Samples that are encoded at once; limits the memory of resampled frames."""
+_MOST_WAITING: Final = 32
+"""Blocks of all stems that wait for their encoder: with the engine's blocks, 12 s of sound."""
 
 
 class StemWriter:
@@ -126,21 +129,23 @@ class StemWriter:
 
 
 class StemWriters:
-    """The files of all stems, written while the next block is separated; at most one block waits.
+    """The files of all stems, each written in its own thread while more sound is separated.
 
     Leaving the context without ``close`` abandons the files.
     """
 
     def __init__(self, outputs: dict[Stem, Path], form: OutputFormat) -> None:
         self._abandoned = ExitStack()
-        self._pending: list[Future[None]] = []
+        self._waiting: deque[Future[None]] = deque()
         self._writers: dict[Stem, StemWriter] = {}
+        self._threads: dict[Stem, ThreadPoolExecutor] = {}
         for stem, path in outputs.items():
             self._writers[stem] = StemWriter(path, form)
             self._abandoned.callback(self._writers[stem].abandon)
-        # One thread per file: FFmpeg's encoders release the interpreter lock.
-        self._threads = ThreadPoolExecutor(len(outputs), thread_name_prefix="encode")
-        self._abandoned.callback(self._threads.shutdown, cancel_futures=True)
+        # FFmpeg's encoders release the interpreter lock. One thread per file keeps the order.
+        for stem in outputs:
+            self._threads[stem] = ThreadPoolExecutor(1, thread_name_prefix="encode")
+            self._abandoned.callback(self._threads[stem].shutdown, cancel_futures=True)
 
     def __enter__(self) -> Self:
         return self
@@ -149,23 +154,22 @@ class StemWriters:
         self._abandoned.close()
 
     def write(self, sound: dict[Stem, Block]) -> None:
-        """Append to each file, or raise the error of the previous block."""
-        self._wait()
-        self._pending = [
-            self._threads.submit(writer.write, sound[stem])
-            for stem, writer in self._writers.items()
-        ]
+        """Append to each file; an error may be that of earlier sound."""
+        for stem, writer in self._writers.items():
+            self._waiting.append(self._threads[stem].submit(writer.write, sound[stem]))
+        self._wait(_MOST_WAITING)
 
     def close(self) -> None:
         """Complete all files."""
-        self._wait()
-        self._pending = [self._threads.submit(writer.close) for writer in self._writers.values()]
-        self._wait()
+        self._wait(0)
+        for stem, writer in self._writers.items():
+            self._waiting.append(self._threads[stem].submit(writer.close))
+        self._wait(0)
 
-    def _wait(self) -> None:
-        for done in self._pending:
-            done.result()
-        self._pending = []
+    def _wait(self, most: int) -> None:
+        """Wait until at most ``most`` blocks are not written."""
+        while len(self._waiting) > most:
+            self._waiting.popleft().result()
 
 
 def _bitrate_bps(form: OutputFormat) -> int:

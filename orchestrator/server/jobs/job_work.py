@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import AudioMode
 from orchestrator.domain.wording import counted
+from orchestrator.separation.cores import threads_for, usable_cores
 from orchestrator.server.jobs.result import StoredStem, result_of
 from orchestrator.server.jobs.submit_request import expand
 from orchestrator.server.progression import Pace
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.server.storage.objects import Objects
     from orchestrator.server.workers.pool import Pool
 
+log = logging.getLogger(__name__)
 MUSIC_REFUSED = (
     "MusicMode needs an engine that separates bass and drums, which this service does not have; "
     "use AudioAndBackground."
@@ -44,11 +47,23 @@ class JobWork:
         self._objects = objects
         self._pool = pool
         self._disk = disk
+        self._cores = usable_cores()
 
     async def run(
-        self, row: JobRow, progression: Progression, on_progress: Callable[[float], None]
+        self,
+        row: JobRow,
+        progression: Progression,
+        on_progress: Callable[[float], None],
+        *,
+        jobs: int,
     ) -> tuple[dict[str, object], str]:
         """Do the work and store the stems, so that they are visible before the job ends.
+
+        Args:
+            row: The job.
+            progression: Real or simulated work.
+            on_progress: Called with the finished part, 0 to 1.
+            jobs: Jobs that run or wait now, with this one; they share the cores.
 
         Returns:
             The trees of ``result_of``, and the message of the job.
@@ -81,7 +96,15 @@ class JobWork:
             for stem, key in names.items()
         }
         outputs = {stem: str(path) for stem, path in paths.items()}
-        task = WorkTask(str(source or ""), outputs, request.mode.value, asdict(request.audio))
+        threads = threads_for(self._cores, workers=self._settings.workers, jobs=jobs)
+        task = WorkTask(
+            str(source or ""),
+            outputs,
+            request.mode.value,
+            asdict(request.audio),
+            threads,
+            str(self._settings.engine or ""),
+        )
         try:
             if progression.simulated:
                 done = await self._simulate(task, progression)
@@ -93,6 +116,8 @@ class JobWork:
         finally:
             for path in paths.values():
                 path.unlink(missing_ok=True)
+        if done.engine:
+            log.info("separated job %s with %s", row.job_id, done.engine)
         return stored, done.message
 
     async def _simulate(self, task: WorkTask, progression: Progression) -> WorkResult:

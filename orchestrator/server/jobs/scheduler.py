@@ -142,7 +142,8 @@ class Scheduler:
         result: dict[str, object] | None = None
         state, code, message = State.FAILED, "InternalError", ""
         try:
-            result, message = await self._work.run(row, self.progression, on_progress)
+            jobs = self._store.running.total() + self._store.waiting.total()
+            result, message = await self._work.run(row, self.progression, on_progress, jobs=jobs)
             state, code = State.SUCCESS, "Success"
             self._fault = ""
         except MachineAtFault as error:

@@ -26,7 +26,6 @@ MAX_MESSAGE_BYTES = 1 << 20  # a result with all probes has some kilobytes
 LAST_OUTPUT_BYTES = 2000
 START_TIMEOUT_S = 120  # loading the engine's libraries from a cold disk takes seconds
 ADVICE = "Install real separation with: pip install 'voiceseparate-orchestrator[local]'"
-ENGINE_THREADS = "ORCHESTRATOR_ENGINE_THREADS"
 
 
 class WorkerDied(WorkFailed):
@@ -34,15 +33,20 @@ class WorkerDied(WorkFailed):
 
 
 class Worker:
-    """One worker process."""
+    """One worker process.
+
+    Attributes:
+        threads: Threads of its last task, for which its engine is loaded.
+    """
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self.threads = 0
         self._last_output = bytearray()
         self._listener = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls, work: str, memory_bytes: int | None, threads: int) -> Worker:
+    async def start(cls, work: str, memory_bytes: int | None) -> Worker:
         """Start a process that does ``work``.
 
         Raises:
@@ -52,11 +56,7 @@ class Worker:
         if memory_bytes:
             command.append(str(memory_bytes))
         # The worker must find the same modules, also those on a path that only this process has.
-        environment = {
-            ENGINE_THREADS: str(threads),
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        }
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=PIPE,
@@ -127,6 +127,7 @@ class Worker:
             WorkerDied: If the process ended.
         """
         assert self._process.stdin is not None  # noqa: S101 - opened as a pipe
+        self.threads = task.threads
         try:
             self._process.stdin.write(orjson.dumps(asdict(task)) + b"\n")
             await self._process.stdin.drain()
@@ -143,7 +144,7 @@ class Worker:
             else:
                 done = message["done"]
                 files = {stem: Probe(**probe) for stem, probe in done["files"].items()}
-                return WorkResult(files, done["message"])
+                return WorkResult(files, done["message"], done["engine"])
 
     async def stop(self) -> None:
         """Kill the process, which has no data to save, and close its pipes."""
@@ -158,13 +159,10 @@ class Worker:
 class Pool:
     """Workers for the tasks that run at the same time; the caller limits their number."""
 
-    def __init__(
-        self, work: str, *, memory_bytes: int | None, timeout_s: float, threads: int
-    ) -> None:
+    def __init__(self, work: str, *, memory_bytes: int | None, timeout_s: float) -> None:
         self._work = work
         self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s
-        self._threads = threads
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
 
@@ -174,9 +172,9 @@ class Pool:
         Raises:
             WorkFailed: If the work failed, its worker died, or it took too long.
         """
-        worker = self._idle.pop() if self._idle else None
+        worker = self._take_idle(task.threads)
         if worker is None:
-            worker = await Worker.start(self._work, self._memory_bytes, self._threads)
+            worker = await Worker.start(self._work, self._memory_bytes)
             self._all.add(worker)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -200,6 +198,14 @@ class Pool:
             raise
         self._idle.append(worker)
         return result
+
+    def _take_idle(self, threads: int) -> Worker | None:
+        """Return an idle worker, if possible one whose engine need not be loaded again."""
+        if not self._idle:
+            return None
+        worker = next((one for one in self._idle if one.threads == threads), self._idle[-1])
+        self._idle.remove(worker)
+        return worker
 
     async def _drop(self, worker: Worker) -> None:
         self._all.discard(worker)

@@ -20,12 +20,16 @@ class WorkTask:
         outputs: File to write for each stem (``voice``, ``background`` ...).
         mode: AudioMode.
         audio: AudioConfig: ``codec``, ``samplerate``, ``bitrate``, ``channels``.
+        threads: Threads of the engine; 0: one per core.
+        model: MDX-Net file that separates; empty: the default engine.
     """
 
     source: str
     outputs: dict[str, str]
     mode: str
     audio: dict[str, Any] = field(default_factory=dict)
+    threads: int = 0
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,12 @@ class WorkResult:
     Attributes:
         files: Probe of each stem.
         message: What the user should know about a job that succeeded; usually empty.
+        engine: What separated: runtime, precision, threads. Empty for simulated work.
     """
 
     files: dict[str, Probe]
     message: str = ""
+    engine: str = ""
 
 
 class WorkFailed(Exception):

@@ -6,12 +6,18 @@ Only worker processes import it.
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.separation.errors import ENGINE_NOT_INSTALLED
-from orchestrator.separation.separate import SeparationFailed, SeparationTask, separate_file
+from orchestrator.separation.separate import (
+    THREADS_VARIABLE,
+    SeparationFailed,
+    SeparationTask,
+    separate_file,
+)
 from orchestrator.server.workers.protocol import (
     MachineAtFault,
     Probe,
@@ -39,13 +45,17 @@ def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult
     """
     outputs = {Stem(stem): Path(path) for stem, path in task.outputs.items()}
     mode, audio = AudioMode(task.mode), AudioConfig(**task.audio)
+    model = Path(task.model) if task.model else None
+    job = SeparationTask(Path(task.source), outputs, mode, audio, model)
+    # The user's own number of threads goes before the share of this job.
+    threads = None if os.environ.get(THREADS_VARIABLE) else task.threads
     try:
-        result = separate_file(SeparationTask(Path(task.source), outputs, mode, audio), on_progress)
+        result = separate_file(job, on_progress, threads=threads)
     except SeparationFailed as error:
         kind = MachineAtFault if _is_machines(error) else WorkFailed
         raise kind(error.code, error.message) from error
     files = {stem.value: _probe(probe) for stem, probe in result.files.items()}
-    return WorkResult(files, " ".join(result.notes))
+    return WorkResult(files, " ".join(result.notes), result.engine)
 
 
 def _is_machines(error: SeparationFailed) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.separation.engines.interface import split
-from orchestrator.separation.engines.spleeter import load_engine
+from orchestrator.separation.engines.spleeter import load_spleeter
 from orchestrator.separation.separate import (
     SeparationFailed,
     SeparationResult,
@@ -110,7 +110,7 @@ def test_the_shortest_files_are_separated(length: int, media: Media, tmp_path: P
 
 def test_an_empty_stream_has_an_empty_voice(engine_file: Path) -> None:
     """A stream without blocks is not an error."""
-    assert list(load_engine(engine_file, THREADS).voice([])) == []
+    assert list(load_spleeter(engine_file, THREADS).voice([])) == []
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_the_size_of_the_blocks_does_not_change_the_result(engine_file: Path, me
     """Small blocks give the same stems, also across the engine's own blocks of 12 seconds."""
     (demo,) = (demo for demo in media.demo if demo.mixture.name == "lecture.mp3")
     sound = media.decode(demo.mixture)[: 15 * 44100]
-    engine = load_engine(engine_file, THREADS)
+    engine = load_spleeter(engine_file, THREADS)
     whole = [np.concatenate(stem) for stem in zip(*split(engine, [sound]), strict=True)]
     pieces = [
         np.concatenate(stem)
@@ -165,8 +165,8 @@ def test_progress_rises_to_the_end(media: Media, tmp_path: Path) -> None:
     task = SeparationTask(source, {Stem.VOICE: tmp_path / "voice"}, AudioMode.IS_AUDIO, FLAC)
     result = separate_file(task, parts.append, threads=THREADS)
     assert parts == sorted(parts)
-    assert len(parts) >= 3
-    assert 0.3 < parts[0] < 0.5
+    assert len(parts) >= 30
+    assert 0 < parts[0] < 0.1
     assert parts[-1] == pytest.approx(1.0)
     assert result.realtime_factor == pytest.approx(result.work_s / 30, rel=0.01)
 
@@ -243,7 +243,7 @@ def test_without_the_weights_the_message_names_the_command_that_installs_them(
 def test_damaged_weights_are_reported(
     media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that onnxruntime cannot load is a missing engine, not a crash."""
+    """A file that no runtime can load is a missing engine, not a crash."""
     from orchestrator.separation.install.cache import ENGINE_FILE
 
     (tmp_path / ENGINE_FILE).write_bytes(b"not a network")
@@ -287,8 +287,8 @@ def test_two_threads_can_separate_at_once(media: Media, tmp_path: Path) -> None:
 
 
 def test_the_interface_is_cheap_to_import() -> None:
-    """The service's main process loads neither numpy nor FFmpeg nor onnxruntime."""
-    heavy = {"numpy", "av", "onnxruntime", "onnx"}
+    """The service's main process loads neither numpy nor FFmpeg nor a runtime."""
+    heavy = {"numpy", "av", "onnxruntime", "openvino", "onnx"}
     code = f"import sys, orchestrator.separation.separate; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

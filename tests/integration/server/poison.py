@@ -56,4 +56,7 @@ def behave(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         signal.pause()
     elif order == "noted":
         return replace(simulate(task, 3.0), message="1 hole & more became silence.")
+    elif order == "threads":
+        said = f"threads: {task.threads}"
+        return replace(simulate(task, 3.0), message=said, engine=f"a network, {said}")
     return simulate(task, 3.0)

@@ -16,7 +16,8 @@ import pytest
 from yarl import URL
 
 from orchestrator.errors import LocalRootLocked
-from orchestrator.server.progression import Progression
+from orchestrator.server.jobs import job_work
+from orchestrator.server.progression import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +102,35 @@ async def test_a_poisoned_file_fails_only_its_own_job(
     assert (bench.root / BUCKET / "good/v.mp3").exists()
     assert not (bench.root / BUCKET / "out").exists()
     assert list((bench.root / ".service" / "tmp").iterdir()) == []
+
+
+@pytest.mark.slow
+async def test_a_job_alone_gets_all_cores_and_a_batch_shares_them(
+    start: Benches,
+    job_body: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The share is decided when a job starts; the log says what separated it."""
+    caplog.set_level("INFO", "orchestrator.server")
+    monkeypatch.setattr(job_work, "usable_cores", lambda: 8)
+    bench = await start(**WORK, max_concurrent=4)
+    body = job_body(order(bench.root, "in/a", "threads"))
+    assert "<Message>threads: 8</Message>" in await bench.ended(await bench.submit(body))
+    assert "with a network, threads: 8" in caplog.text
+
+    scheduler = bench.service.parts.scheduler
+    scheduler.progression = Progression(Pace.HOLD)
+    batch = [
+        await bench.submit(body.replace("out/b", f"{number}/b").replace("out/v", f"{number}/v"))
+        for number in range(3)
+    ]
+    scheduler.progression = Progression()
+    scheduler.wake()
+    ends = [await bench.ended(job) for job in batch]
+    # The last one may start when another has ended: its share is larger then.
+    assert all("<State>Success</State>" in end for end in ends)
+    assert "<Message>threads: 2</Message>" in ends[0]
 
 
 @pytest.mark.slow

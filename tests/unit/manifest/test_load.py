@@ -281,3 +281,27 @@ def test_a_wrong_profile_is_a_fault(desk: Desk, settings: str, said: str) -> Non
         desk.load(f"service: {{tencent: {settings}}}\n" + INPUT)
 
     assert said in str(caught.value)
+
+
+def test_an_engine_belongs_to_the_local_service_and_its_content_to_every_job(
+    desk: Desk, output: str
+) -> None:
+    """Its path starts at the file that names it; other services ignore it."""
+    text = f"engine: {{model: models/a.onnx}}\n{output}inputs: [{{object: in/a.mp3}}]\n"
+    desk.write("models/a.onnx", b"network")
+    desk.write("models/a.json", b"{}")
+    hashes = set()
+    for content in (b"{}", b'{"compensate": 2}'):
+        desk.write("models/a.json", content)
+        service = desk.load(text, service="local").service
+        assert isinstance(service, LocalServiceSettings)
+        assert service.engine == desk.folder / "models/a.onnx"
+        hashes.add(service.engine_sha256)
+    assert len(hashes) == 2
+    assert isinstance(desk.load(text, service="tencent").service, TencentSettings)
+
+
+def test_an_engine_that_cannot_be_read_is_a_fault_at_its_place(desk: Desk, output: str) -> None:
+    text = f"engine: {{model: absent.onnx}}\n{output}inputs: [{{object: in/a.mp3}}]\n"
+    with pytest.raises(ManifestError, match=r"absent\.onnx cannot be read: No such file"):
+        desk.load(text, service="local")

@@ -12,17 +12,19 @@ from hypothesis import strategies as st
 from orchestrator.separation.engines.interface import Block, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
 
 class Scaling:
     """An engine whose voice is a multiple of the mixture; it lags, and changes the blocks."""
 
+    runtime = "plain NumPy"
+
     def __init__(self, factor: float, lag: int) -> None:
         self._factor = factor
         self._lag = lag
 
-    def voice(self, blocks: Iterable[Block]) -> Iterator[Block]:
+    def voice(self, blocks: Iterable[Block]) -> Generator[Block, None, None]:
         """Yield the multiple."""
         waiting = np.zeros((0, 2), np.float32)
         for block in blocks:
@@ -68,7 +70,9 @@ def test_an_engine_that_returns_too_many_samples_is_an_error() -> None:
     """A defect of the engine must not become silence in the stems."""
 
     class Doubling:
-        def voice(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        runtime = "plain NumPy"
+
+        def voice(self, blocks: Iterable[Block]) -> Generator[Block, None, None]:
             for block in blocks:
                 yield np.concatenate([block, block])
 

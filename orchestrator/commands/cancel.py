@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.options import RunOptions
@@ -26,13 +25,13 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN, JobState, Step
 from orchestrator.errors import Rejected
 from orchestrator.manifest.planning.spec_stream import Feed
-from orchestrator.reporting.report_file import ReportFile
 from orchestrator.runner.leftovers import MANIFESTS, VisitLog
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from orchestrator.commands.options import ManifestSource
+    from orchestrator.commands.run import Session
     from orchestrator.domain.job import Job
     from orchestrator.domain.ports import Ledger
     from orchestrator.manifest import Manifest
@@ -54,7 +53,7 @@ async def cancel(source: ManifestSource, *, ledger: str | None = None) -> dict[s
     """
     manifest = source.load()
     async with open_session(manifest, RunOptions(ledger=ledger)) as session:
-        return await _cancel_open_jobs(session.ports, with_skipped=manifest.reports_all)
+        return await _cancel_open_jobs(session)
 
 
 async def cancel_left(source: ManifestSource, *, ledger: str | None = None) -> dict[str, int]:
@@ -110,13 +109,14 @@ async def _planned_jobs(manifest: Manifest, location: str, ledger: Ledger) -> se
     return named
 
 
-async def _cancel_open_jobs(ports: Ports, *, with_skipped: bool) -> dict[str, int]:
+async def _cancel_open_jobs(session: Session) -> dict[str, int]:
+    ports = session.ports
     done = {"unsent": 0, "remote": 0, "kept": 0}
     known = await ports.ledger.last_run()
     if known is None or not known.resumed:
         return done
     run = await ports.ledger.begin_run("", ports.clock.now(), known.report)
-    report = ReportFile(Path(run.report), run, ports.ledger, with_skipped=with_skipped)
+    report = session.report_of(run)
     after_id = 0
     try:
         while jobs := await ports.ledger.in_states(OPEN, after_id):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import orjson
 
 from orchestrator.commands.resources import ledger_path
+from orchestrator.commands.stems import bucket_folders
 from orchestrator.domain.states import TERMINAL
 from orchestrator.errors import ConfigError
 from orchestrator.ledger import open_ledger
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Ledger
     from orchestrator.domain.run import Run
     from orchestrator.manifest import Manifest
-    from orchestrator.reporting.row import Row
+    from orchestrator.reporting.row import FolderOf, Row
 
 _ALL_RUNS = 1_000_000
 _PAGE = 1000
@@ -69,12 +70,14 @@ async def report(
         OrchestratorError: If the manifest is faulty or the ledger cannot be read.
     """
     manifest = source.load()
-    opened = open_ledger(ledger_path(manifest, ledger), read_only=True)
+    location = ledger_path(manifest, ledger)
+    opened = open_ledger(location, read_only=True)
     wanted = frozenset(states or _usual_states(manifest))
     try:
         runs = await opened.runs(_ALL_RUNS)
         chosen = _chosen(runs, run)
-        async for rows in _rows(opened, runs, chosen):
+        folder_of = bucket_folders(manifest, location)
+        async for rows in _rows(opened, runs, chosen, folder_of):
             writer.write([each for each in rows if each["state"] in wanted])
     finally:
         await opened.close()
@@ -103,7 +106,7 @@ def _chosen(runs: Sequence[Run], wanted: str) -> Run | None:
 
 
 async def _rows(
-    ledger: Ledger, runs: Sequence[Run], chosen: Run | None
+    ledger: Ledger, runs: Sequence[Run], chosen: Run | None, folder_of: FolderOf | None
 ) -> AsyncGenerator[list[Row]]:
     if chosen is None:
         by_number = {run.number: run for run in runs}
@@ -112,7 +115,11 @@ async def _rows(
             after_id = jobs[-1].id
             for job in jobs:
                 job.skipped = False  # its own state, not what the last run did with it
-            yield [row(job, by_number[job.run_no]) for job in jobs if job.run_no in by_number]
+            yield [
+                row(job, by_number[job.run_no], folder_of)
+                for job in jobs
+                if job.run_no in by_number
+            ]
     elif chosen is not runs[0] and (path := _report_of(chosen)) is not None:
         stored = _stored_rows(path)
         while page := list(islice(stored, _PAGE)):
@@ -121,7 +128,7 @@ async def _rows(
         after_row = 0
         while jobs := await ledger.rows(chosen, after_row, _PAGE):
             after_row = jobs[-1].row
-            yield [row(job, chosen) for job in jobs]
+            yield [row(job, chosen, folder_of) for job in jobs]
 
 
 def _report_of(run: Run) -> Path | None:

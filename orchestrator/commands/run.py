@@ -30,7 +30,7 @@ from orchestrator.commands.resources import (
     service_place,
     share_limits,
 )
-from orchestrator.commands.stems import stems_of
+from orchestrator.commands.stems import bucket_folders, stems_of
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
@@ -39,7 +39,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.live.sinks import Sinks
 from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.spec_stream import Feed
-from orchestrator.reporting.report_file import open_report, present_report
+from orchestrator.reporting.report_file import ReportFile, open_report, present_report
 from orchestrator.reporting.retention import delete_old_reports
 from orchestrator.runner.budget import Budget
 from orchestrator.runner.result import RunResult
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from orchestrator.commands.options import CallbackAddress
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
+    from orchestrator.domain.run import Run
     from orchestrator.domain.spec import JobSpec
     from orchestrator.errors import Interruption
     from orchestrator.manifest import Manifest
@@ -172,6 +173,17 @@ class Session:
         for remark in feed.found.remarks:
             self.ports.sink.emit(Noticed(remark))
 
+    def report_of(self, run: Run) -> ReportFile:
+        """Return the report of a run, as this manifest wants it."""
+        manifest = self.manifest
+        return ReportFile(
+            Path(run.report),
+            run,
+            self.ports.ledger,
+            with_skipped=manifest.reports_all,
+            folder_of=bucket_folders(manifest, ledger_path(manifest, self._options.ledger)),
+        )
+
     def _next_runner(self, used_s: float) -> Runner:
         """Return a runner; the budget and the ``used_s`` seconds of this session count."""
         manifest, options = self.manifest, self._options
@@ -185,6 +197,7 @@ class Session:
                 report=report_path(manifest, options),
                 moves_report=options.report is not None,
                 reports_all=manifest.reports_all,
+                folder_of=bucket_folders(manifest, ledger),
                 retry=options.retry,
                 verify_done=options.verify_done,
                 budget=self._budget,

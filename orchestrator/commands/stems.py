@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from orchestrator.commands.options import RunOptions
     from orchestrator.manifest import Manifest
     from orchestrator.manifest.planning.output_places import OutputPlace
+    from orchestrator.reporting.row import FolderOf
 
 _SHOWN = 5
+
+
+def bucket_folders(manifest: Manifest, ledger: str) -> FolderOf | None:
+    """Return how the folder of a bucket is found; None if the service is elsewhere."""
+    if not manifest.is_local:
+        return None
+    root = local_root(manifest, ledger)
+    return lambda bucket: str(manifest.buckets.get(bucket) or root / bucket)
 
 
 def stems_of(manifest: Manifest, options: RunOptions) -> tuple[str, ...]:
@@ -23,12 +32,11 @@ def stems_of(manifest: Manifest, options: RunOptions) -> tuple[str, ...]:
 
     A list that names its buckets in a column is not read.
     """
+    folder_of = bucket_folders(manifest, ledger_path(manifest, options.ledger))
 
     def shown(place: OutputPlace) -> str:
-        if not manifest.is_local:
-            return f"cos://{place.bucket}/{place.prefix}"
-        root = local_root(manifest, ledger_path(manifest, options.ledger))
-        return str((manifest.buckets.get(place.bucket) or root / place.bucket) / place.prefix)
+        folder = folder_of(place.bucket) if folder_of else f"cos://{place.bucket}"
+        return f"{folder}/{place.prefix}".removesuffix("/")
 
     every = dict.fromkeys(shown(place) for place in output_places(manifest))
     places = [place for place in every if not any(place.startswith(f"{p}/") for p in every)]

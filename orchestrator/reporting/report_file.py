@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.job import Job
     from orchestrator.domain.ports import Ledger
     from orchestrator.domain.run import Run
+    from orchestrator.reporting.row import FolderOf
 
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error)
 """Errors of a compressed file that is none, or is cut off."""
@@ -56,6 +57,7 @@ class ReportFile:
         ledger: Source of rows that the file lacks.
         off_loop: Runs a sync off the event loop.
         with_skipped: The file has the rows of skipped jobs, too; else it lacks those lines.
+        folder_of: Returns the folder of a bucket on this machine, for the paths of stems.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class ReportFile:
         off_loop: Callable[[Callable[[], None]], Awaitable[None]] = asyncio.to_thread,
         *,
         with_skipped: bool = False,
+        folder_of: FolderOf | None = None,
     ) -> None:
         self.path = _growing(path)
         self._named = path
         self._with_skipped = with_skipped
+        self._folder_of = folder_of
         self._off_loop = off_loop
         self._run = run
         self._ledger = ledger
@@ -155,7 +159,8 @@ class ReportFile:
 
     def _line(self, job: Job) -> bytes:
         """Return the line of a job, or nothing if it has none in this file."""
-        return b"" if job.skipped and not self._with_skipped else line(job, self._run)
+        is_left_out = job.skipped and not self._with_skipped
+        return b"" if is_left_out else line(job, self._run, self._folder_of)
 
     async def finish(self) -> None:
         """Compress the file if its name says so; the run has ended.

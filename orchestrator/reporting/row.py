@@ -5,14 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import modf
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypeAlias, TypedDict
 
 import orjson
 
 if TYPE_CHECKING:
-    from orchestrator.domain.job import Job
+    from collections.abc import Callable
+
+    from orchestrator.domain.job import Job, StemFile
     from orchestrator.domain.run import Run
 
+FolderOf: TypeAlias = "Callable[[str], str | None]"
+"""Returns the folder of a bucket on this machine, by its name."""
 ROW_SCHEMA = "orchestrator.report/1"
 
 
@@ -55,6 +59,8 @@ class StemRow(TypedDict):
     md5: str
     size_bytes: int | None
     verified: bool
+    path: NotRequired[str]
+    """Where it is on this machine, if it is."""
 
 
 class Row(TypedDict):
@@ -82,8 +88,15 @@ class Row(TypedDict):
     user_data: str
 
 
-def row(job: Job, run: Run) -> Row:
-    """Return the row of an ended job; its state is ``skipped`` if it was done in an earlier run."""
+def row(job: Job, run: Run, folder_of: FolderOf | None = None) -> Row:
+    """Return the row of an ended job; its state is ``skipped`` if it was done in an earlier run.
+
+    Args:
+        job: The job.
+        run: The run.
+        folder_of: Returns the folder of a bucket on this machine; None if they are elsewhere.
+    """
+    folder = None if folder_of is None else folder_of(job.spec.output.bucket)
     spec, media = job.spec, job.spec.media
     return {
         "schema": ROW_SCHEMA,
@@ -109,16 +122,7 @@ def row(job: Job, run: Run) -> Row:
         "started_at": instant(job.started_at),
         "finished_at": instant(job.finished_at),
         "media_duration_s": job.media_duration_s,
-        "files": [
-            {
-                "stem": file.stem._value_,
-                "object": file.object,
-                "md5": file.md5,
-                "size_bytes": file.size_bytes,
-                "verified": file.verified,
-            }
-            for file in job.files
-        ],
+        "files": [_stem_row(file, folder) for file in job.files],
         "user_data": spec.user_data,
     }
 
@@ -132,6 +136,19 @@ def _submitted_at(job: Job) -> float | None:
     instants = (job.submitted_at, job.started_at, job.finished_at)
     known = [each for each in instants if each is not None]
     return None if job.submitted_at is None else min(known)
+
+
+def _stem_row(file: StemFile, folder: str | None) -> StemRow:
+    found: StemRow = {
+        "stem": file.stem._value_,
+        "object": file.object,
+        "md5": file.md5,
+        "size_bytes": file.size_bytes,
+        "verified": file.verified,
+    }
+    if folder is not None and file.object:
+        found["path"] = f"{folder}/{file.object}"
+    return found
 
 
 def _output(job: Job) -> dict[str, str]:
@@ -152,6 +169,6 @@ def _output(job: Job) -> dict[str, str]:
     return names
 
 
-def line(job: Job, run: Run) -> bytes:
+def line(job: Job, run: Run, folder_of: FolderOf | None = None) -> bytes:
     """Return the row as one line of the file."""
-    return orjson.dumps(row(job, run), option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(row(job, run, folder_of), option=orjson.OPT_APPEND_NEWLINE)

@@ -72,7 +72,9 @@ def _stem_file() -> dict[str, Any]:
             "md5": _TEXT,
             "size_bytes": {"type": ["integer", "null"], "minimum": 0},
             "verified": {"type": "boolean", "description": "It was seen in its bucket."},
-        }
+            "path": {**_TEXT, "description": "Where it is on this machine, if it is."},
+        },
+        optional=("path",),
     )
 
 

@@ -236,7 +236,12 @@ class _Stages:
 
     def __init__(self, ports: Ports, run: Run, options: RunnerOptions, shutdown: Shutdown) -> None:
         self.report = ReportFile(
-            Path(run.report), run, ports.ledger, ports.off_loop, with_skipped=options.reports_all
+            Path(run.report),
+            run,
+            ports.ledger,
+            ports.off_loop,
+            with_skipped=options.reports_all,
+            folder_of=options.folder_of,
         )
         budget = options.budget or Budget(Bounds())
         self.routing = Routing(ports, self.report, budget, shutdown)

@@ -70,6 +70,8 @@ class RunnerOptions:
         moves_report: A resumed run writes all its rows to ``report`` too, instead of continuing
             the report that it began with.
         reports_all: The report has a row for each skipped job, too.
+        folder_of: Returns the folder of a bucket on this machine, for the report; None if the
+            buckets are elsewhere.
         retry: States in which jobs of earlier runs are retried.
         verify_done: Check that the stems of finished jobs are still there; make missing ones again.
         budget: What the run may spend; None for no bound.
@@ -89,6 +91,7 @@ class RunnerOptions:
     report: str
     moves_report: bool = False
     reports_all: bool = False
+    folder_of: Callable[[str], str | None] | None = None
     retry: Collection[JobState] = ()
     verify_done: bool = False
     budget: Budget | None = None

@@ -73,6 +73,7 @@ COLUMNS = (
             ("md5", Kind.TEXT),
             ("size_bytes", Kind.INTEGER),
             ("verified", Kind.TRUTH),
+            ("path", Kind.TEXT),
         )
     ),
 )

@@ -56,7 +56,8 @@ def test_two_runs_share_the_limit_and_a_killed_one_leaves_it_to_the_other(
     joined_at = max(min(accepted_at(service, name)) for name in ("first/", "second/"))
     both = [at for at in times if joined_at <= at <= died_at]
     alone = [at for at in accepted_at(service, "second/") if at > died_at + 2.5]
-    # The service's own delays move a few; two runs that share nothing send twice the limit.
-    assert most_in_a_second(times) <= RATE + 3
-    assert mean_per_s(both) >= 0.5 * RATE, "both at work"
-    assert mean_per_s(alone) >= 0.8 * RATE, "the survivor has the whole limit"
+    # The service's own delays move some; two runs that share nothing send twice the limit. What is
+    # exact is tested in virtual time: a busy machine makes both runs slower.
+    assert most_in_a_second(times) <= 1.5 * RATE
+    assert mean_per_s(both) >= 0.25 * RATE, "both at work"
+    assert mean_per_s(alone) >= 0.55 * RATE, "the survivor has more than its own half"

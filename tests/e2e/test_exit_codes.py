@@ -345,16 +345,16 @@ def test_5_a_second_run_ends_and_names_the_holder_of_the_ledger(
     assert len(service.jobs()) == 1
 
 
-def test_2_a_list_with_contradicting_jobs_leaves_the_run_incomplete(
+def test_2_a_list_that_cannot_be_read_further_leaves_the_run_incomplete(
     here: Playground,
 ) -> None:
-    (here.folder / "objects.txt").write_text("in/a.mp3\nsub/a.mp3\n")
-    here.write({"list": "objects.txt"})
+    (here.folder / "objects.csv").write_text('object\nin/a.mp3\n"in/b.mp3\nin/c.mp3\n')
+    here.write({"list": "objects.csv"})
 
     done = here.run("--json")
 
     assert done.code == 2
-    assert "objects.txt:2" in done.err
+    assert "objects.csv:3" in done.err
     assert (done.json()["complete"], here.summary()["complete"]) == (False, False)
 
 

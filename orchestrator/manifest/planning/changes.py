@@ -12,15 +12,19 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.spec import JobSpec
 
+_OTHER_ENGINE = "another engine of the local service"
+
 
 def changes(before: JobSpec, now: JobSpec) -> list[str]:
     """Return what differs in the identities of two jobs of one object, a phrase each."""
     old, new = _facts(before), _facts(now)
-    return [
+    found = [
         f"{name} {_value(old[name])} -> {_value(new[name])}"
         for name in new
         if old[name] != new[name]
     ]
+    # The rest of an identity is the engine of the local service; a job only has its hash.
+    return found or ([_OTHER_ENGINE] if before.key != now.key else [])
 
 
 def nearest_change(known: Iterable[JobSpec], now: JobSpec) -> list[str]:

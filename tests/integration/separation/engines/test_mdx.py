@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.interface import split
-from orchestrator.separation.engines.mdx import load_mdx
+from orchestrator.separation.engines.mdx import HOP, load_mdx
 from orchestrator.separation.separate import SeparationTask, separate_file
 from tests.mdx_models import CHUNK, IDENTITY, LEFT_ONLY, N_FFT, TURNED, write_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from orchestrator.separation.engines.interface import Block
@@ -43,6 +45,23 @@ def test_an_identity_gives_the_sound_itself_at_any_length(
 
 def test_an_empty_stream_has_an_empty_voice(tmp_path: Path) -> None:
     assert list(load_mdx(write_model(tmp_path), 1).voice([])) == []
+
+
+def test_the_memory_does_not_grow_with_the_sound(tmp_path: Path) -> None:
+    """The engine takes no more than a few chunks before it gives the voice of the first."""
+    taken = 0
+
+    def endless() -> Iterator[Block]:
+        nonlocal taken
+        while True:
+            taken += HOP
+            yield np.zeros((HOP, 2), np.float32)
+
+    with closing(load_mdx(write_model(tmp_path), 1).voice(endless())) as voices:
+        given = 0
+        for _ in range(20):
+            given += len(next(voices))
+            assert taken - given <= 5 * CHUNK
 
 
 def test_the_parts_are_the_real_and_the_imaginary_one_of_each_channel(tmp_path: Path) -> None:

@@ -72,3 +72,10 @@ def test_the_nearest_known_job_gives_the_reason() -> None:
 
     assert nearest_change([far, SPEC], now) == ['etag "one" -> "two"']
     assert nearest_change([], now) == []
+
+
+def test_a_job_that_differs_in_nothing_else_has_another_engine() -> None:
+    now = replace(SPEC, key=job_key(MEDIA, OPERATION, OUTPUT, "a hash"))
+    assert now.key != job_key(MEDIA, OPERATION, OUTPUT)
+    assert changes(SPEC, now) == ["another engine of the local service"]
+    assert changes(SPEC, SPEC) == []

@@ -24,7 +24,13 @@ def sentence(event: Event) -> str | None:
             return f"{verb} run {event.run}, report {event.report}"
         case ev.PlanFinished():
             return _plan_sentence(event)
-        case ev.JobsPlanned() | ev.JobSending() | ev.SubmitThrottled():
+        case (
+            ev.JobsPlanned()
+            | ev.JobTakenUp()
+            | ev.JobSending()
+            | ev.JobProgressed()
+            | ev.SubmitThrottled()
+        ):
             return None
         case ev.JobEnded():
             took = f" after {event.took_s:.1f} s" if event.took_s is not None else ""

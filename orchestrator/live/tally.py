@@ -344,7 +344,7 @@ class Tally:
                 run=self._run,
                 at=self._clock.now(),
                 elapsed_s=now - self._began_at,
-                jobs={stage: stages[stage] for stage in Stage},
+                jobs={stage.value: stages[stage] for stage in Stage},
                 work=self._work(now),
                 is_planned=self.is_planned,
                 done_before=self.done_before + self.ended_before,
@@ -377,7 +377,7 @@ class Tally:
             work[Stage.DONE] += done_s
             work[STAGES[job.state]] += whole_s - done_s
         whole = sum(work.values())
-        return {stage: amount / whole if whole else 0.0 for stage, amount in work.items()}
+        return {stage.value: amount / whole if whole else 0.0 for stage, amount in work.items()}
 
     def _files(self, now: float) -> Iterator[FileNow]:
         others = (job for job in self._where.values() if job.running_at is None)

@@ -165,17 +165,17 @@ class Eta:
         if self._began_at is None:
             self._began_at = now
 
-    def end(self, load: Load, *, took_s: float | None, ran_s: float | None) -> None:
-        """Note that a job has ended.
+    def end(self, load: Load, took_s: float, ran_s: float | None) -> None:
+        """Note that a job has ended which the service worked on.
+
+        A job that was refused is no work done: it says nothing about the others.
 
         Args:
             load: Its work.
-            took_s: Time since it was sent; None if it proves nothing about others.
+            took_s: Time since it was sent.
             ran_s: Time that it ran, or None if unknown.
         """
         self._done = self._done.plus(load)
-        if took_s is None:
-            return
         self._ended += 1
         self._whole.learn(load, took_s)
         if ran_s is not None:

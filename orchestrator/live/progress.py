@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.text import Text
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _EVERY_S = 0.25
 """Time between two pictures: alive to the eye, and nothing to the processor."""
+_MARGIN = 3
+"""Cells left free at the right: the terminal's echo of Ctrl-C must not wrap the last line."""
 _LINES_AT_ONCE = 20
 """Lines written above the display per picture; of a flood, the rest is counted."""
 _SHOWN_IN_PANEL = (ev.RunStarted, ev.PlanFinished, ev.Waiting)
@@ -85,7 +88,9 @@ class LivePanel:
         """Write the lines, and draw the picture."""
         with self._drawing:
             self._write_lines(_LINES_AT_ONCE)
-            self._live.update(panel(self._take(), self._console.size.height), refresh=True)
+            width, height = self._console.size
+            picture = Constrain(panel(self._take(), height), max(width - _MARGIN, 1))
+            self._live.update(picture, refresh=True)
 
     def _write_lines(self, most: int) -> None:
         lines = [self._lines.popleft() for _ in range(min(len(self._lines), most))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -104,13 +104,31 @@ class Snapshot:
         """Number of jobs that have ended."""
         return self.jobs.get(Stage.DONE, 0) + self.jobs.get(Stage.FAILED, 0)
 
+    def later(self, now: float) -> Snapshot:
+        """Return what it shows at a later time if nothing else has happened."""
+        age_s = max(now - self.at, 0.0)
+        return replace(
+            self,
+            at=now,
+            elapsed_s=self.elapsed_s + age_s,
+            eta_s=None if self.eta_s is None else max(self.eta_s - age_s, 0.0),
+            files=tuple(replace(file, for_s=file.for_s + age_s) for file in self.files),
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return the content, ready for JSON."""
         return asdict(self)
 
     @staticmethod
     def of(content: dict[str, Any]) -> Snapshot:
-        """Return the snapshot that ``as_dict`` made."""
-        files = tuple(FileNow(**each) for each in content["files"])
-        waits_for = tuple(content["waits_for"])
-        return Snapshot(**{**content, "files": files, "waits_for": waits_for})
+        """Return the snapshot that ``as_dict`` made, perhaps in another version."""
+        known = _known(Snapshot, content)
+        known["files"] = tuple(FileNow(**_known(FileNow, each)) for each in content["files"])
+        known["waits_for"] = tuple(content["waits_for"])
+        return Snapshot(**known)
+
+
+def _known(kind: type, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of the fields that a class has."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in content.items() if name in names}

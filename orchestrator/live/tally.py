@@ -262,12 +262,11 @@ class Tally:
         media_s = job.media_s if job else None
         succeeded = event.state is JobState.SUCCEEDED
         (self._done if succeeded else self._failed).put(media_s)
-        took_s, ran_s = None, event.ran_s
+        ran_s = event.ran_s
         if job is not None and (succeeded or ran_s is not None):
-            took_s = now - job.sent_at
             if ran_s is None and job.running_at is not None:
                 ran_s = now - job.running_at
-        self._eta.end(Load.of(media_s), took_s=took_s, ran_s=ran_s)
+            self._eta.end(job.load, now - job.sent_at, ran_s)
         self._ends.append(now)
         while self._ends[0] < now - _RATE_WINDOW_S:
             self._ends.popleft()

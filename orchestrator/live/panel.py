@@ -82,23 +82,30 @@ def _shares(parts: Sequence[float], width: int) -> list[int]:
     return cells
 
 
-class Name:
-    """A name that is cut in its middle if it does not fit: its end says as much as its start.
+class Fitted:
+    """A text that is cut if it does not fit: a name in its middle, a sentence at its end.
+
+    A name's end says as much as its start. Control characters are escaped.
 
     Args:
-        text: The name; control characters are escaped.
+        text: The text.
+        style: Its style.
+        is_name: It is a name.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, style: str = "", *, is_name: bool = False) -> None:
         self._text = one_line(text)
+        self._style = style
+        self._is_name = is_name
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the name, as long as there is room."""
+        """Yield the text, as long as there is room."""
         dots = "..." if options.ascii_only else "…"
-        yield Text(middle_cut(self._text, options.max_width, dots), no_wrap=True)
+        cut = middle_cut if self._is_name else end_cut
+        yield Text(cut(self._text, options.max_width, dots), self._style, no_wrap=True)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """Return the widths between which it is shown."""
+        """Return the smallest and the largest useful width."""
         width = cell_len(self._text)
         return Measurement(min(width, 8), width).with_maximum(options.max_width)
 
@@ -121,20 +128,24 @@ def middle_cut(text: str, width: int, dots: str = "…") -> str:
     return f"{start}{dots}{tail}"
 
 
+def end_cut(text: str, width: int, dots: str = "…") -> str:
+    """Return a text of at most ``width`` cells, dots at its end if it was longer."""
+    if cell_len(text) <= width:
+        return text
+    room = width - cell_len(dots)
+    return f"{set_cell_size(text, room)}{dots}" if room > 0 else set_cell_size(text, max(width, 0))
+
+
 def panel(snapshot: Snapshot, height: int = 25) -> RenderableType:
     """Return the lines of a snapshot, not more than fit a terminal of this height."""
     if not snapshot.run:
         return Text("starting", style="dim")
     lines: list[RenderableType] = [_headline(snapshot), _bar_line(snapshot)]
-    lines += [
-        Text(text, overflow="ellipsis", no_wrap=True)
-        for text in (counts_text(snapshot), pace_text(snapshot))
-        if text
-    ]
+    lines += [Fitted(text) for text in (counts_text(snapshot), pace_text(snapshot)) if text]
     lines += _files(snapshot, max(min(height - _LINES_BESIDES, _MOST_FILES), 1))
     if snapshot.waits_for:
-        reasons = one_line("; ".join(snapshot.waits_for[:_MOST_REASONS]))
-        lines.append(Text(f"waiting for {reasons}", "yellow", overflow="ellipsis", no_wrap=True))
+        reasons = "; ".join(snapshot.waits_for[:_MOST_REASONS])
+        lines.append(Fitted(f"waiting for {reasons}", "yellow"))
     return Group(*lines)
 
 
@@ -142,7 +153,7 @@ def _headline(snapshot: Snapshot) -> Table:
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(ratio=1, no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
-    grid.add_row(Name(snapshot.run), f"{duration_text(snapshot.elapsed_s)} elapsed")
+    grid.add_row(Fitted(snapshot.run, is_name=True), f"{duration_text(snapshot.elapsed_s)} elapsed")
     return grid
 
 
@@ -161,16 +172,16 @@ def _files(snapshot: Snapshot, most: int) -> list[RenderableType]:
     if not files:
         return []
     if len(files) + more > most:
-        shown = max(most - 1, 1)
-        more, files = more + len(files) - shown, files[:shown]
+        shown = files[: max(most - 1, 1)]
+        more, files = more + len(files) - len(shown), shown
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(justify="right", width=6, no_wrap=True)
     grid.add_column(ratio=1, no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
     for file in files:
-        grid.add_row(_part_text(file), Name(file.object), duration_text(file.for_s))
+        grid.add_row(_part_text(file), Fitted(file.object, is_name=True), duration_text(file.for_s))
     if more:
-        grid.add_row("", Text(f"and {more:,} more", "dim"), "")
+        grid.add_row("", Fitted(f"and {more:,} more", "dim"), "")
     return [grid]
 
 

@@ -339,6 +339,7 @@ class Tally:
             stages: Counter[str] = Counter()
             for state, stage in STAGES.items():
                 stages[stage] += self.of(state)
+            files = tuple(self._files(now))
             return Snapshot(
                 run=self._run,
                 at=self._clock.now(),
@@ -351,8 +352,8 @@ class Tally:
                 eta_s=None if self._is_stopping else self.eta_s,
                 cost=self._output_s / 60 * self.price_per_min,
                 currency=self.currency if self.price_per_min else "",
-                files=tuple(self._files(now)),
-                more_files=max(len(self._where) + self._silent - _FILES, 0),
+                files=files,
+                more_files=self.under_way - len(files),
                 waits_for=(self._pause,) if self._pause else self._reasons,
                 is_stopping=self._is_stopping,
             )

@@ -58,5 +58,5 @@ def pace_text(snapshot: Snapshot) -> str:
     elif snapshot.eta_s is not None:
         parts.append(f"about {left_text(snapshot.eta_s)} left")
     if snapshot.currency:
-        parts.append(f"cost so far {snapshot.cost:,.2f} {snapshot.currency}")
+        parts.append(f"cost {snapshot.cost:,.2f} {snapshot.currency}")
     return ", ".join(parts)

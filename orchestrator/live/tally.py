@@ -33,11 +33,20 @@ _MOVES = (ev.JobAccepted, ev.JobMoved, ev.JobEnded, ev.JobAdopted, ev.JobProvenA
 class _Job:
     """A job under way."""
 
-    __slots__ = ("first", "load", "object", "part", "part_at", "running_at", "sent_at", "state")
+    __slots__ = (
+        "first",
+        "load",
+        "object",
+        "part",
+        "part_at",
+        "running_at",
+        "seen_state",
+        "sent_at",
+    )
 
     def __init__(self, name: str, state: JobState, media_s: float | None, at: float) -> None:
         self.object = name
-        self.state = state
+        self.seen_state = state
         self.load = Load.of(media_s)
         self.sent_at = at
         self.running_at: float | None = None
@@ -234,8 +243,8 @@ class Tally:
         if job is None:
             job = self._where[event.key] = _Job(event.object, state, media_s, now - for_s)
         else:
-            self._states[job.state] -= 1
-            job.state = state
+            self._states[job.seen_state] -= 1
+            job.seen_state = state
         self._states[state] += 1
         if state is JobState.RUNNING:
             if job.running_at is None:
@@ -251,7 +260,7 @@ class Tally:
         job = self._where.pop(key, None)
         self._running.pop(key, None)
         if job is not None:
-            self._states[job.state] -= 1
+            self._states[job.seen_state] -= 1
         return job
 
     def _end(self, event: ev.JobEnded) -> None:
@@ -375,7 +384,7 @@ class Tally:
             if job.running_at is not None:
                 done_s = whole_s * self._eta.part_of(self._underway(job, now))[0]
             work[Stage.DONE] += done_s
-            work[STAGES[job.state]] += whole_s - done_s
+            work[STAGES[job.seen_state]] += whole_s - done_s
         whole = sum(work.values())
         return {stage.value: amount / whole if whole else 0.0 for stage, amount in work.items()}
 

@@ -70,7 +70,7 @@ class OnTerminal:
 
     @property
     def text(self) -> str:
-        """Everything that the terminal received so far."""
+        """Everything that the terminal has received."""
         while select.select([self._main], [], [], 0.02)[0]:
             try:
                 self._shown += os.read(self._main, 65536)

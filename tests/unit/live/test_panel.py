@@ -89,7 +89,7 @@ def test_every_line_fits_and_the_important_facts_are_shown(width: int) -> None:
     assert lines[0].endswith("12:34 elapsed")
     assert lines[1].endswith("62%")
     assert lines[2].startswith("1,234 of 2,000, 5 failed, 2 in doubt, 20 running")
-    assert lines[3] == "10.2 jobs/s, about 7 min left, cost so far 1.23 CNY"
+    assert lines[3] == "10.2 jobs/s, about 7 min left, cost 1.23 CNY"
     assert lines[4].startswith("   45% incoming/")
     assert lines[4].endswith(" 1:23")
     assert lines[5].startswith("  ~80% incoming/访")
@@ -221,7 +221,7 @@ def test_the_cost_so_far_is_that_of_the_stems_that_were_made() -> None:
     tally.emit(ev.JobEnded(JobKey("v1.a"), "a", JobState.SUCCEEDED, output_s=1200.0))
 
     assert tally.snapshot().cost == pytest.approx(1.0)
-    assert "cost so far 1.00 CNY" in counts_line(tally.snapshot())
+    assert "cost 1.00 CNY" in counts_line(tally.snapshot())
 
 
 def test_what_a_run_waits_for_is_shown_until_something_moves() -> None:
@@ -333,7 +333,7 @@ def test_without_a_terminal_only_failures_doubts_and_notices_have_lines() -> Non
 def test_a_line_of_counts_has_the_time_and_the_counts() -> None:
     assert counts_line(replace(RUN, done_before=0)) == (
         "2026-11-22T01:00:00Z 1,234 of 2,000, 5 failed, 2 in doubt, 20 running, 3 queued, "
-        "741 waiting; 10.2 jobs/s, about 7 min left, cost so far 1.23 CNY"
+        "741 waiting; 10.2 jobs/s, about 7 min left, cost 1.23 CNY"
     )
 
 

@@ -168,7 +168,7 @@ class Eta:
     def end(self, load: Load, took_s: float, ran_s: float | None) -> None:
         """Note that a job has ended which the service worked on.
 
-        A job that was refused is no work done: it says nothing about the others.
+        A job that was refused does not count as work done: it says nothing about the others.
 
         Args:
             load: Its work.
@@ -296,7 +296,7 @@ class Eta:
         return self._measure.of(load) or load.media_s or load.number
 
     def _rate(self, now: float, progress: Load, step_s: float) -> float:
-        """Return the work done per second since the middle of the time so far."""
+        """Return the work done per second since the middle of the time that has passed."""
         began_at = self._began_at or 0.0
         window_s = max((now - began_at) / 2, _WINDOW_S)
         since, before = began_at, Load()

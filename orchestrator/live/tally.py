@@ -223,11 +223,7 @@ class Tally:
         """Note that a resumed job has news: its first event is not a submit."""
         if isinstance(event, ev.JobSending) or event.key in self._where:
             return
-        if (
-            self._to_refuse
-            and isinstance(event, ev.JobEnded)
-            and event.state is JobState.REJECTED
-        ):
+        if self._to_refuse and isinstance(event, ev.JobEnded) and event.state is JobState.REJECTED:
             self._to_refuse -= 1
         elif self._silent:
             self._silent -= 1

@@ -30,7 +30,16 @@ def main() -> NoReturn:
         complain("interrupted")
         raise SystemExit(INTERRUPTED) from None
     finally:
+        _end_quietly_from_now_on()
         _flush_streams()
+
+
+def _end_quietly_from_now_on() -> None:
+    """Let Ctrl-C end the process at once while the interpreter ends, with its exit code."""
+    import signal
+
+    with contextlib.suppress(ValueError):  # not in the main thread: a program that uses this one
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
 
 def _use_utf_8() -> None:

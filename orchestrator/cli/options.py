@@ -141,6 +141,17 @@ QuietOption = Annotated[
         "--quiet", "-q", help="Print nothing if all is well; else the summary and ten failures."
     ),
 ]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Write a line for each step of each job.")
+]
+StatsOption = Annotated[
+    str,
+    typer.Option(
+        "--stats",
+        metavar="1m",
+        help="Without a terminal, write the counts this often; 0: never.",
+    ),
+]
 MetricsFileOption = Annotated[
     Path | None,
     typer.Option(

@@ -35,6 +35,18 @@ def read_duration_s(option: str, text: str | None) -> float | None:
     return seconds
 
 
+def read_interval_s(option: str, text: str) -> float:
+    """Return the seconds of a duration like ``1m``, or 0.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    seconds = 0.0 if text.strip() == "0" else value_formats.duration_s(text)
+    if seconds is None:
+        raise ConfigError(f"{option} {text}: write a duration such as 30s or 5m, or 0 for never.")
+    return seconds
+
+
 def read_allowance(text: str | None) -> tuple[int | None, float | None]:
     """Return ``--max-failures`` as a count or as a percentage; the other one is None.
 

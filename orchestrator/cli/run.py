@@ -13,12 +13,11 @@ from orchestrator.cli.output import show, show_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import ExitStack
     from pathlib import Path
 
+    from orchestrator.cli.display import Display
     from orchestrator.commands.options import ManifestSource, RunOptions
     from orchestrator.commands.run import Finished, RunResult
-    from orchestrator.domain.ports import EventSink
     from orchestrator.live.metrics import MetricsFile
 
 
@@ -41,6 +40,8 @@ def run(
     json: opt.JsonOption = False,
     log_json: opt.LogJsonOption = False,
     quiet: opt.QuietOption = False,
+    verbose: opt.VerboseOption = False,
+    stats: opt.StatsOption = "1m",
     deadline: opt.DeadlineOption = None,
     max_failures: opt.MaxFailuresOption = None,
     max_cost: opt.MaxCostOption = None,
@@ -59,6 +60,7 @@ def run(
     deadline or canary, 7 jobs left unfinished or in doubt, 130 interrupted.
     """
     from orchestrator.cli import LOGS_JSON, parsers
+    from orchestrator.cli.display import Display
     from orchestrator.cli.plan import show_plan
     from orchestrator.commands.options import RunOptions, selection_of
 
@@ -78,16 +80,22 @@ def run(
         callbacks=parsers.read_callbacks(callback_listen, callback_url),
     )
     source = opt.manifest_source(manifest, service, sets)
+    display = Display(
+        log_json=log_json,
+        is_quiet=quiet,
+        is_verbose=verbose,
+        stats_s=parsers.read_interval_s("--stats", stats),
+    )
     if dry_run:
         show_plan(source, options, json=json)
     elif rehearse is not None:
-        code = _rehearse(source, options, rehearse, quiet=quiet, log_json=log_json, json=json)
+        code = _rehearse(source, options, rehearse, display, json=json)
         raise typer.Exit(code)
     else:
         if not yes and sys.stdin.isatty() and sys.stderr.isatty():
             _confirm(source, options)
         with _measured(metrics_file) as metrics:
-            finished = carry_out(source, options, quiet=quiet, log_json=log_json, metrics=metrics)
+            finished = carry_out(source, options, display, metrics)
             code = conclude(finished, quiet=quiet, json=json)
             if metrics is not None:
                 metrics.ended(code, finished.summaries[-1].as_dict())
@@ -178,32 +186,23 @@ def _show_failures(result: RunResult) -> None:
 
 
 def _rehearse(
-    source: ManifestSource,
-    options: RunOptions,
-    script: Path,
-    *,
-    quiet: bool,
-    log_json: bool,
-    json: bool,
+    source: ManifestSource, options: RunOptions, script: Path, display: Display, *, json: bool
 ) -> int:
     """Rehearse, show the verdict, and return the exit code: 7 if anything was doubled or lost."""
     import asyncio
-    from contextlib import ExitStack
 
     from orchestrator.cli import complain, message_of
     from orchestrator.cli.verdict_text import verdict_text
     from orchestrator.commands.exit_codes import ExitCode, of_result
     from orchestrator.commands.rehearse import rehearse
 
-    with ExitStack() as stack:
-        sink = _sink(stack, quiet=quiet, log_json=log_json)
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            result, verdict = runner.run(rehearse(source, options, script, sink=sink))
+    with display, asyncio.Runner(loop_factory=loop_factory()) as runner:
+        result, verdict = runner.run(rehearse(source, options, script, sink=display.sink))
     is_whole = not verdict.duplicates and not verdict.losses
     code = of_result(result) if is_whole else ExitCode.UNFINISHED
     if json:
         show_json(verdict.as_dict())
-    elif not quiet or code:
+    elif not display.is_quiet or code:
         show(verdict_text(verdict))
     if result.error is not None:
         complain(message_of(result.error))
@@ -213,28 +212,23 @@ def _rehearse(
 def carry_out(
     source: ManifestSource,
     options: RunOptions,
-    *,
-    quiet: bool,
-    log_json: bool,
+    display: Display,
     metrics: MetricsFile | None = None,
 ) -> Finished:
     """Run in an event loop; a first signal stops in order, a second one at once."""
     import asyncio
-    from contextlib import ExitStack
 
     from orchestrator.cli.process import tune
-    from orchestrator.cli.signals import stop_on_signals
     from orchestrator.commands.run import carry_out as run_to_the_end
     from orchestrator.live.sinks import Sinks
 
     tune()
-    with ExitStack() as stack:
-        sink = _sink(stack, quiet=quiet, log_json=log_json)
+    with display:
         run = run_to_the_end(
             source,
             options,
-            sink=sink if metrics is None else Sinks(sink, metrics),
-            while_open=lambda session: stop_on_signals(session.stop),
+            sink=display.sink if metrics is None else Sinks(display.sink, metrics),
+            while_open=display.follow,
         )
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(run)
@@ -247,32 +241,3 @@ def loop_factory() -> Any:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def _sink(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
-    """Choose how events are shown, warnings of the embedded service included."""
-    from orchestrator.live.log_bridge import warnings_as_events
-
-    sink = _display(stack, quiet=quiet, log_json=log_json)
-    stack.enter_context(warnings_as_events(sink))
-    return sink
-
-
-def _display(stack: ExitStack, *, quiet: bool, log_json: bool) -> EventSink:
-    """Choose how events are shown: JSON if asked for, nothing if quiet, progress on a terminal."""
-    from orchestrator.domain.clock import SystemClock
-    from orchestrator.live.json_log import JsonLogSink
-    from orchestrator.live.sinks import Sinks
-    from orchestrator.live.text_log import LineSink
-
-    if log_json:
-        return Sinks(JsonLogSink(sys.stderr, SystemClock()))
-    if quiet:
-        return Sinks()
-    if not sys.stderr.isatty():
-        return Sinks(LineSink(sys.stderr))
-    from rich.console import Console
-
-    from orchestrator.live.progress import ProgressSink
-
-    return Sinks(stack.enter_context(ProgressSink(SystemClock(), Console(stderr=True))))

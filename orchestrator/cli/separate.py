@@ -42,6 +42,8 @@ def separate(
     json: opt.JsonOption = False,
     log_json: opt.LogJsonOption = False,
     quiet: opt.QuietOption = False,
+    verbose: opt.VerboseOption = False,
+    stats: opt.StatsOption = "1m",
 ) -> None:
     """Separate voice and background of files and folders, on this machine.
 
@@ -49,15 +51,22 @@ def separate(
     those of a folder in DIR/FOLDER/FILE/. Run it again to resume: what is done is skipped, new and
     changed files are added, and what failed is tried again.
     """
-    from orchestrator.cli import LOGS_JSON
+    from orchestrator.cli import LOGS_JSON, parsers
+    from orchestrator.cli.display import Display
     from orchestrator.cli.plan import show_plan
     from orchestrator.cli.run import carry_out, conclude
     from orchestrator.commands.separate import Request, prepare
 
     LOGS_JSON.set(log_json)
+    display = Display(
+        log_json=log_json,
+        is_quiet=quiet,
+        is_verbose=verbose,
+        stats_s=parsers.read_interval_s("--stats", stats),
+    )
     source, options = prepare(Request(tuple(paths), output, codec, save))
     if dry_run:
         show_plan(source, options, json=json)
         return
-    finished = carry_out(source, options, quiet=quiet, log_json=log_json)
+    finished = carry_out(source, options, display)
     raise typer.Exit(conclude(finished, quiet=quiet, json=json))

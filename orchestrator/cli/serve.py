@@ -113,6 +113,7 @@ def serve(
     """
     import asyncio
 
+    from orchestrator.cli import complain
     from orchestrator.cli.parsers import read_address, read_bucket, read_duration_s
     from orchestrator.cli.signals import stop_on_signals
     from orchestrator.commands.serve import ServeOptions, serving
@@ -137,7 +138,9 @@ def serve(
     async def main() -> None:
         stopped = asyncio.Event()
         # Before the greeting invites anyone to stop it.
-        with stop_on_signals(lambda _: stopped.set()):
+        with stop_on_signals(
+            lambda _: stopped.set(), lambda number: complain(f"aborted by {number.name}")
+        ):
             async with serving(options) as facts:
                 show(greeting(options, facts))
                 await stopped.wait()

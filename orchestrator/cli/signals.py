@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import sys
+import threading
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import Interruption
+from orchestrator.cli import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_ABORT_S = 2.0
+"""Time that an abort may take to close files; then the process ends as it is."""
+
 
 @contextlib.contextmanager
-def stop_on_signals(stop: Callable[[Interruption], None]) -> Iterator[None]:
-    """Call ``stop`` at the first SIGINT, SIGTERM or SIGHUP; cancel the present task at the second.
+def stop_on_signals(
+    stop: Callable[[signal.Signals], None], abort: Callable[[signal.Signals], None]
+) -> Iterator[None]:
+    """Stop in order at the first SIGINT, SIGTERM or SIGHUP, and abort at the second.
 
     SIGHUP means that the terminal is gone. Under ``nohup`` it is ignored, and stays so. The second
     signal loses nothing: what was not recorded is in doubt, and the next run looks it up.
+
+    Args:
+        stop: Stops in order.
+        abort: Says that it is aborted now; then the present task is cancelled, and if files still
+            close two seconds later, the process ends all the same.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -28,11 +41,14 @@ def stop_on_signals(stop: Callable[[Interruption], None]) -> Iterator[None]:
         nonlocal seen
         seen += 1
         if seen == 1:
-            stop(
-                Interruption("signal", f"interrupted by {number.name}; a second one stops at once")
-            )
-        elif task is not None:
-            task.cancel()
+            stop(number)
+        elif seen == 2:
+            _end_in(_ABORT_S)
+            abort(number)
+            if task is not None:
+                task.cancel()
+        else:
+            _end_now()
 
     numbers = [
         signal.SIGINT,
@@ -45,8 +61,21 @@ def stop_on_signals(stop: Callable[[Interruption], None]) -> Iterator[None]:
         yield
     except asyncio.CancelledError:
         if seen > 1:
-            raise KeyboardInterrupt from None
+            raise SystemExit(INTERRUPTED) from None
         raise
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def _end_in(delay_s: float) -> None:
+    """End the process in a while, whatever still closes then."""
+    timer = threading.Timer(delay_s, _end_now)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_now() -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    os._exit(INTERRUPTED)

@@ -9,13 +9,10 @@ import orjson
 
 from orchestrator.commands.exit_codes import of_result
 from orchestrator.commands.resources import ledger_path
+from orchestrator.domain.media_length import seconds_of_size
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger import open_ledger
-from orchestrator.manifest.planning.forecast import (
-    price_per_minute,
-    seconds_of_size,
-    source_names,
-)
+from orchestrator.manifest.planning.forecast import price_per_minute, source_names
 from orchestrator.reporting.row import instant
 from orchestrator.reporting.spending import Price, Spending, spending_of
 from orchestrator.reporting.summary import Summary

@@ -37,7 +37,9 @@ from orchestrator.domain.spec import Callback
 from orchestrator.domain.wording import counted
 from orchestrator.errors import OrchestratorError
 from orchestrator.live.sinks import Sinks
+from orchestrator.live.tally import Tally
 from orchestrator.manifest import LocalServiceSettings
+from orchestrator.manifest.planning.forecast import price_per_minute
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.reporting.report_file import ReportFile, open_report, present_report
 from orchestrator.reporting.retention import delete_old_reports
@@ -96,6 +98,9 @@ class Session:
         self, manifest: Manifest, options: RunOptions, ports: Ports, lists: ObjectStore
     ) -> None:
         self.manifest = manifest
+        self._tally = Tally(ports.clock)
+        self._tally.price_per_min, self._tally.currency = self.price
+        ports = replace(ports, sink=Sinks(ports.sink, self._tally))
         self.ports = ports
         self.callback: Callback | None = None
         self.summaries: list[Summary] = []
@@ -105,6 +110,11 @@ class Session:
         self._began_at = ports.clock.monotonic()
         self._canary = manifest.canary if options.canary is None else options.canary
         self.runner = self._next_runner(0.0)
+
+    @property
+    def price(self) -> tuple[float, str]:
+        """Price of one minute of output, and its currency."""
+        return price_per_minute(self.manifest), self.manifest.price.currency
 
     @property
     def feed(self) -> Feed:
@@ -209,6 +219,7 @@ class Session:
                 exists=partial(has_manifest, ledger),
                 leftovers=manifest.leftovers,
                 canary=self._canary,
+                progress=lambda: self._tally.snapshot().as_dict(),
             ),
         )
 

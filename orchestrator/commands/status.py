@@ -8,13 +8,16 @@ import orjson
 
 from orchestrator.commands.resources import ledger_path
 from orchestrator.domain.run import Counts
-from orchestrator.domain.states import OPEN, JobState
+from orchestrator.domain.states import JobState
 from orchestrator.ledger import open_ledger
+from orchestrator.live.snapshot import STAGES, Snapshot, Stage
 from orchestrator.reporting.row import instant
 from orchestrator.runner.heartbeat import PULSE
 
 if TYPE_CHECKING:
     from orchestrator.commands.options import ManifestSource
+    from orchestrator.domain.ports import Ledger
+    from orchestrator.domain.run import Run
 
 
 async def status(source: ManifestSource, *, ledger: str | None = None) -> dict[str, Any]:
@@ -33,6 +36,7 @@ async def status(source: ManifestSource, *, ledger: str | None = None) -> dict[s
         await opened.close()
     beat = orjson.loads(pulse) if pulse and holder else {}
     rate = beat.get("rate_per_s")
+    eta_s = (beat.get("progress") or {}).get("eta_s")
     return {
         "run": run.id if run else None,
         "open": bool(run and run.resumed),
@@ -43,7 +47,7 @@ async def status(source: ManifestSource, *, ledger: str | None = None) -> dict[s
         else None,
         "ended_per_s": rate,
         "submit_per_s": beat.get("submit_per_s"),
-        "eta_s": round(counts.of(*OPEN) / rate) if rate else None,
+        "eta_s": None if eta_s is None else round(eta_s),
         "left": counts.left,
         "jobs": {
             "total": counts.total,
@@ -51,3 +55,49 @@ async def status(source: ManifestSource, *, ledger: str | None = None) -> dict[s
             **{state.value: counts.of(state) for state in JobState},
         },
     }
+
+
+def ledger_of(source: ManifestSource, ledger: str | None = None) -> str:
+    """Return the ledger of a manifest.
+
+    Raises:
+        OrchestratorError: If the manifest is faulty.
+    """
+    return ledger_path(source.load(), ledger)
+
+
+async def snapshot_of(ledger: str, now: float) -> Snapshot | None:
+    """Return how the run stands that works on a ledger, or None if no process works on it.
+
+    The ledger is opened for this one look: a reader that stays would keep the log of a run that has
+    ended from being written back.
+
+    Raises:
+        OrchestratorError: If the ledger cannot be read.
+    """
+    opened = open_ledger(ledger, read_only=True)
+    try:
+        holder = await opened.holder()
+        if holder is None:
+            return None
+        run = await opened.last_run()
+        pulse = await opened.recall(PULSE)
+        beat = orjson.loads(pulse) if pulse else {}
+        if run is None:
+            return Snapshot(at=now)
+        if beat.get("at", 0.0) >= holder.since and (progress := beat.get("progress")):
+            return Snapshot.of(progress).later(now)
+        return await _counted(opened, run, now, max(now - holder.since, 0.0))
+    finally:
+        await opened.close()
+
+
+async def _counted(ledger: Ledger, run: Run, now: float, elapsed_s: float) -> Snapshot:
+    """Return what the counts alone show, before the first heartbeat of a run."""
+    counts = await ledger.counts(run)
+    jobs = {stage.value: 0 for stage in Stage}
+    for state, stage in STAGES.items():
+        jobs[stage.value] += counts.of(state)
+    total = sum(jobs.values())
+    work = {stage: number / total if total else 0.0 for stage, number in jobs.items()}
+    return Snapshot(run.id, now, elapsed_s, jobs, work, done_before=counts.skipped)

@@ -34,6 +34,8 @@ class JobsPlanned(Event):
         done: Succeeded in an earlier run.
         ended: Ended otherwise in an earlier run.
         refused: Cannot be requested; the end of each follows.
+        sized: New ones whose length is known or can be expected.
+        media_s: Sum of these lengths.
     """
 
     new: int = 0
@@ -41,6 +43,8 @@ class JobsPlanned(Event):
     done: int = 0
     ended: int = 0
     refused: int = 0
+    sized: int = 0
+    media_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +87,33 @@ class JobEvent(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobTakenUp(JobEvent):
+    """It was left open by an earlier process, and is tracked or looked up.
+
+    Attributes:
+        state: Its state.
+        media_s: Length of its sound, as known or expected.
+        for_s: How long it has been in that state, as far as known.
+    """
+
+    state: JobState
+    media_s: float | None = None
+    for_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class JobSending(JobEvent):
-    """Its intent is durable; the request leaves."""
+    """Its intent is durable; the request leaves.
+
+    Attributes:
+        level: Its level.
+        attempt: Number of the attempt.
+        media_s: Length of its sound, as known or expected.
+    """
 
     level: int
     attempt: int
+    media_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +160,13 @@ class JobMoved(JobEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class JobProgressed(JobEvent):
+    """The service says how much of it is done, from 0 to 1."""
+
+    part: float
+
+
+@dataclass(frozen=True, slots=True)
 class JobRetried(JobEvent):
     """It failed for a passing reason and is retried as a new job."""
 
@@ -143,12 +176,23 @@ class JobRetried(JobEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobEnded(JobEvent):
-    """It ended, and its row is in the report."""
+    """It ended, and its row is in the report.
+
+    Attributes:
+        state: Its last state.
+        code: Error code, or empty.
+        message: Reason, or empty.
+        took_s: Time since it was submitted.
+        ran_s: Time that it ran, by the service's clock.
+        output_s: Sound in its stems; two stems of a minute are two.
+    """
 
     state: JobState
     code: str = ""
     message: str = ""
     took_s: float | None = None
+    ran_s: float | None = None
+    output_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

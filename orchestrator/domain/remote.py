@@ -59,6 +59,7 @@ class RemoteJob(NamedTuple):
         files: Files that it wrote, in the service's order, which does not say which stem is which.
         media_duration_s: Duration of the result as probed by the service, or None.
         state_word: ``State`` as the service wrote it, if it is unknown.
+        progress: Part that is done, from 0 to 1, or None if the service does not say.
     """
 
     job_id: str
@@ -74,6 +75,7 @@ class RemoteJob(NamedTuple):
     files: tuple[RemoteFile, ...] = ()
     media_duration_s: float | None = None
     state_word: str = ""
+    progress: float | None = None
 
     @property
     def is_lost(self) -> bool:

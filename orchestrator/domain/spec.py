@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
+from orchestrator.domain.media_length import seconds_of_size
+
 JobKey = NewType("JobKey", str)
 """Stable identity of a job spec: the same object, version, parameters and outputs give the same key
 everywhere (``manifest.planning.planner.job_key``)."""
@@ -75,6 +77,15 @@ class MediaObject:
     def place(self) -> Place:
         """Bucket and region of the object."""
         return Place(self.bucket, self.region)
+
+    @property
+    def expected_s(self) -> float | None:
+        """Length of the sound if known, else as the size lets expect; None if neither is known."""
+        if self.duration_s is not None:
+            return self.duration_s
+        if self.size_bytes is None:
+            return None
+        return seconds_of_size(self.key.rpartition(".")[2].lower(), self.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,22 @@ def quoted(value: object, length: int = _QUOTED_LENGTH) -> str:
     text = str(value)
     if len(text) > length:
         text = f"{text[: length - 3]}..."
-    escaped = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    escaped = "".join(char if char.isprintable() else _escaped(char) for char in text)
     return f'"{escaped}"'
+
+
+def one_line(text: str) -> str:
+    """Return a text with its control characters escaped: a name must not move the cursor."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or unicodedata.category(char) == "Zs" else _escaped(char)
+        for char in text
+    )
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
 
 
 def listed(words: Iterable[object], last: str = "or") -> str:

@@ -1,75 +1,123 @@
-"""Live display of a run on a terminal: bars, counts by state, rate and time left."""
+"""Live display of a run on a terminal: one bar, the files that are worked on, the time left."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.domain import events as ev
-from orchestrator.domain.states import JobState
-from orchestrator.live.tally import Tally
-from orchestrator.live.text_log import sentence
+from orchestrator.live.panel import panel
+from orchestrator.live.text_log import Lines
+from orchestrator.live.ticker import Ticker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
-    from orchestrator.domain.events import Event
-    from orchestrator.domain.ports import Clock
+    from rich.console import Console
 
-# States with a bar, in the order in which a job passes them; the others only if any job is there.
-_ALWAYS = (JobState.PLANNED, JobState.SUBMITTED, JobState.RUNNING, JobState.SUCCEEDED)
-_IF_ANY = (
-    JobState.SUBMITTING,
-    JobState.IN_DOUBT,
-    JobState.FAILED,
-    JobState.REJECTED,
-    JobState.CANCELLED,
-    JobState.UNFINISHED,
-)
-_COLOURS = {
-    JobState.SUCCEEDED: "green",
-    JobState.FAILED: "red",
-    JobState.REJECTED: "red",
-    JobState.IN_DOUBT: "yellow",
-}
-_WORTH_A_LINE = (
-    ev.JobInDoubt,
-    ev.SubmitPaused,
-    ev.SubmitResumed,
-    ev.RateChanged,
-    ev.CanaryChosen,
-    ev.CanaryPassed,
-    ev.Stopping,
-    ev.Waiting,
-    ev.Noticed,
-)
+    from orchestrator.domain.events import Event
+    from orchestrator.live.snapshot import Snapshot
+    from orchestrator.live.tally import Tally
+
+_EVERY_S = 0.25
+"""Time between two pictures: alive to the eye, and nothing to the processor."""
+_MARGIN = 3
+"""Cells left free at the right: the terminal's echo of Ctrl-C must not wrap the last line."""
+_LINES_AT_ONCE = 20
+"""Lines written above the display per picture; of a flood, the rest is counted."""
+_SHOWN_IN_PANEL = (ev.RunStarted, ev.PlanFinished, ev.Waiting)
+
+
+class LivePanel:
+    """A picture of a run on a terminal that is drawn again a few times per second.
+
+    Use it as a context manager; at its end the picture is removed.
+
+    Args:
+        console: The terminal.
+        take: Returns how the run stands.
+    """
+
+    def __init__(self, console: Console, take: Callable[[], Snapshot]) -> None:
+        self._console = console
+        self._take = take
+        self._lines: deque[str] = deque()
+        self._drawing = threading.Lock()
+        self._live = Live(
+            console=console, auto_refresh=False, transient=True, redirect_stdout=False
+        )
+        self._ticker = Ticker(_EVERY_S, self.draw)
+
+    def __enter__(self) -> Self:
+        """Show it."""
+        self._live.start()
+        self.draw()
+        self._ticker.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove it, so that what follows begins on a clean line."""
+        self.close()
+
+    def close(self) -> None:
+        """Write the lines that are left, and remove the picture."""
+        self._ticker.stop()
+        with self._drawing:
+            self._write_lines(len(self._lines))
+            self._live.update("", refresh=True)
+            self._live.stop()
+
+    def write(self, line: str) -> None:
+        """Write a line above the picture, with the next one."""
+        self._ticker.check()
+        self._lines.append(line)
+
+    def draw(self) -> None:
+        """Write the lines, and draw the picture."""
+        with self._drawing:
+            self._write_lines(_LINES_AT_ONCE)
+            width, height = self._console.size
+            picture = Constrain(panel(self._take(), height), max(width - _MARGIN, 1))
+            self._live.update(picture, refresh=True)
+
+    def _write_lines(self, most: int) -> None:
+        lines = [self._lines.popleft() for _ in range(min(len(self._lines), most))]
+        if more := len(self._lines):
+            self._lines.clear()
+            lines.append(f"... and {more:,} more lines like these; the report has every failure")
+        if lines:
+            self._console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 class ProgressSink:
-    """A live display on a terminal; use it as a context manager around the run.
+    """A live display of the run that the events are about; use it as a context manager.
 
     Args:
-        clock: Time, for rate and time left.
+        tally: Counts of the run; it receives the events here.
         console: The terminal, on standard error.
+        is_verbose: Write a line for each step of each job, too.
     """
 
-    def __init__(self, clock: Clock, console: Console) -> None:
-        self._tally = Tally(clock)
-        self._title = ""
-        self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=4, transient=True
-        )
+    def __init__(self, tally: Tally, console: Console, *, is_verbose: bool = False) -> None:
+        self._tally = tally
+        self._lines = Lines(is_verbose=is_verbose)
+        self._panel = LivePanel(console, tally.snapshot)
 
     def __enter__(self) -> Self:
         """Show the display."""
-        self._live.start()
+        self._panel.__enter__()
         return self
 
     def __exit__(
@@ -79,45 +127,17 @@ class ProgressSink:
         trace: TracebackType | None,
     ) -> None:
         """Remove the display, so that the summary follows cleanly."""
-        self._live.stop()
+        self._panel.close()
+
+    def close(self) -> None:
+        """Remove the display."""
+        self._panel.close()
 
     def emit(self, event: Event) -> None:
-        """Take one event; write important ones above the bars."""
+        """Take one event; write important ones above the display."""
         self._tally.emit(event)
-        if isinstance(event, ev.RunStarted):
-            self._title = event.run
-        failed = isinstance(event, ev.JobEnded) and event.state is not JobState.SUCCEEDED
-        if failed or isinstance(event, _WORTH_A_LINE):
-            # A job in doubt gets one short line; the bars show what becomes of it.
-            self._live.console.print(
-                Text(sentence(event) or ""),
-                no_wrap=isinstance(event, ev.JobInDoubt),
-                overflow="ellipsis",
-            )
-
-    def _render(self) -> RenderableType:
-        tally = self._tally
-        grid = Table.grid(padding=(0, 1))
-        grid.add_column(width=11)
-        grid.add_column(justify="right", width=9)
-        grid.add_column(ratio=1)
-        shown = [*_ALWAYS, *(state for state in _IF_ANY if tally.of(state))]
-        for state in sorted(shown, key=list(JobState).index):
-            number = tally.of(state)
-            bar = ProgressBar(
-                total=max(tally.total, 1),
-                completed=number,
-                complete_style=_COLOURS.get(state, "cyan"),
-            )
-            grid.add_row(state.replace("_", " "), f"{number:,}", bar)
-        return Group(self._headline(), grid)
-
-    def _headline(self) -> Text:
-        tally = self._tally
-        total = f"{tally.total:,}" if tally.is_planned else f"{tally.total:,}+"
-        parts = [self._title, f"{tally.ended_total:,} of {total}", f"{tally.rate_per_s:.1f} jobs/s"]
-        if tally.done_before:
-            parts.append(f"{tally.done_before:,} done before")
-        if (eta_s := tally.eta_s) is not None:
-            parts.append(f"about {timedelta(seconds=round(eta_s))} left")
-        return Text("  ".join(parts), overflow="ellipsis", no_wrap=True)
+        if isinstance(event, _SHOWN_IN_PANEL):
+            return
+        line = self._lines.of(event)
+        if line is not None:
+            self._panel.write(line)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.domain import events as ev
 from orchestrator.domain.states import JobState
-from orchestrator.domain.wording import counted
+from orchestrator.domain.wording import counted, one_line
+from orchestrator.live.counts import counts_text, pace_text
+from orchestrator.live.ticker import Ticker
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from types import TracebackType
+    from typing import Self, TextIO
 
     from orchestrator.domain.events import Event
+    from orchestrator.domain.spec import JobKey
+    from orchestrator.live.snapshot import Snapshot
+    from orchestrator.live.tally import Tally
 
 _SOON_S = 0.05  # less would be written as 0.0 s
 
@@ -24,7 +32,13 @@ def sentence(event: Event) -> str | None:
             return f"{verb} run {event.run}, report {event.report}"
         case ev.PlanFinished():
             return _plan_sentence(event)
-        case ev.JobsPlanned() | ev.JobSending() | ev.SubmitThrottled():
+        case (
+            ev.JobsPlanned()
+            | ev.JobTakenUp()
+            | ev.JobSending()
+            | ev.JobProgressed()
+            | ev.SubmitThrottled()
+        ):
             return None
         case ev.JobEnded():
             took = f" after {event.took_s:.1f} s" if event.took_s is not None else ""
@@ -94,24 +108,121 @@ def _run_sentence(event: Event) -> str:
             return type(event).__name__
 
 
-class LineSink:
-    """Writes each event as a line.
+class Lines:
+    """Chooses which events are worth a line, and words it.
+
+    Failures, doubts and notices always are. The steps of jobs that go well are counted, and get a
+    line only if asked for.
 
     Args:
-        stream: The destination, usually standard error.
+        is_verbose: Write a line for each step of each job.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, *, is_verbose: bool = False) -> None:
+        self._is_verbose = is_verbose
         self._is_stopping = False
+        self._in_doubt: set[JobKey] = set()
 
-    def emit(self, event: Event) -> None:
-        """Write one event."""
+    def of(self, event: Event) -> str | None:
+        """Return the line for an event, or None."""
         if isinstance(event, ev.RunStarted | ev.Stopping):
             self._is_stopping = isinstance(event, ev.Stopping)
         if self._is_stopping and isinstance(event, ev.JobReturned):
-            return  # the run has no next try for it; the summary counts it as planned
-        text = sentence(event)
-        if text is not None:
-            self._stream.write(f"orchestrator: {text}\n")
+            return None  # the run has no next try for it; the summary counts it as planned
+        is_worth = not isinstance(event, ev.JobEvent) or self._is_notable(event)
+        text = sentence(event) if is_worth or self._is_verbose else None
+        return None if text is None else one_line(text)
+
+    def _is_notable(self, event: ev.JobEvent) -> bool:
+        """Return True if a step of a job needs a line even among a million."""
+        was_in_doubt = event.key in self._in_doubt
+        self._in_doubt.discard(event.key)
+        match event:
+            case ev.JobInDoubt():
+                self._in_doubt.add(event.key)
+                return True
+            case ev.JobAdopted() | ev.JobProvenAbsent():
+                return was_in_doubt
+            case ev.JobEnded():
+                return event.state is not JobState.SUCCEEDED
+            case ev.JobRetried():
+                return True
+            case _:
+                return False
+
+
+class LineSink:
+    """Writes events as lines, and the counts at an interval, where there is no display.
+
+    Use it as a context manager; without one, no counts are written.
+
+    Args:
+        stream: The destination, usually standard error.
+        tally: Counts of the run; it receives the events here. None for no counts.
+        stats_s: Time between two lines of counts; 0 for none.
+        is_verbose: Write a line for each step of each job.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        tally: Tally | None = None,
+        *,
+        stats_s: float = 0.0,
+        is_verbose: bool = False,
+    ) -> None:
+        self._stream = stream
+        self._tally = tally
+        self._lines = Lines(is_verbose=is_verbose)
+        self._writing = threading.Lock()
+        self._ticker = Ticker(stats_s, self.write_counts) if stats_s and tally else None
+
+    def __enter__(self) -> Self:
+        """Begin to write counts."""
+        if self._ticker is not None:
+            self._ticker.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write no more counts."""
+        self.close()
+
+    def close(self) -> None:
+        """Write no more counts."""
+        if self._ticker is not None:
+            self._ticker.stop()
+
+    def emit(self, event: Event) -> None:
+        """Write one event, if it is worth a line."""
+        if self._ticker is not None:
+            self._ticker.check()
+        if self._tally is not None:
+            self._tally.emit(event)
+        line = self._lines.of(event)
+        if line is not None:
+            self._write(line)
+
+    def write_counts(self) -> None:
+        """Write the counts, once the run has begun."""
+        if self._tally is None:
+            return
+        snapshot = self._tally.snapshot()
+        if snapshot.run:
+            self._write(counts_line(snapshot))
+
+    def _write(self, line: str) -> None:
+        with self._writing:
+            self._stream.write(f"orchestrator: {line}\n")
             self._stream.flush()
+
+
+def counts_line(snapshot: Snapshot) -> str:
+    """Return time and counts of a run as one line."""
+    at = datetime.fromtimestamp(snapshot.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    texts = [counts_text(snapshot), pace_text(snapshot)]
+    return f"{at} {'; '.join(text for text in texts if text)}"

@@ -10,6 +10,8 @@ import orjson
 from orchestrator.domain.events import RateChanged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
     from orchestrator.runner.settling.survey import Survey
@@ -27,9 +29,17 @@ class Heartbeat:
         ports: The ports.
         routing: Counts the jobs that ended, and syncs the report.
         survey: Notes up to when the service's jobs are known.
+        progress: Returns what else a beat shows of the run, ready for JSON.
     """
 
-    def __init__(self, ports: Ports, routing: Routing, survey: Survey) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        routing: Routing,
+        survey: Survey,
+        progress: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._progress = progress
         self._ledger = ports.ledger
         self._clock = ports.clock
         self._sink = ports.sink
@@ -68,6 +78,7 @@ class Heartbeat:
             "at": now,
             "rate_per_s": self._ended_per_s(),
             "submit_per_s": self._report_rate(),
+            "progress": self._progress(),
         }
         await self._remember(PULSE, orjson.dumps(beat))
         for name, limiter in self._limiters.items():

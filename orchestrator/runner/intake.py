@@ -7,7 +7,7 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.events import JobsPlanned, Noticed, PlanFinished
+from orchestrator.domain.events import JobsPlanned, JobTakenUp, Noticed, PlanFinished
 from orchestrator.domain.states import REMOTE, TERMINAL, JobState, Step
 from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError
@@ -83,7 +83,9 @@ class Intake:
                 await self._routing.save(lost)
             self._resumed.update(job.id for job in jobs)
             self._sink.emit(JobsPlanned(open=len(jobs)))
+            now = self._clock.now()
             for job in jobs:
+                self._sink.emit(_taken_up(job, now))
                 self._routing.take_up(job)
 
     async def take(self, feed: AsyncGenerator[list[JobSpec]]) -> None:
@@ -231,10 +233,20 @@ def _refused(jobs: Iterable[Job]) -> dict[int, Job]:
     return {job.id: job for job in jobs if job.state is JobState.PLANNED and job.spec.is_refused}
 
 
+def _taken_up(job: Job, now: float) -> JobTakenUp:
+    media = job.spec.media
+    since = job.started_at if job.state is JobState.RUNNING else job.submitted_at
+    for_s = 0.0 if since is None else max(now - since, 0.0)
+    return JobTakenUp(job.spec.key, media.key, job.state, media.expected_s, for_s)
+
+
 def _tally(jobs: Sequence[Job]) -> JobsPlanned:
-    new = sum([job.state is JobState.PLANNED for job in jobs])
+    lengths = [job.spec.media.expected_s for job in jobs if job.state is JobState.PLANNED]
+    new, known = len(lengths), [length_s for length_s in lengths if length_s is not None]
+    sized, media_s = len(known), sum(known)
     if new == len(jobs):
-        return JobsPlanned(new=new)
+        return JobsPlanned(new=new, sized=sized, media_s=media_s)
     done = sum(job.state is JobState.SUCCEEDED for job in jobs)
     ended = sum(job.state in TERMINAL for job in jobs) - done
-    return JobsPlanned(new=new, open=len(jobs) - new - done - ended, done=done, ended=ended)
+    is_open = len(jobs) - new - done - ended
+    return JobsPlanned(new, is_open, done, ended, sized=sized, media_s=media_s)

@@ -305,8 +305,16 @@ class Routing:
         if job.finished_at is not None and started is not None:
             # The service reports whole seconds: a quick job seems to end before it was accepted.
             took_s = max(job.finished_at - started, 0.0)
+        ran_s, output_s = None, 0.0
+        if job.finished_at is not None and job.started_at is not None:
+            ran_s = max(job.finished_at - job.started_at, 0.0)
+        if job.state is JobState.SUCCEEDED:
+            length_s = job.media_duration_s or job.spec.media.duration_s or 0.0
+            output_s = len(job.spec.output.names()) * length_s
         key, name = job.spec.key, job.spec.media.key
-        self._sink.emit(JobEnded(key, name, job.state, job.code, job.message, took_s))
+        self._sink.emit(
+            JobEnded(key, name, job.state, job.code, job.message, took_s, ran_s, output_s)
+        )
         self._shutdown.changed.set()
 
     @property

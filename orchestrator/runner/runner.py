@@ -256,7 +256,7 @@ class _Stages:
         self.routing.connect(self.dispatcher, self.tracker, self.settler, self.verifier)
         self.survey = Survey(ports, self.routing, self.job_list, options.lookback_s)
         self.intake = Intake(ports, run, options, self.routing, self.dispatcher, self.survey)
-        self.heartbeat = Heartbeat(ports, self.routing, self.survey)
+        self.heartbeat = Heartbeat(ports, self.routing, self.survey, options.progress)
 
     @property
     def is_idle(self) -> bool:

@@ -85,6 +85,7 @@ class RunnerOptions:
         leftovers: Treatment of unsent jobs that have left the manifest: ``keep``, ``finish`` or
             ``drop``.
         canary: Jobs that must succeed before the rest is sent; 0 for none.
+        progress: Returns what each beat shows of the run, ready for JSON.
     """
 
     name: str
@@ -103,3 +104,4 @@ class RunnerOptions:
     exists: Callable[[str], bool] = bool
     leftovers: str = "keep"
     canary: int = 0
+    progress: Callable[[], object] = lambda: None

@@ -331,7 +331,7 @@ def test_5_a_second_run_ends_and_names_the_holder_of_the_ledger(
 ) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3")
-    first = here.start("run", here.path.name)
+    first = here.start("run", here.path.name, "--verbose")
     first.wait_for("submitted  in/a.mp3")
 
     second = here.run()
@@ -364,7 +364,7 @@ def test_4_a_report_that_another_run_is_writing_is_left_alone(
     """Otherwise two manifests that name one report would cut off each other's rows."""
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", report="one.jsonl")
-    running = here.start("run", here.path.name)
+    running = here.start("run", here.path.name, "--verbose")
     running.wait_for("submitted  in/")
 
     refused = here.run("--ledger", "second.db")

@@ -97,7 +97,7 @@ def test_it_is_noticed_by_a_run_that_only_waits(
     service.pace(Progression(Pace.HOLD))
     here.write("in/0.mp3")
     ledger = here.folder / ".orchestrator" / "album.db"
-    running = here.start("run", here.path.name)
+    running = here.start("run", here.path.name, "--verbose")
     running.wait_for("submitted  in/")
     ledger.parent.rename(tmp_path / "elsewhere")
 

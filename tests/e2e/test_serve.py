@@ -122,7 +122,7 @@ def test_a_script_of_faults_is_played_from_the_start(alone: Playground) -> None:
         alone, "--faults", "faults.yaml", lines=5, ORCHESTRATOR_CONTROL_TOKEN="token"
     ) as service:
         alone.write("in/a.mp3", service={"ci": service.url, "cos": service.url})
-        done = alone.run()
+        done = alone.run("--verbose")
         played = asked(service.said["control"].split()[1] + "state", "token")
 
     assert done.code == 0, done.err

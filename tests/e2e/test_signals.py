@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections import Counter
@@ -36,7 +37,7 @@ def test_one_signal_leaves_remote_jobs_running_and_running_again_resumes_the_run
 ) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write(*(f"in/{index}.mp3" for index in range(COUNT)), limits={"in_flight": 5})
-    running = here.start("run", here.path.name)
+    running = here.start("run", here.path.name, "--verbose")
     for _ in range(5):
         running.wait_for("submitted  in/")
     running.send(number)
@@ -63,11 +64,30 @@ def test_one_signal_leaves_remote_jobs_running_and_running_again_resumes_the_run
     assert Counter(service.keys()) == Counter(row["key"] for row in here.rows())
 
 
+def test_each_ctrl_c_says_at_once_what_happens_now(
+    here: Playground, service: RunningService
+) -> None:
+    service.spoil({"route": "submit", "do": "delay_answer", "delay_s": 25, "times": 1})
+    here.write("in/a.mp3", "in/b.mp3", limits={"connections": 1})
+    running = here.start("run", here.path.name, "--stats", "1s")
+    running.wait_for("1 queued, 1 waiting")
+    running.send(signal.SIGINT)
+    running.wait_for("Press Ctrl-C again to abort at once.")
+    running.send(signal.SIGINT)
+
+    stopped = running.finish(15)
+
+    assert stopped.code == 130
+    (last,) = [line for line in stopped.err.splitlines() if "aborted" in line]
+    assert last == stopped.err.splitlines()[-1], "one sentence, and nothing after it"
+    assert "Nothing is lost: the next run looks up the requests" in last
+
+
 def test_a_run_under_nohup_outlives_its_terminal(here: Playground, service: RunningService) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3")
     running = here.start(
-        "run", here.path.name, prefix=["bash", "-c", 'trap "" HUP; exec "$@"', "sh"]
+        "run", here.path.name, "-v", prefix=["bash", "-c", 'trap "" HUP; exec "$@"', "sh"]
     )
     running.wait_for("submitted  in/")
     running.send(signal.SIGHUP)
@@ -90,6 +110,7 @@ def test_a_second_signal_stops_at_once_while_an_answer_is_awaited(
     stopped = running.finish(15)
 
     assert stopped.code == 130
+    assert json.loads(stopped.err.splitlines()[-1])["text"].startswith("aborted by SIGINT.")
     status = here.do("status", here.path.name, "--json").json()
     assert status["holder"] is None
     assert (

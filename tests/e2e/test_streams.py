@@ -218,22 +218,6 @@ def on_terminal(here: Playground, *arguments: str) -> tuple[int, str, str]:
     return process.returncode, out, shown.decode()
 
 
-def test_progress_is_drawn_on_a_terminal_and_removed_at_the_end(
-    here: Playground, service: RunningService
-) -> None:
-    service.spoil({"route": "submit", "do": "refuse", "code": "InvalidArgument", "times": 1})
-    here.write(*(f"in/{number}.mp3" for number in range(5)), limits={"connections": 1})
-
-    code, out, text = on_terminal(here, "run", here.path.name)
-
-    assert code == 1
-    assert "jobs/s" in text
-    assert "planned" in text
-    assert "rejected   in/" in text, "important lines are written above the bars"
-    assert "5 jobs in" in out
-    assert "\x1b" not in out
-
-
 def test_a_plan_counts_on_a_terminal_while_it_reads(here: Playground) -> None:
     (here.folder / "names.txt").write_text("".join(f"in/{number}.mp3\n" for number in range(3000)))
     here.write({"list": "names.txt"})

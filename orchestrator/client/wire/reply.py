@@ -188,7 +188,16 @@ def _job(detail: Element) -> RemoteJob:
         files=_files(operation),
         media_duration_s=_duration(operation),
         state_word=word[:100] if state is RemoteState.UNKNOWN else "",
+        progress=_progress(leaf.get("Progress", "")),
     )
+
+
+def _progress(text: str) -> float | None:
+    """Return ``Progress``, which counts from 0 to 100; None if it is missing or implausible."""
+    text = text.strip()
+    if not (text.isascii() and text.isdecimal() and len(text) <= len("100")):
+        return None
+    return int(text) / 100 if int(text) <= 100 else None
 
 
 def _message(text: str, state: RemoteState) -> str:

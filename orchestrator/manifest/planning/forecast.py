@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.domain.media_length import seconds_of_size
 from orchestrator.domain.states import JobState
 from orchestrator.domain.wording import counted
 from orchestrator.manifest.manifest import LocalServiceSettings
@@ -23,16 +24,6 @@ QUERIES_PER_JOB = 0.5
 """A query carries ten ids, and a job is queried a few times. With the POST: 1.5 calls per job."""
 SINGLE_OBJECTS = "single objects"
 """Source name in the counts for objects written in the manifest itself."""
-_BYTES_PER_S = {
-    # Usual encodings: lossy 192 kbit/s, CD quality, lossless about 60 % of that, video 5 Mbit/s.
-    **dict.fromkeys(("mp3", "m4a", "aac", "ogg", "opus", "wma"), 24_000),
-    **dict.fromkeys(("wav", "aiff", "aif", "pcm"), 176_400),
-    **dict.fromkeys(("flac", "ape", "alac"), 106_000),
-    **dict.fromkeys(("mp4", "mov", "mkv", "avi", "flv", "webm", "ts", "m4v"), 625_000),
-    "amr": 1_600,
-}
-_OTHER_BYTES_PER_S = 24_000
-
 
 _LEFTOVERS = {
     "keep": "neither sent nor cancelled (leftovers: keep)",
@@ -88,11 +79,6 @@ def price_per_minute(manifest: Manifest) -> float:
     """Return the price of a minute of output: the local service costs nothing."""
     is_local = isinstance(manifest.service, LocalServiceSettings)
     return 0.0 if is_local else manifest.price.per_minute
-
-
-def seconds_of_size(suffix: str, size_bytes: int) -> float:
-    """Return the usual duration in seconds of files of this size and kind (their suffix)."""
-    return size_bytes / _BYTES_PER_S.get(suffix, _OTHER_BYTES_PER_S)
 
 
 def source_names(manifest: Manifest) -> Callable[[str], str]:

@@ -268,8 +268,11 @@ class Dispatcher:
         self._place = batch[-1].spec.media.place
         self._note_turnover(self._submitter.room - room)
         for job in batch:
-            key, name = job.spec.key, job.spec.media.key
-            self._sink.emit(JobSending(key, name, job.spec.level, job.attempts))
+            spec = job.spec
+            media = spec.media
+            self._sink.emit(
+                JobSending(spec.key, media.key, spec.level, job.attempts, media.expected_s)
+            )
             self._submitter.put(job)
         self._handed_on.set()
 

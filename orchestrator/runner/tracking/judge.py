@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.events import JobMoved, JobRetried, Noticed
+from orchestrator.domain.events import JobMoved, JobProgressed, JobRetried, Noticed
 from orchestrator.domain.job import LOST_BY_SERVICE, STEM_MISSING
 from orchestrator.domain.remote import RemoteJob, RemoteState
 from orchestrator.domain.spec import is_key_of_another, key_of_user_data
@@ -119,6 +119,9 @@ class Judge:
             case RemoteState.RUNNING:
                 if job.state is JobState.SUBMITTED:
                     self._move(job, Step.START)
+                if remote.progress is not None:
+                    key, name = job.spec.key, job.spec.media.key
+                    self._sink.emit(JobProgressed(key, name, remote.progress))
                 if tracked.began_at is None:
                     now = self._clock.now()
                     tracked.begin(None if remote.started_at is None else now - remote.started_at)

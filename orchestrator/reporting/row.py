@@ -60,7 +60,7 @@ class StemRow(TypedDict):
     size_bytes: int | None
     verified: bool
     path: NotRequired[str]
-    """Where it is on this machine, if it is."""
+    """Its place on this machine, if it is here."""
 
 
 class Row(TypedDict):

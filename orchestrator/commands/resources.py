@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.commands.options import runner_settings
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.run import Holder
-from orchestrator.domain.value_formats import BUCKET
+from orchestrator.domain.value_formats import LOCAL_BUCKET
 from orchestrator.domain.wording import is_utf_8, not_utf_8
 from orchestrator.errors import ConfigError
 from orchestrator.ledger import ledger_path as ledger_file
@@ -101,8 +101,8 @@ def local_buckets(manifest: Manifest, ledger: str) -> set[str] | None:
         return None
     root = local_root(manifest, ledger)
     folders = root.iterdir() if root.is_dir() else ()
-    found = {folder.name for folder in folders if BUCKET.fullmatch(folder.name)}
-    return found or None
+    found = {folder.name for folder in folders if LOCAL_BUCKET.fullmatch(folder.name)}
+    return (found | set(manifest.service.buckets)) or None
 
 
 def random_keys(name: str) -> KeyPair:

@@ -87,7 +87,7 @@ class JobCalls:
                 )
             if settings.missing_bucket is MissingBucket.MAKE:
                 objects.make_bucket(bucket)
-            elif not os.access(objects.folder(bucket), os.W_OK | os.X_OK):
+            elif not os.access(objects.target_folder(bucket), os.W_OK | os.X_OK):
                 raise Refusal(
                     "WriteTargetBucketDenied",
                     f"The folder of the output bucket {bucket} cannot be written to: "

@@ -90,9 +90,9 @@ class Objects(ObjectReads):
     def spaces(self) -> Iterator[Path]:
         """Yield the service's own folders: that of the root, and those of other file systems."""
         yield self._own
-        for folder in self.root.iterdir():
-            if BUCKET.fullmatch(folder.name):
-                yield from (folder / keys.RESERVED).glob(self._id)
+        inside = (each for each in self.root.iterdir() if BUCKET.fullmatch(each.name))
+        for folder in (*inside, *self._buckets.values()):
+            yield from (folder / keys.RESERVED).glob(self._id)
 
     def make_bucket(self, bucket: str) -> None:
         """Make a bucket, unless it exists.
@@ -101,6 +101,16 @@ class Objects(ObjectReads):
             Refusal: ``InvalidBucketName``.
         """
         self.folder(bucket, must_exist=False).mkdir(parents=True, exist_ok=True)
+
+    def target_folder(self, bucket: str) -> Path:
+        """Return the folder of a bucket to write to; one that the settings name is made.
+
+        Raises:
+            Refusal: ``InvalidBucketName``; ``NoSuchBucket`` for any other one that is missing.
+        """
+        if bucket in self._buckets:
+            self.make_bucket(bucket)
+        return self.folder(bucket)
 
     def space(self, bucket: str) -> Path:
         """Return the service's own folder on the file system of a bucket.
@@ -111,7 +121,7 @@ class Objects(ObjectReads):
         Raises:
             Refusal: ``NoSuchBucket``, or the code of a name that is not valid.
         """
-        folder = self.folder(bucket)
+        folder = self.target_folder(bucket)
         if folder.stat().st_dev == self._own.stat().st_dev:
             return self._own
         own = folder / keys.RESERVED / self._id
@@ -169,7 +179,7 @@ class Objects(ObjectReads):
             Refusal: ``NoSuchBucket``, the code of a key that is not valid, or ``AccessDenied`` if
                 the path has a symbolic link.
         """
-        path = keys.locate(self.folder(bucket), key)
+        path = keys.locate(self.target_folder(bucket), key)
         if path is None:
             raise Refusal(
                 "AccessDenied",

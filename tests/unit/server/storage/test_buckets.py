@@ -42,6 +42,9 @@ def test_a_bucket_outside_the_root_is_written_read_and_deleted_in_place(
 
 
 def test_other_buckets_stay_in_the_root(objects: Objects, tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="does not exist here"):
+        store(objects, "media-1250000000", "a.mp3")
+    objects.make_bucket("media-1250000000")
     store(objects, "media-1250000000", "a.mp3")
 
     assert (tmp_path / "root/media-1250000000/a.mp3").exists()

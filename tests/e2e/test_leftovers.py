@@ -83,7 +83,8 @@ def test_dropped_jobs_that_are_named_again_are_done_at_once(
     dropped = here.run("--deadline", "1s")
     assert dropped.code == 6
     assert "5 left the manifest" in dropped.err
-    here.write(*FIRST, *SECOND, leftovers="drop")
+    report = {"path": "reports/{run}.jsonl", "rows": "all"}
+    here.write(*FIRST, *SECOND, leftovers="drop", report=report)
 
     done = here.run()
 

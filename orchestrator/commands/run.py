@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from orchestrator.client.service import CloudService
     from orchestrator.commands.options import CallbackAddress
     from orchestrator.domain.ports import Clock, EventSink, Ledger, ObjectStore
     from orchestrator.domain.run import Run
@@ -243,12 +244,9 @@ async def open_session(
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
     name, place = service_name(manifest, location), service_place(manifest, location)
-    if isinstance(manifest.service, LocalServiceSettings):
-        check_ready(manifest.service.engine)
-    prepare_outputs(manifest, location)
     async with (
         hold_ledger(location, name, clock, place) as ledger,
-        open_service(manifest, location, clock) as service,
+        _ready_service(manifest, location, clock) as service,
     ):
         await remember_place(ledger, service_place(manifest, location))
         ports = ports_of(manifest, options, ledger, service, sink=sink or Sinks(), clock=clock)
@@ -258,6 +256,18 @@ async def open_session(
             ready_session(manifest, options, ports, lists) as session,
         ):
             yield session
+
+
+@contextlib.asynccontextmanager
+async def _ready_service(
+    manifest: Manifest, ledger: str, clock: Clock
+) -> AsyncIterator[CloudService]:
+    """Check that this machine can do the work, if it is to do it, and open the service."""
+    if isinstance(manifest.service, LocalServiceSettings):
+        check_ready(manifest.service.engine)
+    prepare_outputs(manifest, ledger)
+    async with open_service(manifest, ledger, clock) as service:
+        yield service
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ from orchestrator.cli.parsers import (
     read_canary,
     read_cost,
     read_duration_s,
+    read_interval_s,
     read_retry,
 )
 from orchestrator.domain.states import JobState
@@ -134,3 +135,14 @@ def test_a_cost_must_be_positive() -> None:
     for wrong in (0, -3, float("nan")):
         with pytest.raises(ConfigError, match="more than 0"):
             read_cost(wrong)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1m", 60.0), ("10s", 10.0), ("0", 0.0)])
+def test_an_interval_is_a_duration_or_0(text: str, seconds: float) -> None:
+    assert read_interval_s("--stats", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1m"])
+def test_another_interval_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--stats .*: write a duration such as 30s"):
+        read_interval_s("--stats", text)

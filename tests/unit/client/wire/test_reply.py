@@ -221,6 +221,19 @@ def test_a_finished_job_without_a_result_names_no_file() -> None:
     assert query_reply(_finished("").encode()).jobs[0].files == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("0", 0.0), (" 45 ", 0.45), ("100", 1.0)]
+    + [(text, None) for text in ("", "101", "-1", "4.5", "NaN", "99999999999", "٤٥")],
+)
+def test_progress_is_a_percentage_or_unknown(text: str, part: float | None) -> None:
+    detail = f"<JobId>j1</JobId><State>Running</State><Progress>{text}</Progress>"
+
+    (job,) = jobs_of(parse(f"<R><JobsDetail>{detail}</JobsDetail></R>".encode()))
+
+    assert job.progress == part
+
+
 @pytest.mark.parametrize("text", ["NaN", "inf", "-1", "1e308", "2592001", "many"])
 def test_an_implausible_duration_is_unknown(text: str) -> None:
     raw = FINISHED.replace("13.688163", text)

@@ -23,6 +23,7 @@ for _name in list(os.environ):
         del os.environ[_name]
 # Runs of tests share nothing with each other, nor with those of the developer.
 os.environ["ORCHESTRATOR_STATE_DIR"] = "off"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # Every run uses the same examples without a deadline, so a failure repeats on every machine.
 # ORCH_TEST_EXPLORE=1 draws new examples.

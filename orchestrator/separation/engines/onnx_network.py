@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
     from orchestrator.separation.engines.network import Array, Shape
 
 
+def import_onnxruntime() -> Any:
+    """Import onnxruntime without its usage statistics.
+
+    Since version 1.29 the official builds for Linux send them, from the import on, unless
+    this variable is set before (release notes of onnxruntime 1.29).
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
+
+
 class OnnxNetwork:
     """A network with its session."""
 
@@ -25,8 +38,7 @@ class OnnxNetwork:
             ImportError: onnxruntime is not installed.
             Unusable: It cannot load the file.
         """
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

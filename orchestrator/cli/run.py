@@ -92,9 +92,9 @@ def run(
         code = _rehearse(source, options, rehearse, display, json=json)
         raise typer.Exit(code)
     else:
-        if not yes and sys.stdin.isatty() and sys.stderr.isatty():
-            _confirm(source, options)
-        with _measured(metrics_file) as metrics:
+        with measured(metrics_file) as metrics:
+            if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+                _confirm(source, options)
             finished = carry_out(source, options, display, metrics)
             code = conclude(finished, quiet=quiet, json=json)
             if metrics is not None:
@@ -124,26 +124,40 @@ def _confirm(source: ManifestSource, options: RunOptions) -> None:
 
 
 @contextmanager
-def _measured(path: Path | None) -> Iterator[MetricsFile | None]:
+def measured(path: Path | None) -> Iterator[MetricsFile | None]:
     """Keep the metrics file, if there is to be one; it also says how the block failed."""
     if path is None:
         yield None
         return
-    from orchestrator.commands.exit_codes import ExitCode, of_error
+    from orchestrator.cli import complain
     from orchestrator.domain.clock import SystemClock
-    from orchestrator.errors import OrchestratorError
     from orchestrator.live.metrics import Metrics, MetricsFile
 
     clock = SystemClock()
-    metrics = MetricsFile(path, Metrics(clock), clock)
+    metrics = MetricsFile(path, Metrics(clock), clock, complain)
     try:
         yield metrics
-    except OrchestratorError as error:
-        metrics.ended(of_error(error))
+    except BaseException as error:
+        metrics.ended(_code_of(error))
         raise
-    except Exception:
-        metrics.ended(ExitCode.UNFINISHED)  # a defect
-        raise
+
+
+def _code_of(error: BaseException) -> int:
+    """Return the exit code of a run that ended with this error."""
+    from orchestrator.commands.exit_codes import ExitCode, of_error
+    from orchestrator.errors import OrchestratorError
+
+    match error:
+        case OrchestratorError():
+            return of_error(error)
+        case typer.Exit():
+            return error.exit_code
+        case typer.Abort():  # no answer to a question
+            return ExitCode.JOBS_FAILED
+        case Exception():  # a defect
+            return ExitCode.UNFINISHED
+        case _:  # a second signal
+            return ExitCode.INTERRUPTED
 
 
 def conclude(finished: Finished, *, quiet: bool, json: bool) -> int:

@@ -15,6 +15,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.live.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from orchestrator.domain.events import Event
@@ -104,23 +105,34 @@ class MetricsFile:
     """Writes metrics to a file for node_exporter's textfile collector (an event sink).
 
     The file is replaced at once, at most every 15 seconds and at the end. A file of an earlier run
-    gives the time of the last success.
+    gives the time of the last success. A file that cannot be written during the run or at its end
+    changes nothing about the run: it is reported once, and tried again when it is due.
 
     Args:
         path: The file; its name must end in ``.prom`` for node_exporter.
         metrics: The metrics.
         clock: Time.
+        complain: Reports that the file cannot be written.
 
     Raises:
-        ConfigError: If the file cannot be written.
+        ConfigError: If the file cannot be written before the run.
     """
 
-    def __init__(self, path: Path, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self, path: Path, metrics: Metrics, clock: Clock, complain: Callable[[str], None]
+    ) -> None:
         self._path = path
         self._metrics = metrics
         self._clock = clock
+        self._complain = complain
+        self._is_reported = False
         metrics.last_success(_stored(path))
-        self._write()
+        try:
+            self._write()
+        except OSError as error:
+            raise ConfigError(
+                f"{self._unwritable(error)} Choose another with --metrics-file."
+            ) from error
         self._due_at = clock.monotonic() + _EVERY_S
 
     def emit(self, event: Event) -> None:
@@ -128,21 +140,29 @@ class MetricsFile:
         self._metrics.emit(event)
         if self._clock.monotonic() >= self._due_at:
             self._due_at = self._clock.monotonic() + _EVERY_S
-            self._write()
+            self._try_to_write()
 
     def ended(self, exit_code: int, summary: dict[str, Any] | None = None) -> None:
         """Write how the command ended (``Metrics.ended``)."""
         self._metrics.ended(exit_code, self._clock.now(), summary)
-        self._write()
+        self._try_to_write()
+
+    def _try_to_write(self) -> None:
+        """Write the file; report the first failure of several in a row."""
+        try:
+            self._write()
+        except OSError as error:
+            if not self._is_reported:
+                self._is_reported = True
+                self._complain(f"{self._unwritable(error)} The run is not affected.")
+        else:
+            self._is_reported = False
 
     def _write(self) -> None:
-        try:
-            write_to_textfile(str(self._path), self._metrics.registry)
-        except OSError as error:
-            raise ConfigError(
-                f"Cannot write the metrics file {self._path}: {error.strerror or error}. "
-                "Choose another with --metrics-file."
-            ) from error
+        write_to_textfile(str(self._path), self._metrics.registry)
+
+    def _unwritable(self, error: OSError) -> str:
+        return f"Cannot write the metrics file {self._path}: {error.strerror or error}."
 
 
 def _stored(path: Path) -> float:

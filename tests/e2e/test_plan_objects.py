@@ -57,6 +57,8 @@ def test_an_expensive_run_is_confirmed_on_a_terminal(
     here.write(costs, confirm_above=0.05, price={"per_minute": 0.1, "currency": "CNY"})
     own, theirs = pty.openpty()
     os.write(own, f"{answer}\n".encode())
+    metrics = here.folder / "orchestrator.prom"
+    options = (*options, "--metrics-file", str(metrics))
 
     running = here.start("run", here.path.name, *options, stdin=theirs, stderr=theirs)
     os.close(theirs)
@@ -68,7 +70,8 @@ def test_an_expensive_run_is_confirmed_on_a_terminal(
     running.process.communicate(timeout=60)
 
     assert running.process.returncode == code, said
-    assert (b"1 job, cost: about 2.00 CNY" in said) is (not options)
+    assert (b"1 job, cost: about 2.00 CNY" in said) is ("--yes" not in options)
+    assert f"orchestrator_run_exit_code {code}.0" in metrics.read_text()
     assert bool(here.reports()) is (code == 0)
     if code:
         assert b"not confirmed: nothing was sent" in said

@@ -41,7 +41,7 @@ def values(path: Path) -> dict[str, float]:
 
 def test_the_file_follows_the_run_and_says_how_it_ended(tmp_path: Path) -> None:
     path, clock = tmp_path / "orchestrator.prom", _Clock()
-    file = MetricsFile(path, Metrics(clock, 10.0), clock)
+    file = MetricsFile(path, Metrics(clock, 10.0), clock, pytest.fail)
     assert values(path)["orchestrator_run_exit_code"] == -1
 
     for event in (
@@ -79,11 +79,11 @@ def test_the_file_follows_the_run_and_says_how_it_ended(tmp_path: Path) -> None:
 
 def test_a_run_that_fails_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
     path, clock = tmp_path / "orchestrator.prom", _Clock()
-    MetricsFile(path, Metrics(clock), clock).ended(0)
+    MetricsFile(path, Metrics(clock), clock, pytest.fail).ended(0)
     before = clock.at
     clock.at += 86_400
 
-    MetricsFile(path, Metrics(clock), clock).ended(3)
+    MetricsFile(path, Metrics(clock), clock, pytest.fail).ended(3)
 
     assert values(path)["orchestrator_last_success_timestamp_seconds"] == before
     assert values(path)["orchestrator_run_exit_code"] == 3
@@ -94,7 +94,7 @@ def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
     path, clock = tmp_path / "orchestrator.prom", _Clock()
     path.write_bytes(content)
 
-    MetricsFile(path, Metrics(clock), clock).ended(1)
+    MetricsFile(path, Metrics(clock), clock, pytest.fail).ended(1)
 
     assert values(path)["orchestrator_run_exit_code"] == 1
 
@@ -102,4 +102,29 @@ def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
     clock = _Clock()
     with pytest.raises(ConfigError, match=r"Cannot write the metrics file .*--metrics-file"):
-        MetricsFile(tmp_path / "missing" / "x.prom", Metrics(clock), clock)
+        MetricsFile(tmp_path / "missing" / "x.prom", Metrics(clock), clock, pytest.fail)
+
+
+def test_a_file_that_cannot_be_written_later_is_reported_once_and_tried_again(
+    tmp_path: Path,
+) -> None:
+    folder, away = tmp_path / "metrics", tmp_path / "away"
+    folder.mkdir()
+    path, clock, said = folder / "orchestrator.prom", _Clock(), list[str]()
+    file = MetricsFile(path, Metrics(clock), clock, said.append)
+
+    folder.rename(away)
+    for _ in range(3):
+        clock.at += 20
+        file.emit(ev.JobSending(A, "a", 0, 1))
+    assert said == [
+        f"Cannot write the metrics file {path}: No such file or directory. The run is not affected."
+    ]
+    away.rename(folder)
+    clock.at += 20
+    file.emit(ev.JobSending(B, "b", 0, 1))
+    assert values(path)["orchestrator_submits_total"] == 4
+
+    folder.rename(away)
+    file.ended(0)
+    assert len(said) == 2, "the end is reported, too"

@@ -77,8 +77,8 @@ class Usage(NamedTuple):
         state: Their state.
         code: Their error code, or empty.
         stems: Number of stems of each.
-        suffix: Part of their object keys after the last dot, in lower case; empty if there is
-            no dot.
+        suffix: Part of their object names after the last dot, in lower case; empty if the name,
+            without its folders, has no dot.
         jobs: Number of jobs.
         media_s: Sound in seconds: as the service measured it, else as the manifest gives it.
         unmeasured: Jobs of which neither is known.

@@ -339,8 +339,9 @@ SELECT json_array(
       WHERE id IN (SELECT value FROM json_each(:intended)) AND run_no = :run))
 
 -- name: usage
--- A spec is JSON by position (spec_json.py). The suffix of a name is what rtrim leaves when every
--- other character than the dot is cut from its end.
+-- A spec is JSON by position (spec_json.py). The suffix of a name is what follows its last dot. rtrim
+-- leaves the name up to that dot when every other character is cut from its end. A slash after the
+-- last dot means that only a folder has one.
 SELECT json_group_array(json_array(
            level, source, state, code, stems, suffix, jobs, media_s, unmeasured, given_s, sized_bytes,
            unsized))
@@ -358,7 +359,7 @@ SELECT json_group_array(json_array(
                        (json_extract(spec, '$[3][0]') <> '') + (json_extract(spec, '$[3][1]') <> '')
                        + (json_extract(spec, '$[3][2]') <> '')
                        + (json_extract(spec, '$[3][3]') <> '') AS stems,
-                       CASE WHEN instr(name, '.') > 0
+                       CASE WHEN substr(rtrim(name, replace(replace(name, '.', ''), '/', '')), -1) = '.'
                             THEN lower(replace(name, rtrim(name, replace(name, '.', '')), ''))
                             ELSE '' END AS suffix
                   FROM (SELECT jobs.*, specs.spec, json_extract(spec, '$[0][2]') AS name

@@ -437,7 +437,7 @@ class MemoryLedger:
             is_skipped = job.state is JobState.SUCCEEDED and job.skipped
             if job.run_no == run.number and job.row and not is_skipped:
                 spec = job.spec
-                _, dot, suffix = spec.media.key.rpartition(".")
+                _, dot, suffix = spec.media.key.rpartition("/")[2].rpartition(".")
                 kind = (
                     spec.level,
                     spec.origin.source,

@@ -285,7 +285,7 @@ async def test_the_usage_of_a_run_sums_up_what_has_ended_and_leaves_out_the_skip
     await move(ledger, jobs[2], Step.FAIL)
     (failed,) = [each for each in await ledger.usage(first) if each.code]
     assert failed == (
-        0, SHARE, JobState.FAILED, "Broken", 2, "d/noise", 1, 0.0, 1, 0.0, 0, 1,
+        0, SHARE, JobState.FAILED, "Broken", 2, "", 1, 0.0, 1, 0.0, 0, 1,
     )  # fmt: skip
 
     await ledger.end_run(first, T0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
@@ -25,8 +24,7 @@ class CsvWriter:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
-        self._writer = csv.writer(self._text)
+        self._writer = csv.writer(_Utf8(file))
         self._writer.writerow([column.name for column in COLUMNS])
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -34,8 +32,21 @@ class CsvWriter:
         self._writer.writerows([_cell(value) for value in flat(row)] for row in rows)
 
     def close(self) -> None:
-        """Write what is left; the file stays open."""
-        self._text.detach()
+        """Write what is left: nothing, as nothing is kept back; the file stays open."""
+
+
+class _Utf8:
+    """Encodes text for a file that it does not own.
+
+    A ``TextIOWrapper`` would close the file, also standard output, when an error drops it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write this text."""
+        return self._file.write(text.encode())
 
 
 def _cell(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import sys
@@ -71,6 +72,20 @@ def test_csv_is_read_back_as_it_was_whatever_the_names(name: str) -> None:
     assert (back[0]["adopted"], back[0]["voice_verified"]) == ("false", "true")
     assert (back[0]["bass_md5"], back[0]["started_at"]) == ("", "")
     assert back[0]["submitted_at"] == "2026-11-22T01:00:00.123Z"
+
+
+def test_an_error_leaves_the_file_of_a_csv_open() -> None:
+    file = io.BytesIO()
+    writer = CsvWriter(file)
+    writer.write(rows_of())
+    with pytest.raises(UnicodeEncodeError):
+        writer.write(rows_of(name="\ud800.mp3"))
+
+    del writer
+    gc.collect()
+
+    assert not file.closed
+    assert len(file.getvalue().splitlines()) == 2
 
 
 def test_parquet_has_the_same_types_with_and_without_rows() -> None:

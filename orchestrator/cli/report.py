@@ -75,7 +75,7 @@ def report(
         is_whole = asyncio.run(write_report(source, writer, ledger=ledger, run=run, states=states))
         writer.close()
     if not is_whole:
-        complain(f"The report of run {run} is gone: jobs that later runs took up are missing.")
+        complain(f"The report of run {run} is gone or damaged: rows of some jobs may be missing.")
 
 
 def _format(given: str | None, output: str) -> str:

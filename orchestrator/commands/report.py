@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import orjson
@@ -14,11 +13,14 @@ from orchestrator.commands.stems import bucket_folders
 from orchestrator.domain.states import TERMINAL
 from orchestrator.errors import ConfigError
 from orchestrator.ledger import open_ledger
-from orchestrator.reporting.report_file import open_report, present_report
+from orchestrator.reporting.report_file import DAMAGED, open_report
+from orchestrator.reporting.report_owner import report_of
 from orchestrator.reporting.row import row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
+    from pathlib import Path
+    from typing import Self
 
     from orchestrator.commands.options import ManifestSource
     from orchestrator.domain.ports import Ledger
@@ -62,8 +64,8 @@ async def report(
             unless the manifest wants them in its report.
 
     Returns:
-        False if jobs may be missing: the report of an earlier run is gone, and the ledger lacks
-        those that later runs took up.
+        False if jobs may be missing: the report of an earlier run breaks off, or it is gone or
+        damaged at its start, and the ledger lacks the jobs that later runs took up.
 
     Raises:
         ConfigError: If there is no such run.
@@ -76,12 +78,15 @@ async def report(
     try:
         runs = await opened.runs(_ALL_RUNS)
         chosen = _chosen(runs, run)
+        earlier = chosen if chosen is not None and chosen is not runs[0] else None
+        stored = None if earlier is None else _StoredReport.of(earlier)
         folder_of = bucket_folders(manifest, location)
-        async for rows in _rows(opened, runs, chosen, folder_of):
+        pages = _rows(opened, runs, chosen, folder_of) if stored is None else stored.pages()
+        async for rows in pages:
             writer.write([each for each in rows if each["state"] in wanted])
     finally:
         await opened.close()
-    return chosen is None or chosen is runs[0] or _report_of(chosen) is not None
+    return earlier is None or (stored is not None and stored.is_whole)
 
 
 def _usual_states(manifest: Manifest) -> list[str]:
@@ -120,10 +125,6 @@ async def _rows(
                 for job in jobs
                 if job.run_no in by_number
             ]
-    elif chosen is not runs[0] and (path := _report_of(chosen)) is not None:
-        stored = _stored_rows(path)
-        while page := list(islice(stored, _PAGE)):
-            yield page
     else:
         after_row = 0
         while jobs := await ledger.rows(chosen, after_row, _PAGE):
@@ -131,18 +132,48 @@ async def _rows(
             yield [row(job, chosen, folder_of) for job in jobs]
 
 
-def _report_of(run: Run) -> Path | None:
-    """Return the report of a run if its file is still there."""
-    path = present_report(Path(run.report))
-    with suppress(OSError, EOFError, StopIteration):
-        return path if next(_stored_rows(path))["run"] == run.id else None
+class _StoredReport:
+    """The report of an earlier run.
+
+    Args:
+        path: Its file.
+
+    Attributes:
+        is_whole: False once a line, or all from some place on, turned out to be damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.is_whole = True
+        self._path = path
+
+    @classmethod
+    def of(cls, run: Run) -> Self | None:
+        """Return the report of a run, or None if its file is gone or damaged at its start."""
+        path = report_of(run)
+        return None if path is None else cls(path)
+
+    async def pages(self) -> AsyncGenerator[list[Row]]:
+        """Yield its rows, up to the place where it breaks off."""
+        rows = self._rows()
+        while page := list(islice(rows, _PAGE)):
+            yield page
+
+    def _rows(self) -> Iterator[Row]:
+        try:
+            with open_report(self._path) as file:
+                for text in file:
+                    if (found := _row_in(text)) is not None:
+                        yield found
+                    else:
+                        self.is_whole = False
+        except (OSError, *DAMAGED):
+            self.is_whole = False
+
+
+def _row_in(text: bytes) -> Row | None:
+    """Return the row that a line holds, or None if it is damaged, as a torn last line is."""
+    with suppress(orjson.JSONDecodeError):
+        found = orjson.loads(text)
+        if isinstance(found, dict) and "run" in found:
+            return cast("Row", found)
     return None
-
-
-def _stored_rows(path: Path) -> Iterator[Row]:
-    with open_report(path) as file:
-        for text in file:
-            with suppress(orjson.JSONDecodeError):  # a torn last line
-                found = orjson.loads(text)
-                if isinstance(found, dict) and "run" in found:
-                    yield cast("Row", found)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Run
     from orchestrator.reporting.row import FolderOf
 
-_DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error)
+DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error)
 """Errors of a compressed file that is none, or is cut off."""
 _CHECKPOINT = "report"  # name under which the ledger keeps how far the report was synced
 
@@ -304,7 +304,7 @@ class ReportFile:
         """
         mark = await self._mark()
         last_run = mark.get("run") if mark.get("path") == str(self.path) else None
-        with suppress(*_DAMAGED), open_report(path) as file:
+        with suppress(*DAMAGED), open_report(path) as file:
             file.seek(end)
             while lines := list(itertools.islice(file, 1000)):
                 rows = [row for text in lines if (row := _row_of(text)) is not None]
@@ -369,7 +369,7 @@ def _first_line(path: Path) -> bytes:
     try:
         with open_report(path) as file:
             return file.readline(1_000_000)
-    except _DAMAGED:
+    except DAMAGED:
         return b"?"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from orchestrator.commands.content import as_yaml
 from orchestrator.commands.options import ManifestSource, RunOptions
 from orchestrator.commands.plan import Preview
 from orchestrator.commands.plan import plan as make_plan
@@ -52,12 +53,15 @@ def source_of(
         sets: Values for its ``params``.
         folder: Folder in which content is as if it were a file: relative paths, the ledger and the
             report start there.
+
+    Raises:
+        ManifestError: If the content has a value that YAML cannot hold.
     """
     if isinstance(manifest, str | Path):
         return ManifestSource(Path(manifest), service, sets or {})
     if isinstance(manifest, ManifestFile):
         manifest = manifest.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    content = yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True).encode()
+    content = yaml.safe_dump(as_yaml(manifest), sort_keys=False, allow_unicode=True).encode()
     return ManifestSource(Path(folder) / "manifest.yaml", service, sets or {}, content)
 
 
@@ -81,7 +85,13 @@ class Running:
         self._session: Session | None = None
         self._stopped: Interruption | None = None
         self._task = asyncio.ensure_future(self._run(source, options))
-        self._task.add_done_callback(lambda _: self._news.set())
+        self._task.add_done_callback(self._has_ended)
+        self._is_error_known = False  # the program has got the error of the run, if there is one
+
+    def _has_ended(self, task: asyncio.Task[RunResult]) -> None:
+        if not task.cancelled():
+            task.exception()  # read, so that asyncio does not log an error that ``start`` raises
+        self._news.set()
 
     def emit(self, event: Event) -> None:
         """Take one event of the run."""
@@ -103,14 +113,22 @@ class Running:
         Raises:
             OrchestratorError: As ``run`` does.
         """
-        return await asyncio.shield(self._task)
+        try:
+            return await asyncio.shield(self._task)
+        finally:
+            self._is_error_known = self._task.done()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        """Yield the events until the run has ended."""
+        """Yield the events until the run has ended.
+
+        Raises:
+            OrchestratorError: At the end, as ``run`` does.
+        """
         while True:
             while self._unread:
                 yield self._unread.popleft()
             if self._task.done():
+                await self.result()
                 return
             self._news.clear()
             await self._news.wait()
@@ -131,8 +149,15 @@ class Running:
         finally:
             self._session = None
 
-    async def close(self) -> None:
-        """Stop the run, if it has not ended, and wait for its end; a second cancel aborts it."""
+    async def close(self, *, raises: bool = False) -> None:
+        """Stop the run, if it has not ended, and wait for its end; a second cancel aborts it.
+
+        Args:
+            raises: Raise the error of the run, unless iteration or ``result`` did.
+
+        Raises:
+            OrchestratorError: As ``run`` does.
+        """
         if not self._task.done():
             self.stop("cancelled by its program")
         try:
@@ -140,6 +165,8 @@ class Running:
         except asyncio.CancelledError:
             self._task.cancel()
             raise
+        if raises and not self._is_error_known:
+            await self.result()
 
 
 @asynccontextmanager
@@ -152,12 +179,18 @@ async def start(
         manifest: The manifest (``source_of``).
         options: Choices of the command: ledger, report, retry, budgets and more.
         chosen: ``service``, ``sets`` and ``folder`` of ``source_of``.
+
+    Raises:
+        OrchestratorError: At the end of the block, as ``run`` does, unless the block raises, or
+            has got the error from iteration or ``result``.
     """
     running = Running(source_of(manifest, **chosen), options or RunOptions())
     try:
         yield running
-    finally:
+    except BaseException:
         await running.close()
+        raise
+    await running.close(raises=True)
 
 
 async def run_async(

@@ -17,6 +17,8 @@ LOGS_JSON: ContextVar[bool] = ContextVar("LOGS_JSON", default=False)
 """True if standard error is a JSON log, so that its last line must be JSON, too."""
 INTERRUPTED = 130
 """``ExitCode.INTERRUPTED``, which may not be loaded yet."""
+DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of errors that end a command with ``ExitCode.LEDGER``."""
 
 
 def main() -> NoReturn:
@@ -99,7 +101,7 @@ def _main() -> NoReturn:
         complain(message_of(error))
         raise SystemExit(of_error(error)) from None
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno not in DISK_IS_FULL:
             complain(message_of(InternalDefect(error)))
             raise SystemExit(ExitCode.UNFINISHED) from None
         complain(f"Nothing more can be written: {error.strerror}. Make room, then run again.")

@@ -144,6 +144,7 @@ def measured(path: Path | None) -> Iterator[MetricsFile | None]:
 
 def _code_of(error: BaseException) -> int:
     """Return the exit code of a run that ended with this error."""
+    from orchestrator.cli import DISK_IS_FULL
     from orchestrator.commands.exit_codes import ExitCode, of_error
     from orchestrator.errors import OrchestratorError
 
@@ -154,6 +155,8 @@ def _code_of(error: BaseException) -> int:
             return error.exit_code
         case typer.Abort():  # no answer to a question
             return ExitCode.JOBS_FAILED
+        case OSError() if error.errno in DISK_IS_FULL:
+            return ExitCode.LEDGER
         case Exception():  # a defect
             return ExitCode.UNFINISHED
         case _:  # a second signal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         (typer.Exit(6), 6),
         (typer.Abort(), 1),
         (ValueError("a defect"), 7),
+        (OSError(errno.ENOSPC, "full"), 4),
         (CredentialsMissing("no key"), 3),
     ],
 )

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 import yaml
 
@@ -129,6 +130,57 @@ async def test_the_stems_may_be_moved_with_the_files_or_without(music: Path) -> 
     together = await voices(prepared("music", "other/a.mp3", output="kept"))
 
     assert before == alone == together
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "broken link"])
+async def test_what_is_in_the_folder_of_the_stems_already_is_not_written_to(
+    music: Path, kind: str
+) -> None:
+    theirs = music / "stems/music"
+    theirs.parent.mkdir()
+    if kind == "folder":
+        theirs.mkdir()
+    elif kind == "file":
+        theirs.touch()
+    else:
+        theirs.symlink_to("nowhere")
+
+    first = await voices(prepared("music"))
+    (music / "stems/music (2)").mkdir()
+    again = await voices(prepared("music"))
+
+    assert set(first) == {"music (2)/a.mp3", "music (2)/in/b.wav"}
+    assert again == first
+
+
+async def test_a_folder_of_the_user_is_an_input_if_the_stems_are_beside_it(music: Path) -> None:
+    shutil.copytree("music", "all/music")
+
+    assert set(await voices(prepared("music", "all", output="all"))) == {
+        "music (2)/a.mp3", "music (2)/in/b.wav", "all/music/a.mp3", "all/music/in/b.wav",
+    }  # fmt: skip
+
+
+async def test_inputs_that_are_still_there_keep_their_names_when_the_stems_move(
+    music: Path,
+) -> None:
+    first = await voices(prepared("music/a.mp3", "other/a.mp3", output="other/stems"))
+    shutil.move("other/stems", "music/stems")
+
+    again = await voices(prepared("music/a.mp3", "other/a.mp3", output="music/stems"))
+
+    assert again == first
+    assert len(again) == 2
+
+
+async def test_two_inputs_never_become_one_when_the_stems_move(music: Path) -> None:
+    prepared("music/a.mp3", "other/a.mp3", output="other/stems")
+    shutil.move("other/stems", "music/stems")
+    (music / "other/a.mp3").unlink()
+
+    assert list(await voices(prepared("music/a.mp3", output="music/stems"))) == ["a.mp3"]
+    names = orjson.loads((music / "music/stems/.orchestrator/names.json").read_bytes())["stems"]
+    assert len(set(names.values())) == 2
 
 
 async def test_a_saved_manifest_makes_the_same_jobs_and_says_how_to_run_it(music: Path) -> None:

@@ -13,9 +13,10 @@ import yaml
 
 from orchestrator.commands import separate
 from orchestrator.commands.options import ManifestSource
-from orchestrator.commands.separate import MANIFEST, Request, prepare
+from orchestrator.commands.separate import Request, prepare
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.planning.spec_stream import Feed
+from orchestrator.manifest.sources.folder import SEPARATE_MANIFEST
 from orchestrator.server.storage.folder_store import FolderStore
 
 if TYPE_CHECKING:
@@ -183,6 +184,44 @@ async def test_two_inputs_never_become_one_when_the_stems_move(music: Path) -> N
     assert len(set(names.values())) == 2
 
 
+async def test_stems_of_another_call_are_not_inputs(music: Path) -> None:
+    for output in ("music/in/one", "two"):
+        prepared("other", output=output)
+        (music / output / "other/a.mp3").mkdir(parents=True)
+        (music / output / "other/a.mp3/voice.mp3").touch()
+
+    found = await voices(prepared(".", output="three"))
+
+    assert not [name for name in found if name.endswith("voice.mp3")]
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    "name", [".hidden.mp3", "talk.unknown", ".in/a.mp3", "out/a.mp3", "stems/a.mp3"]
+)
+async def test_a_named_file_is_an_input_though_the_walk_of_its_folder_skips_it(
+    music: Path, name: str
+) -> None:
+    file = music / "music" / name
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    (music / "music/out").mkdir(exist_ok=True)
+    (music / "music/out" / SEPARATE_MANIFEST).touch()
+
+    found = await voices(prepared("music", file, output="music/stems"))
+
+    assert set(found) - {"music/a.mp3", "music/in/b.wav"} <= {file.name, "a (2).mp3"}
+    assert len(found) == 3
+
+
+async def test_a_hidden_folder_is_an_input_if_it_is_named(music: Path) -> None:
+    shutil.copytree("other", "music/.in")
+
+    found = await voices(prepared("music", "music/.in", "music/.in/a.mp3"))
+
+    assert set(found) == {"music/a.mp3", "music/in/b.wav", ".in/a.mp3"}
+
+
 async def test_a_saved_manifest_makes_the_same_jobs_and_says_how_to_run_it(music: Path) -> None:
     manifest = prepared("music", save="mine.yaml")
 
@@ -234,7 +273,7 @@ def test_damaged_names_are_refused_with_a_way_out() -> None:
 def test_the_manifest_has_relative_paths(music: Path) -> None:
     prepared("music")
 
-    written = yaml.safe_load((music / "stems" / MANIFEST).read_text())
+    written = yaml.safe_load((music / "stems" / SEPARATE_MANIFEST).read_text())
 
     assert written["inputs"][0]["folder"] == "../music"
     assert written["service"]["local"]["buckets"] == {"stems": ".", "music": "../music"}

@@ -35,6 +35,16 @@ async def planned(desk: Desk, text: str) -> tuple[list[JobSpec], list[str]]:
     return specs, feed.found.remarks
 
 
+def test_stems_of_an_earlier_run_are_skipped_and_named(tmp_path: Path) -> None:
+    fill(tmp_path, "a.mp3", "one/.separate.yaml", "one/x.mp3", "in/two/.separate.yaml")
+    fill(tmp_path, "in/two/b/voice.mp3", ".separate.yaml")
+    files = MediaFiles(tmp_path)
+
+    assert [found.key for found in files] == ["a.mp3"]
+    part = '2 folders with stems of an earlier run ("one/", "in/two/")'
+    assert part in files.skipped.text()
+
+
 def test_a_walk_has_the_order_of_the_keys_and_takes_any_case(tmp_path: Path) -> None:
     fill(tmp_path, "b.mp3", "a/z.WAV", "a.mp3", "a-b/c.Mp4", "A.flac")
 

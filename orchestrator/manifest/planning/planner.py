@@ -15,7 +15,6 @@ Nothing else is part of it: not the level, the callback, the user data or the pl
 from __future__ import annotations
 
 import hashlib
-import os
 from bisect import bisect_right
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ from orchestrator.domain.spec import (
 from orchestrator.domain.wording import counted, printable, quoted
 from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest.diagnostics import FaultList
+from orchestrator.manifest.local_buckets import ObjectPlaces
 from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_claims import Claims, InMemory, Names, Records
 from orchestrator.manifest.planning.resolver import Recipes
@@ -134,11 +134,7 @@ class Planner:
         self.recipes = Recipes(manifest, self.faults)
         service = manifest.service
         self._engine = service.engine_sha256 if isinstance(service, LocalServiceSettings) else ""
-        self._folders = {
-            bucket: f"{os.path.realpath(folder)}/" for bucket, folder in manifest.buckets.items()
-        }
-        root = service.root if isinstance(service, LocalServiceSettings) else None
-        self._root = os.path.realpath(root) if root is not None else ""
+        self._places = ObjectPlaces(manifest)
         self._claims = Claims(scratch())
         self._jobs = Records(scratch())  # fingerprint and line of each job
         self._names = Names(scratch(), scratch())  # name of the object of each job
@@ -268,8 +264,8 @@ class Planner:
                 self._fault(item, message)
                 return False
             raise _Refused(INVALID_OUTPUT_NAME, message)
-        places = [self._place(bucket, name) for name in written]
-        own = self._place(media.bucket, media.key)
+        places = [self._places.of(bucket, name) for name in written]
+        own = self._places.of(media.bucket, media.key)
         if own in places:
             message = f"The job would overwrite its own input {quoted(media.key)}."
             raise _Refused(OUTPUT_TAKEN, f"{message} {_SEPARATE}.")
@@ -286,16 +282,6 @@ class Planner:
         # The earlier job may be sent already, and would overwrite this object: stop.
         self._fault(item, self._overwrite_fault(media.key, "is an output of the job of", taken[0]))
         return False
-
-    def _place(self, bucket: str, key: str) -> tuple[str, str]:
-        """Return what identifies an object: its path, if the manifest names the bucket's folder.
-
-        Two such buckets may be one folder, or one may be inside the other.
-        """
-        folder = self._folders.get(bucket)
-        if folder is None and self._root:
-            folder = f"{self._root}/{bucket}/"
-        return (bucket, key) if folder is None else ("", f"{folder}{key}")
 
     def _add(self, item: SourceItem, number: int, fingerprint: int) -> None:
         self._jobs.append(fingerprint, item.line)

@@ -20,13 +20,13 @@ from orchestrator.domain.states import JobState
 from orchestrator.domain.wording import listed, nearest_word, quoted
 from orchestrator.durable import write_atomically
 from orchestrator.errors import ConfigError
+from orchestrator.manifest.sources.folder import SEPARATE_MANIFEST, is_walked
 from orchestrator.manifest.writing import exact_glob, literal, scalar
 from orchestrator.separation.install.ready import check_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MANIFEST = ".separate.yaml"
 STATE = ".orchestrator"
 DEFAULT_OUTPUT = Path("stems")
 DEFAULT_CODEC = "mp3"
@@ -76,8 +76,8 @@ def prepare(request: Request) -> tuple[ManifestSource, RunOptions]:
     """
     check_ready()
     _check_codec(request.codec)
-    wanted = list(_wanted(request.paths))
     folder = Path(os.path.abspath(with_home(request.output or DEFAULT_OUTPUT)))  # noqa: PTH100
+    wanted = list(_wanted(request.paths, folder.resolve()))
     state = folder / STATE
     try:
         if request.save is not None and request.save.exists():
@@ -86,7 +86,7 @@ def prepare(request: Request) -> tuple[ManifestSource, RunOptions]:
         names = StemNames.load(state / "names.json", folder)
         text = _Writer(folder, names, folder).text(wanted, request.codec)
         names.save()
-        write_atomically(folder / MANIFEST, text.encode())
+        write_atomically(folder / SEPARATE_MANIFEST, text.encode())
         if request.save is not None:
             text = _Writer(folder, names).text(wanted, request.codec)
             write_atomically(request.save, (_save_note(request.save, folder) + text).encode())
@@ -95,7 +95,7 @@ def prepare(request: Request) -> tuple[ManifestSource, RunOptions]:
             f"{error.filename or folder} cannot be written: {error.strerror or error}. "
             "Choose another folder for the stems with -o DIR."
         ) from error
-    return ManifestSource(folder / MANIFEST), RunOptions(retry=_RETRIED)
+    return ManifestSource(folder / SEPARATE_MANIFEST), RunOptions(retry=_RETRIED)
 
 
 def _check_codec(codec: str) -> None:
@@ -105,8 +105,12 @@ def _check_codec(codec: str) -> None:
         raise ConfigError(f"--codec {codec}: write {listed(CODECS)}.{hint}")
 
 
-def _wanted(paths: Sequence[Path]) -> Iterator[_Wanted]:
-    """Yield each file and folder once; a file in a folder that is named as well is not repeated."""
+def _wanted(paths: Sequence[Path], output: Path) -> Iterator[_Wanted]:
+    """Yield each file and folder once.
+
+    What the walk of another named folder finds is not repeated. A file that it would skip, or one
+    in the output folder, is an input because it is named.
+    """
     found: dict[Path, _Wanted] = {}
     for path in paths:
         shown = Path(os.path.abspath(with_home(path)))  # noqa: PTH100 - a link keeps its name
@@ -123,8 +127,15 @@ def _wanted(paths: Sequence[Path]) -> Iterator[_Wanted]:
         found.setdefault(real, _Wanted(shown, real, real.is_dir()))
     folders = {each.real for each in found.values() if each.is_folder}
     for each in found.values():
-        if not folders & set(each.real.parents):
+        above = folders & set(each.real.parents)
+        if not any(_is_found(each.real, folder, output) for folder in above):
             yield each
+
+
+def _is_found(path: Path, folder: Path, output: Path) -> bool:
+    """Return True if the walk of a folder comes to a path inside it, past the output folder."""
+    is_left_out = path.is_relative_to(output) and folder in output.parents
+    return not is_left_out and is_walked(folder, path)
 
 
 @dataclass(frozen=True, slots=True)

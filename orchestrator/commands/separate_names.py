@@ -52,13 +52,13 @@ class StemNames:
             kept = orjson.loads(file.read_bytes())
             before = Path(kept["folder"])
             tops, buckets = (
-                {str(name): _present(str(path), before, folder) for name, path in part.items()}
+                _present({str(name): str(path) for name, path in part.items()}, before, folder)
                 for part in (kept["stems"], kept["buckets"])
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"{file} is damaged. Choose another folder with -o DIR, or delete the file: then "
-                "everything in this folder is made again."
+                "everything is made again, under new names."
             ) from error
         return cls(file, tops, buckets, folder)
 
@@ -77,7 +77,8 @@ class StemNames:
         # The service would fill in ${ext}, also in the middle of a name.
         plain = (path.name or "root").replace("${", "_{")
         name, number = plain, 1
-        while name.casefold() in taken or (self._folder / name).is_file():
+        # What is there already, also a folder or a broken link, belongs to the user.
+        while name.casefold() in taken or os.path.lexists(self._folder / name):
             number += 1
             name = f"{Path(plain).stem} ({number}){Path(plain).suffix}"
         self._tops[name] = str(path)
@@ -107,7 +108,18 @@ class StemNames:
         ]
 
 
-def _present(path: str, before: Path, now: Path) -> str:
-    """Return where a path is if it was moved together with the output folder, else the path."""
-    moved = os.path.normpath(now / os.path.relpath(path, before))
-    return moved if before != now and os.path.exists(moved) else path  # noqa: PTH110
+def _present(paths: dict[str, str], before: Path, now: Path) -> dict[str, str]:
+    """Return where paths are, by name: some may have moved together with the output folder.
+
+    A path that is still there has not moved, and two names never get one path.
+    """
+    if before == now:
+        return paths
+    found = dict(paths)
+    used = set(paths.values())
+    for name, path in paths.items():
+        moved = os.path.normpath(now / os.path.relpath(path, before))
+        if moved not in used and not os.path.lexists(path) and os.path.exists(moved):  # noqa: PTH110
+            found[name] = moved
+            used.add(moved)
+    return found

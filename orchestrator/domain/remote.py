@@ -193,6 +193,7 @@ class SkipReason(StrEnum):
     UNREADABLE = "file or folder that cannot be read"
     OTHER = "file that is not media"
     HIDDEN = "hidden file or folder"
+    STEMS = "folder with stems of an earlier run"
 
 
 class SkippedFile(NamedTuple):

@@ -10,7 +10,7 @@ from orchestrator.domain.home import with_home
 from orchestrator.domain.value_formats import LOCAL_BUCKET
 from orchestrator.domain.wording import quoted
 from orchestrator.errors import ConfigError
-from orchestrator.manifest.manifest import STEMS_BUCKET
+from orchestrator.manifest.manifest import STEMS_BUCKET, LocalServiceSettings
 from orchestrator.manifest.schema.inputs import FolderInput
 from orchestrator.manifest.template import slug
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from orchestrator.manifest.diagnostics import FaultList
+    from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import AnyInput
     from orchestrator.manifest.yaml.document import Path as DataPath
     from orchestrator.manifest.yaml.includes import Files
@@ -151,6 +152,25 @@ class LocalBuckets:
 
     def _fault(self, message: str, *path: str | int) -> None:
         self.faults.add(self.files.fault(message, path))
+
+
+class ObjectPlaces:
+    """Places of objects: two buckets may be one folder, or one may be inside the other."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        service = manifest.service
+        root = service.root if isinstance(service, LocalServiceSettings) else None
+        self._root = os.path.realpath(root) if root is not None else ""
+        self._folders = {
+            bucket: f"{os.path.realpath(folder)}/" for bucket, folder in manifest.buckets.items()
+        }
+
+    def of(self, bucket: str, key: str) -> tuple[str, str]:
+        """Return what identifies an object: its path, if the manifest names the folder."""
+        folder = self._folders.get(bucket)
+        if folder is None and self._root:
+            folder = f"{self._root}/{bucket}/"
+        return (bucket, key) if folder is None else ("", f"{folder}{key}")
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -34,6 +34,7 @@ from orchestrator.domain.spec import (
 from orchestrator.domain.wording import counted, printable, quoted
 from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest.diagnostics import FaultList
+from orchestrator.manifest.local_buckets import ObjectPlaces
 from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_claims import Claims, InMemory, Names, Records
 from orchestrator.manifest.planning.resolver import Recipes
@@ -133,6 +134,7 @@ class Planner:
         self.recipes = Recipes(manifest, self.faults)
         service = manifest.service
         self._engine = service.engine_sha256 if isinstance(service, LocalServiceSettings) else ""
+        self._places = ObjectPlaces(manifest)
         self._claims = Claims(scratch())
         self._jobs = Records(scratch())  # fingerprint and line of each job
         self._names = Names(scratch(), scratch())  # name of the object of each job
@@ -262,17 +264,19 @@ class Planner:
                 self._fault(item, message)
                 return False
             raise _Refused(INVALID_OUTPUT_NAME, message)
-        if bucket == media.bucket and media.key in written:
+        places = [self._places.of(bucket, name) for name in written]
+        own = self._places.of(media.bucket, media.key)
+        if own in places:
             message = f"The job would overwrite its own input {quoted(media.key)}."
             raise _Refused(OUTPUT_TAKEN, f"{message} {_SEPARATE}.")
-        values = [hash((bucket, name)) for name in written] if written else [fingerprint]
+        values = [hash(place) for place in places] if places else [fingerprint]
         conflict = self._claims.claim_outputs(values, number)
         if conflict is not None:
             place, *other = conflict
             self._conflict(item, fingerprint, written[place] if written else "", other)
             return False
         self._add(item, number, fingerprint)
-        taken = self._claims.claim(hash((media.bucket, media.key)), number, is_input=True)
+        taken = self._claims.claim(hash(own), number, is_input=True)
         if taken is None:
             return True
         # The earlier job may be sent already, and would overwrite this object: stop.

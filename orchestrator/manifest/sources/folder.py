@@ -23,16 +23,31 @@ from orchestrator.manifest.sources.prefix import PrefixListing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator
     from pathlib import Path
+    from typing import Protocol
 
     from orchestrator.domain.ports import Clock, ObjectStore
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import FolderInput
     from orchestrator.manifest.schema.job_settings import JobSettings
 
+    class _Entry(Protocol):
+        """Entry of a folder, as far as the walk asks ``os.DirEntry`` about it."""
+
+        @property
+        def name(self) -> str: ...
+        @property
+        def path(self) -> str: ...
+        def is_symlink(self) -> bool: ...
+        def is_dir(self, *, follow_symlinks: bool = True) -> bool: ...
+        def is_file(self, *, follow_symlinks: bool = True) -> bool: ...
+
+
 BATCH = 50
 """Files per batch. Each is read once for its MD5, and the first job need not wait for many."""
 AT_ONCE = 4
 """Files that are read at one time: what the storage does at once."""
+SEPARATE_MANIFEST = ".separate.yaml"
+"""Manifest that ``separate`` writes into the folder of its stems, which marks that folder."""
 _OWN_FOLDERS = frozenset({".orchestrator", ".service"})
 _BY_SIZE = ("min_size", "max_size", "min_age", "max_age", "modified_from", "modified_to")
 
@@ -110,7 +125,7 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _reason(entry: os.DirEntry[str], key: str) -> SkipReason | None:
+def _reason(entry: _Entry, key: str) -> SkipReason | None:
     """Return why a file or subfolder is skipped; None if it is not."""
     try:
         key.encode()
@@ -121,6 +136,8 @@ def _reason(entry: os.DirEntry[str], key: str) -> SkipReason | None:
     if entry.is_symlink():
         return SkipReason.LINK
     if entry.is_dir(follow_symlinks=False):
+        if os.path.lexists(f"{entry.path}/{SEPARATE_MANIFEST}"):
+            return SkipReason.STEMS
         return SkipReason.IMPOSSIBLE if key_fault(key) else None
     if not entry.is_file(follow_symlinks=False):
         return SkipReason.SPECIAL
@@ -129,6 +146,34 @@ def _reason(entry: os.DirEntry[str], key: str) -> SkipReason | None:
     if key_fault(key):
         return SkipReason.IMPOSSIBLE
     return None if os.access(entry.path, os.R_OK) else SkipReason.UNREADABLE
+
+
+class _RealPath:
+    """A file or folder with a real path, thus not a link, as an entry of its folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self.path = str(path)
+
+    def is_symlink(self) -> bool:
+        return False
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        return os.path.isdir(self.path) and (follow_symlinks or not self.is_symlink())  # noqa: PTH112
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        return os.path.isfile(self.path) and (follow_symlinks or not self.is_symlink())  # noqa: PTH113
+
+
+def is_walked(folder: Path, inside: Path) -> bool:
+    """Return True if the walk of a folder comes to a file or folder inside it; paths are real."""
+    below = [path for path in (inside, *inside.parents) if path.is_relative_to(folder)]
+    return all(
+        path.name not in _OWN_FOLDERS
+        and _reason(_RealPath(path), path.relative_to(folder).as_posix()) is None
+        for path in below
+        if path != folder
+    )
 
 
 class FolderListing(PrefixListing):

@@ -27,6 +27,7 @@ _PLURALS = {
     _OTHER_CASE: "names that differ from include only in case",
     SkipReason.OTHER: "files that are not media",
     SkipReason.HIDDEN: "hidden files or folders",
+    SkipReason.STEMS: "folders with stems of an earlier run",
     SkipReason.LINK: "symbolic links",
     SkipReason.SPECIAL: "devices, pipes or sockets",
     SkipReason.NOT_UTF_8: "names that are not UTF-8",

@@ -91,6 +91,10 @@ class JobWork:
                 f"The input object {row.input_object[:200]!r} does not exist in {row.bucket}.",
             )
         names = expand(request, row.job_id)
+        if source is not None:
+            await loop.run_in_executor(
+                self._disk, self._check_outputs, source, request.output["Bucket"], names
+            )
         paths = {
             stem: self._objects.temporary(request.output["Bucket"], Path(key).suffix[:16])
             for stem, key in names.items()
@@ -119,6 +123,25 @@ class JobWork:
         if done.engine:
             log.info("separated job %s with %s", row.job_id, done.engine)
         return stored, done.message
+
+    def _check_outputs(self, source: Path, bucket: str, names: dict[str, str]) -> None:
+        """Check that no stem would replace the input: two buckets may share a folder.
+
+        Raises:
+            WorkFailed: A stem has the file of the input.
+            Refusal: A stem cannot be stored under its name.
+        """
+        for key in names.values():
+            try:
+                is_input = self._objects.check_place(bucket, key).samefile(source)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # a new file
+            if is_input:
+                raise WorkFailed(
+                    "InvalidArgument",
+                    f"The output {key[:200]!r} in {bucket} is the file of the input. Write the "
+                    "stems under another prefix, or to another folder.",
+                )
 
     async def _simulate(self, task: WorkTask, progression: Progression) -> WorkResult:
         if progression.pace is Pace.SECONDS:

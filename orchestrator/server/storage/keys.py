@@ -19,9 +19,16 @@ from orchestrator.server.http.request import BUCKET
 RESERVED = ".service"
 """Folder of the service's own files, in the root (and in a bucket on another file system)."""
 
+OWN_FOLDERS = frozenset({RESERVED, ".orchestrator"})
+"""Folders that are not part of a bucket at any depth: a bucket may hold the root of a service, or
+the ledger of a run."""
+
 MAX_KEY_BYTES = 850  # the vendor's limit, counted in UTF-8
 MAX_SEGMENT_BYTES = 255  # the limit of common file systems
 _ODD_SEGMENT = re.compile(r"(?:^|/)(\.{0,2})(?=/|\Z)")
+_OWN_SEGMENT = re.compile(
+    rf"(?:^|/)({'|'.join(map(re.escape, sorted(OWN_FOLDERS)))})(?=/|\Z)", re.IGNORECASE
+)
 _CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 
 
@@ -39,8 +46,8 @@ def fault_of(key: str) -> str:
         if odd[1]:
             return "it has a segment '.' or '..'"
         return "it has an empty segment (a leading or doubled slash)"
-    if key[:1] == "." and key.partition("/")[0].casefold() == RESERVED:
-        return f"names under {RESERVED}/ belong to the service"
+    if (key[:1] == "." or "/." in key) and (own := _OWN_SEGMENT.search(key)):
+        return f"a folder {own[1]}/ belongs to the service or to a run"
     if len(raw) > MAX_SEGMENT_BYTES and max(map(len, raw.split(b"/"))) > MAX_SEGMENT_BYTES:
         return f"a segment has more than {MAX_SEGMENT_BYTES} bytes"
     return ""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.remote import SkipReason
-from orchestrator.server.storage.keys import MAX_KEY_BYTES, RESERVED, fault_of
+from orchestrator.server.storage.keys import MAX_KEY_BYTES, OWN_FOLDERS, fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,6 +35,7 @@ _MARKS = {
     _UNREADABLE: SkipReason.UNREADABLE,
 }
 """Ends of names that are not objects; no file name has a NUL byte."""
+_OWN_NAMES = frozenset(name.encode() for name in OWN_FOLDERS)
 _Level = tuple[str, bytes, bytes, "Iterator[bytes]"]
 """A folder in a walk: path, key of the folder, start inside it, names still to come."""
 
@@ -184,7 +185,7 @@ def _descend(
         name = next(names, None)
         if name is None:
             stack.pop()
-        elif not above and name.rstrip(b"/").lower() == RESERVED.encode():
+        elif name.rstrip(b"/").lower() in _OWN_NAMES:
             continue
         elif name.endswith(b"/"):
             inner = after[len(name) :] if after.startswith(name) else b""

@@ -341,6 +341,28 @@ async def test_a_missing_input_fails_later_or_at_once_by_setting(start: Benches)
     assert "in/a.mp3" in text
 
 
+@pytest.mark.parametrize("voice", ["a.mp3", "link.mp3"])
+async def test_a_job_never_replaces_its_input_also_through_another_bucket(
+    start: Benches, job_body: Callable[..., str], voice: str
+) -> None:
+    folder = start.root / "media-1250000000/in"
+    folder.mkdir(parents=True)
+    (folder / "a.mp3").write_bytes(b"mine")
+    (folder / "link.mp3").hardlink_to(folder / "a.mp3")
+    bench = await start(buckets={"stems": folder})
+    body = job_body(voice=voice).replace(
+        "<Bucket>media-1250000000</Bucket>", "<Bucket>stems</Bucket>"
+    )
+
+    text = await bench.ended(await bench.submit(body))
+
+    assert "<State>Failed</State>" in text
+    assert "<Code>InvalidArgument</Code>" in text
+    assert "is the file of the input" in text
+    assert (folder / "a.mp3").read_bytes() == b"mine"
+    assert sorted(path.name for path in folder.iterdir()) == ["a.mp3", "link.mp3"]
+
+
 async def test_a_missing_input_is_refused_at_submit_if_set_so(
     start: Benches, job_body: Callable[..., str]
 ) -> None:

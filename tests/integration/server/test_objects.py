@@ -220,6 +220,8 @@ async def test_folder_markers_can_be_made_and_seen(bench: Bench) -> None:
         "//etc/passwd",
         "/a%00b",
         "/.service/queue.db",
+        "/a/.service/queue.db",
+        "/.orchestrator/ledger.db",
         "/%2eservice/credentials.json",
         "/a//b",
         "/%ff",

@@ -7,14 +7,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 import yaml
 
 from orchestrator.commands import separate
 from orchestrator.commands.options import ManifestSource
-from orchestrator.commands.separate import MANIFEST, Request, prepare
+from orchestrator.commands.separate import Request, prepare
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.planning.spec_stream import Feed
+from orchestrator.manifest.sources.folder import SEPARATE_MANIFEST
 from orchestrator.server.storage.folder_store import FolderStore
 
 if TYPE_CHECKING:
@@ -131,6 +133,95 @@ async def test_the_stems_may_be_moved_with_the_files_or_without(music: Path) -> 
     assert before == alone == together
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "broken link"])
+async def test_what_is_in_the_folder_of_the_stems_already_is_not_written_to(
+    music: Path, kind: str
+) -> None:
+    theirs = music / "stems/music"
+    theirs.parent.mkdir()
+    if kind == "folder":
+        theirs.mkdir()
+    elif kind == "file":
+        theirs.touch()
+    else:
+        theirs.symlink_to("nowhere")
+
+    first = await voices(prepared("music"))
+    (music / "stems/music (2)").mkdir()
+    again = await voices(prepared("music"))
+
+    assert set(first) == {"music (2)/a.mp3", "music (2)/in/b.wav"}
+    assert again == first
+
+
+async def test_a_folder_of_the_user_is_an_input_if_the_stems_are_beside_it(music: Path) -> None:
+    shutil.copytree("music", "all/music")
+
+    assert set(await voices(prepared("music", "all", output="all"))) == {
+        "music (2)/a.mp3", "music (2)/in/b.wav", "all/music/a.mp3", "all/music/in/b.wav",
+    }  # fmt: skip
+
+
+async def test_inputs_that_are_still_there_keep_their_names_when_the_stems_move(
+    music: Path,
+) -> None:
+    first = await voices(prepared("music/a.mp3", "other/a.mp3", output="other/stems"))
+    shutil.move("other/stems", "music/stems")
+
+    again = await voices(prepared("music/a.mp3", "other/a.mp3", output="music/stems"))
+
+    assert again == first
+    assert len(again) == 2
+
+
+async def test_two_inputs_never_become_one_when_the_stems_move(music: Path) -> None:
+    prepared("music/a.mp3", "other/a.mp3", output="other/stems")
+    shutil.move("other/stems", "music/stems")
+    (music / "other/a.mp3").unlink()
+
+    assert list(await voices(prepared("music/a.mp3", output="music/stems"))) == ["a.mp3"]
+    names = orjson.loads((music / "music/stems/.orchestrator/names.json").read_bytes())["stems"]
+    assert len(set(names.values())) == 2
+
+
+async def test_stems_of_another_call_are_not_inputs(music: Path) -> None:
+    for output in ("music/in/one", "two"):
+        prepared("other", output=output)
+        (music / output / "other/a.mp3").mkdir(parents=True)
+        (music / output / "other/a.mp3/voice.mp3").touch()
+
+    found = await voices(prepared(".", output="three"))
+
+    assert not [name for name in found if name.endswith("voice.mp3")]
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    "name", [".hidden.mp3", "talk.unknown", ".in/a.mp3", "out/a.mp3", "stems/a.mp3"]
+)
+async def test_a_named_file_is_an_input_though_the_walk_of_its_folder_skips_it(
+    music: Path, name: str
+) -> None:
+    file = music / "music" / name
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    (music / "music/out").mkdir(exist_ok=True)
+    (music / "music/out" / SEPARATE_MANIFEST).touch()
+
+    found = await voices(prepared("music", file, output="music/stems"))
+
+    assert set(found) - {"music/a.mp3", "music/in/b.wav"} <= {file.name, "a (2).mp3"}
+    assert len(found) == 3
+
+
+async def test_a_hidden_folder_is_an_input_if_it_is_named(music: Path) -> None:
+    shutil.copytree("other", "music/.in")
+
+    found = await voices(prepared("music", "music/.in", "music/.in/a.mp3"))
+
+    assert set(found) == {"music/a.mp3", "music/in/b.wav", ".in/a.mp3"}
+
+
 async def test_a_saved_manifest_makes_the_same_jobs_and_says_how_to_run_it(music: Path) -> None:
     manifest = prepared("music", save="mine.yaml")
 
@@ -182,7 +273,7 @@ def test_damaged_names_are_refused_with_a_way_out() -> None:
 def test_the_manifest_has_relative_paths(music: Path) -> None:
     prepared("music")
 
-    written = yaml.safe_load((music / "stems" / MANIFEST).read_text())
+    written = yaml.safe_load((music / "stems" / SEPARATE_MANIFEST).read_text())
 
     assert written["inputs"][0]["folder"] == "../music"
     assert written["service"]["local"]["buckets"] == {"stems": ".", "music": "../music"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, PlanError
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.manifest.sources.folder import MediaFiles
 from orchestrator.server.storage.folder_store import FolderStore
@@ -33,6 +33,16 @@ async def planned(desk: Desk, text: str) -> tuple[list[JobSpec], list[str]]:
         feed = Feed(manifest, store)
         specs = [spec async for batch in feed.specs() for spec in batch]
     return specs, feed.found.remarks
+
+
+def test_stems_of_an_earlier_run_are_skipped_and_named(tmp_path: Path) -> None:
+    fill(tmp_path, "a.mp3", "one/.separate.yaml", "one/x.mp3", "in/two/.separate.yaml")
+    fill(tmp_path, "in/two/b/voice.mp3", ".separate.yaml")
+    files = MediaFiles(tmp_path)
+
+    assert [found.key for found in files] == ["a.mp3"]
+    part = '2 folders with stems of an earlier run ("one/", "in/two/")'
+    assert part in files.skipped.text()
 
 
 def test_a_walk_has_the_order_of_the_keys_and_takes_any_case(tmp_path: Path) -> None:
@@ -134,6 +144,49 @@ async def test_the_names_and_the_place_of_the_stems_can_be_chosen_apart(desk: De
     assert (specs[0].output.bucket, specs[0].output.voice) == ("stems", "a.${ext}")
     assert not specs[0].output.background
     assert manifest.buckets["stems"] == desk.folder / "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("stems", "voice"),
+    [("m", "{object}"), ("link", "{object}"), (".", "m/{object}"), ("m/in", "{name}")],
+)
+async def test_stems_never_take_the_place_of_an_input_whatever_their_bucket(
+    desk: Desk, stems: str, voice: str
+) -> None:
+    fill(desk.folder / "m", "in/a.mp3")
+    (desk.folder / "link").symlink_to(desk.folder / "m")
+    text = (
+        f"service: {{local: {{buckets: {{stems: {stems}, media: m}}}}}}\n"
+        f'defaults: {{output: {{bucket: stems, voice: "{voice}"}}}}\n'
+        "inputs: [{object: in/a.mp3, bucket: media}]\n"
+    )
+
+    with pytest.raises(PlanError, match="overwrite its own input"):
+        await planned(desk, text)
+
+
+async def test_stems_never_take_the_place_of_an_input_in_the_root(desk: Desk) -> None:
+    text = (
+        "service: {local: {root: objects, buckets: {stems: objects/media}}}\n"
+        'defaults: {output: {bucket: stems, voice: "{object}"}}\n'
+        "inputs: [{object: a.mp3, bucket: media}]\n"
+    )
+
+    with pytest.raises(PlanError, match="overwrite its own input"):
+        await planned(desk, text)
+
+
+async def test_the_stems_of_one_object_do_not_take_the_place_of_another_input(desk: Desk) -> None:
+    fill(desk.folder / "m", "a.mp3", "a.wav")
+    text = (
+        "service: {local: {buckets: {stems: ., media: m}}}\n"
+        'defaults: {output: {bucket: stems, voice: "m/{stem}.wav"}}\n'
+        "inputs: [{object: a.wav, bucket: media, output: {voice: x.wav}},"
+        " {object: a.mp3, bucket: media}]\n"
+    )
+
+    with pytest.raises(PlanError, match="would be overwritten"):
+        await planned(desk, text)
 
 
 async def test_each_variant_of_a_folder_has_names_of_its_own(desk: Desk) -> None:

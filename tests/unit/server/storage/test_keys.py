@@ -29,6 +29,10 @@ BAD = [
     "a\x1bb",
     ".service/queue.db",
     ".SERVICE/x",
+    ".orchestrator/ledger.db",
+    "a/.service/queue.db",
+    "a/b/.Orchestrator/ledger.db",
+    "a/.service",
     "a\nb",
 ]
 

@@ -120,6 +120,7 @@ def test_unchanged_keys_are_listed_once_while_others_come_and_go(
 
 def test_links_own_files_and_invalid_keys_are_not_listed(tmp_path: Path) -> None:
     store(tmp_path, ["a", "dir/b", ".service/tmp/x", "dir/.service/y"])
+    store(tmp_path, ["dir/in/.Service/x", ".orchestrator/x", "dir/.orchestrator/x"])
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "a")
     Path(os.fsdecode(bytes(tmp_path) + b"/not-utf8-\xff")).touch()
@@ -129,7 +130,6 @@ def test_links_own_files_and_invalid_keys_are_not_listed(tmp_path: Path) -> None
     skipped: list[tuple[bytes, SkipReason]] = []
     assert [key for key, _ in listing.walk(Folders(), tmp_path, b"", b"", skipped)] == [
         b"a",
-        b"dir/.service/y",
         b"dir/b",
     ]
     assert skipped == [
@@ -140,7 +140,8 @@ def test_links_own_files_and_invalid_keys_are_not_listed(tmp_path: Path) -> None
         (b"pipe", SkipReason.SPECIAL),
     ]
     assert list(listing.walk(Folders(), tmp_path, b"loop/", b"", skipped)) == []
-    assert list(listing.walk(Folders(), tmp_path, b"../", b"", skipped)) == []
+    for prefix in (b"../", b"dir/.service/", b"dir/.service/y", b".orchestrator/"):
+        assert list(listing.walk(Folders(), tmp_path, prefix, b"", skipped)) == []
 
 
 def test_a_folder_that_cannot_be_read_is_skipped_and_named_once(

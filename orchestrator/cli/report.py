@@ -17,7 +17,7 @@ from orchestrator.cli.options import (
     SetOption,
     manifest_source,
 )
-from orchestrator.domain.wording import listed, nearest_word
+from orchestrator.domain.wording import listed
 from orchestrator.errors import ConfigError, ReportError
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def report(
     import asyncio
 
     from orchestrator.cli import complain
-    from orchestrator.commands.report import ROW_STATES
     from orchestrator.commands.report import report as write_report
+    from orchestrator.reporting.row_schema import ROW_STATES
 
     chosen = _format(form, output)
     states = _states(state, ROW_STATES)
@@ -84,6 +84,8 @@ def _format(given: str | None, output: str) -> str:
     Raises:
         ConfigError: If it is not known, or cannot be shown on a terminal.
     """
+    from orchestrator.commands.options import check_word
+
     suffix = Path(output).suffix.removeprefix(".").lower()
     if given is None:
         if output != "-" and suffix not in _FORMATS:
@@ -92,10 +94,7 @@ def _format(given: str | None, output: str) -> str:
                 f"Add --format {listed(_FORMATS)}, or end the name in .csv for example."
             )
         given = "table" if output == "-" else suffix
-    if given not in _FORMATS:
-        near = nearest_word(given, _FORMATS)
-        hint = f" Did you mean {near}?" if near else ""
-        raise ConfigError(f"--format {given}: write {listed(_FORMATS)}.{hint}")
+    check_word("--format", given, _FORMATS)
     if given == "parquet" and output == "-" and sys.stdout.isatty():
         raise ConfigError("Parquet is not text. Name a file, for example -o jobs.parquet.")
     return given
@@ -107,12 +106,11 @@ def _states(given: str | None, known: tuple[str, ...]) -> list[str]:
     Raises:
         ConfigError: If one of them is not known.
     """
+    from orchestrator.commands.options import check_word
+
     states = [each.strip() for each in (given or "").split(",") if each.strip()]
     for each in states:
-        if each not in known:
-            near = nearest_word(each, known)
-            hint = f" Did you mean {near}?" if near else ""
-            raise ConfigError(f"--state {each}: write {listed(known)}.{hint}")
+        check_word("--state", each, known)
     return states
 
 

@@ -17,7 +17,6 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.output import show, show_json
 
-_FAILED = ("failed", "rejected", "cancelled", "unfinished")
 _TITLES = ("run", "took", "jobs", "ok", "bad", "skipped", "minutes", "cost", "exit")
 
 
@@ -65,6 +64,8 @@ def _cells(run: dict[str, Any]) -> tuple[str, ...]:
     """Return the cells of a run; those that a killed process did not leave are empty."""
     if "jobs" not in run:
         return (run["run"], *[""] * 7, run["state"])
+    from orchestrator.reporting.row import BAD_STATES
+
     jobs = run["jobs"]
     minutes, cost = run.get("minutes"), run.get("cost")
     return (
@@ -72,7 +73,7 @@ def _cells(run: dict[str, Any]) -> tuple[str, ...]:
         str(timedelta(seconds=round(run["elapsed_s"]))),
         f"{jobs['total']:,}",
         f"{jobs['succeeded']:,}",
-        f"{sum(jobs[state] for state in _FAILED):,}",
+        f"{sum(jobs[state] for state in BAD_STATES):,}",
         f"{jobs['skipped']:,}",
         f"{minutes['actual']:,.1f}" if minutes else "",
         f"{cost['actual']:,.2f} {cost['currency']}" if cost and cost["actual"] else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,7 +16,7 @@ from orchestrator.ledger import open_ledger
 from orchestrator.manifest.planning.forecast import price_per_minute, source_names
 from orchestrator.reporting.row import instant
 from orchestrator.reporting.spending import Price, Spending, spending_of
-from orchestrator.reporting.summary import Summary
+from orchestrator.reporting.summary import Calls, Summary
 
 if TYPE_CHECKING:
     from orchestrator.commands.options import ManifestSource
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from orchestrator.manifest import Manifest
     from orchestrator.runner.result import RunResult
 
-_SUMMED = ("submits", "queries", "lists", "heads")
 _KEPT = (
     "run",
     "complete",
@@ -82,10 +82,7 @@ async def note_run(ledger: Ledger, summary: Summary) -> None:
         entry = {key: found[key] for key in _KEPT if key in found}
         entry["visits"] = before.get("visits", 0) + 1
         entry["elapsed_s"] = round(entry["elapsed_s"] + before.get("elapsed_s", 0), 3)
-        calls_before = before.get("calls", {})
-        entry["calls"] = {
-            kind: entry["calls"][kind] + calls_before.get(kind, 0) for kind in _SUMMED
-        }
+        entry["calls"] = asdict(summary.calls + Calls(**before.get("calls", {})))
         await ledger.remember(name, orjson.dumps(entry))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.reporting.row import BAD_STATES
 from orchestrator.reporting.summary_text import failure_text, summary_text
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Outcome:
         if self.summary is None:
             return f"{self.name} could not run (exit code {self.exit_code})"
         jobs = self.summary["jobs"]
-        bad = sum(jobs[state] for state in ("failed", "rejected", "cancelled", "unfinished"))
+        bad = sum(jobs[state] for state in BAD_STATES)
         end = "stopped" if self.is_stopped else "ended"
         counts = f"{jobs['succeeded']:,} succeeded, {bad:,} did not"
         return f"{self.name} {end}: {counts} (exit code {self.exit_code})"

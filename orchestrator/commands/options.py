@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.wording import is_utf_8, not_utf_8
+from orchestrator.domain.wording import is_utf_8, listed, nearest_word, not_utf_8
 from orchestrator.errors import ConfigError
 from orchestrator.runner.budget import Bounds
 from orchestrator.runner.settings import RunnerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from orchestrator.domain.states import JobState
     from orchestrator.manifest import Manifest
@@ -97,6 +97,18 @@ class RunOptions:
     canary: int | None = None
     selection: Selection | None = None
     callbacks: CallbackAddress | None = None
+
+
+def check_word(option: str, given: str, known: Collection[str]) -> None:
+    """Check that the value of an option is one of some words.
+
+    Raises:
+        ConfigError: If it is not; the message has them, and the nearest one.
+    """
+    if given not in known:
+        near = nearest_word(given, known)
+        hint = f" Did you mean {near}?" if near else ""
+        raise ConfigError(f"{option} {given}: write {listed(known)}.{hint}")
 
 
 def report_path(manifest: Manifest, options: RunOptions) -> str:

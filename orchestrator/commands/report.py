@@ -16,6 +16,7 @@ from orchestrator.ledger import open_ledger
 from orchestrator.reporting.report_file import DAMAGED, open_report
 from orchestrator.reporting.report_owner import report_of
 from orchestrator.reporting.row import row
+from orchestrator.reporting.row_schema import ROW_STATES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 _ALL_RUNS = 1_000_000
 _PAGE = 1000
-ROW_STATES = (*sorted(state.value for state in TERMINAL), "skipped")
-"""States that a row can have."""
 
 
 class RowWriter(Protocol):

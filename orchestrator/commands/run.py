@@ -43,6 +43,7 @@ from orchestrator.manifest.planning.forecast import price_per_minute
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.reporting.report_file import ReportFile, open_report, present_report
 from orchestrator.reporting.retention import delete_old_reports
+from orchestrator.reporting.row import WELL
 from orchestrator.runner.budget import Budget
 from orchestrator.runner.result import RunResult
 from orchestrator.runner.runner import Runner
@@ -74,8 +75,6 @@ __all__ = [
 _RUNS_BEHIND = 1000
 """Runs beyond the kept ones whose reports are looked for; each run deletes those behind it."""
 _logger = logging.getLogger(__name__)
-_WELL = frozenset({"succeeded", "skipped"})
-"""States of rows that are not failures."""
 
 
 class Session:
@@ -417,7 +416,7 @@ def failures_of(result: RunResult, at_most: int) -> list[dict[str, Any]]:
     with contextlib.suppress(OSError, orjson.JSONDecodeError), open_report(report) as file:
         for text in file:
             row = orjson.loads(text)
-            if row["state"] not in _WELL:
+            if row["state"] not in WELL:
                 found.append(row)
             if len(found) == at_most:
                 break

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.options import ManifestSource, RunOptions
+from orchestrator.commands.options import ManifestSource, RunOptions, check_word
 from orchestrator.commands.separate_names import StemNames
 from orchestrator.domain.audio_formats import CODECS
 from orchestrator.domain.home import with_home
 from orchestrator.domain.states import JobState
-from orchestrator.domain.wording import listed, nearest_word, quoted
+from orchestrator.domain.wording import quoted
 from orchestrator.durable import write_atomically
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.sources.folder import SEPARATE_MANIFEST, is_walked
@@ -75,7 +75,7 @@ def prepare(request: Request) -> tuple[ManifestSource, RunOptions]:
         ConfigError: If a path, the codec or a folder cannot be used.
     """
     check_ready()
-    _check_codec(request.codec)
+    check_word("--codec", request.codec, CODECS)
     folder = Path(os.path.abspath(with_home(request.output or DEFAULT_OUTPUT)))  # noqa: PTH100
     wanted = list(_wanted(request.paths, folder.resolve()))
     state = folder / STATE
@@ -96,13 +96,6 @@ def prepare(request: Request) -> tuple[ManifestSource, RunOptions]:
             "Choose another folder for the stems with -o DIR."
         ) from error
     return ManifestSource(folder / SEPARATE_MANIFEST), RunOptions(retry=_RETRIED)
-
-
-def _check_codec(codec: str) -> None:
-    if codec not in CODECS:
-        near = nearest_word(codec, CODECS)
-        hint = f" Did you mean {near}?" if near else ""
-        raise ConfigError(f"--codec {codec}: write {listed(CODECS)}.{hint}")
 
 
 def _wanted(paths: Sequence[Path], output: Path) -> Iterator[_Wanted]:

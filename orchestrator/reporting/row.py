@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 FolderOf: TypeAlias = "Callable[[str], str | None]"
 """Returns the folder of a bucket on this machine, by its name."""
+ENDED_STATES = ("succeeded", "skipped", "failed", "rejected", "cancelled", "unfinished")
+"""States of rows, in the order in which people read them."""
+WELL = frozenset({"succeeded", "skipped"})
+"""States of rows that are not failures."""
+BAD_STATES = tuple(state for state in ENDED_STATES if state not in WELL)
+"""States of rows that are failures."""
 ROW_SCHEMA = "orchestrator.report/1"
 
 

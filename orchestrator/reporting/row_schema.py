@@ -8,13 +8,14 @@ from orchestrator.domain.spec import Stem
 from orchestrator.domain.states import TERMINAL
 from orchestrator.reporting.row import ROW_SCHEMA
 
+ROW_STATES = (*sorted(state.value for state in TERMINAL), "skipped")
+"""States that a row can have."""
 _TEXT = {"type": "string"}
 _INSTANT = {"type": ["string", "null"], "format": "date-time"}
 
 
 def row_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a row, as ``row.row`` makes it."""
-    states = [*sorted(state.value for state in TERMINAL), "skipped"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "orchestrator report row",
@@ -27,7 +28,10 @@ def row_schema() -> dict[str, Any]:
                     **_TEXT,
                     "description": "Identity of the job: object, version, operation and output.",
                 },
-                "state": {"enum": states, "description": "skipped: done in an earlier run."},
+                "state": {
+                    "enum": list(ROW_STATES),
+                    "description": "skipped: done in an earlier run.",
+                },
                 "level": {"enum": [0, 1, 2], "description": "JobLevel; larger goes first."},
                 "input": _object(
                     {"bucket": _TEXT, "region": _TEXT, "object": _TEXT, "etag": _TEXT}

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from orchestrator.domain.wording import counted
+from orchestrator.reporting.row import ENDED_STATES
 
-_ENDED = ("succeeded", "skipped", "failed", "rejected", "cancelled", "unfinished")
 _OPEN = ("in_doubt", "running", "submitted", "submitting", "planned")
 _NOTES = {
     "skipped": "done in an earlier run",
@@ -33,7 +33,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     calls: dict[str, int] = summary["calls"]
     elapsed = timedelta(seconds=round(summary["elapsed_s"]))
     lines = [f"run {summary['run']}: {counted(jobs['total'], 'job')} in {elapsed}"]
-    for state in (*_ENDED, *_OPEN):
+    for state in (*ENDED_STATES, *_OPEN):
         if jobs.get(state) or state == "succeeded":
             note = _NOTES.get(state, "")
             lines.append(

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
-from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.manifest.schema.job_settings import Part
-from orchestrator.manifest.schema.value_types import Text, refuse
+from orchestrator.manifest.schema.value_types import Text, one_of, refuse
 
 Occasion = Literal["failed", "stopped", "always"]
 _VARIABLE = r"^env:[A-Za-z_][A-Za-z0-9_]*$"
-
-
-def _occasion(value: Any) -> Any:
-    words = get_args(Occasion)
-    if value not in words:
-        refuse(
-            f"{quoted(value)} is not a valid occasion. Write failed, stopped or always.",
-            nearest_word(str(value), words),
-        )
-    return value
 
 
 def _target(value: str) -> str:
@@ -44,7 +33,7 @@ class NotifySettings(Part):
         Field(examples=["env:ORCHESTRATOR_NOTIFY_URL"]),
     ]
     """Environment variable that holds the address, as an apprise URL (mailto://, slack://, ...)."""
-    on: Annotated[Occasion, BeforeValidator(_occasion)] = "failed"
+    on: Annotated[Occasion, one_of(get_args(Occasion), "occasion")] = "failed"
     """failed: the exit code is not 0. stopped: the run did not get to its end. always: each run."""
 
     @property

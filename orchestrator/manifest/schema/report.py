@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.manifest.schema.job_settings import Part
-from orchestrator.manifest.schema.value_types import Integer, Text, refuse
+from orchestrator.manifest.schema.value_types import Integer, Text, one_of
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -18,23 +17,13 @@ if TYPE_CHECKING:
 Rows = Literal["changed", "all"]
 
 
-def _rows(value: Any) -> Any:
-    words = get_args(Rows)
-    if value not in words:
-        refuse(
-            f"{quoted(value)} is not a valid choice of rows. Write {' or '.join(words)}.",
-            nearest_word(str(value), words),
-        )
-    return value
-
-
 class ReportSettings(Part):
     """The report of a run."""
 
     path: Annotated[Text, Field(min_length=1)] = "reports/{run}.jsonl"
     """Report file, relative to the manifest; {run} is the id of the run. A name that ends in .gz is
     compressed when the run has ended."""
-    rows: Annotated[Rows, BeforeValidator(_rows)] = "changed"
+    rows: Annotated[Rows, one_of(get_args(Rows), "choice of rows")] = "changed"
     """changed: a row for each job that the run worked on. all: also one for each job that was done
     in an earlier run (state skipped)."""
     keep: Annotated[Integer, Field(ge=1)] | None = Field(default=None, examples=[30])

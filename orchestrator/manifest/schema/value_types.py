@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from orchestrator.domain import value_formats
-from orchestrator.domain.wording import quoted
+from orchestrator.domain.wording import listed, nearest_word, quoted
 
 _YAML_1_1_SWITCHES = frozenset({"yes", "no", "on", "off", "y", "n"})
 
@@ -20,6 +20,20 @@ _YAML_1_1_SWITCHES = frozenset({"yes", "no", "on", "off", "y", "n"})
 def refuse(message: str, hint: str = "") -> NoReturn:
     """Refuse a value with a message of ours, and the nearest right word if there is one."""
     raise PydanticCustomError("manifest", "{text}", {"text": message, "hint": hint})
+
+
+def one_of(words: tuple[str, ...], what: str) -> BeforeValidator:
+    """Return a validator that takes one of some words, and names them and ``what`` otherwise."""
+
+    def checked(value: Any) -> Any:
+        if value not in words:
+            refuse(
+                f"{quoted(value)} is not a valid {what}. Write {listed(words)}.",
+                nearest_word(str(value), words),
+            )
+        return value
+
+    return BeforeValidator(checked)
 
 
 def shown(value: object) -> str:

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.job import LOST_BY_SERVICE, STEM_MISSING
+from orchestrator.reporting.row import WELL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-WELL = frozenset({"succeeded", "skipped"})
-"""States of rows that are not failures."""
 _EXAMPLES = 3
 _BY_CODE = {
     "ResourceNotFound": "Check the names: these objects are not in the bucket.",

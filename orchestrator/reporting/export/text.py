@@ -13,6 +13,7 @@ from rich.text import Text
 
 from orchestrator.domain.wording import counted
 from orchestrator.reporting.export.failures import Failures
+from orchestrator.reporting.row import ENDED_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 SHOWN = 50
 """Rows that a table shows; CSV and the other formats have all."""
-_ORDER = ("succeeded", "skipped", "failed", "rejected", "cancelled", "unfinished")
 
 
 class _Sums:
@@ -41,7 +41,7 @@ class _Sums:
     @property
     def totals(self) -> str:
         total = counted(self.states.total(), "row")
-        parts = [f"{self.states[state]:,} {state}" for state in _ORDER if self.states[state]]
+        parts = [f"{self.states[state]:,} {state}" for state in ENDED_STATES if self.states[state]]
         return f"{total}: {', '.join(parts)}" if parts else total
 
 

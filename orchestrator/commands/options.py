@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.wording import is_utf_8, listed, nearest_word, not_utf_8
 from orchestrator.errors import ConfigError
 from orchestrator.runner.budget import Bounds
-from orchestrator.runner.settings import RunnerSettings
+from orchestrator.runner.settings import SOON_S, RunnerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -132,7 +132,11 @@ def report_path(manifest: Manifest, options: RunOptions) -> str:
 
 def runner_settings(manifest: Manifest, options: RunOptions) -> RunnerSettings:
     """Return the runner's bounds."""
+    from orchestrator.manifest import LocalServiceSettings
+
     limits, retry = manifest.limits, manifest.retry
+    # Queries of the embedded service cost nothing.
+    is_embedded = isinstance(manifest.service, LocalServiceSettings)
     return RunnerSettings(
         in_flight=limits.in_flight,
         connections=limits.connections,
@@ -142,6 +146,7 @@ def runner_settings(manifest: Manifest, options: RunOptions) -> RunnerSettings:
         settle_s=retry.settle_s,
         reply_timeout_s=limits.timeout_s,
         has_callbacks=options.callbacks is not None,
+        soon_s=1.0 if is_embedded else SOON_S,
     )
 
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from orchestrator.runner.budget import Budget
     from orchestrator.runner.deadlines import OpenHours
 
+SOON_S = 5.0
+"""A run ends within this time after its last job, or within 15 % of that job's time at the service,
+whichever is more."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
@@ -34,6 +38,7 @@ class RunnerSettings:
         reply_timeout_s: How long the client waits for the answer to a POST. A request of a
             process that died may arrive as late.
         has_callbacks: The service reports the end of a job by callback, so polling can wait.
+        soon_s: See ``SOON_S``. Shorter where queries cost nothing.
         window: Ready jobs kept in memory per share; the rest waits in the ledger. This and the
             following are fixed in a real run, and drawn by the simulation.
         age_after: Jobs of higher levels that may pass a waiting lower level before it moves up by
@@ -52,6 +57,7 @@ class RunnerSettings:
     settle_s: float = 30.0
     reply_timeout_s: float = 60.0
     has_callbacks: bool = False
+    soon_s: float = SOON_S
     window: int = 1000
     age_after: int = 50
     queries: int = 8

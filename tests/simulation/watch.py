@@ -108,13 +108,15 @@ class CanaryWatch:
     def passed(self) -> None:
         """Check that the canary has passed.
 
-        A chosen job may have been sent by a ledger that was lost, and be found at the service.
+        A chosen job may have been sent by a ledger that was lost, and be found at the service. The
+        run's next start begins a new canary.
         """
         jobs = self._store.jobs
         seen = sum(is_seen(job) and (key in self.sent or job.adopted) for key, job in jobs.items())
         if seen < self.size:
             raise BrokenError(f"the canary has passed with {seen} of {self.size}")
         self.is_running = False
+        self.sent.clear()
 
 
 class Watch:

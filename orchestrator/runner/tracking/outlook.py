@@ -1,7 +1,8 @@
 """Say when a bucket must be queried because the last of its jobs may have ended.
 
-A run should end within 5 s of its last job, or within 15 % of that job's time at the service,
-whichever is more. Only an answer shows that a job has ended. But some things are known without one:
+A run should end within 5 s of its last job (1 s where queries cost nothing), or within 15 % of that
+job's time at the service, whichever is more. Only an answer shows that a job has ended. But some
+things are known without one:
 
 * While a job is known to be open, the end has not come.
 * Jobs that wait at the service must still run, and those that run must run for their time. How long
@@ -21,6 +22,7 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from orchestrator.runner.settings import SOON_S
 from orchestrator.runner.tracking.run_times import length_of
 
 if TYPE_CHECKING:
@@ -29,14 +31,15 @@ if TYPE_CHECKING:
 
 FEW_JOBS = 10
 """With fewer jobs than this the end of the run comes first, whatever it costs in calls."""
-_SOON_S = 5.0
 _SOON = 0.15
-"""A run should end within the larger of these after its last job: seconds, and part of that job's
-time at the service ..."""
+"""A run should end within this part of its last job's time at the service, but it need not end
+sooner than ``soon_s`` after it ..."""
 _TRIPS_S = 0.6
 """... of which the query itself and the look for the stems take this ..."""
 _TRIP_S, _MOST_TRIPS_S = 0.005, 2.0
-"""... and the other queries this for each job that is open, and not more than that."""
+"""... and the other queries this for each job that is open, and not more than that ..."""
+_TRIPS = 0.6
+"""... nor than this part of ``soon_s``."""
 _HELD = 0.02
 """While all jobs wait, they are queried when they have waited for this part longer; of few, only
 while their queue is paused."""
@@ -58,10 +61,12 @@ class Outlook:
 
     Args:
         run_times: Run times of ended jobs.
+        soon_s: Time in which a run should end after its last job, at least.
     """
 
-    def __init__(self, run_times: RunTimes) -> None:
+    def __init__(self, run_times: RunTimes, soon_s: float = SOON_S) -> None:
         self._run_times = run_times
+        self._soon_s = soon_s
 
     def due_at(self, place: TrackedAtPlace, asked_at: float, spare: float) -> float:
         """Return when a bucket must be queried.
@@ -75,8 +80,9 @@ class Outlook:
             return place.since
         is_few = place.accepted < FEW_JOBS
         ended_at, age_s = self._earliest(place, is_few=is_few, is_ample=spare > 0)
-        slack_s = max(_SOON_S, _SOON * age_s)
+        slack_s = max(self._soon_s, _SOON * age_s)
         trips_s = _TRIPS_S + min(len(place.all) * _TRIP_S, _MOST_TRIPS_S)
+        trips_s = min(trips_s, _TRIPS * self._soon_s)
         oldest = next(iter(place.all.values()))
         held_s = _HELD * (place.queued_at - oldest.since)
         if is_few:
@@ -91,7 +97,7 @@ class Outlook:
             slack_s = max(slack_s, held_s)
         elif place.queued_count and not is_learned:
             slack_s = max(slack_s, reach_s)
-        return min(ended_at + slack_s, last_at + max(_SOON_S, reach_s)) - trips_s
+        return min(ended_at + slack_s, last_at + max(self._soon_s, reach_s)) - trips_s
 
     def _earliest(
         self, place: TrackedAtPlace, *, is_few: bool, is_ample: bool

@@ -18,6 +18,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from orchestrator.runner.settings import SOON_S
 from orchestrator.runner.tracking.outlook import FEW_JOBS, Outlook
 from orchestrator.runner.tracking.run_times import RunTimes, length_of
 
@@ -82,15 +83,16 @@ class PollPolicy:
 
     Args:
         has_callbacks: The service reports the end of a job by callback.
+        soon_s: Time in which a run should end after its last job, at least.
     """
 
-    def __init__(self, *, has_callbacks: bool = False) -> None:
+    def __init__(self, *, has_callbacks: bool = False, soon_s: float = SOON_S) -> None:
         self._share = _CALLBACK_SHARE if has_callbacks else _SHARE
         self._has_callbacks = has_callbacks
         self._hinted = 0
         self._unhinted = 0
         self._run_times = RunTimes()
-        self._outlook = Outlook(self._run_times)
+        self._outlook = Outlook(self._run_times, soon_s)
         self._calls: dict[Place, _Calls] = {}
 
     # --- what happened

@@ -67,7 +67,9 @@ class Tracker:
         self._sink = ports.sink
         self._routing = routing
         self._shutdown = shutdown
-        self._policy = PollPolicy(has_callbacks=ports.settings.has_callbacks)
+        self._policy = PollPolicy(
+            has_callbacks=ports.settings.has_callbacks, soon_s=ports.settings.soon_s
+        )
         self._judge = Judge(ports, self._policy)
         self._by_job_id: dict[str, Tracked] = {}
         self._tracked = TrackedJobs()  # the same jobs, in the order in which the policy reads them

@@ -55,6 +55,13 @@ def test_running_jobs_are_due_within_the_delay_that_the_end_of_a_run_may_have(
     assert within_s - 1.0 < due_s(place_of(count, count, age_s)) < within_s
 
 
+@pytest.mark.parametrize(("age_s", "within_s"), [(3.0, 1.0), (30.0, 4.5)])
+def test_where_queries_cost_nothing_the_end_is_seen_sooner(age_s: float, within_s: float) -> None:
+    place = place_of(5, 5, age_s)
+    due_s = Outlook(RunTimes(), soon_s=1.0).due_at(place, place.open_at, AMPLE) - place.open_at
+    assert 0.3 < due_s < within_s
+
+
 def test_of_few_jobs_nothing_is_taken_for_granted_while_some_wait() -> None:
     place = place_of(9, 1, 1000.0)
 

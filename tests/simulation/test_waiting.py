@@ -70,7 +70,7 @@ def play(
 def test_a_run_whose_jobs_take_long_says_so_each_minute(tmp_path: Path) -> None:
     said = play(tmp_path, Weather(job_s=600, concurrency=2))
 
-    assert len(said.reasons()) >= 9
+    assert len(said.reasons()) >= (said.events[-1][0] - said.events[0][0]) / 60 - 2 > 4
     assert said.longest_silence_s() <= 61
     assert "2 jobs running at the service" in said.reasons()[0]
     assert "1 job in the service's queue, the oldest since 20" in said.reasons()[0]

@@ -46,6 +46,9 @@ _COLLECTING = 0.45
 are for finding out how long jobs run, and when the last one ends."""
 _WORTH = 3.5, 8.0
 """Least and most ended jobs that a query must probably bring to be worth its call."""
+_FIRST_S = 1.0
+"""Without callbacks, few jobs are queried for the first time after this: an input that the service
+cannot use has often failed by then."""
 _GATHER_S = 1.0
 """Time that a hint waits for others ..."""
 _HINT_S = 15.0
@@ -234,6 +237,8 @@ class PollPolicy:
             due_at = _hints_due_at(place, is_ample=is_few or spare > keep)
         if len(place.ended) < len(place.all):
             due_at = min(due_at, self._outlook.due_at(place, calls.asked_at, spare))
+        if is_few and not calls.made and not self._has_callbacks:
+            due_at = min(due_at, place.since + _FIRST_S)
         if calls.on_wire:
             due_at = max(due_at, calls.asked_at + _ANSWER_S)
         return due_at

@@ -33,6 +33,11 @@ class Display:
         is_quiet: Write nothing.
         is_verbose: Write a line for each step of each job.
         stats_s: Time between two lines of counts, without a terminal; 0 for none.
+
+    Attributes:
+        is_quiet: True if nothing is written.
+        sink: Receives the events, from the start of the context on.
+        tally: Counts of the run.
     """
 
     def __init__(self, *, log_json: bool, is_quiet: bool, is_verbose: bool, stats_s: float) -> None:
@@ -41,7 +46,7 @@ class Display:
         self._log_json = log_json
         self._is_verbose = is_verbose
         self._stats_s = stats_s
-        self._tally = Tally(SystemClock())
+        self.tally = Tally(SystemClock())
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -69,7 +74,7 @@ class Display:
         from orchestrator.cli.signals import stop_on_signals
         from orchestrator.errors import Interruption
 
-        self._tally.price_per_min, self._tally.currency = session.price
+        self.tally.price_per_min, self.tally.currency = session.price
 
         def stop(number: Signals) -> None:
             session.stop(Interruption("signal", f"interrupted by {number.name}"))
@@ -93,9 +98,9 @@ class Display:
 
     def _sinks(self) -> list[EventSink]:
         if self._log_json:
-            return [JsonLogSink(sys.stderr, SystemClock())]
+            return [self.tally, JsonLogSink(sys.stderr, SystemClock())]
         if self.is_quiet:
-            return []
+            return [self.tally]
         if sys.stderr.isatty():
             from rich.console import Console
 
@@ -103,9 +108,7 @@ class Display:
 
             console = Console(stderr=True)
             if not console.is_dumb_terminal:
-                progress = ProgressSink(self._tally, console, is_verbose=self._is_verbose)
+                progress = ProgressSink(self.tally, console, is_verbose=self._is_verbose)
                 return [self._stack.enter_context(progress)]
-        lines = LineSink(
-            sys.stderr, self._tally, stats_s=self._stats_s, is_verbose=self._is_verbose
-        )
+        lines = LineSink(sys.stderr, self.tally, stats_s=self._stats_s, is_verbose=self._is_verbose)
         return [self._stack.enter_context(lines)]

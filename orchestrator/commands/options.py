@@ -51,6 +51,15 @@ class ManifestSource:
             content=self.content,
         )
 
+    def name_and_rate(self) -> tuple[str, float]:
+        """Return the manifest's name, and its rate limit of submits.
+
+        Raises:
+            ManifestError: If it cannot be read.
+        """
+        manifest = self.load()
+        return manifest.name, manifest.limits.submit_per_s
+
 
 @dataclass(frozen=True, slots=True)
 class CallbackAddress:

@@ -210,6 +210,7 @@ class Session:
                 folder_of=bucket_folders(manifest, ledger),
                 retry=options.retry,
                 verify_done=options.verify_done,
+                skip_existing=options.skip_existing or manifest.skip_existing,
                 budget=self._budget,
                 deadline_s=None if deadline_s is None else round(max(deadline_s - used_s, 0.0), 3),
                 window=manifest.window,

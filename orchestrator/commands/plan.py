@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.commands.other_ledgers import OtherLedgers
 from orchestrator.commands.resources import (
     LOOKS_PER_S,
     check_service,
@@ -18,6 +19,7 @@ from orchestrator.commands.resources import (
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ConfigError
+from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest.planning.changes import nearest_change
 from orchestrator.manifest.planning.explain import ExplainedJob, explain
@@ -138,22 +140,27 @@ async def plan(
     """
     manifest, selection, verify_done = source.load(), options.selection, options.verify_done
     found = Preview(Forecast(manifest, options.retry))
+    location = ledger_path(manifest, options.ledger)
     skip_existing = options.skip_existing or manifest.skip_existing
     with_store = manifest.needs_listing or verify_done or skip_existing
     async with _opened(manifest, options.ledger, with_store=with_store) as (ledger, store):
         feed = Feed(manifest, store, selection)
         seen, named = 0, _Named(on_object)
+        own = ledger if ledger_file(location).exists() else None
+        others = OtherLedgers(manifest, location, own)
         search = _search(ledger, store, found) if skip_existing and store else None
         found.forecast.canary = manifest.canary if options.canary is None else options.canary
         async for specs in feed.specs():
             seen += len(specs)
             progress(seen)
+            await others.look(specs)
             lost: Collection[JobKey] = ()
             if verify_done and store:
                 lost, _ = await lost_stems(ledger, store, specs, RunnerSettings(), SystemClock())
             await _add(found, ledger, specs, lost, named, search)
         if search is not None:
             search.remark()
+        found.forecast.remarks += others.remarks()
         found.forecast.duplicates = feed.duplicates
         found.forecast.left_out = feed.found.left_out
         found.forecast.remarks += feed.found.remarks

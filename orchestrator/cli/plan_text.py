@@ -61,7 +61,14 @@ def plan_text(preview: Preview) -> str:
         f"time      at least {at_least} under the limits; plus the service's processing time"
     )
     lines += [
-        textwrap.fill(note, _COLUMNS, initial_indent="note      ", subsequent_indent=" " * 10)
+        textwrap.fill(
+            note,
+            _COLUMNS,
+            initial_indent="note      ",
+            subsequent_indent=" " * 10,
+            break_long_words=False,  # a path that is cut cannot be copied
+            break_on_hyphens=False,
+        )
         for note in forecast.notes()
     ]
     lines += [

@@ -248,9 +248,10 @@ class FolderListing(PrefixListing):
             [self.source.text(glob).lower() for glob in settings.include],
             [self.source.text(glob).lower() for glob in settings.exclude],
         )
+        self._own = _own_paths(manifest)
         self._files = MediaFiles(
             manifest.buckets[self.place.bucket],
-            _own_paths(manifest),
+            self._own,
             lambda name: name.endswith("/") or self._names.may_take(_printable(name).lower()),
         )
         self._found = 0
@@ -261,7 +262,7 @@ class FolderListing(PrefixListing):
         number = 0
         while listed := await asyncio.to_thread(self._next, files):
             self._found += len(listed)
-            wanted = [each for each in listed if self._wants(each)]
+            wanted = [each for each in listed if self.wants(each)]
             self.left_out += len(listed) - len(wanted)
             batch = []
             for media in await self._described(wanted):
@@ -277,7 +278,17 @@ class FolderListing(PrefixListing):
                 f"The folder {self._files.folder} cannot be read: {error.strerror or error}."
             ) from error
 
-    def _wants(self, listed: ListedObject) -> bool:
+    def may_want(self, key: str) -> bool:
+        """Return True if a file of this name would be an input, whatever its size and age."""
+        is_walked_to = not any(part.startswith(".") for part in key.split("/"))
+        if not (is_walked_to and is_media(key) and self._names.takes(key.lower())):
+            return False
+        root = Path(os.path.realpath(self._files.folder))
+        below = itertools.takewhile(lambda each: each != root, (root / key, *(root / key).parents))
+        return not any(str(each) in self._own for each in below)
+
+    def wants(self, listed: ListedObject) -> bool:
+        """Return True if a file is an input."""
         return self._takes(listed) and self._names.takes(listed.key.lower())
 
     async def _described(self, wanted: list[ListedObject]) -> list[MediaObject]:

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import ConfigError, PlanError
 from orchestrator.manifest.planning.spec_stream import Feed
-from orchestrator.manifest.sources.folder import STEM_NAMES, MediaFiles, is_walked
+from orchestrator.manifest.sources.folder import BATCH, STEM_NAMES, MediaFiles, is_walked
 from orchestrator.server.storage.folder_store import FolderStore
 
 if TYPE_CHECKING:
@@ -310,3 +310,26 @@ async def test_files_outside_the_bounds_are_left_out(desk: Desk) -> None:
 
     assert [spec.media.key for spec in specs] == ["new.mp3"]
     assert not remarks
+
+
+async def test_a_job_that_would_overwrite_a_file_that_is_not_listed_yet_is_never_sent(
+    desk: Desk,
+) -> None:
+    names = [f"{number:03}.mp3" for number in range(BATCH)]
+    fill(desk.folder, *(f"talks/{name}" for name in names), "talks/zz.wav")
+    rule = "rules: [{when: {object: 000.mp3}, output: {bucket: own, voice: %s}}]"
+    text = "service: {local: {buckets: {own: talks}}}\ninputs: [{folder: talks}]\n" + rule
+    sent: list[str] = []
+
+    async def read(stem: str) -> None:
+        manifest = desk.load(text % stem, head="")
+        async with FolderStore(desk.folder / "root", manifest.buckets) as store:
+            async for batch in Feed(manifest, store).specs():
+                sent.extend(spec.media.key for spec in batch)
+
+    with pytest.raises(PlanError, match=r'of "000.mp3" would overwrite "zz.wav", .*inputs\[0\]'):
+        await read("zz.wav")
+    assert sent == []
+
+    await read("zz2.wav")
+    assert len(sent) == BATCH + 1

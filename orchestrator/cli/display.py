@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli import complain
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
+from orchestrator.live.closing import Closing
 from orchestrator.live.json_log import JsonLogSink
 from orchestrator.live.log_bridge import warnings_as_events
 from orchestrator.live.sinks import Sinks
@@ -18,14 +19,13 @@ from orchestrator.live.text_log import LineSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
     from typing import Self
 
     from orchestrator.commands.run import Session
     from orchestrator.domain.ports import EventSink
 
 
-class Display:
+class Display(Closing):
     """Display of one run; use it as a context manager around the run.
 
     Args:
@@ -54,15 +54,6 @@ class Display:
         self.sink = Sinks(*self._sinks())
         self._stack.enter_context(warnings_as_events(self.sink))
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remove what a terminal shows."""
-        self.close()
 
     def close(self) -> None:
         """Remove what a terminal shows."""

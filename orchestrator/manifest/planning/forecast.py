@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.domain.media_length import seconds_of_size
+from orchestrator.domain.media_length import seconds_of_size, suffix_of
 from orchestrator.domain.states import JobState
 from orchestrator.domain.wording import counted
 from orchestrator.manifest.manifest import LocalServiceSettings
@@ -202,7 +202,7 @@ class Forecast:
             return job.media_duration_s
         if media.size_bytes is not None:
             self._basis.from_size += 1
-            return seconds_of_size(media.key.rpartition(".")[2].lower(), media.size_bytes)
+            return seconds_of_size(suffix_of(media.key), media.size_bytes)
         self._basis.unknown += 1
         return None
 

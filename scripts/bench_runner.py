@@ -200,6 +200,7 @@ async def runner(
                 submit_limiter=submit_limiter,
                 query_limiter=query_limiter,
                 list_limiter=AdaptiveLimiter(FAR_ABOVE_PER_S, clock),
+                look_limiter=AdaptiveLimiter(FAR_ABOVE_PER_S, clock),
                 clock=clock,
                 rng=random.Random(1),  # noqa: S311 - jitter, not a secret
                 sink=sink,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli import complain
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
+from orchestrator.live.closing import Closing
 from orchestrator.live.json_log import JsonLogSink
 from orchestrator.live.log_bridge import warnings_as_events
 from orchestrator.live.sinks import Sinks
@@ -18,14 +19,13 @@ from orchestrator.live.text_log import LineSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
     from typing import Self
 
     from orchestrator.commands.run import Session
     from orchestrator.domain.ports import EventSink
 
 
-class Display:
+class Display(Closing):
     """Display of one run; use it as a context manager around the run.
 
     Args:
@@ -33,6 +33,11 @@ class Display:
         is_quiet: Write nothing.
         is_verbose: Write a line for each step of each job.
         stats_s: Time between two lines of counts, without a terminal; 0 for none.
+
+    Attributes:
+        is_quiet: True if nothing is written.
+        sink: Receives the events, from the start of the context on.
+        tally: Counts of the run.
     """
 
     def __init__(self, *, log_json: bool, is_quiet: bool, is_verbose: bool, stats_s: float) -> None:
@@ -41,7 +46,7 @@ class Display:
         self._log_json = log_json
         self._is_verbose = is_verbose
         self._stats_s = stats_s
-        self._tally = Tally(SystemClock())
+        self.tally = Tally(SystemClock())
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -49,15 +54,6 @@ class Display:
         self.sink = Sinks(*self._sinks())
         self._stack.enter_context(warnings_as_events(self.sink))
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remove what a terminal shows."""
-        self.close()
 
     def close(self) -> None:
         """Remove what a terminal shows."""
@@ -69,7 +65,7 @@ class Display:
         from orchestrator.cli.signals import stop_on_signals
         from orchestrator.errors import Interruption
 
-        self._tally.price_per_min, self._tally.currency = session.price
+        self.tally.price_per_min, self.tally.currency = session.price
 
         def stop(number: Signals) -> None:
             session.stop(Interruption("signal", f"interrupted by {number.name}"))
@@ -93,9 +89,9 @@ class Display:
 
     def _sinks(self) -> list[EventSink]:
         if self._log_json:
-            return [JsonLogSink(sys.stderr, SystemClock())]
+            return [self.tally, JsonLogSink(sys.stderr, SystemClock())]
         if self.is_quiet:
-            return []
+            return [self.tally]
         if sys.stderr.isatty():
             from rich.console import Console
 
@@ -103,9 +99,7 @@ class Display:
 
             console = Console(stderr=True)
             if not console.is_dumb_terminal:
-                progress = ProgressSink(self._tally, console, is_verbose=self._is_verbose)
+                progress = ProgressSink(self.tally, console, is_verbose=self._is_verbose)
                 return [self._stack.enter_context(progress)]
-        lines = LineSink(
-            sys.stderr, self._tally, stats_s=self._stats_s, is_verbose=self._is_verbose
-        )
+        lines = LineSink(sys.stderr, self.tally, stats_s=self._stats_s, is_verbose=self._is_verbose)
         return [self._stack.enter_context(lines)]

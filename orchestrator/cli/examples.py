@@ -9,6 +9,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "~/Music/interviews",
         "backlog.csv -o nightly.yaml",
         "cos://media-1250000000/incoming/ --region ap-chongqing",
+        "--example demo -o demo/",
     ),
     "separate": (
         "song.mp3",

@@ -89,7 +89,13 @@ VerifyDoneOption = Annotated[
     bool,
     typer.Option("--verify-done", help="Check that the stems of finished jobs are still there."),
 ]
-
+SkipExistingOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Objects whose stems are all in their bucket count as done (skip_existing).",
+    ),
+]
 RetryOption = Annotated[
     str | None,
     typer.Option(

@@ -25,6 +25,7 @@ def plan(
     retry: opt.RetryOption = None,
     explain: opt.ExplainOption = None,
     verify_done: opt.VerifyDoneOption = False,
+    skip_existing: opt.SkipExistingOption = False,
     objects: Annotated[
         bool, typer.Option("--objects", help="List each object that is not done, and why.")
     ] = False,
@@ -50,6 +51,7 @@ def plan(
         ledger=ledger,
         retry=read_retry(retry),
         verify_done=verify_done,
+        skip_existing=skip_existing,
         selection=selection_of(only, limit, sample),
     )
     show_plan(source, options, json=json, objects=objects)

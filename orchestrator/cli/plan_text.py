@@ -8,8 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.plan import Standing
-from orchestrator.domain.wording import counted
-from orchestrator.reporting.export.text import printable
+from orchestrator.domain.wording import counted, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +60,14 @@ def plan_text(preview: Preview) -> str:
         f"time      at least {at_least} under the limits; plus the service's processing time"
     )
     lines += [
-        textwrap.fill(note, _COLUMNS, initial_indent="note      ", subsequent_indent=" " * 10)
+        textwrap.fill(
+            note,
+            _COLUMNS,
+            initial_indent="note      ",
+            subsequent_indent=" " * 10,
+            break_long_words=False,  # a path that is cut cannot be copied
+            break_on_hyphens=False,
+        )
         for note in forecast.notes()
     ]
     lines += [
@@ -81,7 +87,7 @@ def object_line(planned: PlannedObject) -> str:
     spec = planned.spec
     reasons = f": {', '.join(planned.reasons)}" if planned.reasons else ""
     origin = f"  ({spec.origin.file}:{spec.origin.line})" if spec.origin.file else ""
-    return printable(f"{planned.sign} {spec.media.key}{reasons}{origin}")
+    return one_line(f"{planned.sign} {spec.media.key}{reasons}{origin}")
 
 
 def _row(title: str, counts: Mapping[str, int], shown: Sequence[Standing]) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.commands.options import ManifestSource, RunOptions
     from orchestrator.commands.run import Finished, RunResult
     from orchestrator.live.metrics import MetricsFile
+    from orchestrator.live.tally import Tally
 
 
 _FAILURES_SHOWN = 10  # by --quiet
@@ -37,6 +38,7 @@ def run(
     retry: opt.RetryOption = None,
     dry_run: opt.DryRunOption = False,
     verify_done: opt.VerifyDoneOption = False,
+    skip_existing: opt.SkipExistingOption = False,
     json: opt.JsonOption = False,
     log_json: opt.LogJsonOption = False,
     quiet: opt.QuietOption = False,
@@ -71,6 +73,7 @@ def run(
         report=report,
         retry=parsers.read_retry(retry),
         verify_done=verify_done,
+        skip_existing=skip_existing,
         max_failures=count,
         max_failure_percent=percent,
         max_cost=parsers.read_cost(max_cost),
@@ -92,7 +95,7 @@ def run(
         code = _rehearse(source, options, rehearse, display, json=json)
         raise typer.Exit(code)
     else:
-        with measured(metrics_file) as metrics:
+        with measured(metrics_file, source, display.tally) as metrics:
             if not yes and sys.stdin.isatty() and sys.stderr.isatty():
                 _confirm(source, options)
             finished = carry_out(source, options, display, metrics)
@@ -124,17 +127,26 @@ def _confirm(source: ManifestSource, options: RunOptions) -> None:
 
 
 @contextmanager
-def measured(path: Path | None) -> Iterator[MetricsFile | None]:
-    """Keep the metrics file, if there is to be one; it also says how the block failed."""
+def measured(
+    path: Path | None, source: ManifestSource, tally: Tally
+) -> Iterator[MetricsFile | None]:
+    """Keep the metrics file, if there is to be one; it also says how the block failed.
+
+    A manifest that cannot be read has the name that an earlier file knows.
+    """
     if path is None:
         yield None
         return
     from orchestrator.cli import complain
     from orchestrator.domain.clock import SystemClock
-    from orchestrator.live.metrics import Metrics, MetricsFile
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.live.metrics import Metrics, MetricsFile, stored_manifest
 
-    clock = SystemClock()
-    metrics = MetricsFile(path, Metrics(clock), clock, complain)
+    try:
+        name, rate_per_s = source.name_and_rate()
+    except OrchestratorError:  # the block meets it again
+        name, rate_per_s = stored_manifest(path) or source.path.stem, 0.0
+    metrics = MetricsFile(path, Metrics(tally, name, rate_per_s), SystemClock(), complain)
     try:
         yield metrics
     except BaseException as error:

@@ -23,7 +23,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -80,11 +82,57 @@ class Grant:
     holder: int
 
 
+_Positive = Annotated[float, Field(gt=0)]
+_Number = Annotated[int, Field(ge=0)]
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Entry(_Written):
+    seats: _Number
+    is_cut: bool
+    rate: _Positive
+    factor: _Positive
+    wants: _Number
+    last: float
+
+
+class _Member(_Written):
+    pid: int
+    until: float
+    kinds: dict[str, _Entry]
+
+
+class _Kind(_Written):
+    free_from: float
+    learned: Annotated[list[float], Field(min_length=3, max_length=3)] | None
+    pool: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+
+
+class _Content(_Written):
+    at: float
+    quiet_until: float
+    members: dict[str, _Member]
+    kinds: dict[str, _Kind]
+
+
+def is_book(content: Any) -> bool:
+    """Return True if a content has the form in which :class:`Book` writes it."""
+    try:
+        _Content.model_validate(content)
+    except ValidationError:
+        return False
+    return True
+
+
 class Book:
     """The shared state.
 
     Args:
-        content: As :attr:`content` was written; None for a book that is new or was lost.
+        content: As :attr:`content` was written; None for a book that is new or was lost. One of
+            another form counts as lost.
         now: System-wide monotonic time.
         me: The member that reads it.
         traces: Returns the members of which there is a sign; only asked if the book is new.
@@ -100,7 +148,9 @@ class Book:
         *,
         has_met: bool = False,
     ) -> None:
-        if content is None or content["at"] > now:  # later: the clock started again
+        if (
+            content is None or not is_book(content) or content["at"] > now
+        ):  # later: the clock started again
             # Nothing tells which kinds of seats they have: see _lost_entry.
             lost = {name: _member(_LOST_PID, now) for name in traces() if name != me}
             quiet_until = now + LEASE_S if lost else now if has_met else 0.0

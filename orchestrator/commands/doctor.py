@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,11 +13,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orchestrator._version import __version__
 from orchestrator.commands.options import report_path
+from orchestrator.commands.other_ledgers import OtherLedgers
 from orchestrator.commands.preflight import check_folder, nearest_folder, output_folders
 from orchestrator.commands.resources import (
     check_service,
     ledger_path,
     open_client,
+    open_patient_store,
     service_name,
     service_place,
 )
@@ -29,6 +31,8 @@ from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_places import output_places
+from orchestrator.manifest.planning.spec_stream import Feed
+from orchestrator.manifest.sources.selection import Selection
 from orchestrator.separation.install.cache import installed_engine
 from orchestrator.separation.install.ready import check_ready
 
@@ -44,6 +48,8 @@ _PACKAGES = ("aiohttp", "av", "numpy", "openvino", "onnxruntime")
 """Packages whose version decides what works."""
 _PLACES = 5
 """Buckets that are asked about."""
+_OBJECTS = 100
+"""Objects that are looked for in other ledgers."""
 _SOURCES = 1000
 """Sources whose buckets are looked at."""
 _SKEW_NOTED_S = 60.0
@@ -119,6 +125,7 @@ async def examine(
         location = ledger_path(manifest, options.ledger)
         _outputs(found, manifest, location)
         await _ledger(found, manifest, location)
+        await _other_ledgers(found, manifest, location)
         _report(found, manifest, options)
         if not manifest.is_local and _credentials(found, "fail", manifest.profile):
             await _service(found, manifest, clock)
@@ -188,6 +195,29 @@ async def _ledger(found: Examination, manifest: Manifest, location: str) -> None
             found.add("ledger", text, "fail")
         else:
             found.add("ledger", f"{path}: {f'last run {run.id}' if run else 'no runs yet'}")
+
+
+async def _other_ledgers(found: Examination, manifest: Manifest, location: str) -> None:
+    """Note other ledgers that know the first jobs; sources are read only if there are any."""
+    own = open_ledger(location, read_only=True) if ledger_file(location).exists() else None
+    try:
+        others = OtherLedgers(manifest, location, own)
+        if not others.paths or manifest.is_read_once:
+            return
+        async with AsyncExitStack() as stack:
+            store = None
+            if manifest.needs_listing:
+                store = await stack.enter_async_context(open_patient_store(manifest, location))
+            feed = Feed(manifest, store, Selection(limit=_OBJECTS))
+            async for specs in feed.specs():
+                await others.look(specs)
+        for remark in others.remarks():
+            found.add("other ledgers", remark, "note")
+    except OrchestratorError as error:  # the checks of the ledger, the sources and the service say
+        found.add("other ledgers", f"not looked at: {error}", "note")
+    finally:
+        if own is not None:
+            await own.close()
 
 
 def _report(found: Examination, manifest: Manifest, options: RunOptions) -> None:

@@ -51,6 +51,15 @@ class ManifestSource:
             content=self.content,
         )
 
+    def name_and_rate(self) -> tuple[str, float]:
+        """Return the manifest's name, and its rate limit of submits.
+
+        Raises:
+            ManifestError: If it cannot be read.
+        """
+        manifest = self.load()
+        return manifest.name, manifest.limits.submit_per_s
+
 
 @dataclass(frozen=True, slots=True)
 class CallbackAddress:
@@ -77,6 +86,8 @@ class RunOptions:
         report: Path of the report.
         retry: States in which jobs of earlier runs are retried.
         verify_done: Make finished jobs again whose stems are missing.
+        skip_existing: Count objects as done whose stems are all in their bucket; the manifest may
+            say so, too.
         max_failures: Number of failures that stops the run.
         max_failure_percent: Share of failures that stops the run.
         max_cost: Cost that stops the run.
@@ -90,6 +101,7 @@ class RunOptions:
     report: str | None = None
     retry: frozenset[JobState] = frozenset()
     verify_done: bool = False
+    skip_existing: bool = False
     max_failures: int | None = None
     max_failure_percent: float | None = None
     max_cost: float | None = None

@@ -6,7 +6,10 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.commands.other_ledgers import OtherLedgers
 from orchestrator.commands.resources import (
+    LOOKS_PER_S,
     check_service,
     ledger_path,
     open_patient_store,
@@ -16,6 +19,7 @@ from orchestrator.commands.resources import (
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ConfigError
+from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest.planning.changes import nearest_change
 from orchestrator.manifest.planning.explain import ExplainedJob, explain
@@ -23,6 +27,7 @@ from orchestrator.manifest.planning.forecast import Forecast, Standing, price_pe
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
 from orchestrator.runner.settings import RunnerSettings
+from orchestrator.runner.verifying.existing import ExistingStems
 from orchestrator.runner.verifying.verifier import lost_stems
 
 if TYPE_CHECKING:
@@ -124,7 +129,8 @@ async def plan(
 
     Args:
         source: The manifest.
-        options: Ledger, selection, states to retry, and ``verify_done`` to look for missing stems.
+        options: Ledger, selection, states to retry, ``verify_done`` to look for missing stems, and
+            ``skip_existing`` to look for those that are there.
         progress: Receives the number of jobs that were read, now and then.
         on_object: Receives each job that is not done, in the order of the manifest; jobs that were
             left by earlier runs come last.
@@ -134,21 +140,30 @@ async def plan(
     """
     manifest, selection, verify_done = source.load(), options.selection, options.verify_done
     found = Preview(Forecast(manifest, options.retry))
-    with_store = manifest.needs_listing or verify_done
+    location = ledger_path(manifest, options.ledger)
+    skip_existing = options.skip_existing or manifest.skip_existing
+    with_store = manifest.needs_listing or verify_done or skip_existing
     async with _opened(manifest, options.ledger, with_store=with_store) as (ledger, store):
         feed = Feed(manifest, store, selection)
         seen, named = 0, _Named(on_object)
+        own = ledger if ledger_file(location).exists() else None
+        others = OtherLedgers(manifest, location, own)
+        search = _search(ledger, store, found) if skip_existing and store else None
         found.forecast.canary = manifest.canary if options.canary is None else options.canary
         async for specs in feed.specs():
             seen += len(specs)
             progress(seen)
+            await others.look(specs)
             lost: Collection[JobKey] = ()
             if verify_done and store:
                 lost, _ = await lost_stems(ledger, store, specs, RunnerSettings(), SystemClock())
-            await _add(found, ledger, specs, lost, named)
+            await _add(found, ledger, specs, lost, named, search)
+        if search is not None:
+            search.remark()
+        found.forecast.remarks += others.remarks()
         found.forecast.duplicates = feed.duplicates
         found.forecast.left_out = feed.found.left_out
-        found.forecast.remarks = feed.found.remarks
+        found.forecast.remarks += feed.found.remarks
         run = await ledger.last_run()
         if run is not None and (selection is None or selection.is_whole):
             counts = await ledger.counts(run)
@@ -158,6 +173,12 @@ async def plan(
             found.forecast.orphaned = found.forecast.left + max(under_way - named.under_way, 0)
             await named.show_left(ledger)
     return found
+
+
+def _search(ledger: Ledger, store: ObjectStore, found: Preview) -> ExistingStems:
+    clock, remarks = SystemClock(), found.forecast.remarks
+    limiter = AdaptiveLimiter(LOOKS_PER_S, clock)
+    return ExistingStems(ledger, store, limiter, RunnerSettings(), clock, remarks.append)
 
 
 async def worth_asking(
@@ -239,9 +260,15 @@ async def _add(
     specs: list[JobSpec],
     lost: Collection[JobKey],
     named: _Named,
+    search: ExistingStems | None,
 ) -> None:
     """Count one batch."""
     known = await ledger.find([spec.key for spec in specs])
+    there: Collection[JobKey] = ()
+    if search is not None:
+        may_be_sent = {None, JobState.PLANNED, *found.forecast.retry}
+        states = {spec.key: job.state if (job := known.get(spec.key)) else None for spec in specs}
+        there = await search.find([spec for spec in specs if states[spec.key] in may_be_sent])
     changed = await ledger.same_object([spec for spec in specs if spec.key not in known])
     for spec in specs:
         job = known.get(spec.key)
@@ -249,7 +276,10 @@ async def _add(
             found.rejected.append(spec.refusal)
         if spec.key in lost:
             found.lost.append(spec.media.key)
-        how = found.forecast.add(spec, job, changed=spec.key in changed, lost=spec.key in lost)
+        is_changed, is_lost = spec.key in changed, spec.key in lost
+        how = found.forecast.add(
+            spec, job, changed=is_changed, lost=is_lost, is_there=spec.key in there
+        )
         if how is not Standing.FAILED or (job is not None and job.state in found.forecast.retry):
             named.show(spec, how, job, changed.get(spec.key, []))
         if job is not None and job.state is JobState.PLANNED:

@@ -16,6 +16,7 @@ from orchestrator.commands.exit_codes import of_error
 from orchestrator.commands.history import note_run, summary_of
 from orchestrator.commands.notify import FAILURES_LISTED, Outcome, check_notify, notify
 from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
+from orchestrator.commands.other_ledgers import OtherLedgers
 from orchestrator.commands.preflight import prepare_outputs
 from orchestrator.commands.resources import (
     has_manifest,
@@ -176,9 +177,15 @@ class Session:
         )
 
     async def _noted(self, feed: Feed) -> AsyncGenerator[list[JobSpec]]:
-        """Yield the jobs of a feed; then notify about its sources."""
+        """Yield the jobs of a feed; notify about other ledgers that know the first, and sources."""
+        location = ledger_path(self.manifest, self._options.ledger)
+        others = OtherLedgers(self.manifest, location, self.ports.ledger)
         async with contextlib.aclosing(feed.specs()) as batches:
             async for specs in batches:
+                if others.wants_more:
+                    await others.look(specs)
+                    for remark in others.remarks():
+                        self.ports.sink.emit(Noticed(remark))
                 yield specs
         for remark in feed.found.remarks:
             self.ports.sink.emit(Noticed(remark))
@@ -210,6 +217,7 @@ class Session:
                 folder_of=bucket_folders(manifest, ledger),
                 retry=options.retry,
                 verify_done=options.verify_done,
+                skip_existing=options.skip_existing or manifest.skip_existing,
                 budget=self._budget,
                 deadline_s=None if deadline_s is None else round(max(deadline_s - used_s, 0.0), 3),
                 window=manifest.window,

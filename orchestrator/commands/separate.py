@@ -20,7 +20,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.domain.wording import quoted
 from orchestrator.durable import write_atomically
 from orchestrator.errors import ConfigError
-from orchestrator.manifest.sources.folder import SEPARATE_MANIFEST, is_walked
+from orchestrator.manifest.sources.folder import SEPARATE_MANIFEST, STEM_NAMES, is_walked
 from orchestrator.manifest.writing import exact_glob, literal, scalar
 from orchestrator.separation.install.ready import check_ready
 
@@ -83,7 +83,7 @@ def prepare(request: Request) -> tuple[ManifestSource, RunOptions]:
         if request.save is not None and request.save.exists():
             raise ConfigError(f"--save {request.save}: the file exists. Choose another name.")
         state.mkdir(parents=True, exist_ok=True)
-        names = StemNames.load(state / "names.json", folder)
+        names = StemNames.load(folder / STEM_NAMES, folder)
         text = _Writer(folder, names, folder).text(wanted, request.codec)
         names.save()
         write_atomically(folder / SEPARATE_MANIFEST, text.encode())
@@ -177,7 +177,7 @@ class _Writer:
         """Return the lines of one file or folder."""
         top = self.names.top(each.shown)
         bucket = self.names.bucket(each.real if each.is_folder else each.real.parent)
-        first, *more = self._folder(each) if each.is_folder else _file(each)
+        first, *more = [f"folder: {self._path(each.shown)}"] if each.is_folder else _file(each)
         inside = "/{object}" if each.is_folder else ""
         voice, background = (
             scalar(f"{literal(top)}{inside}/{stem}.${{ext}}") for stem in ("voice", "background")
@@ -188,13 +188,6 @@ class _Writer:
             f"    bucket: {bucket}",
             f"    output: {{voice: {voice}, background: {background}}}",
         ]
-
-    def _folder(self, each: _Wanted) -> list[str]:
-        lines = [f"folder: {self._path(each.shown)}"]
-        if each.real == self.output.resolve():  # stems of this and earlier calls are not inputs
-            globs = ", ".join(scalar(f"{exact_glob(top)}/*") for top in self.names.tops())
-            lines.append(f"exclude: [{globs}]")
-        return lines
 
 
 def _file(each: _Wanted) -> list[str]:

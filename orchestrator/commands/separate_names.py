@@ -84,10 +84,6 @@ class StemNames:
         self._tops[name] = str(path)
         return name
 
-    def tops(self) -> Iterable[str]:
-        """Return the names of all stems."""
-        return self._tops
-
     def bucket(self, folder: Path) -> str:
         """Return the bucket of a folder."""
         known = next((name for name, other in self._buckets.items() if other == str(folder)), None)

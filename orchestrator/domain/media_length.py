@@ -15,6 +15,12 @@ _BYTES_PER_S: Final = {
 _OTHER_BYTES_PER_S = 24_000
 
 
+def suffix_of(name: str) -> str:
+    """Return what follows the last dot of an object's last part, in lower case; empty if none."""
+    _, dot, suffix = name.rpartition("/")[2].rpartition(".")
+    return suffix.lower() if dot else ""
+
+
 def seconds_of_size(suffix: str, size_bytes: int) -> float:
     """Return the usual duration in seconds of files of this size and kind (their suffix)."""
     return size_bytes / _BYTES_PER_S.get(suffix, _OTHER_BYTES_PER_S)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
-from orchestrator.domain.media_length import seconds_of_size
+from orchestrator.domain.media_length import seconds_of_size, suffix_of
 
 JobKey = NewType("JobKey", str)
 """Stable identity of a job spec: the same object, version, parameters and outputs give the same key
@@ -85,7 +85,7 @@ class MediaObject:
             return self.duration_s
         if self.size_bytes is None:
             return None
-        return seconds_of_size(self.key.rpartition(".")[2].lower(), self.size_bytes)
+        return seconds_of_size(suffix_of(self.key), self.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ class Step(StrEnum):
     SUCCEED = "succeed"
     FAIL = "fail"
     CANCEL = "cancel"
+    FIND_DONE = "find_done"
+    """All its stems are in their bucket already; nothing is sent."""
     GIVE_UP = "give_up"
     """The service lost the job, or it stalled; it is reported and no longer tracked."""
     RETRY = "retry"
@@ -84,6 +86,7 @@ _S, _T = JobState, Step
 _TABLE: dict[tuple[JobState, Step], JobState] = {
     (_S.PLANNED, _T.SEND): _S.SUBMITTING,
     (_S.PLANNED, _T.ADOPT): _S.SUBMITTED,  # the account has had it done already
+    (_S.PLANNED, _T.FIND_DONE): _S.SUCCEEDED,
     (_S.PLANNED, _T.CANCEL): _S.CANCELLED,
     (_S.PLANNED, _T.FAIL): _S.FAILED,  # proven absent after its last attempt
     (_S.PLANNED, _T.REJECT): _S.REJECTED,  # its row or its names make a request impossible

@@ -28,9 +28,13 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() or unicodedata.category(char) == "Zs" else _escaped(char)
-        for char in text
+        char if char.isprintable() or _is_harmless(char) else _escaped(char) for char in text
     )
+
+
+def _is_harmless(char: str) -> bool:
+    """Return True for spaces of any width, and for the joiner inside one shown letter."""
+    return unicodedata.category(char) == "Zs" or char == "\u200d"
 
 
 def _escaped(char: str) -> str:

@@ -12,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from orchestrator.domain.events import JobSending, RateChanged, SubmitThrottled
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
-from orchestrator.live.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.ports import Clock
+    from orchestrator.live.tally import Tally
 
 _EVERY_S = 15.0
 """Pause between two writes: Prometheus reads the file as often as it scrapes, seldom faster."""
@@ -29,43 +29,46 @@ _LAST_SUCCESS = "orchestrator_last_success_timestamp_seconds"
 class Metrics:
     """Collects the metrics of a run as it goes (an event sink).
 
+    Each metric has the label ``manifest``, so that the files of several manifests may lie in one
+    folder.
+
     Args:
-        clock: Time.
+        tally: Counts of the run; it receives the events elsewhere, before they come here.
+        manifest: Name of the manifest.
         rate_per_s: Rate limit of submits at the start.
     """
 
-    def __init__(self, clock: Clock, rate_per_s: float = 0.0) -> None:
+    def __init__(self, tally: Tally, manifest: str, rate_per_s: float = 0.0) -> None:
         self.registry = registry = CollectorRegistry()
-        self._tally = Tally(clock)
-        jobs = Gauge("orchestrator_jobs", "Jobs of the run by state", ["state"], registry=registry)
-        for state in JobState:
-            jobs.labels(state.value).set_function(partial(self._tally.of, state))
-        jobs.labels("skipped").set_function(lambda: self._tally.done_before)
-        self._jobs = jobs
-        self._in_doubt = Gauge("orchestrator_in_doubt", "Jobs in doubt", registry=registry)
-        self._in_doubt.set_function(partial(self._tally.of, JobState.IN_DOUBT))
-        self._submits = Counter("orchestrator_submits", "Submits sent", registry=registry)
-        self._throttled = Counter(
-            "orchestrator_throttled",
-            "Submits refused as too fast",
+        self._manifest = manifest
+        self._jobs = Gauge(
+            "orchestrator_jobs",
+            "Jobs of the run by state",
+            ["manifest", "state"],
             registry=registry,
         )
-        self._rate = Gauge(
-            "orchestrator_rate_limit", "Rate limit of submits, per second", registry=registry
-        )
+        for state in JobState:
+            self._jobs.labels(manifest, state.value).set_function(partial(tally.of, state))
+        self._jobs.labels(manifest, "skipped").set_function(lambda: tally.done_before)
+        self._in_doubt = self._gauge("orchestrator_in_doubt", "Jobs in doubt")
+        self._in_doubt.set_function(partial(tally.of, JobState.IN_DOUBT))
+        self._submits = self._counter("orchestrator_submits", "Submits sent")
+        self._throttled = self._counter("orchestrator_throttled", "Submits refused as too fast")
+        self._rate = self._gauge("orchestrator_rate_limit", "Rate limit of submits, per second")
         self._rate.set(rate_per_s)
-        self._cost = Gauge("orchestrator_cost", "Cost of the finished jobs", registry=registry)
-        self._success = Gauge(
-            _LAST_SUCCESS, "End of the last run with exit code 0", registry=registry
-        )
-        self._exit_code = Gauge(
-            "orchestrator_run_exit_code", "Exit code; -1 while it runs", registry=registry
-        )
+        self._cost = self._gauge("orchestrator_cost", "Cost of the finished jobs")
+        self._success = self._gauge(_LAST_SUCCESS, "End of the last run with exit code 0")
+        self._exit_code = self._gauge("orchestrator_run_exit_code", "Exit code; -1 while it runs")
         self._exit_code.set(-1)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, ["manifest"], registry=self.registry).labels(self._manifest)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, ["manifest"], registry=self.registry).labels(self._manifest)
 
     def emit(self, event: Event) -> None:
         """Take one event."""
-        self._tally.emit(event)
         match event:
             case JobSending():
                 self._submits.inc()
@@ -96,7 +99,7 @@ class Metrics:
             return
         for state in (*JobState, "skipped"):
             number = summary["jobs"][state]
-            self._jobs.labels(str(state)).set_function(partial(float, number))
+            self._jobs.labels(self._manifest, str(state)).set_function(partial(float, number))
         self._in_doubt.set_function(partial(float, summary["jobs"][JobState.IN_DOUBT]))
         self._cost.set(summary["cost"]["actual"] if "cost" in summary else 0.0)
 
@@ -126,7 +129,7 @@ class MetricsFile:
         self._clock = clock
         self._complain = complain
         self._is_reported = False
-        metrics.last_success(_stored(path))
+        metrics.last_success(_stored(path)[1])
         try:
             self._write()
         except OSError as error:
@@ -165,11 +168,16 @@ class MetricsFile:
         return f"Cannot write the metrics file {self._path}: {error.strerror or error}."
 
 
-def _stored(path: Path) -> float:
-    """Return the last success that an earlier file knows, or 0."""
+def stored_manifest(path: Path) -> str:
+    """Return the manifest that an earlier file is about; empty if there is none."""
+    return _stored(path)[0]
+
+
+def _stored(path: Path) -> tuple[str, float]:
+    """Return the manifest and its last success as an earlier file has them, or nothing and 0."""
     with suppress(OSError, ValueError):
         for family in text_string_to_metric_families(path.read_text("utf-8")):
             for sample in family.samples:
                 if sample.name == _LAST_SUCCESS:
-                    return sample.value
-    return 0.0
+                    return sample.labels.get("manifest", ""), sample.value
+    return "", 0.0

@@ -11,13 +11,13 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.domain import events as ev
+from orchestrator.live.closing import Closing
 from orchestrator.live.panel import panel
 from orchestrator.live.text_log import Lines
 from orchestrator.live.ticker import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import Self
 
     from rich.console import Console
@@ -35,7 +35,7 @@ _LINES_AT_ONCE = 20
 _SHOWN_IN_PANEL = (ev.RunStarted, ev.PlanFinished, ev.Waiting)
 
 
-class LivePanel:
+class LivePanel(Closing):
     """A picture of a run on a terminal that is drawn again a few times per second.
 
     Use it as a context manager; at its end the picture is removed.
@@ -61,15 +61,6 @@ class LivePanel:
         self.draw()
         self._ticker.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remove it, so that what follows begins on a clean line."""
-        self.close()
 
     def close(self) -> None:
         """Write the lines that are left, and remove the picture."""
@@ -101,7 +92,7 @@ class LivePanel:
             self._console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
-class ProgressSink:
+class ProgressSink(Closing):
     """A live display of the run that the events are about; use it as a context manager.
 
     Args:
@@ -119,15 +110,6 @@ class ProgressSink:
         """Show the display."""
         self._panel.__enter__()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remove the display, so that the summary follows cleanly."""
-        self._panel.close()
 
     def close(self) -> None:
         """Remove the display."""

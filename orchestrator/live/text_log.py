@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from orchestrator.domain import events as ev
 from orchestrator.domain.states import JobState
 from orchestrator.domain.wording import counted, one_line
+from orchestrator.live.closing import Closing
 from orchestrator.live.counts import counts_text, pace_text
 from orchestrator.live.ticker import Ticker
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self, TextIO
 
     from orchestrator.domain.events import Event
@@ -151,7 +151,7 @@ class Lines:
                 return False
 
 
-class LineSink:
+class LineSink(Closing):
     """Writes events as lines, and the counts at an interval, where there is no display.
 
     Use it as a context manager; without one, no counts are written.
@@ -182,15 +182,6 @@ class LineSink:
         if self._ticker is not None:
             self._ticker.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Write no more counts."""
-        self.close()
 
     def close(self) -> None:
         """Write no more counts."""

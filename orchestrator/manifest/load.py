@@ -145,6 +145,7 @@ class _Loading:
             Window(file.window, file.timezone) if file.window else None,
             file.leftovers,
             file.canary,
+            file.skip_existing,
             file.lookback_s,
             file.confirm_above,
             report,

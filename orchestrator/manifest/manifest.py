@@ -87,6 +87,7 @@ class Manifest:
         window: The hours in which jobs are submitted, or None for any time.
         leftovers: Treatment of unsent jobs that it no longer names: keep, finish or drop.
         canary: Number of jobs that must succeed before the rest is sent; 0 for none.
+        skip_existing: An object whose stems are all in their bucket already counts as done.
         lookback_s: How far back a new ledger looks for jobs that the account has had done.
         confirm_above: Estimated cost above which a run on a terminal asks first, or None.
         report: Absolute path of the report; the runner fills in ``{run}``.
@@ -113,6 +114,7 @@ class Manifest:
     window: Window | None
     leftovers: Leftovers
     canary: int
+    skip_existing: bool
     lookback_s: float
     confirm_above: float | None
     report: str

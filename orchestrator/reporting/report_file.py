@@ -10,8 +10,8 @@ that was removed, moved or cut is written again from the ledger.
 What stands at the path before is never destroyed: a file that is not a report is refused, and a
 report with rows that the ledger does not have is moved aside.
 
-A report whose name ends in ``.gz`` grows under the name without it. It is compressed when the run
-has ended, because a compressed file cannot be repaired line by line.
+A report whose name ends in ``.gz`` grows under that name with ``.part`` in its place. It is
+compressed when the run has ended, because a compressed file cannot be repaired line by line.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class ReportFile:
         self._grab()
         sound = await self._sound_part()
         if await self._knows_more(self.path, sound.bytes):
-            self.path.rename(_free_name(self.path))
+            self.path.rename(_free_name(_uncompressed(self._named)))
             self._drop_file()
             self._grab()
             sound = _Part()
@@ -343,6 +343,11 @@ class _Part:
 
 def _growing(path: Path) -> Path:
     """Return the name of a report while its run is open."""
+    return path.with_suffix(".part") if path.suffix == ".gz" else path
+
+
+def _uncompressed(path: Path) -> Path:
+    """Return the name of a report without ``.gz``."""
     return path.with_suffix("") if path.suffix == ".gz" else path
 
 
@@ -375,7 +380,7 @@ def _first_line(path: Path) -> bytes:
 
 def _free_name(path: Path) -> Path:
     """Return a name beside the report that no file has: ``report.1.jsonl``."""
-    plain = _growing(path)
+    plain = _uncompressed(path)
     stem, suffix = plain.stem, plain.suffix + path.name.removeprefix(plain.name)
     names = (path.with_name(f"{stem}.{number}{suffix}") for number in itertools.count(1))
     return next(name for name in names if not name.exists())

@@ -10,7 +10,7 @@ from orchestrator.reporting.row import ENDED_STATES
 
 _OPEN = ("in_doubt", "running", "submitted", "submitting", "planned")
 _NOTES = {
-    "skipped": "done in an earlier run",
+    "skipped": "done before",
     "failed": "see the report; retry with --retry failed",
     "rejected": "refused; correct them, then --retry rejected",
     "cancelled": "retry with --retry all",

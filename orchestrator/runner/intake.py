@@ -12,6 +12,7 @@ from orchestrator.domain.states import REMOTE, TERMINAL, JobState, Step
 from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError
 from orchestrator.runner.leftovers import MANIFESTS, VisitLog, kept_text
+from orchestrator.runner.verifying.existing import ExistingStems
 from orchestrator.runner.verifying.verifier import lost_stems
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.runner.settling.survey import Survey
     from orchestrator.runner.submitting.dispatcher import Dispatcher
 
+ALREADY_THERE = "Its stems were in their bucket before a job was sent for them."
 _AT_ONCE = contextlib.nullcontext()
 _MANY = 10
 _MOST_GONE = 0.2
@@ -63,6 +65,14 @@ class Intake:
         self._routing = routing
         self._dispatcher = dispatcher
         self._survey = survey
+        self.existing = ExistingStems(
+            ports.ledger,
+            ports.store,
+            ports.look_limiter,
+            ports.settings,
+            ports.clock,
+            lambda text: ports.sink.emit(Noticed(text)),
+        )
         self._resumed: set[int] = set()  # jobs found open in the ledger, and counted
         self._checked = self._gone = 0  # finished jobs whose stems were looked for, or are missing
         self._visits = VisitLog()
@@ -99,7 +109,11 @@ class Intake:
         total = 0
         async with contextlib.aclosing(feed):
             async for specs in feed:
-                is_guarded = self._survey.may_adopt(specs) or _has_refused(specs)
+                is_guarded = (
+                    self._options.skip_existing
+                    or self._survey.may_adopt(specs)
+                    or _has_refused(specs)
+                )
                 add = functools.partial(self._add, specs)
                 total += await self._bring(add, is_guarded=is_guarded)
         taken, dropped = await self.settle_leftovers()
@@ -108,6 +122,7 @@ class Intake:
         left = (await self._ledger.counts(self._run)).left if self._options.is_whole else 0
         self._sink.emit(PlanFinished(total, dropped, taken, left))
         self._dispatcher.plan_ended()
+        self.existing.remark()
         if left:
             others = self._of_others(await self._ledger.unseen_visits(self._run))
             self._sink.emit(Noticed(kept_text(left, others.values())))
@@ -139,6 +154,8 @@ class Intake:
             await self._survey.look(added)
             jobs = self._routing.named(added)
             await self._survey.adopt(jobs)
+            if self._options.skip_existing:
+                await self._skip_existing([job for job in jobs if job.state is JobState.PLANNED])
             self._routing.take_in(jobs)
             if refused:
                 self._sink.emit(JobsPlanned(refused=len(refused)))
@@ -148,6 +165,19 @@ class Intake:
         resumed = self._resumed
         self._sink.emit(_tally([job for job in jobs if job.id not in resumed] if resumed else jobs))
         return len(jobs) + len(refused)
+
+    async def _skip_existing(self, jobs: Sequence[Job]) -> None:
+        """Count the planned jobs as done whose stems are all in their bucket."""
+        stems = await self.existing.find([job.spec for job in jobs])
+        found = [job for job in jobs if job.spec.key in stems]
+        for job in found:
+            job.step(Step.FIND_DONE)
+            job.skipped = True
+            job.files = stems[job.spec.key]
+            job.message = ALREADY_THERE
+            job.finished_at = self._clock.now()
+        if found:
+            await self._routing.save(found)
 
     # --- leftovers
 

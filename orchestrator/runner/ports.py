@@ -32,6 +32,8 @@ class Ports:
         submit_limiter: Ceiling of POSTs; only the dispatcher waits on it.
         query_limiter: Ceiling of queries; only the tracker waits on it.
         list_limiter: Ceiling of lists; only the settler waits on it.
+        look_limiter: Ceiling of looks for stems before anything is sent; only the intake waits on
+            it.
         clock: Time.
         rng: Source of jitter.
         sink: Receives events.
@@ -46,6 +48,7 @@ class Ports:
     submit_limiter: Limiter
     query_limiter: Limiter
     list_limiter: Limiter
+    look_limiter: Limiter
     clock: Clock
     rng: random.Random
     sink: EventSink

@@ -286,6 +286,6 @@ class _Stages:
         return Calls(
             self.submitter.sent,
             self.tracker.queries,
-            self.job_list.calls,
-            self.verifier.heads,
+            self.job_list.calls + self.intake.existing.lists,
+            self.verifier.heads + self.intake.existing.heads,
         )

@@ -80,6 +80,7 @@ class RunnerOptions:
             buckets are elsewhere.
         retry: States in which jobs of earlier runs are retried.
         verify_done: Check that the stems of finished jobs are still there; make missing ones again.
+        skip_existing: A job whose stems are all in their bucket already counts as done.
         budget: What the run may spend; None for no bound.
         deadline_s: How long the run may last, or None.
         window: The hours in which jobs may be sent, or None for any time.
@@ -101,6 +102,7 @@ class RunnerOptions:
     folder_of: Callable[[str], str | None] | None = None
     retry: Collection[JobState] = ()
     verify_done: bool = False
+    skip_existing: bool = False
     budget: Budget | None = None
     deadline_s: float | None = None
     window: OpenHours | None = None

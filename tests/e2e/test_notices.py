@@ -41,8 +41,8 @@ def test_a_run_notifies_and_writes_its_metrics(here: Playground) -> None:
     assert done.code == 0, done.err
     assert titles == ["album ended: 1 succeeded, 0 did not (exit code 0)"]
     text = metrics.read_text()
-    assert 'orchestrator_jobs{state="succeeded"} 1.0' in text
-    assert "orchestrator_run_exit_code 0.0" in text
+    assert 'orchestrator_jobs{manifest="album",state="succeeded"} 1.0' in text
+    assert 'orchestrator_run_exit_code{manifest="album"} 0.0' in text
 
 
 def test_a_missing_address_is_refused_before_the_first_job(here: Playground) -> None:
@@ -53,7 +53,7 @@ def test_a_missing_address_is_refused_before_the_first_job(here: Playground) -> 
 
     assert refused.code == 2
     assert "the environment variable NOTIFY is not set" in refused.err
-    assert "orchestrator_run_exit_code 2.0" in metrics.read_text()
+    assert 'orchestrator_run_exit_code{manifest="album"} 2.0' in metrics.read_text()
     assert not here.reports()
 
 

@@ -71,7 +71,7 @@ def test_an_expensive_run_is_confirmed_on_a_terminal(
 
     assert running.process.returncode == code, said
     assert (b"1 job, cost: about 2.00 CNY" in said) is ("--yes" not in options)
-    assert f"orchestrator_run_exit_code {code}.0" in metrics.read_text()
+    assert f'orchestrator_run_exit_code{{manifest="album"}} {code}.0' in metrics.read_text()
     assert bool(here.reports()) is (code == 0)
     if code:
         assert b"not confirmed: nothing was sent" in said

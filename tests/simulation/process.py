@@ -223,6 +223,7 @@ class Process:
             submit_limiter=self._limiter,
             query_limiter=AdaptiveLimiter(20, self._clock),
             list_limiter=AdaptiveLimiter(20, self._clock),
+            look_limiter=AdaptiveLimiter(100, self._clock),
             clock=self._clock,
             rng=world.rng,
             sink=self,

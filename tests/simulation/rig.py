@@ -67,6 +67,7 @@ class Rig:
             "submit_limiter": VirtualLimiter(self.clock, rate_per_s),
             "query_limiter": VirtualLimiter(self.clock, 20),
             "list_limiter": VirtualLimiter(self.clock, 20),
+            "look_limiter": VirtualLimiter(self.clock, 100),
             "clock": self.clock,
             "rng": random.Random(2),
             "sink": self.recorder,

@@ -67,6 +67,7 @@ async def cost_of(
         submit_limiter=VirtualLimiter(clock, rate_per_s),
         query_limiter=VirtualLimiter(clock, 20),
         list_limiter=VirtualLimiter(clock, 20),
+        look_limiter=VirtualLimiter(clock, 100),
         clock=clock,
         rng=random.Random(2),
         sink=Recorder(),

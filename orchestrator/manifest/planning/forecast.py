@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.domain.media_length import seconds_of_size
+from orchestrator.domain.media_length import seconds_of_size, suffix_of
 from orchestrator.domain.states import JobState
 from orchestrator.domain.wording import counted
 from orchestrator.manifest.manifest import LocalServiceSettings
@@ -44,7 +44,7 @@ class Standing(StrEnum):
     FAILED = "failed_before"
     """Failed, rejected or cancelled in an earlier run."""
     DONE = "done"
-    """Succeeded in an earlier run."""
+    """Succeeded in an earlier run, or its stems are in their bucket (only if that is checked)."""
     LOST = "lost"
     """Succeeded in an earlier run, but its stems are missing (only if that is checked)."""
     REJECTED = "rejected"
@@ -143,7 +143,13 @@ class Forecast:
         self._source_name = source_names(self.manifest)
 
     def add(
-        self, spec: JobSpec, job: Job | None = None, *, changed: bool = False, lost: bool = False
+        self,
+        spec: JobSpec,
+        job: Job | None = None,
+        *,
+        changed: bool = False,
+        lost: bool = False,
+        is_there: bool = False,
     ) -> Standing:
         """Count one job of the manifest.
 
@@ -153,8 +159,11 @@ class Forecast:
             changed: True if the ledger knows its object under another key
                 (``Ledger.same_object``).
             lost: True if it succeeded and its stems are missing, so that it is done again.
+            is_there: True if its stems are in their bucket, and count.
         """
         how = Standing.LOST if lost else standing(job, changed=changed)
+        if is_there:
+            how = Standing.DONE
         if spec.is_refused:
             how = Standing.REJECTED
         source = self._source_name(spec.origin.source)
@@ -165,7 +174,8 @@ class Forecast:
         ):
             counts[how] += 1
         is_wanted = how in {Standing.NEW, Standing.CHANGED, Standing.OPEN, Standing.LOST}
-        is_retried = job is not None and job.state in self.retry and not spec.is_refused
+        is_ended = spec.is_refused or is_there
+        is_retried = job is not None and job.state in self.retry and not is_ended
         if is_wanted or is_retried:
             self._add_work(spec, job)
         return how
@@ -192,7 +202,7 @@ class Forecast:
             return job.media_duration_s
         if media.size_bytes is not None:
             self._basis.from_size += 1
-            return seconds_of_size(media.key.rpartition(".")[2].lower(), media.size_bytes)
+            return seconds_of_size(suffix_of(media.key), media.size_bytes)
         self._basis.unknown += 1
         return None
 

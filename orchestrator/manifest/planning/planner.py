@@ -57,7 +57,8 @@ INVALID_OBJECT_NAME = "InvalidObjectName"
 INVALID_OUTPUT_NAME = "InvalidOutputName"
 OUTPUT_TAKEN = "OutputTaken"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-_SEPARATE = "Write the outputs under a separate prefix"
+SEPARATE = "Write the outputs under a separate prefix"
+"""Way out of every conflict of an output with an input."""
 _GROUPS = tuple(slice(start, start + 5) for start in range(0, 20, 5))
 """20 bytes are 160 bits: the chance that two of a billion jobs share a key is one in 10^30."""
 
@@ -268,7 +269,7 @@ class Planner:
         own = self._places.of(media.bucket, media.key)
         if own in places:
             message = f"The job would overwrite its own input {quoted(media.key)}."
-            raise _Refused(OUTPUT_TAKEN, f"{message} {_SEPARATE}.")
+            raise _Refused(OUTPUT_TAKEN, f"{message} {SEPARATE}.")
         values = [hash(place) for place in places] if places else [fingerprint]
         conflict = self._claims.claim_outputs(values, number)
         if conflict is not None:
@@ -316,7 +317,7 @@ class Planner:
 
     def _overwrite_fault(self, name: str, relation: str, other: int) -> str:
         message = f"{quoted(name)} {relation} {quoted(self._names[other])}, {self._origin(other)}."
-        return f"{message} {_SEPARATE}, and exclude that prefix from the inputs."
+        return f"{message} {SEPARATE}, and exclude that prefix from the inputs."
 
     def _origin(self, number: int) -> Origin:
         index = bisect_right(self._stretches, number, key=lambda stretch: stretch[0]) - 1

@@ -6,7 +6,10 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.clock import SystemClock
+from orchestrator.errors import PlanError
 from orchestrator.manifest.diagnostics import FaultList
+from orchestrator.manifest.planning.inputs_ahead import InputsAhead
 from orchestrator.manifest.planning.planner import Planner
 from orchestrator.manifest.planning.spill_file import FileScratch
 from orchestrator.manifest.schema.inputs import ListInput, ObjectInput
@@ -47,6 +50,8 @@ class Feed:
         self._faults = faults
         self._callback = callback
         self._planner = Planner(manifest, faults, FileScratch)
+        ahead = None if store is None else InputsAhead(manifest, store, SystemClock())
+        self._ahead = ahead if ahead is not None and ahead.is_needed else None
         self.found = Found()
         """Facts about the sources, complete when all were read."""
 
@@ -96,6 +101,8 @@ class Feed:
     async def _planned(self) -> AsyncGenerator[list[JobSpec]]:
         async for batch in self.items():
             specs = self._planner.specs(batch)
+            if self._ahead is not None:
+                await self._refuse_to_overwrite(specs, self._ahead)
             if self._callback is not None:
                 specs = [
                     spec if spec.callback else replace(spec, callback=self._callback)
@@ -103,6 +110,19 @@ class Feed:
                 ]
             yield specs
         self.found.remarks += self._planner.remarks()
+
+    async def _refuse_to_overwrite(self, specs: list[JobSpec], ahead: InputsAhead) -> None:
+        """Stop before a job is sent that would overwrite an input that is not listed yet.
+
+        Raises:
+            PlanError: If there is one, unless faults are collected.
+        """
+        faults = FaultList() if self._faults is None else self._faults
+        for spec in specs:
+            if not spec.is_refused and (fault := await ahead.fault(spec)) is not None:
+                faults.add(fault)
+        if self._faults is None:
+            faults.raise_if_any(PlanError)
 
 
 async def _next(planned: AsyncGenerator[list[JobSpec]]) -> list[JobSpec] | None:

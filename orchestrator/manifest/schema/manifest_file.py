@@ -33,6 +33,7 @@ from orchestrator.manifest.schema.job_settings import (
 from orchestrator.manifest.schema.notify import NotifySettings
 from orchestrator.manifest.schema.report import AnyReport, ReportSettings
 from orchestrator.manifest.schema.value_types import (
+    Flag,
     Integer,
     Loose,
     Number,
@@ -372,6 +373,9 @@ class ManifestFile(Part):
     canary: Annotated[Integer, Field(ge=0, le=MAX_CANARY)] = Field(default=0, examples=[3])
     """Number of jobs, spread over sources, codecs and buckets, that must succeed with their stems
     seen before the rest is sent; otherwise the run stops (exit code 6). 0: send at once."""
+    skip_existing: Flag = False
+    """An object whose stems are all in their bucket already counts as done: it is skipped, and
+    never paid for. Before a job is sent, its stems are looked for by name."""
     lookback_s: Annotated[Seconds, Field(ge=0, le=LOOKBACK_S)] = Field(
         default=LOOKBACK_S, alias="lookback", examples=["30d"]
     )

@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 from orchestrator.domain import value_formats
 from orchestrator.domain.wording import listed, nearest_word, quoted
 
+_FLAGS = {"true": True, "false": False}
+_MEANT = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}
 _YAML_1_1_SWITCHES = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 
@@ -92,6 +94,15 @@ def _number(value: Any) -> float:
     return number
 
 
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = _scalar(value, "true or false").lower()
+    if text not in _FLAGS:
+        refuse(f"Expected true or false here, not {quoted(value)}.", _MEANT.get(text, ""))
+    return _FLAGS[text]
+
+
 def _duration(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         seconds: float | None = float(value)
@@ -158,6 +169,7 @@ Loose = Annotated[
 """Text for which people also write plain numbers."""
 Integer = Annotated[int, BeforeValidator(_integer)]
 Number = Annotated[float, BeforeValidator(_number)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Seconds = Annotated[
     float,
     BeforeValidator(_duration),

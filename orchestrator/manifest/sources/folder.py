@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import orjson
 
 from orchestrator.domain.media_files import is_media
 from orchestrator.domain.remote import ListedObject, SkipReason
@@ -22,7 +25,6 @@ from orchestrator.manifest.sources.prefix import PrefixListing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator
-    from pathlib import Path
     from typing import Protocol
 
     from orchestrator.domain.ports import Clock, ObjectStore
@@ -48,6 +50,8 @@ AT_ONCE = 4
 """Files that are read at one time: what the storage does at once."""
 SEPARATE_MANIFEST = ".separate.yaml"
 """Manifest that ``separate`` writes into the folder of its stems, which marks that folder."""
+STEM_NAMES = ".orchestrator/names.json"
+"""File in that folder that says which of its subfolders have stems."""
 _OWN_FOLDERS = frozenset({".orchestrator", ".service"})
 _BY_SIZE = ("min_size", "max_size", "min_age", "max_age", "modified_from", "modified_to")
 
@@ -100,19 +104,22 @@ class MediaFiles:
 
     def _entries(self, folder: str, above: str) -> Iterator[tuple[str, str, bool]]:
         """Return key and path of the media files and subfolders of a folder, in order."""
+        stems = _stems_in(folder) or ()
         with os.scandir(folder) as entries:
             found = [
                 (f"{above}{entry.name}", entry.path, entry.is_dir(follow_symlinks=False))
                 for entry in sorted(entries, key=lambda each: each.name)  # for the names shown
-                if self._takes(entry, above)
+                if self._takes(entry, above, stems)
             ]
         # A slash after each folder: then the walk has the order of the whole keys.
         return iter(sorted(found, key=lambda each: f"{each[0]}/" if each[2] else each[0]))
 
-    def _takes(self, entry: os.DirEntry[str], above: str) -> bool:
+    def _takes(self, entry: os.DirEntry[str], above: str, stems: Collection[str]) -> bool:
         if entry.name in _OWN_FOLDERS or entry.path in self._leave_out:
             return False
-        reason = _reason(entry, f"{above}{entry.name}")
+        if not above and entry.name in stems:  # of the walked folder itself; they are expected
+            return False
+        reason = _reason(entry, f"{above}{entry.name}", stems)
         if reason is not None:
             name = f"{above}{entry.name}{'/' if entry.is_dir(follow_symlinks=False) else ''}"
             if self._counts(name):
@@ -125,8 +132,43 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _reason(entry: _Entry, key: str) -> SkipReason | None:
-    """Return why a file or subfolder is skipped; None if it is not."""
+def _stems_in(folder: str) -> Collection[str] | None:
+    """Return the names of the subfolders that ``separate`` wrote stems to.
+
+    None if it wrote none here; empty if its notes cannot be read.
+    """
+    if not os.path.lexists(f"{folder}/{SEPARATE_MANIFEST}"):
+        return None
+    try:
+        kept = orjson.loads(Path(folder, STEM_NAMES).read_bytes())
+        return frozenset(map(str, kept["stems"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def _has_only_stems(folder: str) -> bool:
+    """Return True for an output folder of ``separate`` with nothing else in it.
+
+    Where it is not known what is a stem, everything is.
+    """
+    stems = _stems_in(folder)
+    if not stems:
+        return stems is not None
+    try:
+        with os.scandir(folder) as entries:
+            return all(entry.name in stems or entry.name.startswith(".") for entry in entries)
+    except OSError:
+        return False  # the walk says so
+
+
+def _reason(entry: _Entry, key: str, stems: Collection[str] = ()) -> SkipReason | None:
+    """Return why a file or subfolder is skipped; None if it is not.
+
+    Args:
+        entry: The file or subfolder.
+        key: Its name from the folder that is walked.
+        stems: Names in its folder that ``separate`` wrote stems to.
+    """
     try:
         key.encode()
     except UnicodeEncodeError:
@@ -136,7 +178,7 @@ def _reason(entry: _Entry, key: str) -> SkipReason | None:
     if entry.is_symlink():
         return SkipReason.LINK
     if entry.is_dir(follow_symlinks=False):
-        if os.path.lexists(f"{entry.path}/{SEPARATE_MANIFEST}"):
+        if entry.name in stems or _has_only_stems(entry.path):
             return SkipReason.STEMS
         return SkipReason.IMPOSSIBLE if key_fault(key) else None
     if not entry.is_file(follow_symlinks=False):
@@ -170,7 +212,10 @@ def is_walked(folder: Path, inside: Path) -> bool:
     below = [path for path in (inside, *inside.parents) if path.is_relative_to(folder)]
     return all(
         path.name not in _OWN_FOLDERS
-        and _reason(_RealPath(path), path.relative_to(folder).as_posix()) is None
+        and _reason(
+            _RealPath(path), path.relative_to(folder).as_posix(), _stems_in(str(path.parent)) or ()
+        )
+        is None
         for path in below
         if path != folder
     )
@@ -203,9 +248,10 @@ class FolderListing(PrefixListing):
             [self.source.text(glob).lower() for glob in settings.include],
             [self.source.text(glob).lower() for glob in settings.exclude],
         )
+        self._own = _own_paths(manifest)
         self._files = MediaFiles(
             manifest.buckets[self.place.bucket],
-            _own_paths(manifest),
+            self._own,
             lambda name: name.endswith("/") or self._names.may_take(_printable(name).lower()),
         )
         self._found = 0
@@ -216,7 +262,7 @@ class FolderListing(PrefixListing):
         number = 0
         while listed := await asyncio.to_thread(self._next, files):
             self._found += len(listed)
-            wanted = [each for each in listed if self._wants(each)]
+            wanted = [each for each in listed if self.wants(each)]
             self.left_out += len(listed) - len(wanted)
             batch = []
             for media in await self._described(wanted):
@@ -232,7 +278,17 @@ class FolderListing(PrefixListing):
                 f"The folder {self._files.folder} cannot be read: {error.strerror or error}."
             ) from error
 
-    def _wants(self, listed: ListedObject) -> bool:
+    def may_want(self, key: str) -> bool:
+        """Return True if a file of this name would be an input, whatever its size and age."""
+        is_walked_to = not any(part.startswith(".") for part in key.split("/"))
+        if not (is_walked_to and is_media(key) and self._names.takes(key.lower())):
+            return False
+        root = Path(os.path.realpath(self._files.folder))
+        below = itertools.takewhile(lambda each: each != root, (root / key, *(root / key).parents))
+        return not any(str(each) in self._own for each in below)
+
+    def wants(self, listed: ListedObject) -> bool:
+        """Return True if a file is an input."""
         return self._takes(listed) and self._names.takes(listed.key.lower())
 
     async def _described(self, wanted: list[ListedObject]) -> list[MediaObject]:

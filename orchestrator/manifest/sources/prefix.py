@@ -102,6 +102,14 @@ class PrefixListing:
             marker = page.next_marker
             last = _order(marker)
 
+    def may_want(self, key: str) -> bool:
+        """Return True if an object of this name would be an input, whatever its size and age."""
+        return not key.endswith("/") and self._filter.takes(key, self.place.bucket)
+
+    def wants(self, listed: ListedObject) -> bool:
+        """Return True if a listed object is an input."""
+        return self._takes(listed)
+
     def _takes(self, listed: ListedObject) -> bool:
         if listed.key.endswith("/") or not self._smallest <= listed.size_bytes <= self._largest:
             return False  # a key that ends with a slash is a folder marker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import unicodedata
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.domain.wording import counted
+from orchestrator.domain.wording import counted, one_line
 from orchestrator.reporting.export.failures import Failures
 from orchestrator.reporting.row import ENDED_STATES
 
@@ -65,7 +64,7 @@ class TableWriter:
     def close(self) -> None:
         """Write the table."""
         cells = [
-            (row["state"], printable(row["input"]["object"]), row["code"], _length(row))
+            (row["state"], one_line(row["input"]["object"]), row["code"], _length(row))
             for row in self._sums.first
         ]
         titles = ("state", "object", "code", "sound")
@@ -81,11 +80,11 @@ class TableWriter:
 def _group_lines(group: Group) -> list[str]:
     title = f"{group.state} {group.code}".strip()
     more = group.jobs - len(group.examples)
-    examples = ", ".join(printable(name) for name in group.examples)
+    examples = ", ".join(one_line(name) for name in group.examples)
     lines = [
         "",
         f"{title}: {counted(group.jobs, 'job')}",
-        f"  {printable(group.message)}" if group.message else "",
+        f"  {one_line(group.message)}" if group.message else "",
         f"  {examples}{f', and {more:,} more' if more else ''}",
         f"  {group.advice}" if group.advice else "",
     ]
@@ -139,7 +138,7 @@ def _line(cells: Iterable[str]) -> str:
 
 def _escaped(text: str) -> str:
     """Return text that Markdown shows as it is."""
-    shown = printable(text)
+    shown = one_line(text)
     for mark in "\\`*_[]<>|#":
         shown = shown.replace(mark, f"\\{mark}")
     return shown
@@ -151,14 +150,6 @@ def _length(row: Mapping[str, Any]) -> str:
         return ""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02}"
-
-
-def printable(text: str) -> str:
-    """Return text without characters that move the cursor or end the line."""
-    return "".join(
-        char if unicodedata.category(char)[0] != "C" or char == "\u200d" else "\ufffd"
-        for char in text
-    )
 
 
 def table_lines(

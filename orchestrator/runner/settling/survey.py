@@ -196,7 +196,7 @@ class Survey:
                 if ours := self._adopt(job, found):
                     adopted.append(job)
                     twice += [(job, remote) for remote in ours[1:]]
-            elif job.state in _PAID:
+            elif job.state in _PAID and job.job_id:  # without one, only its stems were found
                 # The other of a job that failed is kept: a retry must find it.
                 twice += [(job, remote) for remote in _others(job, found)]
         return adopted, twice

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.domain.media_length import suffix_of
+
 if TYPE_CHECKING:
     from orchestrator.domain.spec import MediaObject
 
@@ -32,7 +34,7 @@ def length_of(media: MediaObject) -> Length | None:
     if media.duration_s:
         return Length("s", int(media.duration_s).bit_length())
     if media.size_bytes:
-        return Length(media.key.rpartition(".")[2].lower(), media.size_bytes.bit_length())
+        return Length(suffix_of(media.key), media.size_bytes.bit_length())
     return None
 
 

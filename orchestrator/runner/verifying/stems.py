@@ -13,7 +13,7 @@ from orchestrator.domain.audio_formats import extension
 from orchestrator.domain.remote import RemoteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.domain.job import Job
     from orchestrator.domain.remote import ObjectHead
@@ -62,14 +62,19 @@ def find_stems(spec: JobSpec, job_id: str, files: Sequence[RemoteFile]) -> dict[
     """
     found = match_stems(spec, job_id, files)
     for stem, name in spec.output.names().items():
-        if stem not in found and (key := _requested(spec, name, job_id)) is not None:
+        if stem not in found and (key := _requested(spec, name, {"jobid": job_id})) is not None:
             found[stem] = RemoteFile(key)
     return found
 
 
-def _requested(spec: JobSpec, name: str, job_id: str) -> str | None:
+def name_before_job(spec: JobSpec, name: str) -> str | None:
+    """Return the key that any job of this spec makes of a name; None if only the job decides it."""
+    return _requested(spec, name, {})
+
+
+def _requested(spec: JobSpec, name: str, known: Mapping[str, str]) -> str | None:
     """Return the key that the service makes of a requested name, or None if it is not known."""
-    values = {"jobid": job_id}
+    values = dict(known)
     if not spec.operation.template_id:
         values["ext"] = extension(spec.operation.audio.codec)
     words = {word.lower() for word in _PLACEHOLDER.findall(name)}

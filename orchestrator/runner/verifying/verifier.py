@@ -145,7 +145,7 @@ class Verifier:
 
         For a while if it is not visible yet, without end while the storage does not answer.
         """
-        looks = _Looks(self._store, self._settings, self._clock)
+        looks = Looks(self._store, self._settings, self._clock)
         try:
             return await looks.head(place, key)
         except OrchestratorError as error:
@@ -154,7 +154,7 @@ class Verifier:
             self.heads += looks.made
 
 
-class _Looks:
+class Looks:
     """HEADs of one object, until one of them proves something.
 
     Args:
@@ -235,7 +235,7 @@ async def lost_stems(
     async def is_lost(job: Job) -> bool:
         async with slots:
             looks = [
-                await _Looks(store, settings, clock, absences=1).head(
+                await Looks(store, settings, clock, absences=1).head(
                     job.spec.output.place, file.object
                 )
                 for file in job.files

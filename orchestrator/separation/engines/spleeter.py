@@ -12,6 +12,7 @@ from orchestrator.separation.ahead import ahead
 from orchestrator.separation.engines.network import Unusable
 from orchestrator.separation.engines.runtimes import load_network
 from orchestrator.separation.engines.stft import GROUP, Analysis, Synthesis
+from orchestrator.separation.invocation import command
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -121,5 +122,5 @@ def load_spleeter(model: Path, threads: int) -> SpleeterEngine:
     except Unusable as error:
         raise EngineMissing(
             f"The separation engine's weights cannot be loaded ({model} is damaged); "
-            "delete it and run: orchestrator fetch-engine"
+            f"delete it and run: {command('fetch-engine')}"
         ) from error

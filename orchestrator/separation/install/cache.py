@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.home import with_home
 from orchestrator.errors import EngineMissing
+from orchestrator.separation.invocation import command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +64,6 @@ def installed_engine(chosen: Path | None = None) -> Path:
     if not path.is_file():
         raise EngineMissing(
             f"The separation engine's weights are not installed ({path} does not exist); "
-            "run: orchestrator fetch-engine"
+            f"run: {command('fetch-engine')}"
         )
     return path

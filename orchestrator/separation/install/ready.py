@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.mdx_settings import read_settings
 from orchestrator.separation.install.cache import installed_engine
+from orchestrator.separation.invocation import with_extra
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LIBRARIES = (("numpy",), ("av",), ("openvino", "onnxruntime"))
 """Each group has one library that must be there."""
@@ -29,19 +32,9 @@ def check_ready(model: Path | None = None) -> None:
     if missing:
         raise EngineMissing(
             f"Separation on this machine needs {', '.join(missing)}, which is not installed; "
-            f"run: {_installer()} 'voiceseparate-orchestrator[local]'"
+            f"run: {with_extra()}"
         )
     if model is None:
         installed_engine()
     else:
         read_settings(model)
-
-
-def _installer() -> str:
-    """Return the command that installs into this environment, by the tool that made it."""
-    parts = Path(sys.prefix).parts
-    if "uv" in parts and "tools" in parts:
-        return "uv tool install --force"
-    if "pipx" in parts and "venvs" in parts:
-        return "pipx install --force"
-    return "pip install"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.client.shares import LEASE_S, Ask, Book, Grant, allot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EVERYTHING = 1 << 30
 
@@ -171,3 +174,27 @@ def test_a_limit_that_was_never_so_high_has_its_seats_at_once() -> None:
 def test_times_of_an_earlier_start_of_the_machine_are_forgotten() -> None:
     content, _ = visit(None, 100_000.0, "a")
     assert visit(content, 50.0, "b")[1].received == [0.0] * 10
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda book: book.pop("at"),
+        lambda book: book.pop("members"),
+        lambda book: book.update(at="soon"),
+        lambda book: book.update(quiet_until=None),
+        lambda book: book.update(kinds=[]),
+        lambda book: book["members"].update(b={}),
+        lambda book: book["members"]["a"].update(kinds={"submit": {"seats": 3}}),
+        lambda book: book["members"]["a"]["kinds"]["submit"].update(seats=-1),
+        lambda book: book["members"]["a"]["kinds"]["submit"].update(rate=0.0),
+        lambda book: book["kinds"]["submit"].update(pool=[[1.0]]),
+        lambda book: book["kinds"]["submit"].update(learned=[1.0]),
+    ],
+)
+def test_a_book_of_another_form_counts_as_lost(change: Callable[[dict[str, Any]], Any]) -> None:
+    content, _ = visit(None, 100.0, "a")
+    expected = visit(None, 101.0, "b", traces=("a",))
+    change(content)
+
+    assert visit(content, 101.0, "b", traces=("a",)) == expected

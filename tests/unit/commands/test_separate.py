@@ -196,6 +196,24 @@ async def test_stems_of_another_call_are_not_inputs(music: Path) -> None:
     assert len(found) == 5
 
 
+async def test_media_beside_stems_of_an_earlier_call_are_inputs(music: Path) -> None:
+    prepared("music/a.mp3", output="music")
+    for name in ("a.mp3 (2)", "a (2).mp3"):
+        (music / "music" / name).mkdir(exist_ok=True)
+        (music / "music" / name / "voice.mp3").touch()
+    [top] = orjson.loads((music / "music/.orchestrator/names.json").read_bytes())["stems"]
+    assert top == "a (2).mp3"
+
+    found = await voices(prepared(".", output="out"))
+
+    talks = {name for name in found if "/music/" in f"/{name}" and "x/music" not in name}
+    assert {name.partition("/")[2] for name in talks} == {
+        "music/a.mp3",
+        "music/in/b.wav",
+        "music/a.mp3 (2)/voice.mp3",
+    }
+
+
 @pytest.mark.parametrize(
     "name", [".hidden.mp3", "talk.unknown", ".in/a.mp3", "out/a.mp3", "stems/a.mp3"]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.domain.media_length import suffix_of
 from orchestrator.domain.spec import MediaObject
 from orchestrator.domain.wording import one_line
 
@@ -15,6 +16,8 @@ from orchestrator.domain.wording import one_line
         ("a.WAV", 176_400, None, 1.0),
         ("a.mp3", 24_000, 7.0, 7.0),
         ("no suffix", 24_000, None, 1.0),
+        ("in.wav/no suffix", 24_000, None, 1.0),
+        ("in.wav/a.amr", 1_600, None, 1.0),
         ("a.mp3", None, None, None),
         ("a.mp3", 0, None, 0.0),
     ],
@@ -28,6 +31,14 @@ def test_a_length_is_given_or_expected_from_the_size(
 
 
 @pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("a.MP3", "mp3"), ("v1.2/song", ""), ("x/.hidden", "hidden"), ("a.b.wav", "wav"), ("a.", "")],
+)
+def test_a_suffix_is_of_the_last_part_of_a_name(name: str, suffix: str) -> None:
+    assert suffix_of(name) == suffix
+
+
+@pytest.mark.parametrize(
     ("name", "shown"),
     [
         ("in/歌.mp3", "in/歌.mp3"),
@@ -35,6 +46,7 @@ def test_a_length_is_given_or_expected_from_the_size(
         ("a\nb\x1b[2J", r"a\nb\x1b[2J"),
         ("right\u202eleft", r"right\u202eleft"),
         ("raw\udc80", r"raw\udc80"),
+        ("family \U0001f468\u200d\U0001f467.mp3", "family \U0001f468\u200d\U0001f467.mp3"),
     ],
 )
 def test_a_name_cannot_move_the_cursor(name: str, shown: str) -> None:

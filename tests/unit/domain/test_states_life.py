@@ -49,7 +49,14 @@ class Life(RuleBasedStateMachine):
             was_there = {JobState.UNFINISHED, JobState.SUCCEEDED, JobState.FAILED}
             return {Step.RETRY} | ({Step.ADOPT} if self.job.state in was_there else set())
         return {
-            Known.NONE: {Step.SEND, Step.CANCEL, Step.FAIL, Step.REJECT, Step.ADOPT},
+            Known.NONE: {
+                Step.SEND,
+                Step.CANCEL,
+                Step.FAIL,
+                Step.REJECT,
+                Step.ADOPT,
+                Step.FIND_DONE,
+            },
             Known.SENT: {Step.NOT_SENT, Step.REFUSED, Step.REJECT, Step.LOSE_ANSWER, Step.ACCEPT},
             Known.UNCLEAR: {Step.ADOPT, Step.PROVE_ABSENT},
             Known.WAITS: {
@@ -114,7 +121,7 @@ class Life(RuleBasedStateMachine):
     # --- not sending
 
     @precondition(lambda self: self.known is Known.NONE and not self.has_ended)
-    @rule(step=st.sampled_from([Step.CANCEL, Step.FAIL, Step.REJECT]))
+    @rule(step=st.sampled_from([Step.CANCEL, Step.FAIL, Step.REJECT, Step.FIND_DONE]))
     def drop(self, step: Step) -> None:
         self.go(step, Known.NONE, has_ended=True)
 

@@ -11,7 +11,9 @@ from orchestrator.domain import events as ev
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
-from orchestrator.live.metrics import Metrics, MetricsFile
+from orchestrator.live.metrics import Metrics, MetricsFile, stored_manifest
+from orchestrator.live.sinks import Sinks
+from orchestrator.live.tally import Tally
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +35,7 @@ class _Clock:
 
 def values(path: Path) -> dict[str, float]:
     return {
-        "/".join((sample.name, *sample.labels.values())): sample.value
+        "/".join((sample.name, sample.labels.get("state", ""))).rstrip("/"): sample.value
         for family in text_string_to_metric_families(path.read_text())
         for sample in family.samples
     }
@@ -41,8 +43,11 @@ def values(path: Path) -> dict[str, float]:
 
 def test_the_file_follows_the_run_and_says_how_it_ended(tmp_path: Path) -> None:
     path, clock = tmp_path / "orchestrator.prom", _Clock()
-    file = MetricsFile(path, Metrics(clock, 10.0), clock, pytest.fail)
+    tally = Tally(clock)
+    metrics = MetricsFile(path, Metrics(tally, "nightly", 10.0), clock, pytest.fail)
+    file = Sinks(tally, metrics)
     assert values(path)["orchestrator_run_exit_code"] == -1
+    assert values(path)["orchestrator_rate_limit"] == 10
 
     for event in (
         ev.RunStarted("r", "r.jsonl", resumed=False),
@@ -68,7 +73,7 @@ def test_the_file_follows_the_run_and_says_how_it_ended(tmp_path: Path) -> None:
     assert found["orchestrator_last_success_timestamp_seconds"] == 0
 
     jobs = dict.fromkeys(JobState, 0) | {"succeeded": 2, "skipped": 7}
-    file.ended(0, {"jobs": jobs, "cost": {"actual": 1.25}})
+    metrics.ended(0, {"jobs": jobs, "cost": {"actual": 1.25}})
     found = values(path)
     assert found["orchestrator_jobs/succeeded"] == 2
     assert found["orchestrator_jobs/in_doubt"] == found["orchestrator_in_doubt"] == 0
@@ -79,11 +84,11 @@ def test_the_file_follows_the_run_and_says_how_it_ended(tmp_path: Path) -> None:
 
 def test_a_run_that_fails_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
     path, clock = tmp_path / "orchestrator.prom", _Clock()
-    MetricsFile(path, Metrics(clock), clock, pytest.fail).ended(0)
+    MetricsFile(path, Metrics(Tally(clock), "nightly"), clock, pytest.fail).ended(0)
     before = clock.at
     clock.at += 86_400
 
-    MetricsFile(path, Metrics(clock), clock, pytest.fail).ended(3)
+    MetricsFile(path, Metrics(Tally(clock), "nightly"), clock, pytest.fail).ended(3)
 
     assert values(path)["orchestrator_last_success_timestamp_seconds"] == before
     assert values(path)["orchestrator_run_exit_code"] == 3
@@ -94,7 +99,7 @@ def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
     path, clock = tmp_path / "orchestrator.prom", _Clock()
     path.write_bytes(content)
 
-    MetricsFile(path, Metrics(clock), clock, pytest.fail).ended(1)
+    MetricsFile(path, Metrics(Tally(clock), "nightly"), clock, pytest.fail).ended(1)
 
     assert values(path)["orchestrator_run_exit_code"] == 1
 
@@ -102,7 +107,9 @@ def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
     clock = _Clock()
     with pytest.raises(ConfigError, match=r"Cannot write the metrics file .*--metrics-file"):
-        MetricsFile(tmp_path / "missing" / "x.prom", Metrics(clock), clock, pytest.fail)
+        MetricsFile(
+            tmp_path / "missing" / "x.prom", Metrics(Tally(clock), "nightly"), clock, pytest.fail
+        )
 
 
 def test_a_file_that_cannot_be_written_later_is_reported_once_and_tried_again(
@@ -111,7 +118,7 @@ def test_a_file_that_cannot_be_written_later_is_reported_once_and_tried_again(
     folder, away = tmp_path / "metrics", tmp_path / "away"
     folder.mkdir()
     path, clock, said = folder / "orchestrator.prom", _Clock(), list[str]()
-    file = MetricsFile(path, Metrics(clock), clock, said.append)
+    file = MetricsFile(path, Metrics(Tally(clock), "nightly"), clock, said.append)
 
     folder.rename(away)
     for _ in range(3):
@@ -128,3 +135,20 @@ def test_a_file_that_cannot_be_written_later_is_reported_once_and_tried_again(
     folder.rename(away)
     file.ended(0)
     assert len(said) == 2, "the end is reported, too"
+
+
+def test_each_metric_names_its_manifest(tmp_path: Path) -> None:
+    """node_exporter refuses two files that have the same metric with the same labels."""
+    path, clock = tmp_path / "nightly.prom", _Clock()
+    assert stored_manifest(path) == ""
+
+    MetricsFile(path, Metrics(Tally(clock), "nightly"), clock, pytest.fail).ended(0)
+
+    samples = [
+        sample
+        for family in text_string_to_metric_families(path.read_text())
+        for sample in family.samples
+    ]
+    assert len(samples) > 10
+    assert {sample.labels["manifest"] for sample in samples} == {"nightly"}
+    assert stored_manifest(path) == "nightly"

@@ -132,8 +132,9 @@ async def test_a_compressed_report_grows_in_plain_text_and_is_packed_at_the_end(
     ledger, run = await second_run(path)
     report = ReportFile(path, run, ledger)
     await report.open()
-    assert present_report(path) == tmp_path / "report.jsonl"
-    assert (tmp_path / "report.jsonl").read_bytes() == await lean(ledger, run)
+    growing = tmp_path / "report.jsonl.part"
+    assert present_report(path) == growing
+    assert growing.read_bytes() == await lean(ledger, run)
 
     await report.finish()
     report.close()
@@ -142,6 +143,21 @@ async def test_a_compressed_report_grows_in_plain_text_and_is_packed_at_the_end(
     assert names(tmp_path) == [path.name]
     with open_report(path) as file:
         assert file.read() == await lean(ledger, run)
+
+
+async def test_a_compressed_report_leaves_one_alone_that_has_its_name_without_gz(
+    tmp_path: Path,
+) -> None:
+    plain, path = tmp_path / "report.jsonl", tmp_path / "report.jsonl.gz"
+    ledger, run = await second_run(plain)
+    await finished(plain, run, ledger)
+    before = plain.read_bytes()
+    other_ledger, other = await second_run(path, failed=1)
+
+    await finished(path, other, other_ledger)
+
+    assert plain.read_bytes() == before
+    assert sorted(names(tmp_path)) == [plain.name, path.name]
 
 
 async def test_a_run_that_died_after_packing_writes_the_same_report_again(tmp_path: Path) -> None:

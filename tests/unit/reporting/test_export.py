@@ -152,5 +152,5 @@ def test_markdown_shows_hostile_names_as_they_are() -> None:
     text = written(lambda file: MarkdownWriter(file, "nightly: last run"), rows).decode()
 
     assert text.startswith("# nightly: last run\n\n1 row: 1 failed.\n")
-    assert "\\<script\\>\\|\\`x\\`\ufffd\\# y" in text
+    assert "\\<script\\>\\|\\`x\\`\\\\n\\# y" in text
     assert "\\*no\\*" in text

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import ConfigError, PlanError
 from orchestrator.manifest.planning.spec_stream import Feed
-from orchestrator.manifest.sources.folder import MediaFiles
+from orchestrator.manifest.sources.folder import BATCH, STEM_NAMES, MediaFiles, is_walked
 from orchestrator.server.storage.folder_store import FolderStore
 
 if TYPE_CHECKING:
@@ -43,6 +43,31 @@ def test_stems_of_an_earlier_run_are_skipped_and_named(tmp_path: Path) -> None:
     assert [found.key for found in files] == ["a.mp3"]
     part = '2 folders with stems of an earlier run ("one/", "in/two/")'
     assert part in files.skipped.text()
+
+
+def test_media_beside_stems_are_inputs_and_the_stems_are_not(tmp_path: Path) -> None:
+    fill(tmp_path, "talks/new.mp3", "talks/.separate.yaml", "talks/old.mp3/voice.mp3")
+    fill(tmp_path, "talks/in/more.mp3", "pure/.separate.yaml", "pure/old.mp3/voice.mp3")
+    for folder in ("talks", "pure"):
+        (tmp_path / folder / ".orchestrator").mkdir()
+        (tmp_path / folder / STEM_NAMES).write_text('{"stems": {"old.mp3": "/x/old.mp3"}}')
+    files = MediaFiles(tmp_path)
+
+    assert [found.key for found in files] == ["talks/in/more.mp3", "talks/new.mp3"]
+    part = '2 folders with stems of an earlier run ("pure/", "talks/old.mp3/")'
+    assert part in files.skipped.text()
+    assert not is_walked(tmp_path, tmp_path / "talks/old.mp3/voice.mp3")
+    assert is_walked(tmp_path, tmp_path / "talks/in/more.mp3")
+    assert [found.key for found in MediaFiles(tmp_path / "talks")] == ["in/more.mp3", "new.mp3"]
+
+
+@pytest.mark.parametrize("notes", ["", "{}", "[1]", '{"stems": 3}'])
+def test_where_it_is_not_known_what_is_a_stem_everything_is(tmp_path: Path, notes: str) -> None:
+    fill(tmp_path, "talks/new.mp3", "talks/.separate.yaml")
+    (tmp_path / "talks/.orchestrator").mkdir()
+    (tmp_path / "talks" / STEM_NAMES).write_text(notes)
+
+    assert list(MediaFiles(tmp_path)) == []
 
 
 def test_a_walk_has_the_order_of_the_keys_and_takes_any_case(tmp_path: Path) -> None:
@@ -285,3 +310,26 @@ async def test_files_outside_the_bounds_are_left_out(desk: Desk) -> None:
 
     assert [spec.media.key for spec in specs] == ["new.mp3"]
     assert not remarks
+
+
+async def test_a_job_that_would_overwrite_a_file_that_is_not_listed_yet_is_never_sent(
+    desk: Desk,
+) -> None:
+    names = [f"{number:03}.mp3" for number in range(BATCH)]
+    fill(desk.folder, *(f"talks/{name}" for name in names), "talks/zz.wav")
+    rule = "rules: [{when: {object: 000.mp3}, output: {bucket: own, voice: %s}}]"
+    text = "service: {local: {buckets: {own: talks}}}\ninputs: [{folder: talks}]\n" + rule
+    sent: list[str] = []
+
+    async def read(stem: str) -> None:
+        manifest = desk.load(text % stem, head="")
+        async with FolderStore(desk.folder / "root", manifest.buckets) as store:
+            async for batch in Feed(manifest, store).specs():
+                sent.extend(spec.media.key for spec in batch)
+
+    with pytest.raises(PlanError, match=r'of "000.mp3" would overwrite "zz.wav", .*inputs\[0\]'):
+        await read("zz.wav")
+    assert sent == []
+
+    await read("zz2.wav")
+    assert len(sent) == BATCH + 1

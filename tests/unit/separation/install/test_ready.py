@@ -63,6 +63,35 @@ def test_the_command_is_that_of_the_tool_that_made_the_environment(
     assert str(caught.value).endswith(f"run: {command} 'voiceseparate-orchestrator[local]'")
 
 
+UVX = "uvx --from 'voiceseparate-orchestrator[local]' orchestrator"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["orchestrator", "separate", "my song.mp3"], f"{UVX} separate 'my song.mp3'"),
+        (["voiceseparate-orchestrator", "run", "a.yaml"], f"{UVX} run a.yaml"),
+        (["script.py", "--own"], UVX),
+    ],
+)
+def test_in_an_environment_for_one_call_the_whole_command_is_given(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.setattr(sys, "prefix", "/home/u/.cache/uv/archive-v0/FsBqYXjIJpSNV6Y2")
+    monkeypatch.setattr(sys, "argv", [f"/home/u/bin/{arguments[0]}", *arguments[1:]])
+
+    pretend(monkeypatch, "av")
+    with pytest.raises(EngineMissing) as caught:
+        ready.check_ready()
+    assert str(caught.value).endswith(f"run: {expected}")
+
+    pretend(monkeypatch)
+    weights.unlink()
+    with pytest.raises(EngineMissing) as caught:
+        ready.check_ready()
+    assert str(caught.value).endswith(f"run: {UVX} fetch-engine")
+
+
 @pytest.mark.usefixtures("weights")
 def test_missing_libraries_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "numpy", "onnxruntime", "openvino")

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 import yaml
@@ -208,7 +208,7 @@ def installed(package: str) -> Path:
     folder = Path(VENVS).resolve() / package
     if not (folder / "installed").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, package], check=True)
         (folder / "installed").touch()
     return folder / "bin"
@@ -247,14 +247,16 @@ class Scheduler:
     """A scheduler in its own environment, with the file of the page.
 
     Args:
-        name: Name of its file on the page.
         folder: An empty folder.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.text = files(PAGE, "python")[name]
+    name: ClassVar[str]
+    """Name of its file on the page."""
+
+    def __init__(self, folder: Path) -> None:
+        self.text = files(PAGE, "python")[self.name]
         self.folder = folder
-        self.file = folder / name
+        self.file = folder / self.name
         self.file.parent.mkdir(exist_ok=True)
         keep = ("PATH", "LANG", "SSL_CERT_FILE", "TMPDIR")
         self.environment = {name: os.environ[name] for name in keep if name in os.environ}
@@ -287,8 +289,10 @@ class Scheduler:
 class Airflow(Scheduler):
     """Airflow, with a database of its own."""
 
+    name = "dags/nightly_stems.py"
+
     def __init__(self, folder: Path) -> None:
-        super().__init__("dags/nightly_stems.py", folder)
+        super().__init__(folder)
         self.airflow = installed("apache-airflow") / "airflow"
         self.environment |= {
             "AIRFLOW_HOME": str(folder / "airflow"),
@@ -308,8 +312,10 @@ class Airflow(Scheduler):
 class Prefect(Scheduler):
     """Prefect, whose temporary server belongs to one call."""
 
+    name = "nightly_stems.py"
+
     def __init__(self, folder: Path) -> None:
-        super().__init__("nightly_stems.py", folder)
+        super().__init__(folder)
         self.python = installed("prefect") / "python"
         self.environment |= {"PREFECT_HOME": str(folder / "prefect")}
 
@@ -321,8 +327,10 @@ class Prefect(Scheduler):
 class Dagster(Scheduler):
     """Dagster, without an instance."""
 
+    name = "nightly_stems_dagster.py"
+
     def __init__(self, folder: Path) -> None:
-        super().__init__("nightly_stems_dagster.py", folder)
+        super().__init__(folder)
         self.python = installed("dagster") / "python"
 
     def run(self) -> bool:

@@ -70,6 +70,7 @@ def report(
     chosen = _format(form, output)
     states = _states(state, ROW_STATES)
     source = manifest_source(manifest, service, sets)
+    is_whole = True  # also if the reader of standard output ends before all is written
     with _opened(output) as file:
         writer = _writer(chosen, file, f"{manifest.name}: {run} run")
         is_whole = asyncio.run(write_report(source, writer, ledger=ledger, run=run, states=states))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,19 @@ def test_runs_and_their_rows_are_shown(tmp_path: Path, strict: RunningService) -
     partial = here.do("report", here.path.name, "--run", first, "--format", "jsonl")
     assert partial.code == 0
     assert "is gone" in partial.err
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl", "csv", "md"])
+def test_a_reader_that_has_seen_enough_ends_a_report_quietly(here: Playground, form: str) -> None:
+    here.write("in/a.mp3")
+    assert here.run().code == 0
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = here.do("report", here.path.name, "--format", form, stdout=writing)
+    os.close(writing)
+
+    assert (done.code, done.err) == (0, "")
 
 
 def test_a_run_that_was_stopped_is_open_in_the_history(

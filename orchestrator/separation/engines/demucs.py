@@ -60,7 +60,7 @@ class DemucsModel:
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """What the file is, for people."""
+        """Description of the file, for people."""
         kind = f"with a spectrum beside the samples, frames of {self.n_fft}" if self.n_fft else ""
         return (
             f"a Demucs file: input [1, 2, {self.samples}]{f' {kind}' if kind else ''}",

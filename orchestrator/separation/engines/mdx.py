@@ -57,7 +57,7 @@ class MdxModel:
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """What the file is, for people."""
+        """Description of the file, for people."""
         settings = self.settings
         return (
             f"an MDX-Net file: input [1, 4, {self.bins}, {self.frames}]",

@@ -38,7 +38,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How to load a network.
+    """The way to load a network.
 
     Attributes:
         shapes: Shape of each input, in the file's order, without its first size, the batch.

@@ -21,6 +21,14 @@ def doctor(
     ledger: opt.LedgerOption = None,
     report: opt.ReportOption = None,
     sets: opt.SetOption = None,
+    engine: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Check a model file: what it is, and whether it separates on this machine.",
+            show_default=False,
+        ),
+    ] = None,
     json: opt.JsonOption = False,
 ) -> None:
     """Check this machine, and MANIFEST with its folders, ledger, credentials and buckets.
@@ -36,7 +44,8 @@ def doctor(
     from orchestrator.commands.options import RunOptions
 
     source = None if manifest is None else opt.manifest_source(manifest, service, sets)
-    found = asyncio.run(examine(source, RunOptions(ledger=ledger, report=report)))
+    options = RunOptions(ledger=ledger, report=report)
+    found = asyncio.run(examine(source, options, model=engine))
     if json:
         show_json({"good": found.is_good, "checks": [asdict(check) for check in found.checks]})
     else:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orchestrator._version import __version__
+from orchestrator.commands.examination import Examination
+from orchestrator.commands.examine_engine import examine_engine
 from orchestrator.commands.options import report_path
 from orchestrator.commands.other_ledgers import OtherLedgers
 from orchestrator.commands.preflight import check_folder, nearest_folder, output_folders
@@ -24,6 +25,7 @@ from orchestrator.commands.resources import (
     service_place,
 )
 from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.engines import DEFAULT_ENGINE, EngineChoice
 from orchestrator.domain.spec import Place
 from orchestrator.domain.wording import counted
 from orchestrator.errors import CredentialsMissing, OrchestratorError
@@ -33,12 +35,8 @@ from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_places import output_places
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.manifest.sources.selection import Selection
-from orchestrator.separation.install.cache import installed_engine
-from orchestrator.separation.install.ready import check_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from orchestrator.client.service import CloudService
     from orchestrator.commands.options import ManifestSource, RunOptions
     from orchestrator.domain.ports import Clock
@@ -57,47 +55,12 @@ _SKEW_REFUSED_S = 900.0
 """The vendor refuses a signature that is 15 minutes off."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Result of one check.
-
-    Attributes:
-        name: The thing that was checked.
-        status: ``ok``, ``note`` (worth knowing, stops nothing) or ``fail``.
-        text: What was found; for ``fail`` with the fix.
-    """
-
-    name: str
-    status: str
-    text: str
-
-
-@dataclass(slots=True)
-class Examination:
-    """Checks that were made, in their order."""
-
-    checks: list[Check] = field(default_factory=list)
-
-    @property
-    def is_good(self) -> bool:
-        """True if nothing failed."""
-        return all(check.status != "fail" for check in self.checks)
-
-    def add(self, name: str, text: str, status: str = "ok") -> None:
-        """Add a result; a text of several lines becomes one."""
-        self.checks.append(Check(name, status, "; ".join(text.splitlines())))
-
-    @contextmanager
-    def checking(self, name: str) -> Iterator[None]:
-        """Add a failure if the block raises an error of ours; the message has the fix."""
-        try:
-            yield
-        except OrchestratorError as error:
-            self.add(name, str(error), "fail")
-
-
 async def examine(
-    source: ManifestSource | None, options: RunOptions, clock: Clock | None = None
+    source: ManifestSource | None,
+    options: RunOptions,
+    clock: Clock | None = None,
+    *,
+    model: Path | None = None,
 ) -> Examination:
     """Check this machine, and a manifest with its ledger, folders and service.
 
@@ -107,9 +70,14 @@ async def examine(
         source: The manifest; None for this machine alone.
         options: Ledger and report.
         clock: Time.
+        model: A model file; with it and no manifest, only this file is checked.
     """
     found, clock = Examination(), clock or SystemClock()
     _machine(found)
+    if model is not None:
+        examine_engine(found, EngineChoice(model), clock)
+        if source is None:
+            return found
     manifest: Manifest | None = None
     if source is not None:
         with found.checking("manifest"):
@@ -118,7 +86,8 @@ async def examine(
     _zones(found, manifest)
     if source is None or (manifest is not None and manifest.is_local):
         service = manifest.service if manifest is not None else None
-        _engine(found, service.engine if isinstance(service, LocalServiceSettings) else None)
+        named = service.engine if isinstance(service, LocalServiceSettings) else DEFAULT_ENGINE
+        examine_engine(found, named, clock)
     if source is None:
         _credentials(found, "note")
     if manifest is not None:
@@ -152,16 +121,6 @@ def _zones(found: Examination, manifest: Manifest | None) -> None:
         found.add("time zones", f"{zone} is not known. Run: pip install tzdata", "fail")
     else:
         found.add("time zones", f"{zone} is known")
-
-
-def _engine(found: Examination, model: Path | None) -> None:
-    with found.checking("engine"):
-        check_ready(model)
-        from orchestrator.separation.engines.loading import load_engine
-
-        weights = model or installed_engine()
-        engine = load_engine(weights, os.cpu_count() or 1, is_default=model is None)
-        found.add("engine", f"loads; {engine.runtime}; weights {weights}")
 
 
 def _outputs(found: Examination, manifest: Manifest, location: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.engines import DEFAULT_ENGINE, EngineChoice
 from orchestrator.domain.home import with_home
 from orchestrator.domain.wording import is_utf_8, nearest_word, not_utf_8, quoted
-from orchestrator.errors import Fault, ManifestError
+from orchestrator.errors import ConfigError, Fault, ManifestError
 from orchestrator.manifest.diagnostics import MAX_FAULTS, FaultList
+from orchestrator.manifest.engines import identity_of_model, identity_of_plugin
 from orchestrator.manifest.local_buckets import NOT_LOCAL, LocalBuckets
 from orchestrator.manifest.manifest import (
     EndpointSettings,
@@ -258,9 +259,8 @@ class _Loading:
         if not word and isinstance(written, EndpointService):
             return EndpointSettings(written.ci, written.cos)
         root = self._path(local.root if local else None, ("service", "local", "root"))
-        model = self.file.engine.model if self.file.engine is not None else None
-        engine = self._path(model, ("engine", "model"))
-        return LocalServiceSettings(root, self._buckets(local), engine, self._engine_hash(engine))
+        engine, identity = self._engine()
+        return LocalServiceSettings(root, self._buckets(local), engine, identity)
 
     def _buckets(self, local: LocalSettings | None) -> dict[str, Path]:
         """Return the folders of the local service's buckets; give folder sources their bucket."""
@@ -276,20 +276,21 @@ class _Loading:
         rendered = self._rendered(text, path, self.params)
         return self.files.folder_of(path).absolute() / with_home(rendered)
 
-    def _engine_hash(self, model: Path | None) -> str:
-        """Return the hash of an engine and of the settings beside it; empty without an engine."""
-        if model is None:
-            return ""
-        digest = hashlib.sha256()
-        for file in (model, model.with_suffix(".json")):
-            try:
-                with file.open("rb") as content:
-                    digest.update(hashlib.file_digest(content, "sha256").digest())
-            except OSError as error:
-                message = f"The engine's file {file} cannot be read: {error.strerror}."
-                self.faults.add(self.files.fault(message, ("engine", "model")))
-                break
-        return digest.hexdigest()
+    def _engine(self) -> tuple[EngineChoice, str]:
+        """Return the engine of the local service, and its identity; empty for the default one."""
+        written = self.file.engine
+        if written is None:
+            return DEFAULT_ENGINE, ""
+        name = "model" if written.model is not None else "plugin"
+        try:
+            if written.plugin is not None:
+                return EngineChoice(plugin=written.plugin), identity_of_plugin(written.plugin)
+            model = self._path(written.model, ("engine", name))
+            identity = identity_of_model(model) if model is not None else ""
+            return EngineChoice(model), identity
+        except ConfigError as error:
+            self.faults.add(self.files.fault(str(error), ("engine", name)))
+            return DEFAULT_ENGINE, ""
 
     def _place(
         self, text: str | None, path: DataPath, check: Callable[[str], Problem | None]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.engines import DEFAULT_ENGINE, EngineChoice
 from orchestrator.manifest.schema.inputs import STDIN, FolderInput, ListInput, PrefixInput
 from orchestrator.manifest.schema.job_settings import account_bucket_problem, bucket_problem
 
@@ -40,14 +41,15 @@ class LocalServiceSettings:
     Attributes:
         root: Folder of the objects; None for the default.
         buckets: Folders of the buckets that are not in the root, by name; those of sources, too.
-        engine: MDX-Net file that separates; None for the default engine.
-        engine_sha256: Hash of that file and its settings, part of the identity of every job.
+        engine: The engine that separates.
+        engine_identity: Its content or version, part of the identity of every job; empty for the
+            default engine.
     """
 
     root: Path | None = None
     buckets: Mapping[str, Path] = field(default_factory=dict)
-    engine: Path | None = None
-    engine_sha256: str = ""
+    engine: EngineChoice = DEFAULT_ENGINE
+    engine_identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

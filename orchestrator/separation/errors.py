@@ -12,8 +12,26 @@ INVALID_ARGUMENT: Final = "InvalidArgument"
 """The requested output is not allowed, or not possible with this engine."""
 ENGINE_NOT_INSTALLED: Final = "EngineNotInstalled"
 """The engine's weights or libraries are missing on this machine."""
+ENGINE_FAILED: Final = "EngineFailed"
+"""An engine of the user's choice cannot be loaded, or failed on this input."""
 INTERNAL_ERROR: Final = "InternalError"
 """The machine failed: no space, no memory, no permission to write."""
+MUSIC_REFUSED: Final = (
+    "MusicMode needs an engine that finds bass and drums, and this machine's engine separates "
+    "voice and background; use AudioAndBackground, or name a Demucs file (engine: {model: FILE})."
+)
+"""Message of a job with MusicMode, which the default engine cannot do."""
+
+
+class EngineFailed(Exception):
+    """An engine of the user's choice cannot be loaded, fails, or returns what it may not.
+
+    Another try would end in the same way, so the job fails.
+    """
+
+
+class WrongLength(Exception):
+    """An engine returned more or fewer samples than it received."""
 
 
 class SeparationFailed(Exception):

@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.audio_formats import check_audio
 from orchestrator.domain.clock import SystemClock
+from orchestrator.domain.engines import DEFAULT_ENGINE, EngineChoice
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
+from orchestrator.domain.wording import listed
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.cores import usable_cores
 from orchestrator.separation.errors import (
+    ENGINE_FAILED,
     ENGINE_NOT_INSTALLED,
     INTERNAL_ERROR,
     INVALID_ARGUMENT,
+    MUSIC_REFUSED,
+    EngineFailed,
     SeparationFailed,
+    WrongLength,
 )
 from orchestrator.separation.formats import resolve
 from orchestrator.separation.install.cache import installed_engine
@@ -28,12 +34,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.domain.ports import Clock
-    from orchestrator.separation.engines.interface import VoiceEngine
+    from orchestrator.separation.engines.interface import Engine
 
 __all__ = ["MediaProbe", "SeparationFailed", "SeparationResult", "SeparationTask", "separate_file"]
 
 THREADS_VARIABLE: Final = "ORCHESTRATOR_ENGINE_THREADS"
 """Environment variable: default number of threads per job; 0 (the default) means one per core."""
+
+_MUSIC_PARTS: Final = (Stem.VOICE, Stem.BASS, Stem.DRUMS)
+"""Stems of MusicMode that an engine finds; the background is the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +56,14 @@ class SeparationTask:
         mode: Stems to make.
         audio: Format of the outputs. Default: aac, 44100 Hz, the source's channel count,
             80 kbit/s per channel (mp3: 96).
-        model: Another engine: an MDX-Net file in the ONNX format, with its JSON file beside it.
+        engine: The engine.
     """
 
     source: Path
     outputs: dict[Stem, Path]
     mode: AudioMode = AudioMode.AUDIO_AND_BACKGROUND
     audio: AudioConfig = field(default_factory=AudioConfig)
-    model: Path | None = None
+    engine: EngineChoice = DEFAULT_ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,11 @@ def separate_file(
         raise
     except EngineMissing as error:
         raise SeparationFailed(ENGINE_NOT_INSTALLED, str(error)) from error
+    except EngineFailed as error:
+        raise SeparationFailed(ENGINE_FAILED, str(error)) from error
+    except WrongLength as error:
+        message = f"The engine {_named(task.engine)} failed: {error}."
+        raise SeparationFailed(ENGINE_FAILED, message) from error
     except MemoryError as error:
         message = "The machine ran out of memory; run fewer jobs at once."
         raise SeparationFailed(INTERNAL_ERROR, message) from error
@@ -132,8 +146,8 @@ def _separate(
     from orchestrator.separation.engines.loading import load_engine
 
     started = clock.monotonic()
-    path = task.model or installed_engine()
-    engine = load_engine(path, threads, is_default=task.model is None)
+    engine = load_engine(task.engine, threads, installed_engine)
+    _check_stems(task, engine)
     loaded = clock.monotonic()
     try:
         source, duration_s, notes = _stream(task, outputs, engine, on_progress)
@@ -151,7 +165,7 @@ def _separate(
 def _stream(
     task: SeparationTask,
     outputs: dict[Stem, Path],
-    engine: VoiceEngine,
+    engine: Engine,
     on_progress: Callable[[float], None] | None,
 ) -> tuple[MediaProbe, float, tuple[str, ...]]:
     """Decode, separate and encode in one pass; return the source's probe, length and notes."""
@@ -162,16 +176,20 @@ def _stream(
 
     with open_media(task.source) as container:
         decoder = Decoder(task.source, container)
-        form = resolve(task.audio, decoder.channels)
+        is_music = task.mode is AudioMode.MUSIC_MODE
+        # MusicMode ignores all settings except the codec, as the vendor does.
+        audio = AudioConfig(codec=task.audio.codec) if is_music else task.audio
+        form = resolve(audio, decoder.channels)
+        parts = _MUSIC_PARTS if is_music else (Stem.VOICE,)
         mono = MonoCheck()
         with StemWriters(outputs, form) as writers:
             blocks = mono.watched(decoder.blocks()) if form.channels == 1 else decoder.blocks()
             samples = 0
             # Closed before the container: a thread of the engine may still decode.
-            with closing(split(engine, blocks)) as stems:
-                for voice, background in stems:
-                    writers.write({Stem.VOICE: voice, Stem.BACKGROUND: background})
-                    samples += len(voice)
+            with closing(split(engine, blocks, parts)) as several:
+                for stems in several:
+                    writers.write(stems)
+                    samples += len(stems[Stem.VOICE])
                     if on_progress is not None:
                         on_progress(decoder.part(samples))
             writers.close()
@@ -182,12 +200,8 @@ def _stream(
 
 def _wanted(task: SeparationTask) -> dict[Stem, Path]:
     """Return the files to write, or refuse the task before any work."""
-    if task.mode is AudioMode.MUSIC_MODE:
-        message = (
-            "MusicMode is not possible here: this machine's engine separates voice and background, "
-            "not bass and drums; use AudioAndBackground."
-        )
-        raise SeparationFailed(INVALID_ARGUMENT, message)
+    if task.mode is AudioMode.MUSIC_MODE and task.engine.is_default:
+        raise SeparationFailed(INVALID_ARGUMENT, MUSIC_REFUSED)
     if fault := check_audio(task.mode, task.audio):
         raise SeparationFailed(INVALID_ARGUMENT, fault)
     outputs = {stem: task.outputs[stem] for stem in task.mode.stems if stem in task.outputs}
@@ -196,6 +210,23 @@ def _wanted(task: SeparationTask) -> dict[Stem, Path]:
         message = f"AudioMode {task.mode} makes {stems}, but no name was given for it."
         raise SeparationFailed(INVALID_ARGUMENT, message)
     return outputs
+
+
+def _check_stems(task: SeparationTask, engine: Engine) -> None:
+    """Check that the engine finds the stems of the mode."""
+    missing = [stem for stem in _MUSIC_PARTS if stem not in engine.stems]
+    if task.mode is AudioMode.MUSIC_MODE and missing:
+        message = (
+            f"MusicMode needs an engine that finds bass and drums, and {_named(task.engine)} finds "
+            f"{listed(engine.stems, 'and')}; use AudioAndBackground, or another engine."
+        )
+        raise SeparationFailed(INVALID_ARGUMENT, message)
+
+
+def _named(choice: EngineChoice) -> str:
+    if choice.plugin:
+        return f"{choice.plugin} (a plug-in)"
+    return choice.model.name if choice.model is not None else "Spleeter"
 
 
 def _threads(chosen: int | None) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.engines import DEFAULT_ENGINE, EngineChoice
 from orchestrator.separation.cores import usable_cores
 from orchestrator.server.progression import Progression
 
@@ -77,7 +78,7 @@ class LocalSettings:
         port: Port to bind; 0: a free one.
         credentials: Accepted key pairs.
         max_concurrent: Jobs that run at once; None: one per usable core.
-        engine: MDX-Net file that separates; None: the default engine.
+        engine: The engine that separates.
         work: ``module:function`` that does the work in a worker process.
         progression: Real or simulated work.
         missing_input: Handling of a missing input; None: ``fail`` for real work, ``ignore`` for
@@ -111,7 +112,7 @@ class LocalSettings:
     port: int = 0
     credentials: tuple[KeyPair, ...] = ()
     max_concurrent: int | None = None
-    engine: Path | None = None
+    engine: EngineChoice = DEFAULT_ENGINE
     work: str = REAL_WORK
     progression: Progression = field(default_factory=Progression)
     missing_input: MissingInput | None = None

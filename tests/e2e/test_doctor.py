@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
+from tests.demucs_models import write_graph, write_shares
 from tests.e2e.playground import BUCKET, KEYS, Playground
+from tests.mdx_models import write_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,3 +144,45 @@ def test_a_local_manifest_shows_the_space_for_its_stems(tmp_path: Path) -> None:
     )
     assert run.code == 2
     assert "is a file, so no stems can be written" in run.err
+
+
+def test_a_model_file_is_examined_and_used(here: Playground) -> None:
+    """What it is, how it loads and how long it takes; exit code 0 if it separates."""
+    write_model(here.folder)
+    write_shares(here.folder / "four.onnx")
+    for name, kind, stems in (
+        ("small.onnx", "an MDX-Net file: input [1, 4, 1537, 32]; chunks of 0.7 s", "voice"),
+        (
+            "four.onnx",
+            "a Demucs file: input [1, 2, 16384]; chunks of 0.4 s",
+            "voice, bass and drums",
+        ),
+    ):
+        done = here.do("doctor", "--engine", name, "--json")
+        assert done.code == 0, done.out
+        found = checks(done.json())
+        assert kind in found["engine"][1]
+        assert "f32" in found["runtime"][1]
+        assert "10 s of noise took" in found["separation"][1]
+        assert found["separation"][1].endswith(f"finds {stems}")
+        assert "credentials" not in found
+
+
+def test_a_model_file_that_does_not_fit_is_a_fault_with_the_remedy(here: Playground) -> None:
+    (here.folder / "text.onnx").write_text("not a network")
+    write_model(here.folder).with_suffix(".json").unlink()
+    write_graph(here.folder / "other.onnx", {"x": [1, 80, 3000]}, {"y": [1, 80, 3000]})
+    # Its shapes are those of a Demucs file, and its network cannot work on them.
+    write_graph(here.folder / "false.onnx", {"x": [1, 2, 9000]}, {"y": [1, 4, 2, 9000]})
+    for name, said in (
+        ("absent.onnx", "does not exist"),
+        ("text.onnx", "not a network in the ONNX format"),
+        ("small.onnx", "needs a file small.json beside it"),
+        ("other.onnx", "neither an MDX-Net file"),
+        ("false.onnx", "does not separate"),
+    ):
+        done = here.do("doctor", "--engine", name, "--json")
+        assert done.code == 3, (name, done.out)
+        (fault,) = [text for status, text in checks(done.json()).values() if status == "fail"]
+        assert said in fault, (name, fault)
+        assert "Traceback" not in done.err

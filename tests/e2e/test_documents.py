@@ -17,6 +17,7 @@ from orchestrator.commands.exit_codes import ExitCode
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.job import LOST_BY_SERVICE, STEM_MISSING
 from orchestrator.live.metrics import Metrics
+from orchestrator.live.tally import Tally
 from orchestrator.manifest.planning.planner import (
     INVALID_OBJECT_NAME,
     INVALID_OUTPUT_NAME,
@@ -152,7 +153,7 @@ def test_the_table_of_exit_codes_has_each_code() -> None:
 
 def test_alerts_watch_metrics_that_exist() -> None:
     (text,) = files(page("operations.md"), "yaml").values()
-    registry = Metrics(SystemClock()).registry
+    registry = Metrics(Tally(SystemClock()), "nightly").registry
     names = {sample.name for metric in registry.collect() for sample in metric.samples}
     rules = yaml.safe_load(text)["groups"][0]["rules"]
     used = {name for rule in rules for name in re.findall(r"orchestrator_\w+", rule["expr"])}

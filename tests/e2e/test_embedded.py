@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
+from tests.demucs_models import SHARES, write_shares
 from tests.e2e.playground import BUCKET, Playground
 from tests.mdx_models import IDENTITY, write_model
+from tests.plugins import install_example
 from tests.repository import REPOSITORY
 
 if TYPE_CHECKING:
@@ -188,3 +190,71 @@ def test_without_the_engine_no_job_is_sent_and_the_command_that_installs_it_is_n
     assert done.code == 2
     assert "orchestrator fetch-engine" in done.err
     assert alone.reports() == []
+
+
+def test_music_mode_makes_four_stems_with_a_demucs_file(alone: Playground) -> None:
+    """Voice, background, bass and drums come out of one run, and add up to the input."""
+    bucket = alone.folder / "media" / BUCKET
+    write_tone(bucket / "in/tone.wav", 0.5)
+    alone.environment[CACHE_VARIABLE] = str(alone.folder / "no-engine-here")
+    model = write_shares(alone.folder / "four.onnx")
+    names = ("drums", "bass", "background", "voice")  # in the order of the file's shares
+    alone.write(
+        "in/tone.wav",
+        service={"local": {"root": "media"}},
+        defaults={
+            "operation": {"audio_mode": "MusicMode", "audio": {"codec": "wav"}},
+            "output": {name: f"stems/{name}.wav" for name in names},
+        },
+        engine={"model": model.name},
+    )
+
+    done = alone.run(limit_s=60)
+
+    assert done.code == 0, done.err
+    mixture = samples(bucket / "in/tone.wav")
+    for name, share in zip(names, SHARES.tolist(), strict=True):
+        stem = samples(bucket / f"stems/{name}.wav")
+        assert max(abs(one - share * both) for one, both in zip(stem, mixture, strict=True)) <= 2
+    (row,) = alone.rows()
+    assert {file["stem"] for file in row["files"]} == set(names)
+
+
+@pytest.mark.slow
+def test_an_engine_of_another_package_separates_and_its_version_counts(
+    alone: Playground, tmp_path: Path
+) -> None:
+    bucket = alone.folder / "media" / BUCKET
+    write_tone(bucket / "in/tone.wav", 0.5)
+    site = install_example(tmp_path)
+    alone.environment |= {
+        CACHE_VARIABLE: str(alone.folder / "no-engine-here"),
+        "PYTHONPATH": str(site),
+    }
+    operation = {
+        "audio_mode": "AudioAndBackground",
+        "audio": {"codec": "wav", "samplerate": 44100, "channels": 2},
+    }
+    changes = {
+        "service": {"local": {"root": "media"}},
+        "defaults": {
+            "operation": operation,
+            "output": {"voice": "stems/voice.wav", "background": "stems/background.wav"},
+        },
+    }
+    alone.write("in/tone.wav", **changes, engine={"plugin": "middle"})
+    done = alone.run(limit_s=60)
+    assert done.code == 0, done.err
+    voice, mixture = (samples(bucket / name) for name in ("stems/voice.wav", "in/tone.wav"))
+    assert len(voice) == len(mixture)
+
+    for name in site.glob("*.dist-info/METADATA"):
+        name.write_text(name.read_text().replace("Version: 1.2", "Version: 1.3"))
+    assert alone.run(limit_s=60).code == 0
+    assert [row["state"] for row in alone.rows()] == ["succeeded"], "a new version, a new job"
+
+    alone.write("in/tone.wav", **changes, engine={"plugin": "midle"})
+    refused = alone.run(limit_s=60)
+    assert refused.code == 2
+    assert "has an engine" in refused.err
+    assert "Did you mean middle?" in refused.err

@@ -7,7 +7,8 @@ this JSON array, written without spaces, as UTF-8, absent values as null::
      codec, samplerate, bitrate, channels,
      output bucket, output region, voice, background, bass, drums]
 
-If the local service uses another engine than the default one, the SHA-256 of that engine follows.
+If the local service uses another engine than the default one, its identity follows: the SHA-256 of
+its files, or the name and version of its package (``manifest.engines``).
 
 Nothing else is part of it: not the level, the callback, the user data or the place in the manifest.
 """
@@ -134,7 +135,7 @@ class Planner:
         self._collecting = faults is not None
         self.recipes = Recipes(manifest, self.faults)
         service = manifest.service
-        self._engine = service.engine_sha256 if isinstance(service, LocalServiceSettings) else ""
+        self._engine = service.engine_identity if isinstance(service, LocalServiceSettings) else ""
         self._places = ObjectPlaces(manifest)
         self._claims = Claims(scratch())
         self._jobs = Records(scratch())  # fingerprint and line of each job

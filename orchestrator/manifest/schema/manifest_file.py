@@ -173,8 +173,17 @@ class LocalSettings(Part):
 class EngineSettings(Part):
     """Another separation engine of the local service."""
 
-    model: Annotated[Text, Field(min_length=1, examples=["models/voc_ft.onnx"])]
-    """MDX-Net file in the ONNX format, relative to this file, with its JSON file beside it."""
+    model: Annotated[Text, Field(min_length=1, examples=["models/voc_ft.onnx"])] | None = None
+    """MDX-Net or Demucs file in the ONNX format, relative to this file; a JSON file beside it
+    states what it does not state itself."""
+    plugin: Annotated[Text, Field(min_length=1, examples=["my-engine"])] | None = None
+    """Name of an engine of an installed package."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.model is None) == (self.plugin is None):
+            refuse("An engine is either a model (a file) or a plugin (an installed package).")
+        return self
 
 
 class LocalService(Part):

@@ -1,4 +1,4 @@
-"""The port of a separation engine, and the split into two stems whose sum is the input."""
+"""The port of a separation engine, and the split into stems whose sum is the input."""
 
 from __future__ import annotations
 
@@ -9,69 +9,95 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.domain.spec import Stem
+from orchestrator.separation.errors import WrongLength
+
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
 SAMPLERATE_HZ: Final = 44100
 """Rate between decoder and encoder: the one that the default engine was trained on."""
 
 Block: TypeAlias = npt.NDArray[np.float32]
 """Sound: shape ``(samples, 2)``, 44.1 kHz, full scale at 1.0."""
+Stems: TypeAlias = "Mapping[Stem, Block]"
+"""Blocks of the same length, by the stem that they belong to."""
 
 
-class VoiceEngine(Protocol):
-    """An engine, which finds the voice in a mixture.
+class Engine(Protocol):
+    """An engine, which finds stems in a mixture.
 
     Attributes:
-        runtime: Runtime, precision and threads, for people.
+        runtime: What computes, for people: runtime, version, precision, threads.
+        stems: Stems that it finds: the voice always, and bass and drums if it can. The background
+            is what they leave of the mixture.
     """
 
     runtime: str
+    stems: tuple[Stem, ...]
 
-    def voice(self, blocks: Iterable[Block]) -> Generator[Block, None, None]:
-        """Yield the voice of a stream of sound.
+    def separate(self, blocks: Iterable[Block]) -> Generator[Stems, None, None]:
+        """Yield the stems of a stream of sound.
 
         Args:
             blocks: The mixture, in blocks of any length. The engine may take them in a thread of
                 its own; it is done with them when the generator has ended or is closed.
 
         Yields:
-            The voice, in blocks of any length: in all as many samples as the mixture has, at the
-            same positions. An engine may lag behind its input by a bounded time.
+            The stems, in blocks of any length, all of the same one: in all as many samples as the
+            mixture has, at the same positions. An engine may lag behind its input by a bounded
+            time.
         """
         ...
 
 
 def split(
-    engine: VoiceEngine, blocks: Iterable[Block]
-) -> Generator[tuple[Block, Block], None, None]:
-    """Separate a stream into voice and background.
+    engine: Engine, blocks: Iterable[Block], parts: tuple[Stem, ...] = (Stem.VOICE,)
+) -> Generator[dict[Stem, Block], None, None]:
+    """Separate a stream into some stems and the background, which is the rest of the mixture.
 
-    The background is the mixture minus the voice, so the two always add up to the mixture.
+    Args:
+        engine: The engine.
+        blocks: The mixture.
+        parts: The stems, of those that the engine finds.
 
     Yields:
-        Pairs of voice and background blocks of the same length.
+        Blocks of the same length, whose sum is the mixture.
 
     Raises:
-        ValueError: The engine returned more samples than it received.
+        WrongLength: The engine returned more or fewer samples than it received.
     """
     pending = _Pending(blocks)
-    with closing(engine.voice(pending)) as voices:
-        for voice in voices:
-            mixture = pending.take(len(voice))
-            kept = _within_full_scale(voice, mixture)
-            yield kept, mixture - kept
+    with closing(engine.separate(pending)) as estimates:
+        for estimate in estimates:
+            found = {stem: estimate[stem] for stem in parts}
+            mixture = pending.take(len(found[parts[0]]))
+            yield _adding_up(found, mixture)
+    pending.check_empty()
 
 
-def _within_full_scale(voice: Block, mixture: Block) -> Block:
-    """Limit the voice where it or the background would exceed full scale.
+def _adding_up(found: dict[Stem, Block], mixture: Block) -> dict[Stem, Block]:
+    """Add the background, and limit the stems where one of all would exceed full scale.
 
     A clipped stem would break the sum. A mixture within full scale always allows such a limit.
     """
-    lowest = np.maximum(mixture - 1.0, -1.0)
-    highest = np.minimum(mixture + 1.0, 1.0)
-    kept: Block = np.minimum(np.maximum(voice, lowest), highest)
-    return kept
+    background = mixture.copy()
+    for block in found.values():
+        background -= block
+    if any(_exceeds(block) for block in (*found.values(), background)):
+        found = {stem: np.clip(block, -1, 1) for stem, block in found.items()}
+        background = mixture - sum(found.values())
+        for stem, block in found.items():
+            # What the background has too much of goes to the stems, as far as each one has room.
+            excess = background - np.clip(background, -1, 1)
+            limited = np.clip(block + excess, -1, 1)
+            background -= limited - block
+            found[stem] = limited
+    return {**found, Stem.BACKGROUND: background}
+
+
+def _exceeds(block: Block) -> bool:
+    return bool(block.max(initial=0) > 1 or block.min(initial=0) < -1)
 
 
 class _Pending:
@@ -83,11 +109,13 @@ class _Pending:
     def __init__(self, blocks: Iterable[Block]) -> None:
         self._blocks = blocks
         self._kept: deque[Block] = deque()
+        self._is_read = False
 
     def __iter__(self) -> Iterator[Block]:
         for block in self._blocks:
             self._kept.append(block)
             yield block
+        self._is_read = True
 
     def take(self, count: int) -> Block:
         """Remove and return the oldest ``count`` samples."""
@@ -95,8 +123,8 @@ class _Pending:
         missing = count
         while missing:
             if not self._kept:
-                message = f"the engine returned {count} samples for {count - missing}"
-                raise ValueError(message)
+                message = f"it returned {missing} samples more than it received"
+                raise WrongLength(message)
             block = self._kept.popleft()
             if len(block) > missing:
                 self._kept.appendleft(block[missing:])
@@ -104,3 +132,13 @@ class _Pending:
             taken.append(block)
             missing -= len(block)
         return taken[0] if len(taken) == 1 else np.concatenate(taken)
+
+    def check_empty(self) -> None:
+        """Check that the engine has used all of the sound.
+
+        Raises:
+            WrongLength: It has not.
+        """
+        if self._kept or not self._is_read:
+            message = "it ended before the sound did"
+            raise WrongLength(message)

@@ -11,28 +11,73 @@ published.
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.domain.spec import Stem
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.ahead import ahead
+from orchestrator.separation.engines.chunks import ChunkPlan, blend
 from orchestrator.separation.engines.mdx_settings import N_FFT, read_settings
-from orchestrator.separation.engines.network import Unusable
+from orchestrator.separation.engines.network import Wish
 from orchestrator.separation.engines.runtimes import load_network
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
-    from orchestrator.separation.engines.interface import Block
+    from orchestrator.separation.engines.graph import Graph
+    from orchestrator.separation.engines.interface import Block, Stems
     from orchestrator.separation.engines.mdx_settings import MdxSettings
     from orchestrator.separation.engines.network import Array, Network
 
 HOP: Final = 1024
-_OVERLAP: Final = 4
-"""A quarter of each chunk is blended with the next one, so that no seam is heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class MdxModel:
+    """A file that was recognised, with everything that is needed to load it.
+
+    Attributes:
+        path: The file.
+        settings: Facts from the JSON file beside it.
+        bins: Bins of its spectrum.
+        frames: Frames of a chunk.
+        is_batch_free: It takes any number of chunks at a time.
+        facts: What it is, for people.
+    """
+
+    path: Path
+    settings: MdxSettings
+    bins: int
+    frames: int
+    is_batch_free: bool
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Description of the file, for people."""
+        settings = self.settings
+        return (
+            f"an MDX-Net file: input [1, 4, {self.bins}, {self.frames}]",
+            f"chunks of {HOP * (self.frames - 1) / 44100:.1f} s",
+            f"frames of {settings.n_fft} samples, compensation {settings.compensate:g}",
+            f"estimates the {'voice' if settings.gives_voice else 'background'}",
+        )
+
+    def load(self, threads: int) -> MdxEngine:
+        """Load the network.
+
+        It is computed with f32: the files are the user's, and nothing shows how they bear less.
+
+        Raises:
+            EngineMissing: No runtime is installed.
+            Unusable: No runtime can load the file.
+        """
+        shape = (4, self.bins, self.frames)
+        wish = Wish((shape,), threads, f32_only=True, is_batch_free=self.is_batch_free)
+        return MdxEngine(load_network(self.path, wish), self)
 
 
 class MdxEngine:
@@ -40,72 +85,42 @@ class MdxEngine:
 
     Attributes:
         runtime: Runtime, precision and threads, for people.
+        stems: The voice.
     """
 
-    def __init__(self, network: Network, settings: MdxSettings) -> None:
+    stems: tuple[Stem, ...] = (Stem.VOICE,)
+
+    def __init__(self, network: Network, model: MdxModel) -> None:
         self._network = network
-        self._settings = settings
-        self._bins, self._frames = network.shape[2:]
-        self._margin = settings.n_fft // 2
+        self._settings = model.settings
+        self._transform = _Transform(model.settings.n_fft, model.bins, model.frames)
+        # The first and the last half frame of a chunk are dropped: their sound was mirrored.
+        self._plan = ChunkPlan(
+            HOP * (model.frames - 1), margin=model.settings.n_fft // 2, batch=network.batch
+        )
+        self._shape = (network.batch, 4, model.bins, model.frames)
         self.runtime = network.runtime
 
-    def voice(self, blocks: Iterable[Block]) -> Generator[Block, None, None]:
-        """Yield the voice of a stream, at most three chunks late (see ``interface.VoiceEngine``).
-
-        The first and the last half frame of a chunk are dropped: their sound was mirrored.
-        """
-        chunk = HOP * (self._frames - 1)
-        kept = chunk - 2 * self._margin
-        blended = kept // _OVERLAP
-        rising = (np.arange(blended, dtype=np.float32) + np.float32(0.5)) / np.float32(blended)
-        tail = np.zeros((0, 2), np.float32)
-        chunks = ahead(_chunks(blocks, chunk, kept - blended, self._margin), 1)
-        with closing(chunks), closing(ahead(self._estimates(chunks), 1)) as estimates:
-            for voice, length in estimates:
-                voice[: len(tail)] *= rising[: len(tail), np.newaxis]
-                voice[: len(tail)] += tail
-                ready = min(kept - blended, length)
-                yield voice[:ready]
-                tail = voice[kept - blended :] * rising[::-1, np.newaxis]
-
-    def _estimates(
-        self, chunks: Iterable[tuple[Array, int]]
-    ) -> Generator[tuple[Block, int], None, None]:
-        """Yield the voice of each chunk without its margins, and the samples left in the sound."""
+    def separate(self, blocks: Iterable[Block]) -> Generator[Stems, None, None]:
+        """Yield the voice of a stream, a few chunks late (see ``interface.Engine``)."""
         compute = self._network.stream()
-        transform = _Transform(self._settings.n_fft, self._bins, self._frames)
-        for samples, length in chunks:
-            made = transform.sound(compute(transform.spectrum(samples)))
-            made *= np.float32(self._settings.compensate)
-            voice = made if self._settings.gives_voice else samples - made
-            yield np.ascontiguousarray(voice[:, self._margin : -self._margin].T), length
 
+        def estimate(chunks: list[Array]) -> Iterator[Array]:
+            spectra = np.zeros(self._shape, np.float32)
+            for row, samples in zip(spectra, chunks, strict=False):
+                row[:] = self._transform.spectrum(samples)
+            (made,) = compute([spectra])
+            for samples, spectrum in zip(chunks, made, strict=False):
+                yield self._voice(samples, spectrum)[np.newaxis]
 
-def _chunks(
-    blocks: Iterable[Block], size: int, step: int, margin: int
-) -> Generator[tuple[Array, int], None, None]:
-    """Yield overlapping chunks ``(2, size)``, and the samples of the sound from each one's margin.
+        with closing(blend(blocks, self._plan, estimate)) as voices:
+            for voice in voices:
+                yield {Stem.VOICE: voice[0]}
 
-    The sound begins after a margin of silence, and silence follows its end.
-    """
-    samples = np.zeros((2, size), np.float32)
-    count = margin
-    for block in blocks:
-        taken = 0
-        while taken < len(block):
-            part = block[taken : taken + size - count].T
-            samples[:, count : count + part.shape[1]] = part
-            taken, count = taken + part.shape[1], count + part.shape[1]
-            if count == size:
-                yield samples.copy(), size - margin
-                samples[:, : size - step] = samples[:, step:]
-                count -= step
-    samples[:, count:] = 0
-    while count > margin:
-        yield samples.copy(), count - margin
-        samples[:, : size - step] = samples[:, step:]
-        samples[:, size - step :] = 0
-        count -= step
+    def _voice(self, samples: Array, spectrum: Array) -> Array:
+        made = self._transform.sound(spectrum)
+        made *= np.float32(self._settings.compensate)
+        return made if self._settings.gives_voice else samples - made
 
 
 class _Transform:
@@ -124,16 +139,16 @@ class _Transform:
         self._power: Array = power[self._half : -self._half].astype(np.float32)
 
     def spectrum(self, samples: Array) -> Array:
-        """Return ``[1, 4, bins, frames]`` of ``(2, samples)``."""
+        """Return ``[4, bins, frames]`` of ``(2, samples)``."""
         padded = np.pad(samples, ((0, 0), (self._half, self._half)), mode="reflect")
         views = np.lib.stride_tricks.sliding_window_view(padded, self._n_fft, axis=1)[:, ::HOP]
         whole = np.fft.rfft(views * self._window, axis=2)[:, :, : self._bins]
         parts = np.stack([whole.real, whole.imag], axis=1)  # [2, 2, frames, bins]
-        ordered = parts.transpose(0, 1, 3, 2).reshape(1, 4, self._bins, self._frames)
+        ordered = parts.transpose(0, 1, 3, 2).reshape(4, self._bins, self._frames)
         return np.ascontiguousarray(ordered, np.float32)
 
     def sound(self, spectrum: Array) -> Array:
-        """Return ``(2, samples)`` of ``[1, 4, bins, frames]``; the bins above are silent."""
+        """Return ``(2, samples)`` of ``[4, bins, frames]``; the bins above are silent."""
         parts = spectrum.reshape(2, 2, self._bins, self._frames).transpose(0, 1, 3, 2)
         whole: npt.NDArray[np.complex64] = (parts[:, 0] + 1j * parts[:, 1]).astype(np.complex64)
         pieces = np.fft.irfft(whole, n=self._n_fft, axis=2).astype(np.float32, copy=False)
@@ -145,35 +160,33 @@ class _Transform:
         return made
 
 
-def load_mdx(model: Path, threads: int) -> MdxEngine:
-    """Load a file.
-
-    It is computed with f32: the files are the user's, and nothing shows how they bear less.
+def recognise_mdx(path: Path, graph: Graph) -> MdxModel | None:
+    """Return what an MDX-Net file is; None for one of another kind.
 
     Raises:
-        EngineMissing: It is missing, damaged, or of another kind; its settings are missing.
+        EngineMissing: Its settings are missing, or do not fit to its shape.
     """
-    if not model.is_file():
-        raise EngineMissing(f"The engine {model} does not exist or is not a file.")
-    settings = read_settings(model)
-    try:
-        network = load_network(model, (1, None, None, None), threads, f32_only=True)
-    except Unusable as error:
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        return None
+    (given,), (made,) = graph.inputs, graph.outputs
+    is_spectrum = given.fits(4, None, None) and made.fits(4, None, None)
+    if not is_spectrum or len(given.shape) != 4 or given.shape[1] != 4:
+        return None
+    bins, frames = given.shape[2:]
+    if bins is None or frames is None:
         raise EngineMissing(
-            f"The engine {model} cannot be loaded: it is damaged, or not an MDX-Net file in the "
-            f"ONNX format ({str(error).splitlines()[0][:200]})."
-        ) from error
-    shape = network.shape
-    is_possible = len(shape) == 4 and shape[1] == 4
-    if not is_possible or shape[2] > settings.n_fft // 2 + 1:
-        raise EngineMissing(
-            f"The input of {model} has the shape {list(shape)}; an MDX-Net file has "
-            f"[1, 4, bins, frames], and at most {settings.n_fft // 2 + 1} bins at "
-            f"{N_FFT} {settings.n_fft}."
+            f"{path} leaves the size of its input open ({graph}); an MDX-Net file states it."
         )
-    if HOP * (shape[3] - 1) < 4 * settings.n_fft:
+    settings = read_settings(path)
+    most = settings.n_fft // 2 + 1
+    if bins > most:
         raise EngineMissing(
-            f"The chunks of {model} have {HOP * (shape[3] - 1)} samples, too few for frames of "
-            f"{settings.n_fft}; check {N_FFT} in {model.with_suffix('.json').name}."
+            f"The input of {path} has {bins} bins, and frames of {settings.n_fft} samples have at "
+            f"most {most}; check {N_FFT} in {path.with_suffix('.json').name}."
         )
-    return MdxEngine(network, settings)
+    if HOP * (frames - 1) < 4 * settings.n_fft:
+        raise EngineMissing(
+            f"The chunks of {path} have {HOP * (frames - 1)} samples, too few for frames of "
+            f"{settings.n_fft}; check {N_FFT} in {path.with_suffix('.json').name}."
+        )
+    return MdxModel(path, settings, bins, frames, given.shape[0] is None)

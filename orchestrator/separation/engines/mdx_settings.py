@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import EngineMissing
+from orchestrator.separation.engines.sidecar import read_sidecar, sidecar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,19 +40,14 @@ def read_settings(model: Path) -> MdxSettings:
     Raises:
         EngineMissing: It is missing, or not valid.
     """
-    path = model.with_suffix(".json")
+    path = sidecar_of(model)
     example = f'{{"{N_FFT}": 7680, "{_COMPENSATE}": 1.021, "{_STEM}": "Vocals"}}'
-    try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
+    values = read_sidecar(model, example)
+    if values is None:
         raise EngineMissing(
-            f"The engine {model} needs a file {path.name} beside it, with the values that its "
-            f"publisher states, for example: {example}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise EngineMissing(f"{path} cannot be read as JSON ({error}).") from error
-    if not isinstance(values, dict):
-        raise EngineMissing(f"{path} is not a JSON object; write for example: {example}")
+            f"The engine {model} is an MDX-Net file, and needs a file {path.name} beside it, with "
+            f"the values that its publisher states, for example: {example}"
+        )
     return MdxSettings(
         _valid(path, values, N_FFT, _is_frame),
         _valid(path, values, _COMPENSATE, _is_factor, 1.0),

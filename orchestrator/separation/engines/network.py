@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
@@ -11,45 +12,64 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Array: TypeAlias = npt.NDArray[np.float32]
+Compute: TypeAlias = "Callable[[Sequence[Array]], list[Array]]"
+"""Computes all outputs of all inputs; each array begins with the axis of the batch."""
 
 
 class Network(Protocol):
-    """A loaded network with one input and one output of a fixed shape.
+    """A loaded network with inputs of a fixed shape.
 
     Attributes:
-        shape: Shape of the input.
-        runtime: Runtime, version, precision and threads, for people.
+        batch: Blocks that it computes at a time: the first size of every input and output.
+        runtime: Runtime, version, device, precision and threads, for people.
     """
 
-    shape: tuple[int, ...]
+    batch: int
     runtime: str
 
-    def stream(self) -> Callable[[Array], Array]:
-        """Return a function that computes one array after another.
+    def stream(self) -> Compute:
+        """Return a function that computes one batch after another.
 
         Several streams may work at once, each in its own thread. A result stays valid; the
-        function keeps no reference to its argument.
+        function keeps no reference to its arguments.
         """
         ...
 
 
-Shape: TypeAlias = "tuple[int | None, ...]"
-"""Shape of an input; None where the file states the size."""
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The way to load a network.
 
-
-def fixed_shape(wanted: Shape, stated: Sequence[object]) -> tuple[int, ...]:
-    """Return the shape that is wanted, with the sizes that only the file states.
-
-    Raises:
-        Unusable: The file leaves such a size open, or has another number of axes.
+    Attributes:
+        shapes: Shape of each input, in the file's order, without its first size, the batch.
+        threads: Threads that work on one batch.
+        f32_only: Compute with 32-bit floats, whatever the processor has.
+        is_batch_free: The network works on any number of blocks at a time.
     """
-    if len(wanted) != len(stated):
-        raise Unusable(f"its input has {len(stated)} axes, not {len(wanted)}")
-    sizes = [size if size is not None else own for size, own in zip(wanted, stated, strict=True)]
-    fixed = tuple(size for size in sizes if isinstance(size, int) and size > 0)
-    if len(fixed) < len(sizes):
-        raise Unusable(f"its input has no fixed shape: {list(stated)}")
-    return fixed
+
+    shapes: tuple[tuple[int, ...], ...]
+    threads: int
+    f32_only: bool = False
+    is_batch_free: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that a runtime offers.
+
+    Attributes:
+        name: Its name in the runtime.
+        batch: Blocks that it is given at a time, if the network can take more than one.
+        is_gpu: It is not the processor.
+    """
+
+    name: str
+    batch: int = 1
+    is_gpu: bool = False
+
+    def batch_of(self, wish: Wish) -> int:
+        """Return the blocks at a time of one network."""
+        return self.batch if wish.is_batch_free else 1
 
 
 class Unusable(Exception):

@@ -1,19 +1,22 @@
-"""Networks in onnxruntime, on the processor."""
+"""Networks in onnxruntime, on the processor or on a GPU of NVIDIA's."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from orchestrator.separation.engines.network import Unusable, fixed_shape
+from orchestrator.separation.engines.network import Device, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.separation.engines.network import Array, Shape
+    from orchestrator.separation.engines.network import Array, Compute, Wish
+
+PROCESSOR: Final = Device("CPUExecutionProvider")
+CUDA: Final = Device("CUDAExecutionProvider", batch=4, is_gpu=True)
 
 
 def import_onnxruntime() -> Any:
@@ -28,40 +31,64 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
+def offers_cuda(onnxruntime: Any) -> bool:
+    """Return True if this build of onnxruntime can use a GPU of NVIDIA's.
+
+    It says nothing about the machine: without such a GPU, loading a network on it fails.
+    """
+    return CUDA.name in onnxruntime.get_available_providers()
+
+
 class OnnxNetwork:
     """A network with its session."""
 
-    def __init__(self, model: Path, shape: Shape, threads: int) -> None:
+    def __init__(self, model: Path, wish: Wish, device: Device = PROCESSOR) -> None:
         """Load the network.
 
         Raises:
             ImportError: onnxruntime is not installed.
-            Unusable: It cannot load the file.
+            Unusable: It cannot load the file, or not on this device.
         """
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = wish.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # fatal only: errors are raised as exceptions
         # Threads that spin while they wait take the core from the other worker.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.batch = device.batch_of(wish)
         try:
             self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
+                _content(model, self.batch), options, providers=[device.name]
             )
         except Exception as error:  # onnxruntime's errors have no public root class
             raise Unusable(str(error)) from error
-        given = self._session.get_inputs()[0]
-        self._input = given.name
-        self.shape = fixed_shape(shape, given.shape)
-        self._output = self._session.get_outputs()[0].name
-        self.runtime = f"onnxruntime {onnxruntime.__version__}, f32, threads: {threads}"
+        if device.name not in self._session.get_providers():
+            # It falls back to the processor by itself, where its settings are not ours.
+            raise Unusable(f"onnxruntime has no {device.name} on this machine")
+        self._inputs = [given.name for given in self._session.get_inputs()]
+        where = f", {device.name}" if device.is_gpu else ""
+        version = onnxruntime.__version__
+        self.runtime = f"onnxruntime {version}{where}, f32, threads: {wish.threads}"
 
-    def stream(self) -> Callable[[Array], Array]:
-        """Return a function that computes one array after another (see ``network.Network``)."""
+    def stream(self) -> Compute:
+        """Return a function that computes one batch after another (see ``network.Network``)."""
 
-        def compute(values: Array) -> Array:
-            (result,) = self._session.run([self._output], {self._input: values})
-            return np.asarray(result)
+        def compute(values: Sequence[Array]) -> list[Array]:
+            given = dict(zip(self._inputs, values, strict=True))
+            return [np.asarray(result) for result in self._session.run(None, given)]
 
         return compute
+
+
+def _content(model: Path, batch: int) -> Path | bytes:
+    """Return the file, with an open first size of inputs and outputs if there is a batch."""
+    if batch == 1:
+        return model
+    import onnx
+
+    whole = onnx.load(model)
+    for value in (*whole.graph.input, *whole.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    content: bytes = whole.SerializeToString()
+    return content

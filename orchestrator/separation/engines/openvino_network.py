@@ -1,19 +1,22 @@
-"""Networks in OpenVINO, on the processor."""
+"""Networks in OpenVINO, on the processor or on a GPU of Intel's."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from orchestrator.separation.engines.network import Unusable, fixed_shape
+from orchestrator.separation.engines.network import Device, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.separation.engines.network import Array, Shape
+    from orchestrator.separation.engines.network import Array, Compute, Wish
+
+PROCESSOR: Final = Device("CPU")
+GPU: Final = Device("GPU", batch=4, is_gpu=True)
 
 
 class OpenVinoNetwork:
@@ -23,7 +26,7 @@ class OpenVinoNetwork:
     (0.25 s), and a file that can be damaged costs more than it saves.
     """
 
-    def __init__(self, model: Path, shape: Shape, threads: int, *, f32_only: bool = False) -> None:
+    def __init__(self, model: Path, wish: Wish, device: Device = PROCESSOR) -> None:
         """Compile the network.
 
         Raises:
@@ -32,45 +35,55 @@ class OpenVinoNetwork:
         """
         openvino = import_openvino()
         core = openvino.Core()
-        properties = openvino.properties
         precision = openvino.Type.f32
-        if not f32_only and has_fast_bf16(core, openvino):
+        if not (wish.f32_only or device.is_gpu) and has_fast_bf16(core, openvino):
             precision = openvino.Type.bf16
+        self.batch = device.batch_of(wish)
         try:
             # By its format's own reader: the general one tries others, which complain.
             reader = openvino.frontend.FrontEndManager().load_by_framework("onnx")
             network = reader.convert(reader.load(str(model)))
-            sizes = network.inputs[0].partial_shape
-            stated = [size.get_length() if size.is_static else None for size in sizes]
-            self.shape = fixed_shape(shape, stated)
-            network.reshape(list(self.shape))
+            shapes = {
+                number: openvino.PartialShape([self.batch, *shape])
+                for number, shape in enumerate(wish.shapes)
+            }
+            network.reshape(shapes)
             self._compiled = core.compile_model(
-                network,
-                "CPU",
-                {
-                    properties.hint.inference_precision: precision,
-                    properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
-                    properties.inference_num_threads: threads,
-                    # Two workers of one thread would be bound to the same core.
-                    properties.hint.enable_cpu_pinning: False,
-                },
+                network, device.name, _settings(openvino, precision, wish.threads, device)
             )
-        except Unusable:
-            raise
         except Exception as error:  # OpenVINO's errors have no public root class
             raise Unusable(str(error)) from error
         version = openvino.get_version().split("-")[0]
-        self.runtime = f"OpenVINO {version}, {precision.to_string()}, threads: {threads}"
+        where = f", {device.name}" if device.is_gpu else ""
+        name = precision.to_string()
+        self.runtime = f"OpenVINO {version}{where}, {name}, threads: {wish.threads}"
 
-    def stream(self) -> Callable[[Array], Array]:
-        """Return a function that computes one array after another (see ``network.Network``)."""
+    def stream(self) -> Compute:
+        """Return a function that computes one batch after another (see ``network.Network``)."""
         request = self._compiled.create_infer_request()
+        outputs = range(len(self._compiled.outputs))
 
-        def compute(values: Array) -> Array:
-            request.infer({0: values}, share_inputs=True)
-            return np.array(request.get_output_tensor(0).data)
+        def compute(values: Sequence[Array]) -> list[Array]:
+            request.infer(dict(enumerate(values)), share_inputs=True)
+            return [np.array(request.get_output_tensor(number).data) for number in outputs]
 
         return compute
+
+
+def _settings(openvino: Any, precision: Any, threads: int, device: Device) -> dict[Any, Any]:
+    properties = openvino.properties
+    settings = {
+        # The shorter floats that a GPU prefers have too short a range for these networks.
+        properties.hint.inference_precision: precision,
+        properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
+    }
+    if not device.is_gpu:
+        settings |= {
+            properties.inference_num_threads: threads,
+            # Two workers of one thread would be bound to the same core.
+            properties.hint.enable_cpu_pinning: False,
+        }
+    return settings
 
 
 def import_openvino() -> Any:
@@ -84,6 +97,11 @@ def import_openvino() -> Any:
     import openvino
 
     return openvino
+
+
+def offers_gpu(core: Any) -> bool:
+    """Return True if OpenVINO sees a GPU, by the name of its devices: ``GPU``, or ``GPU.0``."""
+    return any(name.split(".")[0] == GPU.name for name in core.available_devices)
 
 
 def has_fast_bf16(core: Any, openvino: Any) -> bool:

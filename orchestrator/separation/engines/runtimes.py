@@ -1,19 +1,24 @@
-"""The choice of a runtime: OpenVINO where it is installed, or else onnxruntime."""
+"""The choice of a runtime and its device: the first of those that can load the network."""
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.errors import EngineMissing
+from orchestrator.separation.engines import onnx_network, openvino_network
 from orchestrator.separation.engines.network import Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.separation.engines.network import Network, Shape
+    from orchestrator.separation.engines.network import Device, Network, Wish
 
+log = logging.getLogger(__name__)
 RUNTIME_VARIABLE: Final = "ORCHESTRATOR_ENGINE_RUNTIME"
 """Environment variable: ``openvino`` or ``onnxruntime``; by default, the first one installed."""
 PRECISION_VARIABLE: Final = "ORCHESTRATOR_ENGINE_PRECISION"
@@ -21,68 +26,102 @@ PRECISION_VARIABLE: Final = "ORCHESTRATOR_ENGINE_PRECISION"
 
 The stems are then the same on every machine, down to rounding.
 """
+DEVICE_VARIABLE: Final = "ORCHESTRATOR_ENGINE_DEVICE"
+"""Environment variable: ``cpu`` or ``gpu``; by default, a GPU where a runtime offers one."""
+_OPENVINO, _ONNXRUNTIME = "openvino", "onnxruntime"
+_GPU_BUILD: Final = "onnxruntime-gpu"
+"""Package of the build of onnxruntime that has the provider for NVIDIA's GPUs."""
 
 
-def load_network(model: Path, shape: Shape, threads: int, *, f32_only: bool = False) -> Network:
-    """Load a network in the best runtime of this machine.
+class Candidate(NamedTuple):
+    """A runtime with one of its devices."""
+
+    runtime: str
+    device: Device
+
+
+def load_network(model: Path, wish: Wish) -> Network:
+    """Load a network on the best device of this machine.
 
     Args:
         model: An ONNX file.
-        shape: Shape of the input.
-        threads: Threads that work on one array.
-        f32_only: Compute with 32-bit floats, whatever the processor has.
+        wish: How to load it.
 
     Raises:
-        EngineMissing: No runtime is installed.
+        EngineMissing: No runtime is installed, or none has the device that is asked for.
         Unusable: None can load the file.
     """
+    if _choice(PRECISION_VARIABLE, "a precision", ("f32",)):
+        wish = replace(wish, f32_only=True)
     fault: Exception | None = None
-    for load in _wanted_runtimes():
+    for candidate in candidates():
         try:
-            return load(model, shape, threads, f32_only)
+            return _load(candidate, model, wish)
         except ImportError as error:
             fault = fault or error
         except Unusable as error:
+            if candidate.device.is_gpu:
+                log.warning("%s cannot use the GPU: %s", candidate.runtime, error)
             fault = error
     if isinstance(fault, Unusable):
         raise fault
+    if fault is None:
+        raise EngineMissing(
+            f"{DEVICE_VARIABLE}=gpu, and no runtime offers a GPU here: onnxruntime-gpu needs one "
+            f"of NVIDIA's, OpenVINO one of Intel's, each with its driver. Unset {DEVICE_VARIABLE} "
+            "to use the processor."
+        )
     raise EngineMissing(
         "The separation engine needs openvino or onnxruntime; "
         "run: pip install 'voiceseparate-orchestrator[local]'"
     ) from fault
 
 
-def _openvino(model: Path, shape: Shape, threads: int, is_f32_only: bool) -> Network:
-    from orchestrator.separation.engines.openvino_network import OpenVinoNetwork
-
-    return OpenVinoNetwork(model, shape, threads, f32_only=_is_f32_wanted() or is_f32_only)
-
-
-def _onnxruntime(model: Path, shape: Shape, threads: int, _is_f32_only: bool) -> Network:
-    from orchestrator.separation.engines.onnx_network import OnnxNetwork
-
-    return OnnxNetwork(model, shape, threads)
-
-
-_Load: TypeAlias = "Callable[[Path, Shape, int, bool], Network]"
-_RUNTIMES: Final[dict[str, _Load]] = {"openvino": _openvino, "onnxruntime": _onnxruntime}
+def candidates() -> Iterator[Candidate]:
+    """Yield what to try, best first: GPUs, then OpenVINO before onnxruntime on the processor."""
+    named = _choice(RUNTIME_VARIABLE, "a runtime", (_OPENVINO, _ONNXRUNTIME))
+    device = _choice(DEVICE_VARIABLE, "a device", ("cpu", "gpu"))
+    runtimes = [named] if named else [_OPENVINO, _ONNXRUNTIME]
+    if device != "cpu":
+        for runtime in reversed(runtimes):
+            if _has_gpu(runtime, is_asked_for=device == "gpu"):
+                yield Candidate(runtime, _GPUS[runtime])
+    if device != "gpu":
+        for runtime in runtimes:
+            yield Candidate(runtime, _PROCESSORS[runtime])
 
 
-def _wanted_runtimes() -> list[_Load]:
-    named = os.environ.get(RUNTIME_VARIABLE, "")
-    if not named:
-        return list(_RUNTIMES.values())
-    if named not in _RUNTIMES:
-        names = " or ".join(_RUNTIMES)
-        raise EngineMissing(f"{RUNTIME_VARIABLE}={named} is not a runtime; set {names}.")
-    return [_RUNTIMES[named]]
+_PROCESSORS: Final = {
+    _OPENVINO: openvino_network.PROCESSOR,
+    _ONNXRUNTIME: onnx_network.PROCESSOR,
+}
+_GPUS: Final = {_OPENVINO: openvino_network.GPU, _ONNXRUNTIME: onnx_network.CUDA}
 
 
-def _is_f32_wanted() -> bool:
-    named = os.environ.get(PRECISION_VARIABLE, "")
-    if named not in {"", "f32"}:
+def _has_gpu(runtime: str, *, is_asked_for: bool) -> bool:
+    """Return True if a runtime offers a GPU; the plain onnxruntime is not imported for nothing."""
+    try:
+        if runtime == _OPENVINO:
+            return openvino_network.offers_gpu(openvino_network.import_openvino().Core())
+        if not is_asked_for:
+            distribution(_GPU_BUILD)
+        return onnx_network.offers_cuda(onnx_network.import_onnxruntime())
+    except (ImportError, PackageNotFoundError):
+        return False
+
+
+def _load(candidate: Candidate, model: Path, wish: Wish) -> Network:
+    if candidate.runtime == _OPENVINO:
+        return openvino_network.OpenVinoNetwork(model, wish, candidate.device)
+    return onnx_network.OnnxNetwork(model, wish, candidate.device)
+
+
+def _choice(variable: str, what: str, names: tuple[str, ...]) -> str:
+    """Return the value of an environment variable; empty if it is not set."""
+    named = os.environ.get(variable, "")
+    if named and named not in names:
         raise EngineMissing(
-            f"{PRECISION_VARIABLE}={named} is not a precision; set f32, or leave it out for the "
-            "fastest one of this processor."
+            f"{variable}={named} is not {what}; set {' or '.join(names)}, or leave it out for the "
+            "best one of this machine."
         )
-    return bool(named)
+    return named

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
+from orchestrator.domain.spec import Stem
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.ahead import ahead
-from orchestrator.separation.engines.network import Unusable
+from orchestrator.separation.engines.batches import in_batches
+from orchestrator.separation.engines.network import Unusable, Wish
 from orchestrator.separation.engines.runtimes import load_network
 from orchestrator.separation.engines.stft import GROUP, Analysis, Synthesis
 from orchestrator.separation.invocation import command
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
-    from orchestrator.separation.engines.interface import Block
+    from orchestrator.separation.engines.interface import Block, Stems
     from orchestrator.separation.engines.network import Array, Network
     from orchestrator.separation.engines.stft import Spectrum
 
@@ -40,14 +42,17 @@ class SpleeterEngine:
 
     Attributes:
         runtime: Runtime, precision and threads, for people.
+        stems: The voice.
     """
+
+    stems: tuple[Stem, ...] = (Stem.VOICE,)
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self.runtime = network.runtime
 
-    def voice(self, blocks: Iterable[Block]) -> Generator[Block, None, None]:
-        """Yield the voice of a stream (see ``interface.VoiceEngine``).
+    def separate(self, blocks: Iterable[Block]) -> Generator[Stems, None, None]:
+        """Yield the voice of a stream (see ``interface.Engine``).
 
         The sound is transformed in one thread, its mask is computed in another, and the voice is
         transformed back in the caller's. The voice is at most 80 seconds late.
@@ -63,20 +68,28 @@ class SpleeterEngine:
                     group = slice(start, start + GROUP)
                     # Bins above the network's (16.5 kHz) count as background.
                     voice = synthesis.push(spectrum[:, group] * mask[:, group])
-                    yield from length.cut(voice)
+                    yield from map(_as_voice, length.cut(voice))
                 del spectrum, mask
-            yield from length.cut(synthesis.finish())
+            yield from map(_as_voice, length.cut(synthesis.finish()))
 
     def _masked(self, spectra: Iterable[Spectrum]) -> Generator[_Masked, None, None]:
         """Add the mask of the voice to each spectrum."""
-        mask_of = self._network.stream()
-        magnitude = np.zeros((1, 2, FRAMES, BINS), np.float32)
-        for spectrum in spectra:
-            frames = spectrum.shape[1]
-            np.abs(spectrum, out=magnitude[0, :, :frames])
-            magnitude[0, :, frames:] = 0
-            yield spectrum, mask_of(magnitude)[0, :, :frames]
-            del spectrum
+        compute = self._network.stream()
+        batch = self._network.batch
+        magnitude = np.zeros((batch, 2, FRAMES, BINS), np.float32)
+        for several in in_batches(spectra, batch):
+            for row, spectrum in zip(magnitude, several, strict=False):
+                frames = spectrum.shape[1]
+                np.abs(spectrum, out=row[:, :frames])
+                row[:, frames:] = 0
+            (masks,) = compute([magnitude])
+            for spectrum, mask in zip(several, masks, strict=False):
+                yield spectrum, mask[:, : spectrum.shape[1]]
+            del several, spectrum, mask, masks
+
+
+def _as_voice(block: Block) -> Stems:
+    return {Stem.VOICE: block}
 
 
 def _spectra(blocks: Iterable[Block]) -> Generator[Spectrum, None, None]:
@@ -118,7 +131,8 @@ def load_spleeter(model: Path, threads: int) -> SpleeterEngine:
         EngineMissing: No runtime is installed, or the file is damaged.
     """
     try:
-        return SpleeterEngine(load_network(model, (1, 2, FRAMES, BINS), threads))
+        wish = Wish(((2, FRAMES, BINS),), threads, is_batch_free=True)
+        return SpleeterEngine(load_network(model, wish))
     except Unusable as error:
         raise EngineMissing(
             f"The separation engine's weights cannot be loaded ({model} is damaged); "

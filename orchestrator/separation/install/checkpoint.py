@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.separation.protobuf import fields, varint
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,7 +25,6 @@ _FOOTER_BYTES: Final = 48
 _MAGIC: Final = 0xDB4775248B80FB57
 _FLOAT32: Final = 1
 """``DT_FLOAT`` in TensorFlow's ``types.proto``."""
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class BundleError(ValueError):
@@ -80,9 +81,9 @@ def _block(raw: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     end = size - 4 * (restarts + 1)
     at, key = 0, b""
     while at < end:
-        shared, at = _varint(block, at)
-        rest, at = _varint(block, at)
-        length, at = _varint(block, at)
+        shared, at = varint(block, at)
+        rest, at = varint(block, at)
+        length, at = varint(block, at)
         key = key[:shared] + block[at : at + rest]
         at += rest
         yield key, block[at : at + length]
@@ -91,16 +92,16 @@ def _block(raw: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
 
 def _tensor(entry: bytes, data: bytes) -> npt.NDArray[np.float32] | None:
     """Return the tensor of a ``BundleEntryProto``: dtype=1, shape=2, offset=4, size=5."""
-    fields: dict[int, int | bytes] = dict(_fields(entry))
-    if fields.get(1) != _FLOAT32:
+    known: dict[int, int | bytes] = dict(fields(entry))
+    if known.get(1) != _FLOAT32:
         return None
-    shape_proto, offset, size = fields.get(2, b""), fields.get(4, 0), fields.get(5, 0)
+    shape_proto, offset, size = known.get(2, b""), known.get(4, 0), known.get(5, 0)
     if not (
         isinstance(shape_proto, bytes) and isinstance(offset, int) and isinstance(size, int)
     ) or offset + size > len(data):
         message = "the checkpoint's index points outside its data"
         raise BundleError(message)
-    shape = [_dimension(value) for number, value in _fields(shape_proto) if number == 2]
+    shape = [_dimension(value) for number, value in fields(shape_proto) if number == 2]
     if int(np.prod(shape)) * 4 != size:
         message = "a tensor of the checkpoint does not have the size of its shape"
         raise BundleError(message)
@@ -110,44 +111,13 @@ def _tensor(entry: bytes, data: bytes) -> npt.NDArray[np.float32] | None:
 def _dimension(proto: int | bytes) -> int:
     """Return the size of a ``TensorShapeProto.Dim``: size=1."""
     sizes = [
-        value
-        for number, value in _fields(proto if isinstance(proto, bytes) else b"")
-        if number == 1
+        value for number, value in fields(proto if isinstance(proto, bytes) else b"") if number == 1
     ]
     return sizes[0] if sizes and isinstance(sizes[0], int) else 0
 
 
-def _fields(proto: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the field numbers and values of a protocol buffer message."""
-    at = 0
-    while at < len(proto):
-        tag, at = _varint(proto, at)
-        kind = tag & 7
-        if kind == _VARINT:
-            value, at = _varint(proto, at)
-            yield tag >> 3, value
-            continue
-        length = {_FIXED64: 8, _FIXED32: 4}.get(kind)
-        if length is None:
-            length, at = _varint(proto, at)
-        yield tag >> 3, proto[at : at + length]
-        at += length
-
-
 def _handle(raw: bytes, at: int) -> tuple[int, int, int]:
     """Return a block's offset and size, and the position after them."""
-    offset, at = _varint(raw, at)
-    size, at = _varint(raw, at)
+    offset, at = varint(raw, at)
+    size, at = varint(raw, at)
     return offset, size, at
-
-
-def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    """Return a little-endian base-128 number, and the position after it."""
-    value = shift = 0
-    while True:
-        byte = raw[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if not byte & 0x80:
-            return value, at
-        shift += 7

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.spec import AudioMode
 from orchestrator.domain.wording import counted
 from orchestrator.separation.cores import threads_for, usable_cores
+from orchestrator.separation.errors import INVALID_ARGUMENT, MUSIC_REFUSED
 from orchestrator.server.jobs.result import StoredStem, result_of
 from orchestrator.server.jobs.submit_request import expand
 from orchestrator.server.progression import Pace
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from orchestrator.server.workers.pool import Pool
 
 log = logging.getLogger(__name__)
-MUSIC_REFUSED = (
-    "MusicMode needs an engine that separates bass and drums, which this service does not have; "
-    "use AudioAndBackground."
-)
 
 
 class JobWork:
@@ -79,8 +76,9 @@ class JobWork:
                 f"The job was started {counted(row.starts - 1, 'time')}, and the service ended "
                 "each time before the job did.",
             )
-        if request.mode == AudioMode.MUSIC_MODE and not progression.simulated:
-            raise WorkFailed("ResourceNotSupported", MUSIC_REFUSED)
+        is_music = request.mode == AudioMode.MUSIC_MODE
+        if is_music and not progression.simulated and self._settings.engine.is_default:
+            raise WorkFailed(INVALID_ARGUMENT, MUSIC_REFUSED)
         loop = asyncio.get_running_loop()
         source = await loop.run_in_executor(
             self._disk, self._objects.path_of, row.bucket, row.input_object
@@ -107,7 +105,8 @@ class JobWork:
             request.mode.value,
             asdict(request.audio),
             threads,
-            str(self._settings.engine or ""),
+            str(self._settings.engine.model or ""),
+            self._settings.engine.plugin,
         )
         try:
             if progression.simulated:

@@ -21,7 +21,8 @@ class WorkTask:
         mode: AudioMode.
         audio: AudioConfig: ``codec``, ``samplerate``, ``bitrate``, ``channels``.
         threads: Threads of the engine; 0: one per core.
-        model: MDX-Net file that separates; empty: the default engine.
+        model: Model file that separates; empty: another engine.
+        plugin: Engine of another package; empty, too: the default one.
     """
 
     source: str
@@ -30,6 +31,7 @@ class WorkTask:
     audio: dict[str, Any] = field(default_factory=dict)
     threads: int = 0
     model: str = ""
+    plugin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.engines import EngineChoice
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.separation.errors import ENGINE_NOT_INSTALLED
 from orchestrator.separation.separate import (
@@ -45,8 +46,8 @@ def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult
     """
     outputs = {Stem(stem): Path(path) for stem, path in task.outputs.items()}
     mode, audio = AudioMode(task.mode), AudioConfig(**task.audio)
-    model = Path(task.model) if task.model else None
-    job = SeparationTask(Path(task.source), outputs, mode, audio, model)
+    engine = EngineChoice(Path(task.model) if task.model else None, task.plugin)
+    job = SeparationTask(Path(task.source), outputs, mode, audio, engine)
     # The user's own number of threads goes before the share of this job.
     threads = None if os.environ.get(THREADS_VARIABLE) else task.threads
     try:

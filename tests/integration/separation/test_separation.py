@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
-from orchestrator.separation.engines.interface import split
 from orchestrator.separation.engines.spleeter import load_spleeter
 from orchestrator.separation.separate import (
     SeparationFailed,
@@ -23,6 +22,7 @@ from orchestrator.separation.separate import (
     separate_file,
 )
 from tests.quality import si_sdr_db
+from tests.whole_stems import whole_stems
 
 if TYPE_CHECKING:
     from orchestrator.separation.engines.interface import Block
@@ -110,7 +110,7 @@ def test_the_shortest_files_are_separated(length: int, media: Media, tmp_path: P
 
 def test_an_empty_stream_has_an_empty_voice(engine_file: Path) -> None:
     """A stream without blocks is not an error."""
-    assert list(load_spleeter(engine_file, THREADS).voice([])) == []
+    assert list(load_spleeter(engine_file, THREADS).separate([])) == []
 
 
 @pytest.mark.slow
@@ -119,17 +119,10 @@ def test_the_size_of_the_blocks_does_not_change_the_result(engine_file: Path, me
     (demo,) = (demo for demo in media.demo if demo.mixture.name == "lecture.mp3")
     sound = media.decode(demo.mixture)[: 15 * 44100]
     engine = load_spleeter(engine_file, THREADS)
-    whole = [np.concatenate(stem) for stem in zip(*split(engine, [sound]), strict=True)]
-    pieces = [
-        np.concatenate(stem)
-        for stem in zip(
-            *split(engine, (sound[at : at + 1152] for at in range(0, len(sound), 1152))),
-            strict=True,
-        )
-    ]
-    for one, other in zip(whole, pieces, strict=True):
-        assert len(one) == len(sound)
-        np.testing.assert_array_equal(one, other)
+    whole, pieces = (whole_stems(engine, sound, block) for block in (len(sound), 1152))
+    for stem, block in whole.items():
+        assert len(block) == len(sound)
+        np.testing.assert_array_equal(block, pieces[stem])
 
 
 @pytest.mark.parametrize(

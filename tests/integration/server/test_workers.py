@@ -218,7 +218,7 @@ async def test_music_mode_is_accepted_and_fails_with_a_helpful_message(
         )
     )
 
-    assert "<Code>ResourceNotSupported</Code>" in text
+    assert "<Code>InvalidArgument</Code>" in text
     assert "use AudioAndBackground" in text
 
 

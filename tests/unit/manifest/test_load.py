@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.domain.engines import EngineChoice
 from orchestrator.errors import ManifestError
 from orchestrator.manifest import (
     EndpointSettings,
@@ -295,13 +296,19 @@ def test_an_engine_belongs_to_the_local_service_and_its_content_to_every_job(
         desk.write("models/a.json", content)
         service = desk.load(text, service="local").service
         assert isinstance(service, LocalServiceSettings)
-        assert service.engine == desk.folder / "models/a.onnx"
-        hashes.add(service.engine_sha256)
-    assert len(hashes) == 2
+        assert service.engine == EngineChoice(desk.folder / "models/a.onnx")
+        hashes.add(service.engine_identity)
+    (desk.folder / "models/a.json").unlink()
+    for content in (b"network", b"another network"):
+        desk.write("models/a.onnx", content)
+        service = desk.load(text, service="local").service
+        assert isinstance(service, LocalServiceSettings)
+        hashes.add(service.engine_identity)
+    assert len(hashes) == 4
     assert isinstance(desk.load(text, service="tencent").service, TencentSettings)
 
 
 def test_an_engine_that_cannot_be_read_is_a_fault_at_its_place(desk: Desk, output: str) -> None:
     text = f"engine: {{model: absent.onnx}}\n{output}inputs: [{{object: in/a.mp3}}]\n"
-    with pytest.raises(ManifestError, match=r"absent\.onnx cannot be read: No such file"):
+    with pytest.raises(ManifestError, match=r"absent\.onnx cannot be read: there is no such file"):
         desk.load(text, service="local")

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from orchestrator.domain.engines import EngineChoice
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.engines.interface import split
-from orchestrator.separation.engines.mdx import HOP, load_mdx
+from orchestrator.separation.engines.kinds import load_model
+from orchestrator.separation.engines.mdx import HOP
 from orchestrator.separation.separate import SeparationTask, separate_file
 from tests.mdx_models import CHUNK, IDENTITY, LEFT_ONLY, N_FFT, TURNED, write_model
+from tests.whole_stems import whole_stems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +26,7 @@ if TYPE_CHECKING:
 
 
 def voice_of(model: Path, sound: Block, block: int = 9216) -> Block:
-    blocks = (sound[start : start + block] for start in range(0, len(sound), block))
-    pairs = list(split(load_mdx(model, 1), blocks))
-    return np.concatenate([np.zeros((0, 2), np.float32), *(voice for voice, _ in pairs)])
+    return whole_stems(load_model(model, 1), sound, block)[Stem.VOICE]
 
 
 def noise(length: int) -> Block:
@@ -44,7 +44,7 @@ def test_an_identity_gives_the_sound_itself_at_any_length(
 
 
 def test_an_empty_stream_has_an_empty_voice(tmp_path: Path) -> None:
-    assert list(load_mdx(write_model(tmp_path), 1).voice([])) == []
+    assert list(load_model(write_model(tmp_path), 1).separate([])) == []
 
 
 def test_the_memory_does_not_grow_with_the_sound(tmp_path: Path) -> None:
@@ -57,10 +57,10 @@ def test_the_memory_does_not_grow_with_the_sound(tmp_path: Path) -> None:
             taken += HOP
             yield np.zeros((HOP, 2), np.float32)
 
-    with closing(load_mdx(write_model(tmp_path), 1).voice(endless())) as voices:
+    with closing(load_model(write_model(tmp_path), 1).separate(endless())) as several:
         given = 0
         for _ in range(20):
-            given += len(next(voices))
+            given += len(next(several)[Stem.VOICE])
             assert taken - given <= 5 * CHUNK
 
 
@@ -105,7 +105,7 @@ def test_bins_that_the_file_lacks_are_background(tmp_path: Path) -> None:
         ({"mdx_n_fft_scale_set": 0}, "mdx_n_fft_scale_set is 0; it must be an even number"),
         ({"mdx_n_fft_scale_set": 4097}, "mdx_n_fft_scale_set is 4097"),
         ({"mdx_n_fft_scale_set": True}, "mdx_n_fft_scale_set is True"),
-        ({"mdx_n_fft_scale_set": 2048}, r"at most 1025 bins"),
+        ({"mdx_n_fft_scale_set": 2048}, r"1537 bins, and frames of 2048 samples have at most 1025"),
         ({"mdx_n_fft_scale_set": 16384}, "too few for frames of 16384"),
         ({"compensate": "1"}, "compensate is '1'; it must be a number from 0.1 to 10"),
         ({"primary_stem": "Drums"}, "primary_stem is 'Drums'; it must be Vocals or Instrumental"),
@@ -116,28 +116,31 @@ def test_settings_that_are_not_valid_are_refused(
     settings: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(EngineMissing, match=words):
-        load_mdx(write_model(tmp_path, **settings), 1)
+        load_model(write_model(tmp_path, **settings), 1)
 
 
 def test_files_that_are_missing_or_of_another_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineMissing, match=r"absent\.onnx does not exist"):
-        load_mdx(tmp_path / "absent.onnx", 1)
+        load_model(tmp_path / "absent.onnx", 1)
     model = write_model(tmp_path)
     sidecar = model.with_suffix(".json")
     for text, words in (("[]", "not a JSON object"), ("{", "cannot be read as JSON")):
         sidecar.write_text(text)
         with pytest.raises(EngineMissing, match=words):
-            load_mdx(model, 1)
+            load_model(model, 1)
     sidecar.unlink()
     with pytest.raises(EngineMissing, match=r"needs a file small\.json beside it.*7680"):
-        load_mdx(model, 1)
-    with pytest.raises(EngineMissing, match=r"no fixed shape"):
-        load_mdx(write_model(tmp_path, frames="frames"), 1)
-    with pytest.raises(EngineMissing, match=r"has the shape \[1, 2, 1537, 32\]"):
-        load_mdx(write_model(tmp_path, parts=2), 1)
+        load_model(model, 1)
+    with pytest.raises(
+        EngineMissing,
+        match=r"leaves the size of its input open \(inputs: input \[\?, 4, 1537, \?\]",
+    ):
+        load_model(write_model(tmp_path, frames="frames"), 1)
+    with pytest.raises(EngineMissing, match=r"neither an MDX-Net file.*input \[\?, 2, 1537, 32\]"):
+        load_model(write_model(tmp_path, parts=2), 1)
     model.write_bytes(b"not a network")
-    with pytest.raises(EngineMissing, match="damaged, or not an MDX-Net file"):
-        load_mdx(model, 1)
+    with pytest.raises(EngineMissing, match="damaged, or not a network in the ONNX format"):
+        load_model(model, 1)
 
 
 def test_a_file_is_separated_with_the_engine_that_the_task_names(
@@ -148,7 +151,11 @@ def test_a_file_is_separated_with_the_engine_that_the_task_names(
     outputs = {stem: tmp_path / f"{stem}.wav" for stem in (Stem.VOICE, Stem.BACKGROUND)}
     model = write_model(tmp_path, IDENTITY / 4)
     task = SeparationTask(
-        source, outputs, AudioMode.AUDIO_AND_BACKGROUND, AudioConfig(codec="wav"), model
+        source,
+        outputs,
+        AudioMode.AUDIO_AND_BACKGROUND,
+        AudioConfig(codec="wav"),
+        EngineChoice(model),
     )
     result = separate_file(task, threads=1)
     sound, voice, background = (media.decode(path) for path in (source, *outputs.values()))

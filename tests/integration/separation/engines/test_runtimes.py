@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from orchestrator.domain.engines import DEFAULT_ENGINE
+from orchestrator.domain.spec import Stem
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.engines.interface import split
 from orchestrator.separation.engines.loading import load_engine
+from orchestrator.separation.engines.network import Wish
 from orchestrator.separation.engines.runtimes import (
     PRECISION_VARIABLE,
     RUNTIME_VARIABLE,
@@ -24,11 +26,12 @@ from orchestrator.separation.engines.runtimes import (
 from orchestrator.separation.engines.spleeter import BINS, FRAMES, SpleeterEngine, load_spleeter
 from orchestrator.separation.install.spleeter_graph import build_network
 from tests.quality import si_sdr_db
+from tests.whole_stems import whole_stems
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.separation.engines.interface import Block
+    from orchestrator.separation.engines.interface import Engine
     from tests.integration.separation.conftest import Checkpoints, Media
 
 HAS_OPENVINO = find_spec("openvino") is not None
@@ -36,6 +39,8 @@ HAS_ONNXRUNTIME = find_spec("onnxruntime") is not None
 needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason="OpenVINO is not installed")
 needs_onnxruntime = pytest.mark.skipif(not HAS_ONNXRUNTIME, reason="onnxruntime is not installed")
 SHAPE = (1, 2, FRAMES, BINS)
+WISH = Wish(((2, FRAMES, BINS),), 1)
+TWO_THREADS = Wish(WISH.shapes, 2)
 
 
 @pytest.fixture
@@ -55,7 +60,7 @@ def test_openvino_is_taken_where_it_is_installed(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(RUNTIME_VARIABLE, raising=False)
-    network = load_network(model, SHAPE, 1)
+    network = load_network(model, WISH)
     assert network.runtime.startswith("OpenVINO 20")
     assert network.runtime.endswith("threads: 1")
 
@@ -66,9 +71,9 @@ def test_without_openvino_onnxruntime_is_taken(
 ) -> None:
     monkeypatch.delenv(RUNTIME_VARIABLE, raising=False)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    network = load_network(model, SHAPE, 1)
+    network = load_network(model, WISH)
     assert network.runtime.startswith("onnxruntime 1.")
-    assert network.stream()(_magnitude()).shape == SHAPE
+    assert network.stream()([_magnitude()])[0].shape == SHAPE
 
 
 @needs_openvino
@@ -78,9 +83,9 @@ def test_both_runtimes_agree_to_110_db(model: Path, monkeypatch: pytest.MonkeyPa
     masks = {}
     for name in ("openvino", "onnxruntime"):
         monkeypatch.setenv(RUNTIME_VARIABLE, name)
-        network = load_network(model, SHAPE, 2)
+        network = load_network(model, TWO_THREADS)
         assert "f32" in network.runtime
-        masks[name] = network.stream()(_magnitude())
+        (masks[name],) = network.stream()([_magnitude()])
     assert float(np.std(masks["openvino"])) > 0.05  # a flat mask would prove nothing
     assert si_sdr_db(masks["openvino"], masks["onnxruntime"]) > 110
 
@@ -97,12 +102,12 @@ def test_a_result_stays_valid_while_the_next_one_is_computed(
 ) -> None:
     """The next stage reads a mask while the network works on the next block."""
     monkeypatch.setenv(RUNTIME_VARIABLE, name)
-    compute = load_network(model, SHAPE, 1).stream()
+    compute = load_network(model, WISH).stream()
     values = _magnitude()
-    first = compute(values)
+    (first,) = compute([values])
     kept = first.copy()
     values[:] = 1
-    second = compute(values)
+    (second,) = compute([values])
     np.testing.assert_array_equal(first, kept)
     assert not np.array_equal(first, second)
 
@@ -134,39 +139,39 @@ def test_the_fast_precision_loses_less_than_a_tenth_of_a_decibel(
 ) -> None:
     """The gain is that of f32, on the mono file, which loses most, and on two others."""
     monkeypatch.setenv(RUNTIME_VARIABLE, "openvino")
-    engines = [SpleeterEngine(load_network(engine_file, SHAPE, 2))]
+    engines = [SpleeterEngine(load_network(engine_file, TWO_THREADS))]
     if "bf16" not in engines[0].runtime:
         pytest.skip("this processor computes with f32 only")
     monkeypatch.setenv(PRECISION_VARIABLE, "f32")
-    engines.append(SpleeterEngine(load_network(engine_file, SHAPE, 2)))
+    engines.append(SpleeterEngine(load_network(engine_file, TWO_THREADS)))
     losses_db = []
     for demo in media.demo:
         if demo.mixture.name not in {"memo.wav", "lecture.mp3", "interview.flac"}:
             continue
         mixture = media.decode(demo.mixture)
-        fast, exact = (_separated(engine, mixture) for engine in engines)
-        for stem, truth in ((0, demo.voice), (1, demo.background)):
+        fast, exact = (whole_stems(engine, mixture) for engine in engines)
+        for stem, truth in ((Stem.VOICE, demo.voice), (Stem.BACKGROUND, demo.background)):
             true = media.decode(truth)[: len(mixture)]
             cut = slice(len(true))
             losses_db.append(si_sdr_db(exact[stem][cut], true) - si_sdr_db(fast[stem][cut], true))
-        np.testing.assert_allclose(fast[0] + fast[1], mixture, atol=1e-6)
+        np.testing.assert_allclose(fast[Stem.VOICE] + fast[Stem.BACKGROUND], mixture, atol=1e-6)
     assert len(losses_db) == 6
     assert max(losses_db) < 0.1
     assert mean(losses_db) < 0.03
 
 
-def _separated(engine: SpleeterEngine, mixture: Block) -> list[Block]:
-    return [np.concatenate(stem) for stem in zip(*split(engine, [mixture]), strict=True)]
-
-
 def test_the_engine_is_kept_until_its_threads_or_its_file_change(model: Path) -> None:
     """The memory of one engine is used at a time."""
-    engine = load_engine(model, 1)
-    assert load_engine(model, 1) is engine
-    assert load_engine(model, 2) is not engine
-    engine = load_engine(model, 1)
+
+    def load(threads: int) -> Engine:
+        return load_engine(DEFAULT_ENGINE, threads, lambda: model)
+
+    engine = load(1)
+    assert load(1) is engine
+    assert load(2) is not engine
+    engine = load(1)
     os.utime(model, (1, 1))
-    assert load_engine(model, 1) is not engine
+    assert load(1) is not engine
 
 
 GUARD = """
@@ -187,9 +192,11 @@ WORK = """
 import sys
 from pathlib import Path
 import numpy as np
+from orchestrator.separation.engines.network import Wish
 from orchestrator.separation.engines.runtimes import load_network
-compute = load_network(Path(sys.argv[1]), (1, 2, 512, 1536), 2).stream()
-print(compute(np.ones((1, 2, 512, 1536), np.float32)).shape)
+from orchestrator.separation.engines.network import Wish
+compute = load_network(Path(sys.argv[1]), Wish(((2, 512, 1536),), 2)).stream()
+print(compute([np.ones((1, 2, 512, 1536), np.float32)])[0].shape)
 """
 
 

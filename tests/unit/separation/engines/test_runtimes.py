@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import EngineMissing
+from orchestrator.separation.engines.network import Wish
 from orchestrator.separation.engines.openvino_network import has_fast_bf16
 from orchestrator.separation.engines.runtimes import (
     PRECISION_VARIABLE,
@@ -18,7 +19,7 @@ from orchestrator.separation.engines.runtimes import (
 )
 
 MODEL = Path("absent.onnx")
-SHAPE = (1, 2, 64, 64)
+WISH = Wish(((2, 64, 64),), 1)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def test_without_any_runtime_the_message_names_the_command(monkeypatch: pytest.M
     for name in ("openvino", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(EngineMissing, match=r"openvino or onnxruntime; run: pip install .*\[local"):
-        load_network(MODEL, SHAPE, 1)
+        load_network(MODEL, WISH)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_an_unknown_choice_is_refused_with_those_that_exist(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(EngineMissing, match=f"{variable}{words}"):
-        load_network(MODEL, SHAPE, 1)
+        load_network(MODEL, WISH)
 
 
 class Processor:

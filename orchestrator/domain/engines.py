@@ -1,0 +1,33 @@
+"""The engine that the local service is to separate with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENGINE_PLUGINS: Final = "orchestrator.engines"
+"""Entry-point group in which installed packages register engines."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """An engine; with neither a model nor a plug-in, the default one.
+
+    Attributes:
+        model: MDX-Net or Demucs file in the ONNX format.
+        plugin: Name of an installed engine, in the entry-point group ``orchestrator.engines``.
+    """
+
+    model: Path | None = None
+    plugin: str = ""
+
+    @property
+    def is_default(self) -> bool:
+        """True for the default engine."""
+        return self.model is None and not self.plugin
+
+
+DEFAULT_ENGINE: Final = EngineChoice()

@@ -50,7 +50,7 @@ class PageOptions:
         run: Id of a run, ``last`` or ``all``.
         states: Only rows in these states; the usual ones if there are none.
         links_s: Time for which it links to files of a remote service; None for no links.
-        progress: Called with the number of waveforms so far.
+        progress: Called with the number of files whose waveforms were looked up.
     """
 
     folder: Path

@@ -101,7 +101,7 @@ class Session:
         self.manifest = manifest
         self._tally = Tally(ports.clock)
         self._tally.price_per_min, self._tally.currency = self.price
-        self._pace = Pace(ports.clock)
+        self._pace = Pace(ports.clock, lambda: ports.submit_limiter.rate_per_s)
         ports = replace(ports, sink=Sinks(ports.sink, self._tally, self._pace))
         self.ports = ports
         self.callback: Callback | None = None
@@ -228,7 +228,7 @@ class Session:
 
     def _progress(self) -> dict[str, Any]:
         """Return how the run stands now, for each of its heartbeats."""
-        self._pace.note_rate(self.ports.submit_limiter.rate_per_s)
+        self._pace.note_rate()
         return self._tally.snapshot().as_dict()
 
 

@@ -93,14 +93,14 @@ def draw(
     limit_s: float = LIMIT_S,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Drawings:
-    """Return the waveforms of jobs: those that are known, and new ones until the time is over.
+    """Return the waveforms of jobs: those that are known, and new ones while there is time.
 
     Args:
         files: Files by job key and name.
         cache_path: The cache.
         clock: Time.
         limit_s: Longest time for new ones.
-        progress: Called with the number of files so far.
+        progress: Called with the number of files that were looked up.
     """
     found = Drawings(is_able=find_spec("av") is not None and find_spec("numpy") is not None)
     end = clock.monotonic() + limit_s

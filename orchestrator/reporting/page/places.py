@@ -20,7 +20,7 @@ class Links(Protocol):
 
     @property
     def expires_at(self) -> float:
-        """When the links end, in seconds since the epoch."""
+        """End of the links' life, in seconds since the epoch."""
         ...
 
     def base(self, bucket: str, region: str) -> str:
@@ -52,7 +52,7 @@ class Places:
 
     @property
     def media_sources(self) -> tuple[str, ...]:
-        """Where media may come from, for the content security policy."""
+        """Sources of media, for the content security policy."""
         if self._links is None:
             return ("'self'", "file:") if self._folder_of else ()
         return tuple(dict.fromkeys(base.rstrip("/") for base in self._bases.values()))

@@ -99,7 +99,7 @@ class PageWriter:
 
     @property
     def totals(self) -> dict[str, Any]:
-        """Totals of all rows so far; ``rows`` is the number of those that the page has."""
+        """Totals of the rows that it took; ``rows`` is the number of those that the page has."""
         return {**self._tallies.as_dict(), "rows": self._rows}
 
     def finish(

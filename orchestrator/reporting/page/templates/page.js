@@ -32,6 +32,15 @@
     return found;
   }
 
+  const SHAPES = { play: "M7 4v16l13-8z", pause: "M6 4h4v16H6zM14 4h4v16h-4z", info: "M11 10h2v8h-2zM11 6h2v2h-2z" };
+  function icon(name) {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS(svg.namespaceURI, "path");
+    for (const [key, value] of [["class", "icon"], ["viewBox", "0 0 24 24"], ["aria-hidden", "true"], ["focusable", "false"]]) svg.setAttribute(key, value);
+    path.setAttribute("d", SHAPES[name]);
+    svg.append(path);
+    return svg;
+  }
+
   // --- text
 
   const number = new Intl.NumberFormat("en");
@@ -292,7 +301,7 @@
   // --- the table: only the rows in view are in the document
 
   const shown = new Map(); // rows of the document, by index
-  const FEW = 60; // so many rows are all in the document
+  const FEW = 60; // at least so many rows are in the document, also while the table is out of view
   const SPARE = 12; // rows above and below those in view
   const MOST_PRINTED = 1000;
   let rowHeight = 0, top = 0, isPrinting = false, cursor = null;
@@ -301,12 +310,12 @@
     const at = (name) => columns[name][n];
     const state = at("state"), name = text(at("input_object"));
     const row = make("tr", { role: "row", "data-key": at("key"), "data-state": state, tabindex: "-1" });
-    const listen = make("button", { type: "button", class: "round", tabindex: "-1", "aria-label": `Play ${name}` }, "▶");
+    const listen = make("button", { type: "button", class: "round", tabindex: "-1", "aria-label": `Play ${name}` }, icon("play"));
     listen.addEventListener("click", (event) => { event.stopPropagation(); open(n, true); });
     const first = make("td", { role: "cell", class: "listen" }, listen);
     const sounds = current && current.key === at("key") ? current.sounds : soundsOf(n);
     first.append(...Object.values(sounds));
-    if (!Object.keys(sounds).length) { listen.textContent = "i"; listen.setAttribute("aria-label", `Details of ${name}`); }
+    if (!Object.keys(sounds).length) { listen.replaceChildren(icon("info")); listen.setAttribute("aria-label", `Details of ${name}`); }
     const took = tookOf(n);
     row.append(
       first,
@@ -345,8 +354,8 @@
     if (isPrinting) return [0, Math.min(view.length, MOST_PRINTED)];
     if (view.length <= FEW) return [0, view.length];
     const start = $("above").getBoundingClientRect().top;
-    const from = Math.floor(-start / rowHeight) - SPARE, to = Math.ceil((innerHeight - start) / rowHeight) + SPARE;
-    return [Math.max(Math.min(from, view.length - 1), 0), Math.min(Math.max(to, 0), view.length)];
+    const from = Math.max(Math.min(Math.floor(-start / rowHeight) - SPARE, view.length - FEW), 0);
+    return [from, Math.min(Math.max(Math.ceil((innerHeight - start) / rowHeight) + SPARE, from + FEW), view.length)];
   }
 
   function render(isNew = false) {
@@ -563,7 +572,7 @@
   function showPlayer() {
     const audio = playing(), total = lengthNow(), at = audio ? audio.currentTime : 0;
     const isPlaying = Boolean(audio && !audio.paused && !audio.ended);
-    $("play").textContent = isPlaying ? "⏸" : "▶";
+    $("play").querySelector("path").setAttribute("d", SHAPES[isPlaying ? "pause" : "play"]);
     $("play").setAttribute("aria-label", isPlaying ? "Pause" : "Play");
     $("clock").textContent = `${length(Math.floor(at))} / ${length(total)}`;
     $("seek").value = total ? Math.round((at / total) * 1000) : 0;
@@ -714,7 +723,7 @@
   }
 
   /** Fill a figure: title, legend, drawing, and the numbers as a table. */
-  function figure(id, title, legend, label, draw, numbers) {
+  function figure(id, title, legend, label, draw, numbers, summary = "Numbers") {
     const found = $(id);
     const list = make("ul", { class: "legend" }, ...legend.map(([name, key]) => make("li", {}, make("i", STATES.includes(key) ? { "data-state": key } : { "data-hue": key }), name)));
     const plot = make("div", { class: "plot" });
@@ -723,12 +732,23 @@
     const canvas = make("canvas", { role: "img", "aria-label": label });
     plot.append(canvas);
     if (numbers) {
-      const details = make("details", {}, make("summary", {}, "Numbers"));
+      const details = make("details", {}, make("summary", {}, summary));
       details.addEventListener("toggle", () => { if (details.open && details.children.length === 1) details.append(numbers()); });
       found.append(details);
     }
     draw(canvas);
     return plot;
+  }
+
+  const MOST_BARS = 60;
+
+  /** Return a series with fewer and longer steps, so that its bars can be told apart. */
+  function coarser(series, sums, lows = []) {
+    const times = Math.ceil(lengthOf(series) / MOST_BARS), found = { from: series.from, step_s: series.step_s * times };
+    const parts = (column) => Array.from({ length: Math.ceil(column.length / times) }, (_, n) => column.slice(n * times, (n + 1) * times).filter((value) => value !== null));
+    for (const name of sums) found[name] = parts(series[name]).map((part) => part.reduce((a, b) => a + b, 0));
+    for (const name of lows) found[name] = parts(series[name]).map((part) => (part.length ? Math.min(...part) : null));
+    return found;
   }
 
   function seriesTable(series, names, unit) {
@@ -744,9 +764,9 @@
   const stepText = (seconds) => (seconds < 120 ? counted(seconds, "second") : seconds < 7200 ? `${round(seconds / 60)} minutes` : `${round(seconds / 3600)} hours`);
 
   function drawThroughput() {
-    const series = totals.throughput;
+    if (!totals.throughput || !domain) return figure("throughput", "Jobs per minute", [], "No job has ended.", null);
+    const series = coarser(totals.throughput, ["accepted", "succeeded", "failed"]);
     const names = [["succeeded", "succeeded"], ["failed", "failed"], ["accepted", "accepted"]];
-    if (!series || !domain) return figure("throughput", "Throughput", [], "No job has ended.", null);
     const size = series.step_s, per = 60 / size;
     const sums = series.succeeded.map((value, n) => value + series.failed[n]);
     const most = nice(Math.max(...sums, ...series.accepted, 1e-9) * per);
@@ -782,8 +802,9 @@
   }
 
   function drawPace() {
-    const series = totals.pace, title = "Submits per second and rate limit";
-    if (!series || !domain) return figure("pace", title, [], "The rate limit of this run was not recorded.", null);
+    const title = "Submits per second and rate limit";
+    if (!totals.pace || !domain) return figure("pace", title, [], "The rate limit of this run was not recorded.", null);
+    const series = coarser(totals.pace, ["sent", "throttled"], ["rate_per_s"]);
     const size = series.step_s, sent = series.sent.map((value) => value / size), throttled = series.throttled.map((value) => value / size);
     let last = null;
     const rates = series.rate_per_s.map((value) => (last = value ?? last));
@@ -854,7 +875,7 @@
         });
         pen.fillStyle = hue("soft");
         if (row >= 16) for (let lane = 0; lane < most; lane += 1) pen.fillText(String(lane + 1), 8, MARGIN.top + lane * row + row / 2 + 3);
-      }, () => make("p", { class: "dim" }, "The service does not say which worker had a job. Jobs at work at the same time are in different lanes."));
+      }, () => make("p", { class: "dim" }, "The service does not say which worker had a job. Jobs at work at the same time are in different lanes."), "About the lanes");
     point(plot, boxes);
   }
 

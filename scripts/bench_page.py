@@ -47,7 +47,7 @@ def opened(page: Page, path: Path) -> float:
     """Return the seconds until the page can be used."""
     began = perf_counter()
     page.goto(path.as_uri())
-    page.wait_for_function("document.body.dataset.ready === 'yes'", polling=10)
+    page.locator("body[data-ready=yes]").wait_for()
     return perf_counter() - began
 
 

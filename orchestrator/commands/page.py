@@ -12,10 +12,10 @@ from orchestrator.commands.history import entry_of, pace_of, spending
 from orchestrator.commands.report import ALL_RUNS, chosen_run, usual_states, write_rows
 from orchestrator.commands.resources import ledger_path
 from orchestrator.commands.stems import bucket_folders
-from orchestrator.commands.waveforms import draw
+from orchestrator.commands.waveforms import Drawings, draw
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import TERMINAL
-from orchestrator.domain.wording import counted, listed
+from orchestrator.domain.wording import counted
 from orchestrator.durable import replacing
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.ledger import ledger_path as ledger_file
@@ -91,12 +91,14 @@ async def write_page(
             totals = await _totals(opened, manifest, options, writer.totals)
         finally:
             await opened.close()
-        cache = ledger_file(location).with_suffix(".waveforms.db")
-        drawings = await asyncio.to_thread(
-            draw, writer.heard, cache, clock, progress=options.progress
-        )
+        drawings = Drawings()
+        if writer.heard:
+            cache = ledger_file(location).with_suffix(".waveforms.db")
+            drawings = await asyncio.to_thread(
+                draw, writer.heard, cache, clock, progress=options.progress
+            )
         lacks = _lacks(writer.totals, is_whole=is_whole, undrawn=drawings.missing)
-        if writer.heard and not drawings.is_able:
+        if not drawings.is_able:
             lacks.append(
                 "Waveforms need the extra local: pip install 'voiceseparate-orchestrator[local]'."
             )
@@ -176,11 +178,9 @@ async def _totals(
         entry=entry,
         spending=spent,
         still=still,
+        only=options.states,
     )
-    notes = (
-        [f"Only jobs that are {listed(sorted(options.states), 'or')}."] if options.states else []
-    )
-    notes += [f"The run stopped: {entry['stopped']}"] if entry.get("stopped") else []
+    notes = [f"The run stopped: {entry['stopped']}"] if entry.get("stopped") else []
     return {**totals, **facts, "pace": await _pace(ledger, of_page), "notes": notes}
 
 

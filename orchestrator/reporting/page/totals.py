@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.time_series import TimeSeries
-from orchestrator.domain.wording import counted
+from orchestrator.domain.wording import counted, listed
 from orchestrator.reporting.export.failures import Failures
 from orchestrator.reporting.row import ENDED_STATES, WELL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 UNKNOWN = "\N{EN DASH}"
 """Text for a value that is not known."""
@@ -76,6 +76,7 @@ def facts_of(
     entry: Mapping[str, Any],
     spending: Mapping[str, Any],
     still: Mapping[str, int],
+    only: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return what a page says of its run beside the counts of its rows.
 
@@ -86,8 +87,11 @@ def facts_of(
         entry: What the history keeps of the run, or of all runs together.
         spending: Minutes and cost, as a summary has them.
         still: Jobs that are ``open`` or ``left``.
+        only: States that were chosen, if not all rows are in the page.
     """
     verdict, verdict_text = _verdict(totals, entry, still["open"])
+    if only:
+        verdict_text = f"{counted(totals['jobs'], 'job')}, only {listed(sorted(only), 'and')} ones."
     cost, calls = spending.get("cost") or {}, entry.get("calls")
     text = "all jobs, as they are now" if run == "all" else run
     return {

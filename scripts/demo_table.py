@@ -58,6 +58,9 @@ def main() -> int:
     here = Path.cwd()
     console.print(f"\nstems:  {shown(root / 'stems', here)}", soft_wrap=True, highlight=False)
     console.print(f"report: {shown(report, here)}", soft_wrap=True, highlight=False)
+    page = report.with_suffix(".html")
+    if page.exists():
+        console.print(f"page:   {page.resolve().as_uri()}", soft_wrap=True, highlight=False)
     console.print(
         "\nTry next:\n"
         "  scripts/demo                                     skips the finished jobs\n"

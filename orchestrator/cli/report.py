@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -23,7 +24,10 @@ from orchestrator.errors import ConfigError, ReportError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FORMATS = ("table", "jsonl", "csv", "parquet", "md")
+    from orchestrator.commands.options import ManifestSource
+    from orchestrator.commands.page import PageOptions
+
+_FORMATS = ("table", "jsonl", "csv", "parquet", "html", "md")
 _NARROWEST = 60
 
 
@@ -59,17 +63,36 @@ def report(
         str,
         typer.Option("--output", "-o", metavar="FILE|-", help="File; - is standard output."),
     ] = "-",
+    links: Annotated[
+        str | None,
+        typer.Option(
+            "--links",
+            metavar="24h",
+            help="html: signed links to the cloud's files, valid for this long; whoever has the "
+            "page can read them.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write the rows of a run of MANIFEST. Reads the ledger, also while a run is working."""
     import asyncio
 
     from orchestrator.cli import complain
+    from orchestrator.cli.parsers import read_duration_s
+    from orchestrator.commands.page import PageOptions
     from orchestrator.commands.report import report as write_report
     from orchestrator.reporting.row_schema import ROW_STATES
 
     chosen = _format(form, output)
     states = _states(state, ROW_STATES)
     source = manifest_source(manifest, service, sets)
+    links_s = read_duration_s("--links", links)
+    if chosen == "html":
+        folder = Path.cwd() if output == "-" else Path(output).parent
+        _write_page(source, output, PageOptions(folder, run, states, links_s), ledger)
+        return
+    if links is not None:
+        raise ConfigError(f"--links: only a page has links. Add --format html, not {chosen}.")
     is_whole = True  # also if the reader of standard output ends before all is written
     with _opened(output) as file:
         writer = _writer(chosen, file, f"{manifest.name}: {run} run")
@@ -77,6 +100,23 @@ def report(
         writer.close()
     if not is_whole:
         complain(f"The report of run {run} is gone or damaged: rows of some jobs may be missing.")
+
+
+def _write_page(
+    source: ManifestSource, output: str, options: PageOptions, ledger: str | None
+) -> None:
+    """Write the page, and say what it lacks."""
+    import asyncio
+
+    from orchestrator.cli import complain
+    from orchestrator.cli.output import counting
+    from orchestrator.commands.page import write_page
+
+    with _opened(output) as file, counting("waveforms") as progress:
+        options = replace(options, progress=progress)
+        lacks = asyncio.run(write_page(source, file, options, ledger=ledger))
+    for text in lacks:
+        complain(text)
 
 
 def _format(given: str | None, output: str) -> str:

@@ -13,6 +13,7 @@ from orchestrator.commands.resources import ledger_path
 from orchestrator.domain.media_length import seconds_of_size
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger import open_ledger
+from orchestrator.live.pace import pace_series
 from orchestrator.manifest.planning.forecast import price_per_minute, source_names
 from orchestrator.reporting.row import instant
 from orchestrator.reporting.spending import Price, Spending, spending_of
@@ -77,13 +78,35 @@ async def note_run(ledger: Ledger, summary: Summary) -> None:
     """
     found = summary.as_dict()
     with suppress(OrchestratorError):
-        name = _name(summary.run)
-        before = orjson.loads(await ledger.recall(name) or b"{}")
+        before = await entry_of(ledger, summary.run)
         entry = {key: found[key] for key in _KEPT if key in found}
         entry["visits"] = before.get("visits", 0) + 1
         entry["elapsed_s"] = round(entry["elapsed_s"] + before.get("elapsed_s", 0), 3)
         entry["calls"] = asdict(summary.calls + Calls(**before.get("calls", {})))
-        await ledger.remember(name, orjson.dumps(entry))
+        await ledger.remember(_name(summary.run), orjson.dumps(entry))
+
+
+async def entry_of(ledger: Ledger, run: Run) -> dict[str, Any]:
+    """Return what the history keeps of a run; nothing if its process was killed."""
+    found: dict[str, Any] = orjson.loads(await ledger.recall(_name(run)) or b"{}")
+    return found
+
+
+async def note_pace(ledger: Ledger, run: Run, pace: dict[str, Any] | None) -> None:
+    """Keep how fast a run sent over time, after what earlier visits of it have noted."""
+    with suppress(OrchestratorError):
+        series = pace_series()
+        for part in (await pace_of(ledger, run), pace):
+            if part is not None:
+                series.absorb(part)
+        if (whole := series.as_dict()) is not None:
+            await ledger.remember(_pace_name(run), orjson.dumps(whole))
+
+
+async def pace_of(ledger: Ledger, run: Run) -> dict[str, Any] | None:
+    """Return how fast a run sent over time, as ``Pace.as_dict`` does; None if it is not known."""
+    found: dict[str, Any] | None = orjson.loads(await ledger.recall(_pace_name(run)) or b"null")
+    return found
 
 
 async def history(
@@ -108,7 +131,7 @@ async def history(
                 "opened_at": instant(run.opened_at),
                 "finished_at": instant(run.closed_at),
                 "report": run.report,
-                **orjson.loads(await opened.recall(_name(run)) or b"{}"),
+                **await entry_of(opened, run),
             }
             for run in runs
         ]
@@ -118,6 +141,10 @@ async def history(
 
 def _name(run: Run) -> str:
     return f"history.{run.number}"
+
+
+def _pace_name(run: Run) -> str:
+    return f"pace.{run.number}"
 
 
 def _state(run: Run, *, is_held: bool) -> str:

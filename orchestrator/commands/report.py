@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from orchestrator.manifest import Manifest
     from orchestrator.reporting.row import FolderOf, Row
 
-_ALL_RUNS = 1_000_000
+ALL_RUNS = 1_000_000
+"""More runs than a ledger has."""
 _PAGE = 1000
 
 
@@ -73,27 +74,43 @@ async def report(
     manifest = source.load()
     location = ledger_path(manifest, ledger)
     opened = open_ledger(location, read_only=True)
-    wanted = frozenset(states or _usual_states(manifest))
     try:
-        runs = await opened.runs(_ALL_RUNS)
-        chosen = _chosen(runs, run)
-        earlier = chosen if chosen is not None and chosen is not runs[0] else None
-        stored = None if earlier is None else _StoredReport.of(earlier)
         folder_of = bucket_folders(manifest, location)
-        pages = _rows(opened, runs, chosen, folder_of) if stored is None else stored.pages()
-        async for rows in pages:
-            writer.write([each for each in rows if each["state"] in wanted])
+        wanted = frozenset(states or usual_states(manifest))
+        return await write_rows(opened, writer, run, wanted, folder_of)
     finally:
         await opened.close()
+
+
+async def write_rows(
+    ledger: Ledger,
+    writer: RowWriter,
+    run: str,
+    states: Collection[str],
+    folder_of: FolderOf | None,
+) -> bool:
+    """Write the rows of a run in an open ledger; see ``report``."""
+    runs = await ledger.runs(ALL_RUNS)
+    chosen = chosen_run(runs, run)
+    earlier = chosen if chosen is not None and chosen is not runs[0] else None
+    stored = None if earlier is None else _StoredReport.of(earlier)
+    pages = _rows(ledger, runs, chosen, folder_of) if stored is None else stored.pages()
+    async for rows in pages:
+        writer.write([each for each in rows if each["state"] in states])
     return earlier is None or (stored is not None and stored.is_whole)
 
 
-def _usual_states(manifest: Manifest) -> list[str]:
+def usual_states(manifest: Manifest) -> list[str]:
+    """Return the states of the rows that a report has unless others are asked for."""
     return [state for state in ROW_STATES if manifest.reports_all or state != "skipped"]
 
 
-def _chosen(runs: Sequence[Run], wanted: str) -> Run | None:
-    """Return the run that is asked for, or None for all of them."""
+def chosen_run(runs: Sequence[Run], wanted: str) -> Run | None:
+    """Return the run that is asked for, or None for all of them.
+
+    Raises:
+        ConfigError: If there is no such run.
+    """
     if wanted == "all":
         return None
     if not runs:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from orchestrator.commands.exit_codes import of_error
-from orchestrator.commands.history import note_run, summary_of
+from orchestrator.commands.history import note_pace, note_run, summary_of
 from orchestrator.commands.notify import FAILURES_LISTED, Outcome, check_notify, notify
 from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
 from orchestrator.commands.other_ledgers import OtherLedgers
@@ -37,6 +37,7 @@ from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
 from orchestrator.domain.wording import counted
 from orchestrator.errors import OrchestratorError
+from orchestrator.live.pace import Pace
 from orchestrator.live.sinks import Sinks
 from orchestrator.live.tally import Tally
 from orchestrator.manifest import LocalServiceSettings
@@ -101,7 +102,8 @@ class Session:
         self.manifest = manifest
         self._tally = Tally(ports.clock)
         self._tally.price_per_min, self._tally.currency = self.price
-        ports = replace(ports, sink=Sinks(ports.sink, self._tally))
+        self._pace = Pace(ports.clock, lambda: ports.submit_limiter.rate_per_s)
+        ports = replace(ports, sink=Sinks(ports.sink, self._tally, self._pace))
         self.ports = ports
         self.callback: Callback | None = None
         self.summaries: list[Summary] = []
@@ -153,6 +155,7 @@ class Session:
         summary = replace(summary_of(self.manifest, result), stems=stems)
         self.summaries.append(summary)
         await note_run(self.ports.ledger, summary)
+        await note_pace(self.ports.ledger, result.run, self._pace.as_dict())
         return result
 
     async def _carry_out(self) -> RunResult:
@@ -227,9 +230,14 @@ class Session:
                 exists=partial(has_manifest, ledger),
                 leftovers=manifest.leftovers,
                 canary=self._canary,
-                progress=lambda: self._tally.snapshot().as_dict(),
+                progress=self._progress,
             ),
         )
+
+    def _progress(self) -> dict[str, Any]:
+        """Return how the run stands now, for each of its heartbeats."""
+        self._pace.note_rate()
+        return self._tally.snapshot().as_dict()
 
 
 @contextlib.asynccontextmanager
@@ -334,7 +342,8 @@ class Finished:
     Attributes:
         result: Its result.
         summaries: Summaries of it, and before it of the open run that was finished first.
-        complaints: Sentences about notifications that could not be sent.
+        complaints: Sentences about pages that could not be written and notifications that could
+            not be sent.
     """
 
     result: RunResult
@@ -369,7 +378,8 @@ async def carry_out(
     except OrchestratorError as error:
         await notify(manifest, Outcome(manifest.name, int(of_error(error)), reason=str(error)))
         raise
-    last = session.summaries[-1]
+    summaries, complaints = await _with_pages(source, manifest, options, session.summaries)
+    last = summaries[-1]
     outcome = Outcome(
         manifest.name,
         last.exit_code,
@@ -377,7 +387,30 @@ async def carry_out(
         last.stopped,
         failures_of(result, FAILURES_LISTED) if manifest.notify else (),
     )
-    return Finished(result, session.summaries, await notify(manifest, outcome))
+    return Finished(result, summaries, complaints + await notify(manifest, outcome))
+
+
+async def _with_pages(
+    source: ManifestSource, manifest: Manifest, options: RunOptions, summaries: list[Summary]
+) -> tuple[list[Summary], list[str]]:
+    """Write the pages of the runs, if the manifest wants them; the run itself has ended.
+
+    Returns:
+        The summaries with the paths of the pages, and sentences about those that failed.
+    """
+    if not manifest.writes_page:
+        return summaries, []
+    from orchestrator.commands.page import write_beside
+
+    found, complaints = [], []
+    for summary in summaries:
+        try:
+            path, _ = await write_beside(source, summary.run, ledger=options.ledger)
+            found.append(replace(summary, page=str(path)))
+        except OrchestratorError as error:
+            complaints.append(str(error))
+            found.append(summary)
+    return found, complaints
 
 
 async def run_manifest(

@@ -152,6 +152,7 @@ class _Loading:
             report,
             file.report.rows == "all",
             file.report.keep,
+            file.report.html,
             file.notify,
             self.inputs,
             file.rules,

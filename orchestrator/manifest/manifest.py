@@ -95,6 +95,7 @@ class Manifest:
         report: Absolute path of the report; the runner fills in ``{run}``.
         reports_all: The report has a row for each skipped job, too.
         keep_reports: Number of the latest reports that are kept; None for all.
+        writes_page: The report is also written as a page, at the end of a run.
         notify: Notifications when a run has ended.
         inputs: The sources, in order.
         rules: The rules, in order.
@@ -122,6 +123,7 @@ class Manifest:
     report: str
     reports_all: bool
     keep_reports: int | None
+    writes_page: bool
     notify: tuple[NotifySettings, ...]
     inputs: tuple[AnyInput, ...] = field(repr=False)
     rules: tuple[Rule, ...]

@@ -56,6 +56,7 @@ class Summary:
         canary: Outcome of its canary, or None.
         spending: Its minutes, cost and failures by code.
         stems: Where the stems are: folders of this machine, or addresses of buckets.
+        page: Path of the page, or empty.
     """
 
     run: Run
@@ -69,6 +70,7 @@ class Summary:
     canary: CanaryOutcome | None = None
     spending: Spending | None = None
     stems: tuple[str, ...] = ()
+    page: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of ``.summary.json``.
@@ -95,6 +97,7 @@ class Summary:
             "elapsed_s": round(self.ended_at - self.started_at, 3),
             "report": str(present_report(Path(run.report))),
             "stems": list(self.stems),
+            **({"page": self.page} if self.page else {}),
         }
 
 

@@ -49,6 +49,8 @@ def summary_text(summary: dict[str, Any]) -> str:
     made = ", ".join(counted(number, _CALLS[name], name) for name, number in calls.items())
     lines.append(f"calls: {made}")
     lines.append(f"report: {summary['report']}")
+    if page := summary.get("page"):
+        lines.append(f"page: {page}")
     if jobs.get("succeeded") or jobs.get("skipped"):
         lines += [f"stems: {place}" for place in summary.get("stems", ())]
     return "\n".join(lines) + "\n"

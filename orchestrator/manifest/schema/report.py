@@ -1,4 +1,4 @@
-"""Settings of the report: where it goes, which rows it has, and how many are kept."""
+"""Settings of the report: where it goes, in which form, and how many are kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field
 
 from orchestrator.manifest.schema.job_settings import Part
-from orchestrator.manifest.schema.value_types import Integer, Text, one_of
+from orchestrator.manifest.schema.value_types import Integer, Text, Truth, one_of
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -26,6 +26,9 @@ class ReportSettings(Part):
     rows: Annotated[Rows, one_of(get_args(Rows), "choice of rows")] = "changed"
     """changed: a row for each job that the run worked on. all: also one for each job that was done
     in an earlier run (state skipped)."""
+    html: Truth = False
+    """Also write the report as a page beside it, when the run ends or stops: with players,
+    waveforms and a timeline. It opens in a browser, without a network."""
     keep: Annotated[Integer, Field(ge=1)] | None = Field(default=None, examples=[30])
     """Number of the latest reports that are kept; older ones of this ledger are deleted, with their
     summaries, when a run has ended. All are kept if left out."""

@@ -147,6 +147,16 @@ def _instant(value: Any) -> float:
     return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
 
 
+def _truth(value: Any) -> bool:
+    words = {"true": True, "false": False}
+    if isinstance(value, bool):
+        return value
+    text = _scalar(value, "true or false")
+    if text.lower() not in words:
+        refuse(f"Expected true or false here, not {quoted(text)}.{_switch_note(text)}")
+    return words[text.lower()]
+
+
 def read_share(value: Any) -> tuple[int | None, float | None]:
     """Return a count (``50``) or a percentage (``5%``); refuse other values."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -168,6 +178,7 @@ Loose = Annotated[
 ]
 """Text for which people also write plain numbers."""
 Integer = Annotated[int, BeforeValidator(_integer)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
 Number = Annotated[float, BeforeValidator(_number)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Seconds = Annotated[

@@ -29,6 +29,7 @@ from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_places import output_places
+from orchestrator.postgresql import is_address, parse_address
 from orchestrator.separation.install.cache import installed_engine
 from orchestrator.separation.install.ready import check_ready
 
@@ -166,6 +167,11 @@ def _outputs(found: Examination, manifest: Manifest, location: str) -> None:
 
 
 async def _ledger(found: Examination, manifest: Manifest, location: str) -> None:
+    if is_address(location):
+        with found.checking("ledger"):
+            parse_address(location)
+            await _open(found, manifest, location, location)
+        return
     path = ledger_file(location)
     there = path if path.exists() else nearest_folder(path.parent)
     if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
@@ -176,18 +182,23 @@ async def _ledger(found: Examination, manifest: Manifest, location: str) -> None
         found.add("ledger", f"{path}: will be made by the first run")
         return
     with found.checking("ledger"):
-        ledger = open_ledger(location, read_only=True)
-        try:
-            name, place = service_name(manifest, location), service_place(manifest, location)
-            await check_service(ledger, location, name, place)
-            holder, run = await ledger.holder(), await ledger.last_run()
-        finally:
-            await ledger.close()
-        if holder is not None:
-            text = f"{path}: process {holder.pid} on {holder.host} works on it. Wait, or stop it."
-            found.add("ledger", text, "fail")
-        else:
-            found.add("ledger", f"{path}: {f'last run {run.id}' if run else 'no runs yet'}")
+        await _open(found, manifest, location, str(path))
+
+
+async def _open(found: Examination, manifest: Manifest, location: str, shown: str) -> None:
+    """Look into a ledger."""
+    ledger = open_ledger(location, read_only=True)
+    try:
+        name, place = service_name(manifest, location), service_place(manifest, location)
+        await check_service(ledger, location, name, place)
+        holder, run = await ledger.holder(), await ledger.last_run()
+    finally:
+        await ledger.close()
+    if holder is not None:
+        text = f"{shown}: process {holder.pid} on {holder.host} works on it. Wait, or stop it."
+        found.add("ledger", text, "fail")
+    else:
+        found.add("ledger", f"{shown}: {f'last run {run.id}' if run else 'no runs yet'}")
 
 
 def _report(found: Examination, manifest: Manifest, options: RunOptions) -> None:

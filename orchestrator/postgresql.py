@@ -7,6 +7,7 @@ of processes.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -162,6 +163,10 @@ def driver() -> Any:
             f"A ledger in PostgreSQL needs psycopg, which {why}. "
             "Run: pip install 'voiceseparate-orchestrator[postgres]'"
         ) from error
+    # It warns of connections that are lost in the middle of a message; errors say that here.
+    logger = logging.getLogger("psycopg")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.ERROR)
     return psycopg
 
 
@@ -202,8 +207,10 @@ def connect(
         "idle_in_transaction_session_timeout": f"{round(idle_s * 1000)}",
         "tcp_keepalives_idle": f"{_SERVER_KEEPALIVE_S}",
         "tcp_keepalives_interval": f"{_SERVER_KEEPALIVE_S // 2}",
-        "default_transaction_read_only": "on" if read_only else "off",
     }
+    settings |= {"default_transaction_read_only": "on"} if read_only else {}
+    own = given.get("options") or ""  # what the user sets in the address counts
+    settings = {name: value for name, value in settings.items() if f"{name}=" not in own}
     try:
         chosen = ", ".join(f"set_config('{name}', %s, false)" for name in settings)
         conn.execute(f"SELECT {chosen}", list(settings.values()))
@@ -240,6 +247,11 @@ def explained(address: Address, error: BaseException) -> LedgerError:
     """Return the error that says what went wrong with a database, and what the user can do."""
     state = getattr(error, "sqlstate", None) or ""
     said = first_line(error)
+    if not state and any(word in said for word in _REFUSALS):
+        return LedgerError(
+            f"The server of the ledger {address} refuses the connection ({said}). Check the names "
+            "of user and database, and put the password into ~/.pgpass or PGPASSWORD."
+        )
     if is_lost(error):
         return LedgerError(
             f"The ledger {address} cannot be reached ({said}). What was recorded is safe: start "
@@ -259,12 +271,11 @@ def explained(address: Address, error: BaseException) -> LedgerError:
     return LedgerError(f"The ledger {address} {text.format(said=said)}")
 
 
+# libpq gives no state with a refused connection, only the server's words.
+_REFUSALS: Final = "FATAL:", "no password supplied"
 _MEANINGS: Final = {
     "25006": "accepts no changes ({said}): the server is a standby, or was set to read-only. Name "
     "the primary, for example with target_session_attrs=read-write in the address.",
-    "28": "refuses the login ({said}). Put the password into ~/.pgpass or PGPASSWORD, or name "
-    "another user.",
-    "3D000": "is in a database that does not exist ({said}). Make it with: createdb DATABASE",
     "42501": "may not be used by this user ({said}). Ask the owner of the database for the right, "
     "or name another user.",
     "42P01": "lost its tables while it was used ({said}). Restore them from a backup; a new ledger "

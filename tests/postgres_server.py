@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,11 +21,14 @@ from uuid import uuid4
 
 import psycopg
 
+from orchestrator.postgresql import parse_address
+
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from collections.abc import Iterator
+    from typing import Any, LiteralString, Self
 
 _USER = "tester"
-_UNPRIVILEGED = 65_534  # the user and group without rights of every Unix
+UNPRIVILEGED = 65_534  # the user and group without rights of every Unix
 _WAIT_S = 30
 _QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -71,7 +75,7 @@ class PostgresServer:
         self._home = tempfile.mkdtemp(prefix="orchestrator-pg-")
         home = Path(self._home)
         if os.getuid() == 0:
-            os.chown(home, _UNPRIVILEGED, _UNPRIVILEGED)
+            os.chown(home, UNPRIVILEGED, UNPRIVILEGED)
         self.data, self.port = home / "data", free_port()
         command = ["initdb", "-D", str(self.data), "-U", _USER, "-A", "trust", "-E", "UTF8"]
         self._call([*command, "--locale=C", "--no-sync", "--no-instructions"])
@@ -118,11 +122,31 @@ class PostgresServer:
         self.stop(how)
         self.start()
 
+    @contextmanager
+    def standby(self) -> Iterator[PostgresServer]:
+        """Yield a second server that follows this one, and can only be read."""
+        second = PostgresServer(port=free_port(), _home=self._home)
+        second.data = Path(self._home) / "standby"
+        source = ["-h", "127.0.0.1", "-p", str(self.port), "-U", _USER]
+        self._call(["pg_basebackup", *source, "-D", str(second.data), "-R", "-c", "fast"])
+        second.start()
+        try:
+            yield second
+        finally:
+            second.stop(signal.SIGQUIT)
+
     def url(self, schema: str = "", **parameters: str) -> str:
         """Return the address of a ledger in a schema of its own."""
         chosen = {"schema": schema or f"s{uuid4().hex[:12]}", **parameters}
         text = "&".join(f"{name}={value}" for name, value in chosen.items())
         return f"postgresql://{_USER}@127.0.0.1:{self.port}/postgres?{text}"
+
+    def change(self, url: str, statement: LiteralString) -> None:
+        """Change the tables of a ledger behind its back."""
+        schema = parse_address(url).ledger_schema
+        with self.connect() as conn:
+            conn.execute("SELECT set_config('search_path', %s, false)", [f'"{schema}"'])
+            conn.execute(statement)
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Connect as the superuser, without transactions."""
@@ -138,4 +162,4 @@ class PostgresServer:
 def _unprivileged() -> dict[str, Any]:
     if os.getuid() != 0:
         return {}
-    return {"user": _UNPRIVILEGED, "group": _UNPRIVILEGED, "extra_groups": []}
+    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.ledger import open_ledger
-from orchestrator.postgresql import parse_address
 from orchestrator.testing.builders import make_holder
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 
@@ -51,10 +50,7 @@ class Home:
         if self.kind == "memory":
             self.store.lose_holder()
         elif self.server is not None:
-            schema = parse_address(self.url).ledger_schema
-            with self.server.connect() as conn:
-                conn.execute("SELECT set_config('search_path', %s, false)", [f'"{schema}"'])
-                conn.execute("UPDATE lease SET expires_at = 0")
+            self.server.change(self.url, "UPDATE lease SET expires_at = 0")
         else:
             (self.folder / "ledger.db.lock").unlink()
 

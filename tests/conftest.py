@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from aioresponses import aioresponses
 
+    from tests.postgres_server import PostgresServer
+
 # A developer's environment must not change a result; variables that select tests stay.
 OWN_VARIABLES = ("TENCENTCLOUD_", "TCCLI_", "ORCH_", "ORCHESTRATOR_")
 SELECTING_VARIABLES = ("ORCH_TEST_", "ORCH_SEED", "ORCHESTRATOR_CACHE_DIR")
@@ -40,6 +42,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=False,
         help="run the tests that load the local service for minutes",
     )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Yield a PostgreSQL server; each test takes a schema of its own in it."""
+    from tests.postgres_server import PostgresServer
+
+    with PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture

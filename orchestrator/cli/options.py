@@ -58,9 +58,17 @@ LedgerOption = Annotated[
     typer.Option(
         "--ledger",
         metavar="URL",
-        help="Ledger file, instead of .orchestrator/NAME.db beside the manifest.",
+        help="Ledger file, instead of .orchestrator/NAME.db beside the manifest; or "
+        "postgresql://USER@HOST/DATABASE, for several hosts.",
         show_default=False,
         callback=_named,
+    ),
+]
+WaitOption = Annotated[
+    bool,
+    typer.Option(
+        "--wait",
+        help="Wait while another run holds the ledger, and resume its work when it ends or dies.",
     ),
 ]
 ReportOption = Annotated[

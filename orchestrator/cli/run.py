@@ -31,6 +31,7 @@ def run(
     service: opt.ServiceOption = None,
     report: opt.ReportOption = None,
     ledger: opt.LedgerOption = None,
+    wait: opt.WaitOption = False,
     sets: opt.SetOption = None,
     only: opt.OnlyOption = None,
     limit: opt.LimitOption = None,
@@ -70,6 +71,7 @@ def run(
     count, percent = parsers.read_allowance(max_failures)
     options = RunOptions(
         ledger=ledger,
+        wait=wait,
         report=report,
         retry=parsers.read_retry(retry),
         verify_done=verify_done,

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.connector import Connection
@@ -29,16 +31,18 @@ class Sending:
 
     Args:
         departures: Keeps the rate limit; None if the POST may leave at any time.
+        may_send: Returns False once another process may have taken over this one's work.
 
     Attributes:
         is_connecting: True once aiohttp has asked for a connection.
         may_have_left: True once aiohttp has got the connection, so bytes may have left.
     """
 
-    __slots__ = ("_departures", "_seat", "is_connecting", "may_have_left")
+    __slots__ = ("_departures", "_may_send", "_seat", "is_connecting", "may_have_left")
 
-    def __init__(self, departures: Departures | None) -> None:
+    def __init__(self, departures: Departures | None, may_send: Callable[[], bool]) -> None:
         self._departures = departures
+        self._may_send = may_send
         self._seat: Seat | None = None
         self.is_connecting = False
         self.may_have_left = False
@@ -54,6 +58,18 @@ class Sending:
         if self._departures is not None:
             while self._seat is None or not self._departures.may_leave(self._seat):
                 await self.take_seat()
+
+    def check(self) -> None:
+        """Look at the lease for the last time: the write comes next.
+
+        Raises:
+            aiohttp.ClientConnectionError: Another process may have taken over. Nothing was sent.
+        """
+        if not self._may_send():
+            self.may_have_left = False
+            raise aiohttp.ClientConnectionError(
+                "the lease of the ledger was not renewed in time, so the request was held back"
+            )
 
     def leave(self) -> None:
         """Report the departure: the write is done."""
@@ -73,6 +89,7 @@ class Body(aiohttp.BytesPayload):
     ) -> None:
         """Write the request, and report its departure; called by aiohttp."""
         await self._sending.keep_seat()
+        self._sending.check()
         try:
             await super().write_with_length(writer, content_length)
         finally:

@@ -34,7 +34,7 @@ from orchestrator.domain.spec import is_key_of_another, key_of_user_data
 from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, Rejected, SendInDoubt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -117,6 +117,10 @@ class CloudService:
     def space_submits(self, limiter: AdaptiveLimiter) -> None:
         """Let the limiter decide when each submit is written to its connection."""
         self._transport.departures = limiter.space()
+
+    def guard_submits(self, may_send: Callable[[], bool]) -> None:
+        """Hold submits back for which ``may_send`` returns False right before they are written."""
+        self._transport.may_send = may_send
 
     # --- jobs -------------------------------------------------------------------------------------
 

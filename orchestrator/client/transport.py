@@ -31,7 +31,7 @@ from orchestrator.client.wire.xml import MAX_REPLY_BYTES
 from orchestrator.errors import ConfigError, ConnectFailed, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from orchestrator.client.departures import Departures
@@ -63,6 +63,8 @@ class Transport:
         self._redactor = redactor or Redactor()
         self.departures: Departures | None = None
         """Says when the requests of :meth:`post` may leave; None: at any time."""
+        self.may_send: Callable[[], bool] = lambda: True
+        """Asked right before a request of :meth:`post` is written."""
         self._connections = connections
         # One timer per request: a second one, for silence, costs a seventh of a small request.
         self._bounds = aiohttp.ClientTimeout(total=timeouts.total_s, connect=timeouts.connect_s)
@@ -102,7 +104,7 @@ class Transport:
             SendInDoubt: Sent, or partly; no whole answer came before the connection was lost.
             ProtocolError: The answer is too large.
         """
-        sending = Sending(self.departures)
+        sending = Sending(self.departures, self.may_send)
         token = SENDING.set(sending)
         try:
             return await self.exchange(prepared, sending)

@@ -18,6 +18,7 @@ from orchestrator.commands.other_ledgers import OtherLedgers
 from orchestrator.commands.preflight import check_folder, nearest_folder, output_folders
 from orchestrator.commands.resources import (
     check_service,
+    ledger_exists,
     ledger_path,
     open_client,
     open_patient_store,
@@ -35,6 +36,7 @@ from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_places import output_places
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.manifest.sources.selection import Selection
+from orchestrator.postgresql import is_address, parse_address
 
 if TYPE_CHECKING:
     from orchestrator.client.service import CloudService
@@ -132,6 +134,11 @@ def _outputs(found: Examination, manifest: Manifest, location: str) -> None:
 
 
 async def _ledger(found: Examination, manifest: Manifest, location: str) -> None:
+    if is_address(location):
+        with found.checking("ledger"):
+            parse_address(location)
+            await _open(found, manifest, location, location)
+        return
     path = ledger_file(location)
     there = path if path.exists() else nearest_folder(path.parent)
     if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
@@ -142,24 +149,31 @@ async def _ledger(found: Examination, manifest: Manifest, location: str) -> None
         found.add("ledger", f"{path}: will be made by the first run")
         return
     with found.checking("ledger"):
-        ledger = open_ledger(location, read_only=True)
-        try:
-            name, place = service_name(manifest, location), service_place(manifest, location)
-            await check_service(ledger, location, name, place)
-            holder, run = await ledger.holder(), await ledger.last_run()
-        finally:
-            await ledger.close()
-        if holder is not None:
-            text = f"{path}: process {holder.pid} on {holder.host} works on it. Wait, or stop it."
-            found.add("ledger", text, "fail")
-        else:
-            found.add("ledger", f"{path}: {f'last run {run.id}' if run else 'no runs yet'}")
+        await _open(found, manifest, location, str(path))
+
+
+async def _open(found: Examination, manifest: Manifest, location: str, shown: str) -> None:
+    """Look into a ledger."""
+    ledger = open_ledger(location, read_only=True)
+    try:
+        name, place = service_name(manifest, location), service_place(manifest, location)
+        await check_service(ledger, location, name, place)
+        holder, run = await ledger.holder(), await ledger.last_run()
+    finally:
+        await ledger.close()
+    if holder is not None:
+        text = f"{shown}: process {holder.pid} on {holder.host} works on it. Wait, or stop it."
+        found.add("ledger", text, "fail")
+    else:
+        found.add("ledger", f"{shown}: {f'last run {run.id}' if run else 'no runs yet'}")
 
 
 async def _other_ledgers(found: Examination, manifest: Manifest, location: str) -> None:
     """Note other ledgers that know the first jobs; sources are read only if there are any."""
-    own = open_ledger(location, read_only=True) if ledger_file(location).exists() else None
+    own = None
     try:
+        if ledger_exists(location):
+            own = open_ledger(location, read_only=True)
         others = OtherLedgers(manifest, location, own)
         if not others.paths or manifest.is_read_once:
             return

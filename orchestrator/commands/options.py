@@ -83,6 +83,7 @@ class RunOptions:
 
     Attributes:
         ledger: Path or URL of the ledger.
+        wait: Wait while another run holds the ledger.
         report: Path of the report.
         retry: States in which jobs of earlier runs are retried.
         verify_done: Make finished jobs again whose stems are missing.
@@ -98,6 +99,7 @@ class RunOptions:
     """
 
     ledger: str | None = None
+    wait: bool = False
     report: str | None = None
     retry: frozenset[JobState] = frozenset()
     verify_done: bool = False

@@ -16,6 +16,7 @@ from orchestrator.domain.wording import counted
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
+from orchestrator.postgresql import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,12 +120,12 @@ async def _twins(ledger: Ledger, specs: Sequence[JobSpec]) -> set[JobKey]:
 
 def _paths(manifest: Manifest, location: str) -> list[Path]:
     """Return the other ledgers in the folder of this one, and in the manifest's own folder."""
-    own = ledger_file(location)
     usual = ledger_file(ledger_path(manifest))
+    own = None if is_address(location) else ledger_file(location)
     found: dict[Path, float] = {}
     with suppress(OSError):
-        own = own.resolve()
-        for folder in {own.parent, usual.resolve().parent}:
+        own = own and own.resolve()
+        for folder in {path.resolve().parent for path in (own, usual) if path}:
             for path in folder.glob("*.db"):
                 if path.resolve() != own and _is_ledger(path):
                     found[path] = path.stat().st_mtime

@@ -11,6 +11,7 @@ from orchestrator.commands.other_ledgers import OtherLedgers
 from orchestrator.commands.resources import (
     LOOKS_PER_S,
     check_service,
+    ledger_exists,
     ledger_path,
     open_patient_store,
     service_name,
@@ -19,7 +20,6 @@ from orchestrator.commands.resources import (
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN, JobState
 from orchestrator.errors import ConfigError
-from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.manifest.planning.changes import nearest_change
 from orchestrator.manifest.planning.explain import ExplainedJob, explain
@@ -146,7 +146,7 @@ async def plan(
     async with _opened(manifest, options.ledger, with_store=with_store) as (ledger, store):
         feed = Feed(manifest, store, selection)
         seen, named = 0, _Named(on_object)
-        own = ledger if ledger_file(location).exists() else None
+        own = ledger if ledger_exists(location) else None
         others = OtherLedgers(manifest, location, own)
         search = _search(ledger, store, found) if skip_existing and store else None
         found.forecast.canary = manifest.canary if options.canary is None else options.canary

@@ -16,14 +16,15 @@ from orchestrator.domain.events import Noticed
 from orchestrator.domain.run import Holder
 from orchestrator.domain.value_formats import LOCAL_BUCKET
 from orchestrator.domain.wording import is_utf_8, not_utf_8
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, LedgerLocked
 from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.live.sinks import Sinks
 from orchestrator.manifest import EndpointSettings, LocalServiceSettings
+from orchestrator.postgresql import is_address, with_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from orchestrator.client.credentials import CredentialSource
@@ -39,39 +40,58 @@ if TYPE_CHECKING:
 LOOKS_PER_S = 100.0
 """Looks for stems per second. The vendor documents no limit for reads of the storage; 32 at a time
 that take 0.3 s each make about as many."""
+_LOOK_S = 1.0
+"""A run that waits for the ledger tries this often to take it."""
+
+
+def ledger_exists(location: str) -> bool:
+    """Return False if a ledger is a file that is not there."""
+    return is_address(location) or ledger_file(location).exists()
 
 
 def ledger_path(manifest: Manifest, ledger: str | None = None) -> str:
     """Return the path of a manifest's ledger: by default ``.orchestrator/<name>.db`` beside it.
 
+    In a database each manifest has a ledger under its own name, unless the address has another.
+
     Raises:
-        ConfigError: If its name is not UTF-8.
+        ConfigError: If its name is not UTF-8, or the address of a database cannot be used.
     """
     if ledger is not None:
         if not is_utf_8(ledger):
             raise ConfigError(f"--ledger: {not_utf_8(ledger)}")
-        return ledger
-    return str(manifest.path.resolve().parent / ".orchestrator" / f"{manifest.name}.db")
+        return with_name(ledger, manifest.name) if is_address(ledger) else ledger
+    return str(_own_folder(manifest) / f"{manifest.name}.db")
+
+
+def _own_folder(manifest: Manifest) -> Path:
+    """Return the folder for what belongs to a manifest and was not given another place."""
+    return manifest.path.resolve().parent / ".orchestrator"
 
 
 def manifest_id(manifest: Manifest, ledger: str) -> str:
     """Return the identity of a manifest among those that share a ledger.
 
-    It is the path from the ledger's folder, which stays the same if both are moved together.
+    It is the path from the ledger's folder, which stays the same if both are moved together. In a
+    database it is the name: the manifest may have another path on each host.
     """
+    if is_address(ledger):
+        return manifest.name
     return os.path.relpath(manifest.path.resolve(), ledger_file(ledger).resolve().parent)
 
 
 def has_manifest(ledger: str, identity: str) -> bool:
-    """Return True if the manifest with this identity exists."""
-    return (ledger_file(ledger).resolve().parent / identity).exists()
+    """Return True if the manifest with this identity exists, perhaps on another host."""
+    return is_address(ledger) or (ledger_file(ledger).resolve().parent / identity).exists()
 
 
 def service_name(manifest: Manifest, ledger: str) -> str:
     """Return the name by which the ledger knows the service: job ids are valid at one only."""
     match manifest.service:
         case LocalServiceSettings():
-            return f"local:{local_root(manifest, ledger)}"
+            # Each host has a local service of its own.
+            host = f"{platform.node()}:" if is_address(ledger) else ""
+            return f"local:{host}{local_root(manifest, ledger)}"
         case EndpointSettings(ci=ci):
             return f"endpoint:{ci}"
         case _:
@@ -83,7 +103,7 @@ def service_place(manifest: Manifest, ledger: str) -> str:
 
     A folder that is moved with its ledger keeps this place, and has the service's own files in it.
     """
-    if not isinstance(manifest.service, LocalServiceSettings):
+    if not isinstance(manifest.service, LocalServiceSettings) or is_address(ledger):
         return ""
     root = local_root(manifest, ledger)
     if not (root / ".service" / "queue.db").exists():
@@ -92,9 +112,13 @@ def service_place(manifest: Manifest, ledger: str) -> str:
 
 
 def local_root(manifest: Manifest, ledger: str) -> Path:
-    """Return the folder of the local service's objects, by default ``objects`` at the ledger."""
+    """Return the folder of the local service's objects, by default ``objects`` at the ledger.
+
+    If the ledger is in a database, it is where the ledger's file would be.
+    """
     root = manifest.service.root if isinstance(manifest.service, LocalServiceSettings) else None
-    return (root or ledger_file(ledger).parent / "objects").resolve()
+    folder = _own_folder(manifest) if is_address(ledger) else ledger_file(ledger).parent
+    return (root or folder / "objects").resolve()
 
 
 def local_buckets(manifest: Manifest, ledger: str) -> set[str] | None:
@@ -200,11 +224,20 @@ async def open_store(manifest: Manifest, ledger: str, clock: Clock) -> AsyncIter
 
 @contextlib.asynccontextmanager
 async def hold_ledger(
-    location: str, service: str, clock: Clock, place: str = ""
+    location: str,
+    service: str,
+    clock: Clock,
+    place: str = "",
+    waiting: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Ledger]:
     """Open the ledger of ``service`` (see :func:`service_name`) and take its lease.
 
-    ``place`` is where a local service is (:func:`service_place`).
+    Args:
+        location: The ledger.
+        service: Name of the service.
+        clock: Time.
+        place: Place of a local service (:func:`service_place`).
+        waiting: If given, wait while another run holds the ledger; called once with a sentence.
 
     Raises:
         LedgerLocked: If another run holds it.
@@ -214,12 +247,30 @@ async def hold_ledger(
     ledger = open_ledger(location)
     try:
         command = " ".join(sys.argv[:3])
-        await ledger.acquire(Holder(platform.node(), os.getpid(), clock.now(), command))
+        await _acquire(ledger, command, clock, waiting)
         await check_service(ledger, location, service, place)
         await ledger.remember("service", service.encode())
         yield ledger
     finally:
         await ledger.close()
+
+
+async def _acquire(
+    ledger: Ledger, command: str, clock: Clock, waiting: Callable[[str], None] | None
+) -> None:
+    is_announced = False
+    while True:
+        try:
+            await ledger.acquire(Holder(platform.node(), os.getpid(), clock.now(), command))
+        except LedgerLocked as error:
+            if waiting is None:
+                raise
+            if not is_announced:
+                waiting(f"{error} This run waits, because of --wait.")
+                is_announced = True
+            await clock.sleep(_LOOK_S)
+        else:
+            return
 
 
 async def check_service(ledger: Ledger, location: str, name: str, place: str = "") -> None:
@@ -327,6 +378,7 @@ def ports_of(
     settings = runner_settings(manifest, options)
     submit_limiter = AdaptiveLimiter(limits.submit_per_s, clock)
     service.space_submits(submit_limiter)
+    service.guard_submits(ledger.may_send)
     return Ports(
         ledger=ledger,
         service=service,

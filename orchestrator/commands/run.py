@@ -259,8 +259,12 @@ async def open_session(
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
     name, place = service_name(manifest, location), service_place(manifest, location)
+
+    def waiting(text: str) -> None:
+        (sink or Sinks()).emit(Noticed(text))
+
     async with (
-        hold_ledger(location, name, clock, place) as ledger,
+        hold_ledger(location, name, clock, place, waiting if options.wait else None) as ledger,
         _ready_service(manifest, location, clock) as service,
     ):
         await remember_place(ledger, service_place(manifest, location))

@@ -6,6 +6,12 @@ import asyncio
 import time
 
 
+def since_boot() -> float:
+    """Return seconds that never go back, and include those for which this machine slept."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
+
+
 class SystemClock:
     """The machine's own clock."""
 

@@ -135,6 +135,14 @@ class Ledger(Protocol):
         """
         ...
 
+    def may_send(self) -> bool:
+        """Return True if no other process can have taken the lease by now. Quick.
+
+        Asked right before a request leaves that may cost money: a process that was stopped after
+        its intent was recorded may wake up when another has taken over.
+        """
+        ...
+
     async def holder(self) -> Holder | None:
         """Return the live holder or None, for readers."""
         ...

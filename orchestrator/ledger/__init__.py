@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.home import with_home
 from orchestrator.errors import ConfigError
+from orchestrator.postgresql import is_address, parse_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,16 +25,10 @@ def ledger_path(url_or_path: str | Path) -> Path:
         ConfigError: If another kind of database is named, or none.
     """
     text = str(url_or_path)
-    scheme, colon, _ = text.partition("://")
-    if not colon:
+    if "://" not in text:
         path = text
     elif text.startswith(_SQLITE):
         path = text.removeprefix(_SQLITE)
-    elif scheme in {"postgresql", "postgres"}:
-        raise ConfigError(
-            f"{scheme}:// ledgers are not supported in this version. "
-            "Name a file, for example --ledger nightly.db."
-        )
     else:
         raise ConfigError(
             f"A ledger cannot be kept at {text}. Name a file, for example --ledger nightly.db."
@@ -49,7 +44,7 @@ def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
     """Open a ledger; make it if it is missing. Close it with ``await ledger.close()``.
 
     Args:
-        url_or_path: File name, or ``sqlite:///path``.
+        url_or_path: File name, ``sqlite:///path``, or ``postgresql://user@host/database``.
         read_only: Only read, while a run may work on it. A missing ledger reads as an empty one,
             and nothing is made.
 
@@ -60,16 +55,33 @@ def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
         LedgerDisplaced: If its file has a second name (a hard link).
         LedgerError: If it cannot be opened for another reason.
     """
+    if is_address(str(url_or_path)):
+        return _open_database(str(url_or_path), read_only=read_only)
     path = ledger_path(url_or_path)
     file = _behind_links(path)
     # SQLAlchemy takes 0.2 s to import: only commands that open a ledger pay for it.
     from orchestrator.ledger.group_commit import GroupWriter
-    from orchestrator.ledger.lease import LedgerLock
+    from orchestrator.ledger.lease import FileLease, LedgerLock
     from orchestrator.ledger.sql_ledger import SqlLedger
     from orchestrator.ledger.sqlite import SqliteStore
 
     writer = GroupWriter(SqliteStore(file, path.absolute(), read_only=read_only))
-    return SqlLedger(writer, LedgerLock(file.with_name(file.name + ".lock")), str(path))
+    lease = FileLease(LedgerLock(file.with_name(file.name + ".lock")))
+    return SqlLedger(writer, lease, str(path))
+
+
+def _open_database(url: str, *, read_only: bool) -> Ledger:
+    from orchestrator.ledger.group_commit import GroupWriter
+    from orchestrator.ledger.postgres.store import NoLedger, PostgresStore
+    from orchestrator.ledger.sql_ledger import SqlLedger
+    from orchestrator.ledger.sqlite import SqliteStore
+
+    store = PostgresStore(parse_address(url), read_only=read_only)
+    try:
+        writer = GroupWriter(store)
+    except NoLedger:
+        writer = GroupWriter(SqliteStore.empty())
+    return SqlLedger(writer, store.lease, url)
 
 
 def _behind_links(path: Path) -> Path:

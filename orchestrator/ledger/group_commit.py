@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future as ThreadFuture
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from enum import Enum, auto
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from orchestrator.errors import LedgerError
+from orchestrator.errors import LedgerError, OrchestratorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.errors import OrchestratorError
     from orchestrator.ledger.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -31,8 +32,24 @@ _GATHER_S = 0.003
 single save never waits."""
 
 
+class Recovery(Enum):
+    """Outcome of a transaction that failed, as its store found it."""
+
+    REPORT = auto()
+    """Nothing of it was recorded, or nothing is known of it: its callers get the error."""
+    AGAIN = auto()
+    """Nothing of it was recorded, and it may succeed now: run its work again."""
+    COMMITTED = auto()
+    """All of it was recorded: only the acknowledgement was lost."""
+
+
 class Store(Protocol):
     """A database, used by the writer's thread alone. All that differs between databases is here."""
+
+    @property
+    def idle_s(self) -> float | None:
+        """After this time without work, run an empty transaction that writes; None: never."""
+        ...
 
     def open(self) -> UnitOfWork:
         """Open the database, or raise an error of orchestrator."""
@@ -48,6 +65,14 @@ class Store(Protocol):
 
     def rollback(self, unit: UnitOfWork) -> None:
         """Roll back, unless the database has already done so."""
+        ...
+
+    def recover(self, unit: UnitOfWork, error: Exception) -> Recovery:
+        """Say what became of a transaction that failed and was rolled back.
+
+        Raises:
+            OrchestratorError: It has found out more than ``error`` says.
+        """
         ...
 
     def explain(self, error: Exception) -> OrchestratorError:
@@ -150,7 +175,8 @@ class GroupWriter:
         last = self.submit(lambda _: None, writes=False)
         self._is_closed = True
         try:
-            await asyncio.shield(last)
+            with suppress(LedgerError):  # it is empty; accepted work before it has its own answer
+                await asyncio.shield(last)
         finally:
             self._groups.put(None)
             self._thread.join()
@@ -164,26 +190,48 @@ class GroupWriter:
             opened.set_exception(error)
             return
         opened.set_result(None)
-        while group := self._groups.get():
-            failure = self._work(unit, group)
+        while group := self._next_group(unit):
+            failure = self._work(unit, group, writes=any(task.writes for task in group))
             try:
                 group[0].future.get_loop().call_soon_threadsafe(self._deliver, group, failure)
             except RuntimeError:  # the loop is closed: no caller is left; the work is committed
                 continue
         self._store.close(unit)
 
-    def _work(self, unit: UnitOfWork, group: list[Task]) -> OrchestratorError | None:
+    def _next_group(self, unit: UnitOfWork) -> list[Task] | None:
+        """Wait for the next group; meanwhile show the store, as often as it wants, that we live."""
+        while True:
+            try:
+                return self._groups.get(timeout=self._store.idle_s)
+            except Empty:
+                self._work(unit, [], writes=True)
+
+    def _work(
+        self, unit: UnitOfWork, group: list[Task], *, writes: bool
+    ) -> OrchestratorError | None:
         """Run one transaction; return the error that undid all of it, if one did."""
-        unit.begin()
+        while True:
+            unit.begin()
+            try:
+                self._store.begin(unit, writes=writes)
+                for task in group:
+                    task.result = task.work(unit)
+                unit.finish()
+                self._store.commit(unit)
+            except Exception as error:  # noqa: BLE001  # translated, and handed to the callers
+                recovery, explained = self._recover(unit, error)
+                if recovery is not Recovery.COMMITTED:
+                    unit.undo()
+                if recovery is Recovery.REPORT:
+                    return explained
+                if recovery is Recovery.AGAIN:
+                    continue
+            unit.done()
+            return None
+
+    def _recover(self, unit: UnitOfWork, error: Exception) -> tuple[Recovery, OrchestratorError]:
         try:
-            self._store.begin(unit, writes=any(task.writes for task in group))
-            for task in group:
-                task.result = task.work(unit)
-            unit.finish()
-            self._store.commit(unit)
-        except Exception as error:  # noqa: BLE001  # translated, and handed to the callers
-            unit.undo()
             self._store.rollback(unit)
-            return self._store.explain(error)
-        unit.done()
-        return None
+            return self._store.recover(unit, error), self._store.explain(error)
+        except OrchestratorError as worse:
+            return Recovery.REPORT, worse

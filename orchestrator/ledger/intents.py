@@ -80,23 +80,22 @@ class Intents:
         self.done()
 
     def _write(self) -> None:
-        written = self._db.change(
+        added, self._added = self._added, []
+        self._db.expect_one(
             "write_intents",
+            lambda: self.lost_lease() or self._not_planned(added),
             intents=orjson.dumps(list(self.open.values())).decode(),
             version=self._version,
-            added=orjson.dumps(self._added).decode(),
-            added_count=len(self._added),
+            added=orjson.dumps(added).decode(),
+            added_count=len(added),
         )
-        if written != 1:
-            raise self.lost_lease() or self._not_planned()
-        self._added = []
 
-    def _not_planned(self) -> LedgerMismatch:
-        query = select(jobs.c.key).where(jobs.c.id.in_(self._added), ~is_planned)
+    def _not_planned(self, added: list[int]) -> LedgerMismatch:
+        query = select(jobs.c.key).where(jobs.c.id.in_(added), ~is_planned)
         keys = self._db.conn.execute(query).scalars().all()
         return LedgerMismatch(
             "Jobs that should be planned in the ledger are not, or are missing from it: "
-            f"{', '.join(keys) or self._added}. Another program changed the ledger, or this is a "
+            f"{', '.join(keys) or added}. Another program changed the ledger, or this is a "
             "defect of orchestrator. Nothing was written; run again to resume from the ledger."
         )
 
@@ -165,7 +164,8 @@ class Intents:
         if self._added:
             self._write()
         known = self._to_change()
-        self._db.write("submit_jobs", known.values())
+        settled = list(known.values())
+        self._db.write("submit_jobs", settled, lambda: self._not_planned([i[0] for i in settled]))
         known.clear()
         self._new.clear()
 

@@ -1,38 +1,117 @@
-"""The lease of a ledger file: a lock on a file beside it, which ends with the process."""
+"""The lease of a ledger; for a file, a lock beside it, which ends with the process."""
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from sqlalchemy import delete, insert, select, update
+
+from orchestrator.domain.run import Holder
 from orchestrator.durable import FileLock
 from orchestrator.errors import LedgerError
+from orchestrator.ledger.tables import lease
 
 if TYPE_CHECKING:
-    from orchestrator.domain.run import Holder
+    from orchestrator.ledger.unit_of_work import UnitOfWork
 
 _TRIES = 5
 
 
 class Lease(Protocol):
-    """Keeps other runs out of a ledger."""
+    """Keeps other runs out of a ledger. Its methods with a unit of work run in a transaction."""
 
     @property
     def is_held(self) -> bool:
-        """True if this process holds the lease."""
+        """True if this process holds the lease, as far as it knows."""
         ...
 
-    def acquire(self) -> bool:
+    @property
+    def is_sure(self) -> bool:
+        """True if no other process can have taken the lease by now."""
+        ...
+
+    def take(self, unit: UnitOfWork, holder: Holder) -> bool:
         """Take the lease; return False if another process holds it."""
         ...
 
-    def is_free(self) -> bool:
-        """Return True if no process holds the lease."""
+    def renew(self, unit: UnitOfWork, now: float) -> bool:
+        """Show that the holder is alive; return False if the lease was lost."""
+        ...
+
+    def holder(self, unit: UnitOfWork) -> Holder | None:
+        """Return the live holder, or None."""
+        ...
+
+    def give_back(self, unit: UnitOfWork) -> None:
+        """Show that the lease is free; :meth:`release` follows once that is committed."""
         ...
 
     def release(self) -> None:
-        """Give the lease back, if it is held."""
+        """Give the lease back, if it is held, after the database was closed."""
         ...
+
+
+class FileLease:
+    """The lease of a ledger file: a lock beside it. A row in it says who has it.
+
+    Args:
+        lock: The lock.
+    """
+
+    def __init__(self, lock: LedgerLock) -> None:
+        self._lock = lock
+        self._token = secrets.token_hex(8)
+
+    @property
+    def is_held(self) -> bool:
+        """See :class:`Lease`."""
+        return self._lock.is_held
+
+    @property
+    def is_sure(self) -> bool:
+        """Always true of a lock that ends with the process; intents notice that it was removed."""
+        return True
+
+    def take(self, unit: UnitOfWork, holder: Holder) -> bool:
+        """See :class:`Lease`."""
+        if not self._lock.is_held and not self._lock.acquire():
+            return False
+        since = round(holder.since * 1_000_000)
+        row = {
+            "id": 1,
+            "token": self._token,
+            "host": holder.host,
+            "pid": holder.pid,
+            "since": since,
+            "command": holder.command,
+            "seen_at": since,
+        }
+        unit.db.conn.execute(delete(lease))
+        unit.db.conn.execute(insert(lease).values(row))
+        return True
+
+    def renew(self, unit: UnitOfWork, now: float) -> bool:
+        """See :class:`Lease`."""
+        mine = update(lease).where(lease.c.token == self._token)
+        seen = mine.values(seen_at=round(now * 1_000_000))
+        return self._lock.is_held and unit.db.conn.execute(seen).rowcount == 1
+
+    def holder(self, unit: UnitOfWork) -> Holder | None:
+        """See :class:`Lease`."""
+        if not self._lock.is_held and self._lock.is_free():
+            return None
+        row = unit.db.conn.execute(select(lease).limit(1)).first()
+        return Holder(row.host, row.pid, row.since / 1_000_000, row.command) if row else None
+
+    def give_back(self, unit: UnitOfWork) -> None:
+        """See :class:`Lease`."""
+        unit.db.conn.execute(delete(lease).where(lease.c.token == self._token))
+
+    def release(self) -> None:
+        """See :class:`Lease`."""
+        self._lock.release()
 
 
 class LedgerLock(FileLock):
@@ -55,6 +134,14 @@ class LedgerLock(FileLock):
     def release(self, *, removes: bool = True) -> None:
         """Give the lease back, if it is held, and remove the lock file."""
         super().release(removes=removes)
+
+
+def lost_message(ledger: str) -> str:
+    """Return the message for a run whose lease was lost."""
+    return (
+        f"The lease of the ledger {ledger} was lost: it was not renewed in time, or its lock was "
+        "removed, and another run took it. `orchestrator status` shows its progress."
+    )
 
 
 def locked_message(ledger: str, other: Holder | None) -> str:

@@ -111,9 +111,10 @@ def rows(unit: UnitOfWork, run: Run, after_row: int, limit: int) -> list[Job]:
 
 
 def find(unit: UnitOfWork, keys: Sequence[JobKey]) -> dict[JobKey, Job]:
-    """Return the jobs with these keys."""
+    """Return the jobs with these keys, in their order."""
     ids = unit.db.read("ids_by_key", keys=dict.fromkeys(keys))
-    return {job.spec.key: job for job in jobs_of(unit, ids)}
+    found = {job.spec.key: job for job in jobs_of(unit, ids)}
+    return {key: found[key] for key in keys if key in found}
 
 
 def same_object(unit: UnitOfWork, specs: Sequence[JobSpec]) -> dict[JobKey, list[JobSpec]]:

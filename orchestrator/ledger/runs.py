@@ -11,6 +11,7 @@ from sqlalchemy import insert, select, update
 
 from orchestrator.domain.job import LEFT, Job
 from orchestrator.domain.run import Run
+from orchestrator.errors import LedgerMismatch
 from orchestrator.ledger.job_rows import (
     KEY,
     SPEC,
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     from orchestrator.ledger.unit_of_work import UnitOfWork
 
 _visit = select(facts.c.value).where(facts.c.name == "visit")
+
+
+def _changed_below() -> LedgerMismatch:
+    return LedgerMismatch(
+        "A job that was read a moment ago is not in the ledger. Another program changed it, or "
+        "this is a defect of orchestrator. Nothing was written; run again to resume."
+    )
 
 
 def begin(unit: UnitOfWork, name: str, now: float, report: str) -> Run:
@@ -122,9 +130,8 @@ def take_unseen(unit: UnitOfWork, run: Run, visits: Sequence[int], limit: int) -
         if job.run_no != run.number:
             job.run_no, job.row = run.number, 0
         job.skipped = False
-    unit.db.write(
-        "place_jobs", [(job.id, run.visit, job.seq, job.run_no, job.row, 0) for job in taken]
-    )
+    places = [(job.id, run.visit, job.seq, job.run_no, job.row, 0) for job in taken]
+    unit.db.write("place_jobs", places, _changed_below)
     return taken
 
 
@@ -175,13 +182,13 @@ class _Changes:
     rewritten: list[Job] = field(default_factory=list)
 
     def write(self, unit: UnitOfWork) -> None:
-        unit.db.write("insert_jobs", self.jobs)
-        unit.db.write("insert_specs", self.specs)
+        unit.db.write("insert_jobs", self.jobs, _changed_below)
+        unit.db.write("insert_specs", self.specs, _changed_below)
         unit.put(self.rewritten, [snapshot(job) for job in self.rewritten])
         unit.flush()
-        unit.db.write("place_jobs", self.places)
-        unit.db.write("set_lanes", self.lanes)
-        unit.db.write("set_specs", self.new_specs)
+        unit.db.write("place_jobs", self.places, _changed_below)
+        unit.db.write("set_lanes", self.lanes, _changed_below)
+        unit.db.write("set_specs", self.new_specs, _changed_below)
 
 
 def add(

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select
 
-from orchestrator.domain.run import Holder
 from orchestrator.errors import LedgerError, LedgerLocked
 from orchestrator.ledger import queries, runs
 from orchestrator.ledger.job_rows import is_rest_new, micros, snapshot
-from orchestrator.ledger.lease import locked_message
-from orchestrator.ledger.tables import lease, memory
+from orchestrator.ledger.lease import locked_message, lost_message
+from orchestrator.ledger.tables import memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from orchestrator.domain.job import Job
-    from orchestrator.domain.run import Counts, Run, Usage
+    from orchestrator.domain.run import Counts, Holder, Run, Usage
     from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.domain.states import JobState
     from orchestrator.ledger.group_commit import GroupWriter
@@ -33,15 +31,14 @@ class SqlLedger:
 
     Args:
         writer: Does the work, in its own thread.
-        lock: Keeps other runs out.
+        lease: Keeps other runs out.
         name: The ledger as the user named it, for messages.
     """
 
-    def __init__(self, writer: GroupWriter, lock: Lease, name: str) -> None:
+    def __init__(self, writer: GroupWriter, lease: Lease, name: str) -> None:
         self._writer = writer
-        self._lock = lock
+        self._lease = lease
         self._name = name
-        self._token = secrets.token_hex(8)
         self._has_lease = False
 
     # --- the lease
@@ -50,20 +47,8 @@ class SqlLedger:
         """Take the lease. ``LedgerLocked`` names the live holder."""
 
         def work(unit: UnitOfWork) -> None:
-            if not self._lock.is_held and not self._lock.acquire():
-                raise LedgerLocked(locked_message(self._name, _holder(unit)))
-            since = micros(holder.since)
-            row = {
-                "id": 1,
-                "token": self._token,
-                "host": holder.host,
-                "pid": holder.pid,
-                "since": since,
-                "command": holder.command,
-                "seen_at": since,
-            }
-            unit.db.conn.execute(delete(lease))
-            unit.db.conn.execute(insert(lease).values(row))
+            if not self._lease.take(unit, holder):
+                raise LedgerLocked(locked_message(self._name, self._lease.holder(unit)))
             unit.intents.take_over()
 
         await self._writer.submit(work, writes=True)
@@ -73,43 +58,39 @@ class SqlLedger:
         """Show that the holder lives. ``LedgerLocked`` if the lease was lost."""
 
         def work(unit: UnitOfWork) -> LedgerFile | None:
-            if unit.file.error() is not None:
+            if unit.displaced:
                 return unit.file  # its lock may be gone with it
-            mine = update(lease).where(lease.c.token == self._token).values(seen_at=micros(now))
-            if not self._lock.is_held or unit.db.conn.execute(mine).rowcount != 1:
-                raise LedgerLocked(
-                    f"The lease of the ledger {self._name} was lost: "
-                    "its lock file was removed, or another run took it."
-                )
+            if not self._lease.renew(unit, now):
+                raise LedgerLocked(lost_message(self._name))
             return None
 
         self._announce(await self._writer.submit(work, writes=True))
 
+    def may_send(self) -> bool:
+        """Return True if no other process can have taken the lease by now."""
+        return self._lease.is_sure
+
     async def holder(self) -> Holder | None:
         """Return the process that works on the ledger now, or None."""
-
-        def work(unit: UnitOfWork) -> Holder | None:
-            return None if not self._lock.is_held and self._lock.is_free() else _holder(unit)
-
-        return await self._writer.submit(work, writes=False)
+        return await self._writer.submit(self._lease.holder, writes=False)
 
     async def close(self) -> None:
         """Give the lease back, if held, and close."""
 
-        def give_back(unit: UnitOfWork) -> LedgerFile:
-            unit.db.conn.execute(delete(lease).where(lease.c.token == self._token))
+        def give_back(unit: UnitOfWork) -> LedgerFile | None:
+            self._lease.give_back(unit)
             return unit.file
 
         file: LedgerFile | None = None
         try:
             if self._has_lease and not self._writer.is_closed:
-                # A full disk fails this, and must not hide why the run ended: the lock is what
-                # keeps others out.
+                # A full disk fails this, and must not hide why the run ended: the next run waits
+                # for the end of the lease, or of the lock.
                 with suppress(LedgerError):
                     file = await self._writer.submit(give_back, writes=True)
         finally:
             await self._writer.close()
-            self._lock.release()
+            self._lease.release()
             self._has_lease = False
         self._announce(file)
 
@@ -125,7 +106,7 @@ class SqlLedger:
 
     async def begin_run(self, name: str, now: float, report: str) -> Run:
         """Resume the open run, or begin a new one."""
-        if not self._lock.is_held:
+        if not self._lease.is_held:
             raise LedgerError(f"The ledger {self._name} must be acquired before a run begins.")
         return await self._writer.submit(
             lambda unit: runs.begin(unit, name, now, report), writes=True
@@ -244,7 +225,7 @@ class SqlLedger:
 
         def work(unit: UnitOfWork) -> LedgerFile | None:
             # Not raised here: answers that are recorded in the same transaction must be kept.
-            if unit.file.error() is not None:
+            if unit.displaced:
                 return unit.file
             unit.intend(sent, intents, new)
             return None
@@ -291,8 +272,3 @@ class SqlLedger:
         return await self._writer.submit(
             lambda unit: unit.db.conn.execute(query).scalar(), writes=False
         )
-
-
-def _holder(unit: UnitOfWork) -> Holder | None:
-    row = unit.db.conn.execute(select(lease).limit(1)).first()
-    return Holder(row.host, row.pid, row.since / 1_000_000, row.command) if row else None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sqlite3
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import orjson
 from sqlalchemy import create_engine, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
@@ -19,15 +23,18 @@ from orchestrator.errors import (
     LedgerMismatch,
     OrchestratorError,
 )
+from orchestrator.ledger.group_commit import Recovery
 from orchestrator.ledger.ledger_file import LedgerFile
-from orchestrator.ledger.named_queries import Database, load
+from orchestrator.ledger.named_queries import load
 from orchestrator.ledger.tables import FORMAT, facts, intents, metadata
 from orchestrator.ledger.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Mapping
 
     from sqlalchemy import Connection, Engine
+
+    from orchestrator.ledger.named_queries import Row
 
 _MAGIC = b"SQLite format 3\0"
 _BUSY_MS = 10_000
@@ -37,6 +44,54 @@ _CACHE_KIB = 16_384
 _CHECKPOINT_PAGES = 8_192
 """32 MiB of log before a checkpoint, so that a page that changes often is copied once."""
 _LITTLE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteDatabase:
+    """An open ledger file (``named_queries.Database``).
+
+    Attributes:
+        conn: Runs the plain statements that SQLAlchemy builds.
+        queries: The statements about jobs, by name.
+    """
+
+    conn: Connection
+    queries: Mapping[str, str]
+
+    def read(self, name: str, **values: int | str | Collection[Any]) -> list[Any]:
+        """See ``named_queries.Database``."""
+        sent = {
+            key: value if isinstance(value, int | str) else orjson.dumps(list(value)).decode()
+            for key, value in values.items()
+        }
+        answer: list[Any] = orjson.loads(
+            self.conn.exec_driver_sql(self.queries[name], sent).scalar_one()
+        )
+        return answer
+
+    def change(self, name: str, **values: int | str) -> int:
+        """See ``named_queries.Database``."""
+        return self.conn.exec_driver_sql(self.queries[name], values).rowcount
+
+    def write(self, name: str, rows: Collection[Row], failed: Callable[[], Exception]) -> None:
+        """See ``named_queries.Database``."""
+        if not rows:
+            return
+        text, nul = orjson.dumps(list(rows)).decode(), ""
+        if "\\u0000" in text:  # a NUL, or the end of an escaped one
+            nul = next(mark for mark in map(chr, range(0xE000, 0xF900)) if mark not in text)
+            text = orjson.dumps([[_replaced(value, nul) for value in row] for row in rows]).decode()
+        if self.change(name, rows=text, nul=nul) != len(rows):
+            raise failed()
+
+    def expect_one(self, name: str, failed: Callable[[], Exception], **values: int | str) -> None:
+        """See ``named_queries.Database``."""
+        if self.change(name, **values) != 1:
+            raise failed()
+
+
+def _replaced(value: int | str | None, nul: str) -> int | str | None:
+    return value.replace("\0", nul) if isinstance(value, str) else value
 
 
 class SqliteStore:
@@ -53,6 +108,11 @@ class SqliteStore:
         self._file = LedgerFile(path, name or path)
         self._is_read_only = read_only
         self._sql_engine: Engine | None = None
+
+    @classmethod
+    def empty(cls) -> SqliteStore:
+        """Return an empty ledger, to be read."""
+        return cls(Path(os.devnull), read_only=True)
 
     # --- opening
 
@@ -90,7 +150,7 @@ class SqliteStore:
             conn.close()
             self._sql_engine.dispose()
             raise
-        return UnitOfWork(Database(conn, load("sqlite.sql")), self._file)
+        return UnitOfWork(SqliteDatabase(conn, load("sqlite.sql")), self._file)
 
     def _check_magic(self) -> None:
         """Refuse a file of another kind, in clearer words than SQLite's."""
@@ -222,6 +282,15 @@ class SqliteStore:
         if self._sql_engine is not None:
             self._sql_engine.dispose()
         self._file.close()
+
+    @property
+    def idle_s(self) -> None:
+        """Nothing is due while there is no work: the lease is a lock, which needs no renewal."""
+        return
+
+    def recover(self, unit: UnitOfWork, error: Exception) -> Recovery:  # noqa: ARG002
+        """Report the error: a file that failed once is not tried again."""
+        return Recovery.REPORT
 
     # --- errors
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -60,10 +61,10 @@ class UnitOfWork:
         db: The database.
         numbers: The numbers assigned last.
         intents: Jobs that are about to be sent; their rows do not show it.
-        file: The file of the database.
+        file: The file of the database, if it is one.
     """
 
-    def __init__(self, db: Database, file: LedgerFile) -> None:
+    def __init__(self, db: Database, file: LedgerFile | None = None) -> None:
         self.db = db
         self.file = file
         self.numbers = Numbers()
@@ -72,6 +73,11 @@ class UnitOfWork:
         self._waiting: dict[int, tuple[Job, Snapshot]] = {}  # saves to be written, by job id
         self._written: list[tuple[Job, JobState]] = []
         self._given_rows: list[Job] = []
+
+    @property
+    def displaced(self) -> LedgerFile | None:
+        """The file of the database, if it is no longer where the next run looks for it."""
+        return None if self.file is None or self.file.error() is None else self.file
 
     # --- a transaction
 
@@ -143,7 +149,8 @@ class UnitOfWork:
         if not self._waiting:
             return
         rows, sent = [], []
-        for job, snapshot in self._waiting.values():
+        waiting, self._waiting = list(self._waiting.values()), {}
+        for job, snapshot in waiting:
             is_ended = snapshot[2] in _ENDED
             if is_ended and (not job.row or job.run_no != self.numbers.run):
                 self.give_row(job)
@@ -159,11 +166,11 @@ class UnitOfWork:
                     continue
             place = job.run_no, job.row, 1 if job.skipped else 0
             rows.append((snapshot[0], saved, *snapshot[2:], *place))
-        changed = self.db.write("save_sent", sent) + self.db.write("save", rows)
-        if changed != len(self._waiting):
-            raise self._mismatch()
-        self._written.extend((job, STATES[snapshot[2]]) for job, snapshot in self._waiting.values())
-        self._waiting = {}
+        for query, written in (("save_sent", sent), ("save", rows)):
+            ids = {row[0] for row in written}
+            here = [saved for saved in waiting if saved[0].id in ids]
+            self.db.write(query, written, partial(self._mismatch, here))
+        self._written.extend((job, STATES[snapshot[2]]) for job, snapshot in waiting)
 
     def intend(self, sent: Sequence[Job], intents: Sequence[Intent], new: Collection[int]) -> None:
         """Record that these planned jobs are about to be sent; see ``Intents.add`` for ``new``."""
@@ -172,11 +179,11 @@ class UnitOfWork:
         self.intents.add(intents, new)
         self._written.extend((job, JobState.SUBMITTING) for job in sent)
 
-    def _mismatch(self) -> LedgerError:
+    def _mismatch(self, saved: Sequence[tuple[Job, Snapshot]]) -> LedgerError:
         """Find the job that was not as expected; the others have their new state already."""
         if (lost := self.intents.lost_lease()) is not None:
             return lost
-        for job, snapshot in self._waiting.values():
+        for job, snapshot in saved:
             found = self.db.conn.execute(select(jobs.c.state).where(jobs.c.id == job.id)).scalar()
             if found != snapshot[2] or found is None:
                 stored = f"is {found} there" if found else "does not exist there"

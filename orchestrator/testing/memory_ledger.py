@@ -109,6 +109,10 @@ class MemoryLedger:
             raise LedgerLocked("The lease of the ledger in memory was lost.")
         self.store.seen_at = now
 
+    def may_send(self) -> bool:
+        """Return True if no other process can have taken the lease by now."""
+        return self.store.is_held_by(self)
+
     async def holder(self) -> Holder | None:
         """Return the process that works on the ledger now, or None."""
         return self._open().holder

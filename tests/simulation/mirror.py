@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import LedgerError, LedgerFull, OrchestratorError
 from orchestrator.ledger.group_commit import GroupWriter, Task
-from orchestrator.ledger.lease import LedgerLock
+from orchestrator.ledger.lease import FileLease, LedgerLock
 from orchestrator.ledger.sql_ledger import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
 from tests.answers import plain
@@ -61,7 +61,7 @@ class _AtOnce(GroupWriter):
         if self._is_closed:
             return _Done(None, LedgerError("The ledger is closed."))
         task = Task(work, writes, None, rows)  # type: ignore[arg-type]  # no future to resolve
-        failure = self._work(self._unit, [task])
+        failure = self._work(self._unit, [task], writes=writes)
         return _Done(task.result, failure)
 
     async def close(self) -> None:
@@ -80,7 +80,7 @@ class Mirror:
     def __init__(self, path: Path) -> None:
         self._lock = LedgerLock(path.with_name(path.name + ".lock"))
         self._writer = _AtOnce(SqliteStore(path))
-        self._ledger = SqlLedger(self._writer, self._lock, str(path))
+        self._ledger = SqlLedger(self._writer, FileLease(self._lock), str(path))
 
     def ask(self, call: Callable[[SqlLedger], Coroutine[Any, Any, Any]]) -> Any:
         """Return the answer of a call, or its error."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.domain.ports import Ledger
+    from tests.postgres_server import PostgresServer
 
 T0 = 1_795_309_200.0
 """2026-11-22T01:00:00Z."""
@@ -27,16 +28,20 @@ class Home:
 
     kind: str
     folder: Path
+    server: PostgresServer | None = None
     store: MemoryStore = field(default_factory=MemoryStore)
     opened: list[Ledger] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.url = self.server.url() if self.server else ""
+
     def open(self) -> Ledger:
         """Open the ledger once more, as another process would."""
-        ledger: Ledger = (
-            MemoryLedger(self.store)
-            if self.kind == "memory"
-            else open_ledger(self.folder / "ledger.db")
-        )
+        ledger: Ledger
+        if self.kind == "memory":
+            ledger = MemoryLedger(self.store)
+        else:
+            ledger = open_ledger(self.url or self.folder / "ledger.db")
         self.opened.append(ledger)
         return ledger
 
@@ -44,6 +49,8 @@ class Home:
         """Remove the lock without the holder's knowledge."""
         if self.kind == "memory":
             self.store.lose_holder()
+        elif self.server is not None:
+            self.server.change(self.url, "UPDATE lease SET expires_at = 0")
         else:
             (self.folder / "ledger.db.lock").unlink()
 
@@ -55,10 +62,12 @@ class Home:
         return again
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
     """A place for a ledger."""
-    home = Home(request.param, tmp_path)
+    kind = request.param
+    server = request.getfixturevalue("postgres") if kind == "postgres" else None
+    home = Home(kind, tmp_path, server)
     yield home
     for ledger in home.opened:
         await ledger.close()

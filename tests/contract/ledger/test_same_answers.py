@@ -1,4 +1,4 @@
-"""The SQLite ledger and the one in memory give the same answers to any sequence of calls."""
+"""The ledgers in SQLite, in PostgreSQL and in memory answer any calls alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Run
     from orchestrator.ledger.sql_ledger import SqlLedger
     from orchestrator.ledger.unit_of_work import UnitOfWork
+    from tests.postgres_server import PostgresServer
 
 T0 = 1_795_309_200.0
 KEYS = 12
@@ -103,15 +104,23 @@ async def stop_syncing(ledger: SqlLedger) -> None:
     await ledger._writer.submit(work, writes=False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _server(postgres: PostgresServer) -> None:
+    SameAnswers.server = postgres
+
+
 class SameAnswers(RuleBasedStateMachine):
-    """Makes the same calls on both ledgers."""
+    """Makes the same calls on all ledgers."""
+
+    server: ClassVar[PostgresServer]
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
         self.store = MemoryStore()
-        self.pair: list[Ledger] = []
+        self.url = self.server.url()
+        self.all: list[Ledger] = []
         self.run: Run | None = None
         self.open()
 
@@ -119,11 +128,11 @@ class SameAnswers(RuleBasedStateMachine):
         in_sqlite = open_ledger(Path(self.folder.name) / "ledger.db")
         # Only answers are compared here; hundreds of syncs would take most of the time.
         self.loop.run_until_complete(stop_syncing(cast("SqlLedger", in_sqlite)))
-        self.pair = [MemoryLedger(self.store), in_sqlite]
-        self.both(lambda ledger: ledger.acquire(make_holder()))
+        self.all = [MemoryLedger(self.store), in_sqlite, open_ledger(self.url)]
+        self.each(lambda ledger: ledger.acquire(make_holder()))
 
-    def both(self, call: Callable[[Ledger], Coroutine[Any, Any, Any]]) -> Any:
-        """Return the answer of both, or the error that both raise."""
+    def each(self, call: Callable[[Ledger], Coroutine[Any, Any, Any]]) -> Any:
+        """Return the answer of all, or the error that all raise."""
 
         async def ask(ledger: Ledger) -> Any:
             try:
@@ -131,8 +140,11 @@ class SameAnswers(RuleBasedStateMachine):
             except OrchestratorError as error:
                 return error
 
-        in_memory, in_sqlite = (self.loop.run_until_complete(ask(ledger)) for ledger in self.pair)
+        in_memory, in_sqlite, in_postgres = (
+            self.loop.run_until_complete(ask(ledger)) for ledger in self.all
+        )
         assert plain(in_memory) == plain(in_sqlite)
+        assert plain(in_memory) == plain(in_postgres)
         return in_sqlite
 
     @property
@@ -142,18 +154,18 @@ class SameAnswers(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.run = self.both(lambda ledger: ledger.begin_run("n", T0, "{run}"))
+        self.run = self.each(lambda ledger: ledger.begin_run("n", T0, "{run}"))
 
     @rule(stops=st.booleans())
     def begin_again(self, stops: bool) -> None:
         if stops:
-            self.both(lambda ledger: ledger.close())
+            self.each(lambda ledger: ledger.close())
             self.open()
         self.begin()
 
     @rule(offered=st.lists(specs, max_size=8), retry=states)
     def add(self, offered: list[JobSpec], retry: frozenset[JobState]) -> None:
-        self.both(lambda ledger: ledger.add(self.here, offered, retry))
+        self.each(lambda ledger: ledger.add(self.here, offered, retry))
 
     @rule(
         data=st.data(),
@@ -163,7 +175,7 @@ class SameAnswers(RuleBasedStateMachine):
     def save(self, data: st.DataObject, wanted: list[int], stale: int) -> None:
         """Legal steps and random fields, sometimes with a wrong saved state."""
         keys = [make_spec(number).key for number in wanted]
-        found: dict[JobKey, Job] = self.both(lambda ledger: ledger.find(keys))
+        found: dict[JobKey, Job] = self.each(lambda ledger: ledger.find(keys))
         steps = {
             key: data.draw(st.sampled_from([step for step in Step if is_legal(job.state, step)]))
             for key, job in found.items()
@@ -186,7 +198,7 @@ class SameAnswers(RuleBasedStateMachine):
             await ledger.save(jobs)
             return jobs
 
-        self.both(save)
+        self.each(save)
 
     @rule(
         wanted=st.lists(numbers, min_size=1, max_size=4),
@@ -210,7 +222,7 @@ class SameAnswers(RuleBasedStateMachine):
             await ledger.intend(jobs)
             return jobs
 
-        self.both(intend)
+        self.each(intend)
 
     @rule(
         number=numbers, remote=st.sampled_from([Step.SUCCEED, Step.FAIL, Step.CANCEL, Step.GIVE_UP])
@@ -230,35 +242,35 @@ class SameAnswers(RuleBasedStateMachine):
                     await ledger.save([job])
             return jobs
 
-        self.both(finish)
+        self.each(finish)
 
     @rule()
     def drop_unseen(self) -> None:
-        self.both(lambda ledger: ledger.drop_unseen(self.here, T0 + 50))
+        self.each(lambda ledger: ledger.drop_unseen(self.here, T0 + 50))
 
     @rule(keep=st.booleans(), limit=st.integers(1, 5))
     def settle_leftovers(self, keep: bool, limit: int) -> None:
-        visits: list[int] = self.both(lambda ledger: ledger.unseen_visits(self.here))
+        visits: list[int] = self.each(lambda ledger: ledger.unseen_visits(self.here))
         if keep:
-            self.both(lambda ledger: ledger.drop_unseen(self.here, T0 + 50, visits[:1]))
+            self.each(lambda ledger: ledger.drop_unseen(self.here, T0 + 50, visits[:1]))
         else:
-            self.both(lambda ledger: ledger.take_unseen(self.here, visits[1:], limit))
-        self.both(lambda ledger: ledger.leave_unseen(self.here))
+            self.each(lambda ledger: ledger.take_unseen(self.here, visits[1:], limit))
+        self.each(lambda ledger: ledger.leave_unseen(self.here))
 
     @rule(wanted=held, besides=st.frozensets(st.integers(1, 6), max_size=3))
     def cancel_left(self, wanted: frozenset[int], besides: frozenset[int]) -> None:
-        self.both(lambda ledger: ledger.cancel_left(wanted, T0 + 50, besides))
+        self.each(lambda ledger: ledger.cancel_left(wanted, T0 + 50, besides))
 
     @rule(offered=st.lists(specs, max_size=4))
     def visit_with_less(self, offered: list[JobSpec]) -> None:
         """Resume with a shorter manifest."""
         self.begin()
-        self.both(lambda ledger: ledger.add(self.here, offered))
+        self.each(lambda ledger: ledger.add(self.here, offered))
         self.drop_unseen()
 
     @rule()
     def end(self) -> None:
-        if self.both(lambda ledger: ledger.end_run(self.here, T0 + 60)) is None:
+        if self.each(lambda ledger: ledger.end_run(self.here, T0 + 60)) is None:
             self.begin()
 
     @rule()
@@ -280,7 +292,7 @@ class SameAnswers(RuleBasedStateMachine):
             await ledger.save(jobs)
             return len(jobs)
 
-        self.both(finish)
+        self.each(finish)
         self.end()
 
     @rule(
@@ -300,14 +312,14 @@ class SameAnswers(RuleBasedStateMachine):
         later: int,
         closed: set[Place],
     ) -> None:
-        self.both(
+        self.each(
             lambda ledger: ledger.ready(self.here, level, share, limit, without, T0 + later, closed)
         )
-        self.both(lambda ledger: ledger.next_ready_at(self.here, without, closed))
+        self.each(lambda ledger: ledger.next_ready_at(self.here, without, closed))
 
     @rule(wanted=states, after=st.integers(0, KEYS), limit=st.integers(1, 5))
     def in_states(self, wanted: frozenset[JobState], after: int, limit: int) -> None:
-        self.both(lambda ledger: ledger.in_states(wanted, after, limit))
+        self.each(lambda ledger: ledger.in_states(wanted, after, limit))
 
     @rule(wanted=st.lists(specs, max_size=4), other=st.booleans())
     def same_object(self, wanted: list[JobSpec], other: bool) -> None:
@@ -320,19 +332,19 @@ class SameAnswers(RuleBasedStateMachine):
             )
             for spec in wanted
         ]
-        self.both(lambda ledger: ledger.same_object(asked))
+        self.each(lambda ledger: ledger.same_object(asked))
 
     @precondition(lambda self: self.run is not None)
     @invariant()
     def nothing_is_lost_and_rows_are_one_to_a_job(self) -> None:
-        counts = self.both(lambda ledger: ledger.counts(self.here))
-        rows = self.both(lambda ledger: ledger.rows(self.here))
+        counts = self.each(lambda ledger: ledger.counts(self.here))
+        rows = self.each(lambda ledger: ledger.rows(self.here))
         assert len({job.id for job in rows}) == len(rows)
         assert [job.row for job in rows] == list(range(1, len(rows) + 1))
         assert counts.of(*TERMINAL) + counts.skipped <= len(rows)
 
     def teardown(self) -> None:
-        self.both(lambda ledger: ledger.close())
+        self.each(lambda ledger: ledger.close())
         self.loop.close()
         self.folder.cleanup()
 

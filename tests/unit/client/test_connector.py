@@ -30,7 +30,7 @@ def test_a_seat_is_free_one_period_after_the_write() -> None:
     written: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, departures: Departures) -> None:
-        first, second = Sending(departures), Sending(departures)
+        first, second = Sending(departures, lambda: True), Sending(departures, lambda: True)
         await first.take_seat()
         loop.advance(0.5)
         await write(first, loop, written)
@@ -46,7 +46,7 @@ def test_a_post_that_was_held_up_longer_than_its_seat_waits_for_another() -> Non
     written: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, departures: Departures) -> None:
-        late, next_one = Sending(departures), Sending(departures)
+        late, next_one = Sending(departures, lambda: True), Sending(departures, lambda: True)
         await late.take_seat()
         loop.advance(3.0)
         await next_one.take_seat()
@@ -62,7 +62,7 @@ def test_a_post_without_a_limit_leaves_at_once() -> None:
     written: list[float] = []
 
     async def scene(loop: VirtualTimeLoop, departures: Departures) -> None:
-        for sending in (Sending(None), Sending(None)):
+        for sending in (Sending(None, lambda: True), Sending(None, lambda: True)):
             await sending.take_seat()
             await write(sending, loop, written)
 

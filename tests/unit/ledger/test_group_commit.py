@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from orchestrator.errors import LedgerError, LedgerMismatch, OrchestratorError
-from orchestrator.ledger.group_commit import GroupWriter
+from orchestrator.ledger.group_commit import GroupWriter, Recovery
 
 if TYPE_CHECKING:
     from orchestrator.ledger.unit_of_work import UnitOfWork
@@ -39,6 +39,11 @@ class Notes:
 
     def rollback(self, unit: UnitOfWork) -> None:
         self.note("rollback")
+
+    idle_s = None
+
+    def recover(self, unit: UnitOfWork, error: Exception) -> Recovery:
+        return Recovery.REPORT
 
     def explain(self, error: Exception) -> OrchestratorError:
         return error if isinstance(error, OrchestratorError) else LedgerError(f"explained {error}")
@@ -97,7 +102,7 @@ async def test_a_failure_undoes_the_group_and_every_caller_gets_an_error(place: 
     )
 
     assert [str(error) for error in answers] == [f"explained {place}"] * 3
-    assert store.notes[-2:] == ["undo", "rollback"]
+    assert store.notes[-2:] == ["rollback", "undo"]
     store.fails_at = ""
     assert await writer.submit(say("d"), writes=True) == "d"
     await writer.close()

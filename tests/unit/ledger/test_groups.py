@@ -14,7 +14,7 @@ from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerError
 from orchestrator.ledger import intents, open_ledger
 from orchestrator.ledger.group_commit import GroupWriter
-from orchestrator.ledger.lease import LedgerLock
+from orchestrator.ledger.lease import FileLease, LedgerLock
 from orchestrator.ledger.sql_ledger import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
 from orchestrator.testing.builders import make_holder, make_specs
@@ -59,7 +59,7 @@ class _Play:
         lock = self.path.with_name(self.path.name + ".lock")
         lock.unlink(missing_ok=True)
         self.store = _FailingStore(self.path, self.random)
-        self.ledger = SqlLedger(GroupWriter(self.store), LedgerLock(lock), "x")
+        self.ledger = SqlLedger(GroupWriter(self.store), FileLease(LedgerLock(lock)), "x")
         await self.ledger.acquire(make_holder())
         self.run = await self.ledger.begin_run("n", T0, "r")
         self.jobs = await self.ledger.add(self.run, make_specs(JOBS))

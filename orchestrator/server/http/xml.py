@@ -3,14 +3,14 @@
 Bodies are untrusted input. A document type declaration is refused. Entities cannot be declared
 elsewhere, so expansion bombs and external references are impossible. Depth and size of the tree
 are bounded. (``defusedxml`` refuses the same input, but drives the pure Python parser: 81 us
-against 31 us for a typical submit, a fifth of the whole request.)
+against 9 us for a typical submit.)
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
 from orchestrator.server.http.errors import Refusal
@@ -34,69 +34,38 @@ Tree: TypeAlias = "str | dict[str, Any] | Sequence[Tree] | None"
 A :class:`Written` stands for its whole element, with its name.
 """
 
+Node: TypeAlias = ET.Element
+"""One parsed element."""
+
 DECLARATION = "<?xml version='1.0' encoding='utf-8' ?>\n"
 # Characters that XML 1.0 cannot carry.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-@dataclass(slots=True)
-class Node:
-    """One parsed element."""
-
-    name: str
-    text: str = ""
-    children: list[Node] = field(default_factory=list)
-
-    def all(self, name: str) -> list[Node]:
-        """Return the children of that name."""
-        return [child for child in self.children if child.name == name]
-
-    def get(self, *path: str) -> Node | None:
-        """Return the first element at that path."""
-        node = self
-        for name in path:
-            for child in node.children:
-                if child.name == name:
-                    node = child
-                    break
-            else:
-                return None
-        return node
-
-    def value(self, *path: str) -> str:
-        """Return the trimmed text at that path; a missing element counts as an empty one."""
-        node = self.get(*path)
-        return node.text.strip() if node else ""
+def text(node: Node | None, name: str) -> str:
+    """Return the text of the first child of that name; a missing one counts as an empty one."""
+    return (node.findtext(name) or "") if node is not None else ""
 
 
-class _Reader:
-    """Builds bounded nodes from expat's events."""
+def value(node: Node | None, name: str) -> str:
+    """Return the same text without the blanks around it."""
+    return text(node, name).strip()
 
-    def __init__(self, max_nodes: int) -> None:
-        self.root: Node | None = None
-        self._open: list[Node] = []
-        self._count = 0
-        self._max_nodes = max_nodes
 
-    def start(self, name: str, _attributes: object) -> None:
-        self._count += 1
-        if len(self._open) >= MAX_DEPTH or self._count > self._max_nodes:
-            raise Refusal(
-                "InvalidContent",
-                f"The body has more than {self._max_nodes} elements or {MAX_DEPTH} levels.",
-            )
-        node = Node(name)
-        if self._open:
-            self._open[-1].children.append(node)
-        else:
-            self.root = node
-        self._open.append(node)
+def _check_bounds(root: Node, max_nodes: int) -> None:
+    """Refuse a tree with too many elements or levels."""
+    above, level = 0, [root]  # levels that have another one below
+    while level and above < MAX_DEPTH:
+        above += 1
+        level = [inner for node in level for inner in node if len(inner)]
+    if above == MAX_DEPTH or len(list(root.iter())) > max_nodes:
+        raise _too_large(max_nodes)
 
-    def end(self, _name: str) -> None:
-        self._open.pop()
 
-    def text(self, data: str) -> None:
-        self._open[-1].text += data
+def _too_large(max_nodes: int) -> Refusal:
+    return Refusal(
+        "InvalidContent", f"The body has more than {max_nodes} elements or {MAX_DEPTH} levels."
+    )
 
 
 def _refuse_doctype(*_: object) -> None:
@@ -115,21 +84,23 @@ def read(body: bytes, max_nodes: int = MAX_NODES) -> Node:
     """
     if not body.strip():
         raise Refusal("MissingContent", "The request needs an XML body.")
-    reader = _Reader(max_nodes)
+    if body.count(b"<") > 3 * max_nodes:  # two for each element, and some comments
+        raise _too_large(max_nodes)
+    builder = ET.TreeBuilder()
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
         parser.Parse(body, True)
     except (expat.ExpatError, ValueError, LookupError) as error:
         # ValueError and LookupError: the encoding is unknown, or does not match the body.
         raise Refusal("InvalidContent", f"The body is not well-formed XML: {error}.") from None
-    if reader.root is None:
-        raise Refusal("MissingContent", "The request needs an XML body.")
-    return reader.root
+    root = builder.close()
+    _check_bounds(root, max_nodes)
+    return root
 
 
 def clean(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -16,7 +16,7 @@ from orchestrator.server.http.body import read_body
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.jobs.ids import parse_vendor_time
 from orchestrator.server.jobs.queues import ACTIVE
-from orchestrator.server.jobs.row import JobRow, State, bucket_of, shown
+from orchestrator.server.jobs.row import JobRow, State
 from orchestrator.server.jobs.store import MAX_LISTED, ListQuery
 from orchestrator.server.jobs.submit_request import Reader
 from orchestrator.server.progression import Pace
@@ -72,7 +72,8 @@ class JobCalls:
         ]
         await self._parts.store.add(rows)
         self._parts.scheduler.wake()
-        return xml_answer({"JobsDetail": [row.detail() for row in rows]})
+        shown = self._parts.store.elements(call.bucket, [row.job_id for row in rows])
+        return xml_answer({"JobsDetail": list(shown.values())})
 
     def _check_buckets(self, call: Call, drafts: list[Draft]) -> None:
         """Check that the buckets of a job exist, and that stems can be written to its output."""
@@ -131,23 +132,16 @@ class JobCalls:
             for row in self._parts.store.get(wanted).values():
                 if row.bucket == call.bucket:
                     await self._parts.scheduler.polled(row)
-        rows = self._parts.store.rows(wanted).items()
-        found = {job_id: row for job_id, row in rows if bucket_of(row) == call.bucket}
-        tree: dict[str, Tree] = {
-            "JobsDetail": [
-                self._shown(job_id, found[job_id]) for job_id in wanted if job_id in found
-            ]
-        }
+        found: dict[str, Tree] = dict(self._parts.store.elements(call.bucket, wanted))
+        progress = self._parts.scheduler.progress
+        running = [job_id for job_id in found if job_id in progress] if progress else []
+        for job_id, row in self._parts.store.get(running).items() if running else ():
+            found[job_id] = self._detail(row)
+        tree: dict[str, Tree] = {"JobsDetail": list(found.values())}
         missing = [job_id for job_id in wanted if job_id not in found]
         if missing:
             tree["NonExistJobIds"] = missing
         return xml_answer(tree)
-
-    def _shown(self, job_id: str, row: tuple[Any, ...]) -> Tree:
-        """Return the element of a job; that of a running one is new each time."""
-        if job_id in self._parts.scheduler.progress:
-            return self._detail(JobRow.load(row))
-        return shown(row)
 
     def _detail(self, row: JobRow) -> dict[str, Tree]:
         detail = row.detail()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
-from orchestrator.server.http.xml import Written, element
 from orchestrator.server.jobs.ids import vendor_time
 
 if TYPE_CHECKING:
@@ -162,16 +160,3 @@ class JobRow:
 
 COLUMNS = ", ".join(entry.name for entry in fields(JobRow))
 """Columns of the jobs table, in the order of the fields."""
-_BUCKET = [entry.name for entry in fields(JobRow)].index("bucket")
-
-
-def bucket_of(values: tuple[Any, ...]) -> str:
-    """Return the bucket of a database row of ``COLUMNS``."""
-    bucket: str = values[_BUCKET]
-    return bucket
-
-
-@functools.lru_cache(8192)  # clients ask for the same jobs again and again; 20 MB when full
-def shown(values: tuple[Any, ...]) -> Written:
-    """Return the ``JobsDetail`` element of a database row of ``COLUMNS``."""
-    return element("JobsDetail", JobRow.load(values).detail())

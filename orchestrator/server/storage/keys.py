@@ -9,6 +9,7 @@ there.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -68,6 +69,7 @@ def check(key: str) -> None:
         )
 
 
+@functools.lru_cache(256)  # every request needs one
 def bucket_folder(root: Path, bucket: str) -> Path:
     """Return the bucket's folder, which need not exist.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -78,9 +77,10 @@ class JobCalls:
     def _check_buckets(self, call: Call, drafts: list[Draft]) -> None:
         """Check that the buckets of a job exist, and that stems can be written to its output."""
         objects, settings = self._parts.objects, self._parts.settings
-        if settings.missing_input_rule is not MissingInput.IGNORE:
+        outputs = {draft.request.output["Bucket"] for draft in drafts}
+        if call.bucket not in outputs and settings.missing_input_rule is not MissingInput.IGNORE:
             objects.folder(call.bucket)
-        for bucket in {draft.request.output["Bucket"] for draft in drafts}:
+        for bucket in outputs:
             if call.key is None or not call.key.allows(bucket, write=True):
                 raise Refusal(
                     "WriteTargetBucketDenied",
@@ -88,7 +88,7 @@ class JobCalls:
                 )
             if settings.missing_bucket is MissingBucket.MAKE:
                 objects.make_bucket(bucket)
-            elif not os.access(objects.target_folder(bucket), os.W_OK | os.X_OK):
+            elif not objects.can_write_to(bucket):
                 raise Refusal(
                     "WriteTargetBucketDenied",
                     f"The folder of the output bucket {bucket} cannot be written to: "

@@ -115,11 +115,16 @@ def _escape(text: str) -> str:
     return text
 
 
+def leaf(name: str, text: str) -> str:
+    """Return an element with text."""
+    return f"<{name}>{_escape(text)}</{name}>" if text else f"<{name}/>"
+
+
 def _write(out: list[str], name: str, value: Tree) -> None:
     if isinstance(value, Written):
         out.append(value)
     elif isinstance(value, str):
-        out.append(f"<{name}>{_escape(value)}</{name}>" if value else f"<{name}/>")
+        out.append(leaf(name, value))
     elif value is None:
         out.append(f"<{name}/>")
     elif isinstance(value, dict):  # faster than Mapping, and every tree here consists of dicts

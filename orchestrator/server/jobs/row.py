@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
+from orchestrator.server.http.xml import Written, element, leaf
 from orchestrator.server.jobs.ids import vendor_time
 
 if TYPE_CHECKING:
@@ -156,6 +157,27 @@ class JobRow:
             "Input": {"BucketId": self.bucket, "Object": self.input_object, "Region": self.region},
             "Operation": operation,
         }
+
+    def element(self) -> Written:
+        """Return the element of :meth:`detail`, written in a third of the time."""
+        if self.result or self.request.template_id or self.request.multi:
+            return element("JobsDetail", self.detail())
+        request = self.request
+        inline = element("VoiceSeparate", request.inline) if request.inline else ""
+        output = "".join([leaf(name, text) for name, text in request.output.items()])
+        user_data = leaf("UserData", request.user_data) if request.user_data else ""
+        return Written(
+            f"<JobsDetail>{leaf('Code', self.code)}{leaf('Message', self.message)}"
+            f"<JobId>{self.job_id}</JobId><State>{self.state.value}</State>"
+            f"<CreationTime>{vendor_time(self.created_at)}</CreationTime>"
+            f"<StartTime>{vendor_time(self.started_at)}</StartTime>"
+            f"<EndTime>{vendor_time(self.ended_at)}</EndTime>"
+            f"<QueueId>{self.queue_id}</QueueId><Tag>{self.tag}</Tag>"
+            f"<Input><BucketId>{self.bucket}</BucketId>{leaf('Object', self.input_object)}"
+            f"<Region>{self.region}</Region></Input><Operation>{inline}"
+            f"<Output>{output}</Output>{user_data}<JobLevel>{self.level}</JobLevel>"
+            "</Operation></JobsDetail>"
+        )
 
 
 COLUMNS = ", ".join(entry.name for entry in fields(JobRow))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.server.http.xml import element
 from orchestrator.server.jobs.row import COLUMNS, JobRow, State
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class JobStore:
         """Keep the element of a job until its next step."""
         while len(self._shown) >= MAX_SHOWN:
             del self._shown[next(iter(self._shown))]
-        self._shown[row.job_id] = (row.bucket, element("JobsDetail", row.detail()))
+        self._shown[row.job_id] = (row.bucket, row.element())
 
     def page(self, query: ListQuery) -> list[JobRow]:
         """Return one page, and the first job of the next page if there is one."""

@@ -73,16 +73,17 @@ class Draft:
 
 def expand(request: JobRequest, job_id: str) -> dict[str, str]:
     """Return the key of each stem that the mode makes, with ``${ext}`` and ``${jobid}`` filled."""
+    names = {}
+    for stem in request.mode.stems:
+        pattern = request.names.get(stem)
+        if pattern is not None:
+            names[stem.value] = _filled(pattern, request, job_id) if "${" in pattern else pattern
+    return names
+
+
+def _filled(pattern: str, request: JobRequest, job_id: str) -> str:
     values = {"ext": extension(request.audio.codec), "jobid": job_id}
-
-    def fill(pattern: str) -> str:
-        if "${" not in pattern:
-            return pattern
-        return _WILDCARD.sub(lambda match: values[match[1].lower()], pattern)
-
-    names = request.names
-    made = (stem.value for stem in request.mode.stems)
-    return {stem: fill(names[stem]) for stem in made if stem in names}
+    return _WILDCARD.sub(lambda match: values[match[1].lower()], pattern)
 
 
 def read_sound(node: Node, *, mode_required: bool) -> Sound:

@@ -62,17 +62,19 @@ class JobCalls:
         self._check_buckets(call, drafts)
         if self._parts.settings.missing_input_rule is MissingInput.REFUSE:
             await self._refuse_missing(call.bucket, key)
-        queue = await self._parts.queues.for_job(call.bucket, call.region, queue_id, call.now)
+        queues = self._parts.queues
+        queue = queues.usual(call.bucket) if not queue_id else None
+        if queue is None:
+            queue = await queues.for_job(call.bucket, call.region, queue_id, call.now)
         self._check_room(queue, len(drafts))
         place = (call.bucket, call.region, queue.queue_id)
         rows = [
             JobRow(self._parts.ids.new("j"), *place, draft.level, key, call.now, draft.request)
             for draft in drafts
         ]
-        await self._parts.store.add(rows)
+        shown = await self._parts.store.add(rows)
         self._parts.scheduler.wake()
-        shown = self._parts.store.elements(call.bucket, [row.job_id for row in rows])
-        return xml_answer({"JobsDetail": list(shown.values())})
+        return xml_answer({"JobsDetail": shown})
 
     def _check_buckets(self, call: Call, drafts: list[Draft]) -> None:
         """Check that the buckets of a job exist, and that stems can be written to its output."""

@@ -56,7 +56,7 @@ def text(node: Node | None, name: str) -> str:
 
 def value(node: Node | None, name: str) -> str:
     """Return the same text without the blanks around it."""
-    return text(node, name).strip()
+    return (node.findtext(name) or "").strip() if node is not None else ""
 
 
 def _check_bounds(root: Node, max_nodes: int) -> None:

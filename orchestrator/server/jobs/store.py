@@ -71,8 +71,11 @@ class JobStore:
         self.waiting = Counter(dict(self._database.read(sql)))
         return interrupted
 
-    async def add(self, rows: Sequence[JobRow]) -> None:
-        """Accept all of the jobs or none; they are durable when this returns."""
+    async def add(self, rows: Sequence[JobRow]) -> list[Written]:
+        """Accept all of the jobs or none, and return their elements ``JobsDetail``.
+
+        They are durable when this returns.
+        """
         values = [
             (
                 *(row.job_id, row.bucket, row.region, row.queue_id, row.tag, row.state.value),
@@ -82,20 +85,23 @@ class JobStore:
             for row in rows
         ]
         # Counted now, so that submits that wait for the same commit cannot overfill a queue.
-        self.waiting.update(row.queue_id for row in rows)
+        for row in rows:
+            self.waiting[row.queue_id] += 1
+        shown = [row.element() for row in rows]
 
         def act(connection: sqlite3.Connection) -> None:
             connection.executemany(_INSERT, values)
 
         def committed() -> None:
-            for row in rows:
-                self._show(row)
+            for row, element in zip(rows, shown, strict=True):
+                self._show(row, element)
 
         try:
             await self._database.write(act, committed)
         except BaseException:
             self.waiting.subtract(row.queue_id for row in rows)
             raise
+        return shown
 
     def get(self, job_ids: Sequence[str]) -> dict[str, JobRow]:
         """Return the jobs with these ids."""
@@ -108,15 +114,15 @@ class JobStore:
         unknown = [job_id for job_id in job_ids if job_id not in self._shown]
         if unknown:
             for row in self.get(unknown).values():
-                self._show(row)
+                self._show(row, row.element())
         found = ((job_id, self._shown.get(job_id)) for job_id in job_ids)
         return {job_id: shown[1] for job_id, shown in found if shown and shown[0] == bucket}
 
-    def _show(self, row: JobRow) -> None:
+    def _show(self, row: JobRow, element: Written) -> None:
         """Keep the element of a job until its next step."""
         while len(self._shown) >= MAX_SHOWN:
             del self._shown[next(iter(self._shown))]
-        self._shown[row.job_id] = (row.bucket, row.element())
+        self._shown[row.job_id] = (row.bucket, element)
 
     def page(self, query: ListQuery) -> list[JobRow]:
         """Return one page, and the first job of the next page if there is one."""

@@ -33,6 +33,9 @@ STEM_NODES = {
 }
 """Node of ``Output`` by stem, in the order of the vendor's MediaResult."""
 
+_ECHOED = sorted(STEM_NODES.items(), key=lambda item: item[1], reverse=True)
+"""The same, in the order of the vendor's echo of ``Output``."""
+
 _WILDCARD = re.compile(r"\$\{(ext|jobid)\}", re.IGNORECASE)  # workflows write ${Ext}, ${Jobid}
 _SOUND_NODES = ("Codec", "Samplerate", "Bitrate", "Channels")
 _NUMBERS = {"Samplerate": "samplerate", "Bitrate": "bitrate", "Channels": "channels"}
@@ -215,6 +218,19 @@ def _output(operation: Node) -> tuple[dict[str, str], dict[str, str]]:
     if output is None:
         raise invalid("Operation/Output is required.")
     region, bucket = xml.value(output, "Region"), xml.value(output, "Bucket")
+    _check_target(region, bucket)
+    echo, names = {"Region": region, "Bucket": bucket}, {}
+    for stem, node in _ECHOED:
+        text = output.findtext(node)
+        if text:
+            echo[node] = names[stem] = text
+    if "voice" not in names and "background" not in names:
+        raise invalid("Output/Object and Output/AuObject must not both be empty.")
+    return echo, names
+
+
+@functools.lru_cache(256)  # the jobs of a library have one of them
+def _check_target(region: str, bucket: str) -> None:
     if not region or not bucket:
         raise invalid("Output/Region and Output/Bucket are required.")
     if not BUCKET.fullmatch(bucket):
@@ -223,19 +239,14 @@ def _output(operation: Node) -> tuple[dict[str, str], dict[str, str]]:
         )
     if not regions.is_known(region):
         raise invalid(f"Output/Region {region[:40]!r} is not a region, such as ap-chongqing.")
-    names = {stem: text for stem, node in STEM_NODES.items() if (text := xml.text(output, node))}
-    if "voice" not in names and "background" not in names:
-        raise invalid("Output/Object and Output/AuObject must not both be empty.")
-    echo = {
-        STEM_NODES[stem]: text
-        for stem, text in sorted(names.items(), key=lambda item: STEM_NODES[item[0]], reverse=True)
-    }
-    return {"Region": region, "Bucket": bucket, **echo}, names
+
+
+_SOME_ID = "j" + "0" * 32
 
 
 def _check_names(request: JobRequest) -> None:
     """Check that every name is a valid key, and that no two stems have the same one."""
-    names = expand(request, "j" + "0" * 32)
+    names = expand(request, _SOME_ID)
     if not names:
         made = " and ".join(stem.value for stem in request.mode.stems)
         raise invalid(f"AudioMode {request.mode} makes {made}, but Output names no object for it.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from orchestrator.server.api.answers import xml_answer
+from orchestrator.server.api.answers import jobs_answer, xml_answer
 from orchestrator.server.http import xml
 from orchestrator.server.http.auth import demand
 from orchestrator.server.http.body import read_body
@@ -74,7 +74,7 @@ class JobCalls:
         ]
         shown = await self._parts.store.add(rows)
         self._parts.scheduler.wake()
-        return xml_answer({"JobsDetail": shown})
+        return jobs_answer(shown)
 
     def _check_buckets(self, call: Call, drafts: list[Draft]) -> None:
         """Check that the buckets of a job exist, and that stems can be written to its output."""
@@ -134,16 +134,13 @@ class JobCalls:
             for row in self._parts.store.get(wanted).values():
                 if row.bucket == call.bucket:
                     await self._parts.scheduler.polled(row)
-        found: dict[str, Tree] = dict(self._parts.store.elements(call.bucket, wanted))
+        found = self._parts.store.elements(call.bucket, wanted)
         progress = self._parts.scheduler.progress
         running = [job_id for job_id in found if job_id in progress] if progress else []
         for job_id, row in self._parts.store.get(running).items() if running else ():
-            found[job_id] = self._detail(row)
-        tree: dict[str, Tree] = {"JobsDetail": list(found.values())}
+            found[job_id] = xml.element("JobsDetail", self._detail(row))
         missing = [job_id for job_id in wanted if job_id not in found]
-        if missing:
-            tree["NonExistJobIds"] = missing
-        return xml_answer(tree)
+        return jobs_answer(found.values(), missing)
 
     def _detail(self, row: JobRow) -> dict[str, Tree]:
         detail = row.detail()

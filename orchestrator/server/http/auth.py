@@ -203,7 +203,8 @@ def matches(secret_key: str, signature: Signature, call: Call) -> bool:
         return False
     given = signature.value.encode("utf-8", "replace")
     good = False
-    for host in {call.host, _PORT.sub("", call.host)}:
+    hosts = {call.host, _PORT.sub("", call.host)} if ":" in call.host else {call.host}
+    for host in hosts:
         headers = _signed_headers(terms, call, host)
         if headers is None:
             return False

@@ -247,7 +247,8 @@ class JobStore:
         """
         sql = """SELECT SUM(n - 1) FROM (SELECT COUNT(*) AS n FROM jobs
             WHERE state NOT IN ('Failed', 'Cancel') GROUP BY bucket, input_object,
-            json_extract(CAST(request AS TEXT), '$.user_data') HAVING COUNT(*) > 1)"""
+            coalesce(json_extract(CAST(request AS TEXT), '$.user_data'), '')
+            HAVING COUNT(*) > 1)"""
         return self._database.read(sql)[0][0] or 0
 
     def total(self) -> int:

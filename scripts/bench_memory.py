@@ -127,7 +127,7 @@ async def _run(options: argparse.Namespace, begun: float) -> list[Sample]:
 
 def measured(options: argparse.Namespace) -> None:
     """The run, in this process."""
-    from orchestrator.cli.run import loop_factory
+    from orchestrator.cli.process import loop_factory
 
     begun = perf_counter()
     tune()  # as the command does

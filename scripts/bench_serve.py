@@ -29,7 +29,7 @@ import bench_runner
 from bench_stub import pin
 from bench_table import memory_mb, show
 
-from orchestrator.cli.run import loop_factory
+from orchestrator.cli.process import loop_factory, tune
 from orchestrator.client.wire.request import PreparedRequest, prepare, query_request
 from orchestrator.client.wire.signature import signing_key
 from orchestrator.client.wire.submit import SubmitForm
@@ -79,6 +79,7 @@ async def serve_local(root: Path) -> None:
         queue_max_size=10_000_000,
     )
     (root / bench_runner.BUCKET).mkdir()
+    tune()  # as the command does
     async with LocalService(settings, SystemClock()) as service:
         await _answer_questions(service.url)
 
@@ -112,15 +113,9 @@ class Server:
 
 
 @contextmanager
-def running(kind: str, folder: Path, *, uvloop: bool) -> Iterator[Server]:
+def running(kind: str, folder: Path) -> Iterator[Server]:
     """Run a server in a process."""
-    command = [
-        sys.executable,
-        __file__,
-        f"--serve={kind}",
-        f"--folder={folder}",
-        *(["--uvloop"] if uvloop else []),
-    ]
+    command = [sys.executable, __file__, f"--serve={kind}", f"--folder={folder}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield Server(process)
@@ -277,15 +272,15 @@ def main() -> None:
     if options.serve:
         pin(-1)
         work = serve_bare() if options.serve == "bare" else serve_local(options.folder)
-        with asyncio.Runner(loop_factory=loop_factory() if options.uvloop else None) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(work)
         return
     client = Client(options)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         with (
-            running("bare", folder, uvloop=options.uvloop) as bare,
-            running("local", folder, uvloop=options.uvloop) as local,
+            running("bare", folder) as bare,
+            running("local", folder) as local,
         ):
             pin(0)  # after the servers have seen both cores
             seen = rounds(client, {"bare": bare, "local": local}, options)
@@ -343,11 +338,6 @@ def parsed() -> argparse.Namespace:
         "--jobs", type=int, help="jobs of the memory measurement (default 100000, quick 3000)"
     )
     parser.add_argument("--connections", type=int, default=64, help="connections (default 64)")
-    parser.add_argument(
-        "--uvloop",
-        action="store_true",
-        help="uvloop in both servers; the command serves on asyncio's own loop",
-    )
     parser.add_argument(
         "--folder",
         type=Path,

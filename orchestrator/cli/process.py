@@ -1,9 +1,13 @@
-"""Interpreter settings for a run. They belong to the process; a library must not touch them."""
+"""Interpreter settings for a run and for the local service.
+
+They belong to the process; a library must not touch them.
+"""
 
 from __future__ import annotations
 
 import gc
 import sys
+from typing import Any
 
 _SWITCH_S = 0.0005
 _GC_THRESHOLDS = (20_000, 50, 50)
@@ -21,3 +25,12 @@ def tune() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def loop_factory() -> Any:
+    """Return uvloop's event loop where it is installed (the extra ``fast``), else None."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

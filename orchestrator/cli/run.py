@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -223,6 +223,7 @@ def _rehearse(
     import asyncio
 
     from orchestrator.cli import complain, message_of
+    from orchestrator.cli.process import loop_factory
     from orchestrator.cli.verdict_text import verdict_text
     from orchestrator.commands.exit_codes import ExitCode, of_result
     from orchestrator.commands.rehearse import rehearse
@@ -249,7 +250,7 @@ def carry_out(
     """Run in an event loop; a first signal stops in order, a second one at once."""
     import asyncio
 
-    from orchestrator.cli.process import tune
+    from orchestrator.cli.process import loop_factory, tune
     from orchestrator.commands.run import carry_out as run_to_the_end
     from orchestrator.live.sinks import Sinks
 
@@ -263,12 +264,3 @@ def carry_out(
         )
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(run)
-
-
-def loop_factory() -> Any:
-    """Return uvloop's event loop where it is installed (the extra ``fast``), else None."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -115,6 +115,7 @@ def serve(
 
     from orchestrator.cli import complain
     from orchestrator.cli.parsers import read_address, read_bucket, read_duration_s
+    from orchestrator.cli.process import loop_factory, tune
     from orchestrator.cli.signals import stop_on_signals
     from orchestrator.commands.serve import ServeOptions, serving
 
@@ -145,7 +146,9 @@ def serve(
                 show(greeting(options, facts))
                 await stopped.wait()
 
-    asyncio.run(main())
+    tune()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(main())
 
 
 def greeting(options: ServeOptions, facts: Serving) -> str:

@@ -10,10 +10,10 @@ from orchestrator.server.http import xml
 from orchestrator.server.http.errors import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from orchestrator.server.http.request import Call
-    from orchestrator.server.http.xml import Tree
+    from orchestrator.server.http.xml import Tree, Written
 
 MAX_PAGE = 100  # the vendor documents no limit for these lists; this is that of its job list
 NO_BUCKET = "The Host header names no bucket (it is not <bucket>.ci.<region>.myqcloud.com)."
@@ -22,6 +22,13 @@ NO_BUCKET = "The Host header names no bucket (it is not <bucket>.ci.<region>.myq
 def xml_answer(tree: Tree) -> web.Response:
     """Return a 200 with ``Response`` as its document."""
     return web.Response(body=xml.document("Response", tree), content_type="application/xml")
+
+
+def jobs_answer(shown: Iterable[Written], missing: Sequence[str] = ()) -> web.Response:
+    """Return a 200 with the elements of jobs, and the ids of jobs that do not exist."""
+    rest = "".join([xml.leaf("NonExistJobIds", job_id) for job_id in missing])
+    text = f"{xml.DECLARATION}<Response>{''.join(shown)}{rest}</Response>"
+    return web.Response(body=text.encode(), content_type="application/xml")
 
 
 def method_not_allowed(call: Call) -> Refusal:

@@ -155,17 +155,17 @@ def _read_delete(body: bytes) -> tuple[list[str], bool]:
         Refusal: ``MalformedXML``; ``NotImplemented`` for a version of an object.
     """
     root = xml.read(body, max_nodes=3 * MAX_KEYS + 10)
-    objects = root.all("Object")
-    if root.name != "Delete" or not 1 <= len(objects) <= MAX_KEYS:
+    objects = root.findall("Object")
+    if root.tag != "Delete" or not 1 <= len(objects) <= MAX_KEYS:
         raise Refusal(
             "MalformedXML", f"The body must be <Delete> with 1 to {MAX_KEYS} <Object> elements."
         )
-    if any(node.value("VersionId") for node in objects):
+    if any(xml.value(node, "VersionId") for node in objects):
         raise Refusal("NotImplemented", "Versions are not part of this service: name keys only.")
-    keys = [key.text if (key := node.get("Key")) else "" for node in objects]
+    keys = [xml.text(node, "Key") for node in objects]
     if not all(keys):
         raise Refusal("MalformedXML", "Each <Object> needs a <Key>.")
-    quiet = root.value("Quiet").lower()
+    quiet = xml.value(root, "Quiet").lower()
     if quiet not in {"", "true", "false"}:
         raise Refusal("MalformedXML", "Quiet must be true or false.")
     return list(dict.fromkeys(keys)), quiet == "true"

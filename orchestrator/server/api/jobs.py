@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from orchestrator.server.api.answers import xml_answer
+from orchestrator.server.api.answers import jobs_answer, xml_answer
 from orchestrator.server.http import xml
 from orchestrator.server.http.auth import demand
 from orchestrator.server.http.body import read_body
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.jobs.ids import parse_vendor_time
 from orchestrator.server.jobs.queues import ACTIVE
-from orchestrator.server.jobs.row import JobRow, State, bucket_of, shown
+from orchestrator.server.jobs.row import JobRow, State
 from orchestrator.server.jobs.store import MAX_LISTED, ListQuery
 from orchestrator.server.jobs.submit_request import Reader
 from orchestrator.server.progression import Pace
@@ -63,23 +62,27 @@ class JobCalls:
         self._check_buckets(call, drafts)
         if self._parts.settings.missing_input_rule is MissingInput.REFUSE:
             await self._refuse_missing(call.bucket, key)
-        queue = await self._parts.queues.for_job(call.bucket, call.region, queue_id, call.now)
+        queues = self._parts.queues
+        queue = queues.usual(call.bucket) if not queue_id else None
+        if queue is None:
+            queue = await queues.for_job(call.bucket, call.region, queue_id, call.now)
         self._check_room(queue, len(drafts))
         place = (call.bucket, call.region, queue.queue_id)
         rows = [
             JobRow(self._parts.ids.new("j"), *place, draft.level, key, call.now, draft.request)
             for draft in drafts
         ]
-        await self._parts.store.add(rows)
+        shown = await self._parts.store.add(rows)
         self._parts.scheduler.wake()
-        return xml_answer({"JobsDetail": [row.detail() for row in rows]})
+        return jobs_answer(shown)
 
     def _check_buckets(self, call: Call, drafts: list[Draft]) -> None:
         """Check that the buckets of a job exist, and that stems can be written to its output."""
         objects, settings = self._parts.objects, self._parts.settings
-        if settings.missing_input_rule is not MissingInput.IGNORE:
+        outputs = {draft.request.output["Bucket"] for draft in drafts}
+        if call.bucket not in outputs and settings.missing_input_rule is not MissingInput.IGNORE:
             objects.folder(call.bucket)
-        for bucket in {draft.request.output["Bucket"] for draft in drafts}:
+        for bucket in outputs:
             if call.key is None or not call.key.allows(bucket, write=True):
                 raise Refusal(
                     "WriteTargetBucketDenied",
@@ -87,7 +90,7 @@ class JobCalls:
                 )
             if settings.missing_bucket is MissingBucket.MAKE:
                 objects.make_bucket(bucket)
-            elif not os.access(objects.target_folder(bucket), os.W_OK | os.X_OK):
+            elif not objects.can_write_to(bucket):
                 raise Refusal(
                     "WriteTargetBucketDenied",
                     f"The folder of the output bucket {bucket} cannot be written to: "
@@ -131,23 +134,13 @@ class JobCalls:
             for row in self._parts.store.get(wanted).values():
                 if row.bucket == call.bucket:
                     await self._parts.scheduler.polled(row)
-        rows = self._parts.store.rows(wanted).items()
-        found = {job_id: row for job_id, row in rows if bucket_of(row) == call.bucket}
-        tree: dict[str, Tree] = {
-            "JobsDetail": [
-                self._shown(job_id, found[job_id]) for job_id in wanted if job_id in found
-            ]
-        }
+        found = self._parts.store.elements(call.bucket, wanted)
+        progress = self._parts.scheduler.progress
+        running = [job_id for job_id in found if job_id in progress] if progress else []
+        for job_id, row in self._parts.store.get(running).items() if running else ():
+            found[job_id] = xml.element("JobsDetail", self._detail(row))
         missing = [job_id for job_id in wanted if job_id not in found]
-        if missing:
-            tree["NonExistJobIds"] = missing
-        return xml_answer(tree)
-
-    def _shown(self, job_id: str, row: tuple[Any, ...]) -> Tree:
-        """Return the element of a job; that of a running one is new each time."""
-        if job_id in self._parts.scheduler.progress:
-            return self._detail(JobRow.load(row))
-        return shown(row)
+        return jobs_answer(found.values(), missing)
 
     def _detail(self, row: JobRow) -> dict[str, Tree]:
         detail = row.detail()

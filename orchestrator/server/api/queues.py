@@ -83,7 +83,7 @@ class QueueCalls:
             raise Refusal(
                 "QueueNotFound", f"The queue {queue_id[:40]!r} does not exist in {call.bucket}."
             )
-        name, state = root.value("Name"), root.value("State")
+        name, state = xml.value(root, "Name"), xml.value(root, "State")
         if not _QUEUE_NAME.fullmatch(name):
             raise invalid("Name must have 1 to 128 letters, digits, _, - or *.")
         if state not in {ACTIVE, PAUSED}:
@@ -100,10 +100,10 @@ class QueueCalls:
 
 def _read_notify(root: Node, policy: CallbackPolicy) -> dict[str, str]:
     """Return the checked nodes of NotifyConfig."""
-    node = root.get("NotifyConfig")
+    node = root.find("NotifyConfig")
     if node is None:
         raise invalid("NotifyConfig is required.")
-    notify = {name: node.value(name) for name in _NOTIFY if node.value(name)}
+    notify = {name: text for name in _NOTIFY if (text := xml.value(node, name))}
     if notify.setdefault("State", "Off") == "Off":
         return notify
     if notify["State"] != "On":

@@ -177,15 +177,15 @@ def _read_parts(body: bytes) -> list[tuple[int, str]]:
         Refusal: ``MalformedXML``.
     """
     root = xml.read(body, max_nodes=3 * MAX_PARTS + 10)
-    nodes = root.all("Part")
-    if root.name != "CompleteMultipartUpload" or not 1 <= len(nodes) <= MAX_PARTS:
+    nodes = root.findall("Part")
+    if root.tag != "CompleteMultipartUpload" or not 1 <= len(nodes) <= MAX_PARTS:
         raise Refusal(
             "MalformedXML",
             f"The body must be <CompleteMultipartUpload> with 1 to {MAX_PARTS} <Part> elements.",
         )
     parts = []
     for node in nodes:
-        number, tag = node.value("PartNumber"), node.value("ETag").strip('"')
+        number, tag = xml.value(node, "PartNumber"), xml.value(node, "ETag").strip('"')
         if not (number.isascii() and number.isdigit() and len(number) < 6 and tag):
             raise Refusal("MalformedXML", "Each <Part> needs a <PartNumber> and an <ETag>.")
         parts.append((int(number), tag))

@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from orchestrator.server.http.errors import Refusal
@@ -35,6 +35,7 @@ _FIELDS = (
 )
 _AWS_PARAMETERS = frozenset({"x-amz-signature", "x-amz-algorithm", "awsaccesskeyid"})
 _TIME = re.compile(r"([0-9]{1,12});([0-9]{1,12})")
+_PLAIN_NAME = re.compile(r"[a-z0-9._~-]+")
 _PORT = re.compile(r":[0-9]+\Z")
 MAX_SKEW_S = 900
 """Largest difference between the clocks of client and server (the vendor: 15 minutes)."""
@@ -56,19 +57,45 @@ _encode_short = functools.lru_cache(2048)(_encode)
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
-    """Fields of an ``Authorization``."""
+class Terms:
+    """Fields of an ``Authorization`` without the signature itself.
+
+    Attributes:
+        key_id: Secret id.
+        sign_time: ``<start>;<end>`` of the signature.
+        key_time: ``<start>;<end>`` of the key that it was made with.
+        headers: Names of the signed headers, encoded and in lower case.
+        params: Names of the signed parameters, likewise.
+        is_plain: Each header is named once, by its own name: encoding does not change it.
+        span: First and last second at which both times are valid; None if one is malformed.
+    """
 
     key_id: str
     sign_time: str
     key_time: str
     headers: tuple[str, ...]
     params: tuple[str, ...]
+    is_plain: bool
+    span: tuple[int, int] | None
+
+
+class Signature(NamedTuple):
+    """A signature, and the terms that it was made under."""
+
+    terms: Terms
     value: str
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split(";")) if text else ()
+    return tuple(text.lower().split(";")) if text else ()
+
+
+def _span(*times: str) -> tuple[int, int] | None:
+    matches = [_TIME.fullmatch(text) for text in times]
+    spans = [(int(match[1]), int(match[2])) for match in matches if match]
+    if len(spans) < len(times) or any(end < start for start, end in spans):
+        return None
+    return max(start for start, _ in spans), min(end for _, end in spans)
 
 
 def parse(header: str, query: list[tuple[str, str]]) -> Signature | None:
@@ -86,15 +113,27 @@ def parse(header: str, query: list[tuple[str, str]]) -> Signature | None:
             "The request has an AWS signature. This service verifies the vendor's own, with "
             "q-sign-algorithm, q-ak and q-signature: use a client of Tencent COS.",
         )
-    if text:
-        pairs = [
-            (name, value)
-            for name, _, value in (part.partition("=") for part in text.strip().split("&"))
-        ]
-    else:
-        pairs = [(name, value) for name, value in query if name in _FIELDS]
+    before, mark, signature = text.rpartition("&q-signature=")
+    if mark and "&" not in signature:
+        return Signature(_shared_terms(before), signature.strip())
+    pairs = _pairs(text) if text else [(name, value) for name, value in query if name in _FIELDS]
     if not pairs:
         return None
+    return Signature(_terms(pairs), dict(pairs)["q-signature"])
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    parts = (part.partition("=") for part in text.strip().split("&"))
+    return [(name, value) for name, _, value in parts]
+
+
+# Clients write the signature last; what precedes it is the same in all requests of a second.
+@functools.lru_cache(256)
+def _shared_terms(text: str) -> Terms:
+    return _terms([*_pairs(text), ("q-signature", "")])
+
+
+def _terms(pairs: list[tuple[str, str]]) -> Terms:
     fields = dict(pairs)
     if len(fields) != len(pairs) or any(name not in fields for name in _FIELDS):
         missing = [name for name in _FIELDS if name not in fields]
@@ -102,13 +141,14 @@ def parse(header: str, query: list[tuple[str, str]]) -> Signature | None:
         raise Refusal("InvalidAuthorization", f"The signature is not complete: {what}.")
     if fields["q-sign-algorithm"] != "sha1":
         raise Refusal("InvalidAuthorization", "q-sign-algorithm must be sha1.")
-    return Signature(
+    headers, times = _names(fields["q-header-list"]), (fields["q-sign-time"], fields["q-key-time"])
+    return Terms(
         fields["q-ak"],
-        fields["q-sign-time"],
-        fields["q-key-time"],
-        _names(fields["q-header-list"]),
+        *times,
+        headers,
         _names(fields["q-url-param-list"]),
-        fields["q-signature"],
+        is_plain=len(set(headers)) == len(headers) and all(map(_PLAIN_NAME.fullmatch, headers)),
+        span=_span(*times),
     )
 
 
@@ -123,8 +163,7 @@ def _listed(names: tuple[str, ...], given: Mapping[str, list[str]]) -> str | Non
     """Return ``k=v`` of the listed names, in that order; None if the numbers of values differ."""
     used: dict[str, int] = defaultdict(int)
     parts = []
-    for raw in names:
-        name = raw.lower()
+    for name in names:
         values = given.get(name, [])
         if used[name] >= len(values):
             return None
@@ -158,31 +197,40 @@ def matches(secret_key: str, signature: Signature, call: Call) -> bool:
 
     ``Host`` counts with its port (most clients) or without it (the Python client).
     """
-    params = _listed(signature.params, _group(call.query))
+    terms = signature.terms
+    params = _listed(terms.params, _group(call.query)) if terms.params else ""
     if params is None:
         return False
-    wanted = {name.lower() for name in signature.headers}
-    headers = _group(
-        (name, value.strip())
-        for name, value in call.request.headers.items()
-        if name.lower() in wanted
-    )
-    bare = call.host.rpartition(":")[0] if _PORT.search(call.host) else call.host
+    given = signature.value.encode("utf-8", "replace")
     good = False
-    for host in {call.host, bare}:
-        if "host" in headers:
-            headers["host"] = [encode(host)]
-        signed = _listed(signature.headers, headers)
-        if signed is None:
-            continue
-        expected = signature_of(
-            secret_key,
-            signature.key_time,
-            signature.sign_time,
-            http_string(call.method, call.path, params, signed),
-        )
-        good |= hmac.compare_digest(expected.encode(), signature.value.encode("utf-8", "replace"))
+    hosts = {call.host, _PORT.sub("", call.host)} if ":" in call.host else {call.host}
+    for host in hosts:
+        headers = _signed_headers(terms, call, host)
+        if headers is None:
+            return False
+        text = http_string(call.method, call.path, params, headers)
+        expected = signature_of(secret_key, terms.key_time, terms.sign_time, text)
+        good |= hmac.compare_digest(expected.encode(), given)
     return good
+
+
+def _signed_headers(terms: Terms, call: Call, host: str) -> str | None:
+    """Return ``k=v`` of the signed headers; None if the request does not have them."""
+    sent = call.request.headers
+    if terms.is_plain:  # the quick way, for nearly all requests
+        parts = []
+        for name in terms.headers:
+            values = sent.getall(name, ())
+            if len(values) != 1:
+                return None
+            parts.append(f"{name}={encode(host if name == 'host' else values[0].strip())}")
+        return "&".join(parts)
+    wanted = frozenset(terms.headers)
+    pairs = ((name, value.strip()) for name, value in sent.items())
+    headers = {name: values for name, values in _group(pairs).items() if name in wanted}
+    if "host" in headers:
+        headers["host"] = [encode(host)]
+    return _listed(terms.headers, headers)
 
 
 class Verifier:
@@ -205,14 +253,14 @@ class Verifier:
                 "MissingAuthorization" if ci else "AccessDenied",
                 "The request is not signed: it has no Authorization.",
             )
-        key = self._keys.get(signature.key_id)
+        key = self._keys.get(signature.terms.key_id)
         if key is None:
             raise Refusal(
                 "SecretidNotExist" if ci else "InvalidAccessKeyId",
                 "The secret id is unknown. Use the key pair that the local service printed "
                 "when it started.",
             )
-        self._check_time(signature, call)
+        self._check_time(signature.terms, call)
         self._check_token(key, call)
         if not matches(key.secret_key, signature, call):
             raise Refusal(
@@ -222,19 +270,18 @@ class Verifier:
             )
         return key
 
-    def _check_time(self, signature: Signature, call: Call) -> None:
-        for text in (signature.sign_time, signature.key_time):
-            match = _TIME.fullmatch(text)
-            if match is None or int(match[2]) < int(match[1]):
-                raise Refusal(
-                    "InvalidAuthorization",
-                    "q-sign-time and q-key-time must be <start>;<end> in seconds.",
-                )
-            if int(match[1]) > call.now + self._max_skew_s:
-                message = "The signature is not valid yet: the client's clock is ahead."
-                raise Refusal("RequestTimeTooSkewed", message, server_time=True)
-            if int(match[2]) < call.now:
-                self._refuse_expired(call)
+    def _check_time(self, terms: Terms, call: Call) -> None:
+        if terms.span is None:
+            raise Refusal(
+                "InvalidAuthorization",
+                "q-sign-time and q-key-time must be <start>;<end> in seconds.",
+            )
+        start, end = terms.span
+        if start > call.now + self._max_skew_s:
+            message = "The signature is not valid yet: the client's clock is ahead."
+            raise Refusal("RequestTimeTooSkewed", message, server_time=True)
+        if end < call.now:
+            self._refuse_expired(call)
         date = call.header("Date")
         if date:
             self._check_date(date, call)
@@ -260,10 +307,11 @@ class Verifier:
 
     @staticmethod
     def _check_token(key: KeyPair, call: Call) -> None:
-        given = next((call.header(name) for name in _TOKEN_HEADERS if call.header(name)), "")
-        given = given or next(
-            (value for name, value in call.query if name.lower() in _TOKEN_HEADERS), ""
-        )
+        given = call.header(_TOKEN_HEADERS[0]) or call.header(_TOKEN_HEADERS[1])
+        if call.query and not given:
+            given = next(
+                (value for name, value in call.query if name.lower() in _TOKEN_HEADERS), ""
+            )
         code = "InvalidAuthorization" if call.ci else "InvalidAccessKeyId"
         if not hmac.compare_digest(given.encode("utf-8", "replace"), key.token.encode()):
             raise Refusal(

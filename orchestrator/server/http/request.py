@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -111,8 +112,7 @@ def split_target(target: str, host: str) -> tuple[str, str]:
     A client that uses this service as its proxy sends the whole address, whose host then counts
     (RFC 9112, 3.2.2).
     """
-    match = _ABSOLUTE.fullmatch(target)
-    if match is None:
+    if target.startswith("/") or (match := _ABSOLUTE.fullmatch(target)) is None:
         return host, target
     rest = match[2]
     return match[1], rest if rest.startswith("/") else f"/{rest}"
@@ -127,6 +127,8 @@ def decode_path(raw: str) -> str:
     path = raw.partition("?")[0]
     if not path.startswith("/"):
         raise Refusal("InvalidURI", "The request target must be an absolute path.")
+    if path.isascii() and "%" not in path:
+        return path
     try:
         return unquote_to_bytes(path).decode("utf-8")
     except UnicodeError:
@@ -144,6 +146,8 @@ def decode_query(raw: str) -> list[tuple[str, str]]:
         Refusal: ``InvalidURI`` if they are not UTF-8, or there are too many.
     """
     text = raw.partition("?")[2]
+    if not text:
+        return []
     parts = [part for part in text.split("&") if part]
     if len(parts) > MAX_QUERY_PARAMETERS:
         raise Refusal(
@@ -167,6 +171,7 @@ class Address:
     service: str
 
 
+@functools.lru_cache(1024)  # the same few hosts in all requests
 def address(host: str, default_bucket: str, default_region: str) -> Address:
     """Parse a Host header; a host that is not the vendor's gets the defaults.
 

@@ -3,14 +3,14 @@
 Bodies are untrusted input. A document type declaration is refused. Entities cannot be declared
 elsewhere, so expansion bombs and external references are impossible. Depth and size of the tree
 are bounded. (``defusedxml`` refuses the same input, but drives the pure Python parser: 81 us
-against 31 us for a typical submit, a fifth of the whole request.)
+against 9 us for a typical submit.)
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
 from orchestrator.server.http.errors import Refusal
@@ -34,69 +34,45 @@ Tree: TypeAlias = "str | dict[str, Any] | Sequence[Tree] | None"
 A :class:`Written` stands for its whole element, with its name.
 """
 
+Node: TypeAlias = ET.Element
+"""One parsed element."""
+
+MAX_SHAPES = 64
+MAX_MARKUP = 4096
+"""Characters of a body whose tree is kept."""
+_TEXT = re.compile(r">([^<>&\s\x00-\x1f\ufffe\uffff][^<>&\x00-\x1f\ufffe\uffff]*)<")
+"""The text of an element without anything special in it; not with blanks at its start, which are
+part of the markup in indented bodies."""
+
 DECLARATION = "<?xml version='1.0' encoding='utf-8' ?>\n"
 # Characters that XML 1.0 cannot carry.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-@dataclass(slots=True)
-class Node:
-    """One parsed element."""
-
-    name: str
-    text: str = ""
-    children: list[Node] = field(default_factory=list)
-
-    def all(self, name: str) -> list[Node]:
-        """Return the children of that name."""
-        return [child for child in self.children if child.name == name]
-
-    def get(self, *path: str) -> Node | None:
-        """Return the first element at that path."""
-        node = self
-        for name in path:
-            for child in node.children:
-                if child.name == name:
-                    node = child
-                    break
-            else:
-                return None
-        return node
-
-    def value(self, *path: str) -> str:
-        """Return the trimmed text at that path; a missing element counts as an empty one."""
-        node = self.get(*path)
-        return node.text.strip() if node else ""
+def text(node: Node | None, name: str) -> str:
+    """Return the text of the first child of that name; a missing one counts as an empty one."""
+    return (node.findtext(name) or "") if node is not None else ""
 
 
-class _Reader:
-    """Builds bounded nodes from expat's events."""
+def value(node: Node | None, name: str) -> str:
+    """Return the same text without the blanks around it."""
+    return (node.findtext(name) or "").strip() if node is not None else ""
 
-    def __init__(self, max_nodes: int) -> None:
-        self.root: Node | None = None
-        self._open: list[Node] = []
-        self._count = 0
-        self._max_nodes = max_nodes
 
-    def start(self, name: str, _attributes: object) -> None:
-        self._count += 1
-        if len(self._open) >= MAX_DEPTH or self._count > self._max_nodes:
-            raise Refusal(
-                "InvalidContent",
-                f"The body has more than {self._max_nodes} elements or {MAX_DEPTH} levels.",
-            )
-        node = Node(name)
-        if self._open:
-            self._open[-1].children.append(node)
-        else:
-            self.root = node
-        self._open.append(node)
+def _check_bounds(root: Node, max_nodes: int) -> None:
+    """Refuse a tree with too many elements or levels."""
+    above, level = 0, [root]  # levels that have another one below
+    while level and above < MAX_DEPTH:
+        above += 1
+        level = [inner for node in level for inner in node if len(inner)]
+    if above == MAX_DEPTH or len(list(root.iter())) > max_nodes:
+        raise _too_large(max_nodes)
 
-    def end(self, _name: str) -> None:
-        self._open.pop()
 
-    def text(self, data: str) -> None:
-        self._open[-1].text += data
+def _too_large(max_nodes: int) -> Refusal:
+    return Refusal(
+        "InvalidContent", f"The body has more than {max_nodes} elements or {MAX_DEPTH} levels."
+    )
 
 
 def _refuse_doctype(*_: object) -> None:
@@ -106,8 +82,68 @@ def _refuse_doctype(*_: object) -> None:
     )
 
 
+class _Shapes:
+    """Trees of bodies that differ from each other only in the texts of their elements.
+
+    A client sends thousands of such bodies. To parse one of them, its texts are put into the tree
+    of an earlier one: a third of the work. Bodies with anything but elements and plain texts are
+    never kept: what lies between their texts is then the same markup, and as well-formed.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], tuple[Node, list[Node]]] = {}
+
+    def fill(self, markup: tuple[str, ...], texts: list[str]) -> Node | None:
+        """Return the tree of a body, if its markup is known."""
+        known = self._known.get(markup)
+        if known is None:
+            return None
+        for node, text in zip(known[1], texts, strict=True):
+            node.text = text
+        return known[0]
+
+    def keep(self, markup: tuple[str, ...], texts: list[str], root: Node) -> None:
+        """Keep the tree of a body, if its texts are all that can differ."""
+        nodes = list(root.iter())
+        filled = [node for node in nodes if (node.text or "").strip()]
+        is_plain = (
+            sum(map(len, markup)) <= MAX_MARKUP
+            and not any("<!" in part or "<?" in part for part in markup)
+            and not any((node.tail or "").strip() for node in nodes)
+            and [node.text for node in filled] == texts
+        )
+        if is_plain:
+            while len(self._known) >= MAX_SHAPES:
+                del self._known[next(iter(self._known))]
+            self._known[markup] = (root, filled)
+
+
+_shapes = _Shapes()
+
+
 def read(body: bytes, max_nodes: int = MAX_NODES) -> Node:
-    """Parse a request body and return its root element.
+    """Parse a request body and return its root element, for use until the next call.
+
+    Raises:
+        Refusal: ``MissingContent`` if the body is empty; ``InvalidContent`` if it is not
+            well-formed, declares a document type or is too deep.
+    """
+    if len(body) > MAX_MARKUP:
+        return _parse(body, max_nodes)
+    try:
+        parts = _TEXT.split(body.decode())
+    except UnicodeDecodeError:
+        return _parse(body, max_nodes)
+    markup, texts = tuple(parts[::2]), parts[1::2]
+    root = _shapes.fill(markup, texts)
+    if root is None:
+        root = _parse(body, max_nodes)
+        _shapes.keep(markup, texts, root)
+    return root
+
+
+def _parse(body: bytes, max_nodes: int) -> Node:
+    """Parse a request body.
 
     Raises:
         Refusal: ``MissingContent`` if the body is empty; ``InvalidContent`` if it is not
@@ -115,21 +151,23 @@ def read(body: bytes, max_nodes: int = MAX_NODES) -> Node:
     """
     if not body.strip():
         raise Refusal("MissingContent", "The request needs an XML body.")
-    reader = _Reader(max_nodes)
+    if body.count(b"<") > 3 * max_nodes:  # two for each element, and some comments
+        raise _too_large(max_nodes)
+    builder = ET.TreeBuilder()
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
         parser.Parse(body, True)
     except (expat.ExpatError, ValueError, LookupError) as error:
         # ValueError and LookupError: the encoding is unknown, or does not match the body.
         raise Refusal("InvalidContent", f"The body is not well-formed XML: {error}.") from None
-    if reader.root is None:
-        raise Refusal("MissingContent", "The request needs an XML body.")
-    return reader.root
+    root = builder.close()
+    _check_bounds(root, max_nodes)
+    return root
 
 
 def clean(text: str) -> str:
@@ -144,11 +182,16 @@ def _escape(text: str) -> str:
     return text
 
 
+def leaf(name: str, text: str) -> str:
+    """Return an element with text."""
+    return f"<{name}>{_escape(text)}</{name}>" if text else f"<{name}/>"
+
+
 def _write(out: list[str], name: str, value: Tree) -> None:
     if isinstance(value, Written):
         out.append(value)
     elif isinstance(value, str):
-        out.append(f"<{name}>{_escape(value)}</{name}>" if value else f"<{name}/>")
+        out.append(leaf(name, value))
     elif value is None:
         out.append(f"<{name}/>")
     elif isinstance(value, dict):  # faster than Mapping, and every tree here consists of dicts

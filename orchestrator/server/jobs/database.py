@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,14 @@ def _connect(path: Path, *, durable: bool) -> sqlite3.Connection:
     return connection
 
 
+class _Write(NamedTuple):
+    """One write that waits for its commit; see :meth:`Database.write`."""
+
+    act: Callable[[sqlite3.Connection], Any]
+    committed: Callable[[], object] | None
+    future: asyncio.Future[Any]
+
+
 class Database:
     """One file, one writer."""
 
@@ -65,7 +73,7 @@ class Database:
         self._writer = _connect(path, durable=durable)
         self._reader = _connect(path, durable=durable)
         self._pool = ThreadPoolExecutor(1, "local-database")
-        self._waiting: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
+        self._waiting: list[_Write] = []
         self._flusher: asyncio.Task[None] | None = None
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if version not in {0, FORMAT}:
@@ -85,21 +93,31 @@ class Database:
         """Commit one statement on the calling thread: for start-up, before requests arrive."""
         self._writer.execute(sql, parameters)
 
-    async def write(self, act: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(
+        self,
+        act: Callable[[sqlite3.Connection], T],
+        committed: Callable[[], object] | None = None,
+    ) -> T:
         """Run ``act`` in the writer thread and commit it.
 
         An exception in ``act`` undoes only that act, and is raised here. ``act`` may be called
-        twice, the first time without effect, if another act of its batch fails.
+        twice, the first time without effect, if another act of its batch fails. ``committed`` is
+        called on the loop before any later commit, also if the caller was cancelled meanwhile.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((act, future))
+        self._waiting.append(_Write(act, committed, future))
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush())
         return await future
 
-    async def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
-        """Commit one statement."""
-        await self.write(lambda connection: connection.execute(sql, parameters).close())
+    async def execute(
+        self,
+        sql: str,
+        parameters: tuple[object, ...] = (),
+        committed: Callable[[], object] | None = None,
+    ) -> None:
+        """Commit one statement; ``committed`` as in :meth:`write`."""
+        await self.write(lambda connection: connection.execute(sql, parameters).close(), committed)
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
@@ -107,9 +125,11 @@ class Database:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
                 results = await loop.run_in_executor(
-                    self._pool, self._commit, [act for act, _ in batch]
+                    self._pool, self._commit, [write.act for write in batch]
                 )
-                for (_, future), (value, error) in zip(batch, results, strict=True):
+                for (_, committed, future), (value, error) in zip(batch, results, strict=True):
+                    if committed is not None and error is None:
+                        committed()
                     if future.done():  # its request was cancelled; the write stays
                         continue
                     if error is None:

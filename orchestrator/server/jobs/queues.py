@@ -136,6 +136,12 @@ class Queues:
         await self._database.execute("DELETE FROM activations")
         self.load()
 
+    def usual(self, bucket: str) -> Queue | None:
+        """Return the queue of a job that names none, if there is one and no service is needed."""
+        if self._settings.activation_required:
+            return None
+        return self._default.get((bucket, DEFAULT_FAMILY))
+
     async def for_job(self, bucket: str, region: str, queue_id: str, now: float) -> Queue:
         """Return the queue of a new job.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
-from orchestrator.server.http.xml import Written, element
+from orchestrator.server.http.xml import Written, element, leaf
 from orchestrator.server.jobs.ids import vendor_time
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class State(StrEnum):
     CANCEL = "Cancel"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that would take four times as long
 class JobRequest:
     """Content of a submit that is stored with the job.
 
@@ -59,9 +58,8 @@ class JobRequest:
     multi: bool = False
 
     def dump(self) -> bytes:
-        """Return the stored form: JSON of the fields that are set."""
-        values = ((entry.name, getattr(self, entry.name)) for entry in fields(self))
-        return orjson.dumps({name: value for name, value in values if value})
+        """Return the stored form: JSON of the fields."""
+        return orjson.dumps(self)
 
 
 def load_request(raw: bytes) -> JobRequest:
@@ -154,19 +152,27 @@ class JobRow:
             "Operation": operation,
         }
 
+    def element(self) -> Written:
+        """Return the element of :meth:`detail`, written in a third of the time."""
+        if self.result or self.request.template_id or self.request.multi:
+            return element("JobsDetail", self.detail())
+        request = self.request
+        inline = element("VoiceSeparate", request.inline) if request.inline else ""
+        output = "".join([leaf(name, text) for name, text in request.output.items()])
+        user_data = leaf("UserData", request.user_data) if request.user_data else ""
+        return Written(
+            f"<JobsDetail>{leaf('Code', self.code)}{leaf('Message', self.message)}"
+            f"<JobId>{self.job_id}</JobId><State>{self.state.value}</State>"
+            f"<CreationTime>{vendor_time(self.created_at)}</CreationTime>"
+            f"<StartTime>{vendor_time(self.started_at)}</StartTime>"
+            f"<EndTime>{vendor_time(self.ended_at)}</EndTime>"
+            f"<QueueId>{self.queue_id}</QueueId><Tag>{self.tag}</Tag>"
+            f"<Input><BucketId>{self.bucket}</BucketId>{leaf('Object', self.input_object)}"
+            f"<Region>{self.region}</Region></Input><Operation>{inline}"
+            f"<Output>{output}</Output>{user_data}<JobLevel>{self.level}</JobLevel>"
+            "</Operation></JobsDetail>"
+        )
+
 
 COLUMNS = ", ".join(entry.name for entry in fields(JobRow))
 """Columns of the jobs table, in the order of the fields."""
-_BUCKET = [entry.name for entry in fields(JobRow)].index("bucket")
-
-
-def bucket_of(values: tuple[Any, ...]) -> str:
-    """Return the bucket of a database row of ``COLUMNS``."""
-    bucket: str = values[_BUCKET]
-    return bucket
-
-
-@functools.lru_cache(8192)  # clients ask for the same jobs again and again; 20 MB when full
-def shown(values: tuple[Any, ...]) -> Written:
-    """Return the ``JobsDetail`` element of a database row of ``COLUMNS``."""
-    return element("JobsDetail", JobRow.load(values).detail())

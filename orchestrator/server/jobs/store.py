@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+    from orchestrator.server.http.xml import Written
     from orchestrator.server.jobs.database import Database
 
 MAX_LISTED = 100  # the vendor's largest page
+MAX_SHOWN = 8192
+"""Jobs whose element is kept, because clients ask for the same jobs again and again; 10 MB."""
 
 _INSERT = """INSERT INTO jobs (job_id, bucket, region, queue_id, tag, state, level, input_object,
 code, message, created_at, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -53,6 +56,8 @@ class JobStore:
         """Waiting and held jobs by queue, which ``MaxSize`` bounds."""
         self.running: Counter[str] = Counter()
         """Running jobs by queue."""
+        self._shown: dict[str, tuple[str, Written]] = {}
+        """Bucket and element of jobs, in their committed state; the oldest entry is first."""
 
     def recover(self) -> int:
         """Queue interrupted jobs again, count the waiting ones, and return the former number."""
@@ -66,8 +71,11 @@ class JobStore:
         self.waiting = Counter(dict(self._database.read(sql)))
         return interrupted
 
-    async def add(self, rows: Sequence[JobRow]) -> None:
-        """Accept all of the jobs or none; they are durable when this returns."""
+    async def add(self, rows: Sequence[JobRow]) -> list[Written]:
+        """Accept all of the jobs or none, and return their elements ``JobsDetail``.
+
+        They are durable when this returns.
+        """
         values = [
             (
                 *(row.job_id, row.bucket, row.region, row.queue_id, row.tag, row.state.value),
@@ -77,26 +85,44 @@ class JobStore:
             for row in rows
         ]
         # Counted now, so that submits that wait for the same commit cannot overfill a queue.
-        self.waiting.update(row.queue_id for row in rows)
+        for row in rows:
+            self.waiting[row.queue_id] += 1
+        shown = [row.element() for row in rows]
 
         def act(connection: sqlite3.Connection) -> None:
             connection.executemany(_INSERT, values)
 
+        def committed() -> None:
+            for row, element in zip(rows, shown, strict=True):
+                self._show(row, element)
+
         try:
-            await self._database.write(act)
+            await self._database.write(act, committed)
         except BaseException:
             self.waiting.subtract(row.queue_id for row in rows)
             raise
+        return shown
 
     def get(self, job_ids: Sequence[str]) -> dict[str, JobRow]:
         """Return the jobs with these ids."""
-        return {job_id: JobRow.load(row) for job_id, row in self.rows(job_ids).items()}
-
-    def rows(self, job_ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-        """Return the database rows of the jobs with these ids."""
         marks = ", ".join("?" * len(job_ids))
         sql = f"SELECT {COLUMNS} FROM jobs WHERE job_id IN ({marks})"  # noqa: S608 - question marks
-        return {row[0]: row for row in self._database.read(sql, tuple(job_ids))}
+        return {row[0]: JobRow.load(row) for row in self._database.read(sql, tuple(job_ids))}
+
+    def elements(self, bucket: str, job_ids: Sequence[str]) -> dict[str, Written]:
+        """Return the elements ``JobsDetail`` of those of these jobs that are of the bucket."""
+        unknown = [job_id for job_id in job_ids if job_id not in self._shown]
+        if unknown:
+            for row in self.get(unknown).values():
+                self._show(row, row.element())
+        found = ((job_id, self._shown.get(job_id)) for job_id in job_ids)
+        return {job_id: shown[1] for job_id, shown in found if shown and shown[0] == bucket}
+
+    def _show(self, row: JobRow, element: Written) -> None:
+        """Keep the element of a job until its next step."""
+        while len(self._shown) >= MAX_SHOWN:
+            del self._shown[next(iter(self._shown))]
+        self._shown[row.job_id] = (row.bucket, element)
 
     def page(self, query: ListQuery) -> list[JobRow]:
         """Return one page, and the first job of the next page if there is one."""
@@ -175,6 +201,7 @@ class JobStore:
         await self._database.execute(
             "UPDATE jobs SET state = ? WHERE queue_id = ? AND state = ?",
             (after.value, queue_id, before.value),
+            self._shown.clear,
         )
 
     async def _step(
@@ -192,7 +219,8 @@ class JobStore:
         )
         parameters = (after.value, *values, row.job_id, *(state.value for state in before))
         changed = await self._database.write(
-            lambda connection: connection.execute(sql, parameters).rowcount
+            lambda connection: connection.execute(sql, parameters).rowcount,
+            lambda: self._shown.pop(row.job_id, None),
         )
         if changed:
             row.state = after
@@ -201,12 +229,14 @@ class JobStore:
     async def forget_ended_before(self, instant: float) -> None:
         """Delete jobs that ended before ``instant``."""
         await self._database.execute(
-            "DELETE FROM jobs WHERE ended_at IS NOT NULL AND ended_at < ?", (instant,)
+            "DELETE FROM jobs WHERE ended_at IS NOT NULL AND ended_at < ?",
+            (instant,),
+            self._shown.clear,
         )
 
     async def clear(self) -> None:
         """Delete every job."""
-        await self._database.execute("DELETE FROM jobs")
+        await self._database.execute("DELETE FROM jobs", committed=self._shown.clear)
         self.waiting.clear()
         self.running.clear()
 
@@ -217,7 +247,8 @@ class JobStore:
         """
         sql = """SELECT SUM(n - 1) FROM (SELECT COUNT(*) AS n FROM jobs
             WHERE state NOT IN ('Failed', 'Cancel') GROUP BY bucket, input_object,
-            json_extract(CAST(request AS TEXT), '$.user_data') HAVING COUNT(*) > 1)"""
+            coalesce(json_extract(CAST(request AS TEXT), '$.user_data'), '')
+            HAVING COUNT(*) > 1)"""
         return self._database.read(sql)[0][0] or 0
 
     def total(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from orchestrator.domain import regions
 from orchestrator.domain.audio_formats import check_audio, extension
 from orchestrator.domain.spec import AudioConfig, AudioMode
 from orchestrator.domain.wording import listed
+from orchestrator.server.http import xml
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.http.request import BUCKET
 from orchestrator.server.jobs.row import JobRequest
@@ -31,7 +33,11 @@ STEM_NODES = {
 }
 """Node of ``Output`` by stem, in the order of the vendor's MediaResult."""
 
+_ECHOED = sorted(STEM_NODES.items(), key=lambda item: item[1], reverse=True)
+"""The same, in the order of the vendor's echo of ``Output``."""
+
 _WILDCARD = re.compile(r"\$\{(ext|jobid)\}", re.IGNORECASE)  # workflows write ${Ext}, ${Jobid}
+_SOUND_NODES = ("Codec", "Samplerate", "Bitrate", "Channels")
 _NUMBERS = {"Samplerate": "samplerate", "Bitrate": "bitrate", "Channels": "channels"}
 _CALLBACK_NODES = ("CallBack", "CallBackFormat", "CallBackType")
 _MQ_NODES = ("MqRegion", "MqMode", "MqName")
@@ -60,7 +66,7 @@ class Template:
     sound: Sound
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would take four times as long for every request
 class Draft:
     """One requested job: its JobLevel and its request."""
 
@@ -70,13 +76,17 @@ class Draft:
 
 def expand(request: JobRequest, job_id: str) -> dict[str, str]:
     """Return the key of each stem that the mode makes, with ``${ext}`` and ``${jobid}`` filled."""
+    names = {}
+    for stem in request.mode.stems:
+        pattern = request.names.get(stem)
+        if pattern is not None:
+            names[stem.value] = _filled(pattern, request, job_id) if "${" in pattern else pattern
+    return names
+
+
+def _filled(pattern: str, request: JobRequest, job_id: str) -> str:
     values = {"ext": extension(request.audio.codec), "jobid": job_id}
-    made = {stem.value for stem in request.mode.stems}
-    return {
-        stem: _WILDCARD.sub(lambda match: values[match[1].lower()], pattern)
-        for stem, pattern in request.names.items()
-        if stem in made
-    }
+    return _WILDCARD.sub(lambda match: values[match[1].lower()], pattern)
 
 
 def read_sound(node: Node, *, mode_required: bool) -> Sound:
@@ -85,18 +95,24 @@ def read_sound(node: Node, *, mode_required: bool) -> Sound:
     Raises:
         Refusal: ``InvalidArgument``.
     """
-    text = node.value("AudioMode")
-    if mode_required and not text:
+    audio = node.find("AudioConfig")
+    given = [xml.value(audio, name) for name in _SOUND_NODES]
+    mode = xml.value(node, "AudioMode")
+    if mode_required and not mode:
         raise invalid(f"AudioMode is required: {listed(AudioMode)}.")
+    return _sound(mode, *given)
+
+
+@functools.lru_cache(256)  # the jobs of a library have a handful of them
+def _sound(text: str, *given: str) -> Sound:
+    """Return the checked sound of an ``AudioMode`` and the values of ``_SOUND_NODES``."""
     try:
         mode = AudioMode(text or AudioMode.AUDIO_AND_BACKGROUND)
     except ValueError:
         raise invalid(f"AudioMode {text[:40]!r} is not valid: use {listed(AudioMode)}.") from None
-    audio = node.get("AudioConfig")
     echo: dict[str, Any] = {}
     values: dict[str, Any] = {}
-    for name in ("Codec", "Samplerate", "Bitrate", "Channels"):
-        value = audio.value(name) if audio else ""
+    for name, value in zip(_SOUND_NODES, given, strict=True):
         if value:
             echo[name] = value
             values[_NUMBERS.get(name, "codec")] = (
@@ -127,13 +143,13 @@ class Reader:
         Raises:
             Refusal: ``InvalidArgument``, ``TemplateNotFound``.
         """
-        if root.name != "Request":
+        if root.tag != "Request":
             raise Refusal(
-                "InvalidContent", f"The root element is <{root.name[:40]}>; it must be <Request>."
+                "InvalidContent", f"The root element is <{root.tag[:40]}>; it must be <Request>."
             )
-        operations = root.all("Operation")
-        top_tag = root.value("Tag")
-        multi = not top_tag and any(operation.value("Tag") for operation in operations)
+        operations = root.findall("Operation")
+        top_tag = xml.value(root, "Tag")
+        multi = not top_tag and any(xml.value(operation, "Tag") for operation in operations)
         if not 1 <= len(operations) <= MAX_OPERATIONS or (len(operations) > 1 and not multi):
             raise invalid(
                 "A request has one Operation, or (without a Tag of its own) "
@@ -143,19 +159,19 @@ class Reader:
         callback = _callback(root)
         drafts = []
         for operation in operations:
-            tag = operation.value("Tag") if multi else top_tag
+            tag = xml.value(operation, "Tag") if multi else top_tag
             if tag != TAG:
                 raise invalid(f"Tag is {tag[:40]!r}; this service does {TAG} jobs only.")
             request = self._request(operation, callback, multi=multi)
-            level = operation.value("JobLevel") or root.value("JobLevel") or "0"
+            level = xml.value(operation, "JobLevel") or xml.value(root, "JobLevel") or "0"
             if level not in {"0", "1", "2"}:
                 raise invalid(f"JobLevel is {level[:40]!r}; it must be 0, 1 or 2.")
             drafts.append(Draft(int(level), request))
-        return key, root.value("QueueId"), drafts
+        return key, xml.value(root, "QueueId"), drafts
 
     def _request(self, node: Node, callback: dict[str, str], *, multi: bool) -> JobRequest:
         output, names = _output(node)
-        template_id, inline = node.value("TemplateId"), node.get("VoiceSeparate")
+        template_id, inline = xml.value(node, "TemplateId"), node.find("VoiceSeparate")
         template_name = ""
         if template_id:
             template = self._find_template(template_id)
@@ -165,7 +181,6 @@ class Reader:
             sound = read_sound(inline, mode_required=False)
         else:
             raise invalid("Operation needs a TemplateId or a VoiceSeparate element.")
-        user_data = node.get("UserData")
         request = JobRequest(
             output=output,
             names=names,
@@ -174,7 +189,7 @@ class Reader:
             inline=None if template_id else sound.echo,
             mode=sound.mode,
             audio=sound.audio,
-            user_data=_checked_user_data(user_data.text if user_data else ""),
+            user_data=_checked_user_data(xml.text(node, "UserData")),
             callback=callback,
             multi=multi,
         )
@@ -183,8 +198,7 @@ class Reader:
 
 
 def _input_key(root: Node) -> str:
-    key = root.get("Input", "Object")
-    text = key.text if key else ""
+    text = xml.text(root.find("Input"), "Object")
     if not text:
         raise invalid("Input/Object is required: the key of the media object.")
     _check_key("Input/Object", text)
@@ -200,10 +214,23 @@ def _check_key(what: str, key: str) -> None:
 
 def _output(operation: Node) -> tuple[dict[str, str], dict[str, str]]:
     """Return the nodes of ``Output`` as sent, and the pattern of each stem."""
-    output = operation.get("Output")
+    output = operation.find("Output")
     if output is None:
         raise invalid("Operation/Output is required.")
-    region, bucket = output.value("Region"), output.value("Bucket")
+    region, bucket = xml.value(output, "Region"), xml.value(output, "Bucket")
+    _check_target(region, bucket)
+    echo, names = {"Region": region, "Bucket": bucket}, {}
+    for stem, node in _ECHOED:
+        text = output.findtext(node)
+        if text:
+            echo[node] = names[stem] = text
+    if "voice" not in names and "background" not in names:
+        raise invalid("Output/Object and Output/AuObject must not both be empty.")
+    return echo, names
+
+
+@functools.lru_cache(256)  # the jobs of a library have one of them
+def _check_target(region: str, bucket: str) -> None:
     if not region or not bucket:
         raise invalid("Output/Region and Output/Bucket are required.")
     if not BUCKET.fullmatch(bucket):
@@ -212,23 +239,14 @@ def _output(operation: Node) -> tuple[dict[str, str], dict[str, str]]:
         )
     if not regions.is_known(region):
         raise invalid(f"Output/Region {region[:40]!r} is not a region, such as ap-chongqing.")
-    texts = {
-        stem: (found.text if (found := output.get(node)) else "")
-        for stem, node in STEM_NODES.items()
-    }
-    names = {stem: text for stem, text in texts.items() if text}
-    if "voice" not in names and "background" not in names:
-        raise invalid("Output/Object and Output/AuObject must not both be empty.")
-    echo = {
-        STEM_NODES[stem]: text
-        for stem, text in sorted(names.items(), key=lambda item: STEM_NODES[item[0]], reverse=True)
-    }
-    return {"Region": region, "Bucket": bucket, **echo}, names
+
+
+_SOME_ID = "j" + "0" * 32
 
 
 def _check_names(request: JobRequest) -> None:
     """Check that every name is a valid key, and that no two stems have the same one."""
-    names = expand(request, "j" + "0" * 32)
+    names = expand(request, _SOME_ID)
     if not names:
         made = " and ".join(stem.value for stem in request.mode.stems)
         raise invalid(f"AudioMode {request.mode} makes {made}, but Output names no object for it.")
@@ -246,7 +264,9 @@ def _checked_user_data(text: str) -> str:
 
 def _callback(root: Node) -> dict[str, str]:
     """Return the checked callback settings of a request; empty if it has none."""
-    settings = {name: root.value(name) for name in _CALLBACK_NODES if root.value(name)}
+    settings = {name: text for name in _CALLBACK_NODES if (text := xml.value(root, name))}
+    if not settings:
+        return settings
     url = settings.get("CallBack", "")
     if url and url != "no" and not url.lower().startswith(("http://", "https://")):
         raise invalid("CallBack must be an http or https address, or no.")
@@ -255,8 +275,9 @@ def _callback(root: Node) -> dict[str, str]:
     kind = settings.get("CallBackType", "Url")
     if kind not in {"Url", "TDMQ"}:
         raise invalid("CallBackType must be Url or TDMQ.")
-    queue = {name: root.value("CallBackMqConfig", name) for name in _MQ_NODES}
     if kind == "TDMQ":
+        mq = root.find("CallBackMqConfig")
+        queue = {name: xml.value(mq, name) for name in _MQ_NODES}
         check_message_queue(queue)
         settings |= queue
     return settings

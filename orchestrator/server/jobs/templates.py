@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
+from orchestrator.server.http import xml
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.jobs.ids import vendor_time
 from orchestrator.server.jobs.submit_request import TAG, Sound, Template, invalid, read_sound
@@ -53,11 +54,10 @@ def read(root: Node) -> tuple[str, Sound]:
     Raises:
         Refusal: ``InvalidArgument``.
     """
-    if root.value("Tag") != TAG:
-        raise invalid(
-            f"Tag is {root.value('Tag')[:40]!r}; this service keeps {TAG} templates only."
-        )
-    name = root.value("Name")
+    tag = xml.value(root, "Tag")
+    if tag != TAG:
+        raise invalid(f"Tag is {tag[:40]!r}; this service keeps {TAG} templates only.")
+    name = xml.value(root, "Name")
     if not _NAME.fullmatch(name):
         raise invalid("Name must have 1 to 64 letters, digits, _, - or *.")
     return name, read_sound(root, mode_required=True)

@@ -9,6 +9,7 @@ there.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -29,11 +30,18 @@ _ODD_SEGMENT = re.compile(r"(?:^|/)(\.{0,2})(?=/|\Z)")
 _OWN_SEGMENT = re.compile(
     rf"(?:^|/)({'|'.join(map(re.escape, sorted(OWN_FOLDERS)))})(?=/|\Z)", re.IGNORECASE
 )
+_PLAIN_PART = (
+    r"[^./\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff][^/\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]{0,62}"
+)
+# A character has at most four bytes: 63 of them are within every limit of a segment.
+_PLAIN = re.compile(f"(?:{_PLAIN_PART}/)*{_PLAIN_PART}/?")
 _CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 
 
 def fault_of(key: str) -> str:
     """Return the fault of a key, or an empty text if it is valid here."""
+    if _PLAIN.fullmatch(key):  # nearly all keys
+        return ""
     try:
         raw = key.encode()
     except UnicodeEncodeError:
@@ -68,6 +76,7 @@ def check(key: str) -> None:
         )
 
 
+@functools.lru_cache(256)  # every request needs one
 def bucket_folder(root: Path, bucket: str) -> Path:
     """Return the bucket's folder, which need not exist.
 

@@ -102,6 +102,18 @@ class Objects(ObjectReads):
         """
         self.folder(bucket, must_exist=False).mkdir(parents=True, exist_ok=True)
 
+    def can_write_to(self, bucket: str) -> bool:
+        """Return True if files can be made in the folder of a bucket.
+
+        Raises:
+            Refusal: As :meth:`target_folder`.
+        """
+        folder = self._buckets.get(bucket) or keys.bucket_folder(self.root, bucket)
+        # One question for every submit: the dot makes it false for what is not a folder.
+        if os.access(f"{folder}/.", os.W_OK | os.X_OK):
+            return True
+        return os.access(self.target_folder(bucket), os.W_OK | os.X_OK)
+
     def target_folder(self, bucket: str) -> Path:
         """Return the folder of a bucket to write to; one that the settings name is made.
 

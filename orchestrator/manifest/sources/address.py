@@ -21,6 +21,7 @@ _ANYWHERE: Final = ("accelerate", "accelerate-overseas")
 """Words in the place of the region, for hosts that reach every region."""
 _SIGNED = re.compile(r"q-.*|sign|x-cos-security-token|response-.*", re.IGNORECASE)
 """Parameters of a signed URL, which choose no other object."""
+_BROKEN_CODE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SHOWN = 200
 
 
@@ -83,6 +84,8 @@ def _of_url(text: str) -> Address:
     except UnicodeDecodeError as error:
         message = f"{_without_query(text)} has percent codes that are not UTF-8."
         raise AddressRefused(message) from error
+    if _BROKEN_CODE.search(parts.path):
+        raise _refused(text, "has a % that begins no percent code (%25 is a % in a name)", "")
     bucket, region = "", ""
     if match := _BUCKET_HOST.fullmatch(host):
         bucket, region = match.groups()
@@ -92,6 +95,8 @@ def _of_url(text: str) -> Address:
     else:
         what = "is an address of another host than the object storage"
         raise _refused(text, what, key)
+    if parts.username or parts.password:
+        raise _refused(text, "has a user name, which the object storage does not know", key)
     if parts.fragment:
         raise _refused(text, "has a #, which ends an address (%23 is a # in a name)", key)
     for name, _ in parse_qsl(parts.query, keep_blank_values=True):

@@ -12,9 +12,16 @@ import orjson
 from orchestrator.domain.wording import counted, listed, quoted
 from orchestrator.manifest.diagnostics import FILE_LENGTH
 from orchestrator.manifest.schema.inputs import STDIN
-from orchestrator.manifest.sources.foreign_content import by_extension, json_document, refusal
+from orchestrator.manifest.sources.foreign_content import (
+    HEAD_BYTES,
+    PARQUET,
+    by_content,
+    by_extension,
+    json_document,
+    refusal,
+)
 from orchestrator.manifest.sources.list_text import MISSING, ListUnreadable, opened
-from orchestrator.manifest.sources.separated import SeparatedRows, separator_name
+from orchestrator.manifest.sources.separated import SeparatedRows, check_columns, separator_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -86,7 +93,7 @@ class ListRows:
             if self._kind == "txt":
                 yield from _txt(text)
             elif self._kind == "jsonl":
-                yield from _jsonl(text, self._file)
+                yield from _jsonl(text, self._file, self._wanted)
             else:
                 usual = "\t" if self._kind == "tsv" else ","
                 self._table = SeparatedRows(text, usual, self._columns, self._wanted)
@@ -129,7 +136,7 @@ def _txt(text: ListText) -> Iterator[Row]:
             yield number, {"object": name}
 
 
-def _jsonl(text: ListText, file: Path | None) -> Iterator[Row]:
+def _jsonl(text: ListText, file: Path | None, wanted: Collection[str]) -> Iterator[Row]:
     is_first = True
     for number, line in enumerate(text, 1):
         if line.isspace():
@@ -150,7 +157,7 @@ def _jsonl(text: ListText, file: Path | None) -> Iterator[Row]:
         if isinstance(value, str):
             yield number, {"object": value}
         elif isinstance(value, dict):
-            yield number, _texts(value)
+            yield number, _texts(value, wanted)
         else:
             message = 'Expected an object ({"object": "input/a.mp3"}) or a string, not'
             yield number, f"{message} {quoted(line.strip())}."
@@ -169,8 +176,11 @@ def _json(line: str) -> Any:
             return orjson.loads(line)
 
 
-def _texts(value: dict[str, Any]) -> dict[str, str]:
-    """Return the simple values of a row as text; null and NaN are empty, nested values left out."""
+def _texts(value: dict[str, Any], wanted: Collection[str]) -> dict[str, str] | str:
+    """Return the simple values of a row as text; null and NaN are empty.
+
+    Nested values are left out; one that the manifest uses is a fault.
+    """
     row = {}
     for name, inner in value.items():
         if isinstance(inner, str):
@@ -183,6 +193,9 @@ def _texts(value: dict[str, Any]) -> dict[str, str]:
             row[name] = str(inner)
         elif isinstance(inner, float):
             row[name] = "" if math.isnan(inner) else repr(inner)
+        elif name in wanted:
+            kind = "an object" if isinstance(inner, dict) else "a list"
+            return f"The column {name} has {kind}. Write text, a number, true, false or null."
     return row
 
 
@@ -198,8 +211,13 @@ def _parquet(file: Path | None, wanted: Collection[str]) -> Iterator[Row]:
             "pip install 'voiceseparate-orchestrator[parquet]'. Or convert the file to csv."
         ) from error
     try:
+        with file.open("rb") as start:
+            head = start.read(HEAD_BYTES)
+        if not head.startswith(PARQUET) and (kind := by_content(head)) is not None:
+            raise ListUnreadable(refusal(kind, "It", str(file)))
         number = 0
         with parquet.ParquetFile(file) as table:
+            check_columns(table.schema_arrow.names, wanted)
             for batch in table.iter_batches(batch_size=2000):
                 for value in batch.to_pylist():
                     number += 1
@@ -224,4 +242,4 @@ def _parquet_row(value: dict[str, Any], wanted: Collection[str]) -> dict[str, st
                 value[name] = None
         elif inner is not None and not isinstance(inner, str | bool | int | float | dict | list):
             value[name] = str(inner)  # dates, decimals
-    return _texts(value)
+    return _texts(value, wanted)

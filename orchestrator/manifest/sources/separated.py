@@ -23,8 +23,8 @@ Row = tuple[int, dict[str, str] | str]
 """Line (from 1) and columns, or line and a fault message."""
 
 _SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
-"""First line that names the separator for Excel."""
+_SEP_LINE = re.compile(r'"?sep=(\\t|.)"?', re.IGNORECASE)
+"""First line that names the separator for Excel; some write a tab as ``\\t``."""
 _AROUND = " \t\r\n\u00a0\u200b\ufeff"
 _NOTHING = re.compile(r'[\s",;|\u00a0\u200b\ufeff]*')
 
@@ -71,7 +71,7 @@ class SeparatedRows:
             return
         reader = csv.reader(itertools.chain((first,), lines), delimiter=self.separator, strict=True)
         try:
-            names = list(self._columns) if self._columns else _header(next(reader))
+            names = list(self._columns) if self._columns else self._header(next(reader))
         except csv.Error as error:
             raise _not_a_table(error, before + 1) from error
         self._text.wrong = ""
@@ -82,8 +82,8 @@ class SeparatedRows:
         named = ""
         for before, line in enumerate(lines):
             bare = line.strip(_AROUND)
-            if not named and (match := _SEP_LINE.fullmatch(bare or line.strip("\r\n"))):
-                named, self.has_sep_line = match[1], True
+            if not named and (match := _SEP_LINE.fullmatch(line.strip("\r\n\ufeff"))):
+                named, self.has_sep_line = match[1].replace("\\t", "\t"), True
             elif _NOTHING.fullmatch(bare):
                 self.empty_rows += bool(bare)
             else:
@@ -102,6 +102,15 @@ class SeparatedRows:
             return int(len(cells) == len(self._columns)), 0
         known = sum(cell.strip(_AROUND) in self._wanted for cell in cells)
         return known, 0 if known else len(cells)
+
+    def _header(self, cells: Sequence[str]) -> list[str]:
+        names = [cell.strip(_AROUND) for cell in cells]
+        while names and not names[-1]:
+            names.pop()
+        check_columns(names, self._wanted)
+        if not all(names):
+            raise ListUnreadable("A column of the header has no name.", 1)
+        return names
 
     def _rows(self, reader: Iterator[list[str]], before: int, names: list[str]) -> Iterator[Row]:
         text, width = self._text, len(names)
@@ -127,28 +136,36 @@ class SeparatedRows:
                 yield line, _fitted(cells, names, self.separator)
 
 
+def check_columns(names: Sequence[str], wanted: Collection[str]) -> None:
+    """Check that a table has each column that the manifest uses once.
+
+    Raises:
+        ListUnreadable: If it has one of them twice.
+    """
+    twice = [name for name in names if name in wanted and names.count(name) > 1]
+    if twice:
+        raise ListUnreadable(f"The list has the column {quoted(twice[0])} twice.", 1)
+
+
 def _fitted(cells: list[str], names: list[str], separator: str) -> dict[str, str] | str:
-    """Return the columns of a row without the empty cells that a spreadsheet adds at its end."""
+    """Return the columns of a row of another width, if spreadsheets write it so.
+
+    They add empty cells at the end of a row, and leave out those that are empty.
+    """
     while len(cells) > len(names) and not cells[-1].strip(_AROUND):
         cells.pop()
+    others = [each for each in _SEPARATORS if each != separator and each in "".join(cells)]
+    if len(cells) < len(names) and not others:
+        cells += [""] * (len(names) - len(cells))
     if len(cells) == len(names):
         return dict(zip(names, cells, strict=True))
     found, expected = counted(len(cells), "cell"), counted(len(names), "column")
     message = f"{found}, but {expected} ({', '.join(names)})."
+    if len(cells) < len(names):
+        other = separator_name(others[0])
+        return f"{message} It has {other}: separate all rows in the same way, or use quotes."
     shown = "" if separator == "," else f" ({_SEPARATORS.get(separator, separator)})"
     return f"{message} Put quotes around a cell that contains the separator{shown}."
-
-
-def _header(cells: Sequence[str]) -> list[str]:
-    names = [cell.strip(_AROUND) for cell in cells]
-    while names and not names[-1]:
-        names.pop()
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ListUnreadable(f"The header has the column {quoted(twice[0])} twice.", 1)
-    if not all(names):
-        raise ListUnreadable("A column of the header has no name.", 1)
-    return names
 
 
 def _not_a_table(error: csv.Error, line: int) -> ListUnreadable:

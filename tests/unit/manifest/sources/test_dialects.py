@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -226,9 +227,9 @@ async def test_validate_says_what_it_recognised(desk: Desk) -> None:
 
 
 PACKED = {
-    "xz": (b"\xfd7zXZ\0\0\0", "xz -dk"),
-    "zst": (b"\x28\xb5\x2f\xfd\x04\0", "zstd -d"),
-    "bz2": (b"BZh91AY&SY" + bytes(9), "bunzip2 -k"),
+    "xz": (b"\xfd7zXZ\0\0\0", "xz -dc"),
+    "zst": (b"\x28\xb5\x2f\xfd\x04\0", "zstd -dc"),
+    "bz2": (b"BZh91AY&SY" + bytes(9), "bzip2 -dc"),
     "zip": (b"PK\x03\x04" + bytes(26) + b"l.csv", "unzip"),
     "xlsx": (b"PK\x03\x04" + bytes(26) + b"xl/workbook.xml", "libreoffice"),
     "ods": (
@@ -267,6 +268,81 @@ async def test_a_json_document_is_refused_with_the_command_that_converts_it(
 
     with pytest.raises(ManifestError, match="jq -c"):
         await _read(desk, "list: l.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "new"),
+    [
+        ("l.json", b"{\n", "l.jsonl"),
+        ("l.jsonl", b"{\n", "l-new.jsonl"),
+        ("l.csv.xz", b"\xfd7zXZ\0", "l.csv"),
+        ("l.csv", b"\xfd7zXZ\0", "l-new.csv"),
+        ("my list.csv.gz", gzip.compress(gzip.compress(b"object\na\n")), "my list.csv"),
+    ],
+)
+async def test_a_command_that_converts_a_list_keeps_the_list(
+    desk: Desk, name: str, kind: bytes, new: str
+) -> None:
+    form = "jsonl" if b"{" in kind else "csv"
+    desk.write(name, kind)
+
+    with pytest.raises(ManifestError) as caught:
+        await _read(desk, f"{{list: {name}, format: {form}}}")
+    command = str(caught.value).rpartition(": ")[2].rstrip(".")
+    assert shlex.split(command)[-3:] == [str(desk.folder / name), ">", str(desk.folder / new)]
+    assert name != new
+
+
+async def test_gzip_is_read_once_and_not_around_parquet(desk: Desk) -> None:
+    desk.write("l.parquet.gz", gzip.compress(b"PAR1"))
+
+    with pytest.raises(ManifestError, match=r"gzip -dc .*l\.parquet\.gz > .*l\.parquet\."):
+        await _read(desk, "list: l.parquet.gz")
+
+
+@pytest.mark.parametrize("line", ["sep=\t", "sep=\\t", '"sep=\t"', "\ufeffsep=\t"])
+async def test_a_line_names_a_tab_as_separator(desk: Desk, line: str) -> None:
+    desk.write("l.csv", f"{line}\r\nobject\tlevel\r\na.mp3\t2\r\n".encode())
+
+    specs, remarks = await _read(desk, "list: l.csv")
+    assert _good(specs) == [("a.mp3", 2)]
+    assert "tabs between the columns (named by its line sep=)" in remarks[0]
+
+
+async def test_empty_cells_may_be_missing_at_the_end_of_a_row(desk: Desk) -> None:
+    desk.write("l.csv", b"object,level,note\na.mp3\nb.mp3,2\nc.mp3;1;x\n")
+
+    specs, _ = await _read(desk, "list: l.csv")
+    assert _good(specs) == [("a.mp3", 0), ("b.mp3", 2)]
+    (refused,) = [spec.refusal for spec in specs if spec.refusal is not None]
+    assert "1 cell, but 3 columns" in refused.message
+    assert "It has semicolons" in refused.message
+
+
+async def test_a_column_may_be_there_twice_if_the_manifest_does_not_use_it(desk: Desk) -> None:
+    desk.write("l.csv", b"object,note,note\na.mp3,x,y\n")
+    desk.write("two.csv", b"object,level,level\na.mp3,1,2\n")
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pa.Table.from_arrays([pa.array(["a.mp3"]), *[pa.array([n]) for n in (1, 2)]],
+                                 names=["object", "level", "level"])  # fmt: skip
+    parquet.write_table(table, desk.folder / "two.parquet")
+
+    specs, _ = await _read(desk, "list: l.csv")
+    assert _good(specs) == [("a.mp3", 0)]
+    for name in ("two.csv", "two.parquet"):
+        with pytest.raises(ManifestError, match='the column "level" twice'):
+            await _read(desk, f"list: {name}")
+
+
+async def test_a_nested_value_in_a_column_that_is_used_is_named(desk: Desk) -> None:
+    desk.write("l.jsonl", b'{"object": ["a.mp3"]}\n{"object": "b.mp3", "tags": ["x"]}\n')
+
+    specs, _ = await _read(desk, "list: l.jsonl")
+    assert _good(specs) == [("b.mp3", 0)]
+    (refused,) = [spec.refusal for spec in specs if spec.refusal is not None]
+    assert "The column object has a list" in refused.message
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1))

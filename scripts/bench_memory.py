@@ -31,7 +31,7 @@ sys.path.insert(
 from bench_stub import running_stub
 from bench_table import memory_mb, show, within
 
-from orchestrator.cli.process import tune
+from orchestrator.cli.interpreter import tune
 
 if TYPE_CHECKING:
     from orchestrator.domain.events import Event
@@ -127,7 +127,7 @@ async def _run(options: argparse.Namespace, begun: float) -> list[Sample]:
 
 def measured(options: argparse.Namespace) -> None:
     """The run, in this process."""
-    from orchestrator.cli.process import loop_factory
+    from orchestrator.cli.interpreter import loop_factory
 
     begun = perf_counter()
     tune()  # as the command does

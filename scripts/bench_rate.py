@@ -31,7 +31,7 @@ import bench_runner
 from bench_stub import pin, running_stub
 from bench_table import show
 
-from orchestrator.cli.process import loop_factory, tune
+from orchestrator.cli.interpreter import loop_factory, tune
 from orchestrator.client.shared_limit import STATE_VARIABLE
 from orchestrator.domain.wording import counted
 

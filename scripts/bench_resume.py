@@ -32,7 +32,7 @@ import bench_ledgers
 from bench_stub import running_stub
 from bench_table import memory_mb, show, within
 
-from orchestrator.cli.process import tune
+from orchestrator.cli.interpreter import tune
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -130,7 +130,7 @@ def measured(url: str, ledger: Path, stop_after: int) -> None:
     """Start again in this process, and print the pieces."""
     waited: dict[str, float] = defaultdict(float)
     with stopwatch(waited, "imports"):
-        from orchestrator.cli.process import loop_factory
+        from orchestrator.cli.interpreter import loop_factory
 
     tune()  # as the command does
     with stopwatch(waited, "the run"), asyncio.Runner(loop_factory=loop_factory()) as runner:

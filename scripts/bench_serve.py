@@ -29,7 +29,7 @@ import bench_runner
 from bench_stub import pin
 from bench_table import memory_mb, show
 
-from orchestrator.cli.process import loop_factory, tune
+from orchestrator.cli.interpreter import loop_factory, tune
 from orchestrator.client.wire.request import PreparedRequest, prepare, query_request
 from orchestrator.client.wire.signature import signing_key
 from orchestrator.client.wire.submit import SubmitForm
@@ -67,7 +67,7 @@ async def serve_bare() -> None:
 async def serve_local(root: Path) -> None:
     """Run the local service; it holds every job."""
     from orchestrator.server.http.key_pairs import KeyPair
-    from orchestrator.server.progression import Pace, Progression
+    from orchestrator.server.pace import Pace, Progression
     from orchestrator.server.service import LocalService
     from orchestrator.server.settings import LocalSettings
 

@@ -249,7 +249,7 @@ def main() -> None:
     # Nothing here makes cycles, and with a million jobs a collection would take a second.
     gc.disable()
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from orchestrator.cli.process import loop_factory
+    from orchestrator.cli.interpreter import loop_factory
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve())

@@ -141,7 +141,7 @@ def work_of(
 def measured(kind: str, options: argparse.Namespace) -> None:
     """Measure in this process, and print the processor time."""
     # Everything is imported before the clock runs.
-    from orchestrator.cli.process import loop_factory, tune
+    from orchestrator.cli.interpreter import loop_factory, tune
 
     pin(0)
     tune()  # as the command does, for every kind alike

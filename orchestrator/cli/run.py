@@ -223,7 +223,7 @@ def _rehearse(
     import asyncio
 
     from orchestrator.cli import complain, message_of
-    from orchestrator.cli.process import loop_factory
+    from orchestrator.cli.interpreter import loop_factory
     from orchestrator.cli.verdict_text import verdict_text
     from orchestrator.commands.exit_codes import ExitCode, of_result
     from orchestrator.commands.rehearse import rehearse
@@ -250,7 +250,7 @@ def carry_out(
     """Run in an event loop; a first signal stops in order, a second one at once."""
     import asyncio
 
-    from orchestrator.cli.process import loop_factory, tune
+    from orchestrator.cli.interpreter import loop_factory, tune
     from orchestrator.commands.run import carry_out as run_to_the_end
     from orchestrator.live.sinks import Sinks
 

@@ -114,8 +114,8 @@ def serve(
     import asyncio
 
     from orchestrator.cli import complain
+    from orchestrator.cli.interpreter import loop_factory, tune
     from orchestrator.cli.parsers import read_address, read_bucket, read_duration_s
-    from orchestrator.cli.process import loop_factory, tune
     from orchestrator.cli.signals import stop_on_signals
     from orchestrator.commands.serve import ServeOptions, serving
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from orchestrator.commands.content import as_yaml
 from orchestrator.commands.options import ManifestSource, RunOptions
+from orchestrator.commands.plain_values import as_yaml
 from orchestrator.commands.plan import Preview
 from orchestrator.commands.plan import plan as make_plan
 from orchestrator.commands.report import report

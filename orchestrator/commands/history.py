@@ -10,7 +10,7 @@ import orjson
 
 from orchestrator.commands.exit_codes import of_result
 from orchestrator.commands.resources import ledger_path
-from orchestrator.domain.media_length import seconds_of_size
+from orchestrator.domain.usual_length import seconds_of_size
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger import open_ledger
 from orchestrator.live.pace import pace_series

@@ -21,7 +21,7 @@ from orchestrator.manifest.local_buckets import bucket_name
 from orchestrator.manifest.manifest import STEMS_BUCKET
 from orchestrator.manifest.schema.job_settings import account_bucket_problem, region_problem
 from orchestrator.manifest.sources.row_formats import format_of
-from orchestrator.manifest.writing import literal, scalar
+from orchestrator.manifest.yaml_text import literal, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Callable

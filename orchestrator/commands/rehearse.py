@@ -28,7 +28,7 @@ from orchestrator.domain.events import JobEnded
 from orchestrator.domain.states import JobState
 from orchestrator.live.sinks import Sinks
 from orchestrator.manifest.planning.forecast import Forecast
-from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
+from orchestrator.runner.storage_retries import LISTING_TRIES, RetryingStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -141,7 +141,7 @@ async def rehearse(
         ports = ports_of(manifest, apart, ledger, client, sink=both, clock=clock)
         lists: ObjectStore = ports.store
         if listed is not None:
-            lists = PatientStore(
+            lists = RetryingStore(
                 listed, ports.clock, ports.rng, ports.sink, ports.settings, LISTING_TRIES
             )
         async with ready_session(manifest, apart, ports, lists) as session:
@@ -179,7 +179,7 @@ async def _playing(
     Only ``buckets`` exist there; None: each output bucket that a job names is made.
     """
     from orchestrator.server.faults.script import Faults
-    from orchestrator.server.progression import Pace, Progression
+    from orchestrator.server.pace import Pace, Progression
     from orchestrator.server.service import LocalService
     from orchestrator.server.settings import LocalSettings, MissingBucket
 

@@ -305,13 +305,13 @@ async def open_patient_store(manifest: Manifest, ledger: str) -> AsyncIterator[O
         OrchestratorError: See ``open_store``.
     """
     from orchestrator.domain.clock import SystemClock
-    from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
     from orchestrator.runner.settings import RunnerSettings
+    from orchestrator.runner.storage_retries import LISTING_TRIES, RetryingStore
 
     clock, settings, tries = SystemClock(), RunnerSettings(), LISTING_TRIES
     async with open_store(manifest, ledger, clock) as store:
         rng = random.Random()  # noqa: S311 - jitter, not a secret
-        yield PatientStore(store, clock, rng, Sinks(), settings, tries, tries)
+        yield RetryingStore(store, clock, rng, Sinks(), settings, tries, tries)
 
 
 @contextlib.asynccontextmanager
@@ -368,8 +368,8 @@ def ports_of(
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.service_clock import ServiceClock
     from orchestrator.client.wire.error_codes import is_transient_job_code
-    from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
     from orchestrator.runner.ports import Ports
+    from orchestrator.runner.storage_retries import LISTING_TRIES, RetryingStore
 
     limits = manifest.limits
     sink = Sinks(sink)  # a sink that raises must not break the run
@@ -382,7 +382,7 @@ def ports_of(
     return Ports(
         ledger=ledger,
         service=service,
-        store=PatientStore(service, time, rng, sink, settings, LISTING_TRIES),
+        store=RetryingStore(service, time, rng, sink, settings, LISTING_TRIES),
         submit_limiter=submit_limiter,
         query_limiter=AdaptiveLimiter(limits.query_per_s, clock),
         list_limiter=AdaptiveLimiter(limits.query_per_s, clock),

@@ -43,8 +43,8 @@ from orchestrator.live.tally import Tally
 from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.forecast import price_per_minute
 from orchestrator.manifest.planning.spec_stream import Feed
+from orchestrator.reporting.old_reports import delete_old_reports
 from orchestrator.reporting.report_file import ReportFile, open_report, present_report
-from orchestrator.reporting.retention import delete_old_reports
 from orchestrator.reporting.row import WELL
 from orchestrator.runner.budget import Budget
 from orchestrator.runner.result import RunResult

@@ -21,7 +21,7 @@ from orchestrator.domain.wording import quoted
 from orchestrator.durable import write_atomically
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.sources.folder import SEPARATE_MANIFEST, STEM_NAMES, is_walked
-from orchestrator.manifest.writing import exact_glob, literal, scalar
+from orchestrator.manifest.yaml_text import exact_glob, literal, scalar
 from orchestrator.separation.install.ready import check_ready
 
 if TYPE_CHECKING:

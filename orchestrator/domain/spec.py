@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
-from orchestrator.domain.media_length import seconds_of_size, suffix_of
+from orchestrator.domain.usual_length import seconds_of_size, suffix_of
 
 JobKey = NewType("JobKey", str)
 """Stable identity of a job spec: the same object, version, parameters and outputs give the same key

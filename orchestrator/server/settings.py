@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.engines import DEFAULT_ENGINE, EngineChoice
 from orchestrator.separation.cores import usable_cores
-from orchestrator.server.progression import Progression
+from orchestrator.server.pace import Progression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

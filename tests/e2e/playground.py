@@ -21,7 +21,7 @@ from orchestrator.domain.spec import key_of_user_data
 from orchestrator.server.faults.script import Faults
 from orchestrator.server.http.key_pairs import KeyPair
 from orchestrator.server.jobs.row import COLUMNS, JobRow
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.service import LocalService
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from rich.cells import cell_len
 
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 from tests.e2e.playground import PATIENCE_S, until
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import trustme
 
 from orchestrator.errors import DiskFull
 from orchestrator.server.http.key_pairs import Grant, KeyPair
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.settings import LocalSettings
 from tests.e2e.playground import KEYS, Finished, Playground, RunningService
 

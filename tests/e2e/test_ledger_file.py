@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.ledger import open_ledger
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 from orchestrator.testing.builders import make_holder
 from tests.e2e.playground import until
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 
 if TYPE_CHECKING:
     from tests.e2e.playground import Playground, RunningService

@@ -13,7 +13,7 @@ import pytest
 import orchestrator
 from orchestrator.domain.events import JobAccepted, JobEnded, RunStarted
 from orchestrator.errors import ConfigError, ManifestError
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 from tests.e2e.playground import BUCKET, KEYS, REGION
 
 if TYPE_CHECKING:

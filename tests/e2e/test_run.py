@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.settings import MissingInput
 from tests.e2e.playground import BUCKET, Playground
 

@@ -12,8 +12,8 @@ from orchestrator.domain.events import Noticed
 from orchestrator.domain.remote import ListedObject, ObjectPage
 from orchestrator.domain.spec import Place
 from orchestrator.errors import ApiAnswer, ConnectFailed, Rejected
-from orchestrator.runner.patient_store import PatientStore
 from orchestrator.runner.settings import RunnerSettings
+from orchestrator.runner.storage_retries import RetryingStore
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.service import FakeService
 from tests.simulation.doubles import Recorder, replace_method
@@ -27,7 +27,7 @@ HOUR_S = 3600.0
 
 def patient(
     error_at: Callable[[float], Exception | None],
-) -> tuple[PatientStore, LoopClock, Recorder]:
+) -> tuple[RetryingStore, LoopClock, Recorder]:
     """Return a patient store over a storage that fails with the errors of ``error_at``."""
     clock = LoopClock(asyncio.get_running_loop())
     store = FakeService(clock, random.Random(1))
@@ -41,7 +41,11 @@ def patient(
 
     replace_method(store, "list_objects", list_objects)
     recorder = Recorder()
-    return PatientStore(store, clock, random.Random(2), recorder, RunnerSettings()), clock, recorder
+    return (
+        RetryingStore(store, clock, random.Random(2), recorder, RunnerSettings()),
+        clock,
+        recorder,
+    )
 
 
 def test_a_listing_continues_after_an_hour_without_network() -> None:

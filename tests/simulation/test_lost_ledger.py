@@ -87,7 +87,7 @@ def test_a_line_that_comes_back_after_its_ledger_was_lost_is_not_paid_again(
 def test_too_many_jobs_to_keep_are_looked_back_at_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(survey, "MOST_STRAYS", 3)
+    monkeypatch.setattr(survey, "MOST_UNNAMED", 3)
 
     async def work(rig: Callable[..., Rig]) -> Rig:
         await rig().run(make_specs(6))

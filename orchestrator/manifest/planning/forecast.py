@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.domain.media_length import seconds_of_size, suffix_of
 from orchestrator.domain.states import JobState
+from orchestrator.domain.usual_length import seconds_of_size, suffix_of
 from orchestrator.domain.wording import counted
 from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.schema.inputs import ObjectInput

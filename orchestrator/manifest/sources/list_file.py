@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import ListInput
     from orchestrator.manifest.sources.address import Address
-    from orchestrator.manifest.sources.separated import Row
+    from orchestrator.manifest.sources.csv_rows import Row
 
 _LEVELS = {"0": 0, "1": 1, "2": 2}
 _ABSENT = frozenset({"", "nan", "nat", "na", "n/a", "<na>", "none", "null"})

@@ -12,6 +12,7 @@ import orjson
 from orchestrator.domain.wording import counted, listed, quoted
 from orchestrator.manifest.diagnostics import FILE_LENGTH
 from orchestrator.manifest.schema.inputs import STDIN
+from orchestrator.manifest.sources.csv_rows import CsvRows, check_columns, separator_name
 from orchestrator.manifest.sources.foreign_content import (
     HEAD_BYTES,
     PARQUET,
@@ -21,13 +22,12 @@ from orchestrator.manifest.sources.foreign_content import (
     refusal,
 )
 from orchestrator.manifest.sources.list_text import MISSING, ListUnreadable, opened
-from orchestrator.manifest.sources.separated import SeparatedRows, check_columns, separator_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from orchestrator.manifest.sources.csv_rows import Row
     from orchestrator.manifest.sources.list_text import ListText
-    from orchestrator.manifest.sources.separated import Row
 
 _ENDINGS = {
     ".txt": "txt",
@@ -77,7 +77,7 @@ class ListRows:
         self._columns = columns
         self._wanted = wanted
         self._text: ListText | None = None
-        self._table: SeparatedRows | None = None
+        self._table: CsvRows | None = None
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows.
@@ -96,7 +96,7 @@ class ListRows:
                 yield from _jsonl(text, self._file, self._wanted)
             else:
                 usual = "\t" if self._kind == "tsv" else ","
-                self._table = SeparatedRows(text, usual, self._columns, self._wanted)
+                self._table = CsvRows(text, usual, self._columns, self._wanted)
                 yield from self._table
 
     @property

@@ -27,7 +27,7 @@ from orchestrator.errors import (
 )
 from orchestrator.runner.retry import backoff_s
 from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S, Trust, attempts_of, could_be
-from orchestrator.runner.settling.looks import Looks
+from orchestrator.runner.settling.list_search import ListSearch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.routing import Routing
     from orchestrator.runner.settling.job_list import JobList
-    from orchestrator.runner.settling.looks import Look
+    from orchestrator.runner.settling.list_search import Look
     from orchestrator.runner.shutdown import Shutdown
 
 _REPORT_AFTER = 3
@@ -99,7 +99,7 @@ class _Verdicts:
 
 
 class Settler:
-    """Looks for jobs in doubt.
+    """ListSearch for jobs in doubt.
 
     Args:
         ports: The ports.
@@ -119,7 +119,7 @@ class Settler:
         self._routing = routing
         self._shutdown = shutdown
         self._list = job_list
-        self.looks = Looks(job_list, ports.clock, ports.settings)
+        self.search = ListSearch(job_list, ports.clock, ports.settings)
         self._doubts: dict[int, Doubt] = {}
         self._absences: dict[int, _Absences] = defaultdict(_Absences)
         self._looked_at: dict[Place, float] = {}
@@ -144,7 +144,7 @@ class Settler:
         first_look_s = min(1.0, self._settings.settle_s / 4)
         self._doubts[job.id] = Doubt(job, since, now + first_look_s, is_orphan=is_orphan)
         self._list.know_queue(job.spec.media.place, job.spec.queue_id)
-        self.looks.doubt(job)
+        self.search.doubt(job)
         self._empty.clear()
         self._wake.set()
 
@@ -157,8 +157,8 @@ class Settler:
         """
         place = job.spec.media.place
         self._list.know_queue(place, job.queue_id)
-        is_first = not self.looks.trust(place).witnesses
-        self.looks.know(job, is_new=is_new)
+        is_first = not self.search.trust(place).witnesses
+        self.search.know(job, is_new=is_new)
         if is_first and self._doubts:
             self._take_back(place)
 
@@ -181,8 +181,8 @@ class Settler:
         """Return what keeps the jobs in doubt, in words. Those that were left keep no run."""
         if not self.in_doubt:
             return []
-        trouble = self.looks.trouble or self._trouble
-        has_failed = self._failures or self.looks.trouble
+        trouble = self.search.trouble or self._trouble
+        has_failed = self._failures or self.search.trouble
         said = "the last look failed" if has_failed else "the last look proved nothing"
         why = f" ({said}: {trouble})" if trouble else ""
         return [f"{counted(self.in_doubt, 'job')} in doubt, looked up in the job list{why}"]
@@ -221,7 +221,7 @@ class Settler:
     def _give_up_waiting(self, waited_s: float) -> None:
         jobs, verb = counted(self.in_doubt, "job"), "is" if self.in_doubt == 1 else "are"
         text = f"{jobs} {verb} left in doubt after {waited_s:.0f} s; the next run looks again"
-        if trouble := self.looks.trouble or self._trouble:
+        if trouble := self.search.trouble or self._trouble:
             text += f" ({trouble})"
         self._sink.emit(Noticed(text))
 
@@ -258,7 +258,7 @@ class Settler:
     async def _look(self, place: Place, doubts: list[Doubt]) -> None:
         is_proof = any(doubt.looks for doubt in doubts)
         try:
-            look = await self.looks.look(place, [doubt.job for doubt in doubts], is_proof=is_proof)
+            look = await self.search.look(place, [doubt.job for doubt in doubts], is_proof=is_proof)
         except (Rejected, BucketRefused, EndlessListing) as error:
             self._leave(place, doubts, f"the service does not show its list of jobs ({error})")
         except OrchestratorError as error:
@@ -268,7 +268,7 @@ class Settler:
                 self._shutdown.fatal(error)
         else:
             self._failures = 0
-            self.looks.trouble = ""
+            self.search.trouble = ""
             verdicts = self._judge(doubts, look)
             twins = (doubt.twin for doubt in verdicts.open if doubt.twin)
             self._trouble = next(iter(look.reasons.values()), "") or next(twins, "")
@@ -326,7 +326,7 @@ class Settler:
         for doubt in verdicts.absent:
             self._free(doubt.job, look.trust)
         if look.is_trial and verdicts.absent:
-            self.looks.tried(place)
+            self.search.tried(place)
         self._schedule(place, verdicts.open, look)
         changed = [doubt for doubt, _ in verdicts.found] + verdicts.absent
         if changed:
@@ -345,7 +345,7 @@ class Settler:
         for doubt in doubts:
             waited_s = look.at - doubt.since
             is_old = doubt.looks > 1 and waited_s >= _GIVE_UP_AFTER * settle_s
-            if is_old and (doubt.twin or self.looks.is_hopeless(place, look)):
+            if is_old and (doubt.twin or self.search.is_hopeless(place, look)):
                 hopeless[doubt.twin or why].append(doubt)
             else:
                 pause_s = max(settle_s, waited_s) / 4

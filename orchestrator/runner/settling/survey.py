@@ -9,7 +9,7 @@ that had compared the whole manifest with the list. The list is read from there 
 without such a mark since ``lookback_s``.
 
 A line may have left the manifest and come back later. So the jobs that no line names now are kept
-in the ledger, until one does (``strays``): the list is not read that far back again.
+in the ledger, until one does (``unnamed_jobs``): the list is not read that far back again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from orchestrator.errors import (
 from orchestrator.runner.retry import backoff_s
 from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S, is_of
 from orchestrator.runner.settling.job_list import Extent
-from orchestrator.runner.settling.strays import MOST_STRAYS, decoded, encoded
+from orchestrator.runner.settling.unnamed_jobs import MOST_UNNAMED, decoded, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,13 +107,13 @@ class Survey:
             return
         for place, found in list(self._found.items()):  # leftovers may add to it meanwhile
             if found.moves_mark is None:
-                found.moves_mark = await self._keep_strays(place, found)
+                found.moves_mark = await self._keep_unnamed(place, found)
             if found.moves_mark:
                 await self._ledger.remember(_mark(place), str(self._clock.now()).encode())
 
-    async def _keep_strays(self, place: Place, found: _Found) -> bool:
+    async def _keep_unnamed(self, place: Place, found: _Found) -> bool:
         """Keep the jobs that no line of the manifest names; return False if they are too many."""
-        strays: list[RemoteJob] = []
+        unnamed: list[RemoteJob] = []
         keys = list(found.good)
         for begin in range(0, len(keys), _AT_ONCE):
             some = keys[begin : begin + _AT_ONCE]
@@ -121,15 +121,15 @@ class Survey:
             for key in some:
                 ids = _ids_of(known[key]) if key in known else ()
                 good = found.good.get(key, ())  # it may be adopted meanwhile
-                strays += [remote for remote in good if remote.job_id not in ids]
-            if len(strays) > MOST_STRAYS:
+                unnamed += [remote for remote in good if remote.job_id not in ids]
+            if len(unnamed) > MOST_UNNAMED:
                 text = (
-                    f"More than {MOST_STRAYS:,} jobs of {place.bucket} belong to no line of this "
+                    f"More than {MOST_UNNAMED:,} jobs of {place.bucket} belong to no line of this "
                     "manifest, too many to keep. The next run reads the list as far back again."
                 )
                 self._sink.emit(Noticed(text))
                 return False
-        await self._ledger.remember(_strays(place), encoded(strays))
+        await self._ledger.remember(_name_of(place), encoded(unnamed))
         return True
 
     def waits_for(self) -> list[str]:
@@ -240,12 +240,12 @@ class Survey:
     async def _read(self, place: Place) -> _Found:
         if self._lookback_s <= 0:
             return _Found(moves_mark=True)
-        strays = await self._strays_of(place)
+        unnamed = await self._unnamed_at(place)
         listing = await self._until_answered(place)
         if listing is None:
             return _Found(moves_mark=False)
         found = _Found()
-        by_id = {remote.job_id: remote for remote in (*strays, *listing.jobs)}
+        by_id = {remote.job_id: remote for remote in (*unnamed, *listing.jobs)}
         for remote in sorted(by_id.values(), key=lambda remote: -(remote.created_at or 0.0)):
             key = JobKey(key_of_user_data(remote.user_data))
             if remote.is_lost:
@@ -256,10 +256,10 @@ class Survey:
             self._report_limit(place, listing)
         return found
 
-    async def _strays_of(self, place: Place) -> list[RemoteJob]:
+    async def _unnamed_at(self, place: Place) -> list[RemoteJob]:
         """Return the jobs that earlier runs have kept, without those that the vendor forgets."""
         earliest = self._clock.now() - self._lookback_s
-        kept = decoded(await self._ledger.recall(_strays(place)))
+        kept = decoded(await self._ledger.recall(_name_of(place)))
         return [
             remote for remote in kept if remote.created_at is None or remote.created_at >= earliest
         ]
@@ -316,7 +316,7 @@ def _mark(place: Place) -> str:
     return f"known.{place.region}.{place.bucket}"
 
 
-def _strays(place: Place) -> str:
+def _name_of(place: Place) -> str:
     """Name under which the ledger keeps jobs of a bucket that no line of the manifest names."""
     return f"strays.{place.region}.{place.bucket}"
 

@@ -4,8 +4,9 @@ A query carries up to ten ids and costs one call. There are two reasons for one:
 
 * *It brings enough.* The chances that its jobs have ended add up to what the budget of calls asks
   of a query. How long jobs run is learned from those that have ended.
-* *All may have ended.* The run must not end long after the bucket's last job. :mod:`outlook` says
-  when the next query is due for that. An answer that shows one job that has not ended puts it off.
+* *All may have ended.* The run must not end long after the bucket's last job. :mod:`end_of_run`
+  says when the next query is due for that. An answer that shows one job that has not ended puts it
+  off.
 
 Pure; ``now`` is an argument.
 """
@@ -19,7 +20,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from orchestrator.runner.settings import SOON_S
-from orchestrator.runner.tracking.outlook import FEW_JOBS, Outlook
+from orchestrator.runner.tracking.end_of_run import FEW_JOBS, EndOfRun
 from orchestrator.runner.tracking.run_times import RunTimes, length_of
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class PollPolicy:
         self._hinted = 0
         self._unhinted = 0
         self._run_times = RunTimes()
-        self._outlook = Outlook(self._run_times, soon_s)
+        self._end_of_run = EndOfRun(self._run_times, soon_s)
         self._calls: dict[Place, _Calls] = {}
 
     # --- what happened
@@ -236,7 +237,7 @@ class PollPolicy:
             keep = _HINTS_KEEP * place.accepted
             due_at = _hints_due_at(place, is_ample=is_few or spare > keep)
         if len(place.ended) < len(place.all):
-            due_at = min(due_at, self._outlook.due_at(place, calls.asked_at, spare))
+            due_at = min(due_at, self._end_of_run.due_at(place, calls.asked_at, spare))
         if is_few and not calls.made and not self._has_callbacks:
             due_at = min(due_at, place.since + _FIRST_S)
         if calls.on_wire:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.domain.media_length import suffix_of
+from orchestrator.domain.usual_length import suffix_of
 
 if TYPE_CHECKING:
     from orchestrator.domain.spec import MediaObject

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from orchestrator.separation.ahead import ahead
 from orchestrator.separation.engines.batches import in_batches
+from orchestrator.separation.read_ahead import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable

@@ -9,12 +9,12 @@ import numpy as np
 
 from orchestrator.domain.spec import Stem
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.ahead import ahead
 from orchestrator.separation.engines.batches import in_batches
 from orchestrator.separation.engines.network import Unusable, Wish
 from orchestrator.separation.engines.runtimes import load_network
 from orchestrator.separation.engines.stft import GROUP, Analysis, Synthesis
 from orchestrator.separation.invocation import command
+from orchestrator.separation.read_ahead import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator

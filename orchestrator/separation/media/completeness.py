@@ -17,9 +17,9 @@ from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFai
 
 if TYPE_CHECKING:
     from orchestrator.separation.media.byte_source import ByteSource
-    from orchestrator.separation.media.parts import Span
+    from orchestrator.separation.media.joined_files import Span
     from orchestrator.separation.media.reader import Reader
-    from orchestrator.separation.media.stated import Stated
+    from orchestrator.separation.media.stated_length import Stated
 
 _STATES_SAMPLES: Final = frozenset(("flac", "tta", "wv", "ape", "tak", "mpc", "mpc8"))
 """Containers with the number of samples in the header, and nothing but sound behind it."""

@@ -12,7 +12,7 @@ from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFai
 from orchestrator.separation.media.byte_source import byte_source
 from orchestrator.separation.media.container import has_decoder, open_media
 from orchestrator.separation.media.kinds import encrypted
-from orchestrator.separation.media.stated import encrypted_tracks
+from orchestrator.separation.media.stated_length import encrypted_tracks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-    from orchestrator.separation.media.parts import Span
+    from orchestrator.separation.media.joined_files import Span
 
 _NOT_MAIN: Final = (
     (Disposition.comment, "a commentary"),

@@ -18,7 +18,7 @@ from orchestrator.server.jobs.queues import ACTIVE
 from orchestrator.server.jobs.row import JobRow, State
 from orchestrator.server.jobs.store import MAX_LISTED, ListQuery
 from orchestrator.server.jobs.submit_request import Reader
-from orchestrator.server.progression import Pace
+from orchestrator.server.pace import Pace
 from orchestrator.server.settings import MissingBucket, MissingInput
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import Fault as Mistake
 from orchestrator.errors import ManifestError
 from orchestrator.server.http.errors import CI_STATUS, COS_STATUS
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -15,7 +15,7 @@ from orchestrator.separation.cores import threads_for, usable_cores
 from orchestrator.separation.errors import INVALID_ARGUMENT, MUSIC_REFUSED
 from orchestrator.server.jobs.result import StoredStem, result_of
 from orchestrator.server.jobs.submit_request import expand
-from orchestrator.server.progression import Pace
+from orchestrator.server.pace import Pace
 from orchestrator.server.settings import MissingInput
 from orchestrator.server.workers.protocol import WorkFailed, WorkResult, WorkTask, simulate
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.ports import Clock
     from orchestrator.server.jobs.row import JobRow
-    from orchestrator.server.progression import Progression
+    from orchestrator.server.pace import Progression
     from orchestrator.server.settings import LocalSettings
     from orchestrator.server.storage.objects import Objects
     from orchestrator.server.workers.pool import Pool

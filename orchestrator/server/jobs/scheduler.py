@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.jobs.queues import ACTIVE
 from orchestrator.server.jobs.row import JobRow, State
-from orchestrator.server.progression import Pace
+from orchestrator.server.pace import Pace
 from orchestrator.server.workers.protocol import MachineAtFault, WorkFailed
 
 if TYPE_CHECKING:

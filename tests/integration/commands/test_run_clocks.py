@@ -16,7 +16,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.manifest import load_manifest
 from orchestrator.server.faults.script import Faults
 from orchestrator.server.http.key_pairs import KeyPair
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import LocalSettings
 

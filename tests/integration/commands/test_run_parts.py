@@ -14,7 +14,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.errors import AuthRejected, BucketRefused, BucketUnknown, OrchestratorError
 from orchestrator.manifest import load_manifest
 from orchestrator.server.faults.script import Faults
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import LocalSettings
 from tests.integration.commands.test_run_clocks import KEYS, MANIFEST

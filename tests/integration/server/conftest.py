@@ -19,7 +19,7 @@ from yarl import URL
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.server.http.key_pairs import KeyPair
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import LocalSettings
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from qcloud_cos import CosServiceError
 
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.server.faults.script import Faults
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Callable

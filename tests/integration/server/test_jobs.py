@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.settings import MissingInput
 
 if TYPE_CHECKING:

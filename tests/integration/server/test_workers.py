@@ -17,7 +17,7 @@ from yarl import URL
 
 from orchestrator.errors import LocalRootLocked
 from orchestrator.server.jobs import job_work
-from orchestrator.server.progression import Pace, Progression
+from orchestrator.server.pace import Pace, Progression
 
 if TYPE_CHECKING:
     from collections.abc import Callable

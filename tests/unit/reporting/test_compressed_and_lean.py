@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.domain.states import Step
 from orchestrator.errors import ReportError
+from orchestrator.reporting.old_reports import delete_old_reports
 from orchestrator.reporting.report_file import ReportFile, open_report, present_report
-from orchestrator.reporting.retention import delete_old_reports
 from orchestrator.reporting.row import line
 from orchestrator.testing.builders import make_holder, make_spec, make_specs
 from orchestrator.testing.memory_ledger import MemoryLedger

@@ -15,8 +15,8 @@ from orchestrator.errors import ApiAnswer, AuthRejected, ConfigError, ConnectFai
 from orchestrator.ledger.spec_json import encode_spec
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.manifest.sources.stream import read
-from orchestrator.runner.patient_store import LISTING_TRIES, PatientStore
 from orchestrator.runner.settings import RunnerSettings
+from orchestrator.runner.storage_retries import LISTING_TRIES, RetryingStore
 from tests.simulation.doubles import Recorder
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ async def test_a_page_is_retried_after_a_failure_but_not_forever(
 ) -> None:
     manifest, clock = _manifest(desk, "prefix: in/"), Clock()
     shelf = Shelf(_objects("in/a.mp3"))
-    store = PatientStore(
+    store = RetryingStore(
         shelf, clock, random.Random(1), Recorder(), RunnerSettings(), LISTING_TRIES, LISTING_TRIES
     )
     shelf.failures = [ConnectFailed(), ConnectFailed()]

@@ -12,7 +12,7 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.errors import ManifestError
 from orchestrator.server.faults.player import FaultPlayer
 from orchestrator.server.faults.script import Do, Faults, Route, Rule
-from orchestrator.server.progression import Pace
+from orchestrator.server.pace import Pace
 from orchestrator.server.settings import LocalSettings
 from tests.repository import REPOSITORY
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from orchestrator.domain.states import JobState
-from orchestrator.runner.tracking.outlook import Outlook
+from orchestrator.runner.tracking.end_of_run import EndOfRun
 from orchestrator.runner.tracking.run_times import RunTimes
 from orchestrator.runner.tracking.tracked_jobs import (
     Answer,
@@ -44,7 +44,7 @@ def due_s(place: TrackedAtPlace, *learned_s: float, spare: float = AMPLE) -> flo
     times = RunTimes()
     for run_s in learned_s:
         times.learn(make_spec(1).media, run_s)
-    return Outlook(times).due_at(place, place.open_at, spare) - place.open_at
+    return EndOfRun(times).due_at(place, place.open_at, spare) - place.open_at
 
 
 @pytest.mark.parametrize(("age_s", "within_s"), [(3.0, 5.0), (30.0, 5.0), (100.0, 15.0)])
@@ -58,7 +58,7 @@ def test_running_jobs_are_due_within_the_delay_that_the_end_of_a_run_may_have(
 @pytest.mark.parametrize(("age_s", "within_s"), [(3.0, 1.0), (30.0, 4.5)])
 def test_where_queries_cost_nothing_the_end_is_seen_sooner(age_s: float, within_s: float) -> None:
     place = place_of(5, 5, age_s)
-    due_s = Outlook(RunTimes(), soon_s=1.0).due_at(place, place.open_at, AMPLE) - place.open_at
+    due_s = EndOfRun(RunTimes(), soon_s=1.0).due_at(place, place.open_at, AMPLE) - place.open_at
     assert 0.3 < due_s < within_s
 
 

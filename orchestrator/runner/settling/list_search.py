@@ -66,8 +66,8 @@ class Look:
     is_trial: bool = False
 
 
-class Looks:
-    """Looks at the job lists, and learns how far each can be trusted.
+class ListSearch:
+    """ListSearch at the job lists, and learns how far each can be trusted.
 
     Args:
         job_list: The job lists.

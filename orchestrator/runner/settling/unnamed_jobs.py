@@ -15,16 +15,16 @@ from orchestrator.domain.spec import key_of_user_data
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MOST_STRAYS = 10_000
+MOST_UNNAMED = 10_000
 """Jobs of one bucket that are kept, about a megabyte. Of more, the list is read again."""
 
 
-def encoded(strays: Iterable[RemoteJob]) -> bytes:
+def encoded(unnamed: Iterable[RemoteJob]) -> bytes:
     """Return the value for the ledger."""
     return orjson.dumps(
         [
             (key_of_user_data(remote.user_data), remote.job_id, remote.queue_id, remote.created_at)
-            for remote in strays
+            for remote in unnamed
         ]
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.domain.media_length import suffix_of
 from orchestrator.domain.spec import MediaObject
+from orchestrator.domain.usual_length import suffix_of
 from orchestrator.domain.wording import one_line
 
 

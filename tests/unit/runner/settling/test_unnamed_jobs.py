@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.remote import RemoteJob, RemoteState
 from orchestrator.domain.spec import key_of_user_data
-from orchestrator.runner.settling.strays import MOST_STRAYS, decoded, encoded
+from orchestrator.runner.settling.unnamed_jobs import MOST_UNNAMED, decoded, encoded
 
 TEXTS = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=20)
 
@@ -54,4 +54,4 @@ def test_the_most_that_is_kept_is_about_a_megabyte() -> None:
         user_data=f"v1.{'a' * 26}",
     )
 
-    assert len(encoded([job] * MOST_STRAYS)) < 1_500_000
+    assert len(encoded([job] * MOST_UNNAMED)) < 1_500_000

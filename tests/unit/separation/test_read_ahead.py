@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.separation.ahead import ahead
+from orchestrator.separation.read_ahead import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Generator

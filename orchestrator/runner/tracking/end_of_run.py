@@ -56,7 +56,7 @@ _SAMPLE = 200
 """Waiting jobs whose lengths are counted; the others are taken to be like them."""
 
 
-class Outlook:
+class EndOfRun:
     """Knows how long jobs run at least, and concludes when all may have ended.
 
     Args:

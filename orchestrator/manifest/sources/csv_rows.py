@@ -29,7 +29,7 @@ _AROUND = " \t\r\n\u00a0\u200b\ufeff"
 _NOTHING = re.compile(r'[\s",;|\u00a0\u200b\ufeff]*')
 
 
-class SeparatedRows:
+class CsvRows:
     """Rows of one csv or tsv file.
 
     Args:

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.states import JobState
 from orchestrator.runner.settings import RunnerSettings
-from orchestrator.runner.settling.looks import Looks
+from orchestrator.runner.settling.list_search import ListSearch
 from orchestrator.testing.builders import make_job
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_a_list_has_come_as_far_as_the_request_not_as_its_answer(
     took_s: float, sent_s: float
 ) -> None:
     """The answer may come long after the job was accepted, and others were sent meanwhile."""
-    looks = Looks(cast("JobList", None), cast("Clock", _Still()), RunnerSettings())
+    looks = ListSearch(cast("JobList", None), cast("Clock", _Still()), RunnerSettings())
     job = make_job(
         state=JobState.SUBMITTED, job_id="j1", intent_at=WALL - took_s, submitted_at=WALL
     )

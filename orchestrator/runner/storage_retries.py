@@ -36,7 +36,7 @@ LISTING_TRIES = 6
 """Tries of a page: a listing of 200 pages must not fail for one reset."""
 
 
-class PatientStore:
+class RetryingStore:
     """``ports.ObjectStore`` whose reads wait for an answer.
 
     Args:

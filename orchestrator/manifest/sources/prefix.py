@@ -34,7 +34,7 @@ class PrefixListing:
         manifest: The manifest.
         index: Number of the source.
         settings: The source in the manifest.
-        store: Storage to list. It repeats failed reads itself (``runner.patient_store``).
+        store: Storage to list. It repeats failed reads itself (``runner.storage_retries``).
         clock: Clock for the ages of objects.
     """
 

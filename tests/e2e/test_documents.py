@@ -261,3 +261,10 @@ def test_each_jq_command_understands_a_report(here: Playground, service: Running
     assert unchecked == ""
     assert adopted.startswith("in/")
     assert json.loads(summary)["failed"] == {"rejected": {"InvalidArgument": 1}}
+
+
+def test_the_index_lists_every_page() -> None:
+    index = page("README.md")
+    pages = {path.name for path in (REPOSITORY / "docs").glob("*.md")} - {"README.md"}
+
+    assert {name for name in pages if f"({name})" not in index} == set()

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -307,3 +308,13 @@ def test_commands_are_found() -> None:
     )
 
     assert list(commands_of(text)) == [("run", ["--max-cost"]), ("plan", ["--json"])]
+
+
+# --- docs/install.md
+
+
+def test_every_extra_has_a_row() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    said = {row[0].strip("`") for row in tables(page("install.md"))[1]}
+
+    assert said == set(project["project"]["optional-dependencies"])

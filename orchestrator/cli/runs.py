@@ -51,13 +51,11 @@ def runs(
 
 
 def _text(found: list[dict[str, Any]]) -> str:
-    import shutil
-
     from orchestrator.reporting.export.text import table_lines
 
+    # The id of a run is there to be copied: nothing is cut, however wide the terminal is.
     cells = [_cells(run) for run in found]
-    columns = max(shutil.get_terminal_size().columns, 60)
-    return "\n".join(table_lines(_TITLES, cells, columns, right=len(_TITLES) - 1)) + "\n"
+    return "\n".join(table_lines(_TITLES, cells, right=len(_TITLES) - 1)) + "\n"
 
 
 def _cells(run: dict[str, Any]) -> tuple[str, ...]:

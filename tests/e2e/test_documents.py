@@ -8,11 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
+import typer.main
 import yaml
 
+from orchestrator.cli.app import app
 from orchestrator.commands.exit_codes import ExitCode
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.job import LOST_BY_SERVICE, STEM_MISSING
@@ -261,3 +264,57 @@ def test_each_jq_command_understands_a_report(here: Playground, service: Running
     assert unchecked == ""
     assert adopted.startswith("in/")
     assert json.loads(summary)["failed"] == {"rejected": {"InvalidArgument": 1}}
+
+
+def test_the_index_lists_every_page() -> None:
+    index = page("README.md")
+    pages = {path.name for path in (REPOSITORY / "docs").glob("*.md")} - {"README.md"}
+
+    assert {name for name in pages if f"({name})" not in index} == set()
+
+
+# --- commands in all documents
+
+VERBS = typer.main.get_group(app).commands
+GENERAL = {"--version", "--help", "--install-completion", "--show-completion"}
+OPTIONS = {name: {each for p in verb.params for each in p.opts} for name, verb in VERBS.items()}
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the verb and the options of each call of the program in code, also inside a line."""
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n…]+`", text, re.DOTALL)).replace("\\\n", " ")
+    pattern = r"(?:^|[\s`/$(])orchestrator ((?:[a-z][a-z-]*|--[a-z-]+))((?: [^\n|;&#`<>]*)?)"
+    for verb, rest in re.findall(pattern, code):
+        if not verb.startswith("--"):
+            yield verb, re.findall(r"(?<=\s)(--[a-z-]+|-[a-z])(?=[\s=]|$)", rest)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_of_a_document_has_a_verb_and_options_that_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    for verb, options in commands_of(text):
+        assert verb in OPTIONS, verb
+        assert set(options) <= OPTIONS[verb] | {"--help"}, f"orchestrator {verb} {options}"
+    named = set(re.findall(r"`(--[a-z][a-z-]+)", text))
+    others = {"--force", "--resume", "--joblog", "--against", "--quick"}  # of uv, parallel, bench
+    assert named - set().union(*OPTIONS.values()) - GENERAL - others == set()
+
+
+def test_commands_are_found() -> None:
+    text = (
+        "`x | orchestrator run a.yaml --max-cost 4` ```sh\nbin/orchestrator plan --json  # b\n```"
+    )
+
+    assert list(commands_of(text)) == [("run", ["--max-cost"]), ("plan", ["--json"])]
+
+
+# --- docs/install.md
+
+
+def test_every_extra_has_a_row() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    said = {row[0].strip("`") for row in tables(page("install.md"))[1]}
+
+    assert said == set(project["project"]["optional-dependencies"])

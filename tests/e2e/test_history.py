@@ -76,6 +76,17 @@ def test_runs_and_their_rows_are_shown(tmp_path: Path, strict: RunningService) -
     assert "is gone" in partial.err
 
 
+def test_the_id_of_a_run_is_never_cut(here: Playground) -> None:
+    here.write("in/a.mp3", name="a-library-of-interviews-of-the-years-2019-to-2026")
+    assert here.run().code == 0
+
+    titles, line = here.do("runs", here.path.name, env={"COLUMNS": "60"}).out.splitlines()
+
+    assert titles.split()[-1] == "exit"
+    assert line.split()[0] == here.reports()[0].stem
+    assert line.split()[-1] == "0"
+
+
 @pytest.mark.parametrize("form", ["table", "jsonl", "csv", "md"])
 def test_a_reader_that_has_seen_enough_ends_a_report_quietly(here: Playground, form: str) -> None:
     here.write("in/a.mp3")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHOWN = 50
 """Rows that a table shows; CSV and the other formats have all."""
+_AS_WIDE_AS_IT_IS = 10_000
+"""Columns that no table needs."""
 
 
 class _Sums:
@@ -153,14 +155,18 @@ def _length(row: Mapping[str, Any]) -> str:
 
 
 def table_lines(
-    titles: Sequence[str], rows: Iterable[Sequence[str]], columns: int, *, right: int = 0
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    columns: int = _AS_WIDE_AS_IT_IS,
+    *,
+    right: int = 0,
 ) -> list[str]:
     """Return a table for a terminal, as lines that are at most ``columns`` wide.
 
     Args:
         titles: Titles of the columns.
         rows: Cells, plain text.
-        columns: Width of the terminal; the widest cells are cut.
+        columns: Width of the terminal; the widest cells are cut. If left out, none is.
         right: Number of columns, from the end, that are aligned to the right.
     """
     table = Table(box=None, pad_edge=False, header_style="")

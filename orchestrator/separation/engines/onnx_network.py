@@ -58,9 +58,7 @@ class OnnxNetwork:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.batch = device.batch_of(wish)
         try:
-            self._session = onnxruntime.InferenceSession(
-                _content(model, self.batch), options, providers=[device.name]
-            )
+            self._session = onnxruntime.InferenceSession(model, options, providers=[device.name])
         except Exception as error:  # onnxruntime's errors have no public root class
             raise Unusable(str(error)) from error
         if device.name not in self._session.get_providers():
@@ -79,16 +77,3 @@ class OnnxNetwork:
             return [np.asarray(result) for result in self._session.run(None, given)]
 
         return compute
-
-
-def _content(model: Path, batch: int) -> Path | bytes:
-    """Return the file, with an open first size of inputs and outputs if there is a batch."""
-    if batch == 1:
-        return model
-    import onnx
-
-    whole = onnx.load(model)
-    for value in (*whole.graph.input, *whole.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    content: bytes = whole.SerializeToString()
-    return content

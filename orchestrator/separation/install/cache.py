@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CACHE_VARIABLE: Final = "ORCHESTRATOR_CACHE_DIR"
 """Environment variable: cache folder to use instead of the platform's."""
-ENGINE_FILE: Final = "spleeter-2stems-2.1.0-f1536-1.onnx"
+ENGINE_FILE: Final = "spleeter-2stems-2.1.0-f1536-2.onnx"
 """Package version, bins, and revision of the converted graph: a change of any gives a new file."""
 
 _HOMELESS: Final = (

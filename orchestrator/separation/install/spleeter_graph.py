@@ -1,6 +1,6 @@
 """Build the Spleeter 2stems network as an ONNX graph, from the published weights.
 
-Two U-Nets read the magnitude of a spectrum (``[1, 2 channels, frames, 1536 bins]``, up to
+Two U-Nets read the magnitude of a spectrum (``[batch, 2 channels, frames, 1536 bins]``, up to
 16.5 kHz): one estimates the voice, one the accompaniment. Their squared estimates give the mask of
 the voice. The layers and their order are those of Deezer's published model: a skip connection
 starts before the normalisation, and is the first input where it is joined.
@@ -23,6 +23,8 @@ _LEVELS: Final = 6
 _LEAK: Final = 0.2
 _BATCH_NORM_EPSILON: Final = 1e-3  # the default of Keras, which trained the network
 _MASK_EPSILON: Final = 1e-10  # of the published formula: the mask of silence is one half
+_PHASES: Final = (((0, 3), (1, 1)), ((0, 4), (1, 2), (2, 0)))
+"""Places in a 3x3 kernel, and in the 5x5 one, that make the even and the odd results."""
 _OPSET: Final = 17
 _IR_VERSION: Final = 8  # the oldest with opset 17, so that older runtimes can read it
 
@@ -36,7 +38,7 @@ def build_network(tensors: Tensors, notes: dict[str, str]) -> bytes:
 
     Returns:
         The ONNX model. Input ``magnitude`` and output ``voice_mask`` have the shape
-        ``[1, 2, frames, 1536]``; frames is a multiple of 64.
+        ``[batch, 2, frames, 1536]``; frames is a multiple of 64.
 
     Raises:
         KeyError: A weight is missing.
@@ -47,7 +49,7 @@ def build_network(tensors: Tensors, notes: dict[str, str]) -> bytes:
     voice = graph.u_net(tensors, net=0)
     accompaniment = graph.u_net(tensors, net=1)
     graph.voice_mask(voice, accompaniment)
-    shape: list[str | int | None] = [1, 2, "frames", BINS]
+    shape: list[str | int | None] = ["batch", 2, "frames", BINS]
     proto = helper.make_graph(
         graph.nodes,
         "spleeter-2stems",
@@ -82,7 +84,8 @@ class _Graph:
                 )
         up = skips.pop()
         for level in range(_LEVELS):
-            up = self.node("Relu", [self.transposed(up, *layers.transposed(level))])
+            grow = self.transposed if level < _LEVELS - 1 else self.transposed_by_phases
+            up = self.node("Relu", [grow(up, *layers.transposed(level))])
             up = self.normalisation(up, layers, _LEVELS + level)
             if skips:
                 up = self.node("Concat", [skips.pop(), up], axis=1)
@@ -111,6 +114,28 @@ class _Graph:
             strides=[2, 2],
             pads=[1, 1, 2, 2],
         )
+
+    def transposed_by_phases(
+        self, source: str, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]
+    ) -> str:
+        """Add the same as ``transposed``, as a plain convolution whose results are interleaved.
+
+        Each of the four results around an input has its own part of the kernel, 3x3 at most. For
+        the last layer, which has one channel, runtimes compute that in half the time: the whole
+        network takes an eighth less.
+        """
+        whole = kernel.transpose(2, 3, 0, 1)  # [out, in, height, width]
+        parts = np.zeros((whole.shape[0], 2, 2, whole.shape[1], 3, 3), np.float32)
+        for row, rows in enumerate(_PHASES):
+            for column, columns in enumerate(_PHASES):
+                for above, height in rows:
+                    for left, width in columns:
+                        parts[:, row, column, :, above, left] = whole[:, :, height, width]
+        weights = self.constant(parts.reshape(-1, *parts.shape[3:]))
+        phases = self.node(
+            "Conv", [source, weights, self.constant(np.repeat(bias, 4))], pads=[1, 1, 1, 1]
+        )
+        return self.node("DepthToSpace", [phases], blocksize=2, mode="CRD")
 
     def normalisation(self, source: str, layers: _Layers, number: int) -> str:
         """Add a batch normalisation with the statistics of the training."""

@@ -16,15 +16,21 @@ import pytest
 from orchestrator.domain.engines import DEFAULT_ENGINE
 from orchestrator.domain.spec import Stem
 from orchestrator.errors import EngineMissing
+from orchestrator.separation.engines.demucs import DemucsEngine, DemucsModel
+from orchestrator.separation.engines.kinds import recognise
 from orchestrator.separation.engines.loading import load_engine
-from orchestrator.separation.engines.network import Wish
+from orchestrator.separation.engines.network import Device, Unusable, Wish
+from orchestrator.separation.engines.onnx_network import OnnxNetwork
+from orchestrator.separation.engines.openvino_network import OpenVinoNetwork
 from orchestrator.separation.engines.runtimes import (
+    DEVICE_VARIABLE,
     PRECISION_VARIABLE,
     RUNTIME_VARIABLE,
     load_network,
 )
 from orchestrator.separation.engines.spleeter import BINS, FRAMES, SpleeterEngine, load_spleeter
 from orchestrator.separation.install.spleeter_graph import build_network
+from tests.demucs_models import SAMPLES, write_shares
 from tests.quality import si_sdr_db
 from tests.whole_stems import whole_stems
 
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.separation.engines.interface import Engine
+    from orchestrator.separation.engines.network import Network
     from tests.integration.separation.conftest import Checkpoints, Media
 
 HAS_OPENVINO = find_spec("openvino") is not None
@@ -110,6 +117,78 @@ def test_a_result_stays_valid_while_the_next_one_is_computed(
     (second,) = compute([values])
     np.testing.assert_array_equal(first, kept)
     assert not np.array_equal(first, second)
+
+
+def _network(name: str, model: Path, wish: Wish, device: Device) -> Network:
+    network: Network
+    if name == "openvino":
+        network = OpenVinoNetwork(model, wish, device)
+    else:
+        network = OnnxNetwork(model, wish, device)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("name", "processor"),
+    [
+        pytest.param("openvino", "CPU", marks=needs_openvino),
+        pytest.param("onnxruntime", "CPUExecutionProvider", marks=needs_onnxruntime),
+    ],
+)
+def test_batches_give_the_same_stems(name: str, processor: str, model: Path, media: Media) -> None:
+    """A GPU gets several blocks at a time, here the processor; the last batch is not full."""
+    wish = Wish(WISH.shapes, 1, f32_only=True, is_batch_free=True)
+    sound = media.tones(15)
+    voices = []
+    for batch in (1, 3):
+        network = _network(name, model, wish, Device(processor, batch))
+        assert network.batch == batch
+        voices.append(whole_stems(SpleeterEngine(network), sound)[Stem.VOICE])
+    assert float(np.std(voices[0])) > 0.01
+    np.testing.assert_allclose(voices[0], voices[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "processor"),
+    [
+        pytest.param("openvino", "CPU", marks=needs_openvino),
+        pytest.param("onnxruntime", "CPUExecutionProvider", marks=needs_onnxruntime),
+    ],
+)
+@pytest.mark.parametrize(("batch", "expected"), [("batch", 3), (1, 1)])
+def test_a_file_with_an_open_batch_gets_several_chunks_at_a_time(
+    name: str, processor: str, batch: str | int, expected: int, tmp_path: Path
+) -> None:
+    """One that states a batch of one gets one chunk at a time, on every device."""
+    found = recognise(write_shares(tmp_path / "a.onnx", batch=batch))
+    assert isinstance(found, DemucsModel)
+    wish = Wish(((2, found.samples),), 1, f32_only=True, is_batch_free=found.is_batch_free)
+    network = _network(name, found.path, wish, Device(processor, 3))
+    assert network.batch == expected
+    sound = np.random.default_rng(2).uniform(-0.4, 0.4, (5 * SAMPLES, 2)).astype(np.float32)
+    stems = whole_stems(DemucsEngine(network, found, None), sound, parts=(Stem.VOICE, Stem.DRUMS))
+    np.testing.assert_allclose(stems[Stem.VOICE], 0.4 * sound, atol=2e-6)
+    np.testing.assert_allclose(stems[Stem.DRUMS], 0.1 * sound, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_gpu_of_this_machine_gives_the_stems_of_the_processor(
+    name: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is skipped where there is none."""
+    monkeypatch.setenv(RUNTIME_VARIABLE, name)
+    monkeypatch.setenv(DEVICE_VARIABLE, "gpu")
+    wish = Wish(WISH.shapes, 1, f32_only=True, is_batch_free=True)
+    try:
+        gpu = load_network(model, wish)
+    except (EngineMissing, Unusable) as error:
+        pytest.skip(f"no GPU: {error}")
+    monkeypatch.setenv(DEVICE_VARIABLE, "cpu")
+    cpu = load_network(model, wish)
+    values = np.abs(np.random.default_rng(5).standard_normal((gpu.batch, *SHAPE[1:])))
+    (fast,) = gpu.stream()([values.astype(np.float32)])
+    slow = np.concatenate([cpu.stream()([row[np.newaxis]])[0] for row in values.astype(np.float32)])
+    assert si_sdr_db(fast, slow) > 60
 
 
 @pytest.mark.parametrize(
@@ -192,9 +271,17 @@ WORK = """
 import sys
 from pathlib import Path
 import numpy as np
-from orchestrator.separation.engines.network import Wish
+from orchestrator.separation.engines.demucs import DemucsEngine, DemucsModel
+from orchestrator.separation.engines.kinds import recognise
+from orchestrator.separation.engines.network import Device, Unusable, Wish
+from orchestrator.separation.engines.onnx_network import OnnxNetwork
+from orchestrator.separation.engines.openvino_network import OpenVinoNetwork
 from orchestrator.separation.engines.runtimes import load_network
-from orchestrator.separation.engines.network import Wish
+from orchestrator.separation.engines.demucs import DemucsEngine, DemucsModel
+from orchestrator.separation.engines.kinds import recognise
+from orchestrator.separation.engines.network import Device, Unusable, Wish
+from orchestrator.separation.engines.onnx_network import OnnxNetwork
+from orchestrator.separation.engines.openvino_network import OpenVinoNetwork
 compute = load_network(Path(sys.argv[1]), Wish(((2, 512, 1536),), 2)).stream()
 print(compute([np.ones((1, 2, 512, 1536), np.float32)])[0].shape)
 """

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.engines.network import Wish
+from orchestrator.separation.engines import runtimes
+from orchestrator.separation.engines.network import Unusable, Wish
 from orchestrator.separation.engines.openvino_network import has_fast_bf16
 from orchestrator.separation.engines.runtimes import (
+    DEVICE_VARIABLE,
     PRECISION_VARIABLE,
     RUNTIME_VARIABLE,
+    candidates,
     load_network,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.separation.engines.runtimes import Candidate
 
 MODEL = Path("absent.onnx")
 WISH = Wish(((2, 64, 64),), 1)
@@ -26,6 +35,7 @@ WISH = Wish(((2, 64, 64),), 1)
 def _no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RUNTIME_VARIABLE, raising=False)
     monkeypatch.delenv(PRECISION_VARIABLE, raising=False)
+    monkeypatch.delenv(DEVICE_VARIABLE, raising=False)
 
 
 def test_without_any_runtime_the_message_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +50,7 @@ def test_without_any_runtime_the_message_names_the_command(monkeypatch: pytest.M
     [
         (RUNTIME_VARIABLE, "tensorflow", "=tensorflow is not a runtime; set openvino or onnxrun"),
         (PRECISION_VARIABLE, "f16", "=f16 is not a precision; set f32"),
+        (DEVICE_VARIABLE, "cuda", "=cuda is not a device; set cpu or gpu"),
     ],
 )
 def test_an_unknown_choice_is_refused_with_those_that_exist(
@@ -48,6 +59,131 @@ def test_an_unknown_choice_is_refused_with_those_that_exist(
     monkeypatch.setenv(variable, value)
     with pytest.raises(EngineMissing, match=f"{variable}{words}"):
         load_network(MODEL, WISH)
+
+
+class FakeOpenVino:
+    """OpenVINO with some devices."""
+
+    def __init__(self, *devices: str) -> None:
+        self.available_devices = list(devices)
+
+    def Core(self) -> FakeOpenVino:  # noqa: N802 - its name there
+        """Return what lists the devices."""
+        return self
+
+
+class FakeOnnxruntime:
+    """onnxruntime with some providers."""
+
+    def __init__(self, *providers: str) -> None:
+        self._providers = list(providers)
+
+    def get_available_providers(self) -> list[str]:
+        """Return the providers of this build."""
+        return self._providers
+
+
+INTEL = FakeOpenVino("CPU", "GPU.0", "GPU.1")
+NO_GPU = FakeOpenVino("CPU", "NPU")
+NVIDIA = FakeOnnxruntime("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionPro")
+PLAIN = FakeOnnxruntime("AzureExecutionProvider", "CPUExecutionProvider")
+CUDA, GPU = ("onnxruntime", "CUDAExecutionProvider"), ("openvino", "GPU")
+OPENVINO, ONNXRUNTIME = ("openvino", "CPU"), ("onnxruntime", "CPUExecutionProvider")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that pretends that some runtimes are installed."""
+
+    def pretend(openvino: FakeOpenVino | None, onnxruntime: FakeOnnxruntime | None) -> None:
+        monkeypatch.setitem(sys.modules, "openvino", openvino)
+        monkeypatch.setitem(sys.modules, "onnxruntime", onnxruntime)
+
+        def distribution(name: str) -> None:
+            assert name == "onnxruntime-gpu"
+            if onnxruntime is not NVIDIA:
+                raise PackageNotFoundError(name)
+
+        monkeypatch.setattr(runtimes, "distribution", distribution)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("openvino", "onnxruntime", "expected"),
+    [
+        (NO_GPU, PLAIN, [OPENVINO, ONNXRUNTIME]),
+        (INTEL, PLAIN, [GPU, OPENVINO, ONNXRUNTIME]),
+        (NO_GPU, NVIDIA, [CUDA, OPENVINO, ONNXRUNTIME]),
+        (INTEL, NVIDIA, [CUDA, GPU, OPENVINO, ONNXRUNTIME]),
+        (None, NVIDIA, [CUDA, OPENVINO, ONNXRUNTIME]),
+        (INTEL, None, [GPU, OPENVINO, ONNXRUNTIME]),
+    ],
+)
+def test_a_gpu_is_tried_before_the_processor(
+    openvino: FakeOpenVino | None,
+    onnxruntime: FakeOnnxruntime | None,
+    expected: list[tuple[str, str]],
+    machine: Callable[..., None],
+) -> None:
+    """What a runtime offers decides; a GPU is given several blocks at a time."""
+    machine(openvino, onnxruntime)
+    found = list(candidates())
+    assert [(one.runtime, one.device.name) for one in found] == expected
+    for one in found:
+        assert (one.device.batch > 1) == one.device.is_gpu
+
+
+@pytest.mark.parametrize(
+    ("device", "runtime", "expected"),
+    [
+        ("cpu", "", [OPENVINO, ONNXRUNTIME]),
+        ("gpu", "", [CUDA, GPU]),
+        ("gpu", "openvino", [GPU]),
+        ("gpu", "onnxruntime", [CUDA]),
+        ("", "onnxruntime", [CUDA, ONNXRUNTIME]),
+        ("cpu", "onnxruntime", [ONNXRUNTIME]),
+    ],
+)
+def test_runtime_and_device_can_be_chosen(
+    device: str,
+    runtime: str,
+    expected: list[tuple[str, str]],
+    machine: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(INTEL, NVIDIA)
+    monkeypatch.setenv(DEVICE_VARIABLE, device)
+    monkeypatch.setenv(RUNTIME_VARIABLE, runtime)
+    assert [(one.runtime, one.device.name) for one in candidates()] == expected
+
+
+def test_a_gpu_that_is_asked_for_and_missing_is_an_error(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(NO_GPU, PLAIN)
+    monkeypatch.setenv(DEVICE_VARIABLE, "gpu")
+    with pytest.raises(EngineMissing, match=r"no runtime offers a GPU here.*Unset ORCHESTRATOR_"):
+        load_network(MODEL, WISH)
+
+
+def test_a_gpu_that_cannot_load_the_network_leaves_it_to_the_processor(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A build of onnxruntime for GPUs also offers its provider where there is no GPU."""
+    machine(NO_GPU, NVIDIA)
+    tried = []
+
+    def load(candidate: Candidate, model: Path, wish: Wish) -> Candidate:
+        tried.append(candidate.device.name)
+        if candidate.device.is_gpu:
+            raise Unusable("no CUDA-capable device is detected")
+        return candidate
+
+    monkeypatch.setattr(runtimes, "_load", load)
+    load_network(MODEL, WISH)
+    assert tried == ["CUDAExecutionProvider", "CPU"]
+    assert "cannot use the GPU: no CUDA-capable device" in caplog.text
 
 
 class Processor:

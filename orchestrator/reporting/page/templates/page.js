@@ -88,9 +88,9 @@
     const first = count();
     part.columns.forEach((packed, place) => {
       const column = columns[COLUMNS[place].name];
-      for (let n = 0; n < part.rows; n += 1) {
-        column.push("c" in packed ? packed.c : packed.d ? packed.d[packed.i[n]] : packed.v[n]);
-      }
+      if (packed.v) for (const value of packed.v) column.push(value);
+      else if (packed.d) for (const number of packed.i) column.push(packed.d[number]);
+      else for (let n = 0; n < part.rows; n += 1) column.push(packed.c);
     });
     for (let index = first; index < first + part.rows; index += 1) noteHay(index);
   }
@@ -375,7 +375,8 @@
       let row = shown.get(n);
       if (!row) shown.set(n, (row = buildRow(n)));
       row.setAttribute("aria-rowindex", from + place + 2);
-      row.setAttribute("aria-selected", Boolean(current && current.index === n));
+      if (current && current.index === n) row.setAttribute("aria-current", "true");
+      else row.removeAttribute("aria-current");
       row.tabIndex = n === (keep.has(cursor) ? cursor : chosen[0]) ? 0 : -1;
       if (row === before) before = before.nextSibling;
       else $("rows").insertBefore(row, before);
@@ -1129,6 +1130,9 @@
     document.body.dataset.ready = "yes";
   }
 
-  const ready = begin();
+  const ready = begin().catch((error) => {
+    $("count").textContent = `The rows cannot be read (${error.message}). A newer browser may be needed: Chrome 103, Firefox 113, Safari 16.4.`;
+    throw error;
+  });
   window.reportPage = { put, totals: takeTotals, row: (key) => (indexOf(key) === undefined ? null : rowAt(indexOf(key))), rows: () => columns.key.map((_, n) => rowAt(n)), ready };
 })();

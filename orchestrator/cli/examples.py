@@ -34,6 +34,8 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "report": (
         "nightly.yaml --state failed",
         "nightly.yaml --run all -o jobs.parquet",
+        "nightly.yaml -o nightly.html        a page with players",
+        "nightly.yaml --format html --links 24h -o nightly.html",
     ),
     "cancel": ("nightly.yaml", "nightly.yaml --left"),
     "serve": ("--root media", "--root media --listen 127.0.0.1:0"),

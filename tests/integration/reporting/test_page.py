@@ -6,12 +6,19 @@ import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 
 import pytest
 
+from orchestrator.client.links import SignedLinks
+from orchestrator.client.wire.signature import Credentials
 from orchestrator.commands.report import report
+from orchestrator.domain.clock import SystemClock
+from orchestrator.reporting.page.places import Places
+from orchestrator.reporting.page.writer import PageWriter
 from tests.browser import Visit, running_browser
 from tests.page_library import make_library, write_library_page
+from tests.unit.reporting.page.samples import FACTS, make_row
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
@@ -382,3 +389,38 @@ def test_rows_and_totals_can_be_changed_from_outside(folder: Path, visit: Visit)
     assert page.locator("data[data-name=open]").inner_text() == "3"
     assert page.get_by_text("Working.").is_visible()
     assert visit.problems == []
+
+
+def linked_page(path: Path, life_s: float) -> tuple[SignedLinks, list[str]]:
+    """Write a page with links; return what signed them, and the names of its inputs."""
+    names = ["a b+c.mp3", "(1)!'*.wav", "采访/第1集.m4a"]
+    links = SignedLinks(Credentials("AKIDEXAMPLE", "secret"), SystemClock().now(), life_s)
+    rows: list[Any] = [make_row(number) for number in range(len(names))]
+    for each, name in zip(rows, names, strict=True):
+        each["input"].update(bucket="media-1250000000", region="ap-chongqing", object=name)
+    with PageWriter(Places(path.parent, None, links)) as writer, path.open("wb") as file:
+        writer.write(rows)
+        writer.finish(file, {**writer.totals, **FACTS, "is_linked": True}, {})
+    return links, names
+
+
+def test_signed_links_are_those_of_the_client_for_any_name(tmp_path: Path, visit: Visit) -> None:
+    links, names = linked_page(tmp_path / "page.html", 3600)
+
+    page = visit.open(tmp_path / "page.html")
+
+    found = page.evaluate("[...document.querySelectorAll('[data-stem=input]')].map(a => a.src)")
+    expected = [links.url("media-1250000000", "ap-chongqing", name) for name in names]
+    assert [unquote(address) for address in found] == [unquote(address) for address in expected]
+    assert "Sounds play by links until" in page.locator("#expiry").inner_text()
+    assert visit.requests == [page.url]  # nothing is loaded before it is played
+
+
+def test_links_that_have_expired_are_named(tmp_path: Path, visit: Visit) -> None:
+    linked_page(tmp_path / "page.html", -5)
+
+    page = visit.open(tmp_path / "page.html")
+    page.locator("tr[data-key]").first.click()
+
+    assert "expired" in page.locator("#expiry").inner_text()
+    assert "The links of this page have expired" in page.locator("#problem").inner_text()

@@ -231,7 +231,7 @@ async def test_an_empty_report_is_deleted_if_its_summary_names_the_run(tmp_path:
     assert len(names(tmp_path)) == 1
 
 
-async def test_old_reports_are_deleted_with_their_summaries_and_nothing_else(
+async def test_old_reports_are_deleted_with_summary_and_page_and_nothing_else(
     tmp_path: Path,
 ) -> None:
     ledger = MemoryLedger()
@@ -247,6 +247,10 @@ async def test_old_reports_are_deleted_with_their_summaries_and_nothing_else(
         (tmp_path / f"{run.id}.summary.json").write_text(json.dumps({"run": run.id}))
         await ledger.end_run(run, T0 + number)
         runs.append(run)
+    page = '<meta name="generator" content="orchestrator report page">\n'
+    for number, owner in ((0, "another"), (1, runs[1].id), (4, runs[4].id)):
+        text = f'{page}<meta name="run" content="{owner}">'
+        (tmp_path / f"{runs[number].id}.html").write_text(text)
     foreign = tmp_path / f"{runs[0].id}.jsonl"
     foreign.write_text("Dear diary\n")
     newer = tmp_path / f"{runs[1].id}.summary.json"
@@ -256,10 +260,15 @@ async def test_old_reports_are_deleted_with_their_summaries_and_nothing_else(
 
     assert sorted(path.name for path in deleted) == [
         f"{runs[0].id}.summary.json",
+        f"{runs[1].id}.html",
         f"{runs[1].id}.jsonl",
         f"{runs[2].id}.jsonl",
         f"{runs[2].id}.summary.json",
     ]
     assert foreign.exists()
     assert newer.exists()
+    assert {name for name in names(tmp_path) if name.endswith(".html")} == {
+        f"{runs[0].id}.html",
+        f"{runs[4].id}.html",
+    }
     assert delete_old_reports(await ledger.runs(100), "other", keep=0) == []

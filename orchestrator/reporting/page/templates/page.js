@@ -88,9 +88,9 @@
     const first = count();
     part.columns.forEach((packed, place) => {
       const column = columns[COLUMNS[place].name];
-      for (let n = 0; n < part.rows; n += 1) {
-        column.push("c" in packed ? packed.c : packed.d ? packed.d[packed.i[n]] : packed.v[n]);
-      }
+      if (packed.v) for (const value of packed.v) column.push(value);
+      else if (packed.d) for (const number of packed.i) column.push(packed.d[number]);
+      else for (let n = 0; n < part.rows; n += 1) column.push(packed.c);
     });
     for (let index = first; index < first + part.rows; index += 1) noteHay(index);
   }
@@ -375,7 +375,8 @@
       let row = shown.get(n);
       if (!row) shown.set(n, (row = buildRow(n)));
       row.setAttribute("aria-rowindex", from + place + 2);
-      row.setAttribute("aria-selected", Boolean(current && current.index === n));
+      if (current && current.index === n) row.setAttribute("aria-current", "true");
+      else row.removeAttribute("aria-current");
       row.tabIndex = n === (keep.has(cursor) ? cursor : chosen[0]) ? 0 : -1;
       if (row === before) before = before.nextSibling;
       else $("rows").insertBefore(row, before);
@@ -689,28 +690,30 @@
     return found.map((at) => [at, form.format(at)]);
   }
 
-  const MARGIN = { left: 46, right: 8, top: 6, bottom: 22 };
+  // Room around a drawing for its labels, which grow with the text of the page.
+  const labelSize = () => parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.72;
+  const margin = () => ({ left: labelSize() * 3.8, right: 8, top: 6, bottom: labelSize() * 2.1 });
 
   /** Draw the axes of a chart, and return its scales. */
   function axes(canvas, height, most, unit) {
     const [pen, width] = brush(canvas, height);
-    const size = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.72;
-    const right = width - MARGIN.right, bottom = height - MARGIN.bottom, span = domain[1] - domain[0];
-    const x = (at) => MARGIN.left + ((at - domain[0]) / span) * (right - MARGIN.left);
-    const y = (value) => bottom - (value / most) * (bottom - MARGIN.top);
+    const size = labelSize(), { left, right: gap, top: head, bottom: foot } = margin();
+    const right = width - gap, bottom = height - foot, span = domain[1] - domain[0];
+    const x = (at) => left + ((at - domain[0]) / span) * (right - left);
+    const y = (value) => bottom - (value / most) * (bottom - head);
     pen.font = `${size}px ${getComputedStyle(document.body).fontFamily}`;
     pen.fillStyle = hue("soft");
     pen.strokeStyle = hue("line");
     for (const [at, label] of ticks(width)) {
-      pen.beginPath(); pen.moveTo(x(at), MARGIN.top); pen.lineTo(x(at), bottom); pen.stroke();
+      pen.beginPath(); pen.moveTo(x(at), head); pen.lineTo(x(at), bottom); pen.stroke();
       const wide = pen.measureText(label).width;
-      pen.fillText(label, Math.min(Math.max(x(at) - wide / 2, 0), width - wide), height - 6);
+      pen.fillText(label, Math.min(Math.max(x(at) - wide / 2, 0), width - wide), height - size * 0.4);
     }
     if (unit !== null) {
       for (const value of [0, most / 2, most]) {
-        pen.beginPath(); pen.moveTo(MARGIN.left, y(value)); pen.lineTo(right, y(value)); pen.stroke();
+        pen.beginPath(); pen.moveTo(left, y(value)); pen.lineTo(right, y(value)); pen.stroke();
         const label = round(value) + unit;
-        pen.fillText(label, MARGIN.left - 6 - pen.measureText(label).width, Math.max(y(value) + size / 3, size));
+        pen.fillText(label, left - 6 - pen.measureText(label).width, Math.max(y(value) + size / 3, size));
       }
     }
     return { pen, width, x, y, bottom };
@@ -861,20 +864,21 @@
   }
 
   function drawLanes(jobs, { lanes, most }, legend) {
-    const row = most <= 6 ? 24 : most <= 12 ? 16 : 11, height = most * row + MARGIN.top + MARGIN.bottom, boxes = [];
+    const row = most <= 6 ? 24 : most <= 12 ? 16 : 11, { top: head, bottom: foot } = margin();
+    const height = most * row + head + foot, boxes = [];
     const plot = figure("timeline", "Jobs by worker and level", jobs.some(([, , n]) => !WELL.has(columns.state[n])) ? [...legend, ["failed", "failed"]] : legend,
       `${counted(jobs.length, "job")} on ${counted(most, "worker")}. The table of jobs has the times of each.`,
       (canvas) => {
         const { pen, x } = axes(canvas, height, 1, null);
         jobs.forEach(([start, end, n], place) => {
-          const lane = lanes[place], left = x(start), box = [left, MARGIN.top + lane * row, Math.max(x(end) - left - 1, 2), row - 4];
+          const lane = lanes[place], left = x(start), box = [left, head + lane * row, Math.max(x(end) - left - 1, 2), row - 4];
           pen.fillStyle = hue(`level-${columns.level[n]}`);
           pen.beginPath(); pen.roundRect(...box, Math.min(4, box[2] / 2)); pen.fill();
           if (!WELL.has(columns.state[n])) { pen.fillStyle = hue("failed"); pen.fillRect(box[0], box[1] + box[3] - 4, box[2], 4); }
           boxes.push([...box, n]);
         });
         pen.fillStyle = hue("soft");
-        if (row >= 16) for (let lane = 0; lane < most; lane += 1) pen.fillText(String(lane + 1), 8, MARGIN.top + lane * row + row / 2 + 3);
+        if (row >= 16) for (let lane = 0; lane < most; lane += 1) pen.fillText(String(lane + 1), 8, head + lane * row + row / 2 + 3);
       }, () => make("p", { class: "dim" }, "The service does not say which worker had a job. Jobs at work at the same time are in different lanes."), "About the lanes");
     point(plot, boxes);
   }
@@ -1129,6 +1133,9 @@
     document.body.dataset.ready = "yes";
   }
 
-  const ready = begin();
+  const ready = begin().catch((error) => {
+    $("count").textContent = `The rows cannot be read (${error.message}). A newer browser may be needed: Chrome 103, Firefox 113, Safari 16.4.`;
+    throw error;
+  });
   window.reportPage = { put, totals: takeTotals, row: (key) => (indexOf(key) === undefined ? null : rowAt(indexOf(key))), rows: () => columns.key.map((_, n) => rowAt(n)), ready };
 })();

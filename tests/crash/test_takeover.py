@@ -1,8 +1,8 @@
 """Two hosts run one manifest with its ledger in PostgreSQL; one is stopped, killed or cut off.
 
 The other takes over within the lease. When the first wakes up, it sends nothing more: no job is
-charged twice. ``ORCH_TAKEOVERS=<number>`` repeats that often; the instants come from a seed that is
-printed, and ``ORCH_SEED=<number>`` repeats it, as far as process scheduling allows.
+charged twice. ``ORCH_TEST_TAKEOVERS=<number>`` repeats that often. The instants come from a seed
+that is recorded, and ``ORCH_SEED=<number>`` repeats it, as far as process scheduling allows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from orchestrator.server.settings import LocalSettings
 from tests.e2e.playground import KEYS, Playground, RunningService, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.e2e.playground import Going
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 SEED = int(os.environ.get("ORCH_SEED") or random.SystemRandom().getrandbits(32))
-TIMES = int(os.environ.get("ORCH_TAKEOVERS") or 1)
+TIMES = int(os.environ.get("ORCH_TEST_TAKEOVERS") or 1)
 JOBS = 80
 LEASE_S = 2.0
 SLOW = 3.0
@@ -69,10 +69,13 @@ class Hosts:
 
 @pytest.fixture
 def hosts(
-    request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresServer
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    postgres: PostgresServer,
+    record_property: Callable[[str, object], None],
 ) -> Iterator[Hosts]:
     seed = SEED + getattr(request, "param", 0)
-    print(f"ORCH_SEED={seed}")
+    record_property("ORCH_SEED", seed)
     rng = random.Random(seed)
     settings = LocalSettings(
         tmp_path / "root",

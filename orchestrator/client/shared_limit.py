@@ -3,10 +3,6 @@
 Sending needs no lock and no file: each process sends from seats that it holds. Ten times a second
 it reads the file, says what it needs, and gives and takes seats (:mod:`orchestrator.client.shares`
 has the rules). Where the shared state is kept is behind :class:`Shelf`.
-
-Times in the file are of the system-wide monotonic clock (CLOCK_MONOTONIC on Linux, the time since
-the start of the machine elsewhere). So the name of the file contains the boot and, on Linux, the
-namespace of the clock: machines or containers with a clock of their own have a file of their own.
 """
 
 from __future__ import annotations
@@ -14,156 +10,92 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
 import os
 import secrets
 import tempfile
-import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
-
-import orjson
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.client.rate_limiter import AdaptiveLimiter, Learned
-from orchestrator.client.shares import LEASE_S, Ask, Book, Grant
+from orchestrator.client.shares import Ask, Book, Grant
+from orchestrator.client.shelf import LOCAL, FileShelf, Moment, ShelfBusy
 from orchestrator.domain.wording import counted
-from orchestrator.durable import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from orchestrator.client.shelf import Pace, Shelf
     from orchestrator.domain.ports import Clock
 
 STATE_VARIABLE: Final = "ORCHESTRATOR_STATE_DIR"
 """Environment variable: folder of the shared limits to use instead of the platform's; ``off`` keeps
 each process to itself."""
-_SIGN_TRIES = 5
-_KEPT_S = 30 * 24 * 3600.0  # a file in use is written all the time, or locked
-_BEAT_S = 0.1
 _BUSY_S = 0.005  # look for the lock of the file this often
 _PATIENCE_S = 5.0  # a notice is due after this time without a seat, or without the file
-_FORMAT = "orchestrator.limits/1"  # what the file contains
-_MIN_BYTES = 16_384  # written at the start, so that a full disk is noticed then
 
 
-class ShelfBusy(Exception):
-    """Another process works on the shared state at this moment."""
-
-
-class Shelf(Protocol):
-    """Keeps the shared state of one account."""
-
-    def join(self) -> None:
-        """Show that this member is alive, until its process ends or it leaves."""
-        ...
-
-    def leave(self) -> None:
-        """Stop showing that."""
-        ...
-
-    def is_alive(self, member: str) -> bool:
-        """Return True if the process of another member exists, running or stopped."""
-        ...
-
-    def traces(self) -> list[str]:
-        """Return the members that have shown to be alive and did not leave, also dead ones."""
-        ...
-
-    def change(self, act: Callable[[dict[str, Any] | None], dict[str, Any]]) -> None:
-        """Replace the state by what ``act`` makes of it; None means that it is new or was lost.
-
-        Raises:
-            ShelfBusy: Another process is at it; nothing was done.
-            OSError: It cannot be read or written.
-        """
-        ...
-
-
-class FileShelf:
-    """The state in a file, guarded by a lock on it, with a locked file for each live member.
+class _Exchange:
+    """One exchange on its way; :meth:`act` may run in a thread.
 
     Args:
-        folder: Folder of the files; made if it does not exist.
-        account: Names the account; only its hash is written.
-        member: Id of this member.
+        clock: Time of this process.
+        asks: Sides of this member, by kind of request.
+        instants: Shared instants of what it knows from others, by kind and by ours.
+        book: Opens the shared state.
+        is_alive: Returns True if another member exists.
+
+    Attributes:
+        asks: As given.
+        grants: The answers.
+        moment: The instant of it.
+        began_at: An instant of ours that was not later.
+        instants: Shared instants of what was learned, by kind and by ours.
     """
 
-    def __init__(self, folder: Path, account: str, member: str) -> None:
-        self._folder = folder
-        text = f"{_FORMAT}\n{account}\n{_clock_name()}"
-        self._name = hashlib.sha256(text.encode()).hexdigest()[:24]
-        self.path = folder / f"{self._name}.limits"
-        self._file = FileLock(self.path)
-        self._sign = FileLock(self._sign_of(member))
+    def __init__(
+        self,
+        clock: Clock,
+        asks: dict[str, Ask],
+        instants: Mapping[str, Mapping[float, float]],
+        book: Callable[[dict[str, Any] | None, float], Book],
+        is_alive: Callable[[str], bool],
+    ) -> None:
+        self._clock, self._book, self._is_alive = clock, book, is_alive
+        self.asks = asks
+        self.grants: dict[str, Grant] = {}
+        # Not later than the lock is taken: if the file is removed then, the next one allows for
+        # leases that began before it was made.
+        self.began_at = clock.monotonic()
+        self.moment = Moment(self.began_at, self.began_at, self.began_at)
+        self.instants: dict[str, dict[float, float]] = {k: dict(v) for k, v in instants.items()}
 
-    def join(self) -> None:
-        """See :class:`Shelf`."""
-        if self._sign.is_held:
-            return
-        self._sign.release()
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._sign.acquire(tries=_SIGN_TRIES)  # another member may just look whether it is held
-        self._remove_old_files()
+    def act(self, content: dict[str, Any] | None, moment: Moment | None = None) -> dict[str, Any]:
+        """Exchange, while the state is locked; see :class:`Act`."""
+        self.moment = moment or _moment_of(self._clock)
+        self.grants.clear()
+        book = self._book(content, self.moment.at)
+        shared = {kind: self._shared(kind, ask) for kind, ask in self.asks.items()}
+        self.grants.update(book.exchange(os.getpid(), shared, self._is_alive))
+        return book.content
 
-    def leave(self) -> None:
-        """See :class:`Shelf`."""
-        self._sign.release(removes=True)
-
-    def is_alive(self, member: str) -> bool:
-        """See :class:`Shelf`; removes the sign of a dead one."""
-        sign = self._sign_of(member)
-        if not FileLock(sign).is_free():
-            return True
-        sign.unlink(missing_ok=True)
-        return False
-
-    def traces(self) -> list[str]:
-        """See :class:`Shelf`."""
-        return [path.name.split(".")[1] for path in self._folder.glob(f"{self._name}.*.alive")]
-
-    def change(self, act: Callable[[dict[str, Any] | None], dict[str, Any]]) -> None:
-        """See :class:`Shelf`."""
-        if not self._file.acquire():
-            raise ShelfBusy
-        try:
-            body = orjson.dumps(act(_unpacked(self._file.read())))
-            head = b"%010d %08x " % (len(body), zlib.crc32(body))
-            self._file.write((head + body).ljust(_MIN_BYTES))
-        finally:
-            self._file.release()
-
-    def _remove_old_files(self) -> None:
-        """Remove what earlier starts of the machine left behind, by the clock of the disk."""
-        newest = self._sign.path.stat().st_mtime
-        for path in [*self._folder.glob("*.limits"), *self._folder.glob("*.alive")]:
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < newest - _KEPT_S and FileLock(path).is_free():
-                    path.unlink(missing_ok=True)
-
-    def _sign_of(self, member: str) -> Path:
-        return self._folder / f"{self._name}.{member}.alive"
+    def _shared(self, kind: str, ask: Ask) -> Ask:
+        """Return one side with instants of the shared clock."""
+        there, known = self.moment.there, self.instants[kind]
+        rate, decreased_at, silent_until = ask.learned
+        learned = [known.setdefault(at, there(at)) for at in (decreased_at, silent_until)]
+        return replace(
+            ask,
+            last_taken=there(ask.last_taken),
+            given=[there(at) for at in ask.given],
+            learned=(rate, learned[0], learned[1]),
+        )
 
 
-def _unpacked(content: bytes) -> dict[str, Any] | None:
-    """Return the state, or None if the file is new or damaged."""
-    try:
-        size, checksum, rest = content[:10], content[11:19], content[20:]
-        body = rest[: int(size)]
-        if zlib.crc32(body) != int(checksum, 16):
-            return None
-        state = orjson.loads(body)
-    except ValueError:
-        return None
-    return state if isinstance(state, dict) else None
-
-
-def _clock_name() -> str:
-    """Return what tells this monotonic clock from others, as far as the system says."""
-    names = [os.uname().nodename]
-    with contextlib.suppress(OSError):
-        names = [Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()]
-        names.append(str(Path("/proc/self/ns/time").readlink()))
-    return "\n".join(names)
+def _moment_of(clock: Clock) -> Moment:
+    """Return this instant, for a state that goes by the clock of this machine."""
+    now = clock.monotonic()  # the lock is held from here on
+    return Moment(now, now, now)
 
 
 class SharedLimits:
@@ -175,6 +107,7 @@ class SharedLimits:
         limiters: Limiters by kind of request.
         clock: System-wide monotonic time.
         notice: Takes a sentence for the user.
+        pace: Speed of the exchange.
     """
 
     def __init__(
@@ -184,8 +117,10 @@ class SharedLimits:
         limiters: Mapping[str, AdaptiveLimiter],
         clock: Clock,
         notice: Callable[[str], None],
+        pace: Pace = LOCAL,
     ) -> None:
         self._shelf = shelf
+        self._pace = pace
         self._member = member
         self._limiters = limiters
         self._clock = clock
@@ -196,6 +131,8 @@ class SharedLimits:
         self._failed_since: float | None = None
         self._has_met = False
         self._without_since: dict[str, float] = {}
+        # What was learned keeps its shared instants: converted again and again, they would move.
+        self._instants: dict[str, dict[float, float]] = {kind: {} for kind in limiters}
 
     def join(self) -> None:
         """Take part from now on.
@@ -213,31 +150,51 @@ class SharedLimits:
     async def run(self) -> None:
         """Exchange seats until cancelled."""
         while True:
-            pause_s = _BEAT_S if self.beat() else _BUSY_S
-            await self._clock.sleep(pause_s)
+            is_done = await self._beat_aside() if self._pace.is_remote else self.beat()
+            await self._clock.sleep(self._pace.beat_s if is_done else _BUSY_S)
+
+    async def _beat_aside(self) -> bool:
+        """Exchange once, in a thread, as :meth:`beat`."""
+        pending = self._prepare()
+
+        def work() -> None:
+            self._shelf.join()
+            self._shelf.change(pending.act)
+
+        try:
+            await asyncio.to_thread(work)
+        except (OSError, ShelfBusy) as error:
+            self._give_up(pending)
+            return self._failed(error)
+        self._conclude(pending)
+        self._failed_since = None
+        return True
 
     def beat(self) -> bool:
         """Exchange once; return False if another process was at it.
 
         If it fails, the lease ends, and this process continues with one seat of each kind.
         """
-        now = self._clock.monotonic()
         try:
             self._shelf.join()  # again, if its file was removed
             self.exchange()
         except (OSError, ShelfBusy) as error:
             for limiter in self._limiters.values():
                 limiter.seats.is_cut_off = True
-            self._failed_since = now if self._failed_since is None else self._failed_since
-            if now - self._failed_since >= (
-                _PATIENCE_S if isinstance(error, ShelfBusy) else LEASE_S
-            ):
-                self._report_failure(error)
-            return not isinstance(error, ShelfBusy)
+            return self._failed(error)
         self._failed_since = None
         for limiter in self._limiters.values():
             limiter.seats.is_cut_off = False
         return True
+
+    def _failed(self, error: Exception) -> bool:
+        """Report a failure that lasts; return False if another process was at it."""
+        now = self._clock.monotonic()
+        self._failed_since = now if self._failed_since is None else self._failed_since
+        is_busy = isinstance(error, ShelfBusy)
+        if now - self._failed_since >= (_PATIENCE_S if is_busy else self._pace.lease_s):
+            self._report_failure(error)
+        return not is_busy
 
     def exchange(self) -> None:
         """Exchange seats with the other members.
@@ -246,38 +203,42 @@ class SharedLimits:
             OSError: The shared state cannot be read or written.
             ShelfBusy: Another process works on it.
         """
-        asks = {kind: self._ask(kind, limiter) for kind, limiter in self._limiters.items()}
-        grants: dict[str, Grant] = {}
-        at = 0.0
-        # Not later than the lock is taken: if the file is removed then, the next one allows for
-        # leases that began before it was made.
-        began_at = self._clock.monotonic()
-
-        def act(content: dict[str, Any] | None) -> dict[str, Any]:
-            nonlocal at
-            at = self._clock.monotonic()  # the lock is held from here on
-            book = self._book(content, at)
-            grants.update(book.exchange(os.getpid(), asks, self._shelf.is_alive))
-            return book.content
-
+        pending = self._prepare()
         try:
-            self._shelf.change(act)
+            self._shelf.change(pending.act)
         except (OSError, ShelfBusy):
-            for kind, ask in asks.items():
-                seats = self._limiters[kind].seats
-                if kind not in grants:
-                    seats.receive(ask.given)
-                # Otherwise it may have been written: nothing is taken back, and nothing received.
-                elif len(seats) > grants[kind].keeps:
-                    seats.lose()
+            self._give_up(pending)
             raise
-        for kind, grant in grants.items():
-            self._apply(kind, grant, at)
-            self._limiters[kind].seats.valid_until = began_at + LEASE_S
+        self._conclude(pending)
+
+    def _prepare(self) -> _Exchange:
+        asks = {kind: self._ask(kind, limiter) for kind, limiter in self._limiters.items()}
+        return _Exchange(self._clock, asks, self._instants, self._book, self._shelf.is_alive)
+
+    def _give_up(self, pending: _Exchange) -> None:
+        for kind, ask in pending.asks.items():
+            seats = self._limiters[kind].seats
+            if kind not in pending.grants:
+                seats.receive(ask.given)
+            # Otherwise it may have been written: nothing is taken back, and nothing received.
+            elif len(seats) > pending.grants[kind].keeps:
+                seats.lose()
+
+    def _conclude(self, pending: _Exchange) -> None:
+        for kind, grant in pending.grants.items():
+            self._apply(kind, grant, pending)
+            self._limiters[kind].seats.valid_until = pending.began_at + self._pace.lease_s
         self._has_met = True
 
     def _book(self, content: dict[str, Any] | None, now: float) -> Book:
-        return Book(content, now, self._member, self._shelf.traces, has_met=self._has_met)
+        return Book(
+            content,
+            now,
+            self._member,
+            self._shelf.traces,
+            has_met=self._has_met,
+            lease_s=self._pace.lease_s,
+        )
 
     def leave(self) -> None:
         """Give everything back; what cannot be given back now is free when the lease ends."""
@@ -286,9 +247,10 @@ class SharedLimits:
         for limiter in self._limiters.values():
             limiter.seats.lose()
 
-        def act(content: dict[str, Any] | None) -> dict[str, Any]:
-            book = self._book(content, self._clock.monotonic())
-            book.leave(given)
+        def act(content: dict[str, Any] | None, moment: Moment | None = None) -> dict[str, Any]:
+            moment = moment or _moment_of(self._clock)
+            book = self._book(content, moment.at)
+            book.leave({kind: [moment.there(at) for at in free] for kind, free in given.items()})
             return book.content
 
         with contextlib.suppress(OSError, ShelfBusy):
@@ -314,14 +276,16 @@ class SharedLimits:
             (learned.rate_per_s, learned.decreased_at, learned.silent_until),
         )
 
-    def _apply(self, kind: str, grant: Grant, at: float) -> None:
+    def _apply(self, kind: str, grant: Grant, pending: _Exchange) -> None:
+        moment, at = pending.moment, pending.moment.after
         limiter, seats = self._limiters[kind], self._limiters[kind].seats
         if len(seats) > grant.keeps:
             seats.lose()
         missing = grant.keeps - len(seats)
-        seats.receive([*grant.received, *([at + limiter.period_s] * missing)])
+        received = [moment.here(instant) for instant in grant.received]
+        seats.receive([*received, *([at + limiter.period_s] * missing)])
         self._surplus[kind] = grant.surplus
-        limiter.adopt(grant.limit_per_s, Learned(*grant.learned))
+        limiter.adopt(grant.limit_per_s, self._learned_here(kind, grant, pending))
         self._report_famine(kind, grant, at)
         if grant.limit_per_s < limiter.ceiling_per_s:
             self._say(
@@ -330,6 +294,14 @@ class SharedLimits:
                 f" {grant.limit_per_s:g} per second. That is less than this run's"
                 f" {limiter.ceiling_per_s:g}, and counts for both while both work.",
             )
+
+    def _learned_here(self, kind: str, grant: Grant, pending: _Exchange) -> Learned:
+        """Return what all have learned, with instants of our clock."""
+        rate, *shared = grant.learned
+        known = {there: here for here, there in pending.instants[kind].items()}
+        here = [known.get(at, pending.moment.here(at)) if at > 0 else 0.0 for at in shared]
+        self._instants[kind] = dict(zip(here, shared, strict=True))
+        return Learned(rate, *here)
 
     def _report_famine(self, kind: str, grant: Grant, at: float) -> None:
         """Say that others have the whole limit, if that takes longer than taking turns does."""
@@ -382,12 +354,25 @@ async def shared_limits(
     limiters: Mapping[str, AdaptiveLimiter],
     clock: Clock,
     notice: Callable[[str], None],
+    database: str | None = None,
 ) -> AsyncIterator[None]:
     """Share limits with the other processes of an account while the context is open.
 
-    If no folder can be written, say so, and let this process keep the limits by itself.
+    If the shared state cannot be used, say so, and let this process keep the limits by itself.
+
+    Args:
+        account: Names the account.
+        limiters: Limiters by kind of request.
+        clock: Time.
+        notice: Takes a sentence for the user.
+        database: Address of a PostgreSQL database, to share them with other hosts too; otherwise
+            with this machine.
     """
-    limits = await _joined(account, limiters, clock, notice)
+    limits = (
+        _joined(account, limiters, clock, notice)
+        if database is None
+        else await _joined_in_database(database, account, limiters, clock, notice)
+    )
     if limits is None:
         yield
         return
@@ -398,18 +383,50 @@ async def shared_limits(
         beating.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beating
-        limits.leave()
+        if database is None:
+            limits.leave()
+        else:
+            await asyncio.to_thread(limits.leave)
 
 
-async def _joined(
+async def _joined_in_database(
+    database: str,
     account: str,
     limiters: Mapping[str, AdaptiveLimiter],
     clock: Clock,
     notice: Callable[[str], None],
 ) -> SharedLimits | None:
-    folders = state_folders()
+    from orchestrator.client.postgres_shelf import PACE, PostgresShelf
+    from orchestrator.postgresql import parse_address
+
+    member = secrets.token_hex(6)
+    address = parse_address(database)
+    shelf = PostgresShelf(address, account, member, clock.monotonic)
+    limits = SharedLimits(shelf, member, limiters, clock, notice, PACE)
+    try:
+        await asyncio.to_thread(limits.join)
+    except ShelfBusy:
+        return limits  # the next beat takes part
+    except OSError as error:
+        shelf.leave()
+        _unshare(limiters)
+        notice(
+            f"The limit cannot be shared with other runs of this account ({error.strerror}). This"
+            " run keeps the limit by itself; do not start another one beside it, or let the user"
+            f' of the database make the schema "{address.schema}" and tables in it.'
+        )
+        return None
+    return limits
+
+
+def _joined(
+    account: str,
+    limiters: Mapping[str, AdaptiveLimiter],
+    clock: Clock,
+    notice: Callable[[str], None],
+) -> SharedLimits | None:
     problem = ""
-    for folder in folders:
+    for folder in state_folders():
         member = secrets.token_hex(6)
         shelf = FileShelf(folder, account, member)
         limits = SharedLimits(shelf, member, limiters, clock, notice)

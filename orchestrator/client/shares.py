@@ -6,10 +6,10 @@ calls :meth:`Book.exchange` and writes it back. It counts the seats (see
 a pool, with the instants from which on they are free. A seat is in one place only, so all members
 together never hold more than the limit.
 
-A member may use its seats for :data:`LEASE_S` after an exchange. From then on it uses none before
-its next exchange, and others may take all but one. If it is only held up, the one that is left
-covers a request that was being written at that moment, or is used while the book is out of its
-reach. When it comes back, that seat is free a period later; if it is dead, likewise.
+A member may use its seats for a lease (:data:`LEASE_S`) after an exchange. From then on it uses
+none before its next exchange, and others may take all but one. If it is only held up, the one that
+is left covers a request that was being written at that moment, or is used while the book is out of
+its reach. When it comes back, that seat is free a period later; if it is dead, likewise.
 
 The guarantee: any two uses of one seat are a period apart, whoever uses it. A holder knows when it
 last used a seat, and hands it over with the instant from which on it is free. What a book cannot
@@ -137,6 +137,7 @@ class Book:
         me: The member that reads it.
         traces: Returns the members of which there is a sign; only asked if the book is new.
         has_met: True if this member has seen the book before.
+        lease_s: Time after an exchange for which a member may use its seats.
     """
 
     def __init__(
@@ -147,13 +148,14 @@ class Book:
         traces: Callable[[], Iterable[str]],
         *,
         has_met: bool = False,
+        lease_s: float = LEASE_S,
     ) -> None:
-        if (
-            content is None or not is_book(content) or content["at"] > now
-        ):  # later: the clock started again
+        self._lease_s = lease_s
+        # Content from later than now: the clock started again.
+        if content is None or not is_book(content) or content["at"] > now:
             # Nothing tells which kinds of seats they have: see _lost_entry.
-            lost = {name: _member(_LOST_PID, now) for name in traces() if name != me}
-            quiet_until = now + LEASE_S if lost else now if has_met else 0.0
+            lost = {name: _member(_LOST_PID, now + lease_s) for name in traces() if name != me}
+            quiet_until = now + lease_s if lost else now if has_met else 0.0
             content = {"quiet_until": quiet_until, "members": lost, "kinds": {}}
         self.content: dict[str, Any] = content | {"at": now}
         self._me = me
@@ -169,8 +171,8 @@ class Book:
         self, pid: int, asks: Mapping[str, Ask], is_alive: Callable[[str], bool]
     ) -> dict[str, Grant]:
         """Renew this member's lease, and exchange seats with the others."""
-        mine = self.members.setdefault(self._me, _member(pid, self._now))
-        mine |= {"pid": pid, "until": self._now + LEASE_S}
+        mine = self.members.setdefault(self._me, _member(pid, 0.0))
+        mine |= {"pid": pid, "until": self._now + self._lease_s}
         for kind, ask in asks.items():
             for member in self.members.values():
                 if member["pid"] == _LOST_PID:
@@ -305,8 +307,8 @@ class Book:
         return rate, decreased_at, silent_until
 
 
-def _member(pid: int, now: float) -> dict[str, Any]:
-    return {"pid": pid, "until": now + LEASE_S, "kinds": {}}
+def _member(pid: int, until: float) -> dict[str, Any]:
+    return {"pid": pid, "until": until, "kinds": {}}
 
 
 def _lost_entry(ask: Ask) -> dict[str, Any]:

@@ -320,7 +320,8 @@ async def share_limits(
 ) -> AsyncIterator[None]:
     """Share the rate limits of the manifest's account with the other runs of this machine.
 
-    The embedded service is not an account: it serves this run alone.
+    If the ledger is in a database, they are shared with all runs that use it, on any host. The
+    embedded service is not an account: it serves this run alone.
 
     Raises:
         CredentialsMissing: If there is no key pair.
@@ -338,7 +339,12 @@ async def share_limits(
         yield
         return
     account = f"{service_name(manifest, ledger)}\n{_account(manifest)}"
-    async with shared_limits(account, limiters, clock, lambda text: ports.sink.emit(Noticed(text))):
+    database = ledger if is_address(ledger) else None
+
+    def notice(text: str) -> None:
+        ports.sink.emit(Noticed(text))
+
+    async with shared_limits(account, limiters, clock, notice, database):
         yield
 
 

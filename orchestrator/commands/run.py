@@ -43,6 +43,7 @@ from orchestrator.live.tally import Tally
 from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.forecast import price_per_minute
 from orchestrator.manifest.planning.spec_stream import Feed
+from orchestrator.postgresql import is_address
 from orchestrator.reporting.old_reports import delete_old_reports
 from orchestrator.reporting.report_file import ReportFile, open_report, present_report
 from orchestrator.reporting.row import WELL
@@ -215,7 +216,8 @@ class Session:
             RunnerOptions(
                 name=manifest.name,
                 report=report_path(manifest, options),
-                moves_report=options.report is not None,
+                # The host that began the run may keep its report under another path.
+                moves_report=options.report is not None or is_address(ledger),
                 reports_all=manifest.reports_all,
                 folder_of=bucket_folders(manifest, ledger),
                 retry=options.retry,

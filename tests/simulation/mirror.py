@@ -1,8 +1,8 @@
-"""A SQLite ledger that follows the one in memory, and must hold the same at every moment.
+"""A durable ledger that follows the one in memory, and must hold the same at every moment.
 
 The runner works on the ledger in memory, whose commits take time and may be cut off anywhere. At
-the instant at which a change takes effect there, the mirror makes it in SQLite, and the answers are
-compared. So SQLite goes through every history that a seed draws.
+the instant at which a change takes effect there, the mirror makes it in SQLite or PostgreSQL, and
+the answers are compared. So they go through every history that a seed draws.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.errors import LedgerError, LedgerFull, OrchestratorError
 from orchestrator.ledger.group_commit import GroupWriter, Task
 from orchestrator.ledger.lease import FileLease, LedgerLock
+from orchestrator.ledger.postgres.store import PostgresStore
 from orchestrator.ledger.sql_ledger import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
+from orchestrator.postgresql import parse_address
 from tests.answers import plain
 from tests.simulation.watch import WatchedLedger
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Counts, Holder, Run, Usage
     from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.domain.states import JobState
+    from orchestrator.ledger.lease import Lease
     from orchestrator.ledger.unit_of_work import UnitOfWork
     from orchestrator.testing.memory_ledger import MemoryStore
     from tests.simulation.watch import Watch
@@ -50,37 +53,44 @@ class _Done:
 class _AtOnce(GroupWriter):
     """A writer without a thread: each change is a transaction that runs at once."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore | PostgresStore) -> None:
         self._store = store
-        self._unit = store.open()
-        # The mirror compares answers; it does not test durability.
-        self._unit.db.conn.exec_driver_sql("PRAGMA synchronous = OFF")
+        self.unit = store.open()
         self._is_closed = False
 
     def submit(self, work: Callable[[UnitOfWork], T], *, writes: bool, rows: int = 1) -> Any:
         if self._is_closed:
             return _Done(None, LedgerError("The ledger is closed."))
         task = Task(work, writes, None, rows)  # type: ignore[arg-type]  # no future to resolve
-        failure = self._work(self._unit, [task], writes=writes)
+        failure = self._work(self.unit, [task], writes=writes)
         return _Done(task.result, failure)
 
     async def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._store.close(self._unit)
+            self._store.close(self.unit)
 
 
 class Mirror:
-    """A SQLite ledger, held by one process.
+    """A durable ledger, held by one process.
 
     Args:
-        path: The ledger file.
+        place: The ledger file, or the address of a database.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lock = LedgerLock(path.with_name(path.name + ".lock"))
-        self._writer = _AtOnce(SqliteStore(path))
-        self._ledger = SqlLedger(self._writer, FileLease(self._lock), str(path))
+    def __init__(self, place: Path | str) -> None:
+        self._lock: LedgerLock | None = None
+        lease: Lease
+        if isinstance(place, str):
+            store = PostgresStore(parse_address(place))
+            self._writer, lease = _AtOnce(store), store.lease
+        else:
+            self._writer = _AtOnce(SqliteStore(place))
+            # The mirror compares answers; it does not test durability.
+            self._writer.unit.db.conn.exec_driver_sql("PRAGMA synchronous = OFF")
+            self._lock = LedgerLock(place.with_name(place.name + ".lock"))
+            lease = FileLease(self._lock)
+        self._ledger = SqlLedger(self._writer, lease, str(place))
 
     def ask(self, call: Callable[[SqlLedger], Coroutine[Any, Any, Any]]) -> Any:
         """Return the answer of a call, or its error."""
@@ -93,8 +103,11 @@ class Mirror:
         raise AssertionError("the ledger waited for something")
 
     def die(self) -> None:
-        """Drop the lock, as the death of the process does; committed changes stay."""
-        self._lock.release(removes=False)
+        """End the lease, as the death of the process does in time; committed changes stay."""
+        if self._lock is not None:
+            self._lock.release(removes=False)
+        else:
+            self._writer.unit.db.conn.exec_driver_sql("UPDATE lease SET expires_at = 0")
         self.ask(lambda _: self._writer.close())
 
 

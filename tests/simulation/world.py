@@ -60,13 +60,19 @@ class World:
     """
 
     def __init__(
-        self, seed: int, folder: Path, *, is_mirrored: bool, beside: World | None = None
+        self,
+        seed: int,
+        folder: Path,
+        *,
+        is_mirrored: bool,
+        beside: World | None = None,
+        database: str | None = None,
     ) -> None:
         self.rng = random.Random(seed)
         self.is_alone = True
         self.report = folder / "report.jsonl"
         self.store = MemoryStore()
-        self.mirrored_in = folder / "ledger.db" if is_mirrored else None
+        self.mirrored_in = (database or folder / "ledger.db") if is_mirrored else None
         self.weather: Weather = draw_weather(self.rng) if beside is None else beside.weather
         self.settings = draw_settings(self.rng, self.weather)
         self.manifest = Manifest(self.rng, 0 if beside is None else 10_000)
@@ -218,12 +224,15 @@ class World:
         return "\n".join(lines)
 
 
-def simulate(seed: int, *, is_mirrored: bool = False) -> World:
-    """Simulate one seed with all checks; a failure carries its description."""
+def simulate(seed: int, *, is_mirrored: bool = False, database: str | None = None) -> World:
+    """Simulate one seed with all checks; a failure carries its description.
+
+    ``database`` is the address of the mirror; by default it is a SQLite file.
+    """
     with tempfile.TemporaryDirectory(
         dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
     ) as folder:
-        world = World(seed, Path(folder), is_mirrored=is_mirrored)
+        world = World(seed, Path(folder), is_mirrored=is_mirrored, database=database)
         try:
             world.run()
         except BaseException as error:

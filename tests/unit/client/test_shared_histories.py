@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.client.seats import HELD_S, Seat
-from orchestrator.client.shared_limit import SharedLimits, ShelfBusy
+from orchestrator.client.shared_limit import SharedLimits
+from orchestrator.client.shelf import ShelfBusy
 from tests.unit.client.test_departures import most_in_a_second
 
 if TYPE_CHECKING:

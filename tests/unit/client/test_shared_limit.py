@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.client.rate_limiter import AdaptiveLimiter
-from orchestrator.client.shared_limit import SharedLimits, ShelfBusy
+from orchestrator.client.shared_limit import SharedLimits
+from orchestrator.client.shelf import ShelfBusy
 from orchestrator.testing.loop import LoopClock, VirtualTimeLoop
 from tests.unit.client.test_departures import mean_per_s, most_in_a_second
 
@@ -140,14 +141,14 @@ class Process:
         if self.stops_in_write:
             self.goes.clear()
             await self.goes.wait()  # the stop comes between the check and the write
-        self.world.left["submit"].append((self.monotonic(), self.name))
+        self.world.left["submit"].append((self.world.loop.time(), self.name))
         self.departures.left(seat)
 
     async def _query(self) -> None:
         while True:
             await self._demand()
             await self.limiters["query"].acquire()
-            self.world.left["query"].append((self.monotonic(), self.name))
+            self.world.left["query"].append((self.world.loop.time(), self.name))
 
 
 def play(scene: Callable[[World], Coroutine[None, None, None]]) -> World:

@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from orchestrator.client.rate_limiter import AdaptiveLimiter
-from orchestrator.client.shared_limit import (
-    STATE_VARIABLE,
-    FileShelf,
-    ShelfBusy,
-    shared_limits,
-    state_folders,
-)
+from orchestrator.client.shared_limit import STATE_VARIABLE, shared_limits, state_folders
+from orchestrator.client.shelf import FileShelf, ShelfBusy
 from orchestrator.durable import FileLock
 from orchestrator.testing.loop import LoopClock, VirtualTimeLoop
 

@@ -392,7 +392,7 @@ def test_a_ledger_is_named_by_path_or_url(name: str, wanted: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("postgresql://host/db", "cannot be kept"),
+        ("mysql://host/db", "cannot be kept"),
         ("mysql://host/db", "cannot be kept"),
         ("sqlite:///", "names no file"),
         ("", "names no file"),

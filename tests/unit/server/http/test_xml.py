@@ -96,8 +96,26 @@ def as_tuple(node: xml.Node) -> tuple[str, str, list[object]]:
 
 
 FRAGMENTS = st.sampled_from(
-    """<a>|</a>|<b>|</b>|<a>x</a>|<b> y </b>|<a/>|<!-- >c< -->|\n  |<![CDATA[>d<]]>|
-    <a b='>'>z</a>|&amp;|&#65;|>|]]>|text|<?p >q<?>|é""".split("|")
+    [
+        "<a>",
+        "</a>",
+        "<b>",
+        "</b>",
+        "<a>x</a>",
+        "<b> y </b>",
+        "<a/>",
+        "<!-- >c< -->",
+        "\n  ",
+        "<![CDATA[>d<]]>",
+        "\n    <a b='>'>z</a>",
+        "&amp;",
+        "&#65;",
+        ">",
+        "]]>",
+        "text",
+        "<?p >q<?>",
+        "é",
+    ]
 )
 
 

@@ -7,8 +7,6 @@ import json
 import os
 import random
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,39 +18,10 @@ from tests.repository import REPOSITORY
 if TYPE_CHECKING:
     from tests.integration.server.conftest import Bench, Benches
 
-PACKAGE = "cos-nodejs-sdk-v5@2.15.4"
 SCRIPT = Path(__file__).with_name("node_client.js")
 TRANSFERS = Path(__file__).with_name("node_transfers.js")
 CASES = Path(__file__).with_name("node_cases.js")
 BY_HAND = not os.environ.get("ORCH_TEST_TOOLS")
-
-
-@pytest.fixture(scope="session")
-def node_modules(request: pytest.FixtureRequest) -> Path:
-    """Install the client from the npm registry once, and keep it in the test cache."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("node and npm are not installed")
-    assert request.config.cache is not None
-    folder = request.config.cache.mkdir("node-sdk")
-    modules = Path(folder, "node_modules")
-    if not (modules / "cos-nodejs-sdk-v5").is_dir():
-        command = [
-            "npm",
-            "install",
-            "--prefix",
-            str(folder),
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            PACKAGE,
-        ]
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=50, check=False)
-        except subprocess.TimeoutExpired:
-            pytest.skip("the npm registry did not answer in time")
-        if done.returncode:
-            pytest.skip(f"the npm registry cannot be reached: {done.stderr.decode()[-200:]}")
-    return modules
 
 
 async def played(bench: Bench, modules: Path, script: Path, *arguments: str) -> Any:

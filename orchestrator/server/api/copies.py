@@ -12,7 +12,7 @@ from aiohttp import web
 from orchestrator.server.api.buckets import iso_time
 from orchestrator.server.api.known_calls import COPY_SOURCE
 from orchestrator.server.api.object_headers import Conditions, meta_of
-from orchestrator.server.api.uploads import find_upload, part_number
+from orchestrator.server.api.uploads import find_upload, part_file, part_number
 from orchestrator.server.http import xml
 from orchestrator.server.http.auth import demand
 from orchestrator.server.http.body import read_body
@@ -85,15 +85,11 @@ class CopyCalls:
         upload = await find_upload(self._parts, call, key)
         async with self._source(call) as source:
             first, length = _span(call.header(f"{COPY_SOURCE}-range"), source.content.size)
-            path = await self._parts.on_disk(self._parts.uploads.new_file, upload)
-            try:
+            async with part_file(self._parts, upload) as path:
                 sums = await self._parts.on_disk(_copy, source, path, first, length)
                 part = await self._parts.on_disk(
                     self._parts.uploads.add, upload, number, path, sums, call.now
                 )
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
         return _answer("CopyPartResult", f'"{part.md5}"', part.crc64, part.stored_at)
 
     async def _demand_no_body(self, call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -15,6 +16,9 @@ from orchestrator.server.http.errors import Refusal
 from orchestrator.server.storage.multipart import MAX_PARTS
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
     from orchestrator.server.http.request import Call
     from orchestrator.server.http.xml import Tree
     from orchestrator.server.parts import Parts
@@ -44,6 +48,25 @@ async def find_upload(parts: Parts, call: Call, key: str) -> Upload:
     return await parts.on_disk(parts.uploads.find, call.bucket, key, call.param("uploadId"))
 
 
+@contextlib.asynccontextmanager
+async def part_file(parts: Parts, upload: Upload) -> AsyncIterator[Path]:
+    """Yield a new path for the bytes of a part; if they are not stored, nothing stays of it.
+
+    Raises:
+        Refusal: ``NoSuchUpload`` if the upload ended meanwhile.
+    """
+    path = await parts.on_disk(parts.uploads.new_file, upload)
+    try:
+        yield path
+    except OSError:
+        parts.uploads.drop(upload, path)  # a file in the folder of an aborted upload
+        raise
+    except BaseException:
+        with contextlib.suppress(Refusal):
+            parts.uploads.drop(upload, path)
+        raise
+
+
 class UploadCalls:
     """Starts uploads, stores and lists their parts, completes and aborts them."""
 
@@ -65,15 +88,11 @@ class UploadCalls:
         number = part_number(call)
         upload = await find_upload(self._parts, call, key)
         demand_length(call, self._parts.settings)
-        path = await self._parts.on_disk(self._uploads.new_file, upload)
-        try:
+        async with part_file(self._parts, upload) as path:
             sums = await receive(self._parts, call, path)
             part = await self._parts.on_disk(
                 self._uploads.add, upload, number, path, sums, call.now
             )
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
         return web.Response(headers={"ETag": f'"{part.md5}"', "x-cos-hash-crc64ecma": part.crc64})
 
     async def list_parts(self, call: Call, key: str) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
@@ -58,8 +59,13 @@ class JobRequest:
     multi: bool = False
 
     def dump(self) -> bytes:
-        """Return the stored form: JSON of the fields."""
-        return orjson.dumps(self)
+        """Return the stored form: JSON of the fields that are set."""
+        pairs = zip(_REQUEST_FIELDS, _request_values(self), strict=True)
+        return orjson.dumps({name: value for name, value in pairs if value})
+
+
+_REQUEST_FIELDS = tuple(entry.name for entry in fields(JobRequest))
+_request_values = attrgetter(*_REQUEST_FIELDS)
 
 
 def load_request(raw: bytes) -> JobRequest:

@@ -174,8 +174,22 @@ class Uploads:
         return None if row is None else _upload(row)
 
     def new_file(self, upload: Upload) -> Path:
-        """Return a new path for the bytes of a part, which ``add`` then takes."""
+        """Return a new path for the bytes of a part, which ``add`` or ``drop`` then takes."""
         return self._folder(upload.bucket, upload.upload_id) / secrets.token_hex(12)
+
+    def drop(self, upload: Upload, path: Path) -> None:
+        """Delete the file of a part that cannot be stored.
+
+        Raises:
+            Refusal: ``NoSuchUpload`` if the reason is that the upload has ended meanwhile.
+        """
+        path.unlink(missing_ok=True)
+        with self._lock:
+            is_open = self._read(upload.upload_id) is not None
+        if not is_open:
+            with contextlib.suppress(OSError):  # it is gone, or another part is still in it
+                path.parent.rmdir()
+            raise _no_such_upload(upload.upload_id, upload.key)
 
     def add(self, upload: Upload, number: int, path: Path, sums: Sums, now: float) -> Part:
         """Make a file the part ``number`` of an upload, in place of an earlier one.
@@ -234,7 +248,9 @@ class Uploads:
         try:
             parts = _chosen(self.parts(upload), wanted)
             content = self._join(upload, parts)
-            self._end(upload)
+            with self._lock:
+                self._forget(upload)
+            self._remove_parts(upload)
         finally:
             with self._lock:
                 self._completing.discard(upload.upload_id)
@@ -262,16 +278,19 @@ class Uploads:
         Raises:
             Refusal: ``NoSuchUpload``; ``PathConflict`` while it is completed.
         """
-        with self._lock:
+        with self._lock:  # with the check: nothing may begin to complete it in between
             self._demand_idle(upload)
-        self._end(upload)
+            self._forget(upload)
+        self._remove_parts(upload)
 
-    def _end(self, upload: Upload) -> None:
-        with self._lock:
-            self._connection.execute("BEGIN")
-            self._connection.execute("DELETE FROM parts WHERE upload = ?", (upload.upload_id,))
-            self._connection.execute("DELETE FROM uploads WHERE id = ?", (upload.upload_id,))
-            self._connection.execute("COMMIT")
+    def _forget(self, upload: Upload) -> None:
+        """Delete the rows of an upload, so that it takes no more parts."""
+        self._connection.execute("BEGIN")
+        self._connection.execute("DELETE FROM parts WHERE upload = ?", (upload.upload_id,))
+        self._connection.execute("DELETE FROM uploads WHERE id = ?", (upload.upload_id,))
+        self._connection.execute("COMMIT")
+
+    def _remove_parts(self, upload: Upload) -> None:
         with contextlib.suppress(Refusal):  # the bucket's folder was removed
             shutil.rmtree(self._folder(upload.bucket, upload.upload_id), ignore_errors=True)
 
@@ -328,9 +347,11 @@ class Uploads:
                 WHERE used_at < ?""",
                 (instant,),
             ).fetchall()
-        left = [_upload(row) for row in rows if row[0] not in self._completing]
+            left = [_upload(row) for row in rows if row[0] not in self._completing]
+            for upload in left:
+                self._forget(upload)
         for upload in left:
-            self._end(upload)
+            self._remove_parts(upload)
         return len(left)
 
     def close(self) -> None:

@@ -6,8 +6,11 @@ import asyncio
 import hashlib
 import hmac
 import io
+import shutil
+import subprocess
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -25,9 +28,9 @@ from orchestrator.server.settings import LocalSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
 T = TypeVar("T")
+NODE_CLIENT = "cos-nodejs-sdk-v5@2.15.4"
 BUCKET = "media-1250000000"
 REGION = "ap-chongqing"
 KEYS = KeyPair("AKIDEXAMPLEEXAMPLEEXAMPLE", "exampleSecretKeyExample0123456789")
@@ -252,3 +255,31 @@ async def bench(start: Benches) -> Bench:
 def job_body_fixture() -> Callable[..., str]:
     """Return a function that makes the XML of a submit."""
     return job_body
+
+
+@pytest.fixture(scope="session")
+def node_modules(request: pytest.FixtureRequest) -> Path:
+    """Install the client from the npm registry once, and keep it in the test cache."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("node and npm are not installed")
+    assert request.config.cache is not None
+    folder = request.config.cache.mkdir("node-sdk")
+    modules = Path(folder, "node_modules")
+    if not (modules / "cos-nodejs-sdk-v5").is_dir():
+        command = [
+            "npm",
+            "install",
+            "--prefix",
+            str(folder),
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            NODE_CLIENT,
+        ]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=50, check=False)
+        except subprocess.TimeoutExpired:
+            pytest.skip("the npm registry did not answer in time")
+        if done.returncode:
+            pytest.skip(f"the npm registry cannot be reached: {done.stderr.decode()[-200:]}")
+    return modules

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.integration.server.conftest import Bench
 
 PACKAGE = "coscmd==1.9.0.6"
+MB = 1 << 20
 BUCKET, REGION = "media-1250000000", "ap-chongqing"
 START = "import sys; from coscmd.cos_cmd import _main; sys.exit(_main())"
 
@@ -35,10 +36,13 @@ def packages(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "tag"), [(MB, '"'), (21 * MB + 1, '-22"'), (200 * MB, '-200"')], ids=["1", "21", "200"]
+)
 async def test_the_command_line_tool_uploads_lists_downloads_copies_and_deletes(
-    bench: Bench, packages: Path, tmp_path: Path
+    bench: Bench, packages: Path, tmp_path: Path, size: int, tag: str
 ) -> None:
-    content = random.Random(4).randbytes((21 << 20) + 1)  # the tool sends up to 20 MB at once
+    content = random.Random(4).randbytes(size)  # the tool sends up to 20 MB at once
     (tmp_path / "big.bin").write_bytes(content)
     (tmp_path / "dir" / "sub").mkdir(parents=True)
     (tmp_path / "dir" / "a.txt").write_text("a")
@@ -76,7 +80,7 @@ async def test_the_command_line_tool_uploads_lists_downloads_copies_and_deletes(
     await run("abort")
 
     left = [path.name for path in (bench.root / BUCKET).rglob("*") if path.is_file()]
-    assert head.headers["ETag"].endswith('-22"')
+    assert head.headers["ETag"].endswith(tag)
     assert (tmp_path / "back.bin").read_bytes() == content
     assert left == ["copy.bin"]
     assert (bench.root / BUCKET / "copy.bin").read_bytes() == content

@@ -377,7 +377,7 @@ async def test_a_full_queue_and_a_paused_one_refuse_jobs(
     start: Benches, job_body: Callable[..., str]
 ) -> None:
     bench = await start(progression=HOLD, queue_max_size=2)
-    await bench.submit()
+    first = await bench.submit()
     job_id = await bench.submit()
     full = await bench.raw("POST", "/jobs", body=job_body())
     queue = re.findall("<QueueId>(.*?)</QueueId>", await bench.job(job_id))[0]
@@ -390,12 +390,16 @@ async def test_a_full_queue_and_a_paused_one_refuse_jobs(
     held = states(await bench.job(job_id))
     refused = await bench.raw("POST", "/jobs", body=job_body())
     await bench.raw("PUT", f"/jobs/{job_id}", params={"cancel": ""})
+    cancelled = states(await bench.job(f"{first},{job_id}"))
     await bench.raw("PUT", f"/asrqueue/{queue}", body=update.format("Active"))
+    released = states(await bench.job(f"{first},{job_id}"))
     listed = await bench.raw("GET", "/jobs", params={"orderByTime": "Asc"})
 
     assert (full.status, "QueueSaturated" in full.text) == (403, True)
     assert "<State>Paused</State>" in paused.text
     assert held == ["Pause"]
+    assert cancelled == ["Pause", "Cancel"]
+    assert released == ["Submitted", "Cancel"]
     assert (refused.status, "QueuePaused" in refused.text) == (403, True)
     assert states(listed.text) == ["Submitted", "Cancel"]
 

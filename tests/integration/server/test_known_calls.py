@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+import qcloud_cos
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.integration.server.conftest import Bench
 
 HOST = "media-1250000000.cos.ap-chongqing.myqcloud.com"
@@ -59,7 +60,10 @@ x-cos-symlink-target x-cos-tagging x-cos-traffic-limit x-cos-unknown x-cos-websi
 
 
 def could_be_known(method: str, place: str, names: set[str]) -> bool:
-    return any(names <= known for known in KNOWN.get((method, place == "/"), []))
+    lower = {name.lower() for name in names}
+    return any(
+        lower <= {name.lower() for name in known} for known in KNOWN.get((method, place == "/"), [])
+    )
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -114,6 +118,63 @@ async def test_every_parameter_of_the_vendor_that_is_not_implemented_is_refused(
     assert set(answers) <= {400, 404, 405, 501}
     assert tree(media) == before
     assert len(calls) > 5000
+
+
+def names_in(source: str) -> set[str]:
+    """Return what may be names of parameters in the source of a client, without those we know."""
+    found = set(
+        re.findall(r"""['"?&\[]([A-Za-z][\w-]{1,40})['"]?(?:['"\]]\s*[:=]|=|['"]$)""", source)
+    )
+    found |= set(re.findall(r"""\baction:\s*['"]([\w-]+)""", source))
+    harmless = {"sign", "x-cos-security-token"}
+    return {
+        name
+        for name in found
+        if name not in harmless and not name.lower().startswith(("q-", "response-"))
+    }
+
+
+async def refused_names(bench: Bench, media: Path, names: set[str]) -> int:
+    """Send calls with each name, check that none does anything, and return their number."""
+    before = tree(media)
+    calls: list[Sent] = [
+        (method, place, {name: "song"}, {})
+        for method in ("GET", "PUT", "POST", "DELETE")
+        for place in ("/", "/song")
+        for name in sorted(names)
+        if not could_be_known(method, place, {name})
+    ]
+
+    answers = await statuses(bench, calls)
+
+    good = [call for call, status in zip(calls, answers, strict=True) if status < 400]
+    assert good == []
+    assert tree(media) == before
+    return len(calls)
+
+
+@pytest.mark.slow
+async def test_every_parameter_in_the_source_of_the_python_client_is_refused(
+    bench: Bench, media: Path
+) -> None:
+    folder = Path(qcloud_cos.__file__).parent
+    names = names_in("\n".join(path.read_text() for path in folder.glob("*.py")))
+
+    assert {"retention", "ci-process", "versionId", "acl", "tagging", "tagkey"} <= names | set(
+        NAMES
+    )
+    assert await refused_names(bench, media, names) > 1000
+
+
+@pytest.mark.slow
+async def test_every_parameter_in_the_source_of_the_node_client_is_refused(
+    bench: Bench, media: Path, node_modules: Path
+) -> None:
+    folder = node_modules / "cos-nodejs-sdk-v5" / "sdk"
+    names = names_in("\n".join(path.read_text() for path in folder.glob("*.js")))
+
+    assert {"acl", "versioning", "tagging", "inventory", "uploads"} <= names
+    assert await refused_names(bench, media, names) > 100
 
 
 @pytest.mark.slow

@@ -6,48 +6,22 @@ import asyncio
 import json
 import os
 import random
-import shutil
-import subprocess
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from yarl import URL
 
+from tests.repository import REPOSITORY
+
 if TYPE_CHECKING:
     from tests.integration.server.conftest import Bench, Benches
 
-PACKAGE = "cos-nodejs-sdk-v5@2.15.4"
 SCRIPT = Path(__file__).with_name("node_client.js")
 TRANSFERS = Path(__file__).with_name("node_transfers.js")
-
-
-@pytest.fixture(scope="session")
-def node_modules(request: pytest.FixtureRequest) -> Path:
-    """Install the client from the npm registry once, and keep it in the test cache."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("node and npm are not installed")
-    assert request.config.cache is not None
-    folder = request.config.cache.mkdir("node-sdk")
-    modules = Path(folder, "node_modules")
-    if not (modules / "cos-nodejs-sdk-v5").is_dir():
-        command = [
-            "npm",
-            "install",
-            "--prefix",
-            str(folder),
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            PACKAGE,
-        ]
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=50, check=False)
-        except subprocess.TimeoutExpired:
-            pytest.skip("the npm registry did not answer in time")
-        if done.returncode:
-            pytest.skip(f"the npm registry cannot be reached: {done.stderr.decode()[-200:]}")
-    return modules
+CASES = Path(__file__).with_name("node_cases.js")
+BY_HAND = not os.environ.get("ORCH_TEST_TOOLS")
 
 
 async def played(bench: Bench, modules: Path, script: Path, *arguments: str) -> Any:
@@ -109,3 +83,52 @@ async def test_the_node_client_uploads_copies_and_deletes_through_the_proxy_sett
     host = "media-1250000000.cos.ap-chongqing.myqcloud.com"
     async with bench.http.get(link, headers={"Host": host}) as answer:
         assert await answer.read() == content
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BY_HAND, reason="uploads 200 MB: set ORCH_TEST_TOOLS=1")
+@pytest.mark.parametrize("megabytes", [1, 20, 200])
+async def test_the_node_client_uploads_and_downloads_files_of_up_to_200_mb(
+    start: Benches, node_modules: Path, tmp_path: Path, megabytes: int
+) -> None:
+    bench = await start()
+    content = random.Random(megabytes).randbytes((megabytes << 20) + 3)
+    (tmp_path / "big.bin").write_bytes(content)
+
+    seen = await played(bench, node_modules, TRANSFERS, str(tmp_path / "big.bin"))
+
+    assert seen["same"]
+    assert (bench.root / "media-1250000000" / "parts").read_bytes() == content
+
+
+@pytest.mark.slow
+async def test_the_official_cases_of_the_node_client(
+    start: Benches, node_modules: Path, tmp_path: Path
+) -> None:
+    """Those of other features are refused, and change nothing."""
+    bench = await start()
+
+    seen = await played(bench, node_modules, CASES, str(tmp_path))
+
+    assert {name: fault for name, fault in seen["passing"].items() if fault} == {}
+    assert {tuple(answer) for answer in seen["refused"].values()} == {(501, "NotImplemented")}
+    assert seen["there"] == "media"
+    assert (len(seen["passing"]), len(seen["refused"])) == counted_cases()
+
+
+def counted_cases() -> tuple[int, int]:
+    """Count the cases in the script that pass, and those that are refused."""
+    passing, refused = re.findall(
+        r"^const (?:PASSING|REFUSED) = \{\n(.*?)^\};", CASES.read_text(), re.DOTALL | re.MULTILINE
+    )
+    entry = re.compile(r"^  '[^']+': ", re.MULTILINE)
+    return len(entry.findall(passing)), len(entry.findall(refused))
+
+
+def test_the_page_counts_the_cases_of_the_node_client() -> None:
+    page = (REPOSITORY / "docs" / "conformance.md").read_text()
+
+    found = re.search(r"Node.*?_(\d+)_ pass, _(\d+)_ are refused", page, re.DOTALL)
+
+    assert found
+    assert (int(found[1]), int(found[2])) == counted_cases()

@@ -1,24 +1,30 @@
-"""Mixed load with faults: no growth, no leak, no lost job, and a clean close with running jobs."""
+"""Mixed load with faults: no growth, no leak, no lost job, and a clean close with running jobs.
+
+The load has broken requests too: whatever bytes arrive, the log has no traceback.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import re
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.server.faults.script import Faults
 from orchestrator.server.pace import Pace, Progression
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.integration.server.conftest import Bench, Benches
 
@@ -47,6 +53,27 @@ def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+class Tracebacks(logging.Handler):
+    """Keeps the messages of log records that have a traceback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[0] is not None:
+            self.seen.append(f"{record.name}: {record.getMessage()} {record.exc_info[1]!r}")
+
+
+@pytest.fixture
+def tracebacks() -> Iterator[list[str]]:
+    """The tracebacks that were logged."""
+    handler = Tracebacks()
+    logging.getLogger().addHandler(handler)
+    yield handler.seen
+    logging.getLogger().removeHandler(handler)
+
+
 class Load:
     """Clients with a random mix of calls."""
 
@@ -71,9 +98,11 @@ class Load:
                         self.put,
                         self.get,
                         self.list_keys,
+                        self.upload,
+                        self.talk_nonsense,
                     ]
                 )(dice)
-            except (TimeoutError, aiohttp.ClientError):
+            except (TimeoutError, aiohttp.ClientError, ConnectionError):
                 continue  # a scripted fault
 
     async def submit(self, dice: random.Random) -> None:
@@ -116,10 +145,44 @@ class Load:
         answer = await self.bench.raw("GET", "/", host=COS, params={"prefix": "in/"})
         assert answer.status in {200, 404, 503}
 
+    async def upload(self, dice: random.Random) -> None:
+        key = f"/in/{dice.randrange(50)}.wav"
+        answer = await self.bench.raw("POST", key, host=COS, params={"uploads": ""})
+        if answer.status != 200:
+            return
+        upload = {"uploadId": re.findall("<UploadId>(.*?)</UploadId>", answer.text)[0]}
+        part = {**upload, "partNumber": "1"}
+        put = self.bench.raw("PUT", key, host=COS, params=part, body=dice.randbytes(50_000))
+        end = dice.choice(["DELETE", "POST"])
+        body = "<CompleteMultipartUpload/>" if end == "POST" else ""
+        await asyncio.gather(put, self.bench.raw(end, key, host=COS, params=upload, body=body))
+        await self.bench.raw("DELETE", key, host=COS, params=upload)
+
+    async def talk_nonsense(self, dice: random.Random) -> None:
+        """Send bytes that are hardly a request, and read what comes."""
+        pieces = [
+            *(b"GET ", b"POST ", b"/jobs", b"/", b" HTTP/1.1", b"\r\n", b"\r\n\r\n", b"\x00"),
+            *(b"Host: " + COS.encode(), b"Content-Length: 5", b"Content-Length: -1", b"%zz"),
+            *(b"Transfer-Encoding: chunked", b"Expect: 100-continue", b"<a>", b"\xff\xfe"),
+            *(b"Authorization: q-sign-algorithm=sha1&q-ak=a", b"zzz\r\n", b"Range: bytes=9-1"),
+        ]
+        url = URL(self.bench.service.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        try:
+            writer.write(b"".join(dice.choices(pieces, k=dice.randrange(1, 12))))
+            writer.write(dice.randbytes(dice.randrange(40)))
+            writer.write_eof()
+            async with asyncio.timeout(5):
+                while await reader.read(1 << 16):
+                    pass
+        finally:
+            writer.close()
+
 
 async def soak(
     start: Benches, job_body: Callable[..., str], seconds: float, growth_mb: float
-) -> None:
+) -> str:
+    """Load a service for some seconds, and return what was seen."""
     before = open_files()
     clock = SystemClock()
     async with AsyncExitStack() as stack:
@@ -156,19 +219,72 @@ async def soak(
     assert grown_mb < growth_mb
     assert in_flight > 0
     assert after <= before + 2  # those of the loop
+    return (
+        f"{load.asked} calls in {seconds:g} s, {len(known)} jobs; memory grew by {grown_mb:.0f} MB "
+        f"after the first third; descriptors {before} before, {after} after"
+    )
 
 
 @pytest.mark.slow
 async def test_a_few_seconds_of_mixed_load_with_faults(
-    start: Benches, job_body: Callable[..., str]
+    start: Benches, job_body: Callable[..., str], tracebacks: list[str]
 ) -> None:
     await soak(start, job_body, 3, growth_mb=40)
+
+    assert tracebacks == []
 
 
 @pytest.mark.soak
 async def test_two_minutes_of_mixed_load_with_faults(
-    start: Benches, job_body: Callable[..., str], request: pytest.FixtureRequest
+    start: Benches,
+    job_body: Callable[..., str],
+    tracebacks: list[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     if not request.config.getoption("--soak", default=False):
         pytest.skip("minutes of load: run with --soak")
-    await soak(start, job_body, 120, growth_mb=60)
+
+    seen = await soak(start, job_body, 120, growth_mb=60)
+
+    sys.stdout.write(f"{seen}\n")
+    assert tracebacks == []
+
+
+@pytest.mark.soak
+async def test_200_000_objects_are_listed_in_constant_memory_while_others_are_added(
+    start: Benches, request: pytest.FixtureRequest
+) -> None:
+    if not request.config.getoption("--soak", default=False):
+        pytest.skip("minutes of work: run with --soak")
+    bench, clock = await start(), SystemClock()
+    folder = bench.root / "media-1250000000" / "many"
+    await asyncio.to_thread(make_files, folder, 200_000)
+    started = clock.monotonic()
+    found, added, last, warm_mb = 0, 0, "", 0.0
+
+    while True:
+        params = {"marker": last, "prefix": "many/"}
+        answer = await bench.raw("GET", "/", host=COS, params=params)
+        keys = re.findall("<Key>(.*?)</Key>", answer.text)
+        assert keys == sorted(keys)
+        assert keys[0] > last
+        found += sum(key.endswith("0") for key in keys)
+        if "<IsTruncated>true" not in answer.text:
+            break
+        last = keys[-1]
+        # One before the marker, and one after it.
+        for name in (f"0{added:07d}-new", f"9{added:07d}-new"):
+            await bench.raw("PUT", f"/many/{name}", host=COS, body=b"x")
+        added += 1
+        warm_mb = warm_mb or (resident_mb() if added == 20 else 0)
+
+    grown_mb, took_s = resident_mb() - warm_mb, clock.monotonic() - started
+    sys.stdout.write(f"{found} keys in {took_s:.0f} s, {2 * added} added, {grown_mb:.0f} MB more\n")
+    assert found == 200_000
+    assert grown_mb < 30
+
+
+def make_files(folder: Path, count: int) -> None:
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:07d}-0").touch()

@@ -395,3 +395,35 @@ async def test_an_upload_through_a_link_is_refused(start: Benches, tmp_path: Pat
     refused = await bench.raw("POST", "/door/x", host=HOST, params={"uploads": ""})
 
     assert (refused.status, inner(refused, "Code")) == (403, ["AccessDenied"])
+
+
+async def test_parts_that_arrive_while_their_upload_is_aborted_leave_nothing(bench: Bench) -> None:
+    space = bench.root / ".service" / "uploads"
+    seen: set[tuple[int, str]] = set()
+
+    async def put_one(upload: str, number: int) -> None:
+        answer = await put_part(bench, upload, number, b"x" * 1000)
+        seen.add((answer.status, "".join(inner(answer, "Code"))))
+
+    async def abort(upload: str) -> None:
+        answer = await bench.raw("DELETE", "/big.wav", host=HOST, params={"uploadId": upload})
+        assert answer.status == 204
+
+    for _ in range(40):
+        upload = await started(bench)
+        await asyncio.gather(abort(upload), *(put_one(upload, number) for number in range(1, 5)))
+
+    assert seen <= {(200, ""), (404, "NoSuchUpload")}
+    assert list(space.iterdir()) == []
+
+
+async def test_an_upload_is_either_completed_or_aborted(bench: Bench) -> None:
+    for _ in range(40):
+        upload = await started(bench)
+        tag = (await put_part(bench, upload, 1, b"content")).headers["ETag"]
+        done, aborted = await asyncio.gather(
+            completed(bench, upload, [(1, tag)]),
+            bench.raw("DELETE", "/big.wav", host=HOST, params={"uploadId": upload}),
+        )
+
+        assert {done.status, aborted.status} in ({200, 404}, {200, 409}, {404, 204}), done.text

@@ -215,6 +215,30 @@ def test_every_published_signature_is_accepted(vector: Vector) -> None:
     assert key.secret_id == "AKID"
 
 
+def with_authorization(fields: list[str]) -> Call:
+    headers = CIMultiDict(VECTORS[0].headers | {"Authorization": "&".join(fields)})
+    return VECTORS[0].call(request=FakeRequest(headers))
+
+
+@pytest.mark.parametrize("turn", range(7))
+def test_the_fields_of_a_signature_may_have_any_order(turn: int) -> None:
+    fields = VECTORS[0].authorization().split("&")
+    call = with_authorization([*fields[turn:], *fields[:turn]])
+
+    assert VECTORS[0].verifier().verify(call).secret_id == "AKID"
+
+
+@pytest.mark.parametrize("place", [0, 6])
+def test_a_second_signature_is_refused(place: int) -> None:
+    fields = VECTORS[0].authorization().split("&")
+    fields.insert(place, fields[-1])
+
+    with pytest.raises(Refusal) as refused:
+        VECTORS[0].verifier().verify(with_authorization(fields))
+
+    assert "twice" in refused.value.message
+
+
 def test_a_session_token_may_be_signed_and_be_in_either_header() -> None:
     vector = Vector(
         "E",

@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
+from orchestrator.server.http import xml
 from orchestrator.server.jobs.row import COLUMNS, JobRequest, JobRow, State, load_request
 
 # As the first release wrote it: keys without a value are missing.
@@ -75,3 +78,38 @@ def test_the_stored_form_is_that_of_the_first_release(raw: bytes) -> None:
 
     assert request.dump() == raw
     assert orjson.loads(replace(request, user_data="").dump()).get("user_data") is None
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+ROWS = st.builds(
+    JobRow,
+    job_id=st.just("j1"),
+    bucket=st.just("media-1"),
+    region=st.just("ap-chongqing"),
+    queue_id=st.just("p1"),
+    level=st.integers(0, 2),
+    input_object=TEXT.filter(bool),
+    created_at=st.floats(0, 1e9),
+    state=st.sampled_from(State),
+    code=st.sampled_from(["Success", "InternalError"]),
+    message=TEXT,
+    started_at=st.none() | st.floats(0, 1e9),
+    ended_at=st.none() | st.floats(0, 1e9),
+    result=st.none() | st.just({"media_info": {"Format": None}, "media_result": None}),
+    request=st.builds(
+        JobRequest,
+        output=st.dictionaries(st.sampled_from(["Region", "Object", "AuObject"]), TEXT),
+        names=st.just({}),
+        template_id=st.sampled_from(["", "t1"]),
+        inline=st.none() | st.just({"AudioMode": "IsAudio", "AudioConfig": None}),
+        mode=st.just(AudioMode.IS_AUDIO),
+        audio=st.just(AudioConfig()),
+        user_data=TEXT,
+        multi=st.booleans(),
+    ),
+)
+
+
+@given(row=ROWS)
+def test_the_element_of_a_job_is_that_of_its_tree(row: JobRow) -> None:
+    assert row.element() == xml.element("JobsDetail", row.detail())

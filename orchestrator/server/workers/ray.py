@@ -21,7 +21,6 @@ import orjson
 from orchestrator.errors import ConfigError
 from orchestrator.separation.cores import usable_cores
 from orchestrator.server.workers.protocol import (
-    MachineAtFault,
     WorkerLost,
     WorkFailed,
     result_of_message,
@@ -282,10 +281,9 @@ class RayWorkers:
             return result
         if "failed" in outcome:
             raise WorkFailed(**outcome["failed"])
-        if "no_worker" in outcome:
-            raise MachineAtFault("InternalError", outcome["no_worker"]["message"])
-        if "at_fault" in outcome:  # of one node: the job can run on another one
-            raise WorkerLost(outcome["at_fault"]["message"], is_counted=False)
+        for kind in ("no_worker", "at_fault"):  # of one node: the job can run on another one
+            if kind in outcome:
+                raise WorkerLost(outcome[kind]["message"], is_counted=False)
         raise WorkerLost(**outcome["lost"])
 
     async def close(self) -> None:

@@ -268,6 +268,11 @@ class Bridge:
         self._forget(actor.node)
         await _kill(actor.handle)
 
+    async def _lose(self, actor: _Actor) -> None:
+        """Note that an actor has died or is silent: its node must answer before it gets another."""
+        actor.node.is_checked = False
+        await self._drop(actor)
+
     async def _give_back(self) -> None:
         """Stop workers that were idle for long."""
         limit = self._clock.monotonic() - IDLE_S
@@ -289,8 +294,7 @@ class Bridge:
             return
         run.cancel()
         if run.actor is not None:
-            run.actor.node.held_until = self._clock.monotonic() + LOOK_S
-            await self._drop(run.actor)
+            await self._lose(run.actor)
         self._tell()
 
     async def _carry_out(self, run: _Run, message: dict[str, Any]) -> None:
@@ -323,7 +327,7 @@ class Bridge:
             actor.idle_since = self._clock.monotonic()
             self._idle.append(actor)
         else:
-            await self._drop(actor)
+            await self._lose(actor)
         self._tell()
 
     def _begin(self, act: Coroutine[Any, Any, None]) -> Callable[[], object]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from orchestrator.server.api.incoming import receive
-from orchestrator.server.http.body import demand_length, read_body
+from orchestrator.server.http.body import demand_length, pieces, read_body
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.workers.exchange import HELLO, REPORT, SOURCE
 
@@ -58,7 +57,9 @@ class WorkerCalls:
         target = attempt.outputs[stem]
         path = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
         try:
-            await receive(self._parts, call, path)
+            with path.open("xb") as file:  # its sums are computed when it becomes an object
+                async for data in pieces(call, self._parts.settings):
+                    await self._parts.on_disk(file.write, data)
             if not self._exchange.is_open(attempt):
                 raise Refusal("NoSuchUpload", "This attempt at the job has ended: stop it.", 410)
             path.replace(target)

@@ -9,14 +9,18 @@ and with it everything that it started.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -35,7 +39,9 @@ START_TIMEOUT_S = 120.0  # loading the engine's libraries from a cold disk takes
 FRESH_S = 60.0  # age of a figure of free memory that is good enough
 HOLD_S = 30.0  # pause of a node after a fault
 IDLE_S = 60.0  # an idle worker gives its resources back to the cluster after this time
-END_S = 10.0  # limit of an orderly end
+KNOCK_TIMEOUT_S = 10.0
+REMOVALS, REMOVAL_S = 50, 0.1
+END_S = 20.0  # limit of an orderly end
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ class Bridge:
     """Starts actors, gives them the attempts, and looks after the nodes."""
 
     def __init__(self, settings: Settings, out: BinaryIO) -> None:
-        self._settings = settings
+        self.settings = settings
         self._out = out
         self._clock = SystemClock()
         self._board = Board(Need(settings.cpus, settings.gpus, settings.memory_bytes))
@@ -166,7 +172,7 @@ class Bridge:
 
     async def _facts_of(self, node: Node) -> Facts:
         ray = _ray()
-        settings = self._settings
+        settings = self.settings
         ask = ray.remote(facts).options(
             num_cpus=0, max_retries=0, scheduling_strategy=_on(node.node_id)
         )
@@ -234,7 +240,7 @@ class Bridge:
 
     async def _start(self, node: Node) -> _Actor:
         ray = _ray()
-        settings = self._settings
+        settings = self.settings
         node.workers += 1
         node.free_bytes -= settings.memory_bytes  # until the node is asked again
         make = ray.remote(Separator).options(
@@ -261,7 +267,7 @@ class Bridge:
     def _forget(self, node: Node) -> None:
         """Note that a worker of a node has ended."""
         node.workers -= 1
-        node.free_bytes += self._settings.memory_bytes
+        node.free_bytes += self.settings.memory_bytes
         self._changed.set()
 
     async def _drop(self, actor: _Actor) -> None:
@@ -374,6 +380,9 @@ def _connect(settings: Settings) -> None:
     """Connect to the cluster, or start one on this machine."""
     ray = _ray()
     if settings.address:
+        there = urlsplit(settings.address)
+        # Ray itself tries for half a minute, and does not say what is wrong.
+        socket.create_connection((there.hostname, there.port), KNOCK_TIMEOUT_S).close()
         ray.init(settings.address, log_to_driver=False)
     else:
         ray.init(
@@ -384,13 +393,7 @@ def _connect(settings: Settings) -> None:
         )
 
 
-async def _serve(settings: Settings, source: asyncio.StreamReader, out: BinaryIO) -> None:
-    bridge = Bridge(settings, out)
-    try:
-        await asyncio.to_thread(_connect, settings)
-    except Exception as error:  # noqa: BLE001 - the service reports it
-        bridge.send("unusable", text=_last_line(error))
-        return
+async def _serve(bridge: Bridge, source: asyncio.StreamReader) -> None:
     bridge.send("ready")
     looking = asyncio.create_task(bridge.look())
     reading = asyncio.create_task(_obey(bridge, source))
@@ -423,12 +426,12 @@ def environment(folder: str) -> dict[str, str]:
     }
 
 
-async def _main(out: BinaryIO) -> None:
+async def _main(bridge: Bridge) -> None:
     loop = asyncio.get_running_loop()
     source = asyncio.StreamReader(limit=1 << 24)
-    pipe = os.fdopen(os.dup(0), "rb")
+    pipe = os.fdopen(os.dup(0), "rb", buffering=0)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(source), pipe)
-    await _serve(Settings(**orjson.loads(await source.readline())), source, out)
+    await _serve(bridge, source)
 
 
 def main() -> None:
@@ -437,18 +440,44 @@ def main() -> None:
     os.dup2(2, 1)  # prints of Ray must not mix with our messages
     folder = tempfile.mkdtemp(prefix="orch-ray-")  # short: sockets in it have 107 bytes
     os.environ.update(environment(folder))
+    bridge = Bridge(Settings(**orjson.loads(_first_line())), out)
     try:
-        asyncio.run(_main(out))
+        # In this thread, which lives to the end: the processes that Ray starts end with the
+        # thread that has started them.
+        _connect(bridge.settings)
+        asyncio.run(_main(bridge))
+    except Exception as error:  # noqa: BLE001 - the service reports it
+        with contextlib.suppress(OSError):
+            bridge.send("unusable", text=_last_line(error))
     finally:
         _end(folder)
 
 
+def _first_line() -> bytes:
+    """Read the settings, and no byte of what follows them."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line
+
+
 def _end(folder: str) -> None:
+    """Stop what was started, and remove its files."""
+    # The service may be gone, and with it the reader of what is printed from now on.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
     last = threading.Timer(END_S, os._exit, (1,))
     last.daemon = True
     last.start()
-    _ray().shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        _ray().shutdown()
+    finally:
+        for _ in range(REMOVALS):  # processes that are ending still write there
+            shutil.rmtree(folder, ignore_errors=True)
+            if not Path(folder).exists():
+                break
+            threading.Event().wait(REMOVAL_S)
 
 
 if __name__ == "__main__":

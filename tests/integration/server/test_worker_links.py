@@ -14,7 +14,7 @@ from yarl import URL
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.server.api import workers
-from orchestrator.server.api.incoming import receive
+from orchestrator.server.http.body import pieces
 from orchestrator.server.progression import Progression
 from orchestrator.server.settings import RaySettings
 from orchestrator.server.workers import exchange, node
@@ -25,7 +25,7 @@ from orchestrator.server.workers.ray import RayWorkers
 from tests.integration.server.conftest import COS_HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from orchestrator.server.http.request import Call
     from orchestrator.server.workers.exchange import Attempt, Exchange
@@ -142,12 +142,12 @@ async def test_nothing_of_an_attempt_that_has_ended_is_accepted(desk: Desk) -> N
 async def test_a_stem_that_arrives_while_its_attempt_ends_is_dropped(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def slow(parts: Any, call: Call, path: Path) -> Any:
-        sums = await receive(parts, call, path)
+    async def late(call: Call, limits: Any) -> AsyncIterator[bytes]:
+        async for piece in pieces(call, limits):
+            yield piece
         desk.exchange.close(desk.attempt)
-        return sums
 
-    monkeypatch.setattr(workers, "receive", slow)
+    monkeypatch.setattr(workers, "pieces", late)
     status, _ = await desk.send("PUT", desk.links["stems"]["voice"], b"late")
 
     assert status == 410

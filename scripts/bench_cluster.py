@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 from asyncio.subprocess import PIPE
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, thread_time
@@ -40,7 +41,7 @@ from orchestrator.separation.cores import usable_cores
 from orchestrator.server.http.key_pairs import KeyPair
 from orchestrator.server.progression import Pace, Progression
 from orchestrator.server.service import LocalService
-from orchestrator.server.settings import LocalSettings, RaySettings
+from orchestrator.server.settings import LocalSettings, MissingInput, RaySettings
 from orchestrator.server.workers.links import Links
 from orchestrator.server.workers.protocol import WorkTask
 
@@ -141,8 +142,9 @@ async def costs(root: Path) -> None:
     (root / bench_runner.BUCKET).mkdir(parents=True)
     source, stem = root / "source", root / "voice"
     source.write_bytes(bytes(MB << 20))
+    with_nothing_to_read = replace(settings("ray", 1, root), missing_input=MissingInput.IGNORE)
     async with (
-        LocalService(settings("ray", 1, root), SystemClock()) as service,
+        LocalService(with_nothing_to_read, SystemClock()) as service,
         aiohttp.ClientSession() as http,
     ):
         exchange = service.parts.exchange
@@ -161,10 +163,6 @@ async def costs(root: Path) -> None:
             rows.append((kind, *(f"{each / count * 1e6:,.0f}" for each in used)))
         before = thread_time(), process_time()
         count = 200
-        for number in range(count):
-            (root / bench_runner.BUCKET / bench_runner.spec(number).media.key).parent.mkdir(
-                parents=True, exist_ok=True
-            )
         service.parts.scheduler.progression = Progression(Pace.IMMEDIATE)
         await separate(service, http, range(count))
         used = thread_time() - before[0], process_time() - before[1]

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from orchestrator.server.http.body import demand_length, pieces, read_body
 from orchestrator.server.http.errors import Refusal
-from orchestrator.server.workers.exchange import HELLO, REPORT, SOURCE
+from orchestrator.server.workers.exchange import REPORT, SOURCE
 
 if TYPE_CHECKING:
     from orchestrator.server.http.request import Call
@@ -41,8 +41,6 @@ class WorkerCalls:
             Refusal: The link is not valid, or its attempt has ended.
         """
         attempt, what = self._exchange.find(call)
-        if attempt is None:
-            return web.Response(text=HELLO)
         if (call.method, what) == ("GET", SOURCE):
             return web.FileResponse(attempt.source)
         if (call.method, what) == ("POST", REPORT):

@@ -30,7 +30,7 @@ PREFIX = f"/{RESERVED}/workers/"
 """Path of the exchange; no object has such a key."""
 LINK_S = 300
 """Validity of a link. It must outlast the start of a worker and a download, not the whole job."""
-SOURCE, REPORT, HELLO = "source", "report", "hello"
+SOURCE, REPORT = "source", "report"
 _PATH = re.compile(rf"{re.escape(PREFIX)}(?P<attempt>[0-9a-z-]{{1,120}})/(?P<what>[a-z]{{1,20}})")
 
 
@@ -97,10 +97,6 @@ class Exchange:
             "stems": {stem: self._link(attempt.name, "PUT", stem) for stem in attempt.outputs},
         }
 
-    def hello(self) -> str:
-        """Return a link that tells a node if it reaches this service."""
-        return self._link(HELLO, "GET", HELLO)
-
     def _link(self, attempt: str, method: str, what: str) -> str:
         now = int(self._clock.now())
         path = f"{PREFIX}{attempt}/{what}"
@@ -112,8 +108,8 @@ class Exchange:
         """Return True if a request uses a link of a worker."""
         return call.path.startswith(PREFIX)
 
-    def find(self, call: Call) -> tuple[Attempt | None, str]:
-        """Return the attempt of a request and what it asks for; None for a hello.
+    def find(self, call: Call) -> tuple[Attempt, str]:
+        """Return the attempt of a request and what it asks for.
 
         Raises:
             Refusal: The link is not valid, or its attempt has ended (410).
@@ -122,8 +118,6 @@ class Exchange:
         match = _PATH.fullmatch(call.path)
         if match is None:
             raise Refusal("InvalidURI", "This is not a link of a worker.")
-        if match["attempt"] == HELLO:
-            return None, HELLO
         attempt = self._attempts.get(match["attempt"])
         if attempt is None:
             raise Refusal("NoSuchUpload", "This attempt at the job has ended: stop it.", 410)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 TIMEOUT_S = 30.0
 """Limit of the wait for the next bytes."""
+REACH_TIMEOUT_S = 10.0
 TRIES = 3
 GONE = 410
 
@@ -34,6 +35,22 @@ class Links:
 
     def __init__(self, authority: str = "") -> None:
         self._authority = authority
+
+    def reach(self, url: str) -> None:
+        """Check that the service answers; its answer does not matter.
+
+        Raises:
+            TransferFailed: No answer came.
+        """
+        try:
+            connection, _ = self._connect(url, REACH_TIMEOUT_S)
+            try:
+                connection.request("GET", "/")
+                connection.getresponse()
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException) as error:
+            raise TransferFailed(_why(error)) from error
 
     def get(self, url: str, target: Path) -> None:
         """Read an object into a new file.

@@ -75,20 +75,19 @@ class Facts:
     unreachable: str = ""
 
 
-def facts(model: str, hello: str = "", authority: str = "") -> Facts:
+def facts(model: str, service: str = "", authority: str = "") -> Facts:
     """Return the facts of this node.
 
     Args:
         model: Path of the engine's weights; empty: the default engine.
-        hello: Link that shows if the service can be reached, or empty.
+        service: Address of the service, to see if it can be reached from here; or empty.
         authority: Certificates that vouch for the service, in PEM.
     """
     unreachable = ""
-    if hello:
+    if service:
         try:
-            with tempfile.TemporaryDirectory(prefix=_FOLDERS) as folder:
-                Links(authority).get(hello, Path(folder) / "hello")
-        except (TransferFailed, AttemptOver) as error:
+            Links(authority).reach(service)
+        except TransferFailed as error:
             unreachable = str(error)
     return Facts(__version__, engine_hash(model), free_memory(), unreachable=unreachable)
 

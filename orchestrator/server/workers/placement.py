@@ -91,7 +91,3 @@ class Board:
         if not fit:
             return None
         return max(fit, key=lambda node: (node.node_id not in avoid, node.free_bytes, node.node_id))
-
-    def faults(self) -> list[str]:
-        """Return why nodes get no jobs, one sentence for each."""
-        return [f"{node.name}: {node.fault}" for node in self.nodes.values() if node.fault]

@@ -71,7 +71,7 @@ class RayWorkers:
         self._clock = clock
         self._exchange = exchange
         self._capacity = 0
-        self._faults: list[str] = []
+        self._is_up = False
         self._process: Process | None = None
         self._runs: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._started: dict[str, dict[str, Any]] = {}
@@ -147,11 +147,13 @@ class RayWorkers:
                 if message["is"] == "unusable":
                     reason = message["text"]
                 elif message["is"] == "ready":
+                    self._is_up = True
                     if not ready.done():
                         ready.set_result(None)
                 else:
                     self._hear(message)
         finally:
+            self._is_up = False
             await _end(process)
             said = await errors
         where = self._ray.address or "of this machine"
@@ -166,7 +168,7 @@ class RayWorkers:
             "memory_bytes": ray.memory_bytes,
             "work": self._settings.work,
             "model": str(self._settings.engine or ""),
-            "hello": self._exchange.hello(),
+            "service": self._exchange.url,
             "authority": self._authority(),
             "local_cpus": usable_cores(),
         }
@@ -183,7 +185,6 @@ class RayWorkers:
     def _hear(self, message: dict[str, Any]) -> None:
         kind = message["is"]
         if kind == "capacity":
-            self._faults = message["faults"]
             self._set_capacity(message["slots"])
         elif kind == "log":
             log.log(_LEVELS[message["level"]], "%s", message["text"])
@@ -202,6 +203,8 @@ class RayWorkers:
 
     async def run(self, task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         """Do one task on a node; see :class:`Workers`."""
+        if not self._is_up:
+            raise WorkerLost(f"{_LOST}.", is_counted=False)
         attempt = self._exchange.open(task, on_progress)
         future = asyncio.get_running_loop().create_future()
         self._runs[attempt.name] = future
@@ -252,12 +255,16 @@ class RayWorkers:
             WorkFailed: The work takes too long.
         """
         silence_s, limit_s = self._ray.silence_s, self._settings.job_timeout_s
-        started_at = None
+        look_s = silence_s / LOOKS_PER_SILENCE
+        started_at, now = None, self._clock.monotonic()
         while True:
-            await asyncio.wait({future}, timeout=silence_s / LOOKS_PER_SILENCE)
+            before = now
+            await asyncio.wait({future}, timeout=look_s)
             if future.done():
                 return future.result()
             now = self._clock.monotonic()
+            # A pause of this process is not the worker's: its reports wait to be read.
+            attempt.heard_at += max(0.0, now - before - look_s)
             if attempt.name not in self._started:
                 continue
             if started_at is None:

@@ -55,7 +55,7 @@ class Settings:
         memory_bytes: Memory of one job.
         work: ``module:function`` that does the work.
         model: Path of the engine's weights on every node; empty: the default engine.
-        hello: Link that shows a node if it reaches the service.
+        service: Address of the service, as nodes reach it.
         authority: Certificates that vouch for the service, in PEM.
         local_cpus: Processors of a cluster of this machine.
     """
@@ -66,7 +66,7 @@ class Settings:
     memory_bytes: int
     work: str
     model: str
-    hello: str
+    service: str
     authority: str
     local_cpus: int
 
@@ -101,7 +101,7 @@ class Bridge:
         self._runs: dict[str, _Run] = {}
         self._asking: set[str] = set()
         self._changed = asyncio.Event()
-        self._sent: object = None
+        self._slots = -1
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, kind: str, **content: Any) -> None:
@@ -137,6 +137,7 @@ class Bridge:
                     has.get("GPU", 0.0),
                     has.get("memory", float("inf")),
                 )
+                self._say_if_small(nodes[node_id])
         now = self._clock.monotonic()
         for node in list(nodes.values()):
             is_stale = bool(self._runs) and now - node.asked_at > FRESH_S
@@ -145,6 +146,17 @@ class Bridge:
                 self._begin(self._ask(node))
         await self._give_back()
         self._tell()
+
+    def _say_if_small(self, node: Node) -> None:
+        """Log that a node has too little for even one job."""
+        if not self._board.slots(node):
+            need = self._board.need
+            text = (
+                f"node {node.name} gets no jobs: a job needs {need.cpus:g} CPUs, {need.gpus:g} "
+                f"GPUs and {need.memory_bytes >> 20} MiB, and it offers {node.cpus:g}, "
+                f"{node.gpus:g} and {node.memory_bytes / (1 << 20):.0f} MiB"
+            )
+            self.send("log", level="warning", text=text)
 
     async def _ask(self, node: Node) -> None:
         """Ask a node for its facts, and compare them."""
@@ -177,7 +189,7 @@ class Bridge:
             num_cpus=0, max_retries=0, scheduling_strategy=_on(node.node_id)
         )
         ref = await asyncio.to_thread(
-            ask.remote, settings.model, settings.hello, settings.authority
+            ask.remote, settings.model, settings.service, settings.authority
         )
         async with asyncio.timeout(ASK_TIMEOUT_S):
             found: Facts = await _result(ref)
@@ -210,11 +222,10 @@ class Bridge:
 
     def _tell(self) -> None:
         """Send the capacity, if it has changed."""
-        now = self._clock.monotonic()
-        now_sent = (self._board.capacity(now), self._board.faults(), len(self._board.nodes))
-        if now_sent != self._sent:
-            self._sent = now_sent
-            self.send("capacity", slots=now_sent[0], faults=now_sent[1], nodes=now_sent[2])
+        slots = self._board.capacity(self._clock.monotonic())
+        if slots != self._slots:
+            self._slots = slots
+            self.send("capacity", slots=slots)
         self._changed.set()
 
     # --- the actors

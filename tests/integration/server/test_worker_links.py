@@ -14,6 +14,7 @@ from yarl import URL
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.server.api import workers
+from orchestrator.server.certificates import made_for
 from orchestrator.server.http.body import pieces
 from orchestrator.server.progression import Progression
 from orchestrator.server.settings import RaySettings
@@ -69,11 +70,12 @@ class Desk:
         return Order(self.task(), suffixes, self.links, report_s=0.02)
 
 
+async def open_nothing(self: RayWorkers, on_capacity: Callable[[], None]) -> None:
+    """A cluster without nodes."""
+
+
 @pytest.fixture
 async def desk(start: Benches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    async def open_nothing(self: RayWorkers, on_capacity: Callable[[], None]) -> None:
-        """A cluster without nodes."""
-
     monkeypatch.setattr(RayWorkers, "open", open_nothing)
     return Desk(await start(ray=RaySettings(), progression=Progression()), tmp_path)
 
@@ -243,11 +245,24 @@ async def test_a_transfer_is_tried_again_and_a_cut_one_is_not_taken_for_whole(
 
 
 async def test_a_node_says_why_it_does_not_reach_the_service(desk: Desk) -> None:
-    hello = desk.exchange.hello()
-    assert (await desk.bench.call(node.facts, "", hello)).unreachable == ""
-    with_another_port = hello.replace(desk.exchange.url, "http://127.0.0.1:1")
-    found = await desk.bench.call(node.facts, "", with_another_port)
-    assert "refused" in found.unreachable
+    url = desk.exchange.url
+    assert (await desk.bench.call(node.facts, "", url)).unreachable == ""
+    assert "refused" in (await desk.bench.call(node.facts, "", "http://127.0.0.1:1")).unreachable
+
+
+async def test_links_of_a_service_with_tls_are_verified(
+    start: Benches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RayWorkers, "open", open_nothing)
+    tls = made_for(tmp_path / "root", "127.0.0.1", "ap-chongqing")
+    assert tls.authority is not None
+    authority = tls.authority.read_text()
+    desk = Desk(await start(ray=RaySettings(), progression=Progression(), tls=tls), tmp_path)
+
+    await desk.bench.call(Links(authority).get, desk.links["source"], tmp_path / "taken")
+    assert desk.links["source"].startswith("https://")
+    with pytest.raises(TransferFailed, match="certificate"):
+        await desk.bench.call(Links().get, desk.links["source"], tmp_path / "not taken")
 
 
 async def test_a_put_is_refused_with_the_reason_of_the_service(desk: Desk) -> None:

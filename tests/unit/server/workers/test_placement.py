@@ -79,7 +79,6 @@ def test_a_node_with_a_fault_or_a_pause_or_unchecked_gets_none() -> None:
     three = board(a, b, c)
     a.fault, b.held_until, c.is_checked = "another version", 10, False
     assert (chosen(three), three.capacity(0)) == (None, 0)
-    assert three.faults() == ["a: another version"]
     assert chosen(three, now=10) == "b"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING
 
 from orchestrator.domain import value_formats
@@ -11,7 +13,9 @@ from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from orchestrator.commands.options import CallbackAddress
+    from orchestrator.commands.serve import ClusterOptions
 
+_RAY = re.compile(r"ray://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _RETRY = {
     "failed": frozenset({JobState.FAILED, JobState.UNFINISHED}),
     "rejected": frozenset({JobState.REJECTED}),
@@ -153,3 +157,55 @@ def read_callbacks(listen: str | None, url: str | None) -> CallbackAddress | Non
 
     host, port = read_address("--callback-listen", listen)
     return CallbackAddress(host, port, url or "")
+
+
+def read_workers(text: str) -> int | None:
+    """Return ``--workers`` as a number of processes; None for the default or for a cluster.
+
+    Raises:
+        ConfigError: If it is neither a number above 0 nor a cluster.
+    """
+    if not text or text == "ray" or _RAY.fullmatch(text):
+        return None
+    number = value_formats.integer(text)
+    if not number or number < 1:
+        raise ConfigError(
+            f"--workers {text}: write a number of jobs above 0, 'ray' for a Ray cluster of this "
+            "machine, or the address of one: ray://HOST:PORT."
+        )
+    return number
+
+
+def read_cluster(
+    workers: str, cpus: float | None, gpus: float | None, memory: str | None
+) -> ClusterOptions | None:
+    """Return the cluster that ``--workers`` names, with the resources of a job, or None.
+
+    Raises:
+        ConfigError: If a resource is out of range, or is given without a cluster.
+    """
+    from orchestrator.commands.serve import ClusterOptions
+
+    given = {"--job-cpus": cpus, "--job-gpus": gpus, "--job-memory": memory}
+    if workers != "ray" and not _RAY.fullmatch(workers):
+        for option, value in given.items():
+            if value is not None:
+                raise ConfigError(
+                    f"{option} {value} needs a cluster: --workers ray or ray://HOST:PORT."
+                )
+        return None
+    default = ClusterOptions()
+    for option, number in (("--job-cpus", cpus), ("--job-gpus", gpus)):
+        least = "0 or more" if option == "--job-gpus" else "above 0"
+        is_good = number is None or (math.isfinite(number) and number >= 0)
+        if not is_good or (number == 0 and option == "--job-cpus"):
+            raise ConfigError(f"{option} {number}: write a number {least}, for example 1 or 0.5.")
+    size = default.memory_bytes if memory is None else value_formats.size_bytes(memory)
+    if size is None:
+        raise ConfigError(f"--job-memory {memory}: write a size such as 800MB or 2GiB.")
+    return ClusterOptions(
+        "" if workers == "ray" else workers,
+        default.cpus if cpus is None else cpus,
+        default.gpus if gpus is None else gpus,
+        size,
+    )

@@ -23,12 +23,39 @@ ListenOption = Annotated[
     str, typer.Option("--listen", metavar="HOST:PORT", help="Address to listen on.")
 ]
 WorkersOption = Annotated[
-    int | None,
+    str,
     typer.Option(
         "--workers",
+        metavar="N|ray|ray://HOST:PORT",
+        help="Jobs at once, one per processor by default; or the Ray cluster that separates, "
+        "'ray' for one of this machine.",
+        show_default=False,
+    ),
+]
+JobCpusOption = Annotated[
+    float | None,
+    typer.Option(
+        "--job-cpus",
         metavar="N",
-        min=1,
-        help="Jobs at once; one per processor by default.",
+        help="Processors of one job on the cluster; 1 by default.",
+        show_default=False,
+    ),
+]
+JobGpusOption = Annotated[
+    float | None,
+    typer.Option(
+        "--job-gpus",
+        metavar="N",
+        help="Graphics processors of one job on the cluster, 0.25 for example; 0 by default.",
+        show_default=False,
+    ),
+]
+JobMemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--job-memory",
+        metavar="SIZE",
+        help="Free memory that a node must have for a job; 1GiB by default.",
         show_default=False,
     ),
 ]
@@ -94,7 +121,10 @@ def serve(
     *,
     root: RootOption,
     listen: ListenOption = "127.0.0.1:8080",
-    workers: WorkersOption = None,
+    workers: WorkersOption = "",
+    job_cpus: JobCpusOption = None,
+    job_gpus: JobGpusOption = None,
+    job_memory: JobMemoryOption = None,
     bucket: BucketOption = "",
     region: RegionOption = "ap-chongqing",
     faults: FaultsOption = None,
@@ -115,7 +145,13 @@ def serve(
 
     from orchestrator.cli import complain
     from orchestrator.cli.interpreter import loop_factory, tune
-    from orchestrator.cli.parsers import read_address, read_bucket, read_duration_s
+    from orchestrator.cli.parsers import (
+        read_address,
+        read_bucket,
+        read_cluster,
+        read_duration_s,
+        read_workers,
+    )
     from orchestrator.cli.signals import stop_on_signals
     from orchestrator.commands.serve import ServeOptions, serving
 
@@ -124,7 +160,7 @@ def serve(
         root,
         host,
         port,
-        workers,
+        read_workers(workers),
         read_bucket("--bucket", bucket),
         region,
         faults,
@@ -134,6 +170,7 @@ def serve(
         tls,
         tls_cert,
         tls_key,
+        read_cluster(workers, job_cpus, job_gpus, job_memory),
     )
 
     async def main() -> None:
@@ -162,6 +199,8 @@ def greeting(options: ServeOptions, facts: Serving) -> str:
     ]
     if facts.authority is not None:
         lines.append(f"authority:  {facts.authority}, for clients to trust")
+    if options.cluster is not None:
+        lines.append(f"workers:    Ray cluster {options.cluster.address or 'of this machine'}")
     if options.bucket:
         lines.append(
             f"bucket:     {options.bucket} in {options.region}, if the Host header has no bucket"

@@ -14,7 +14,7 @@ from orchestrator.server.certificates import given, made_for
 from orchestrator.server.credentials import KEY_VARIABLE, keys_for
 from orchestrator.server.faults.script import Faults
 from orchestrator.server.service import LocalService
-from orchestrator.server.settings import CallbackPolicy, LocalSettings
+from orchestrator.server.settings import CallbackPolicy, LocalSettings, RaySettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -27,6 +27,23 @@ CONTROL_VARIABLE = "ORCHESTRATOR_CONTROL_TOKEN"
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Separation on a Ray cluster.
+
+    Attributes:
+        address: ``ray://HOST:PORT``; empty for a cluster of this machine.
+        cpus: Processors of one job.
+        gpus: Graphics processors of one job.
+        memory_bytes: Memory of one job.
+    """
+
+    address: str = ""
+    cpus: float = 1
+    gpus: float = 0
+    memory_bytes: int = RaySettings().memory_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ServeOptions:
     """Choices for the local service.
 
@@ -34,7 +51,8 @@ class ServeOptions:
         root: Folder of the objects.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
-        workers: Jobs at once; None for one per processor.
+        workers: Jobs at once; None for one per processor, or as many as the cluster has room for.
+        cluster: Ray cluster that does the work; None for processes of this machine.
         bucket: Bucket for requests whose ``Host`` has no bucket.
         region: Region of such requests.
         faults: Script of faults to play from the start, or None.
@@ -59,6 +77,7 @@ class ServeOptions:
     tls: bool = False
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    cluster: ClusterOptions | None = None
 
     def certificate(self) -> TlsFiles | None:
         """Return the certificate to serve with, or None for http.
@@ -96,6 +115,12 @@ class Serving:
     is_simulated: bool
 
 
+def _ray(cluster: ClusterOptions | None) -> RaySettings | None:
+    if cluster is None:
+        return None
+    return RaySettings(cluster.address, cluster.cpus, cluster.gpus, cluster.memory_bytes)
+
+
 @contextlib.asynccontextmanager
 async def serving(
     options: ServeOptions, environment: Mapping[str, str] = os.environ
@@ -119,6 +144,7 @@ async def serving(
         bucket=options.bucket,
         region=options.region,
         tls=tls,
+        ray=_ray(options.cluster),
         control_token=environment.get(CONTROL_VARIABLE, ""),
         callbacks=CallbackPolicy(
             retries=options.callback_retries,

@@ -20,6 +20,7 @@ from orchestrator.server.api.jobs import JobCalls
 from orchestrator.server.api.objects import ObjectCalls
 from orchestrator.server.api.queues import QueueCalls
 from orchestrator.server.api.templates import TemplateCalls
+from orchestrator.server.api.workers import WorkerCalls
 from orchestrator.server.faults import effects
 from orchestrator.server.faults.player import route_of
 from orchestrator.server.http import xml
@@ -54,6 +55,7 @@ class App:
         self._queues = QueueCalls(parts)
         self._activation = ActivationCalls(parts)
         self._control = Control(parts)
+        self._workers = WorkerCalls(parts, parts.exchange) if parts.exchange is not None else None
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -93,6 +95,8 @@ class App:
         if self._control.is_for(call):
             call.ci = True
             return await self._control.answer(call)
+        if self._workers is not None and self._workers.is_for(call):
+            return await self._workers.answer(call)
         call.key = self._verifier.verify(call)
         rule = self._parts.player.draw(route_of(call))
         if rule is None:

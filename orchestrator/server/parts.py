@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.server.settings import LocalSettings
     from orchestrator.server.storage.multipart import Uploads
     from orchestrator.server.storage.objects import Objects
+    from orchestrator.server.workers.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -52,6 +53,8 @@ class Parts:
     scheduler: Scheduler
     callbacks: Callbacks
     player: FaultPlayer
+    exchange: Exchange | None = None
+    """Exchange with workers elsewhere, if there are any."""
 
     async def on_disk(self, act: Callable[..., T], *arguments: object) -> T:
         """Run a blocking function in a storage thread."""

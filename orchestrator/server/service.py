@@ -36,6 +36,7 @@ from orchestrator.server.storage.index import ObjectIndex
 from orchestrator.server.storage.keys import RESERVED
 from orchestrator.server.storage.multipart import Uploads
 from orchestrator.server.storage.objects import Objects
+from orchestrator.server.workers.exchange import Exchange
 from orchestrator.server.workers.pool import Pool
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.ports import Clock
     from orchestrator.server.settings import LocalSettings
+    from orchestrator.server.workers.protocol import Workers
 
 log = logging.getLogger(__name__)
 DISK_THREADS = 4  # reads, hashes and syncs overlap; more threads would only queue in the disk
@@ -66,7 +68,8 @@ class LocalService:
         self._database: Database | None = None
         self._index: ObjectIndex | None = None
         self._uploads: Uploads | None = None
-        self._pool: Pool | None = None
+        self._workers: Workers | None = None
+        self._exchange = Exchange(clock) if settings.ray is not None else None
         self._disk = ThreadPoolExecutor(DISK_THREADS, "local-disk")
         self._runner: web.ServerRunner | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -141,11 +144,7 @@ class LocalService:
 
     def _build(self, database: Database, objects: Objects, uploads: Uploads) -> Parts:
         settings, clock, disk = self.settings, self.clock, self._disk
-        self._pool = Pool(
-            settings.work,
-            memory_bytes=settings.worker_memory_bytes,
-            timeout_s=settings.job_timeout_s,
-        )
+        workers = self._workers = _workers(settings, clock, self._exchange)
         store = JobStore(database)
         ids = Ids(settings.seed, store.total())
         interrupted = store.recover()
@@ -154,7 +153,7 @@ class LocalService:
         queues = Queues(database, settings, ids)
         player = FaultPlayer(settings.faults or Faults(), clock, settings.seed)
         callbacks = Callbacks(settings.callbacks, clock, queues, player)
-        work = JobWork(settings, clock, objects, self._pool, disk)
+        work = JobWork(settings, clock, objects, workers, disk)
         return Parts(
             settings=settings,
             clock=clock,
@@ -168,6 +167,7 @@ class LocalService:
             scheduler=Scheduler(settings, clock, store, queues, work, callbacks.job_ended),
             callbacks=callbacks,
             player=player,
+            exchange=self._exchange,
         )
 
     async def _listen(self) -> None:
@@ -201,9 +201,19 @@ class LocalService:
         host, port = self._runner.addresses[0][:2]
         scheme = "https" if tls is not None else "http"
         self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        await self._open_workers()
         self.parts.scheduler.open()
         self._sweeper = asyncio.create_task(self._sweep(), name="local-retention")
         log.info("listening on %s, objects in %s", self.url, settings.root)
+
+    async def _open_workers(self) -> None:
+        settings = self.settings
+        if self._exchange is not None and settings.ray is not None:
+            from orchestrator.server.workers.ray import reachable_url
+
+            self._exchange.url = reachable_url(self.url, settings.ray.address)
+        if self._workers is not None:
+            await self._workers.open(self.parts.scheduler.wake)
 
     async def _sweep(self) -> None:
         while True:
@@ -222,8 +232,8 @@ class LocalService:
         if self._parts is not None:
             await self._parts.scheduler.close()
             await self._parts.callbacks.close()
-        if self._pool is not None:
-            await self._pool.close()
+        if self._workers is not None:
+            await self._workers.close()
         if self._database is not None:
             await self._database.close()
         self._disk.shutdown(wait=True)
@@ -232,7 +242,7 @@ class LocalService:
                 table.close()
         if self._lock is not None:
             self._lock.release()
-        self._sweeper = self._runner = self._parts = self._pool = self._database = None
+        self._sweeper = self._runner = self._parts = self._workers = self._database = None
         self._index = self._uploads = self._lock = None
 
 
@@ -240,6 +250,20 @@ def _disk_full(root: Path) -> DiskFull:
     return DiskFull(
         f"The disk of {root} has no space for stems (less than {SPACE_BYTES >> 20} MB is free). "
         "Make room, then run again."
+    )
+
+
+def _workers(settings: LocalSettings, clock: Clock, exchange: Exchange | None) -> Workers:
+    """Return the workers that the settings name."""
+    if exchange is not None:
+        from orchestrator.server.workers.ray import RayWorkers
+
+        return RayWorkers(settings, clock, exchange)
+    return Pool(
+        settings.work,
+        size=settings.workers,
+        memory_bytes=settings.worker_memory_bytes,
+        timeout_s=settings.job_timeout_s,
     )
 
 

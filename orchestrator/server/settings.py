@@ -67,6 +67,26 @@ class CallbackPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class RaySettings:
+    """Separation on a Ray cluster.
+
+    Attributes:
+        address: ``ray://HOST:PORT`` of a cluster; empty: one of this machine, which is started and
+            stopped with the service.
+        cpus: Processors of one job.
+        gpus: Graphics processors of one job; parts of one are possible.
+        memory_bytes: Memory of one job; no job goes to a node with less free memory.
+        silence_s: Time without a sign of life after which a worker counts as lost.
+    """
+
+    address: str = ""
+    cpus: float = 1
+    gpus: float = 0
+    memory_bytes: int = 1 << 30
+    silence_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class LocalSettings:
     """All settings of one local service.
 
@@ -78,6 +98,7 @@ class LocalSettings:
         port: Port to bind; 0: a free one.
         credentials: Accepted key pairs.
         max_concurrent: Jobs that run at once; None: one per usable core.
+        ray: Ray cluster that does the work; None: worker processes of this machine.
         engine: The engine that separates.
         work: ``module:function`` that does the work in a worker process.
         progression: Real or simulated work.
@@ -112,6 +133,7 @@ class LocalSettings:
     port: int = 0
     credentials: tuple[KeyPair, ...] = ()
     max_concurrent: int | None = None
+    ray: RaySettings | None = None
     engine: EngineChoice = DEFAULT_ENGINE
     work: str = REAL_WORK
     progression: Progression = field(default_factory=Progression)

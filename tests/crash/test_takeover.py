@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from orchestrator.server.pace import Pace, Progression
 
 from orchestrator.domain.clock import SystemClock
+from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.settings import LocalSettings
 from tests.e2e.playground import KEYS, Playground, RunningService, until
 

@@ -192,6 +192,30 @@ def http_string(method: str, path: str, params: str, headers: str) -> str:
     return f"{method.lower()}\n{path}\n{params}\n{headers}\n"
 
 
+def presign(key: KeyPair, method: str, host: str, path: str, valid: tuple[int, int]) -> str:
+    """Return the query that signs one method on one path of a host, for the seconds of ``valid``.
+
+    Args:
+        key: Key pair to sign with.
+        method: The method.
+        host: Host of the request, as its header has it.
+        path: Path, decoded.
+        valid: First and last second, since the epoch.
+    """
+    span = f"{valid[0]};{valid[1]}"
+    text = http_string(method, path, "", f"host={encode(host)}")
+    fields = {
+        "q-sign-algorithm": "sha1",
+        "q-ak": key.secret_id,
+        "q-sign-time": span,
+        "q-key-time": span,
+        "q-header-list": "host",
+        "q-url-param-list": "",
+        "q-signature": signature_of(key.secret_key, span, span, text),
+    }
+    return "&".join(f"{name}={encode(value)}" for name, value in fields.items())
+
+
 def matches(secret_key: str, signature: Signature, call: Call) -> bool:
     """Return True if the signature matches the request.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.server.pace import Progression
     from orchestrator.server.settings import LocalSettings
     from orchestrator.server.storage.objects import Objects
-    from orchestrator.server.workers.pool import Pool
+    from orchestrator.server.workers.protocol import Workers
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +37,23 @@ class JobWork:
     """Does the work of jobs."""
 
     def __init__(
-        self, settings: LocalSettings, clock: Clock, objects: Objects, pool: Pool, disk: Executor
+        self,
+        settings: LocalSettings,
+        clock: Clock,
+        objects: Objects,
+        workers: Workers,
+        disk: Executor,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._objects = objects
-        self._pool = pool
+        self._workers = workers
         self._disk = disk
         self._cores = usable_cores()
+
+    def capacity(self, progression: Progression) -> int:
+        """Return the number of jobs that can run at once now."""
+        return self._settings.workers if progression.simulated else self._workers.capacity
 
     async def run(
         self,
@@ -67,14 +76,15 @@ class JobWork:
 
         Raises:
             WorkFailed: The job cannot be done.
+            WorkerLost: Its worker is gone; another one can do it.
             Refusal: The stems cannot be stored under their names.
         """
         request = row.request
         if row.starts > self._settings.max_starts:
             raise WorkFailed(
                 "InternalError",
-                f"The job was started {counted(row.starts - 1, 'time')}, and the service ended "
-                "each time before the job did.",
+                f"The job was started {counted(row.starts - 1, 'time')}, and the service or its "
+                "worker ended each time before the job did.",
             )
         is_music = request.mode == AudioMode.MUSIC_MODE
         if is_music and not progression.simulated and self._settings.engine.is_default:
@@ -107,12 +117,13 @@ class JobWork:
             threads,
             str(self._settings.engine.model or ""),
             self._settings.engine.plugin,
+            row.job_id,
         )
         try:
             if progression.simulated:
                 done = await self._simulate(task, progression)
             else:
-                done = await self._pool.run(task, on_progress)
+                done = await self._workers.run(task, on_progress)
             stored = await loop.run_in_executor(
                 self._disk, self._store_stems, row, done, names, paths
             )

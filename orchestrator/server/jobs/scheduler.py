@@ -8,11 +8,12 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.wording import counted
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.jobs.queues import ACTIVE
 from orchestrator.server.jobs.row import JobRow, State
 from orchestrator.server.pace import Pace
-from orchestrator.server.workers.protocol import MachineAtFault, WorkFailed
+from orchestrator.server.workers.protocol import MachineAtFault, WorkerLost, WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,7 +49,7 @@ class Scheduler:
         self._queues = queues
         self._work = work
         self._on_end = on_end
-        self._max_concurrent = settings.workers
+        self._max_starts = settings.max_starts
         self._wake = asyncio.Event()
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._polls: dict[str, int] = {}
@@ -105,17 +106,14 @@ class Scheduler:
     def _next(self) -> JobRow | None:
         """Return the best job that may start now."""
         best: JobRow | None = None
-        if len(self._jobs) >= self._max_concurrent or self._clock.monotonic() < self._held_until:
+        capacity = self._work.capacity(self.progression)
+        if len(self._jobs) >= capacity or self._clock.monotonic() < self._held_until:
             return None
         wait_s = self.progression.start_after if self.progression.pace is Pace.SECONDS else 0
         ripe = self._clock.now() - wait_s
         for queue_id in self._store.queues_with_waiting():
             queue = self._queues.get(queue_id)
-            if (
-                queue is None
-                or queue.state != ACTIVE
-                or self._store.running[queue_id] >= queue.max_concurrent
-            ):
+            if queue is None or queue.state != ACTIVE:
                 continue
             for row in self._store.best_waiting(queue_id, ripe):
                 if best is None or (-row.level, row.seq) < (-best.level, best.seq):
@@ -149,6 +147,13 @@ class Scheduler:
         except MachineAtFault as error:
             await self._wait_for_machine(row, error.message)
             return
+        except WorkerLost as error:
+            if not error.is_counted or row.starts < self._max_starts:
+                log.warning("job %s waits for another worker: %s", row.job_id, error.message)
+                await self._put_back(row, is_counted=error.is_counted)
+                return
+            starts = counted(row.starts, "start")
+            message = f"{error.message} The job is given up after {starts}."
         except (WorkFailed, Refusal) as error:
             code, message = error.code, error.message
         except OSError as error:
@@ -171,9 +176,13 @@ class Scheduler:
             log.warning("no job can be done on this machine now; trying again: %s", reason)
         self._held_until = self._clock.monotonic() + MACHINE_RETRY_S
         asyncio.get_running_loop().call_later(MACHINE_RETRY_S, self.wake)
+        await self._put_back(row, is_counted=False)
+
+    async def _put_back(self, row: JobRow, *, is_counted: bool) -> None:
+        """Let a job wait again; it must not stay marked as running."""
         while True:
             try:
-                await self._store.put_back(row)
+                await self._store.put_back(row, is_counted=is_counted)
             except sqlite3.Error:
                 await self._clock.sleep(STORAGE_RETRY_S)
             else:

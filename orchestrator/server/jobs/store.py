@@ -179,13 +179,14 @@ class JobStore:
             self.running[row.queue_id] -= 1
         return done
 
-    async def put_back(self, row: JobRow) -> None:
-        """Let a running job wait again, as if it had not been started."""
+    async def put_back(self, row: JobRow, *, is_counted: bool = False) -> None:
+        """Let a running job wait again; if it is not counted, as if it had not been started."""
+        starts = row.starts if is_counted else row.starts - 1
         done = await self._step(
-            row, (State.RUNNING,), State.SUBMITTED, "started_at = NULL, starts = starts - 1", ()
+            row, (State.RUNNING,), State.SUBMITTED, "started_at = NULL, starts = ?", (starts,)
         )
         if done:
-            row.started_at, row.starts = None, row.starts - 1
+            row.started_at, row.starts = None, starts
             self.running[row.queue_id] -= 1
             self.waiting[row.queue_id] += 1
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.server.workers.protocol import MachineAtFault, Probe, WorkFailed, WorkResult
+from orchestrator.server.workers.protocol import MachineAtFault, WorkFailed, result_of_message
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable
 
-    from orchestrator.server.workers.protocol import WorkTask
+    from orchestrator.server.workers.protocol import WorkResult, WorkTask
 
 log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 1 << 20  # a result with all probes has some kilobytes
@@ -142,9 +142,7 @@ class Worker:
             elif "failed" in message:
                 raise WorkFailed(**message["failed"])
             else:
-                done = message["done"]
-                files = {stem: Probe(**probe) for stem, probe in done["files"].items()}
-                return WorkResult(files, done["message"], done["engine"])
+                return result_of_message(message["done"])
 
     async def stop(self) -> None:
         """Kill the process, which has no data to save, and close its pipes."""
@@ -157,14 +155,23 @@ class Worker:
 
 
 class Pool:
-    """Workers for the tasks that run at the same time; the caller limits their number."""
+    """Worker processes of this machine, as many as tasks run at the same time."""
 
-    def __init__(self, work: str, *, memory_bytes: int | None, timeout_s: float) -> None:
+    def __init__(self, work: str, *, size: int, memory_bytes: int | None, timeout_s: float) -> None:
         self._work = work
+        self._size = size
         self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
+
+    @property
+    def capacity(self) -> int:
+        """See :class:`Workers`."""
+        return self._size
+
+    async def open(self, on_capacity: Callable[[], None]) -> None:
+        """Do nothing: processes start on demand, and the capacity never changes."""
 
     async def run(self, task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         """Do one task in an idle worker, or in a new one.

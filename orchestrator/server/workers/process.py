@@ -23,6 +23,7 @@ import orjson
 from orchestrator.server.workers.protocol import MachineAtFault, Work, WorkFailed, WorkTask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
 _PR_SET_PDEATHSIG = 1
@@ -72,22 +73,23 @@ class _Channel:
             self.send({"progress": part})
 
 
-def _carry_out(work: Work, line: bytes, channel: _Channel) -> None:
-    channel.reported = 0.0
+def outcome_of(
+    work: Work, task: WorkTask, on_progress: Callable[[float], None]
+) -> dict[str, object]:
+    """Do a task and return its outcome as a message: ``done``, ``failed`` or ``at_fault``."""
     try:
-        result = work(WorkTask(**orjson.loads(line)), channel.progress)
+        result = work(task, on_progress)
     except MachineAtFault as error:
-        channel.send({"at_fault": {"code": error.code, "message": error.message}})
+        return {"at_fault": {"code": error.code, "message": error.message}}
     except WorkFailed as error:
-        channel.send({"failed": {"code": error.code, "message": error.message}})
+        return {"failed": {"code": error.code, "message": error.message}}
     except MemoryError:
         message = "The file needs more memory than one worker may use."
-        channel.send({"failed": {"code": "InternalError", "message": message}})
+        return {"failed": {"code": "InternalError", "message": message}}
     except Exception as error:  # noqa: BLE001 - a bad file fails only its own job
         message = f"The work on this file failed: {type(error).__name__}: {error}"
-        channel.send({"failed": {"code": "InternalError", "message": message[:1000]}})
-    else:
-        channel.send({"done": asdict(result)})
+        return {"failed": {"code": "InternalError", "message": message[:1000]}}
+    return {"done": asdict(result)}
 
 
 def main(arguments: list[str]) -> None:
@@ -111,7 +113,9 @@ def main(arguments: list[str]) -> None:
         _limit_memory(int(arguments[1]))
     channel.send({"ready": os.getpid()})
     while True:
-        _carry_out(work, tasks.get(), channel)
+        task = WorkTask(**orjson.loads(tasks.get()))
+        channel.reported = 0.0
+        channel.send(outcome_of(work, task, channel.progress))
 
 
 if __name__ == "__main__":

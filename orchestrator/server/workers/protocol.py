@@ -23,6 +23,7 @@ class WorkTask:
         threads: Threads of the engine; 0: one per core.
         model: Model file that separates; empty: another engine.
         plugin: Engine of another package; empty, too: the default one.
+        job: Id of the job, for logs and for the choice of another node.
     """
 
     source: str
@@ -32,6 +33,7 @@ class WorkTask:
     threads: int = 0
     model: str = ""
     plugin: str = ""
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,12 @@ class WorkResult:
     engine: str = ""
 
 
+def result_of_message(done: dict[str, Any]) -> WorkResult:
+    """Return the result in a message of a worker."""
+    files = {stem: Probe(**probe) for stem, probe in done["files"].items()}
+    return WorkResult(files, done["message"], done["engine"])
+
+
 class WorkFailed(Exception):
     """The work of a job failed.
 
@@ -73,6 +81,46 @@ class WorkFailed(Exception):
 
 class MachineAtFault(WorkFailed):
     """This machine cannot work now, on any file: no engine, a full disk. Not the job's fault."""
+
+
+class WorkerLost(WorkFailed):
+    """The worker is gone, and the job can run elsewhere: its node died, or does not answer.
+
+    Attributes:
+        is_counted: The job may be the reason (it needs too much memory, for example), so the start
+            counts.
+    """
+
+    def __init__(self, message: str, *, is_counted: bool = True) -> None:
+        super().__init__("InternalError", message)
+        self.is_counted = is_counted
+
+
+class Workers(Protocol):
+    """Workers of the service: processes of this machine, or actors of a Ray cluster."""
+
+    @property
+    def capacity(self) -> int:
+        """Number of jobs that can run at once now."""
+
+    async def open(self, on_capacity: Callable[[], None]) -> None:
+        """Start; ``on_capacity`` is called whenever the capacity has changed.
+
+        Raises:
+            ConfigError: The workers cannot be used.
+        """
+
+    async def run(self, task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
+        """Do one task.
+
+        Raises:
+            WorkFailed: If the work failed, or its worker died.
+            WorkerLost: If the worker is gone, and the task can be done by another one.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Stop every worker."""
 
 
 class Work(Protocol):

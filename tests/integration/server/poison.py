@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,4 +61,19 @@ def behave(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
     elif order == "threads":
         said = f"threads: {task.threads}"
         return replace(simulate(task, 3.0), message=said, engine=f"a network, {said}")
+    elif order.startswith("until "):
+        return _wait_for(Path(order.partition(" ")[2]), task, on_progress)
     return simulate(task, 3.0)
+
+
+def _wait_for(gate: Path, task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
+    """Note that this process works, wait for the gate, and write its number as every stem."""
+    logging.getLogger("orchestrator.separation").info("working behind %s", gate.name)
+    Path(f"{gate}.{os.getpid()}").touch()
+    while not gate.exists():
+        on_progress(0.42)
+        threading.Event().wait(0.02)
+    result = simulate(task, 3.0)
+    for path in task.outputs.values():
+        Path(path).write_text(str(os.getpid()))
+    return result

@@ -18,12 +18,14 @@ from yarl import URL
 from orchestrator.errors import LocalRootLocked
 from orchestrator.server.jobs import job_work
 from orchestrator.server.pace import Pace, Progression
+from orchestrator.server.workers.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.server.jobs.row import JobRow
-    from tests.integration.server.conftest import Benches
+    from orchestrator.server.workers.pool import Worker
+    from tests.integration.server.conftest import Bench, Benches
 
 HERE = Path(__file__).parent
 BUCKET = "media-1250000000"
@@ -61,6 +63,13 @@ def listening_socket(port: int | None) -> str:
 def open_files(pid: int) -> dict[str, str]:
     """Return the open files of a process by descriptor."""
     return {entry.name: str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def processes_of(bench: Bench) -> list[Worker]:
+    """Return the worker processes of a service."""
+    pool = bench.service._workers
+    assert isinstance(pool, Pool)
+    return list(pool._all)
 
 
 def alive(pid: int) -> bool:
@@ -237,8 +246,8 @@ async def test_a_closed_service_keeps_its_jobs_and_resumes_them(
             return "<Progress>" in await bench.job(running)
 
         await bench.until(is_running)
-        workers = list(bench.service.parts.scheduler._work._pool._all)
-        assert bench.service._pool is not None
+        workers = processes_of(bench)
+        assert workers
     order(bench.root, "in/a", "ok")
     bench = await start(**WORK, max_concurrent=1)
 
@@ -302,12 +311,11 @@ async def test_the_workers_of_a_killed_service_end_and_the_job_is_done_once_late
 async def test_a_job_that_kills_the_service_repeatedly_is_given_up(
     start: Benches, job_body: Callable[..., str]
 ) -> None:
-    bench = await start(**WORK, max_starts=1)
+    bench = await start(work="poison:behave", progression=Progression(Pace.HOLD), max_starts=1)
     database = bench.service.parts.store._database
-    bench.service.parts.scheduler._max_concurrent = 0
     job_id = await bench.submit(job_body(order(bench.root, "in/a", "ok")))
     await database.execute("UPDATE jobs SET starts = 1")
-    bench.service.parts.scheduler._max_concurrent = 1
+    bench.service.parts.scheduler.progression = Progression()
     bench.service.parts.scheduler.wake()
 
     text = await bench.ended(job_id)
@@ -336,7 +344,7 @@ async def test_workers_ignore_ctrl_c_and_inherit_no_socket(
         return "<Progress>" in await bench.job(job_id)
 
     await bench.until(is_running)
-    (worker,) = bench.service.parts.scheduler._work._pool._all
+    (worker,) = processes_of(bench)
     os.kill(worker.pid, signal.SIGINT)
     links = open_files(worker.pid)
 

@@ -11,10 +11,12 @@ from orchestrator.cli.parsers import (
     read_address,
     read_allowance,
     read_canary,
+    read_cluster,
     read_cost,
     read_duration_s,
     read_interval_s,
     read_retry,
+    read_workers,
 )
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
@@ -146,3 +148,52 @@ def test_an_interval_is_a_duration_or_0(text: str, seconds: float) -> None:
 def test_another_interval_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigError, match=r"--stats .*: write a duration such as 30s"):
         read_interval_s("--stats", text)
+
+
+@pytest.mark.parametrize(
+    ("workers", "count", "address"),
+    [
+        ("", None, None),
+        ("3", 3, None),
+        ("ray", None, ""),
+        ("ray://head:10001", None, "ray://head:10001"),
+        ("ray://[fd00::1]:10001", None, "ray://[fd00::1]:10001"),
+    ],
+)
+def test_workers_are_a_number_or_a_cluster(
+    workers: str, count: int | None, address: str | None
+) -> None:
+    cluster = read_cluster(workers, None, None, None)
+    assert read_workers(workers) == count
+    assert (cluster.address if cluster else None) == address
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "ray://head", "http://head:1", "ray:head:1"])
+def test_other_workers_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--workers .*ray://HOST:PORT"):
+        read_workers(text)
+
+
+def test_resources_of_a_job_need_a_cluster() -> None:
+    cluster = read_cluster("ray", 0.5, 0.25, "2GiB")
+    assert cluster is not None
+    assert (cluster.cpus, cluster.gpus, cluster.memory_bytes) == (0.5, 0.25, 2 << 30)
+    for resources in ((1.0, None, None), (None, 1.0, None), (None, None, "1GB")):
+        with pytest.raises(ConfigError, match="needs a cluster: --workers ray"):
+            read_cluster("2", *resources)
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ((0.0, None, None), "--job-cpus"),
+        ((float("inf"), None, None), "--job-cpus"),
+        ((None, -1.0, None), "--job-gpus"),
+        ((None, None, "lots"), "--job-memory"),
+    ],
+)
+def test_resources_out_of_range_are_refused(
+    given: tuple[float | None, float | None, str | None], option: str
+) -> None:
+    with pytest.raises(ConfigError, match=option):
+        read_cluster("ray", *given)

@@ -393,7 +393,6 @@ def test_a_ledger_is_named_by_path_or_url(name: str, wanted: str) -> None:
     ("name", "message"),
     [
         ("mysql://host/db", "cannot be kept"),
-        ("mysql://host/db", "cannot be kept"),
         ("sqlite:///", "names no file"),
         ("", "names no file"),
         ("sqlite://host/x.db", "cannot be kept"),

@@ -220,6 +220,15 @@ LeftOption = Annotated[
         "--left", help="Only unsent jobs of earlier runs that the manifest no longer names."
     ),
 ]
+LiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--live",
+        metavar="HOST:PORT",
+        help="Show the run in a browser while it works, for example 127.0.0.1:8765; also /metrics.",
+        show_default=False,
+    ),
+]
 CallbackListenOption = Annotated[
     str | None,
     typer.Option(

@@ -12,7 +12,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.commands.options import CallbackAddress
+    from orchestrator.commands.options import CallbackAddress, LiveAddress
     from orchestrator.commands.serve import ClusterOptions
 
 _RAY = re.compile(r"ray://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
@@ -134,6 +134,19 @@ def read_bucket(option: str, text: str) -> str:
             "for example media-1250000000."
         )
     return text
+
+
+def read_live(text: str | None) -> LiveAddress | None:
+    """Return the address of ``--live``.
+
+    Raises:
+        ConfigError: If it is not an address.
+    """
+    if text is None:
+        return None
+    from orchestrator.commands.options import LiveAddress
+
+    return LiveAddress(*read_address("--live", text))
 
 
 def read_callbacks(listen: str | None, url: str | None) -> CallbackAddress | None:

@@ -52,6 +52,7 @@ def run(
     callback_listen: opt.CallbackListenOption = None,
     callback_url: opt.CallbackUrlOption = None,
     rehearse: opt.RehearseOption = None,
+    live: opt.LiveOption = None,
     metrics_file: opt.MetricsFileOption = None,
     yes: opt.YesOption = False,
 ) -> None:
@@ -83,6 +84,7 @@ def run(
         canary=parsers.read_canary(canary),
         selection=selection_of(only, limit, sample),
         callbacks=parsers.read_callbacks(callback_listen, callback_url),
+        live=parsers.read_live(live),
     )
     source = opt.manifest_source(manifest, service, sets)
     display = Display(

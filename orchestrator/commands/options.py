@@ -62,6 +62,14 @@ class ManifestSource:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveAddress:
+    """Address at which a run shows itself while it works; port 0 takes a free one."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallbackAddress:
     """Address on which a run listens for callbacks.
 
@@ -96,6 +104,7 @@ class RunOptions:
         canary: Jobs that must succeed before the rest is sent; 0 for none.
         selection: Part of the manifest to carry out; None for all of it.
         callbacks: Address for the service's callbacks, or None.
+        live: Address of the live page, or None.
     """
 
     ledger: str | None = None
@@ -111,6 +120,7 @@ class RunOptions:
     canary: int | None = None
     selection: Selection | None = None
     callbacks: CallbackAddress | None = None
+    live: LiveAddress | None = None
 
 
 def check_word(option: str, given: str, known: Collection[str]) -> None:

@@ -12,7 +12,7 @@ from orchestrator.commands.history import entry_of, pace_of, spending
 from orchestrator.commands.report import ALL_RUNS, chosen_run, usual_states, write_rows
 from orchestrator.commands.resources import ledger_path
 from orchestrator.commands.stems import bucket_folders
-from orchestrator.commands.waveforms import Drawings, draw
+from orchestrator.commands.waveforms import LIMIT_S, Drawings, draw
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import TERMINAL
 from orchestrator.domain.wording import counted
@@ -22,10 +22,11 @@ from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.live.pace import pace_series
 from orchestrator.manifest import EndpointSettings
+from orchestrator.postgresql import is_address
 from orchestrator.reporting.page.places import Places
-from orchestrator.reporting.page.totals import facts_of
+from orchestrator.reporting.page.totals import Tallies, facts_of
 from orchestrator.reporting.page.writer import PageWriter, check_page_path, page_path
-from orchestrator.reporting.row import instant
+from orchestrator.reporting.row import instant, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Run
     from orchestrator.manifest import Manifest
     from orchestrator.reporting.page.places import Links
+    from orchestrator.reporting.row import FolderOf, Row
 
+_PAGE = 1000
 LONGEST_LINKS_S = 7 * 86400.0
 """Longest life of a page's links. Whoever has the page can read the files; a week is enough."""
 
@@ -50,6 +53,7 @@ class PageOptions:
         run: Id of a run, ``last`` or ``all``.
         states: Only rows in these states; the usual ones if there are none.
         links_s: Time for which it links to files of a remote service; None for no links.
+        is_live: It is served while the run works; only known waveforms are in it.
         progress: Called with the number of files whose waveforms were looked up.
     """
 
@@ -57,6 +61,7 @@ class PageOptions:
     run: str = "last"
     states: Collection[str] = ()
     links_s: float | None = None
+    is_live: bool = False
     progress: Callable[[int], None] = lambda _: None
 
 
@@ -77,25 +82,36 @@ async def write_page(
         ConfigError: If there is no such run, or links cannot be made.
         OrchestratorError: If the manifest is faulty or the ledger cannot be read.
     """
-    clock = clock or SystemClock()
     manifest = source.load()
-    location = ledger_path(manifest, ledger)
+    return await _write(manifest, ledger_path(manifest, ledger), file, options, clock)
+
+
+async def _write(
+    manifest: Manifest, location: str, file: BinaryIO, options: PageOptions, clock: Clock | None
+) -> list[str]:
+    clock = clock or SystemClock()
     folder_of = bucket_folders(manifest, location)
     links = _links(manifest, options, clock)
-    places = Places(options.folder, folder_of, links)
+    places = Places(options.folder, folder_of, links, is_served=options.is_live)
     opened = open_ledger(location, read_only=True)
     with PageWriter(places) as writer:
         try:
             wanted = frozenset(options.states or usual_states(manifest))
-            is_whole = await write_rows(opened, writer, options.run, wanted, folder_of)
+            is_whole, last_row = True, 0
+            if options.is_live:
+                last_row = await _write_numbered(opened, writer, wanted, folder_of)
+            else:
+                is_whole = await write_rows(opened, writer, options.run, wanted, folder_of)
             totals = await _totals(opened, manifest, options, writer.totals)
         finally:
             await opened.close()
         drawings = Drawings()
         if writer.heard:
-            cache = ledger_file(location).with_suffix(".waveforms.db")
+            limit_s = 0.0 if options.is_live else LIMIT_S
+            beside = ledger_path(manifest) if is_address(location) else location
+            cache = ledger_file(beside).with_suffix(".waveforms.db")
             drawings = await asyncio.to_thread(
-                draw, writer.heard, cache, clock, progress=options.progress
+                draw, writer.heard, cache, clock, limit_s=limit_s, progress=options.progress
             )
         lacks = _lacks(writer.totals, is_whole=is_whole, undrawn=drawings.missing)
         if not drawings.is_able:
@@ -104,8 +120,60 @@ async def write_page(
             )
         totals["notes"] += lacks
         totals |= {"written_text": instant(clock.now()), "is_linked": links is not None}
+        totals |= {"is_live": options.is_live, "last_row": last_row}
         writer.finish(file, totals, drawings.by_key)
     return lacks
+
+
+async def _write_numbered(
+    ledger: Ledger, writer: PageWriter, states: Collection[str], folder_of: FolderOf | None
+) -> int:
+    """Write the rows of the last run, and return the number of the last of them."""
+    run, after_row = await ledger.last_run(), 0
+    while run is not None and (jobs := await ledger.rows(run, after_row, _PAGE)):
+        after_row = jobs[-1].row
+        rows = [row(job, run, folder_of) for job in jobs]
+        writer.write([each for each in rows if each["state"] in states])
+    return after_row
+
+
+async def live_page(
+    manifest: Manifest, location: str, run: str, clock: Clock, file: BinaryIO
+) -> None:
+    """Write the page of a run that works, for a server.
+
+    Raises:
+        OrchestratorError: If the ledger cannot be read.
+    """
+    await _write(manifest, location, file, PageOptions(Path("/"), run, is_live=True), clock)
+
+
+async def live_totals(manifest: Manifest, location: str, run: str) -> dict[str, Any]:
+    """Return the totals of such a page as they are now; all rows of the run are read for them.
+
+    Raises:
+        OrchestratorError: If the ledger cannot be read.
+    """
+    opened = open_ledger(location, read_only=True)
+    tallies = Tallies()
+    try:
+        wanted = frozenset(usual_states(manifest))
+        await write_rows(opened, _Counting(tallies), run, wanted, None)
+        options = PageOptions(Path("/"), run, is_live=True)
+        return await _totals(opened, manifest, options, tallies.as_dict())
+    finally:
+        await opened.close()
+
+
+class _Counting:
+    """Counts rows instead of writing them."""
+
+    def __init__(self, tallies: Tallies) -> None:
+        self._tallies = tallies
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Count these rows."""
+        self._tallies.add(rows)
 
 
 def _lacks(totals: Mapping[str, Any], *, is_whole: bool, undrawn: int) -> list[str]:

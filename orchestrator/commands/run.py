@@ -95,16 +95,17 @@ class Session:
         runner: Carries out the present run.
         callback: Callback of jobs whose manifest names none.
         summaries: Summaries of the runs that it has carried out, in order.
+        tally: Counts of the present run as it goes.
     """
 
     def __init__(
         self, manifest: Manifest, options: RunOptions, ports: Ports, lists: ObjectStore
     ) -> None:
         self.manifest = manifest
-        self._tally = Tally(ports.clock)
-        self._tally.price_per_min, self._tally.currency = self.price
+        self.tally = Tally(ports.clock)
+        self.tally.price_per_min, self.tally.currency = self.price
         self._pace = Pace(ports.clock, lambda: ports.submit_limiter.rate_per_s)
-        ports = replace(ports, sink=Sinks(ports.sink, self._tally, self._pace))
+        ports = replace(ports, sink=Sinks(ports.sink, self.tally, self._pace))
         self.ports = ports
         self.callback: Callback | None = None
         self.summaries: list[Summary] = []
@@ -239,7 +240,7 @@ class Session:
     def _progress(self) -> dict[str, Any]:
         """Return how the run stands now, for each of its heartbeats."""
         self._pace.note_rate()
-        return self._tally.snapshot().as_dict()
+        return self.tally.snapshot().as_dict()
 
 
 @contextlib.asynccontextmanager
@@ -254,29 +255,54 @@ async def open_session(
 
     Raises:
         EngineMissing: If the service is this machine, and it cannot separate.
-        ConfigError: If the address for callbacks cannot be listened on, or a folder of stems
-            cannot be written to.
+        ConfigError: If the address for callbacks or for the live page cannot be listened on, or a
+            folder of stems cannot be written to.
         OrchestratorError: See ``open_service`` and ``hold_ledger``.
     """
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
     name, place = service_name(manifest, location), service_place(manifest, location)
 
+    sinks = Sinks() if sink is None else Sinks(sink)
+
     def waiting(text: str) -> None:
-        (sink or Sinks()).emit(Noticed(text))
+        sinks.emit(Noticed(text))
 
     async with (
         hold_ledger(location, name, clock, place, waiting if options.wait else None) as ledger,
         _ready_service(manifest, location, clock) as service,
     ):
         await remember_place(ledger, service_place(manifest, location))
-        ports = ports_of(manifest, options, ledger, service, sink=sink or Sinks(), clock=clock)
+        ports = ports_of(manifest, options, ledger, service, sink=sinks, clock=clock)
         async with (
             share_limits(manifest, location, ports, clock),
             _open_lists(manifest, location, ports) as lists,
             ready_session(manifest, options, ports, lists) as session,
+            _shown_live(session, options, location, sinks),
         ):
             yield session
+
+
+@contextlib.asynccontextmanager
+async def _shown_live(
+    session: Session, options: RunOptions, location: str, sinks: Sinks
+) -> AsyncIterator[None]:
+    """Show the run of a session at the address of ``--live``, if there is one."""
+    if options.live is None:
+        yield
+        return
+    from orchestrator.commands.live import live
+
+    async with live(
+        options.live,
+        session.manifest,
+        session.ports,
+        session.tally,
+        lambda: session.runner.calls,
+        location,
+    ) as shown:
+        sinks.add(shown)
+        yield
 
 
 @contextlib.asynccontextmanager

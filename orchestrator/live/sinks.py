@@ -20,6 +20,10 @@ class Sinks:
     def __init__(self, *sinks: EventSink) -> None:
         self._sinks = list(sinks)
 
+    def add(self, sink: EventSink) -> None:
+        """Pass events to one more sink from now on."""
+        self._sinks.append(sink)
+
     def emit(self, event: Event) -> None:
         """Pass one event on."""
         for sink in tuple(self._sinks):

@@ -91,6 +91,11 @@ class Runner:
         dispatcher = self._stages.dispatcher
         return dispatcher.waiting + dispatcher.in_flight
 
+    @property
+    def calls(self) -> Calls:
+        """Requests made until now."""
+        return Calls() if self._stages is None else self._stages.calls
+
     async def run(self, feed: AsyncGenerator[list[JobSpec]]) -> RunResult:
         """Carry out the jobs of ``feed``, and those that were left open in the ledger.
 

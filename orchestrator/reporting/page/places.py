@@ -39,14 +39,21 @@ class Places:
         folder: Folder of the page.
         folder_of: Returns the folder of a bucket on this machine; None if they are elsewhere.
         links: Signs links, or None.
+        is_served: The page and the files below ``/media/BUCKET/`` come from a server.
     """
 
     def __init__(
-        self, folder: Path, folder_of: FolderOf | None, links: Links | None = None
+        self,
+        folder: Path,
+        folder_of: FolderOf | None,
+        links: Links | None = None,
+        *,
+        is_served: bool = False,
     ) -> None:
         self._folder = folder
         self._folder_of = folder_of
         self._links = links
+        self._is_served = is_served
         self._bases: dict[str, str] = {}
         self._query = ""
 
@@ -74,6 +81,8 @@ class Places:
             return self._links.base(bucket, region)
         if self._folder_of is None or (folder := self._folder_of(bucket)) is None:
             return ""
+        if self._is_served:
+            return f"/media/{quote(bucket, safe='')}/"
         return relative_url(self._folder, Path(folder))
 
     def files(self, row: Mapping[str, Any]) -> dict[str, Path]:

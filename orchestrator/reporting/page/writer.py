@@ -115,9 +115,10 @@ class PageWriter:
         self._pack()
         stream = _template().generate(
             totals=totals,
-            policy=_policy(self._places.media_sources),
+            policy=_policy(self._places.media_sources, is_live=totals["is_live"]),
             style=_asset("page.css"),
             script=_asset("page.js"),
+            live_script=_asset("live.js"),
             columns=_json(PACKED_COLUMNS),
             places=_json(self._places.as_dict()),
             totals_json=_json(totals),
@@ -202,13 +203,18 @@ def _json(content: Any) -> Any:
     return Markup(text)  # noqa: S704 - has no sign that HTML reads
 
 
-def _policy(media: Sequence[str]) -> str:
-    """Return the content security policy: only the page's own style and script, and its media."""
+def _policy(media: Sequence[str], *, is_live: bool) -> str:
+    """Return the content security policy: only the page's own style and script, and its media.
+
+    A live page also reads the events of the server that it comes from.
+    """
     sources = " ".join(media) or "'none'"
+    scripts = f"{_hash('page.js')} {_hash('live.js')}" if is_live else _hash("page.js")
     return "; ".join(
         [
             "default-src 'none'",
-            f"script-src {_hash('page.js')}",
+            f"script-src {scripts}",
+            *(["connect-src 'self'"] if is_live else []),
             f"style-src {_hash('page.css')}",
             f"media-src {sources}",
             "base-uri 'none'",

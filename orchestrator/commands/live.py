@@ -1,0 +1,172 @@
+"""The live page of a run: what ``--live`` shows, from its ledger and its events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import math
+import mimetypes
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.commands.page import live_page, live_totals
+from orchestrator.commands.stems import bucket_folders
+from orchestrator.domain.events import Noticed, RunStarted
+from orchestrator.ledger import open_ledger
+from orchestrator.live.metrics import Metrics
+from orchestrator.live.server import LiveServer
+from orchestrator.reporting.row import row
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from prometheus_client import CollectorRegistry
+
+    from orchestrator.commands.options import LiveAddress
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.ports import Ledger
+    from orchestrator.domain.run import Run
+    from orchestrator.live.tally import Tally
+    from orchestrator.manifest import Manifest
+    from orchestrator.reporting.summary import Calls
+    from orchestrator.runner.ports import Ports
+
+TOKEN_VARIABLE = "ORCHESTRATOR_LIVE_TOKEN"  # noqa: S105 - the name of a variable
+_PAGE = 1000
+_STARTING = b"""<!doctype html><html lang="en"><meta charset="utf-8">
+<meta http-equiv="refresh" content="1"><title>Starting</title><p>The run is starting.</p></html>"""
+_LEAST_AGE_S = 2.0
+"""Totals are not made again before this time ..."""
+_SHARE = 20.0
+"""... nor before this many times the time that they took: a large run works, and is not counted."""
+
+
+class LiveRun:
+    """One run, as the live server reads it (an event sink, too).
+
+    Args:
+        manifest: Its manifest.
+        ports: Its ports.
+        tally: Counts of the run as it goes.
+        calls: Returns the requests that it made.
+        ledger: Its ledger, opened to read.
+        location: Where that is.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        ports: Ports,
+        tally: Tally,
+        calls: Callable[[], Calls],
+        ledger: Ledger,
+        location: str,
+    ) -> None:
+        self._manifest = manifest
+        self._tally = tally
+        self._calls = calls
+        self._ledger = ledger
+        self._location = location
+        self._folder_of = bucket_folders(manifest, location)
+        self._clock = ports.clock
+        self._metrics = Metrics(tally, manifest.name, ports.submit_limiter.rate_per_s)
+        self._totals: dict[str, Any] = {}
+        self._due_at = -math.inf
+        self._counting = asyncio.Lock()
+        self.run = ""
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, RunStarted):
+            self.run, self._due_at = event.run, -math.inf
+        self._metrics.emit(event)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Its metrics."""
+        return self._metrics.registry
+
+    def now(self) -> dict[str, Any]:
+        """Return the run at this moment."""
+        return self._tally.snapshot().as_dict()
+
+    async def _run(self) -> Run | None:
+        run = await self._ledger.last_run()
+        return run if run is not None and run.id == self.run else None
+
+    async def rows(self, after: int) -> tuple[list[Any], int]:
+        """Return rows of the report behind this number, and the number of the last of them."""
+        run = await self._run()
+        if run is None:
+            return [], after
+        jobs = await self._ledger.rows(run, after, _PAGE)
+        rows = [row(job, run, self._folder_of) for job in jobs if not job.skipped]
+        return rows, jobs[-1].row if jobs else after
+
+    async def totals(self) -> dict[str, Any]:
+        """Return the totals of the page."""
+        async with self._counting:
+            began = self._clock.monotonic()
+            if began >= self._due_at:
+                self._totals = await self._in_thread(live_totals) if self.run else {}
+                took_s = self._clock.monotonic() - began
+                self._due_at = began + took_s + max(_LEAST_AGE_S, _SHARE * took_s)
+            calls = asdict(self._calls())
+            return {**self._totals, "calls": calls, "calls_total": sum(calls.values())}
+
+    async def page(self) -> bytes:
+        """Return the page as it is now."""
+        if not self.run:
+            return _STARTING
+        file = io.BytesIO()
+        await self._in_thread(live_page, self._clock, file)
+        return file.getvalue()
+
+    async def _in_thread(self, act: Any, *arguments: Any) -> Any:
+        """Read the ledger beside the run: a long report must not hold it up."""
+        manifest, location, run = self._manifest, self._location, self.run
+
+        def read() -> Any:
+            return asyncio.run(act(manifest, location, run, *arguments))
+
+        return await asyncio.to_thread(read)
+
+    def media(self, bucket: str, key: str) -> Path | None:
+        """Return an input or a stem on this machine; None for every other file."""
+        folder = self._folder_of(bucket) if self._folder_of else None
+        kind = mimetypes.guess_type(key)[0] or ""
+        if folder is None or not kind.startswith(("audio/", "video/")):
+            return None
+        root = Path(folder).resolve()
+        path = (root / key).resolve()
+        return path if path.is_relative_to(root) and path.is_file() else None
+
+
+@contextlib.asynccontextmanager
+async def live(
+    address: LiveAddress,
+    manifest: Manifest,
+    ports: Ports,
+    tally: Tally,
+    calls: Callable[[], Calls],
+    location: str,
+) -> AsyncIterator[LiveRun]:
+    """Show a run at an address while it works; see :class:`LiveRun`.
+
+    Raises:
+        ConfigError: If the address cannot be listened on.
+    """
+    ledger = open_ledger(location, read_only=True)
+    try:
+        shown = LiveRun(manifest, ports, tally, calls, ledger, location)
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        async with LiveServer(
+            address.host, address.port, shown, ports.clock.sleep, token
+        ) as server:
+            ports.sink.emit(Noticed(f"Live page: {server.url}"))
+            yield shown
+    finally:
+        await ledger.close()

@@ -76,6 +76,7 @@ class LiveRun:
         self._totals: dict[str, Any] = {}
         self._due_at = -math.inf
         self._counting = asyncio.Lock()
+        self._are_last = False
         self.run = ""
 
     def emit(self, event: Event) -> None:
@@ -106,11 +107,13 @@ class LiveRun:
         rows = [row(job, run, self._folder_of) for job in jobs if not job.skipped]
         return rows, jobs[-1].row if jobs else after
 
-    async def totals(self) -> dict[str, Any]:
-        """Return the totals of the page."""
+    async def totals(self, *, is_last: bool) -> dict[str, Any]:
+        """Return the totals of the page; of the last ones, all who watch receive the same."""
         async with self._counting:
             began = self._clock.monotonic()
-            if began >= self._due_at:
+            is_new = is_last and not self._are_last
+            self._are_last = is_last
+            if is_new or began >= self._due_at:
                 self._totals = await self._in_thread(live_totals) if self.run else {}
                 took_s = self._clock.monotonic() - began
                 self._due_at = began + took_s + max(_LEAST_AGE_S, _SHARE * took_s)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 """Pause between two looks for news."""
 _MOST_WATCHERS = 32
+_PARTING_S = 5.0
+"""Time in which those who watch receive the last news; a browser that sleeps does not take it."""
 _COOKIE = "orchestrator_live"
 _CLOSED = (
     "This page belongs to a run. Open the address that the run printed when it began: it ends in "
@@ -73,8 +75,8 @@ class Watched(Protocol):
         """Return the run at this moment."""
         ...
 
-    async def totals(self) -> dict[str, Any]:
-        """Return the totals of the page; not newer than it is cheap to have them."""
+    async def totals(self, *, is_last: bool) -> dict[str, Any]:
+        """Return the totals of the page; before the run has ended, perhaps somewhat older ones."""
         ...
 
     def media(self, bucket: str, key: str) -> Path | None:
@@ -119,6 +121,7 @@ class LiveServer:
             app, access_log=None, handle_signals=False, shutdown_timeout=0.5
         )
         self._is_closing = asyncio.Event()
+        self._have_left = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -153,6 +156,8 @@ class LiveServer:
     ) -> None:
         """Tell those who watch that the run has ended, and stop listening."""
         self._is_closing.set()
+        if self._watchers:
+            await self._until(self._have_left, _PARTING_S)
         await self._runner.cleanup()
 
     # --- who may look
@@ -213,12 +218,15 @@ class LiveServer:
         run, _, row = last.rpartition("/")
         stream = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
         self._watchers += 1
+        self._have_left.clear()
         try:
             await stream.prepare(request)
             with suppress(ConnectionError):  # it has left
                 await self._tell(stream, run, int(row) if row.isdecimal() else 0)
         finally:
             self._watchers -= 1
+            if not self._watchers:
+                self._have_left.set()
         return stream
 
     async def _tell(self, stream: web.StreamResponse, run: str, after: int) -> None:
@@ -235,7 +243,7 @@ class LiveServer:
                 if not rows:
                     break
                 await stream.write(_event("rows", rows, f"{run}/{after}"))
-            totals = await self._watched.totals()
+            totals = await self._watched.totals(is_last=is_last)
             news = {name: each for name, each in totals.items() if told.get(name) != each}
             told = totals
             if news:
@@ -244,17 +252,16 @@ class LiveServer:
             if is_last:
                 await stream.write(_event("end", {}))
                 return
-            await self._pause()
+            await self._until(self._is_closing, TICK_S)
 
-    async def _pause(self) -> None:
-        """Wait for the next look, or for the end of the run."""
-        closing = asyncio.ensure_future(self._is_closing.wait())
-        ticking = asyncio.ensure_future(self._sleep(TICK_S))
+    async def _until(self, event: asyncio.Event, at_most_s: float) -> None:
+        """Wait for an event, but not longer than this."""
+        waits = {asyncio.ensure_future(wait) for wait in (event.wait(), self._sleep(at_most_s))}
         try:
-            await asyncio.wait({closing, ticking}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            closing.cancel()
-            ticking.cancel()
+            for each in waits:
+                each.cancel()
 
 
 def _event(kind: str, content: Any, number: str = "") -> bytes:

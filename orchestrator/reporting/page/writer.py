@@ -113,6 +113,7 @@ class PageWriter:
             drawings: Waveforms of jobs by key, each by ``input``, ``voice``, ``background``.
         """
         self._pack()
+        totals = {"is_live": False, **totals}
         stream = _template().generate(
             totals=totals,
             policy=_policy(self._places.media_sources, is_live=totals["is_live"]),

@@ -8,7 +8,6 @@ import io
 import math
 import mimetypes
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from orchestrator.domain.run import Run
     from orchestrator.live.tally import Tally
     from orchestrator.manifest import Manifest
-    from orchestrator.reporting.summary import Calls
     from orchestrator.runner.ports import Ports
 
 TOKEN_VARIABLE = "ORCHESTRATOR_LIVE_TOKEN"  # noqa: S105 - the name of a variable
@@ -51,7 +49,7 @@ class LiveRun:
         manifest: Its manifest.
         ports: Its ports.
         tally: Counts of the run as it goes.
-        calls: Returns the requests that it made.
+        facts: Returns totals of the page that the ledger does not have yet: ``calls``, ``pace``.
         ledger: Its ledger, opened to read.
         location: Where that is.
     """
@@ -61,13 +59,13 @@ class LiveRun:
         manifest: Manifest,
         ports: Ports,
         tally: Tally,
-        calls: Callable[[], Calls],
+        facts: Callable[[], dict[str, Any]],
         ledger: Ledger,
         location: str,
     ) -> None:
         self._manifest = manifest
         self._tally = tally
-        self._calls = calls
+        self._facts = facts
         self._ledger = ledger
         self._location = location
         self._folder_of = bucket_folders(manifest, location)
@@ -117,8 +115,10 @@ class LiveRun:
                 self._totals = await self._in_thread(live_totals) if self.run else {}
                 took_s = self._clock.monotonic() - began
                 self._due_at = began + took_s + max(_LEAST_AGE_S, _SHARE * took_s)
-            calls = asdict(self._calls())
-            return {**self._totals, "calls": calls, "calls_total": sum(calls.values())}
+            facts = self._facts()
+            elapsed_s = round(self._tally.snapshot().elapsed_s)
+            sums = {"elapsed_s": elapsed_s, "calls_total": sum(facts["calls"].values())}
+            return {**self._totals, **facts, **sums}
 
     async def page(self) -> bytes:
         """Return the page as it is now."""
@@ -154,7 +154,7 @@ async def live(
     manifest: Manifest,
     ports: Ports,
     tally: Tally,
-    calls: Callable[[], Calls],
+    facts: Callable[[], dict[str, Any]],
     location: str,
 ) -> AsyncIterator[LiveRun]:
     """Show a run at an address while it works; see :class:`LiveRun`.
@@ -164,7 +164,7 @@ async def live(
     """
     ledger = open_ledger(location, read_only=True)
     try:
-        shown = LiveRun(manifest, ports, tally, calls, ledger, location)
+        shown = LiveRun(manifest, ports, tally, facts, ledger, location)
         token = os.environ.get(TOKEN_VARIABLE, "")
         async with LiveServer(
             address.host, address.port, shown, ports.clock.sleep, token

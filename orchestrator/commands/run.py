@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,6 +237,10 @@ class Session:
             ),
         )
 
+    def facts(self) -> dict[str, Any]:
+        """Return calls and pace of the present run until now, ready for JSON."""
+        return {"calls": asdict(self.runner.calls), "pace": self._pace.as_dict()}
+
     def _progress(self) -> dict[str, Any]:
         """Return how the run stands now, for each of its heartbeats."""
         self._pace.note_rate()
@@ -298,7 +302,7 @@ async def _shown_live(
         session.manifest,
         session.ports,
         session.tally,
-        lambda: session.runner.calls,
+        session.facts,
         location,
     ) as shown:
         sinks.add(shown)

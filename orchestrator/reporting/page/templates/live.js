@@ -34,6 +34,7 @@
       bar.max = 1;
       if (file.part !== null) bar.value = Math.min(file.part, 1);
       bar.setAttribute("aria-label", file.object);
+      if (!file.is_running) bar.hidden = true;
       item.append(name, bar, ` ${file.part === null ? length(file.for_s) : `${Math.floor(Math.min(file.part, 0.99) * 100)} %`}`);
       return item;
     });

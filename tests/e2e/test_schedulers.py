@@ -367,17 +367,16 @@ def test_a_scheduler_runs_the_command(
 @needs_schedulers
 @pytest.mark.schedulers
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_scheduler_treats_each_exit_code_as_the_page_says(
-    tmp_path: Path, kind: type[Scheduler]
+@pytest.mark.parametrize(
+    ("codes", "is_success"),
+    [([0], True), ([1], False), ([5], True), ([6], False), ([7, 7, 0], True)],
+)
+def test_a_scheduler_treats_an_exit_code_as_the_page_says(
+    tmp_path: Path, kind: type[Scheduler], codes: list[int], is_success: bool
 ) -> None:
     scheduler = kind(tmp_path)
-    for number, (codes, is_success) in enumerate(
-        [([0], True), ([1], False), ([5], True), ([6], False), ([7, 7, 0], True)]
-    ):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        stand_in = StandIn(folder, codes)
-        scheduler.write(stand_in.path, Path("/tmp/m.yaml"))  # noqa: S108 - is not opened
+    stand_in = StandIn(tmp_path, codes)
+    scheduler.write(stand_in.path, Path("/tmp/m.yaml"))  # noqa: S108 - is not opened
 
-        assert scheduler.run() == is_success, codes
-        assert stand_in.calls == ["run /tmp/m.yaml --quiet"] * len(codes)
+    assert scheduler.run() == is_success
+    assert stand_in.calls == ["run /tmp/m.yaml --quiet"] * len(codes)

@@ -31,6 +31,7 @@ _KEPT = (
     "complete",
     "exit_code",
     "stopped",
+    "stopped_by",
     "jobs",
     "left",
     "minutes",
@@ -52,11 +53,11 @@ def spending(manifest: Manifest, usage: list[Usage]) -> Spending:
 
 def summary_of(manifest: Manifest, result: RunResult) -> Summary:
     """Return the summary of a run."""
-    stopped = ""
+    stopped = stopped_by = ""
     if result.error is not None:
-        stopped = str(result.error)
+        stopped, stopped_by = str(result.error), "error"
     elif result.cut_short is not None:
-        stopped = result.cut_short.reason
+        stopped, stopped_by = result.cut_short.reason, result.cut_short.kind
     return Summary(
         result.run,
         result.counts,
@@ -68,6 +69,7 @@ def summary_of(manifest: Manifest, result: RunResult) -> Summary:
         result.ended_at,
         result.canary,
         None if result.usage is None else spending(manifest, result.usage),
+        stopped_by=stopped_by,
     )
 
 

@@ -57,6 +57,8 @@ class Summary:
         spending: Its minutes, cost and failures by code.
         stems: Where the stems are: folders of this machine, or addresses of buckets.
         page: Path of the page, or empty.
+        stopped_by: What stopped it: ``deadline``, ``window``, ``budget``, ``canary``, ``signal`` or
+            ``error``; or empty.
     """
 
     run: Run
@@ -71,6 +73,7 @@ class Summary:
     spending: Spending | None = None
     stems: tuple[str, ...] = ()
     page: str = ""
+    stopped_by: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of ``.summary.json``.
@@ -86,6 +89,7 @@ class Summary:
             "complete": self.is_complete,
             "exit_code": self.exit_code,
             "stopped": self.stopped,
+            "stopped_by": self.stopped_by,
             "jobs": {"total": counts.total, "skipped": counts.skipped, **by_state},
             "left": counts.left,
             "canary": asdict(self.canary) if self.canary else None,

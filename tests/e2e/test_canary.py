@@ -50,6 +50,7 @@ def test_a_failed_canary_ends_with_6_and_nothing_else_is_paid(
     summary = here.summary()
     assert summary["canary"]["result"] == "failed"
     assert summary["stopped"] == summary["canary"]["reason"]
+    assert summary["stopped_by"] == "canary"
     assert here.run("--canary", "2").code == 6, "the next two"
     assert len(strict.jobs()) == 4
     assert here.run("--canary", "0").code == 1

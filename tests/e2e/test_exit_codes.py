@@ -433,8 +433,10 @@ def test_6_a_deadline_leaves_the_jobs_where_they_are_and_the_next_run_resumes(
     assert stopped.code == 6
     assert "deadline" in error_line(stopped)
     assert here.summary()["complete"] is False
+    assert here.summary()["stopped_by"] == "deadline"
     service.pace(Progression(Pace.IMMEDIATE))
     assert here.run().code == 0
+    assert here.summary()["stopped_by"] == ""
     assert len(service.jobs()) == 2
     assert len(here.reports()) == 1, "it is the same run, with the same report"
     assert len(here.rows()) == 2
@@ -450,6 +452,7 @@ def test_6_too_many_failures_stop_submission(here: Playground, service: RunningS
 
     assert done.code == 6
     assert "max_failures 3" in error_line(done)
+    assert here.summary()["stopped_by"] == "budget"
     jobs = here.summary()["jobs"]
     assert 4 <= jobs["rejected"] < 30
     assert jobs["rejected"] + jobs["planned"] == 30

@@ -114,6 +114,7 @@ def test_a_run_that_was_stopped_is_open_in_the_history(
 
     (run,) = json.loads(here.do("runs", here.path.name, "--json").out)
     assert (run["state"], run["exit_code"], run["visits"]) == ("open", 130, 1)
+    assert run["stopped_by"] == "signal"
     assert here.run().code == 1
     (run,) = json.loads(here.do("runs", here.path.name, "--json").out)
     assert (run["state"], run["exit_code"], run["visits"]) == ("ended", 1, 2)

@@ -2,7 +2,7 @@
 
 ``ORCH_SEEDS=20000`` runs more seeds; ``ORCH_SEED=17`` runs one alone. Every tenth seed is compared
 with a SQLite ledger (``mirror.py``), which takes four times as long; ``ORCH_MIRROR_EVERY=1``
-compares all of them. ``ORCH_SEED_DATABASE=200`` compares so many with one in PostgreSQL.
+compares all of them. ``ORCH_SEED_DATABASE=200`` compares that many with one in PostgreSQL.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ class Forecast:
         if self.totals[Standing.FAILED] and not self.retry:
             jobs = counted(self.totals[Standing.FAILED], "job")
             notes.append(
-                f"{jobs} failed, or were rejected or cancelled, in an earlier run; "
+                f"Failed, rejected or cancelled in an earlier run: {jobs}. "
                 "--retry failed (or rejected, all) retries them."
             )
         if self.left:

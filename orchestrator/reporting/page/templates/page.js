@@ -134,8 +134,7 @@
       const files = Object.fromEntries((row.files ?? []).map((file) => [file.stem, file]));
       for (const { name } of COLUMNS) columns[name][index] = flatValue(row, files, name);
       noteHay(index);
-      shown.get(index)?.remove();
-      shown.delete(index);
+      if (shown.has(index)) drop(index);
     }
     orders.clear();
     refresh();
@@ -153,7 +152,7 @@
   // --- the files of a row
 
   const encoded = (key) => key.split("/").map(encodeURIComponent).join("/");
-  const isOdd = (key) => key.split("/").some((part) => part === "" || part === "." || part === "..");
+  const isOdd = (key) => key.split("/").some((part) => part === "." || part === ".."); // the browser would resolve it
 
   /** Return the address of a sound of a row, or null if it cannot be heard from here. */
   function addressOf(index, sound) {
@@ -161,8 +160,8 @@
     const side = sound === "input" ? "input" : "output";
     const key = sound === "input" ? at("input_object") : at(`${sound}_verified`) === null ? null : at(sound);
     const base = PLACES.bases[`${at(`${side}_bucket`)}/${at(`${side}_region`)}`];
-    if (!key || base === undefined) return null;
-    if (!PLACES.links) return isOdd(key) ? null : base + encoded(key);
+    if (!key || base === undefined || isOdd(key)) return null;
+    if (!PLACES.links) return base + encoded(key);
     const signature = at(`${sound}_signature`);
     return signature ? `${base}${encoded(key)}?${PLACES.links.query}&q-signature=${signature}` : null;
   }
@@ -1010,18 +1009,19 @@
     if (totals.minutes) rows.push(["All", totals.states.succeeded, ...cost(totals)]);
     for (const [name, part] of Object.entries(totals.by_level ?? {})) rows.push([`Level ${name}`, part.jobs, ...cost(part)]);
     if (Object.keys(totals.by_source ?? {}).length > 1) for (const [name, part] of Object.entries(totals.by_source)) rows.push([name, part.jobs, ...cost(part)]);
-    if (rows.length) found.push(sums("Output and cost", ["", "Jobs", "Minutes", "Cost", "Estimated"], rows));
+    if (rows.length) found.push(sums("Output and cost", ["Jobs", "Minutes", "Cost", "Estimated"], rows));
     const words = { submits: "Submits", queries: "Queries", lists: "Lists", heads: "Checks of stems" };
-    if (totals.calls) found.push(sums("Calls", ["", "Calls"], Object.entries(words).map(([name, word]) => [word, totals.calls[name] ?? 0])));
+    if (totals.calls) found.push(sums("Calls", ["Calls"], Object.entries(words).map(([name, word]) => [word, totals.calls[name] ?? 0])));
     $("spending").hidden = !found.length;
     $("sums").replaceChildren(...found);
   }
 
   function sums(title, heads, rows) {
     const cell = (value, place) => (place ? make("td", {}, typeof value === "number" ? number.format(value) : text(value)) : make("th", { scope: "row" }, make("bdi", {}, value)));
-    return make("figure", {}, make("figcaption", {}, make("h3", {}, title)), make("table", { class: "sums" },
-      make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
-      make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(cell))))));
+    return make("figure", {}, make("figcaption", {}, make("h3", {}, title)),
+      make("div", { class: "scroll", role: "group", "aria-label": title, tabindex: "0" }, make("table", { class: "sums" },
+        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, make("span", { class: "hidden" }, "Part")), ...heads.map((head) => make("th", { scope: "col" }, head)))),
+        make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(cell)))))));
   }
 
   /** Take changed totals, under the names that they have in the document. */

@@ -34,6 +34,19 @@ MOST_BAD = 50_000
 """Rows of the other jobs that it has. They do not compete with the many that went well."""
 MOST_DRAWN = 500
 """Jobs whose waveforms a page has, about 2 kB each."""
+SCRIPTS = (
+    "elements",
+    "rows",
+    "filter",
+    "table",
+    "player",
+    "waves",
+    "charts",
+    "totals",
+    "keys",
+    "start",
+)
+"""Files of the page's script in their order. They become one function, and share its scope."""
 _MARK = b'<meta name="generator" content="orchestrator report page">'
 _HEAD_BYTES = 4096
 
@@ -116,8 +129,8 @@ class PageWriter:
         stream = _template().generate(
             totals=totals,
             policy=_policy(self._places.media_sources),
-            style=_asset("page.css"),
-            script=_asset("page.js"),
+            style=_style(),
+            script=_script(),
             columns=_json(PACKED_COLUMNS),
             places=_json(self._places.as_dict()),
             totals_json=_json(totals),
@@ -184,12 +197,24 @@ def _template() -> Any:
 
 
 @cache
-def _asset(name: str) -> Any:
-    """Return a style or script as it is inlined; it is ours, and has no end tag in it."""
+def _style() -> Any:
+    """Return the style as it is inlined; it is ours, and has no end tag in it."""
     from markupsafe import Markup
 
-    text = (files("orchestrator.reporting.page") / "templates" / name).read_text("utf-8")
-    return Markup(text)  # noqa: S704 - a file of this package
+    return Markup(_text_of("page.css"))  # noqa: S704 - a file of this package
+
+
+@cache
+def _script() -> Any:
+    """Return the script as it is inlined, as ``_style``."""
+    from markupsafe import Markup
+
+    parts = "\n".join(_text_of(f"script/{name}.js") for name in SCRIPTS)
+    return Markup(f'"use strict";\n(() => {{\n{parts}}})();\n')  # noqa: S704 - files of this package
+
+
+def _text_of(name: str) -> str:
+    return (files("orchestrator.reporting.page") / "templates" / name).read_text("utf-8")
 
 
 def _json(content: Any) -> Any:
@@ -208,8 +233,8 @@ def _policy(media: Sequence[str]) -> str:
     return "; ".join(
         [
             "default-src 'none'",
-            f"script-src {_hash('page.js')}",
-            f"style-src {_hash('page.css')}",
+            f"script-src {_hash(_script())}",
+            f"style-src {_hash(_style())}",
             f"media-src {sources}",
             "base-uri 'none'",
             "form-action 'none'",
@@ -219,8 +244,8 @@ def _policy(media: Sequence[str]) -> str:
     )
 
 
-def _hash(name: str) -> str:
-    digest = hashlib.sha256(str(_asset(name)).encode()).digest()
+def _hash(content: str) -> str:
+    digest = hashlib.sha256(str(content).encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 

@@ -209,6 +209,14 @@ def test_another_sound_is_heard_at_the_same_second(folder: Path, visit: Visit) -
     assert abs(background["at"] - voice["at"]) < 0.4
     assert page.get_by_role("radio", name="Background").get_attribute("aria-checked") == "true"
 
+    page.keyboard.press("Space")
+    page.keyboard.press("1")
+    background, sound = page.evaluate(
+        "['background', 'input'].map(s => document.querySelector(`[data-stem=${s}]`))"
+        ".map(a => ({at: a.currentTime, paused: a.paused}))"
+    )
+    assert sound == {"at": pytest.approx(background["at"], abs=0.05), "paused": True}
+
 
 def test_loop_volume_and_position_follow_the_keyboard(folder: Path, visit: Visit) -> None:
     page = visit.open(folder / "reports" / "page.html")

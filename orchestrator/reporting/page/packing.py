@@ -3,7 +3,7 @@
 A page of 100,000 rows has them in parts of some thousand rows. Each part is a JSON object with one
 entry per column, compressed with zlib. A column is ``{"c": value}`` if all rows have that value,
 ``{"d": values, "i": numbers}`` if few values repeat, else ``{"v": values}``. Instants are whole
-milliseconds since the epoch. ``page.js`` reads it.
+milliseconds since the epoch. ``script/rows.js`` reads it.
 """
 
 from __future__ import annotations

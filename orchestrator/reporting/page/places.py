@@ -125,4 +125,4 @@ def relative_url(start: Path, folder: Path) -> str:
     joined = Path(os.path.normpath(shown / real))
     is_found = joined.resolve() == folder.resolve()
     path = real if is_found else os.path.relpath(os.path.abspath(folder), shown)  # noqa: PTH100
-    return f"{quote(path, safe='/')}/" if path != "." else ""
+    return f"{quote(path, safe='/')}/"

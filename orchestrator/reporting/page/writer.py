@@ -34,6 +34,19 @@ MOST_BAD = 50_000
 """Rows of the other jobs that it has. They do not compete with the many that went well."""
 MOST_DRAWN = 500
 """Jobs whose waveforms a page has, about 2 kB each."""
+SCRIPTS = (
+    "elements",
+    "rows",
+    "filter",
+    "table",
+    "player",
+    "waves",
+    "charts",
+    "totals",
+    "keys",
+    "start",
+)
+"""Files of the page's script in their order. They become one function, and share its scope."""
 _MARK = b'<meta name="generator" content="orchestrator report page">'
 _HEAD_BYTES = 4096
 
@@ -117,9 +130,9 @@ class PageWriter:
         stream = _template().generate(
             totals=totals,
             policy=_policy(self._places.media_sources, is_live=totals["is_live"]),
-            style=_asset("page.css"),
-            script=_asset("page.js"),
-            live_script=_asset("live.js"),
+            style=_style(),
+            script=_script(),
+            live_script=_live_script(),
             columns=_json(PACKED_COLUMNS),
             places=_json(self._places.as_dict()),
             totals_json=_json(totals),
@@ -186,12 +199,32 @@ def _template() -> Any:
 
 
 @cache
-def _asset(name: str) -> Any:
-    """Return a style or script as it is inlined; it is ours, and has no end tag in it."""
+def _style() -> Any:
+    """Return the style as it is inlined; it is ours, and has no end tag in it."""
     from markupsafe import Markup
 
-    text = (files("orchestrator.reporting.page") / "templates" / name).read_text("utf-8")
-    return Markup(text)  # noqa: S704 - a file of this package
+    return Markup(_text_of("page.css"))  # noqa: S704 - a file of this package
+
+
+@cache
+def _script() -> Any:
+    """Return the script as it is inlined, as ``_style``."""
+    from markupsafe import Markup
+
+    parts = "\n".join(_text_of(f"script/{name}.js") for name in SCRIPTS)
+    return Markup(f'"use strict";\n(() => {{\n{parts}}})();\n')  # noqa: S704 - files of this package
+
+
+@cache
+def _live_script() -> Any:
+    """Return the script that keeps a page up to date, as ``_style``."""
+    from markupsafe import Markup
+
+    return Markup(_text_of("script/live.js"))  # noqa: S704 - a file of this package
+
+
+def _text_of(name: str) -> str:
+    return (files("orchestrator.reporting.page") / "templates" / name).read_text("utf-8")
 
 
 def _json(content: Any) -> Any:
@@ -210,13 +243,13 @@ def _policy(media: Sequence[str], *, is_live: bool) -> str:
     A live page also reads the events of the server that it comes from.
     """
     sources = " ".join(media) or "'none'"
-    scripts = f"{_hash('page.js')} {_hash('live.js')}" if is_live else _hash("page.js")
+    scripts = _hash(_script()) + (f" {_hash(_live_script())}" if is_live else "")
     return "; ".join(
         [
             "default-src 'none'",
             f"script-src {scripts}",
             *(["connect-src 'self'"] if is_live else []),
-            f"style-src {_hash('page.css')}",
+            f"style-src {_hash(_style())}",
             f"media-src {sources}",
             "base-uri 'none'",
             "form-action 'none'",
@@ -226,8 +259,8 @@ def _policy(media: Sequence[str], *, is_live: bool) -> str:
     )
 
 
-def _hash(name: str) -> str:
-    digest = hashlib.sha256(str(_asset(name)).encode()).digest()
+def _hash(content: str) -> str:
+    digest = hashlib.sha256(str(content).encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 

@@ -19,7 +19,7 @@ NAMES = [column["name"] for column in PACKED_COLUMNS]
 
 
 def unpacked(text: bytes) -> list[dict[str, Any]]:
-    """Return the rows as ``page.js`` reads them."""
+    """Return the rows as ``script/rows.js`` reads them."""
     part = json.loads(zlib.decompress(base64.b64decode(text)))
     columns = []
     for packed in part["columns"]:

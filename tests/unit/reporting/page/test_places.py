@@ -65,6 +65,13 @@ def test_a_bucket_is_noted_once_with_its_folder() -> None:
     assert places.as_dict()["links"] is None
 
 
+def test_a_page_in_the_folder_of_the_sounds_finds_them() -> None:
+    places = Places(Path("/home/me/media"), lambda _: "/home/me/media")
+    places.note(make_row(1))
+
+    assert list(places.as_dict()["bases"].values()) == ["./"]
+
+
 def test_elsewhere_there_are_no_addresses_and_no_media_may_be_loaded() -> None:
     places = Places(Path("/home/me"), None)
     places.note(make_row(1))

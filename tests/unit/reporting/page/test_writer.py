@@ -14,6 +14,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.errors import ReportError
 from orchestrator.reporting.page.places import Places
 from orchestrator.reporting.page.writer import (
+    SCRIPTS,
     PageWriter,
     check_page_path,
     is_page,
@@ -64,11 +65,12 @@ def test_the_policy_allows_this_script_and_style_only() -> None:
     assert "media-src &#39;none&#39;" in policy[1]
 
 
-@pytest.mark.parametrize("name", ["page.css", "page.js"])
-def test_what_is_inlined_cannot_end_its_element(name: str) -> None:
-    text = (files("orchestrator.reporting.page") / "templates" / name).read_text("utf-8")
+def test_what_is_inlined_cannot_end_its_element() -> None:
+    templates = Path(str(files("orchestrator.reporting.page"))) / "templates"
+    inlined = [*templates.rglob("*.js"), *templates.rglob("*.css")]
 
-    assert "</" not in text
+    assert [path.name for path in inlined if "</" in path.read_text("utf-8")] == []
+    assert {path.stem for path in inlined} == {*SCRIPTS, "page"}
 
 
 def test_only_so_many_rows_are_in_a_page_and_failures_have_room_of_their_own() -> None:

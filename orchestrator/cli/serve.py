@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.options import whole_number
 from orchestrator.cli.output import show
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        min=1,
+        parser=whole_number("--workers", 1),
         help="Jobs at once; one per processor by default.",
         show_default=False,
     ),
@@ -56,7 +57,10 @@ FaultsOption = Annotated[
 RetriesOption = Annotated[
     int,
     typer.Option(
-        "--callback-retries", metavar="N", min=0, help="Further tries for a callback that fails."
+        "--callback-retries",
+        metavar="N",
+        parser=whole_number("--callback-retries", 0),
+        help="Further tries for a callback that fails.",
     ),
 ]
 TimeoutOption = Annotated[

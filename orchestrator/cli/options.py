@@ -10,6 +10,8 @@ import typer
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.commands.options import ManifestSource
 
 
@@ -38,6 +40,31 @@ def _named(parameter: typer.CallbackParam, given: str | None) -> str | None:
             f"--{parameter.name}: the file name is empty. Write a name, or omit the option."
         )
     return given
+
+
+def whole_number(option: str, least: int) -> Callable[[str | int], int]:
+    """Return a reader of the whole numbers of an option, from ``least`` on."""
+
+    def read(given: str | int) -> int:
+        try:
+            number = int(given)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise ConfigError(f"{option} {given}: write a whole number, {least} or more.")
+        return number
+
+    return read
+
+
+def _number(given: str | float) -> float:
+    """Return the number of ``--max-cost``."""
+    try:
+        return float(given)
+    except ValueError:
+        raise ConfigError(
+            f"--max-cost {given}: write a number, in the currency of the manifest's price."
+        ) from None
 
 
 ManifestArgument = Annotated[
@@ -124,7 +151,13 @@ OnlyOption = Annotated[
 ]
 LimitOption = Annotated[
     int | None,
-    typer.Option("--limit", metavar="N", help="At most this many objects.", show_default=False),
+    typer.Option(
+        "--limit",
+        metavar="N",
+        parser=whole_number("--limit", 1),
+        help="At most this many objects.",
+        show_default=False,
+    ),
 ]
 SampleOption = Annotated[
     str | None,
@@ -201,6 +234,7 @@ MaxCostOption = Annotated[
     typer.Option(
         "--max-cost",
         metavar="40",
+        parser=_number,
         help="Stop sending before the estimated cost passes this (exit 6).",
         show_default=False,
     ),
@@ -210,6 +244,7 @@ CanaryOption = Annotated[
     typer.Option(
         "--canary",
         metavar="N",
+        parser=whole_number("--canary", 0),
         help="This many jobs must succeed before the rest is sent (else exit 6); 0: none.",
         show_default=False,
     ),

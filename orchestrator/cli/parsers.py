@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain import value_formats
 from orchestrator.domain.run import MAX_CANARY
 from orchestrator.domain.states import JobState
+from orchestrator.domain.wording import listed, nearest_word
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def read_retry(text: str | None) -> frozenset[JobState]:
     try:
         return _RETRY[text]
     except KeyError:
-        raise ConfigError(f"--retry {text}: write one of {', '.join(_RETRY)}.") from None
+        near = nearest_word(text, _RETRY)
+        hint = f" Did you mean {near}?" if near else ""
+        raise ConfigError(f"--retry {text}: write {listed(_RETRY)}.{hint}") from None
 
 
 def read_address(option: str, text: str) -> tuple[str, int]:

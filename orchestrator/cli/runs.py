@@ -14,6 +14,7 @@ from orchestrator.cli.options import (
     ServiceOption,
     SetOption,
     manifest_source,
+    whole_number,
 )
 from orchestrator.cli.output import show, show_json
 
@@ -27,7 +28,13 @@ def runs(
     ledger: LedgerOption = None,
     sets: SetOption = None,
     last: Annotated[
-        int, typer.Option("--last", metavar="N", min=1, help="Number of runs to list.")
+        int,
+        typer.Option(
+            "--last",
+            metavar="N",
+            parser=whole_number("--last", 1),
+            help="Number of runs to list.",
+        ),
     ] = 30,
     json: JsonOption = False,
 ) -> None:
@@ -39,13 +46,14 @@ def runs(
     import asyncio
 
     from orchestrator.commands.history import history
+    from orchestrator.commands.options import no_runs_text
 
     source = manifest_source(manifest, service, sets)
     found = asyncio.run(history(source, ledger=ledger, last=last))
     if json:
         show_json(found)
     elif not found:
-        show("no runs yet\n")
+        show(f"{no_runs_text(manifest)}\n")
     else:
         show(_text(found))
 

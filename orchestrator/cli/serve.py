@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.options import whole_number
 from orchestrator.cli.output import show
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ FaultsOption = Annotated[
 RetriesOption = Annotated[
     int,
     typer.Option(
-        "--callback-retries", metavar="N", min=0, help="Further tries for a callback that fails."
+        "--callback-retries",
+        metavar="N",
+        parser=whole_number("--callback-retries", 0),
+        help="Further tries for a callback that fails.",
     ),
 ]
 TimeoutOption = Annotated[

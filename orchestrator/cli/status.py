@@ -45,6 +45,7 @@ def status(
     """Show the counts per state of the present (or last) run of MANIFEST. Reads the ledger only."""
     import asyncio
 
+    from orchestrator.commands.options import no_runs_text
     from orchestrator.commands.status import status as status_of
     from orchestrator.errors import ConfigError
 
@@ -60,7 +61,7 @@ def status(
     if json:
         show_json(facts)
     else:
-        show(_text(facts))
+        show(_text(facts) if facts["run"] is not None else f"{no_runs_text(manifest)}\n")
 
 
 async def _watch(source: ManifestSource, ledger: str | None) -> None:
@@ -96,8 +97,6 @@ def _at(seen: Snapshot | None, now: float) -> Snapshot:
 
 
 def _text(facts: dict[str, Any]) -> str:
-    if facts["run"] is None:
-        return "no runs yet\n"
     holder = facts["holder"]
     idle = "open, not running" if facts["open"] else "ended"
     state = f"running as process {holder['pid']} on {holder['host']}" if holder else idle

@@ -12,6 +12,7 @@ from orchestrator.cli.options import (
     ServiceOption,
     SetOption,
     manifest_source,
+    whole_number,
 )
 from orchestrator.cli.output import show, show_json
 
@@ -23,7 +24,13 @@ def validate(
     sets: SetOption = None,
     json: JsonOption = False,
     max_faults: Annotated[
-        int, typer.Option("--max-faults", min=1, help="Show at most this many faults.")
+        int,
+        typer.Option(
+            "--max-faults",
+            metavar="N",
+            parser=whole_number("--max-faults", 1),
+            help="Show at most this many faults.",
+        ),
     ] = 50,
 ) -> None:
     """Check MANIFEST and its list files: every fault with file:line:column. Sends nothing.

@@ -6,6 +6,7 @@ for the job sooner.
 
 from __future__ import annotations
 
+import errno
 import secrets
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,8 @@ class CallbackListener:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            why = error.strerror or error
+            is_used = error.errno == errno.EADDRINUSE
+            why = "the address is in use" if is_used else error.strerror or error
             raise ConfigError(
                 f"--callback-listen {self._host}:{self.port}: cannot listen there: {why}."
                 " Choose another address."

@@ -151,6 +151,9 @@ class Transport:
         found = failure(prepared, error)
         if is_unsent and not isinstance(found, ConnectFailed):
             found = not_sent(prepared, f"nothing was sent ({found})")
+        if type(found) is ConnectFailed and (proxy := self._proxies.of(_url(prepared.url))):
+            where = URL(proxy)
+            found = ConnectFailed(f"{found}, through the proxy {where.host}:{where.port}")
         return type(found)(self._redactor.text(str(found)))
 
     def _cause(self, error: BaseException) -> BaseException | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.options import RunOptions
+from orchestrator.commands.options import RunOptions, no_runs_text
 from orchestrator.commands.resources import (
     has_manifest,
     hold_ledger,
@@ -23,7 +23,8 @@ from orchestrator.commands.resources import (
 from orchestrator.commands.run import open_session
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import OPEN, JobState, Step
-from orchestrator.errors import Rejected
+from orchestrator.errors import ConfigError, Rejected
+from orchestrator.ledger import open_ledger
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.runner.leftovers import MANIFESTS, VisitLog
 
@@ -52,6 +53,8 @@ async def cancel(source: ManifestSource, *, ledger: str | None = None) -> dict[s
             was cancelled stays cancelled.
     """
     manifest = source.load()
+    if not await _has_runs(manifest, ledger):
+        raise ConfigError(no_runs_text(source.path))
     async with open_session(manifest, RunOptions(ledger=ledger)) as session:
         return await _cancel_open_jobs(session)
 
@@ -84,6 +87,15 @@ async def cancel_left(source: ManifestSource, *, ledger: str | None = None) -> d
             done["left"] += cancelled
             done["others"] += len(left) - cancelled
     return done
+
+
+async def _has_runs(manifest: Manifest, ledger: str | None) -> bool:
+    """Return True if there is something to cancel; nothing is made."""
+    opened = open_ledger(ledger_path(manifest, ledger), read_only=True)
+    try:
+        return await opened.last_run() is not None
+    finally:
+        await opened.close()
 
 
 async def _visits_of_others(manifest: Manifest, location: str, ledger: Ledger) -> Collection[int]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ConnectFailed, OrchestratorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,4 +48,6 @@ class Examination:
         try:
             yield
         except OrchestratorError as error:
-            self.add(name, str(error), "fail")
+            is_away = type(error) is ConnectFailed
+            advice = ". Check the network, the proxy, and the region or address." if is_away else ""
+            self.add(name, f"{error}{advice}", "fail")

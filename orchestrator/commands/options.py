@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,6 +122,11 @@ class RunOptions:
     selection: Selection | None = None
     callbacks: CallbackAddress | None = None
     live: LiveAddress | None = None
+
+
+def no_runs_text(manifest: Path) -> str:
+    """Return the sentence about a manifest that has not run, with the next step."""
+    return f"There are no runs yet. Start one with: orchestrator run {shlex.quote(str(manifest))}"
 
 
 def check_word(option: str, given: str, known: Collection[str]) -> None:

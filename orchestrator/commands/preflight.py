@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 
 from orchestrator.commands.resources import local_root
 from orchestrator.errors import ConfigError, DiskFull
+from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_places import output_places
+from orchestrator.reporting.report_file import check_path
+from orchestrator.separation.install.ready import check_ready
 from orchestrator.server.settings import SPACE_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.manifest import Manifest
+
+RUN_FIELD = "{run}"
+"""Part of the path of a report that becomes the id of the run."""
 
 
 def output_folders(manifest: Manifest, ledger: str) -> list[Path]:
@@ -53,6 +59,36 @@ def check_folder(folder: Path) -> int:
             "free). Make room, then run again."
         )
     return free
+
+
+def check_means(manifest: Manifest) -> None:
+    """Check that this machine can do the work, or may ask the service, before anything is made.
+
+    Raises:
+        EngineMissing: If the service is this machine, and it cannot separate.
+        CredentialsMissing: If it is another one, and there is no key pair.
+    """
+    if isinstance(manifest.service, LocalServiceSettings):
+        check_ready(manifest.service.engine)
+        return
+    from orchestrator.client.credentials import Discovered
+
+    Discovered(profile=manifest.profile).load()
+
+
+def prepare_report(path: Path) -> None:
+    """Check that a run can write its report, and make its folder.
+
+    A run that began and cannot write it would have to be continued with another report.
+
+    Args:
+        path: The report; a part ``{run}`` is not known yet.
+
+    Raises:
+        ReportError: If something else is there, or nothing can be written.
+    """
+    if RUN_FIELD not in str(path.parent):
+        check_path(path)  # a name with {run} in it exists only by intent
 
 
 def prepare_outputs(manifest: Manifest, ledger: str) -> None:

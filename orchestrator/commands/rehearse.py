@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobSpec
     from orchestrator.manifest import Manifest
     from orchestrator.runner.result import RunResult
+    from orchestrator.server.faults.script import Faults
     from orchestrator.server.service import LocalService
 
 _JOB_S = 5.0  # run time of a simulated job, unless the script sets another
@@ -122,7 +123,9 @@ async def rehearse(
         ManifestError: If the script or the manifest is faulty.
         OrchestratorError: If the rehearsal cannot be carried out.
     """
-    manifest = source.load()
+    from orchestrator.server.faults.script import Faults
+
+    manifest, faults = source.load(), Faults.load(script)
     clock = SystemClock()
     stamp = datetime.fromtimestamp(clock.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = manifest.folder / ".orchestrator" / "rehearsals" / f"{manifest.name}-{stamp}"
@@ -132,7 +135,7 @@ async def rehearse(
     buckets = local_buckets(manifest, ledger_path(manifest, options.ledger))
     async with (
         _listed_store(manifest, options, clock) as listed,
-        _playing(folder, script, clock, buckets) as local,
+        _playing(folder, faults, clock, buckets) as local,
         hold_ledger(location, "rehearsal", clock) as ledger,
         open_client(manifest, clock, local) as client,
     ):
@@ -172,13 +175,12 @@ async def _listed_store(
 
 @contextlib.asynccontextmanager
 async def _playing(
-    folder: Path, script: Path, clock: Clock, buckets: set[str] | None
+    folder: Path, faults: Faults, clock: Clock, buckets: set[str] | None
 ) -> AsyncIterator[LocalService]:
     """Start the embedded service with simulated work and the script.
 
     Only ``buckets`` exist there; None: each output bucket that a job names is made.
     """
-    from orchestrator.server.faults.script import Faults
     from orchestrator.server.pace import Pace, Progression
     from orchestrator.server.service import LocalService
     from orchestrator.server.settings import LocalSettings, MissingBucket
@@ -192,7 +194,7 @@ async def _playing(
         missing_bucket=MissingBucket.MAKE if buckets is None else MissingBucket.REFUSE,
         max_concurrent=_CONCURRENT,
     )
-    async with LocalService(settings.with_faults(Faults.load(script)), clock) as local:
+    async with LocalService(settings.with_faults(faults), clock) as local:
         yield local
 
 

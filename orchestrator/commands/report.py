@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import orjson
 
+from orchestrator.commands.options import no_runs_text
 from orchestrator.commands.resources import ledger_path
 from orchestrator.commands.stems import bucket_folders
 from orchestrator.domain.states import TERMINAL
@@ -77,6 +78,8 @@ async def report(
     try:
         folder_of = bucket_folders(manifest, location)
         wanted = frozenset(states or usual_states(manifest))
+        if run != "all" and not await opened.runs(1):
+            raise ConfigError(no_runs_text(source.path))
         return await write_rows(opened, writer, run, wanted, folder_of)
     finally:
         await opened.close()
@@ -114,7 +117,7 @@ def chosen_run(runs: Sequence[Run], wanted: str) -> Run | None:
     if wanted == "all":
         return None
     if not runs:
-        raise ConfigError("There are no runs yet. Start one with: orchestrator run MANIFEST")
+        raise ConfigError("There are no runs yet.")
     if wanted == "last":
         return runs[0]
     found = next((run for run in runs if run.id == wanted), None)

@@ -17,7 +17,7 @@ from orchestrator.commands.history import note_pace, note_run, summary_of
 from orchestrator.commands.notify import FAILURES_LISTED, Outcome, check_notify, notify
 from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
 from orchestrator.commands.other_ledgers import OtherLedgers
-from orchestrator.commands.preflight import prepare_outputs
+from orchestrator.commands.preflight import check_means, prepare_outputs, prepare_report
 from orchestrator.commands.resources import (
     has_manifest,
     hold_ledger,
@@ -51,7 +51,6 @@ from orchestrator.runner.budget import Budget
 from orchestrator.runner.result import RunResult
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions
-from orchestrator.separation.install.ready import check_ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -259,13 +258,17 @@ async def open_session(
 
     Raises:
         EngineMissing: If the service is this machine, and it cannot separate.
+        CredentialsMissing: If it is another one, and there is no key pair.
         ConfigError: If the address for callbacks or for the live page cannot be listened on, or a
             folder of stems cannot be written to.
+        ReportError: If the report cannot be written.
         OrchestratorError: See ``open_service`` and ``hold_ledger``.
     """
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
     name, place = service_name(manifest, location), service_place(manifest, location)
+    prepare_report(Path(report_path(manifest, options)))
+    check_means(manifest)
 
     sinks = Sinks() if sink is None else Sinks(sink)
 
@@ -313,9 +316,7 @@ async def _shown_live(
 async def _ready_service(
     manifest: Manifest, ledger: str, clock: Clock
 ) -> AsyncIterator[CloudService]:
-    """Check that this machine can do the work, if it is to do it, and open the service."""
-    if isinstance(manifest.service, LocalServiceSettings):
-        check_ready(manifest.service.engine)
+    """Prepare the folders of the stems, and open the service."""
     prepare_outputs(manifest, ledger)
     async with open_service(manifest, ledger, clock) as service:
         yield service

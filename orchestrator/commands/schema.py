@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.domain.wording import nearest_word
 from orchestrator.errors import ConfigError
 
 
@@ -21,4 +22,6 @@ def schema(name: str) -> dict[str, Any]:
         from orchestrator.reporting.row_schema import row_schema
 
         return row_schema()
-    raise ConfigError(f"schema {name}: write manifest or report.")
+    near = nearest_word(name, ("manifest", "report"))
+    hint = f" Did you mean {near}?" if near else ""
+    raise ConfigError(f"schema {name}: write manifest or report.{hint}")

@@ -74,14 +74,14 @@ def prepare(request: Request) -> tuple[ManifestSource, RunOptions]:
         EngineMissing: If this machine cannot separate.
         ConfigError: If a path, the codec or a folder cannot be used.
     """
-    check_ready()
     check_word("--codec", request.codec, CODECS)
     folder = Path(os.path.abspath(with_home(request.output or DEFAULT_OUTPUT)))  # noqa: PTH100
     wanted = list(_wanted(request.paths, folder.resolve()))
+    if request.save is not None and request.save.exists():
+        raise ConfigError(f"--save {request.save}: the file exists. Choose another name.")
+    check_ready()
     state = folder / STATE
     try:
-        if request.save is not None and request.save.exists():
-            raise ConfigError(f"--save {request.save}: the file exists. Choose another name.")
         state.mkdir(parents=True, exist_ok=True)
         names = StemNames.load(folder / STEM_NAMES, folder)
         text = _Writer(folder, names, folder).text(wanted, request.codec)

@@ -31,7 +31,8 @@ def ledger_path(url_or_path: str | Path) -> Path:
         path = text.removeprefix(_SQLITE)
     else:
         raise ConfigError(
-            f"A ledger cannot be kept at {text}. Name a file, for example --ledger nightly.db."
+            f"A ledger cannot be kept at {text}. Name a file, for example --ledger nightly.db, or "
+            "a database in PostgreSQL: --ledger postgresql://USER@HOST/DATABASE."
         )
     if not path:
         raise ConfigError(

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
+from orchestrator.domain.wording import quoted
 from orchestrator.errors import (
     LedgerCorrupt,
     LedgerError,
@@ -157,8 +158,9 @@ class SqliteStore:
         with suppress(FileNotFoundError), self.path.open("rb") as file:
             start = file.read(len(_MAGIC))
             if start and start != _MAGIC:
+                shown = quoted(start.decode("latin-1"))
                 raise LedgerCorrupt(
-                    f"{self.path} is not a ledger: it begins with {start!r}. "
+                    f"{self.path} is not a ledger: it begins with {shown}. "
                     "Name another file with --ledger, or move this one away."
                 )
 

@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.engines import DEFAULT_ENGINE, EngineChoice
+from orchestrator.domain.regions import is_known
+from orchestrator.domain.wording import quoted
 from orchestrator.manifest.schema.inputs import STDIN, FolderInput, ListInput, PrefixInput
 from orchestrator.manifest.schema.job_settings import account_bucket_problem, bucket_problem
 
@@ -154,6 +156,22 @@ class Manifest:
     def buckets(self) -> Mapping[str, Path]:
         """Folders of the local service's buckets that are not in its root, by name."""
         return self.service.buckets if isinstance(self.service, LocalServiceSettings) else {}
+
+    def region_remarks(self) -> list[str]:
+        """Return a remark on each region of the vendor that this version does not know."""
+        if not isinstance(self.service, TencentSettings):
+            return []
+        written = [self.region, *(source.region or "" for source in self.inputs)]
+        unknown = [
+            region
+            for region in dict.fromkeys(written)
+            if region and "{" not in region and not is_known(region)
+        ]
+        return [
+            f"{quoted(region)} is not among the regions that this version knows. If it is not a "
+            "new one, correct it: a wrong region looks like a broken network."
+            for region in unknown
+        ]
 
     def bucket_problem(self, bucket: str) -> Problem | None:
         """Return what is wrong with a bucket name at this manifest's service."""

@@ -101,14 +101,7 @@ class ReportFile:
             raise
 
     async def _open(self) -> None:
-        if self.path.exists() and not self.path.is_file():
-            raise ReportError(
-                f"{self.path} is a folder, a device or a pipe. "
-                "Name a file with --report, for example --report run.jsonl."
-            )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self._named != self.path and self._named.exists():
-            _check_is_report(self._named, _first_line(self._named))
+        check_path(self._named)
         self._grab()
         sound = await self._sound_part()
         if await self._knows_more(self.path, sound.bytes):
@@ -315,10 +308,7 @@ class ReportFile:
         return False
 
     def _unwritable(self, error: OSError) -> ReportError:
-        return ReportError(
-            f"Cannot write the report {self.path}: {error.strerror or error}. "
-            "Nothing is lost: make room or choose another --report, then run again."
-        )
+        return _unwritable(self.path, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +329,39 @@ class _Part:
         """Return the part with one more row, whose line has this length."""
         rows = self.rows + 1
         return _Part(rows, rows if length else self.last, self.bytes + length)
+
+
+def check_path(path: Path) -> None:
+    """Check that a report can be at a path, and make its folder.
+
+    Raises:
+        ReportError: If something else is there, or the folder cannot be made.
+    """
+    try:
+        for each in dict.fromkeys((_growing(path), path)):
+            if each.exists() and not each.is_file():
+                raise ReportError(
+                    f"{each} is a folder, a device or a pipe. "
+                    "Name a file with --report, for example --report run.jsonl."
+                )
+        for each in path.parents:
+            if each.exists() and not each.is_dir():
+                raise ReportError(
+                    f"{each} is a file, so the report {path} cannot be in it. "
+                    "Name another with --report, for example --report run.jsonl."
+                )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _check_is_report(path, _first_line(path))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ReportError:
+    return ReportError(
+        f"Cannot write the report {path}: {error.strerror or error}. "
+        "Nothing is lost: make room or choose another --report, then run again."
+    )
 
 
 def _growing(path: Path) -> Path:

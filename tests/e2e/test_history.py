@@ -34,7 +34,7 @@ def strict(serve: Serve, tmp_path: Path) -> RunningService:
 def test_before_the_first_run_there_is_no_history(here: Playground) -> None:
     here.write("in/a.mp3")
 
-    assert here.do("runs", here.path.name).out == "no runs yet\n"
+    assert here.do("runs", here.path.name).out.startswith("There are no runs yet.")
     rows = here.do("report", here.path.name)
     assert rows.code == 2
     assert "There are no runs yet" in rows.err

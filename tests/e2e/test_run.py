@@ -238,7 +238,10 @@ def test_status_shows_the_progress_of_a_run_in_another_process(
 ) -> None:
     service.pace(Progression(Pace.HOLD))
     here.write("in/a.mp3", "in/b.mp3")
-    assert "no runs yet" in here.do("status", here.path.name).out
+    assert (
+        "There are no runs yet. Start one with: orchestrator run album.yaml"
+        in here.do("status", here.path.name).out
+    )
     running = here.start("run", here.path.name, "--verbose")
     running.wait_for("submitted  in/")
     running.wait_for("submitted  in/")

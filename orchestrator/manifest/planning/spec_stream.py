@@ -52,7 +52,7 @@ class Feed:
         self._planner = Planner(manifest, faults, FileScratch)
         ahead = None if store is None else InputsAhead(manifest, store, SystemClock())
         self._ahead = ahead if ahead is not None and ahead.is_needed else None
-        self.found = Found()
+        self.found = Found(manifest.region_remarks())
         """Facts about the sources, complete when all were read."""
 
     @property
@@ -141,7 +141,7 @@ async def check(manifest: Manifest, max_faults: int) -> tuple[int, list[str]]:
     faults = FaultList(max_faults)
     planner = Planner(manifest, faults, FileScratch)
     jobs = 0
-    found = Found()
+    found = Found(manifest.region_remarks())
     async for batch in read(manifest, faults=faults, skip_prefixes=True, found=found):
         jobs += len(planner.specs(batch))
     faults.raise_if_any()

@@ -279,11 +279,10 @@ class FolderListing(PrefixListing):
             ) from error
 
     def may_want(self, key: str) -> bool:
-        """Return True if a file of this name would be an input, whatever its size and age."""
-        is_walked_to = not any(part.startswith(".") for part in key.split("/"))
-        if not (is_walked_to and is_media(key) and self._names.takes(key.lower())):
-            return False
+        """Return True if a file of this name is there to be an input, whatever its size and age."""
         root = Path(os.path.realpath(self._files.folder))
+        if not (self._names.takes(key.lower()) and is_walked(root, root / key)):
+            return False
         below = itertools.takewhile(lambda each: each != root, (root / key, *(root / key).parents))
         return not any(str(each) in self._own for each in below)
 

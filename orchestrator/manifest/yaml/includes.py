@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
-from orchestrator.domain.wording import quoted
+from orchestrator.domain.media_files import is_media
+from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.errors import Fault, ManifestError
 from orchestrator.manifest.diagnostics import FILE_LENGTH
 from orchestrator.manifest.yaml.document import Document, Mark, Path, decode, render_path
@@ -75,12 +78,17 @@ class Files:
             with path.open("rb") as file:
                 raw = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
-            self._refuse(asked, f"The file {name} does not exist.", shown)
+            self._refuse(asked, f"The file {name} does not exist.{_near(path, asked)}", shown)
         except IsADirectoryError:
-            self._refuse(asked, f"{name} is a folder, not a manifest. Name a file in it.", shown)
+            way = f" To separate its media: orchestrator separate {shlex.quote(shown)}"
+            text = f"{name} is a folder, not a manifest. Name a file in it.{'' if asked else way}"
+            self._refuse(asked, text, shown)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             self._refuse(asked, f"The file {name} cannot be read: {reason}.", shown)
+        if asked is None and is_media(path.name):
+            way = f"To separate it: orchestrator separate {shlex.quote(shown)}"
+            self._refuse(asked, f"{name} is a media file, not a manifest. {way}", shown)
         if len(raw) > MAX_FILE_BYTES:
             message = f"The file has more than {MAX_FILE_BYTES // 2**20} MiB. Put the objects into"
             self._refuse(asked, f"{message} a list file (inputs: [{{list: objects.csv}}]).", shown)
@@ -185,3 +193,12 @@ def _merged(below: Any, above: Any) -> Any:
         elif value is not None or key not in result:
             result[key] = value if key in _WHOLE else _merged(result.get(key), value)
     return result
+
+
+def _near(path: FilePath, asked: Fault | None) -> str:
+    """Return the next step for a manifest that does not exist: the one that was meant, if any."""
+    with suppress(OSError):
+        others = {other.stem: other.name for other in path.parent.glob("*.y*ml")}
+        if near := nearest_word(path.stem, others):
+            return f" Did you mean {others[near]}?"
+    return "" if asked else " To write one: orchestrator init"

@@ -26,6 +26,7 @@ from orchestrator.domain.states import OPEN, REMOTE, JobState
 from orchestrator.domain.wording import counted
 from orchestrator.errors import (
     BucketRefused,
+    ConnectFailed,
     EndlessListing,
     OrchestratorError,
     Rejected,
@@ -296,9 +297,12 @@ class Survey:
     def _note(self, place: Place, error: OrchestratorError, failures: int) -> None:
         self._trouble = str(error)
         if failures == _NOTICE_AFTER:
+            advice = (
+                ". Check the network, and the region" if isinstance(error, ConnectFailed) else ""
+            )
             text = (
                 f"Waiting for the list of jobs of {place.bucket}, which shows what was done "
-                f"already ({error})"
+                f"already ({error}){advice}"
             )
             self._sink.emit(Noticed(text))
 

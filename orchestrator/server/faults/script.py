@@ -151,7 +151,13 @@ class Faults:
             )
         except OSError as error:
             raise ManifestError(
-                [Mistake(f"The fault script cannot be read: {error.strerror or error}.", str(path))]
+                [
+                    Mistake(
+                        f"The fault script cannot be read: {error.strerror or error}. Name a YAML "
+                        "file such as: faults: [{route: submit, do: lose_answer}]",
+                        str(path),
+                    )
+                ]
             ) from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)

@@ -101,7 +101,7 @@ def test_retry_accepts_its_words_and_never_includes_succeeded_jobs() -> None:
     assert read_retry("failed") == {JobState.FAILED, JobState.UNFINISHED}
     assert read_retry("rejected") == {JobState.REJECTED}
     assert JobState.SUCCEEDED not in read_retry("all")
-    with pytest.raises(ConfigError, match="failed, rejected, all"):
+    with pytest.raises(ConfigError, match="failed, rejected or all"):
         read_retry("succeeded")
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -27,8 +28,6 @@ from orchestrator.testing.builders import make_holder, make_job, make_spec, make
 from orchestrator.testing.memory_ledger import MemoryLedger
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from orchestrator.domain.job import Job
 
 T0 = 1_795_309_200.0
@@ -271,8 +270,10 @@ async def test_an_unwritable_folder_is_reported_with_the_next_step(tmp_path: Pat
     blocked.write_text("")
     ledger, run, _ = await ledger_with_rows(1, blocked)
 
-    with pytest.raises(ReportError, match="Nothing is lost"):
+    with pytest.raises(ReportError, match=r"is a file, so the report .* with --report"):
         await ReportFile(blocked / "report.jsonl", run, ledger).open()
+    with pytest.raises(ReportError, match="Nothing is lost"):
+        await ReportFile(Path("/proc/none/report.jsonl"), run, ledger).open()
 
 
 # --- the summary

@@ -8,6 +8,10 @@ onnxruntime (or another copy of this project, with ``--against``). The ratio is 
 rounds' ratios, so a busy machine slows both sides. Then the engine separates files of 1 and 10
 minutes, whose peak memory must not differ. Prints tables. With ``--check``, the exit code is 1 if a
 budget is exceeded.
+
+With ``--short COUNT`` it separates that many files of 3 seconds in one run of the command with its
+local service instead, and prints jobs per minute. With ``--batch`` it separates files of a minute
+with several numbers of workers and of threads, and prints which gets most done.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +39,9 @@ MIN_GAIN = 2.0
 MAX_PEAK_MB = 600.0
 COMPARED_MINUTES = 3
 MEMORY_MINUTES = (1, 10)
+SHORT_S = 3
+BATCH = 8
+"""Files of a minute that workers share."""
 ALLOWED_GROWTH = 1.10
 """Peak of the long file divided by that of the short one; the allocator adds some noise."""
 
@@ -53,7 +62,7 @@ class Figures:
     peak_mb: float
 
 
-def generate(path: Path, minutes: int) -> None:
+def generate(path: Path, seconds: int) -> None:
     """Write an mp3: a gliding tone with overtones, a slow chord and a little noise."""
     import numpy as np
 
@@ -63,7 +72,7 @@ def generate(path: Path, minutes: int) -> None:
     rate = 44100
     random = np.random.default_rng(1)
     writer = StemWriter(path, OutputFormat("mp3", rate, 2, 192))
-    for second in range(minutes * 60):
+    for second in range(seconds):
         time_s = second + np.arange(rate) / rate
         glide = 2 * np.pi * (180 * time_s + 8 * np.sin(2 * np.pi * 0.9 * time_s))
         voice = sum(np.sin(glide * overtone) / overtone for overtone in range(1, 12)) * (
@@ -78,12 +87,12 @@ def generate(path: Path, minutes: int) -> None:
     writer.close()
 
 
-def measure(path: Path, minutes: int, threads: int) -> Figures:
+def measure(path: Path, minutes: int, threads: int, name: str = "") -> Figures:
     """Separate one file in this process."""
     from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
     from orchestrator.separation.separate import SeparationTask, separate_file
 
-    outputs = {stem: path.with_suffix(f".{stem}") for stem in (Stem.VOICE, Stem.BACKGROUND)}
+    outputs = {stem: path.with_suffix(f".{name}{stem}") for stem in (Stem.VOICE, Stem.BACKGROUND)}
     task = SeparationTask(path, outputs, AudioMode.AUDIO_AND_BACKGROUND, AudioConfig(codec="aac"))
     before_s = time.process_time()
     result = separate_file(task, threads=threads)
@@ -108,8 +117,6 @@ def peak_mb() -> float:
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
-    import resource
-
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -158,6 +165,9 @@ def main() -> int:
         return step(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if arguments.short or arguments.batch:
+            print((short_files if arguments.short else batch)(folder, arguments))
+            return 0
         ours, theirs = in_turn(folder, arguments)
         memory = [
             measured(generated(folder, minutes), minutes, arguments.threads)
@@ -173,12 +183,108 @@ def main() -> int:
     return 1 if faults and arguments.check else 0
 
 
+def short_files(folder: Path, arguments: argparse.Namespace) -> str:
+    """Return jobs per minute of many short files: those of this copy, and of the other one."""
+    media = folder / "media"
+    media.mkdir()
+    first = folder / "first.mp3"
+    in_worker("--generate", str(first), "--seconds", str(SHORT_S))
+    for number in range(arguments.short):
+        shutil.copy(first, media / f"{number:04}.mp3")
+    sides = {"this copy": ROOT}
+    if arguments.against:
+        sides = {"other copy": arguments.against.resolve(), **sides}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for turn in range(arguments.rounds):
+        for name, tree in sides.items():
+            found[name].append(run_of(folder / f"{name}-{turn}", media, tree))
+    lines = [f"{arguments.short} files of {SHORT_S} s, {arguments.rounds} rounds"]
+    for name, rows in found.items():
+        rate = median(60 * arguments.short / wall_s for wall_s, _ in rows)
+        cpu_s = median(cpu_s for _, cpu_s in rows) / arguments.short
+        lines.append(f"{name:<11} {rate:7.0f} jobs/min, {cpu_s:.2f} s of processor time per job")
+    lines.append(f"load of the machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+    return "\n".join(lines)
+
+
+def run_of(folder: Path, media: Path, tree: Path) -> tuple[float, float]:
+    """Return wall and processor time of one run of the command, with its service and workers."""
+    folder.mkdir()
+    bucket = folder / "objects/media-1250000000"
+    shutil.copytree(media, bucket / "in")
+    # In words that all versions know.
+    (folder / "run.yaml").write_text(
+        "version: 1\nname: short\nservice: {local: {root: objects}}\nregion: ap-chongqing\n"
+        "bucket: media-1250000000\ndefaults:\n"
+        "  operation: {audio_mode: AudioAndBackground, audio: {codec: aac}}\n"
+        "  output: {voice: 'out/{stem}.v.aac', background: 'out/{stem}.b.aac'}\n"
+        "inputs: [{prefix: in/}]\n"
+    )
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "run", "run.yaml", "--quiet"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    wall_s, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        sys.exit(f"the run in {tree} ended with {done.returncode}: {done.stderr[-2000:]}")
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall_s, used
+
+
+def batch(folder: Path, arguments: argparse.Namespace) -> str:
+    """Return what several numbers of workers and threads get done."""
+    path = generated(folder, 1)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    pairs = [(1, cores), (cores, 1), (cores, cores), (2 * cores, 1), (max(cores // 2, 1), 2)]
+    found: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    for _ in range(arguments.rounds):
+        for pair in dict.fromkeys(pairs):
+            found.setdefault(pair, []).append(batch_of(path, *pair))
+    lines = ["workers  threads  files/min  CPU s/file   (files of one minute)"]
+    for (workers, threads), rows in found.items():
+        rate = median(60 * BATCH / wall_s for wall_s, _ in rows)
+        cpu_s = median(cpu_s for _, cpu_s in rows) / BATCH
+        lines.append(f"{workers:>7} {threads:>8} {rate:>10.1f} {cpu_s:>11.2f}")
+    lines.append(f"load of the machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+    return "\n".join(lines)
+
+
+def batch_of(path: Path, workers: int, threads: int) -> tuple[float, float]:
+    """Return wall and processor time of a batch that some processes share."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    shares = [BATCH // workers + (number < BATCH % workers) for number in range(workers)]
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable, __file__, "--measure", str(path), "--minutes", "1",
+                "--threads", str(threads), "--times", str(share), "--name", str(number),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        for number, share in enumerate(shares) if share
+    ]  # fmt: skip
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        sys.exit("a worker failed")
+    wall_s, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall_s, used
+
+
 def step(arguments: argparse.Namespace) -> int:
     """Run one step in a worker process."""
     if arguments.generate:
-        generate(arguments.generate, arguments.minutes)
+        generate(arguments.generate, arguments.seconds or arguments.minutes * 60)
     else:
-        print(json.dumps(asdict(measure(arguments.measure, arguments.minutes, arguments.threads))))
+        for _ in range(arguments.times - 1):
+            measure(arguments.measure, arguments.minutes, arguments.threads, arguments.name)
+        options = (arguments.minutes, arguments.threads, arguments.name)
+        print(json.dumps(asdict(measure(arguments.measure, *options))))
     return 0
 
 
@@ -255,9 +361,14 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a budget is exceeded")
+    parser.add_argument("--short", type=int, default=0, metavar="COUNT", help="many short files")
+    parser.add_argument("--batch", action="store_true", help="compare workers and threads")
     parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--minutes", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--times", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--name", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

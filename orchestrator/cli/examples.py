@@ -16,7 +16,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "~/Music/interviews -o ~/Music/stems",
         "a.mp4 b.mov --codec wav",
     ),
-    "doctor": ("", "nightly.yaml"),
+    "doctor": ("", "nightly.yaml", "--engine models/voc_ft.onnx"),
     "run": (
         "nightly.yaml",
         "nightly.yaml --only '*.flac' --limit 10",

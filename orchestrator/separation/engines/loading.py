@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.kinds import load_model
 from orchestrator.separation.engines.plugins import load_plugin
+from orchestrator.separation.engines.runtimes import chosen_by_environment
 from orchestrator.separation.engines.sidecar import sidecar_of
 from orchestrator.separation.engines.spleeter import load_spleeter
 
@@ -35,7 +36,7 @@ def load_engine(choice: EngineChoice, threads: int, default: Callable[[], Path])
         EngineMissing: The file or every runtime is missing, or the engine cannot be used.
     """
     path = None if choice.plugin else choice.model or default()
-    key = (choice, threads, path and _state(path))
+    key = (choice, threads, chosen_by_environment(), path and _state(path))
     with _LOCK:
         if key not in _LOADED:
             _LOADED.clear()  # first: the memory of two engines would be needed

@@ -116,6 +116,12 @@ def _load(candidate: Candidate, model: Path, wish: Wish) -> Network:
     return onnx_network.OnnxNetwork(model, wish, candidate.device)
 
 
+def chosen_by_environment() -> tuple[str, ...]:
+    """Return what the environment says about runtime, precision and device."""
+    names = (RUNTIME_VARIABLE, PRECISION_VARIABLE, DEVICE_VARIABLE)
+    return tuple(os.environ.get(name, "") for name in names)
+
+
 def _choice(variable: str, what: str, names: tuple[str, ...]) -> str:
     """Return the value of an environment variable; empty if it is not set."""
     named = os.environ.get(variable, "")

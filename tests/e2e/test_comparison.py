@@ -11,7 +11,7 @@ import pytest
 from qcloud_cos import CosConfig, CosS3Client
 
 from tests.documents import page
-from tests.e2e.playground import BUCKET, KEYS, REGION
+from tests.e2e.playground import BUCKET, KEYS, REGION, until
 
 if TYPE_CHECKING:
     from tests.e2e.playground import Playground, RunningService
@@ -29,9 +29,9 @@ def unlucky(service: RunningService) -> RunningService:
     return service
 
 
-def loop_over_the_sdk(url: str) -> None:
+def loop_over_the_sdk(service: RunningService) -> None:
     """Submit all objects as a script would, with sixteen threads and the SDK's defaults."""
-    place = urlsplit(url)
+    place = urlsplit(service.url)
     client = CosS3Client(
         CosConfig(
             Region=REGION,
@@ -58,6 +58,7 @@ def loop_over_the_sdk(url: str) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(submit, OBJECTS))
+    until(lambda: set(service.state()["jobs"]) == {"Success"}, "the jobs end")
 
 
 def said(name: str) -> list[int]:
@@ -70,9 +71,9 @@ def said(name: str) -> list[int]:
 def test_a_loop_over_the_sdk_pays_for_lost_answers_and_for_a_second_start(
     unlucky: RunningService,
 ) -> None:
-    loop_over_the_sdk(unlucky.url)
+    loop_over_the_sdk(unlucky)
     first = len(unlucky.jobs())
-    loop_over_the_sdk(unlucky.url)
+    loop_over_the_sdk(unlucky)
 
     assert first == len(OBJECTS) + LOST
     assert [first, len(unlucky.jobs())] == said("a loop over the SDK")

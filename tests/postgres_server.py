@@ -135,6 +135,24 @@ class PostgresServer:
         finally:
             second.stop(signal.SIGQUIT)
 
+    @contextmanager
+    def demanding_passwords(self) -> Iterator[None]:
+        """Ask every user but the superuser for a password."""
+        file = self.data / "pg_hba.conf"
+        before = file.read_text()
+        kept = f"host all {_USER} 127.0.0.1/32 trust\n"
+        file.write_text(f"{kept}host all all 127.0.0.1/32 scram-sha-256\n{before}")
+        self._reload()
+        try:
+            yield
+        finally:
+            file.write_text(before)
+            self._reload()
+
+    def _reload(self) -> None:
+        with self.connect() as conn:
+            conn.execute("SELECT pg_reload_conf()")
+
     def url(self, schema: str = "", **parameters: str) -> str:
         """Return the address of a ledger in a schema of its own."""
         chosen = {"schema": schema or f"s{uuid4().hex[:12]}", **parameters}

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -134,6 +135,23 @@ class PostgresServer:
             yield second
         finally:
             second.stop(signal.SIGQUIT)
+
+    def wait_for(self, primary: PostgresServer) -> None:
+        """Wait until this standby has everything that its primary has committed."""
+        with primary.connect() as conn:
+            [end] = conn.execute("SELECT pg_current_wal_lsn()").fetchone() or [""]
+        with self.connect() as conn:
+            for _ in range(_WAIT_S * 50):
+                query = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+                if conn.execute(query, [end]).fetchone() == (True,):
+                    return
+                threading.Event().wait(0.02)
+        raise RuntimeError("the standby does not follow")
+
+    def promote(self) -> None:
+        """Make this standby a primary."""
+        with self.connect() as conn:
+            conn.execute("SELECT pg_promote()")
 
     @contextmanager
     def demanding_passwords(self) -> Iterator[None]:

@@ -136,6 +136,12 @@ class PostgresServer:
         finally:
             second.stop(signal.SIGQUIT)
 
+    def let_in(self, network: str) -> None:
+        """Let clients of a network in."""
+        with (self.data / "pg_hba.conf").open("a") as file:
+            file.write(f"host all all {network} trust\n")
+        self._reload()
+
     def wait_for(self, primary: PostgresServer) -> None:
         """Wait until this standby has everything that its primary has committed."""
         with primary.connect() as conn:

@@ -23,7 +23,7 @@ from orchestrator.server.settings import LocalSettings
 from tests.e2e.playground import KEYS, QUICK, Playground, RunningService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.e2e.playground import Going
@@ -56,9 +56,10 @@ class Hosts:
         place.write(*names, limits={"submit_per_s": 25, "query_per_s": 100, "timeout_s": 1})
         return place
 
-    def run(self, place: Playground, *options: str) -> Going:
+    def run(self, place: Playground, *options: str, prefix: Sequence[str] = ()) -> Going:
         """Start a run on a host."""
-        return place.start("run", place.path.name, "--ledger", self.url, "--log-json", *options)
+        words = ["run", place.path.name, "--ledger", self.url, "--log-json", *options]
+        return place.start(*words, prefix=prefix)
 
     def check(self) -> None:
         """Check that each job was made once."""

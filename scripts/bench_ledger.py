@@ -1,6 +1,6 @@
 """Measure the ledger: adding and saving, alone and beside a busy event loop, and opening.
 
-Usage: scripts/bench_ledger.py [--jobs 1000000] [--folder DIR]
+Usage: scripts/bench_ledger.py [--jobs 1000000] [--folder DIR] [--postgres [URL]]
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def send(job: Job) -> None:
     job.attempts, job.intent_at = 1, T0
 
 
-async def opened(path: Path) -> Ledger:
+async def opened(path: Path | str) -> Ledger:
     """Open the ledger and take its lease."""
     ledger = open_ledger(path)
     await ledger.acquire(Holder("bench", 1, T0))
@@ -286,9 +286,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--concurrency", type=int, default=512)
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument(
+        "--postgres",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="compare SQLite with PostgreSQL: this database, or a server that is started here",
+    )
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-ledger-", dir=options.folder))
     try:
+        if options.postgres is not None:
+            from bench_ledger_databases import compare
+
+            compare(folder, options.postgres, options.jobs, options.concurrency)
+            return
         asyncio.run(bulk(folder / "bulk.db", options.jobs))
         asyncio.run(reopened(folder / "bulk.db", options.jobs))
         asyncio.run(beside(folder / "beside.db", 60_000, options.concurrency))

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -134,6 +135,47 @@ class PostgresServer:
             yield second
         finally:
             second.stop(signal.SIGQUIT)
+
+    def let_in(self, network: str) -> None:
+        """Let clients of a network in."""
+        with (self.data / "pg_hba.conf").open("a") as file:
+            file.write(f"host all all {network} trust\n")
+        self._reload()
+
+    def wait_for(self, primary: PostgresServer) -> None:
+        """Wait until this standby has everything that its primary has committed."""
+        with primary.connect() as conn:
+            [end] = conn.execute("SELECT pg_current_wal_lsn()").fetchone() or [""]
+        with self.connect() as conn:
+            for _ in range(_WAIT_S * 50):
+                query = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+                if conn.execute(query, [end]).fetchone() == (True,):
+                    return
+                threading.Event().wait(0.02)
+        raise RuntimeError("the standby does not follow")
+
+    def promote(self) -> None:
+        """Make this standby a primary."""
+        with self.connect() as conn:
+            conn.execute("SELECT pg_promote()")
+
+    @contextmanager
+    def demanding_passwords(self) -> Iterator[None]:
+        """Ask every user but the superuser for a password."""
+        file = self.data / "pg_hba.conf"
+        before = file.read_text()
+        kept = f"host all {_USER} 127.0.0.1/32 trust\n"
+        file.write_text(f"{kept}host all all 127.0.0.1/32 scram-sha-256\n{before}")
+        self._reload()
+        try:
+            yield
+        finally:
+            file.write_text(before)
+            self._reload()
+
+    def _reload(self) -> None:
+        with self.connect() as conn:
+            conn.execute("SELECT pg_reload_conf()")
 
     def url(self, schema: str = "", **parameters: str) -> str:
         """Return the address of a ledger in a schema of its own."""

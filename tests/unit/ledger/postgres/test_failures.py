@@ -319,6 +319,26 @@ async def test_a_standby_can_be_read_and_refuses_a_run() -> None:
         await ledger.close()
 
 
+@pytest.mark.slow
+async def test_a_run_continues_on_a_standby_that_took_over() -> None:
+    with PostgresServer() as server, server.standby() as standby:
+        both = f"127.0.0.1:{server.port},127.0.0.1:{standby.port}/"
+        url = re.sub(r"127\.0\.0\.1:\d+/", both, server.url(name="n"))
+        ledger = open_ledger(f"{url}&target_session_attrs=read-write")
+        run, jobs = await start(ledger)
+        await ledger.intend([sent(jobs[0])])
+        await asyncio.to_thread(standby.wait_for, server)
+        await asyncio.to_thread(server.stop, signal.SIGQUIT)
+        promoting = asyncio.create_task(asyncio.to_thread(standby.promote))
+        jobs[0].step(Step.ACCEPT)
+        await ledger.save([jobs[0]])
+        await ledger.intend([sent(jobs[1])])
+        await promoting
+        counts = await ledger.counts(run)
+        assert (counts.of(JobState.SUBMITTED), counts.of(JobState.SUBMITTING)) == (1, 1)
+        await ledger.close()
+
+
 @contextmanager
 def small_disk(path: Path) -> Iterator[None]:
     """Mount a disk of 1.5 MB, which the server may write to."""

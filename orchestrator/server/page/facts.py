@@ -7,6 +7,7 @@ import os
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.domain.wording import counted
 from orchestrator.server.faults.script import Rule
 from orchestrator.server.jobs.ids import vendor_time
 from orchestrator.server.jobs.row import State
@@ -23,7 +24,6 @@ FILES_SHOWN = 50
 COUNT_EVERY_S = 5
 """Jobs by state are counted this often: the count reads every job."""
 _STEMS = {node: stem for stem, node in STEM_NODES.items()}
-_MB = 1 << 20
 
 
 class Facts:
@@ -119,7 +119,9 @@ def _size_of(path: str) -> str:
         size = os.lstat(path).st_size
     except OSError:
         return "gone"
-    return f"{size / _MB:.1f} MB" if size >= _MB / 10 else f"{size / 1000:.1f} kB"
+    if size < 1000:
+        return counted(size, "byte")
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def _rule_text(rule: Rule) -> str:

@@ -41,7 +41,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _READER = KeyPair("page", "", grants=(Grant(write=False),))
-"""What a link of the page may do."""
+"""Key pair of a request with a link of the page: it reads, and never writes."""
 
 
 class Page:

@@ -3,10 +3,11 @@
 It reports submits and queries per second, and memory over many jobs. Each server is a process on
 the last core. The same client calls them in turn, over the same number of connections, with
 requests that were built and signed in advance. The *bare* handler reads the body and answers with
-as many bytes, on the least that aiohttp has (``web.Server``); *app* is the same handler with a route
-in a ``web.Application``, as programs usually have it. They are quicker than the client, so the
-servers' processor times are compared. All run on the same kind of event loop. The service verifies the signature, parses the XML, and has the job on disk before it answers. Jobs are
-held: none is ever started.
+as many bytes, on the least that aiohttp has (``web.Server``); *app* is the same handler with a
+route in a ``web.Application``, as programs usually have it. They are quicker than the client, so
+the servers' processor times are compared. All run on the same kind of event loop. The service
+verifies the signature, parses the XML, and has the job on disk before it answers. Jobs are held:
+none is ever started.
 """
 
 from __future__ import annotations

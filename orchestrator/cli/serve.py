@@ -211,6 +211,7 @@ def greeting(options: ServeOptions, facts: Serving) -> str:
         )
     if facts.control_url:
         lines.append(f"control:    {facts.control_url} with the token of {CONTROL_VARIABLE}")
+        lines.append(f"page:       {facts.url}/ in a browser, with the same token")
     if options.faults is not None:
         work = "simulated" if facts.is_simulated else "real"
         lines.append(f"faults:     {options.faults}, {work} work")

@@ -33,6 +33,7 @@ from orchestrator.server.http.request import (
     is_ci,
     split_target,
 )
+from orchestrator.server.page.handler import Page
 
 if TYPE_CHECKING:
     from aiohttp.web_protocol import RequestHandler
@@ -56,6 +57,7 @@ class App:
         self._activation = ActivationCalls(parts)
         self._control = Control(parts)
         self._workers = WorkerCalls(parts, parts.exchange) if parts.exchange is not None else None
+        self._page = Page(parts, self._objects)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -92,6 +94,8 @@ class App:
 
     async def _serve(self, call: Call) -> web.StreamResponse:
         """Verify a request, play the scripted fault, if any, and answer."""
+        if self._page.is_for(call):
+            return await self._page.answer(call)
         if self._control.is_for(call):
             call.ci = True
             return await self._control.answer(call)
@@ -110,7 +114,7 @@ class App:
         call.path = decode_path(raw)
         call.query = decode_query(raw)
         found = address(call.host, settings.bucket, settings.region)
-        call.bucket, call.region = found.bucket, found.region
+        call.bucket, call.region, call.service = found.bucket, found.region, found.service
         call.ci = is_ci(call.method, call.path, call.query, found.service)
 
     async def _route(self, call: Call) -> web.StreamResponse:

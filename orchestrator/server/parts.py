@@ -68,3 +68,7 @@ class Parts:
         headers["x-ci-request-id"] = call.request_id
         # Not documented for the job side, but the vendor's PHP client decides retries by it.
         headers["x-cos-request-id"] = call.request_id
+        if self.settings.control_token and not call.ci:
+            # A browser that opens an object must not run it as a part of the service's own page.
+            headers.setdefault("Content-Security-Policy", "sandbox")
+            headers.setdefault("X-Content-Type-Options", "nosniff")

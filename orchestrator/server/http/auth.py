@@ -174,6 +174,7 @@ def _listed(names: tuple[str, ...], given: Mapping[str, list[str]]) -> str | Non
     return "&".join(parts)
 
 
+@functools.lru_cache(1024)  # the body is not signed, so the submits of a second often share one
 def signature_of(secret_key: str, key_time: str, sign_time: str, http_string: str) -> str:
     """Compute the signature (steps 2, 6 and 7 of the signature page)."""
     raw = http_string.encode("utf-8", "surrogateescape")

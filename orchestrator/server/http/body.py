@@ -100,7 +100,10 @@ async def read_body(call: Call, limits: BodyLimits, max_bytes: int | None = None
     length = call.request.content_length
     if length is None and call.header("Transfer-Encoding").lower() != "chunked":
         raise Refusal("MissingContentLength", f"{call.method} needs a Content-Length.")
-    body = await _whole(call, max_bytes or limits.max_body_bytes, limits.read_timeout_s)
+    most = max_bytes or limits.max_body_bytes
+    if (length or 0) > most:
+        raise _too_large(most)
+    body = await _whole(call, most, limits.read_timeout_s)
     expected = call.header("Content-MD5")
     if expected:
         digest = hashlib.md5(body, usedforsecurity=False).digest()
@@ -114,8 +117,6 @@ async def read_body(call: Call, limits: BodyLimits, max_bytes: int | None = None
 async def _whole(call: Call, most: int, timeout_s: float) -> bytes:
     """Return a body of at most that many bytes."""
     content = call.request.content
-    if (call.request.content_length or 0) > most:
-        raise _too_large(most)
     if content.is_eof():  # the quick way, for nearly all: it arrived with the headers
         body = content.read_nowait()
         if len(body) > most:

@@ -50,6 +50,7 @@ class Call:
         query: Decoded parameters, in the order sent.
         bucket: Bucket of the request, or empty.
         region: Region of the request.
+        service: ``ci``, ``cos`` or ``pic`` if the host says so, or empty.
         ci: True on the job side, False on the storage side.
         key: Key pair that signed it, once verified.
         skew_s: Error of the answer's Date (a fault).
@@ -65,6 +66,7 @@ class Call:
     query: list[tuple[str, str]] = field(default_factory=list)
     bucket: str = ""
     region: str = ""
+    service: str = ""
     ci: bool = True
     key: KeyPair | None = field(default=None, repr=False)
     skew_s: float = 0

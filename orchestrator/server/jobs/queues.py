@@ -78,14 +78,13 @@ class Queues:
         """Return the queue with that id."""
         return self._queues.get(queue_id)
 
+    def all(self) -> list[Queue]:
+        """Return every queue, oldest first."""
+        return sorted(self._queues.values(), key=lambda queue: queue.created_at)
+
     def of_bucket(self, bucket: str, family: str) -> list[Queue]:
         """Return the queues of one family of a bucket, oldest first."""
-        found = [
-            queue
-            for queue in self._queues.values()
-            if queue.bucket == bucket and queue.family == family
-        ]
-        return sorted(found, key=lambda queue: queue.created_at)
+        return [queue for queue in self.all() if queue.bucket == bucket and queue.family == family]
 
     def activated_at(self, bucket: str, family: str) -> float | None:
         """Return the time at which a service was enabled for the bucket, or None."""

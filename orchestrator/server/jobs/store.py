@@ -138,6 +138,11 @@ class JobStore:
             ORDER BY created_at {order}, seq {order} LIMIT {int(query.size) + 1}"""  # noqa: S608
         return [JobRow.load(row) for row in self._database.read(sql, tuple(values))]
 
+    def latest(self, count: int) -> list[JobRow]:
+        """Return the jobs that were accepted last, the newest first."""
+        sql = f"SELECT {COLUMNS} FROM jobs ORDER BY seq DESC LIMIT ?"  # noqa: S608 - constant text
+        return [JobRow.load(row) for row in self._database.read(sql, (count,))]
+
     def best_waiting(self, queue_id: str, accepted_before: float) -> list[JobRow]:
         """Return a queue's next job, if any: the highest JobLevel, then the oldest."""
         sql = f"""SELECT {COLUMNS} FROM jobs WHERE state = 'Submitted' AND queue_id = ?

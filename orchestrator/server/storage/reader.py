@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.server.http.errors import Refusal
+from orchestrator.server.http.request import BUCKET
 from orchestrator.server.storage import keys
 from orchestrator.server.storage.metadata import Content, Sums, content_at, content_of, sums_of
 
@@ -41,6 +42,14 @@ class ObjectReads:
         self.root = root
         self._buckets = buckets
         self._index = index
+
+    def buckets(self) -> list[str]:
+        """Return the names of the buckets that exist, in order."""
+        inside = {path.name for path in self.root.iterdir() if BUCKET.fullmatch(path.name)}
+        named = inside | set(self._buckets)
+        return sorted(
+            name for name in named if (self._buckets.get(name) or self.root / name).is_dir()
+        )
 
     def folder(self, bucket: str, *, must_exist: bool = True) -> Path:
         """Return the folder of a bucket.

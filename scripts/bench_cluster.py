@@ -150,7 +150,7 @@ async def costs(root: Path) -> None:
         exchange = service.parts.exchange
         assert exchange is not None  # noqa: S101 - the settings name a cluster
         task = WorkTask(str(source), {"voice": str(stem)}, "", job="j")
-        attempt = exchange.open(task, lambda _: None)
+        assignment = exchange.open(task, lambda _: None)
         rows = []
         for kind, count in COSTS.items():
             client = await asyncio.create_subprocess_exec(
@@ -158,7 +158,7 @@ async def costs(root: Path) -> None:
             )
             assert client.stdin is not None  # noqa: S101 - opened as a pipe
             before = thread_time(), process_time()
-            await client.communicate(orjson.dumps(exchange.links(attempt)))
+            await client.communicate(orjson.dumps(exchange.links(assignment)))
             used = thread_time() - before[0], process_time() - before[1]
             rows.append((kind, *(f"{each / count * 1e6:,.0f}" for each in used)))
         before = thread_time(), process_time()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.ports import Clock
     from orchestrator.server.settings import LocalSettings, RaySettings
-    from orchestrator.server.workers.exchange import Attempt, Exchange
+    from orchestrator.server.workers.exchange import Assignment, Exchange
     from orchestrator.server.workers.protocol import WorkResult, WorkTask
 
 log = logging.getLogger(__name__)
@@ -189,8 +189,8 @@ class RayWorkers:
         elif kind == "log":
             log.log(_LEVELS[message["level"]], "%s", message["text"])
         elif kind == "started":
-            self._started[message["attempt"]] = message
-        elif (future := self._runs.get(message["attempt"])) and not future.done():
+            self._started[message["assignment"]] = message
+        elif (future := self._runs.get(message["assignment"])) and not future.done():
             future.set_result(message)
 
     def _set_capacity(self, slots: int) -> None:
@@ -205,34 +205,34 @@ class RayWorkers:
         """Do one task on a node; see :class:`Workers`."""
         if not self._is_up:
             raise WorkerLost(f"{_LOST}.", is_counted=False)
-        attempt = self._exchange.open(task, on_progress)
+        assignment = self._exchange.open(task, on_progress)
         future = asyncio.get_running_loop().create_future()
-        self._runs[attempt.name] = future
+        self._runs[assignment.name] = future
         avoid = self._avoid.pop(task.job, [])
         self._send(
             {
                 "do": "start",
-                "attempt": attempt.name,
+                "assignment": assignment.name,
                 "avoid": avoid,
-                "order": self._order(task, attempt),
+                "order": self._order(task, assignment),
             }
         )
         try:
-            outcome = await self._outcome(attempt, future)
-            return self._read(outcome, attempt)
+            outcome = await self._outcome(assignment, future)
+            return self._read(outcome, assignment)
         except WorkerLost as error:
-            where = self._started.get(attempt.name)
+            where = self._started.get(assignment.name)
             if where is not None:
                 self._avoid[task.job] = [*avoid, where["node"]]
             raise error from None
         finally:
-            self._exchange.close(attempt)
-            self._started.pop(attempt.name, None)
-            del self._runs[attempt.name]
+            self._exchange.close(assignment)
+            self._started.pop(assignment.name, None)
+            del self._runs[assignment.name]
             if not future.done():
-                self._send({"do": "stop", "attempt": attempt.name})
+                self._send({"do": "stop", "assignment": assignment.name})
 
-    def _order(self, task: WorkTask, attempt: Attempt) -> dict[str, Any]:
+    def _order(self, task: WorkTask, assignment: Assignment) -> dict[str, Any]:
         """Return a task as it travels: with links instead of paths."""
         threads = max(1, round(self._ray.cpus))
         sent = {**asdict(task), "source": "", "outputs": {}, "threads": threads}
@@ -240,15 +240,15 @@ class RayWorkers:
         return {
             "task": sent,
             "suffixes": {**suffixes, "source": PurePath(task.source).suffix[:16]},
-            "links": self._exchange.links(attempt),
+            "links": self._exchange.links(assignment),
             "authority": self._authority(),
             "report_s": self._ray.silence_s / LOOKS_PER_SILENCE,
         }
 
     async def _outcome(
-        self, attempt: Attempt, future: asyncio.Future[dict[str, Any]]
+        self, assignment: Assignment, future: asyncio.Future[dict[str, Any]]
     ) -> dict[str, Any]:
-        """Wait for the end of an attempt, while its worker shows that it lives.
+        """Wait for the end of an assignment, while its worker shows that it lives.
 
         Raises:
             WorkerLost: The worker is silent.
@@ -264,13 +264,13 @@ class RayWorkers:
                 return future.result()
             now = self._clock.monotonic()
             # A pause of this process is not the worker's: its reports wait to be read.
-            attempt.heard_at += max(0.0, now - before - look_s)
-            if attempt.name not in self._started:
+            assignment.heard_at += max(0.0, now - before - look_s)
+            if assignment.name not in self._started:
                 continue
             if started_at is None:
-                started_at = attempt.heard_at = now
-            if now - attempt.heard_at > silence_s:
-                name = self._started[attempt.name]["name"]
+                started_at = assignment.heard_at = now
+            if now - assignment.heard_at > silence_s:
+                name = self._started[assignment.name]["name"]
                 raise WorkerLost(f"The worker on {name} has not answered for {silence_s:g} s.")
             if now - started_at > limit_s:
                 raise WorkFailed(
@@ -279,10 +279,10 @@ class RayWorkers:
                     "stopped.",
                 )
 
-    def _read(self, outcome: dict[str, Any], attempt: Attempt) -> WorkResult:
+    def _read(self, outcome: dict[str, Any], assignment: Assignment) -> WorkResult:
         if "done" in outcome:
             result = result_of_message(outcome["done"])
-            if missing := set(result.files) - attempt.stored:
+            if missing := set(result.files) - assignment.stored:
                 names = ", ".join(sorted(missing))
                 raise WorkerLost(f"The worker did not send {names}.")
             return result

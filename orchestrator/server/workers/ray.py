@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError
 from orchestrator.separation.cores import usable_cores
 from orchestrator.server.workers.protocol import (
@@ -72,6 +73,7 @@ class RayWorkers:
         self._exchange = exchange
         self._capacity = 0
         self._is_up = False
+        self._was_up = False
         self._process: Process | None = None
         self._runs: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._started: dict[str, dict[str, Any]] = {}
@@ -112,12 +114,15 @@ class RayWorkers:
 
     async def _keep(self, ready: asyncio.Future[None]) -> None:
         """Run the bridge, and start it again when it has ended."""
+        last = ""
         while True:
             reason = await self._run_bridge(ready)
             if not ready.done():
                 ready.set_exception(ConfigError(reason))
                 return
-            log.warning("%s; next attempt in %g s", reason, AGAIN_S)
+            if reason != last:  # once for each reason, not for each try
+                log.warning("%s; trying again every %g s", reason, AGAIN_S)
+            last = "" if self._was_up else reason
             self._set_capacity(0)
             for future in self._runs.values():
                 if not future.done():
@@ -127,6 +132,7 @@ class RayWorkers:
     async def _run_bridge(self, ready: asyncio.Future[None]) -> str:
         """Run the bridge until it ends, and return the reason."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._was_up = False
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", _BRIDGE),
             stdin=PIPE,
@@ -147,7 +153,7 @@ class RayWorkers:
                 if message["is"] == "unusable":
                     reason = message["text"]
                 elif message["is"] == "ready":
-                    self._is_up = True
+                    self._is_up = self._was_up = True
                     if not ready.done():
                         ready.set_result(None)
                 else:
@@ -195,7 +201,7 @@ class RayWorkers:
 
     def _set_capacity(self, slots: int) -> None:
         if slots != self._capacity:
-            log.info("the cluster has room for %d jobs at once", slots)
+            log.info("the cluster has room for %s at once", counted(slots, "job"))
             self._capacity = slots
             self._on_capacity()
 

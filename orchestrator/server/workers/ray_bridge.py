@@ -410,8 +410,7 @@ async def _serve(bridge: Bridge, source: asyncio.StreamReader) -> None:
     reading = asyncio.create_task(_obey(bridge, source))
     done, _ = await asyncio.wait({looking, reading}, return_when=asyncio.FIRST_COMPLETED)
     if looking in done:
-        reason = looking.exception() or ConnectionError()
-        bridge.send("unusable", text=f"it is gone ({_last_line(reason)})")
+        bridge.send("unusable", text="it is gone, or the network to it")
 
 
 async def _obey(bridge: Bridge, source: asyncio.StreamReader) -> None:

@@ -2,7 +2,9 @@
 
 Both do the same files on this machine, in turn, round by round, with one worker (two threads on two
 cores) and with two. A round starts a service, warms each worker with a file, then times the others
-from the first submit to the last end. The ratio is the median of the rounds' ratios. The cluster's
+from the first submit to the last end. The ratio is the median of the rounds' ratios. The processor
+time is that of all processes of the service, with Ray's own; it is the steadier figure on a busy
+machine. The cluster's
 workers get the input and put the stems over HTTP; the pool's read and write the files in place.
 
 ``--costs`` measures the processor time of the service for each kind of request of a worker.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -65,8 +68,21 @@ def settings(kind: str, workers: int, root: Path) -> LocalSettings:
     )
 
 
-async def timed(kind: str, workers: int, root: Path, files: int) -> float:
-    """Return the seconds in which a service with warm workers separates so many files."""
+def processor_s(pid: int | str = "self") -> float:
+    """Return the processor seconds of a process and all that descend from it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = "".join(
+            path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")
+        ).split()
+    except OSError:  # it has ended; its parent has its time
+        return 0.0
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # with children that have ended
+    return own + sum(processor_s(child) for child in children)
+
+
+async def timed(kind: str, workers: int, root: Path, files: int) -> tuple[float, float]:
+    """Return seconds and processor seconds in which warm workers separate so many files."""
     import aiohttp
 
     shutil.rmtree(root / ".service", ignore_errors=True)
@@ -76,9 +92,13 @@ async def timed(kind: str, workers: int, root: Path, files: int) -> float:
     ):
         numbers = iter(range(files + workers))
         await separate(service, http, [next(numbers) for _ in range(workers)])
-        started = perf_counter()
+        started, used = perf_counter(), processor_s()
         await separate(service, http, list(numbers))
-        return perf_counter() - started
+        took = perf_counter() - started, processor_s() - used
+    print(
+        f"  {kind} x {workers}: {took[0]:.1f} s, {took[1]:.1f} CPU s", file=sys.stderr, flush=True
+    )
+    return took
 
 
 async def separate(service: LocalService, http: object, numbers: Sequence[int]) -> None:
@@ -120,10 +140,10 @@ def media(root: Path, files: int, minutes: int) -> None:
 
 def measured(
     root: Path, arguments: argparse.Namespace
-) -> Iterator[tuple[int, dict[str, list[float]]]]:
-    """Yield the seconds of each round, by kind, for one worker and for two."""
+) -> Iterator[tuple[int, dict[str, list[tuple[float, float]]]]]:
+    """Yield both figures of each round, by kind, for one worker and for two."""
     for workers in arguments.workers:
-        took: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        took: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
         for turn in range(arguments.rounds):
             for kind in KINDS if turn % 2 == 0 else KINDS[::-1]:
                 took[kind].append(asyncio.run(timed(kind, workers, root, arguments.files)))
@@ -150,7 +170,7 @@ async def costs(root: Path) -> None:
         exchange = service.parts.exchange
         assert exchange is not None  # noqa: S101 - the settings name a cluster
         task = WorkTask(str(source), {"voice": str(stem)}, "", job="j")
-        attempt = exchange.open(task, lambda _: None)
+        assignment = exchange.open(task, lambda _: None)
         rows = []
         for kind, count in COSTS.items():
             client = await asyncio.create_subprocess_exec(
@@ -158,7 +178,7 @@ async def costs(root: Path) -> None:
             )
             assert client.stdin is not None  # noqa: S101 - opened as a pipe
             before = thread_time(), process_time()
-            await client.communicate(orjson.dumps(exchange.links(attempt)))
+            await client.communicate(orjson.dumps(exchange.links(assignment)))
             used = thread_time() - before[0], process_time() - before[1]
             rows.append((kind, *(f"{each / count * 1e6:,.0f}" for each in used)))
         before = thread_time(), process_time()
@@ -206,15 +226,18 @@ def main() -> None:
         root = Path(name)
         media(root, arguments.files + max(arguments.workers), arguments.minutes)
         for workers, took in measured(root, arguments):
-            pairs = zip(took["pool"], took["ray"], strict=True)
-            ratios = [pool / ray for pool, ray in pairs]
-            speeds = [f"{sound_min / median(took[kind]) * 60:,.0f}" for kind in KINDS]
+            pairs = list(zip(took["pool"], took["ray"], strict=True))
+            ratios = [pool[0] / ray[0] for pool, ray in pairs]
+            cpu = median(pool[1] / ray[1] for pool, ray in pairs)
+            speeds = [
+                f"{sound_min / median(wall for wall, _ in took[kind]) * 60:,.0f}" for kind in KINDS
+            ]
             spread = f"{min(ratios):.1%} to {max(ratios):.1%}"
-            rows.append((workers, *speeds, f"{median(ratios):.1%}", spread))
+            rows.append((workers, *speeds, f"{median(ratios):.1%}", spread, f"{cpu:.1%}"))
             notes.append(judged(f"{workers} worker(s): ray / pool", median(ratios), LEAST))
     show(
         f"{arguments.files} files of {arguments.minutes} minutes, {arguments.rounds} rounds",
-        ("workers", "pool, minutes of sound per minute", "ray", "ray / pool", "rounds"),
+        ("workers", "pool, min of sound/min", "ray", "ray / pool", "rounds", "by processor time"),
         rows,
         notes,
     )

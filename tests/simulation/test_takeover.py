@@ -245,6 +245,7 @@ class Play:
             submit_limiter=AdaptiveLimiter(self.rate_per_s, host),
             query_limiter=AdaptiveLimiter(20, host),
             list_limiter=AdaptiveLimiter(20, host),
+            look_limiter=AdaptiveLimiter(100, host),
             clock=host,
             rng=self.rng,
             sink=Recorder(),

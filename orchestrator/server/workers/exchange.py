@@ -1,8 +1,8 @@
 """Exchange between the service and workers elsewhere, over the service's own HTTP API.
 
-An attempt at a job has links: to read the input, to put each stem, and to report. Each link is
-signed for one method on one path, and is valid for minutes; every report is answered with fresh
-ones. The links end with their attempt, so a worker that is late changes nothing.
+An assignment of a job to a worker has links: to read the input, to put each stem, and to report.
+Each link is signed for one method on one path, and is valid for minutes; every report is answered
+with fresh ones. The links end with their assignment, so a worker that is late changes nothing.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ PREFIX = f"/{RESERVED}/workers/"
 LINK_S = 300
 """Validity of a link. It must outlast the start of a worker and a download, not the whole job."""
 SOURCE, REPORT = "source", "report"
-_PATH = re.compile(rf"{re.escape(PREFIX)}(?P<attempt>[0-9a-z-]{{1,120}})/(?P<what>[a-z]{{1,20}})")
+_PATH = re.compile(
+    rf"{re.escape(PREFIX)}(?P<assignment>[0-9a-z-]{{1,120}})/(?P<what>[a-z]{{1,20}})"
+)
 
 
 @dataclass(slots=True)
-class Attempt:
-    """One attempt at a job.
+class Assignment:
+    """A job that was given to a worker.
 
     Attributes:
         name: Its name, which is never used again.
@@ -56,7 +58,7 @@ class Attempt:
 
 
 class Exchange:
-    """Open attempts, and the key pair that signs their links.
+    """Open assignments, and the key pair that signs their links.
 
     Attributes:
         url: Address of the service as workers reach it.
@@ -67,39 +69,41 @@ class Exchange:
         self._clock = clock
         self._key = KeyPair(f"worker-{secrets.token_hex(8)}", secrets.token_hex(20))
         self._verifier = Verifier((self._key,))
-        self._attempts: dict[str, Attempt] = {}
+        self._assignments: dict[str, Assignment] = {}
 
-    def open(self, task: WorkTask, on_progress: Callable[[float], None]) -> Attempt:
-        """Open an attempt at a task."""
-        attempt = Attempt(
+    def open(self, task: WorkTask, on_progress: Callable[[float], None]) -> Assignment:
+        """Assign a task, which a worker will take."""
+        assignment = Assignment(
             f"{task.job}-{secrets.token_hex(6)}",
             Path(task.source),
             {stem: Path(path) for stem, path in task.outputs.items()},
             on_progress,
             self._clock.monotonic(),
         )
-        self._attempts[attempt.name] = attempt
-        return attempt
+        self._assignments[assignment.name] = assignment
+        return assignment
 
-    def close(self, attempt: Attempt) -> None:
-        """End an attempt: its links are refused from now on."""
-        self._attempts.pop(attempt.name, None)
+    def close(self, assignment: Assignment) -> None:
+        """End an assignment: its links are refused from now on."""
+        self._assignments.pop(assignment.name, None)
 
-    def is_open(self, attempt: Attempt) -> bool:
-        """Return True if the attempt has not ended."""
-        return attempt.name in self._attempts
+    def is_open(self, assignment: Assignment) -> bool:
+        """Return True if the assignment has not ended."""
+        return assignment.name in self._assignments
 
-    def links(self, attempt: Attempt) -> dict[str, Any]:
-        """Return fresh links of an attempt."""
+    def links(self, assignment: Assignment) -> dict[str, Any]:
+        """Return fresh links of an assignment."""
         return {
-            SOURCE: self._link(attempt.name, "GET", SOURCE),
-            REPORT: self._link(attempt.name, "POST", REPORT),
-            "stems": {stem: self._link(attempt.name, "PUT", stem) for stem in attempt.outputs},
+            SOURCE: self._link(assignment.name, "GET", SOURCE),
+            REPORT: self._link(assignment.name, "POST", REPORT),
+            "stems": {
+                stem: self._link(assignment.name, "PUT", stem) for stem in assignment.outputs
+            },
         }
 
-    def _link(self, attempt: str, method: str, what: str) -> str:
+    def _link(self, assignment: str, method: str, what: str) -> str:
         now = int(self._clock.now())
-        path = f"{PREFIX}{attempt}/{what}"
+        path = f"{PREFIX}{assignment}/{what}"
         host = urlsplit(self.url).netloc
         # The service verifies it by its own clock: those of the nodes do not matter.
         return f"{self.url}{path}?{presign(self._key, method, host, path, (now, now + LINK_S))}"
@@ -108,18 +112,18 @@ class Exchange:
         """Return True if a request uses a link of a worker."""
         return call.path.startswith(PREFIX)
 
-    def find(self, call: Call) -> tuple[Attempt, str]:
-        """Return the attempt of a request and what it asks for.
+    def find(self, call: Call) -> tuple[Assignment, str]:
+        """Return the assignment of a request and what it asks for.
 
         Raises:
-            Refusal: The link is not valid, or its attempt has ended (410).
+            Refusal: The link is not valid, or its assignment has ended (410).
         """
         self._verifier.verify(call)
         match = _PATH.fullmatch(call.path)
         if match is None:
             raise Refusal("InvalidURI", "This is not a link of a worker.")
-        attempt = self._attempts.get(match["attempt"])
-        if attempt is None:
-            raise Refusal("NoSuchUpload", "This attempt at the job has ended: stop it.", 410)
-        attempt.heard_at = self._clock.monotonic()
-        return attempt, match["what"]
+        assignment = self._assignments.get(match["assignment"])
+        if assignment is None:
+            raise Refusal("NoSuchUpload", "This assignment has ended: stop it.", 410)
+        assignment.heard_at = self._clock.monotonic()
+        return assignment, match["what"]

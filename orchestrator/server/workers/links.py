@@ -18,8 +18,8 @@ TRIES = 3
 GONE = 410
 
 
-class AttemptOver(Exception):
-    """The service has ended this attempt at the job: another worker does it, or it is cancelled."""
+class AssignmentOver(Exception):
+    """The service has ended this assignment: another worker does the job, or none does."""
 
 
 class TransferFailed(Exception):
@@ -27,7 +27,7 @@ class TransferFailed(Exception):
 
 
 class Links:
-    """Sends requests to the links of one attempt.
+    """Sends requests to the links of one assignment.
 
     Args:
         authority: Certificates that vouch for the service, in PEM; empty: those of the system.
@@ -56,7 +56,7 @@ class Links:
         """Read an object into a new file.
 
         Raises:
-            AttemptOver: The link is no longer valid.
+            AssignmentOver: The link is no longer valid.
             TransferFailed: The object could not be read.
         """
         for left in reversed(range(TRIES)):
@@ -88,7 +88,7 @@ class Links:
         """Send a file.
 
         Raises:
-            AttemptOver: The link is no longer valid.
+            AssignmentOver: The link is no longer valid.
             TransferFailed: The file could not be sent.
         """
         for left in reversed(range(TRIES)):
@@ -110,7 +110,7 @@ class Links:
         """Send a report once, and return the answer.
 
         Raises:
-            AttemptOver: The link is no longer valid.
+            AssignmentOver: The link is no longer valid.
             TransferFailed: No answer came.
         """
         try:
@@ -145,11 +145,11 @@ def _check(answer: http.client.HTTPResponse) -> None:
     """Check the status of an answer.
 
     Raises:
-        AttemptOver: It says that the attempt has ended.
+        AssignmentOver: It says that the assignment has ended.
         HTTPException: It is an error of the service.
     """
     if answer.status == GONE:
-        raise AttemptOver
+        raise AssignmentOver
     if answer.status >= 300:
         said = answer.read(500).decode("utf-8", "replace")
         raise http.client.HTTPException(f"status {answer.status}: {said}")

@@ -21,7 +21,7 @@ from orchestrator._version import __version__
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.plugins import plugin_entry, plugin_version
 from orchestrator.separation.install.cache import installed_engine
-from orchestrator.server.workers.links import AttemptOver, Links, TransferFailed
+from orchestrator.server.workers.links import AssignmentOver, Links, TransferFailed
 from orchestrator.server.workers.process import load, outcome_of
 from orchestrator.server.workers.protocol import WorkFailed, WorkTask
 
@@ -45,7 +45,7 @@ class Order:
     Attributes:
         task: The task; its paths are empty.
         suffixes: Suffix of the file of the input (``source``) and of each stem.
-        links: Links of the attempt.
+        links: Links of the assignment.
         authority: Certificates that vouch for the service, in PEM.
         report_s: Interval of reports.
     """
@@ -170,8 +170,8 @@ class Separator:
         try:
             with tempfile.TemporaryDirectory(prefix=prefix) as folder, _Reporter(order) as reporter:
                 return self._separate(order, Path(folder), reporter)
-        except (_Over, AttemptOver):
-            return {"lost": {"message": "The attempt has ended."}}
+        except (_Over, AssignmentOver):
+            return {"lost": {"message": "The assignment has ended."}}
         except TransferFailed as error:
             return {"lost": {"message": str(error)}}
         except _NoMemory:
@@ -201,7 +201,7 @@ class Separator:
         )
         outcome = outcome_of(self._in_memory, task, reporter.progress)
         if reporter.is_over:
-            raise AttemptOver
+            raise AssignmentOver
         if "done" in outcome:
             for stem, path in paths.items():
                 if path.exists():  # a stem that the mode does not make is not written
@@ -262,7 +262,7 @@ class _Reporter(logging.Handler):
         self._lines.append(f"{record.levelname.lower()}: {record.getMessage()}")
 
     def progress(self, part: float) -> None:
-        """Note the finished part, and end the work of an attempt that has ended."""
+        """Note the finished part, and end the work of an assignment that has ended."""
         self._part = part
         if self.is_over:
             raise _Over
@@ -278,7 +278,7 @@ class _Reporter(logging.Handler):
         body = orjson.dumps({"progress": self._part, "log": lines})
         try:
             answer = self._links.post(self.links["report"], body, REPORT_TIMEOUT_S)
-        except AttemptOver:
+        except AssignmentOver:
             self.is_over = True
             self._stopped.set()
         except TransferFailed:

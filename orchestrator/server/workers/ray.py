@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError
 from orchestrator.separation.cores import usable_cores
 from orchestrator.server.workers.protocol import (
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.ports import Clock
     from orchestrator.server.settings import LocalSettings, RaySettings
-    from orchestrator.server.workers.exchange import Attempt, Exchange
+    from orchestrator.server.workers.exchange import Assignment, Exchange
     from orchestrator.server.workers.protocol import WorkResult, WorkTask
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class RayWorkers:
         self._exchange = exchange
         self._capacity = 0
         self._is_up = False
+        self._was_up = False
         self._process: Process | None = None
         self._runs: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._started: dict[str, dict[str, Any]] = {}
@@ -112,12 +114,15 @@ class RayWorkers:
 
     async def _keep(self, ready: asyncio.Future[None]) -> None:
         """Run the bridge, and start it again when it has ended."""
+        last = ""
         while True:
             reason = await self._run_bridge(ready)
             if not ready.done():
                 ready.set_exception(ConfigError(reason))
                 return
-            log.warning("%s; next attempt in %g s", reason, AGAIN_S)
+            if reason != last:  # once for each reason, not for each try
+                log.warning("%s; trying again every %g s", reason, AGAIN_S)
+            last = "" if self._was_up else reason
             self._set_capacity(0)
             for future in self._runs.values():
                 if not future.done():
@@ -127,6 +132,7 @@ class RayWorkers:
     async def _run_bridge(self, ready: asyncio.Future[None]) -> str:
         """Run the bridge until it ends, and return the reason."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._was_up = False
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", _BRIDGE),
             stdin=PIPE,
@@ -147,7 +153,7 @@ class RayWorkers:
                 if message["is"] == "unusable":
                     reason = message["text"]
                 elif message["is"] == "ready":
-                    self._is_up = True
+                    self._is_up = self._was_up = True
                     if not ready.done():
                         ready.set_result(None)
                 else:
@@ -190,13 +196,13 @@ class RayWorkers:
         elif kind == "log":
             log.log(_LEVELS[message["level"]], "%s", message["text"])
         elif kind == "started":
-            self._started[message["attempt"]] = message
-        elif (future := self._runs.get(message["attempt"])) and not future.done():
+            self._started[message["assignment"]] = message
+        elif (future := self._runs.get(message["assignment"])) and not future.done():
             future.set_result(message)
 
     def _set_capacity(self, slots: int) -> None:
         if slots != self._capacity:
-            log.info("the cluster has room for %d jobs at once", slots)
+            log.info("the cluster has room for %s at once", counted(slots, "job"))
             self._capacity = slots
             self._on_capacity()
 
@@ -206,34 +212,34 @@ class RayWorkers:
         """Do one task on a node; see :class:`Workers`."""
         if not self._is_up:
             raise WorkerLost(f"{_LOST}.", is_counted=False)
-        attempt = self._exchange.open(task, on_progress)
+        assignment = self._exchange.open(task, on_progress)
         future = asyncio.get_running_loop().create_future()
-        self._runs[attempt.name] = future
+        self._runs[assignment.name] = future
         avoid = self._avoid.pop(task.job, [])
         self._send(
             {
                 "do": "start",
-                "attempt": attempt.name,
+                "assignment": assignment.name,
                 "avoid": avoid,
-                "order": self._order(task, attempt),
+                "order": self._order(task, assignment),
             }
         )
         try:
-            outcome = await self._outcome(attempt, future)
-            return self._read(outcome, attempt)
+            outcome = await self._outcome(assignment, future)
+            return self._read(outcome, assignment)
         except WorkerLost as error:
-            where = self._started.get(attempt.name)
+            where = self._started.get(assignment.name)
             if where is not None:
                 self._avoid[task.job] = [*avoid, where["node"]]
             raise error from None
         finally:
-            self._exchange.close(attempt)
-            self._started.pop(attempt.name, None)
-            del self._runs[attempt.name]
+            self._exchange.close(assignment)
+            self._started.pop(assignment.name, None)
+            del self._runs[assignment.name]
             if not future.done():
-                self._send({"do": "stop", "attempt": attempt.name})
+                self._send({"do": "stop", "assignment": assignment.name})
 
-    def _order(self, task: WorkTask, attempt: Attempt) -> dict[str, Any]:
+    def _order(self, task: WorkTask, assignment: Assignment) -> dict[str, Any]:
         """Return a task as it travels: with links instead of paths."""
         threads = max(1, round(self._ray.cpus))
         sent = {**asdict(task), "source": "", "outputs": {}, "threads": threads}
@@ -241,15 +247,15 @@ class RayWorkers:
         return {
             "task": sent,
             "suffixes": {**suffixes, "source": PurePath(task.source).suffix[:16]},
-            "links": self._exchange.links(attempt),
+            "links": self._exchange.links(assignment),
             "authority": self._authority(),
             "report_s": self._ray.silence_s / LOOKS_PER_SILENCE,
         }
 
     async def _outcome(
-        self, attempt: Attempt, future: asyncio.Future[dict[str, Any]]
+        self, assignment: Assignment, future: asyncio.Future[dict[str, Any]]
     ) -> dict[str, Any]:
-        """Wait for the end of an attempt, while its worker shows that it lives.
+        """Wait for the end of an assignment, while its worker shows that it lives.
 
         Raises:
             WorkerLost: The worker is silent.
@@ -265,13 +271,13 @@ class RayWorkers:
                 return future.result()
             now = self._clock.monotonic()
             # A pause of this process is not the worker's: its reports wait to be read.
-            attempt.heard_at += max(0.0, now - before - look_s)
-            if attempt.name not in self._started:
+            assignment.heard_at += max(0.0, now - before - look_s)
+            if assignment.name not in self._started:
                 continue
             if started_at is None:
-                started_at = attempt.heard_at = now
-            if now - attempt.heard_at > silence_s:
-                name = self._started[attempt.name]["name"]
+                started_at = assignment.heard_at = now
+            if now - assignment.heard_at > silence_s:
+                name = self._started[assignment.name]["name"]
                 raise WorkerLost(f"The worker on {name} has not answered for {silence_s:g} s.")
             if now - started_at > limit_s:
                 raise WorkFailed(
@@ -280,10 +286,10 @@ class RayWorkers:
                     "stopped.",
                 )
 
-    def _read(self, outcome: dict[str, Any], attempt: Attempt) -> WorkResult:
+    def _read(self, outcome: dict[str, Any], assignment: Assignment) -> WorkResult:
         if "done" in outcome:
             result = result_of_message(outcome["done"])
-            if missing := set(result.files) - attempt.stored:
+            if missing := set(result.files) - assignment.stored:
                 names = ", ".join(sorted(missing))
                 raise WorkerLost(f"The worker did not send {names}.")
             return result

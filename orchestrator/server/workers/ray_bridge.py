@@ -1,7 +1,7 @@
 """Process between the service and a Ray cluster: ``python -m ...ray_bridge``.
 
 Ray's own code runs here and not in the service, because it may end its process when its cluster
-dies. The first line of standard input has the settings; further lines start and stop attempts.
+dies. The first line of standard input has the settings; further lines start and stop assignments.
 Standard output has the answers, one JSON line each. The end of standard input ends this process,
 and with it everything that it started.
 """
@@ -84,14 +84,14 @@ class _Actor:
 
 @dataclass(slots=True)
 class _Run:
-    """One attempt that is being carried out."""
+    """One assignment that is being carried out."""
 
     cancel: Callable[[], object] = bool
     actor: _Actor | None = None
 
 
 class Bridge:
-    """Starts actors, gives them the attempts, and looks after the nodes."""
+    """Starts actors, gives them the assignments, and looks after the nodes."""
 
     def __init__(self, settings: Settings, out: BinaryIO) -> None:
         self.settings = settings
@@ -306,15 +306,15 @@ class Bridge:
             self._idle.remove(actor)
             await self._drop(actor)
 
-    # --- the attempts
+    # --- the assignments
 
     def start(self, message: dict[str, Any]) -> None:
-        """Start an attempt."""
-        run = self._runs[message["attempt"]] = _Run()
+        """Start an assignment."""
+        run = self._runs[message["assignment"]] = _Run()
         run.cancel = self._begin(self._carry_out(run, message))
 
     async def stop(self, name: str) -> None:
-        """Stop an attempt; its worker is killed, wherever it is in its work."""
+        """Stop an assignment; its worker is killed, wherever it is in its work."""
         run = self._runs.pop(name, None)
         if run is None:
             return
@@ -324,18 +324,18 @@ class Bridge:
         self._tell()
 
     async def _carry_out(self, run: _Run, message: dict[str, Any]) -> None:
-        name = message["attempt"]
+        name = message["assignment"]
         try:
             run.actor = await self._take(message["avoid"])
         except Exception as error:  # noqa: BLE001 - of Ray or of a node
             if self._runs.pop(name, None):
                 text = f"No worker could be started: {_last_line(error)}"
-                self.send("ended", attempt=name, no_worker={"message": text})
+                self.send("ended", assignment=name, no_worker={"message": text})
             self._tell()
             return
         actor = run.actor
         node = actor.node
-        self.send("started", attempt=name, node=node.node_id, name=node.name)
+        self.send("started", assignment=name, node=node.node_id, name=node.name)
         try:
             ref = await asyncio.to_thread(actor.handle.separate.remote, _order(message))
             outcome = await _result(ref)
@@ -346,7 +346,7 @@ class Bridge:
             is_alive = True
         if self._runs.pop(name, None) is None:
             return
-        self.send("ended", attempt=name, **outcome)
+        self.send("ended", assignment=name, **outcome)
         if "at_fault" in outcome:
             node.held_until = self._clock.monotonic() + HOLD_S
         if is_alive and "lost" not in outcome:
@@ -419,8 +419,7 @@ async def _serve(bridge: Bridge, source: asyncio.StreamReader) -> None:
     reading = asyncio.create_task(_obey(bridge, source))
     done, _ = await asyncio.wait({looking, reading}, return_when=asyncio.FIRST_COMPLETED)
     if looking in done:
-        reason = looking.exception() or ConnectionError()
-        bridge.send("unusable", text=f"it is gone ({_last_line(reason)})")
+        bridge.send("unusable", text="it is gone, or the network to it")
 
 
 async def _obey(bridge: Bridge, source: asyncio.StreamReader) -> None:
@@ -430,7 +429,7 @@ async def _obey(bridge: Bridge, source: asyncio.StreamReader) -> None:
         if message["do"] == "start":
             bridge.start(message)
         else:
-            await bridge.stop(message["attempt"])
+            await bridge.stop(message["assignment"])
 
 
 def environment(folder: str) -> dict[str, str]:

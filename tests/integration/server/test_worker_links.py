@@ -1,4 +1,4 @@
-"""Links of workers elsewhere: for one method on one path, for minutes, and for one attempt."""
+"""Links of workers elsewhere: for one method on one path, for minutes, and for one assignment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.server.http.body import pieces
 from orchestrator.server.pace import Progression
 from orchestrator.server.settings import RaySettings
 from orchestrator.server.workers import exchange, node
-from orchestrator.server.workers.links import AttemptOver, Links, TransferFailed
+from orchestrator.server.workers.links import AssignmentOver, Links, TransferFailed
 from orchestrator.server.workers.node import Order, Separator
 from orchestrator.server.workers.protocol import WorkTask
 from orchestrator.server.workers.ray import RayWorkers
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from orchestrator.server.http.request import Call
-    from orchestrator.server.workers.exchange import Attempt, Exchange
+    from orchestrator.server.workers.exchange import Assignment, Exchange
     from tests.integration.server.conftest import Bench, Benches
 
 HERE = Path(__file__).parent
 
 
 class Desk:
-    """A service with an open attempt."""
+    """A service with an open assignment."""
 
     def __init__(self, bench: Bench, folder: Path) -> None:
         self.bench = bench
@@ -47,7 +47,7 @@ class Desk:
         self.source = folder / "source.txt"
         self.source.write_text("ok")
         self.outputs = {stem: str(folder / f"{stem}.mp3") for stem in ("voice", "background")}
-        self.attempt: Attempt = self.exchange.open(self.task(), self.progress.append)
+        self.assignment: Assignment = self.exchange.open(self.task(), self.progress.append)
 
     def task(self) -> WorkTask:
         mode = "AudioAndBackground"
@@ -55,7 +55,7 @@ class Desk:
 
     @property
     def links(self) -> dict[str, Any]:
-        return self.exchange.links(self.attempt)
+        return self.exchange.links(self.assignment)
 
     async def send(self, method: str, url: str, body: bytes = b"") -> tuple[int, bytes]:
         async with self.bench.http.request(method, URL(url, encoded=True), data=body) as answer:
@@ -88,7 +88,7 @@ async def test_a_worker_reads_the_input_puts_stems_and_reports(desk: Desk) -> No
     status, fresh = await desk.send("POST", links["report"], report)
 
     assert desk.stored("voice") == b"sound"
-    assert desk.attempt.stored == {"voice"}
+    assert desk.assignment.stored == {"voice"}
     assert desk.progress == [0.25]
     assert status == 200
     assert orjson.loads(fresh).keys() == links.keys()
@@ -129,7 +129,7 @@ async def test_the_keys_of_users_open_no_link(desk: Desk) -> None:
 
 async def test_nothing_of_an_attempt_that_has_ended_is_accepted(desk: Desk) -> None:
     links = desk.links
-    desk.exchange.close(desk.attempt)
+    desk.exchange.close(desk.assignment)
 
     for method, link in (
         ("GET", links["source"]),
@@ -147,7 +147,7 @@ async def test_a_stem_that_arrives_while_its_attempt_ends_is_dropped(
     async def late(call: Call, limits: Any) -> AsyncIterator[bytes]:
         async for piece in pieces(call, limits):
             yield piece
-        desk.exchange.close(desk.attempt)
+        desk.exchange.close(desk.assignment)
 
     monkeypatch.setattr(workers, "pieces", late)
     status, _ = await desk.send("PUT", desk.links["stems"]["voice"], b"late")
@@ -172,7 +172,7 @@ async def test_the_actor_does_a_whole_task_with_its_links(
     outcome = await desk.bench.call(actor.separate, desk.order())
 
     assert outcome.keys() == {"done"}, outcome
-    assert desk.attempt.stored == {"voice", "background"}
+    assert desk.assignment.stored == {"voice", "background"}
     assert all((desk.stored(stem) or b"")[:4] == b"RIFF" for stem in desk.outputs)
 
 
@@ -194,7 +194,7 @@ async def test_the_outcome_says_if_another_node_can_do_the_task(
 
     assert outcome.keys() == {kind}
     assert said in outcome[kind]["message"]
-    assert desk.attempt.stored == set()
+    assert desk.assignment.stored == set()
 
 
 async def test_an_actor_stops_soon_when_its_attempt_ends(
@@ -207,13 +207,13 @@ async def test_an_actor_stops_soon_when_its_attempt_ends(
 
     async def end() -> bool:
         if any(gate.parent.glob("gate.*")):
-            desk.exchange.close(desk.attempt)
+            desk.exchange.close(desk.assignment)
             return True
         return False
 
     task = asyncio.ensure_future(working)
     await desk.bench.until(end)
-    assert await task == {"lost": {"message": "The attempt has ended."}}
+    assert await task == {"lost": {"message": "The assignment has ended."}}
 
 
 async def test_a_transfer_is_tried_again_and_a_cut_one_is_not_taken_for_whole(
@@ -268,6 +268,6 @@ async def test_links_of_a_service_with_tls_are_verified(
 async def test_a_put_is_refused_with_the_reason_of_the_service(desk: Desk) -> None:
     with pytest.raises(TransferFailed, match="status 403"):
         await desk.bench.call(Links().put, desk.links["source"], desk.source)
-    desk.exchange.close(desk.attempt)
-    with pytest.raises(AttemptOver):
+    desk.exchange.close(desk.assignment)
+    with pytest.raises(AssignmentOver):
         await desk.bench.call(Links().put, desk.links["stems"]["voice"], desk.source)

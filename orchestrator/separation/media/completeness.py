@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.wording import counted
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
+from orchestrator.separation.media.multiplex import end_of_packets
 
 if TYPE_CHECKING:
     from orchestrator.separation.media.byte_source import ByteSource
@@ -85,9 +86,11 @@ def refuse_incomplete(
 
 def _refuse_unread(reader: Reader, stated: Stated, length_s: float, source: ByteSource) -> None:
     """Refuse a file that could not be read to its end, unless only padding is left."""
-    if source.is_blank(reader.last_byte):
+    followed = end_of_packets(source, reader.container_name, reader.last_start)
+    last_byte = max(reader.last_byte, followed)
+    if source.is_blank(last_byte):
         return
-    is_much = source.size - reader.last_byte > _UNREAD_ALLOWED * source.size
+    is_much = source.size - last_byte > _UNREAD_ALLOWED * source.size
     is_short = reader.container_name in _MAY_HAVE_MORE and not _reaches(reader, stated.length_s)
     if is_much and (is_short or reader.container_name in _READ_UP_TO_DAMAGE):
         raise _failed(

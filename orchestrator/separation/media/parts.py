@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.separation.media.byte_source import ByteSource, byte_source
 from orchestrator.separation.media.mpeg_audio import runs_of
+from orchestrator.separation.media.multiplex import packet_bytes
 from orchestrator.separation.media.ogg_pages import Stream, links_of
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 _SHORTEST_JOINED_S: Final = 0.2
 """Shorter sound behind another is a leftover, or looks like frames by coincidence."""
-_TS_PACKET_BYTES: Final = (188, 192, 204)
-"""Packets of a transport stream: plain, with a time code in front, with a checksum behind."""
 _LOST_ALLOWED: Final = 0.01
 """Share of pages that may be lost."""
 
@@ -71,9 +70,7 @@ def _au(source: ByteSource) -> list[Span]:
 
 def _mpegts(source: ByteSource) -> list[Span]:
     """Return the stream without zeros behind it, at which FFmpeg stops with an error."""
-    first = source.at(0, 8).find(b"G")  # every packet has this mark, behind the time code
-    sizes = [size for size in _TS_PACKET_BYTES if source.at(first + size, 1) == b"G"]
-    size = sizes[0] if sizes else _TS_PACKET_BYTES[-1]
+    _, size = packet_bytes(source)
     end = -(-source.last_content() // size) * size
     return [Span(0, end, "mpegts")] if end < source.size else []
 

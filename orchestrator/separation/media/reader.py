@@ -29,7 +29,7 @@ follows sound, and FFmpeg counts it; avi's stamps are derived from byte counts a
 _AROUND_PACKET_BYTES: Final = 64
 """Headers and trailers of the container around a packet."""
 _JUDGED_BY_ALL: Final = frozenset(("matroska", "flv", "mxf", "rm", "mpegts", "mpeg", "asf"))
-"""Containers whose end is judged by the last packet of all tracks."""
+"""Containers whose end is judged by the last packet of all tracks, as fragmented films are."""
 
 
 class Reader:
@@ -46,6 +46,7 @@ class Reader:
         first_packet_s: Time stamp of the first packet, or None.
         last_end_s: End of the last packet of the track by its time stamp, or None.
         last_end_of_all_s: The same of all tracks.
+        last_start: Position of the last packet that states one.
         last_byte: Position that is certainly behind the last packet that was read.
         stopped: The container could not be read up to its end.
     """
@@ -73,6 +74,7 @@ class Reader:
         self.first_packet_s: float | None = None
         self.last_end_s: float | None = None
         self.last_end_of_all_s: float | None = None
+        self.last_start = 0
         self.last_byte = 0
         self.stopped = False
 
@@ -193,7 +195,7 @@ class Reader:
             if not packet.size:
                 continue
             self._note_end(packet)
-            self.last_byte = (packet.pos or 0) + packet.size + _AROUND_PACKET_BYTES
+            self._note_place(packet)
             if packet.stream_index != self.track.index:
                 continue
             self.packets += 1
@@ -204,7 +206,8 @@ class Reader:
             yield waiting, True
 
     def _demuxed(self) -> Iterator[Packet[Stream]]:
-        is_judged_by_all = self.container_name in _JUDGED_BY_ALL
+        is_fragmented = self.container_name == "mov" and not self.track.frames
+        is_judged_by_all = is_fragmented or self.container_name in _JUDGED_BY_ALL
         streams = [] if is_judged_by_all else [self.track.index]
         packets: Iterator[Packet[Stream]] = self._container.demux(*streams)
         while True:
@@ -218,6 +221,13 @@ class Reader:
             if packet is None:
                 return
             yield packet
+
+    def _note_place(self, packet: Packet[Stream]) -> None:
+        if packet.pos is None:  # FFmpeg found it behind another one, in the same part of the file
+            self.last_byte += packet.size
+            return
+        self.last_start = max(self.last_start, packet.pos)
+        self.last_byte = max(self.last_byte, packet.pos + packet.size + _AROUND_PACKET_BYTES)
 
     def _note_end(self, packet: Packet[Stream]) -> None:
         if packet.pts is None:

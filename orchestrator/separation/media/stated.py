@@ -270,17 +270,17 @@ def _flv(source: ByteSource) -> Stated:
 def _mp4(source: ByteSource) -> Stated:
     """Read the media data and the length of a fragmented file; FFmpeg reads the index of others."""
     total = present = 0
-    segments_s = 0.0
+    indexes: list[bytes] = []
     for name, start, size in _boxes(source, 0, source.size):
         if name in {b"mdat", b"moof"}:
             total += size
             present += min(size, max(source.size - start, 0))
         elif name == b"sidx":
-            segments_s += _segments_s(source.at(start, min(size, 1 << 20)))
+            indexes.append(source.at(start, min(size, 1 << 20)))
     if total > present:
         return Stated(total, present)
     # Fragments may be missing as a whole.
-    return Stated(length_s=_movie_length_s(source) or _plausible_s(segments_s))
+    return Stated(length_s=_movie_length_s(source) or _plausible_s(_segments_s(indexes)))
 
 
 def _movie_length_s(source: ByteSource) -> float | None:
@@ -293,16 +293,30 @@ def _movie_length_s(source: ByteSource) -> float | None:
     return _plausible_s(units / scale if scale else 0)
 
 
-def _segments_s(box: bytes) -> float:
-    """Return the sum of the segments that a ``sidx`` box lists."""
-    if len(box) < 12:
-        return 0
+def _segments_s(indexes: list[bytes]) -> float:
+    """Return the length of the longest track by the contents of the ``sidx`` boxes.
+
+    Each track has boxes of its own, and a box may list the boxes that follow it.
+    """
+    listed: dict[bytes, list[tuple[float, float]]] = {}
+    for box in indexes:
+        listed.setdefault(box[4:8], []).append(_listed_s(box))
+    lengths_s = [
+        max(sum(media for media, _ in boxes), *(media + other for media, other in boxes))
+        for boxes in listed.values()
+    ]
+    return max(lengths_s, default=0)
+
+
+def _listed_s(box: bytes) -> tuple[float, float]:
+    """Return the length of the media that a ``sidx`` box lists, and of the boxes in its list."""
     scale = int.from_bytes(box[8:12], "big")
-    at = (32 if box[0] else 24) if len(box) >= 32 else len(box)
-    units = sum(
-        int.from_bytes(box[entry + 4 : entry + 8], "big") for entry in range(at, len(box) - 11, 12)
-    )
-    return units / scale if scale else 0
+    if len(box) < 32 or not scale:
+        return 0, 0
+    lengths = [0.0, 0.0]
+    for entry in range(32 if box[0] else 24, len(box) - 11, 12):
+        lengths[box[entry] >> 7] += int.from_bytes(box[entry + 4 : entry + 8], "big") / scale
+    return lengths[0], lengths[1]
 
 
 def _boxes(source: ByteSource, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -39,7 +39,7 @@ def choose_track(
     """Return the track to separate, and a sentence about the choice; empty if there was none.
 
     Order: tracks that can be decoded; those that are not flagged as commentary, description or for
-    the hearing impaired; FFmpeg's best (default flag, channels, bitrate).
+    the hearing impaired; the default flag; channels; bitrate; the first.
 
     Args:
         path: The file.
@@ -57,20 +57,24 @@ def choose_track(
             RESOURCE_NOT_SUPPORTED, f"The input has {found}; there is nothing to separate."
         )
     faults = _faults(path, container, span)
-    best = container.streams.best("audio")
-
-    def rank(track: AudioStream) -> tuple[bool, bool, bool, int]:
-        return (
-            track.index not in faults,
-            not _flags(track),
-            track is best,
-            -track.index,
-        )
-
-    chosen = max(tracks, key=rank)
+    chosen = max(
+        tracks,
+        key=lambda track: (track.index not in faults, not _flags(track), *_quality(track)),
+    )
     if chosen.index in faults:
         raise SeparationFailed(RESOURCE_NOT_SUPPORTED, faults[chosen.index])
     return chosen, _choice(chosen, tracks, faults) if len(tracks) > 1 else ""
+
+
+def _quality(track: AudioStream) -> tuple[bool, int, int, int]:
+    """Return what makes a track better than another one that can be decoded, too."""
+    is_default = bool(track.disposition & Disposition.default)
+    if not has_decoder(track):
+        return is_default, 0, 0, -track.index
+    codec = track.codec_context
+    stated = str(track.metadata.get("BPS", ""))  # as Matroska's writers add it
+    bit_rate = codec.bit_rate or (int(stated) if stated.isdecimal() else 0)
+    return is_default, codec.channels, bit_rate, -track.index
 
 
 def is_still(stream: av.VideoStream) -> bool:

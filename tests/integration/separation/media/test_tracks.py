@@ -20,6 +20,7 @@ OTHER = [
     (Disposition.hearing_impaired, "a version for the hearing impaired"),
 ]
 LOW, HIGH = 300.0, 1200.0
+NO_FLAGS = Disposition(0)
 
 
 def pitch(path: Path) -> float:
@@ -66,6 +67,43 @@ def test_the_default_track_is_preferred(tmp_path: Path) -> None:
     path = film(tmp_path / "film.mkv", *tracks)
     assert pitch(path) == pytest.approx(HIGH, abs=2)
     assert "track 2 was separated: pcm_s16le, 1 channel, language ger" in hear(path).notes
+
+
+MONO, STEREO, WIDE = ("mono", 1), ("stereo", 2), ("5.1", 6)
+
+
+def track(
+    layout: tuple[str, int], hertz: float, codec: str = "flac", flags: Disposition = NO_FLAGS
+) -> Track:
+    """Return a track of a tone in all of its channels."""
+    name, count = layout
+    return Track([(0, np.repeat(tone(2, hertz), count, axis=0))], codec, layout=name, flags=flags)
+
+
+def test_more_channels_are_preferred(tmp_path: Path) -> None:
+    """Among tracks of the same flag, the one with the most channels is chosen."""
+    tracks = [track(MONO, LOW), track(WIDE, HIGH), track(STEREO, LOW)]
+    path = film(tmp_path / "film.mkv", *tracks)
+    assert pitch(path) == pytest.approx(HIGH, abs=2)
+    assert "Of 3 audio tracks, track 2 was separated: flac, 6 channels." in hear(path).notes
+
+
+def test_the_order_holds_behind_a_track_that_is_passed_over(tmp_path: Path) -> None:
+    """The best of the others is chosen, not the first."""
+    comment = track(STEREO, LOW, flags=Disposition.comment | Disposition.default)
+    path = film(tmp_path / "film.mkv", comment, track(MONO, LOW), track(WIDE, HIGH))
+    assert pitch(path) == pytest.approx(HIGH, abs=2)
+    default = track(MONO, HIGH, flags=Disposition.default)
+    path = film(tmp_path / "two.mkv", comment, track(WIDE, LOW), default)
+    assert pitch(path) == pytest.approx(HIGH, abs=2)
+
+
+def test_a_higher_bitrate_is_preferred(tmp_path: Path) -> None:
+    """Among tracks of as many channels, the one with more bits is chosen."""
+    low = track(STEREO, LOW, "ac3")
+    high = track(STEREO, HIGH, "pcm_s16le")
+    path = film(tmp_path / "film.avi", low, high)
+    assert pitch(path) == pytest.approx(HIGH, abs=2)
 
 
 def test_a_track_that_fails_to_decode_is_passed_over(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from orchestrator.separation.media.multiplex import end_of_packets
 
 if TYPE_CHECKING:
     from orchestrator.separation.media.byte_source import ByteSource
+    from orchestrator.separation.media.edits import Edit
     from orchestrator.separation.media.parts import Span
     from orchestrator.separation.media.reader import Reader
     from orchestrator.separation.media.stated import Stated
@@ -63,7 +64,9 @@ def refuse_incomplete(
             f"The input is damaged: {reader.damaged} of {counted(reader.packets, 'packet')} of its "
             "sound could not be decoded; upload it again."
         )
-    if span is not None and span.stated_s is not None and span.found_s is not None:
+    if span is not None and span.edit is not None:
+        _refuse_edit(reader, span.edit, length_s, source.size)
+    elif span is not None and span.stated_s is not None and span.found_s is not None:
         _refuse_shorter(span.stated_s, span.found_s, span.found_s, is_broken=span.is_broken)
         if span.found_s - reader.sound_s > 2 * _allowed_s(span.found_s):
             raise _damaged(span.found_s, reader.sound_s)
@@ -82,6 +85,16 @@ def refuse_incomplete(
             f"The input is damaged: {reader.damaged_bytes:,} bytes of its sound could not be "
             "decoded; upload it again."
         )
+
+
+def _refuse_edit(reader: Reader, edit: Edit, length_s: float, size_bytes: int) -> None:
+    """Judge a part of a track by its edit; an edit may go on behind the end of the sound."""
+    _, index_end = reader.index_end
+    if index_end > size_bytes:
+        raise _cut_off(reader.stated_s, length_s)
+    whole_s = min(edit.end_s, reader.stated_s or 0.0) - (edit.start_s or 0.0)
+    if whole_s - length_s > _allowed_s(whole_s):
+        raise _damaged(whole_s, length_s)
 
 
 def _refuse_unread(reader: Reader, stated: Stated, length_s: float, source: ByteSource) -> None:

@@ -59,12 +59,15 @@ def open_media(path: Path, span: Span | None = None) -> Iterator[InputContainer]
         end = path.stat().st_size if span is None else span.end
         with byte_source(path) as source:
             changes = header_changes(source)
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
+        if span is not None and span.edit is not None:
+            options["ignore_editlist"] = "1"
         try:
             container = av.open(
                 _Bytes(file, 0 if span is None else span.start, end, changes),
                 mode="r",
                 format=span.container if span is not None else None,
-                options={"format_whitelist": _CONTAINERS, "protocol_whitelist": ""},
+                options=options,
                 metadata_errors="replace",
                 buffer_size=_BUFFER_BYTES,
             )

@@ -28,6 +28,17 @@ def chunks(
         position += 8 + size + (size & 1)
 
 
+def avi_tracks(source: ByteSource) -> Iterator[dict[bytes, int]]:
+    """Yield the positions of the contents of the headers of each track of an avi file, by name."""
+    for name, at, size in chunks(source, 12, "<"):
+        if name != b"LIST" or source.at(at, 4) != b"hdrl":
+            return
+        for part, start, length in chunks(source, at + 4, "<", at + size):
+            if part == b"LIST" and source.at(start, 4) == b"strl":
+                leaves = chunks(source, start + 4, "<", start + length)
+                yield {leaf: place for leaf, place, _ in leaves}
+
+
 def w64_chunks(source: ByteSource) -> Iterator[tuple[bytes, int, int]]:
     """Yield the first four bytes of the name, position of the content and size of W64 chunks."""
     position = 40

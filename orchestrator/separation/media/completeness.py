@@ -79,6 +79,7 @@ def refuse_incomplete(
         _refuse_unread(reader, stated, length_s, source)
     else:
         _refuse_cut(reader, stated, length_s, source.size)
+        _refuse_holes(reader, stated)
         _refuse_unread(reader, stated, length_s, source)
     if reader.damaged_bytes > _UNREAD_ALLOWED * source.size:
         raise _failed(
@@ -95,6 +96,22 @@ def _refuse_edit(reader: Reader, edit: Edit, length_s: float, size_bytes: int) -
     whole_s = min(edit.end_s, reader.stated_s or 0.0) - (edit.start_s or 0.0)
     if whole_s - length_s > _allowed_s(whole_s):
         raise _damaged(whole_s, length_s)
+
+
+def _refuse_holes(reader: Reader, stated: Stated) -> None:
+    """Refuse an avi file with damage in its middle, behind which FFmpeg finds the next packet."""
+    lost_bytes = reader.index_bytes - reader.packet_bytes
+    lost_packets = reader.packets * lost_bytes / max(reader.packet_bytes, 1)
+    if lost_packets > _damage_allowed(reader.packets):
+        raise _failed(
+            f"The input is damaged: {lost_bytes:,} bytes of its sound, which stand in its index, "
+            "cannot be found; upload it again."
+        )
+    if len(stated.tracks_s) > reader.track.index:
+        whole_s = stated.tracks_s[reader.track.index] or 0.0
+        found_s = max(reader.sound_s, reader.last_end_s or 0.0)
+        if whole_s - found_s > _allowed_s(whole_s):
+            raise _damaged(whole_s, found_s)
 
 
 def _refuse_unread(reader: Reader, stated: Stated, length_s: float, source: ByteSource) -> None:

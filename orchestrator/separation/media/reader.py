@@ -47,6 +47,7 @@ class Reader:
         container_name: FFmpeg's first name of the container.
         mixers: A mixer for each format that the frames had.
         packets: Packets that were read.
+        packet_bytes: Their size.
         damaged: Packets that could not be decoded.
         damaged_bytes: Their size; one of them may hold all that follows the damage.
         sound_s: Length of the decoded sound, without holes.
@@ -82,6 +83,7 @@ class Reader:
         self.container_name = container.format.name.split(",")[0]
         self.mixers: list[Mixer] = []
         self.packets = 0
+        self.packet_bytes = 0
         self.damaged = 0
         self.damaged_bytes = 0
         self.sound_s = 0.0
@@ -132,6 +134,13 @@ class Reader:
             return 0, 0
         last = entries[len(entries) - 1]
         return len(entries), last.pos + last.size
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of sound in the index of an avi file; FFmpeg adds what it finds without one."""
+        if self.container_name != "avi":
+            return 0
+        return sum(entry.size for entry in self.track.index_entries)
 
     def lead_s(self, first_s: float | None, whole_s: float | None) -> float:
         """Return the silence before the sound, which starts later than the picture or the file.
@@ -234,6 +243,7 @@ class Reader:
             if packet.stream_index != self.track.index:
                 continue
             self.packets += 1
+            self.packet_bytes += packet.size
             if waiting is not None:
                 yield waiting, False
             waiting = packet

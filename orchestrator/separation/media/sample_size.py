@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
-from orchestrator.separation.media.boxes import caf_chunks, chunks, w64_chunks
+from orchestrator.separation.media.boxes import avi_tracks, caf_chunks, chunks, w64_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,25 +59,12 @@ def _wave_formats(source: ByteSource, head: bytes) -> Iterator[tuple[int, int | 
             if name == b"data":
                 break
     else:
-        if head[:4] == b"RIFF" and head[8:] == b"AVI ":
-            yield from _avi_formats(source)
+        for leaves in avi_tracks(source) if head[:4] == b"RIFF" and head[8:] == b"AVI " else ():
+            if source.at(leaves.get(b"strh", -1), 4) == b"auds" and b"strf" in leaves:
+                yield leaves[b"strf"], None
         return
     if b"fmt " in found:
         yield found[b"fmt "], found.get(b"data")
-
-
-def _avi_formats(source: ByteSource) -> Iterator[tuple[int, None]]:
-    for name, at, size in chunks(source, 12, "<"):
-        if name != b"LIST" or source.at(at, 4) != b"hdrl":
-            break
-        for part, start, length in chunks(source, at + 4, "<", at + size):
-            if part != b"LIST" or source.at(start, 4) != b"strl":
-                continue
-            leaves = {
-                leaf: place for leaf, place, _ in chunks(source, start + 4, "<", start + length)
-            }
-            if source.at(leaves.get(b"strh", -1), 4) == b"auds" and b"strf" in leaves:
-                yield leaves[b"strf"], None
 
 
 def _wave_changes(source: ByteSource, at: int, data: int | None) -> dict[int, bytes]:

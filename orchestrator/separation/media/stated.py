@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.separation.media.boxes import (
     MOST_PARTS,
+    avi_tracks,
     boxes,
     boxes_at,
     caf_chunks,
@@ -43,12 +44,14 @@ class Stated:
         present_bytes: Bytes of that part that the file has.
         length_s: Length of the longest track.
         is_sound_only: The part holds sound at a constant rate and nothing else.
+        tracks_s: Length of each track (avi files without an index).
     """
 
     sound_bytes: int | None = None
     present_bytes: int = 0
     length_s: float | None = None
     is_sound_only: bool = False
+    tracks_s: tuple[float | None, ...] = ()
 
     @property
     def missing_bytes(self) -> int:
@@ -98,8 +101,9 @@ def _riff(source: ByteSource) -> Stated:
 
 
 def _avi(source: ByteSource) -> Stated:
-    """Add up the ``movi`` lists of all RIFF chunks."""
+    """Add up the ``movi`` lists of all RIFF chunks; without an index, the header has lengths."""
     total = present = 0
+    has_index = False
     for name, at, size in chunks(source, 0, "<"):
         if name != b"RIFF":
             break
@@ -109,10 +113,20 @@ def _avi(source: ByteSource) -> Stated:
                     return Stated()
                 total += length
                 present += min(length, max(source.size - start, 0))
-                break
+            has_index = has_index or part == b"idx1"
         if not 0 < size < 0xFFFFFFFF:
             break
-    return Stated(total or None, present)
+    tracks = () if has_index else avi_tracks(source)
+    tracks_s = tuple(_avi_length_s(source, leaves.get(b"strh")) for leaves in tracks)
+    return Stated(total or None, present, tracks_s=tracks_s)
+
+
+def _avi_length_s(source: ByteSource, header: int | None) -> float | None:
+    """Return the length of a track by its header; none if it was not filled in."""
+    if header is None:
+        return None
+    scale, rate, _, length = (source.number(header + at, 4, "little") for at in (20, 24, 28, 32))
+    return _plausible_s(length * scale / rate) if rate and length < _UNKNOWN_32 else None
 
 
 def _aiff(source: ByteSource) -> Stated:

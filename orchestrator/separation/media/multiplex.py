@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 if TYPE_CHECKING:
     from orchestrator.separation.media.byte_source import ByteSource
 
 _MARK: Final = b"G"
+_SCRAMBLED, _HAS_CONTENT = 0xC0, 0x10
+"""Bits of the fourth byte of a packet of a transport stream."""
 _PACKET_BYTES: Final = (188, 192, 204)
 """Packets of a transport stream: plain, with a time code in front, with a checksum behind."""
 _BLOCK_PACKETS: Final = 5000
@@ -45,6 +49,22 @@ def end_of_packets(source: ByteSource, container: str, position: int) -> int:
     if container == "mpeg":
         return _end_of_program(source, position)
     return position
+
+
+def scrambled_share(source: ByteSource, track: int) -> float:
+    """Return the share of scrambled packets of a track of a transport stream, by three spots."""
+    packets = scrambled = 0
+    _, size = packet_bytes(source)
+    for place in (0, source.size // 2, source.size - _BLOCK_PACKETS * size):
+        start, _ = packet_bytes(source, max(place, 0))
+        data = source.at(start, _BLOCK_PACKETS * size)
+        heads = np.frombuffer(data[: len(data) // size * size], np.uint8).reshape(-1, size)
+        numbers = (heads[:, 1].astype(int) & 0x1F) << 8 | heads[:, 2]
+        control = heads[(heads[:, 0] == _MARK[0]) & (numbers == track), 3]
+        control = control[control & _HAS_CONTENT > 0]
+        packets += len(control)
+        scrambled += int(np.count_nonzero(control & _SCRAMBLED))
+    return scrambled / packets if packets else 0.0
 
 
 def _end_of_transport(source: ByteSource, position: int) -> int:

@@ -299,16 +299,3 @@ _READERS: Final[tuple[tuple[bytes, Callable[[ByteSource], Stated]], ...]] = (
     (b"\x1a\x45\xdf\xa3", _matroska),
     (b"FLV", _flv),
 )
-
-_ENCRYPTED: Final = (b"enca", b"drms", b"aavd", b"drmi")
-
-
-def encrypted_tracks(source: ByteSource) -> set[int]:
-    """Return the numbers, from 0, of the tracks of an mp4 file whose sound is encrypted."""
-    path = (b"mdia", b"minf", b"stbl", b"stsd")
-    return {
-        number
-        for number, (track, size) in enumerate(boxes_at(source, (b"moov", b"trak"), 0, source.size))
-        for start, _ in boxes_at(source, path, track, track + size)
-        if source.at(start + 12, 4) in _ENCRYPTED
-    }

@@ -12,7 +12,7 @@ from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFai
 from orchestrator.separation.media.byte_source import byte_source
 from orchestrator.separation.media.container import has_decoder, open_media
 from orchestrator.separation.media.kinds import encrypted
-from orchestrator.separation.media.stated import encrypted_tracks
+from orchestrator.separation.media.protection import protected_tracks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,13 +87,11 @@ def _faults(path: Path, container: InputContainer, span: Span | None) -> dict[in
     """Return the reason for each track that cannot be decoded."""
     tracks = container.streams.audio
     faults: dict[int, str] = {}
-    locked: set[int] = set()
-    if "mp4" in container.format.name.split(","):
-        with byte_source(path) as source:
-            locked = encrypted_tracks(source)
+    with byte_source(path) as source:
+        locked = protected_tracks(source, container.format.name, tracks)
     for track in tracks:
         if track.index in locked:
-            faults[track.index] = encrypted("an encrypted film or song")
+            faults[track.index] = encrypted(locked[track.index])
         elif not has_decoder(track):
             faults[track.index] = (
                 "The codec of the input's sound is not supported here; convert it, for example "

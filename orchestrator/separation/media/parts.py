@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.domain.wording import counted
 from orchestrator.separation.media.byte_source import ByteSource, byte_source
 from orchestrator.separation.media.edits import MOST_EDITS, Edit, edit_list
-from orchestrator.separation.media.mpeg_audio import runs_of
+from orchestrator.separation.media.mpeg_audio import Run, runs_of
 from orchestrator.separation.media.multiplex import packet_bytes
 from orchestrator.separation.media.ogg_pages import Stream, links_of
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from av.audio.stream import AudioStream
 
-_SHORTEST_JOINED_S: Final = 0.2
-"""Shorter sound behind another is a leftover, or looks like frames by coincidence."""
 _LOST_ALLOWED: Final = 0.01
 """Share of pages that may be lost."""
 
@@ -115,11 +113,20 @@ def _edited(source: ByteSource, track_id: int) -> list[Span]:
 
 def _mp3(source: ByteSource) -> list[Span]:
     runs = runs_of(source)
-    kept = runs[:1] + [run for run in runs[1:] if run.found_s >= _SHORTEST_JOINED_S]
-    return [
-        Span(run.start, run.end, "mp3", run.stated_s, run.found_s, is_broken=run.gaps > 0)
-        for run in kept
-    ]
+    kept = runs[:1] + [run for run in runs[1:] if run.is_sure]
+    return [_mp3_span(run) for run in kept]
+
+
+def _mp3_span(run: Run) -> Span:
+    """Return a sound; damage counts as lost sound where no header states the length."""
+    stated_s, note = run.stated_s, ""
+    if run.gaps:
+        stated_s = run.found_s + run.lost_s if stated_s is None else stated_s
+        note = (
+            f"{counted(run.gaps, 'damaged place')} within the sound had to be left out (about "
+            f"{run.lost_s:.2f} s, by its bytes)."
+        )
+    return Span(run.start, run.end, "mp3", stated_s, run.found_s, run.gaps > 0, note=note)
 
 
 def _ogg(source: ByteSource) -> list[Span]:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.wording import counted
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
+from orchestrator.separation.media.multiplex import end_of_packets
 
 if TYPE_CHECKING:
     from orchestrator.separation.media.byte_source import ByteSource
+    from orchestrator.separation.media.edits import Edit
     from orchestrator.separation.media.joined_files import Span
     from orchestrator.separation.media.reader import Reader
     from orchestrator.separation.media.stated_length import Stated
@@ -62,7 +64,9 @@ def refuse_incomplete(
             f"The input is damaged: {reader.damaged} of {counted(reader.packets, 'packet')} of its "
             "sound could not be decoded; upload it again."
         )
-    if span is not None and span.stated_s is not None and span.found_s is not None:
+    if span is not None and span.edit is not None:
+        _refuse_edit(reader, span.edit, length_s, source.size)
+    elif span is not None and span.stated_s is not None and span.found_s is not None:
         _refuse_shorter(span.stated_s, span.found_s, span.found_s, is_broken=span.is_broken)
         if span.found_s - reader.sound_s > 2 * _allowed_s(span.found_s):
             raise _damaged(span.found_s, reader.sound_s)
@@ -75,6 +79,7 @@ def refuse_incomplete(
         _refuse_unread(reader, stated, length_s, source)
     else:
         _refuse_cut(reader, stated, length_s, source.size)
+        _refuse_holes(reader, stated)
         _refuse_unread(reader, stated, length_s, source)
     if reader.damaged_bytes > _UNREAD_ALLOWED * source.size:
         raise _failed(
@@ -83,11 +88,39 @@ def refuse_incomplete(
         )
 
 
+def _refuse_edit(reader: Reader, edit: Edit, length_s: float, size_bytes: int) -> None:
+    """Judge a part of a track by its edit; an edit may go on behind the end of the sound."""
+    _, index_end = reader.index_end
+    if index_end > size_bytes:
+        raise _cut_off(reader.stated_s, length_s)
+    whole_s = min(edit.end_s, reader.stated_s or 0.0) - (edit.start_s or 0.0)
+    if whole_s - length_s > _allowed_s(whole_s):
+        raise _damaged(whole_s, length_s)
+
+
+def _refuse_holes(reader: Reader, stated: Stated) -> None:
+    """Refuse an avi file with damage in its middle, behind which FFmpeg finds the next packet."""
+    lost_bytes = reader.index_bytes - reader.packet_bytes
+    lost_packets = reader.packets * lost_bytes / max(reader.packet_bytes, 1)
+    if lost_packets > _damage_allowed(reader.packets):
+        raise _failed(
+            f"The input is damaged: {lost_bytes:,} bytes of its sound, which stand in its index, "
+            "cannot be found; upload it again."
+        )
+    if len(stated.tracks_s) > reader.track.index:
+        whole_s = stated.tracks_s[reader.track.index] or 0.0
+        found_s = max(reader.sound_s, reader.last_end_s or 0.0)
+        if whole_s - found_s > _allowed_s(whole_s):
+            raise _damaged(whole_s, found_s)
+
+
 def _refuse_unread(reader: Reader, stated: Stated, length_s: float, source: ByteSource) -> None:
     """Refuse a file that could not be read to its end, unless only padding is left."""
-    if source.is_blank(reader.last_byte):
+    followed = end_of_packets(source, reader.container_name, reader.last_start)
+    last_byte = max(reader.last_byte, followed)
+    if source.is_blank(last_byte):
         return
-    is_much = source.size - reader.last_byte > _UNREAD_ALLOWED * source.size
+    is_much = source.size - last_byte > _UNREAD_ALLOWED * source.size
     is_short = reader.container_name in _MAY_HAVE_MORE and not _reaches(reader, stated.length_s)
     if is_much and (is_short or reader.container_name in _READ_UP_TO_DAMAGE):
         raise _failed(

@@ -17,10 +17,12 @@ from orchestrator.separation.errors import (
     RESOURCE_NOT_SUPPORTED,
     SeparationFailed,
 )
+from orchestrator.separation.media.byte_source import byte_source
 from orchestrator.separation.media.kinds import name_of_other_kind
+from orchestrator.separation.media.sample_size import header_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from av.container import InputContainer
@@ -55,12 +57,17 @@ def open_media(path: Path, span: Span | None = None) -> Iterator[InputContainer]
         if fault := name_of_other_kind(file.read(_HEAD_BYTES), path.stat().st_size):
             raise SeparationFailed(RESOURCE_NOT_SUPPORTED, fault)
         end = path.stat().st_size if span is None else span.end
+        with byte_source(path) as source:
+            changes = header_changes(source)
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
+        if span is not None and span.edit is not None:
+            options["ignore_editlist"] = "1"
         try:
             container = av.open(
-                _Bytes(file, 0 if span is None else span.start, end),
+                _Bytes(file, 0 if span is None else span.start, end, changes),
                 mode="r",
                 format=span.container if span is not None else None,
-                options={"format_whitelist": _CONTAINERS, "protocol_whitelist": ""},
+                options=options,
                 metadata_errors="replace",
                 buffer_size=_BUFFER_BYTES,
             )
@@ -80,11 +87,12 @@ _HEAD_BYTES: Final = 1 << 16
 
 
 class _Bytes(io.RawIOBase):
-    """A part of an open file, as a file without a name."""
+    """A part of an open file, as a file without a name, and with some other bytes in its header."""
 
-    def __init__(self, file: io.FileIO, start: int, end: int) -> None:
+    def __init__(self, file: io.FileIO, start: int, end: int, changes: Mapping[int, bytes]) -> None:
         super().__init__()
         self._file = file
+        self._changes = changes
         self._start = start
         self._size = end - start
         self._at = 0
@@ -102,6 +110,14 @@ class _Bytes(io.RawIOBase):
             return b""
         self._file.seek(self._start + self._at)
         data = self._file.read(left if count < 0 else min(count, left))
+        for place, other in self._changes.items():
+            at = place - self._start - self._at
+            if -len(other) < at < len(data):
+                data = (
+                    data[: max(at, 0)]
+                    + other[max(-at, 0) :][: len(data) - max(at, 0)]
+                    + data[max(at + len(other), 0) :]
+                )
         self._at += len(data)
         return data
 

@@ -56,8 +56,9 @@ class Decoder:
         """Choose the track, find the parts of the file, and read what its header states."""
         track, self._choice = choose_track(self._path, container)
         self._chosen: dict[Span | None, int] = {None: track.index}
-        spans = spans_of(self._path, container.format.name)
+        spans = spans_of(self._path, container.format.name, track)
         self._spans: list[Span | None] = [*spans] or [None]
+        self._chosen |= dict.fromkeys((span for span in spans if span.edit), track.index)
         for span in self._spans:
             if span is not None and span.fault:
                 raise SeparationFailed(RESOURCE_NOT_SUPPORTED, span.fault)
@@ -81,8 +82,9 @@ class Decoder:
     def notes(self) -> list[str]:
         """Sentences about everything that makes the result differ from the plain sound."""
         notes = [self._choice]
-        if len(self._spans) > 1:
-            notes.append(f"The input is {len(self._spans)} joined files; they are one sound here.")
+        joined = [span for span in self._spans if span is None or span.edit is None]
+        if len(joined) > 1:
+            notes.append(f"The input is {len(joined)} joined files; they are one sound here.")
         notes += [span.note for span in self._spans if span is not None]
         notes += notes_on_time(self._lines, self._lead_s)
         mixers = [mixer for reader in self._readers for mixer in reader.mixers]
@@ -99,15 +101,14 @@ class Decoder:
         with _faults_of_the_input():
             checked = self._measure()
             for span in self._spans:
-                with self._reader(span, is_checked=span in checked) as reader:
-                    self._readers.append(reader)
-                    for block in self._part(reader, span):
-                        self.samples += len(block)
-                        yield block if self.scale == 1 else block * np.float32(self.scale)
+                for block in self._sound(span, is_checked=span in checked):
+                    self.samples += len(block)
+                    yield block if self.scale == 1 else block * np.float32(self.scale)
             self._refuse_empty()
 
     def _declared(self, reader: Reader) -> float | None:
-        lengths = [span.found_s for span in self._spans if span is not None and span.found_s]
+        spans = [span for span in self._spans if span is not None]
+        lengths = [span.edit.length_s if span.edit else span.found_s or 0.0 for span in spans]
         return sum(lengths) or reader.stated_s
 
     @contextmanager
@@ -117,7 +118,7 @@ class Decoder:
                 self._chosen[span] = choose_track(self._path, container, span)[0].index
             track = container.streams[self._chosen[span]]
             assert isinstance(track, av.AudioStream)  # noqa: S101 - it was one before
-            yield Reader(container, track, is_checked=is_checked)
+            yield Reader(container, track, span, is_checked=is_checked)
 
     def _measure(self) -> list[Span | None]:
         """Set the factor that brings the largest sample to full scale, and return the valid parts.
@@ -127,6 +128,8 @@ class Decoder:
         """
         peak, valid = 1.0, []
         for span in self._spans:
+            if _is_silence(span):
+                continue
             with self._reader(span) as reader:
                 if not reader.gives_floats:
                     continue
@@ -138,6 +141,15 @@ class Decoder:
                     valid.append(span)
         self.scale = 1 / peak
         return valid
+
+    def _sound(self, span: Span | None, *, is_checked: bool) -> Iterator[Block]:
+        """Yield one part: a silence, or sound."""
+        if span is not None and span.edit is not None and _is_silence(span):
+            yield from Joiner().lead(_bounded(span.edit.length_s))
+            return
+        with self._reader(span, is_checked=is_checked) as reader:
+            self._readers.append(reader)
+            yield from self._part(reader, span)
 
     def _part(self, reader: Reader, span: Span | None) -> Iterator[Block]:
         """Yield one part on its time line."""
@@ -151,6 +163,9 @@ class Decoder:
             yield from joiner.push(piece)
         yield from joiner.finish()
         self._refuse_incomplete(reader, span, joiner.samples / SAMPLERATE_HZ)
+        if span is not None and span.edit is not None and span is not self._spans[-1]:
+            # An edit may be longer than the sound; the next one has its place all the same.
+            yield from joiner.lead(_bounded(span.edit.length_s - joiner.samples / SAMPLERATE_HZ))
 
     def _refuse_incomplete(self, reader: Reader, span: Span | None, length_s: float) -> None:
         with byte_source(self._path) as source:
@@ -164,6 +179,10 @@ class Decoder:
                 RESOURCE_NOT_SUPPORTED,
                 f"The input has an audio track, but {fault}; upload it again.",
             )
+
+
+def _is_silence(span: Span | None) -> bool:
+    return span is not None and span.edit is not None and span.edit.start_s is None
 
 
 def _placed(reader: Reader, line: TimeLine) -> Iterator[Piece]:

@@ -1,4 +1,4 @@
-"""The parts of a file that are media files of their own: joined mp3 files, and chained Ogg files.
+"""The parts of a file that are read by themselves: joined mp3 files, chained Ogg files, edits.
 
 Each part is opened by itself, so that its own header, encoder delay and format apply, and what
 stands before, between and behind the parts (tags, pictures, padding) is never decoded.
@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.domain.wording import counted
 from orchestrator.separation.media.byte_source import ByteSource, byte_source
-from orchestrator.separation.media.mpeg_audio import runs_of
+from orchestrator.separation.media.edits import MOST_EDITS, Edit, edit_list
+from orchestrator.separation.media.mpeg_audio import Run, runs_of
+from orchestrator.separation.media.multiplex import packet_bytes
 from orchestrator.separation.media.ogg_pages import Stream, links_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SHORTEST_JOINED_S: Final = 0.2
-"""Shorter sound behind another is a leftover, or looks like frames by coincidence."""
-_TS_PACKET_BYTES: Final = (188, 192, 204)
-"""Packets of a transport stream: plain, with a time code in front, with a checksum behind."""
+    from av.audio.stream import AudioStream
+
 _LOST_ALLOWED: Final = 0.01
 """Share of pages that may be lost."""
 
@@ -37,6 +38,8 @@ class Span:
         is_broken: Something within it is damaged.
         fault: A sentence if bytes of it are lost; empty otherwise.
         note: A sentence for the user; empty if there is nothing to say.
+        edit: The part of the sound that an edit list plays; None: all.
+        end_s: Where the sound ends on its time line by an edit list; None: at its last packet.
     """
 
     start: int
@@ -47,15 +50,21 @@ class Span:
     is_broken: bool = False
     fault: str = ""
     note: str = ""
+    edit: Edit | None = None
+    end_s: float | None = None
 
 
-def spans_of(path: Path, container: str) -> list[Span]:
+def spans_of(path: Path, container: str, track: AudioStream) -> list[Span]:
     """Return the parts of a file; none if it is one file that FFmpeg reads as it is.
 
     Args:
         path: The file.
         container: FFmpeg's name of the container.
+        track: The track that is read.
     """
+    if "mp4" in container.split(",") and track.frames:
+        with byte_source(path) as source:
+            return _edited(source, track.id)
     readers = {"mp3": _mp3, "ogg": _ogg, "au": _au, "mpegts": _mpegts}
     if container not in readers:
         return []
@@ -71,20 +80,53 @@ def _au(source: ByteSource) -> list[Span]:
 
 def _mpegts(source: ByteSource) -> list[Span]:
     """Return the stream without zeros behind it, at which FFmpeg stops with an error."""
-    first = source.at(0, 8).find(b"G")  # every packet has this mark, behind the time code
-    sizes = [size for size in _TS_PACKET_BYTES if source.at(first + size, 1) == b"G"]
-    size = sizes[0] if sizes else _TS_PACKET_BYTES[-1]
+    _, size = packet_bytes(source)
     end = -(-source.last_content() // size) * size
     return [Span(0, end, "mpegts")] if end < source.size else []
 
 
+def _edited(source: ByteSource, track_id: int) -> list[Span]:
+    """Return the parts that the edit list of an mp4 file plays."""
+    found = edit_list(source, track_id)
+    if found is None:
+        return []
+    if found.is_simple:
+        end_s = found.early_end_s
+        return [] if end_s is None else [Span(0, source.size, "mov", end_s=end_s)]
+    parts = found.parts
+    fault = note = ""
+    if len(parts) > MOST_EDITS:
+        fault = (
+            f"The edit list of the input has {len(parts):,} parts, and at most {MOST_EDITS:,} can "
+            "be followed; export it again, so that it is one sound."
+        )
+    if len(parts) > 1:
+        sounds = [part for part in parts if part.start_s is not None]
+        silence_s = sum(part.length_s for part in parts if part.start_s is None)
+        silence = f" and {silence_s:.2f} s of silence" if silence_s else ""
+        note = (
+            f"The edit list of the input plays {counted(len(sounds), 'part')} of its sound"
+            f"{silence}; they are one sound here."
+        )
+    return [Span(0, source.size, "mov", fault=fault, note=note, edit=part) for part in parts]
+
+
 def _mp3(source: ByteSource) -> list[Span]:
     runs = runs_of(source)
-    kept = runs[:1] + [run for run in runs[1:] if run.found_s >= _SHORTEST_JOINED_S]
-    return [
-        Span(run.start, run.end, "mp3", run.stated_s, run.found_s, is_broken=run.gaps > 0)
-        for run in kept
-    ]
+    kept = runs[:1] + [run for run in runs[1:] if run.is_sure]
+    return [_mp3_span(run) for run in kept]
+
+
+def _mp3_span(run: Run) -> Span:
+    """Return a sound; damage counts as lost sound where no header states the length."""
+    stated_s, note = run.stated_s, ""
+    if run.gaps:
+        stated_s = run.found_s + run.lost_s if stated_s is None else stated_s
+        note = (
+            f"{counted(run.gaps, 'damaged place')} within the sound had to be left out (about "
+            f"{run.lost_s:.2f} s, by its bytes)."
+        )
+    return Span(run.start, run.end, "mp3", stated_s, run.found_s, run.gaps > 0, note=note)
 
 
 def _ogg(source: ByteSource) -> list[Span]:

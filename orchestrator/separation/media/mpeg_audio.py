@@ -37,6 +37,8 @@ _CANDIDATE: Final = re.compile(rb"\xff[\xe2-\xff][\x10-\xef]")
 """Bytes that may be the header of a frame."""
 _MOST_CANDIDATES: Final = 500_000
 """Headers without frames behind them after which the search ends; it takes about a second."""
+_MOST_FALSE_STARTS: Final = 100
+"""Frames within a tag (a picture may look like some) after which the search in it ends."""
 _MOST_FRAMES: Final = 1 << 28
 """A header that states more (two months of sound) is wrong."""
 
@@ -74,6 +76,7 @@ class Run:
         frame_samples: Samples of a frame.
         rate_hz: Sample rate.
         gaps: Places in it that are damaged.
+        lost_bytes: Their size.
     """
 
     start: int
@@ -83,12 +86,24 @@ class Run:
     frame_samples: int
     rate_hz: int
     gaps: int = 0
+    lost_bytes: int = 0
+
+    @property
+    def is_sure(self) -> bool:
+        """True if it is a sound, and not bytes that look like frames by coincidence."""
+        return self.stated_frames is not None or self.frames >= _SURE_AFTER
 
     @property
     def found_s(self) -> float:
         """Length of the sound that is present."""
         frames = self.frames - (self.stated_frames is not None)
         return frames * self.frame_samples / self.rate_hz
+
+    @property
+    def lost_s(self) -> float:
+        """Length of the sound that the damaged places could hold."""
+        found_bytes = self.end - self.start - self.lost_bytes
+        return self.lost_bytes * self.found_s / found_bytes if found_bytes else 0.0
 
     @property
     def stated_s(self) -> float | None:
@@ -103,7 +118,7 @@ def runs_of(source: ByteSource) -> list[Run]:
     runs: list[Run] = []
     position = 0
     while position < source.size:
-        after = _after_tag(source, position)
+        after = _true_end(source, position, _after_tag(source, position))
         start = after if after > position else _next_frames(source, position)
         if start is None:
             break
@@ -116,12 +131,35 @@ def runs_of(source: ByteSource) -> list[Run]:
             continue
         same = runs and _continues(source, runs[-1], run)
         if same:
+            runs[-1].lost_bytes += run.start - runs[-1].end
             runs[-1].end, runs[-1].frames = run.end, runs[-1].frames + run.frames
             runs[-1].gaps += 1
         else:
             runs.append(run)
         position = run.end
     return runs
+
+
+def _true_end(source: ByteSource, start: int, end: int) -> int:
+    """Return the end of a tag. One that states too much ends where the frames begin in it.
+
+    Nothing but frames goes on behind the end of a tag that stands within them.
+    """
+    is_tag = start < end < source.size
+    if not is_tag or _is_start(source, end) or not any(source.at(end, 4)):
+        return end
+    if _after_tag(source, end) > end:
+        return end
+    position = start + 10
+    for _ in range(_MOST_FALSE_STARTS):
+        at = _next_frames(source, position)
+        if at is None or at >= end:
+            break
+        run = _run(source, at)
+        if run is not None and run.end > end:
+            return at
+        position = at + 1 if run is None else run.end
+    return end
 
 
 def _continues(source: ByteSource, before: Run, run: Run) -> bool:

@@ -48,15 +48,24 @@ class Stream:
     has_end: bool = False
     _next_number: int = 0
     _has_sound: bool = False
+    _faults: int = 0
 
-    def add(self, number: int, granule: int, flags: int) -> None:
-        """Count a page that is whole."""
+    def add(self, number: int, granule: int, flags: int, faults: int) -> None:
+        """Count a page that is whole.
+
+        Args:
+            number: Its number.
+            granule: Its position in the sound.
+            flags: Its flags.
+            faults: Damaged places of the link up to here.
+        """
         # A recording may begin in the middle of a stream: between the headers and the first sound
-        # a gap in the numbers is normal.
-        if self._has_sound:
+        # a gap in the numbers is normal, unless something stands in it.
+        if self._has_sound or faults > self._faults:
             self.lost += max(number - self._next_number, 0)
         self._has_sound = self._has_sound or granule > 0
         self._next_number = number + 1
+        self._faults = faults
         self.pages += 1
         self.has_end = self.has_end or bool(flags & _EOS)
 
@@ -69,12 +78,14 @@ class Link:
         start: Position of its first page.
         end: Position behind its last page.
         is_cut: Its last page is not complete, or damaged.
+        faults: Damaged places in it.
         streams: Its logical streams by serial number.
     """
 
     start: int
     end: int
     is_cut: bool = False
+    faults: int = 0
     streams: dict[int, Stream] = field(default_factory=dict)
 
     @property
@@ -89,6 +100,7 @@ def links_of(source: ByteSource) -> list[Link]:
     in_headers = False
     position = damaged = 0
     while (found := _page_at(source, position)) is not None:
+        is_apart = found[0] > position
         position, page, is_whole = found
         link = links[-1] if links else None
         damaged += not is_whole
@@ -103,13 +115,14 @@ def links_of(source: ByteSource) -> list[Link]:
         if link is None:  # the first page is damaged
             link = Link(position, position)
             links.append(link)
+        link.faults += is_apart or not is_whole
         if is_whole:
             body = page[_HEADER_BYTES + page[26] :]
             if serial not in link.streams:
                 link.streams[serial] = Stream(body.startswith(_AUDIO))
             number = int.from_bytes(page[18:22], "little")
             granule = int.from_bytes(page[6:14], "little", signed=True)
-            link.streams[serial].add(number, granule, flags)
+            link.streams[serial].add(number, granule, flags, link.faults)
         link.is_cut = not is_whole
         # Behind a damaged page, the next one is searched from its second byte on.
         position += len(page) if is_whole else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
+    from orchestrator.separation.media.joined_files import Span
+
 _WITH_STAMPS: Final = frozenset(
     "mov matroska mpegts mpeg flv asf ogg mxf rm".split()  # noqa: SIM905 - it reads better
 )
@@ -29,7 +32,11 @@ follows sound, and FFmpeg counts it; avi's stamps are derived from byte counts a
 _AROUND_PACKET_BYTES: Final = 64
 """Headers and trailers of the container around a packet."""
 _JUDGED_BY_ALL: Final = frozenset(("matroska", "flv", "mxf", "rm", "mpegts", "mpeg", "asf"))
-"""Containers whose end is judged by the last packet of all tracks."""
+"""Containers whose end is judged by the last packet of all tracks, as fragmented films are."""
+
+
+_PREROLL_S: Final = 0.5
+"""Sound that is decoded before a place within it, so that the decoder knows what it needs."""
 
 
 class Reader:
@@ -40,39 +47,50 @@ class Reader:
         container_name: FFmpeg's first name of the container.
         mixers: A mixer for each format that the frames had.
         packets: Packets that were read.
+        packet_bytes: Their size.
         damaged: Packets that could not be decoded.
         damaged_bytes: Their size; one of them may hold all that follows the damage.
         sound_s: Length of the decoded sound, without holes.
         first_packet_s: Time stamp of the first packet, or None.
         last_end_s: End of the last packet of the track by its time stamp, or None.
         last_end_of_all_s: The same of all tracks.
+        last_start: Position of the last packet that states one.
         last_byte: Position that is certainly behind the last packet that was read.
         stopped: The container could not be read up to its end.
     """
 
     def __init__(
-        self, container: InputContainer, track: AudioStream, *, is_checked: bool = False
+        self,
+        container: InputContainer,
+        track: AudioStream,
+        span: Span | None = None,
+        *,
+        is_checked: bool = False,
     ) -> None:
         """Read a track.
 
         Args:
             container: The open container.
             track: The track.
+            span: The part of the file that is open; None: all.
             is_checked: The track was read before, and all of its samples are valid.
         """
         self._container = container
+        self._span = span
         self._is_checked = is_checked
         self._scales: dict[int, float] = {}
         self.track = track
         self.container_name = container.format.name.split(",")[0]
         self.mixers: list[Mixer] = []
         self.packets = 0
+        self.packet_bytes = 0
         self.damaged = 0
         self.damaged_bytes = 0
         self.sound_s = 0.0
         self.first_packet_s: float | None = None
         self.last_end_s: float | None = None
         self.last_end_of_all_s: float | None = None
+        self.last_start = 0
         self.last_byte = 0
         self.stopped = False
 
@@ -117,6 +135,13 @@ class Reader:
         last = entries[len(entries) - 1]
         return len(entries), last.pos + last.size
 
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of sound in the index of an avi file; FFmpeg adds what it finds without one."""
+        if self.container_name != "avi":
+            return 0
+        return sum(entry.size for entry in self.track.index_entries)
+
     def lead_s(self, first_s: float | None, whole_s: float | None) -> float:
         """Return the silence before the sound, which starts later than the picture or the file.
 
@@ -124,6 +149,8 @@ class Reader:
             first_s: Time stamp of the first sound.
             whole_s: Length of the file by its header, which shows that time 0 belongs to it.
         """
+        if self._span is not None and self._span.edit is not None:
+            return 0.0  # the edit list has the silence
         pictures = self.pictures
         if self.container_name == "avi" and pictures:  # its header has a start for each track
             return max(self.first_packet_s or 0.0, 0.0)
@@ -146,6 +173,27 @@ class Reader:
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the sound with its time stamps."""
+        start_s, end_s = self._bounds_s()
+        for piece in self._all_pieces():
+            if piece.at_s is not None and piece.at_s >= end_s:
+                return
+            kept = _within(piece, start_s, end_s)
+            self.sound_s += kept.length_s
+            if kept.planes.shape[1]:
+                yield kept
+
+    def _bounds_s(self) -> tuple[float, float]:
+        """Return the beginning and the end of the sound by its edit list, and seek there."""
+        if self._span is None or self._span.edit is None:
+            end_s = None if self._span is None else self._span.end_s
+            return -math.inf, math.inf if end_s is None else end_s
+        edit, unit_s = self._span.edit, self.track.time_base
+        start_s = edit.start_s or 0.0
+        if start_s > _PREROLL_S and unit_s:
+            self._container.seek(round((start_s - _PREROLL_S) / unit_s), stream=self.track)
+        return start_s, edit.end_s
+
+    def _all_pieces(self) -> Iterator[Piece]:
         mixer: Mixer | None = None
         for frame, until_s in self._frames():
             if not frame.samples or frame.sample_rate <= 0:
@@ -156,9 +204,7 @@ class Reader:
             planes, at_s = mixer.mixed(frame), self._stamp_s(frame)
             if until_s is not None and at_s is not None and at_s < until_s:
                 planes = planes[:, : round((until_s - at_s) * mixer.rate_hz)]
-            piece = Piece(planes, mixer.rate_hz, at_s)
-            self.sound_s += piece.length_s
-            yield piece
+            yield Piece(planes, mixer.rate_hz, at_s)
 
     def _stamp_s(self, frame: AudioFrame) -> float | None:
         if not self.has_stamps or frame.pts is None or frame.time_base is None:
@@ -193,10 +239,11 @@ class Reader:
             if not packet.size:
                 continue
             self._note_end(packet)
-            self.last_byte = (packet.pos or 0) + packet.size + _AROUND_PACKET_BYTES
+            self._note_place(packet)
             if packet.stream_index != self.track.index:
                 continue
             self.packets += 1
+            self.packet_bytes += packet.size
             if waiting is not None:
                 yield waiting, False
             waiting = packet
@@ -204,7 +251,8 @@ class Reader:
             yield waiting, True
 
     def _demuxed(self) -> Iterator[Packet[Stream]]:
-        is_judged_by_all = self.container_name in _JUDGED_BY_ALL
+        is_fragmented = self.container_name == "mov" and not self.track.frames
+        is_judged_by_all = is_fragmented or self.container_name in _JUDGED_BY_ALL
         streams = [] if is_judged_by_all else [self.track.index]
         packets: Iterator[Packet[Stream]] = self._container.demux(*streams)
         while True:
@@ -219,6 +267,13 @@ class Reader:
                 return
             yield packet
 
+    def _note_place(self, packet: Packet[Stream]) -> None:
+        if packet.pos is None:  # FFmpeg found it behind another one, in the same part of the file
+            self.last_byte += packet.size
+            return
+        self.last_start = max(self.last_start, packet.pos)
+        self.last_byte = max(self.last_byte, packet.pos + packet.size + _AROUND_PACKET_BYTES)
+
     def _note_end(self, packet: Packet[Stream]) -> None:
         if packet.pts is None:
             return
@@ -232,3 +287,13 @@ class Reader:
             self.last_end_s = max(self.last_end_s or end_s, end_s)
             if self.first_packet_s is None:
                 self.first_packet_s = start_s
+
+
+def _within(piece: Piece, start_s: float, end_s: float) -> Piece:
+    """Return the piece without what lies before or behind two instants."""
+    if piece.at_s is None or (piece.at_s >= start_s and piece.at_s + piece.length_s <= end_s):
+        return piece
+    count = piece.planes.shape[1]
+    first = min(max(round((start_s - piece.at_s) * piece.rate_hz), 0), count) if start_s > 0 else 0
+    last = count if end_s == math.inf else round((end_s - piece.at_s) * piece.rate_hz)
+    return Piece(piece.planes[:, first:last], piece.rate_hz, piece.at_s + first / piece.rate_hz)

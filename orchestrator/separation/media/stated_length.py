@@ -14,14 +14,24 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.separation.media.boxes import (
+    MOST_PARTS,
+    avi_tracks,
+    boxes,
+    boxes_at,
+    caf_chunks,
+    chunks,
+    elements,
+    w64_chunks,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from orchestrator.separation.media.byte_source import ByteSource
 
 _UNKNOWN_32: Final = 0x7FFF0000
 """Writers that do not know a size write this value or more."""
-_MOST_CHUNKS: Final = 100_000
 _MOST_SECONDS: Final = 30 * 86400.0
 
 
@@ -34,12 +44,14 @@ class Stated:
         present_bytes: Bytes of that part that the file has.
         length_s: Length of the longest track.
         is_sound_only: The part holds sound at a constant rate and nothing else.
+        tracks_s: Length of each track (avi files without an index).
     """
 
     sound_bytes: int | None = None
     present_bytes: int = 0
     length_s: float | None = None
     is_sound_only: bool = False
+    tracks_s: tuple[float | None, ...] = ()
 
     @property
     def missing_bytes(self) -> int:
@@ -72,27 +84,13 @@ def _plausible_s(seconds: float) -> float | None:
     return seconds if 0 < seconds < _MOST_SECONDS else None
 
 
-def _chunks(
-    source: ByteSource, start: int, order: str, end: int | None = None
-) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, position of the content and size of chunks with 32-bit sizes, padded to 2."""
-    position = start
-    for _ in range(_MOST_CHUNKS):
-        head = source.at(position, 8)
-        if len(head) < 8 or (end is not None and position >= end):
-            return
-        size = struct.unpack(f"{order}I", head[4:])[0]
-        yield head[:4], position + 8, size
-        position += 8 + size + (size & 1)
-
-
 def _riff(source: ByteSource) -> Stated:
     """Read wave (RIFF, RF64, BW64) and avi files: the data chunk, not the RIFF size."""
     head = source.at(0, 12)
     if head[8:12] == b"AVI ":
         return _avi(source)
     size_64 = None
-    for name, at, size in _chunks(source, 12, "<"):
+    for name, at, size in chunks(source, 12, "<"):
         if name == b"ds64":
             size_64 = source.number(at + 8, 8, "little")
         elif name == b"data":
@@ -103,25 +101,36 @@ def _riff(source: ByteSource) -> Stated:
 
 
 def _avi(source: ByteSource) -> Stated:
-    """Add up the ``movi`` lists of all RIFF chunks."""
+    """Add up the ``movi`` lists of all RIFF chunks; without an index, the header has lengths."""
     total = present = 0
-    for name, at, size in _chunks(source, 0, "<"):
+    has_index = False
+    for name, at, size in chunks(source, 0, "<"):
         if name != b"RIFF":
             break
-        for part, start, length in _chunks(source, at + 4, "<", at + size if size else None):
+        for part, start, length in chunks(source, at + 4, "<", at + size if size else None):
             if part == b"LIST" and source.at(start, 4) == b"movi":
                 if not 4 < length < _UNKNOWN_32:
                     return Stated()
                 total += length
                 present += min(length, max(source.size - start, 0))
-                break
+            has_index = has_index or part == b"idx1"
         if not 0 < size < 0xFFFFFFFF:
             break
-    return Stated(total or None, present)
+    tracks = () if has_index else avi_tracks(source)
+    tracks_s = tuple(_avi_length_s(source, leaves.get(b"strh")) for leaves in tracks)
+    return Stated(total or None, present, tracks_s=tracks_s)
+
+
+def _avi_length_s(source: ByteSource, header: int | None) -> float | None:
+    """Return the length of a track by its header; none if it was not filled in."""
+    if header is None:
+        return None
+    scale, rate, _, length = (source.number(header + at, 4, "little") for at in (20, 24, 28, 32))
+    return _plausible_s(length * scale / rate) if rate and length < _UNKNOWN_32 else None
 
 
 def _aiff(source: ByteSource) -> Stated:
-    for name, at, size in _chunks(source, 12, ">"):
+    for name, at, size in chunks(source, 12, ">"):
         if name == b"SSND":
             return _part(source, at, size if 8 < size < _UNKNOWN_32 else None)
     return Stated()
@@ -133,30 +142,16 @@ def _au(source: ByteSource) -> Stated:
 
 
 def _w64(source: ByteSource) -> Stated:
-    position = 40
-    for _ in range(_MOST_CHUNKS):
-        head = source.at(position, 24)
-        if len(head) < 24:
-            break
-        size = int.from_bytes(head[16:24], "little")
-        if head[:4] == b"data":
-            return _part(source, position + 24, size - 24 if 24 < size < 1 << 62 else None)
-        position += max(size + 7 & ~7, 24)
+    for name, at, size in w64_chunks(source):
+        if name == b"data":
+            return _part(source, at, size if 0 < size < 1 << 62 else None)
     return Stated()
 
 
 def _caf(source: ByteSource) -> Stated:
-    position = 8
-    for _ in range(_MOST_CHUNKS):
-        head = source.at(position, 12)
-        if len(head) < 12:
-            break
-        size = int.from_bytes(head[4:], "big", signed=True)
-        if head[:4] == b"data":
-            return _part(source, position + 12, size if size > 4 else None)
-        if size < 0:
-            break
-        position += 12 + size
+    for name, at, size in caf_chunks(source):
+        if name == b"data":
+            return _part(source, at, size if size > 4 else None)
     return Stated()
 
 
@@ -164,7 +159,7 @@ def _voc(source: ByteSource) -> Stated:
     """Add up the blocks; their sizes have 24 bits."""
     total = present = 0
     position = source.number(20, 2, "little")
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(MOST_PARTS):
         head = source.at(position, 4)
         if len(head) < 4 or not head[0]:
             break
@@ -201,59 +196,31 @@ _SEGMENT, _INFO, _CLUSTER = 0x18538067, 0x1549A966, 0x1F43B675
 _TIMESTAMP_SCALE, _DURATION = 0x2AD7B1, 0x4489
 
 
-def _element(source: ByteSource, position: int) -> tuple[int, int, int | None] | None:
-    """Return id, position of the content and size (None: unknown) of an EBML element."""
-    head = source.at(position, 12)
-    if len(head) < 2 or not head[0]:
-        return None
-    id_bytes = 9 - head[0].bit_length()
-    if len(head) <= id_bytes or not head[id_bytes]:
-        return None
-    size_bytes = 9 - head[id_bytes].bit_length()
-    raw = int.from_bytes(head[id_bytes : id_bytes + size_bytes], "big")
-    mask = (1 << 7 * size_bytes) - 1
-    size = None if raw & mask == mask else raw & mask
-    return int.from_bytes(head[:id_bytes], "big"), position + id_bytes + size_bytes, size
-
-
 def _matroska(source: ByteSource) -> Stated:
     """Read the size of the segment, and the duration in its info."""
-    first = _element(source, 0)
-    if first is None or first[2] is None:
-        return Stated()
-    segment = _element(source, first[1] + first[2])
-    if segment is None or segment[0] != _SEGMENT:
-        return Stated()
-    _, start, size = segment
-    part = _part(source, start, size, is_sound_only=False)
-    return Stated(part.sound_bytes, part.present_bytes, _matroska_length_s(source, start))
+    for name, start, size in elements(source, 0, source.size):
+        if name == _SEGMENT:
+            part = _part(source, start, size, is_sound_only=False)
+            return Stated(part.sound_bytes, part.present_bytes, _matroska_length_s(source, start))
+    return Stated()
 
 
 def _matroska_length_s(source: ByteSource, position: int) -> float | None:
-    for _ in range(_MOST_CHUNKS):
-        element = _element(source, position)
-        if element is None or element[0] == _CLUSTER:
-            break
-        name, start, size = element
-        if size is None:
+    for name, start, size in elements(source, position, source.size):
+        if name == _CLUSTER or size is None:
             break
         if name == _INFO:
             return _duration_s(source, start, start + size)
-        position = start + size
     return None
 
 
 def _duration_s(source: ByteSource, position: int, end: int) -> float | None:
     scale_ns, duration = 1_000_000, None
-    while position < end and (element := _element(source, position)) is not None:
-        name, start, size = element
-        if size is None:
-            break
-        if name == _TIMESTAMP_SCALE:
+    for name, start, size in elements(source, position, end):
+        if name == _TIMESTAMP_SCALE and size is not None:
             scale_ns = source.number(start, min(size, 8))
         elif name == _DURATION and size in {4, 8}:
             (duration,) = struct.unpack(">f" if size == 4 else ">d", source.at(start, size))
-        position = start + size
     return _plausible_s((duration or 0) * scale_ns / 1e9)
 
 
@@ -270,56 +237,53 @@ def _flv(source: ByteSource) -> Stated:
 def _mp4(source: ByteSource) -> Stated:
     """Read the media data and the length of a fragmented file; FFmpeg reads the index of others."""
     total = present = 0
-    segments_s = 0.0
-    for name, start, size in _boxes(source, 0, source.size):
+    indexes: list[bytes] = []
+    for name, start, size in boxes(source, 0, source.size):
         if name in {b"mdat", b"moof"}:
             total += size
             present += min(size, max(source.size - start, 0))
         elif name == b"sidx":
-            segments_s += _segments_s(source.at(start, min(size, 1 << 20)))
+            indexes.append(source.at(start, min(size, 1 << 20)))
     if total > present:
         return Stated(total, present)
     # Fragments may be missing as a whole.
-    return Stated(length_s=_movie_length_s(source) or _plausible_s(segments_s))
+    return Stated(length_s=_movie_length_s(source) or _plausible_s(_segments_s(indexes)))
 
 
 def _movie_length_s(source: ByteSource) -> float | None:
     """Return the length by the ``mehd`` box, which only fragmented files have."""
     scale = units = 0
-    for start, _ in _descend(source, (b"moov", b"mvhd"), 0, source.size):
+    for start, _ in boxes_at(source, (b"moov", b"mvhd"), 0, source.size):
         scale = source.number(start + (20 if source.number(start, 1) else 12), 4)
-    for start, _ in _descend(source, (b"moov", b"mvex", b"mehd"), 0, source.size):
+    for start, _ in boxes_at(source, (b"moov", b"mvex", b"mehd"), 0, source.size):
         units = source.number(start + 4, 8 if source.number(start, 1) else 4)
     return _plausible_s(units / scale if scale else 0)
 
 
-def _segments_s(box: bytes) -> float:
-    """Return the sum of the segments that a ``sidx`` box lists."""
-    if len(box) < 12:
-        return 0
+def _segments_s(indexes: list[bytes]) -> float:
+    """Return the length of the longest track by the contents of the ``sidx`` boxes.
+
+    Each track has boxes of its own, and a box may list the boxes that follow it.
+    """
+    listed: dict[bytes, list[tuple[float, float]]] = {}
+    for box in indexes:
+        listed.setdefault(box[4:8], []).append(_listed_s(box))
+    lengths_s = [
+        max(sum(media for media, _ in boxes), *(media + other for media, other in boxes))
+        for boxes in listed.values()
+    ]
+    return max(lengths_s, default=0)
+
+
+def _listed_s(box: bytes) -> tuple[float, float]:
+    """Return the length of the media that a ``sidx`` box lists, and of the boxes in its list."""
     scale = int.from_bytes(box[8:12], "big")
-    at = (32 if box[0] else 24) if len(box) >= 32 else len(box)
-    units = sum(
-        int.from_bytes(box[entry + 4 : entry + 8], "big") for entry in range(at, len(box) - 11, 12)
-    )
-    return units / scale if scale else 0
-
-
-def _boxes(source: ByteSource, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, position of the content and its size of the boxes of an mp4 file."""
-    for _ in range(_MOST_CHUNKS):
-        head = source.at(position, 16)
-        if len(head) < 8 or position >= end:
-            return
-        size, header = int.from_bytes(head[:4], "big"), 8
-        if size == 1 and len(head) == 16:
-            size, header = int.from_bytes(head[8:], "big"), 16
-        elif size == 0:  # up to the end of the file
-            size = end - position
-        if size < header:
-            return
-        yield head[4:8], position + header, size - header
-        position += size
+    if len(box) < 32 or not scale:
+        return 0, 0
+    lengths = [0.0, 0.0]
+    for entry in range(32 if box[0] else 24, len(box) - 11, 12):
+        lengths[box[entry] >> 7] += int.from_bytes(box[entry + 4 : entry + 8], "big") / scale
+    return lengths[0], lengths[1]
 
 
 _READERS: Final[tuple[tuple[bytes, Callable[[ByteSource], Stated]], ...]] = (
@@ -335,29 +299,3 @@ _READERS: Final[tuple[tuple[bytes, Callable[[ByteSource], Stated]], ...]] = (
     (b"\x1a\x45\xdf\xa3", _matroska),
     (b"FLV", _flv),
 )
-
-_ENCRYPTED: Final = (b"enca", b"drms", b"aavd", b"drmi")
-
-
-def encrypted_tracks(source: ByteSource) -> set[int]:
-    """Return the numbers, from 0, of the tracks of an mp4 file whose sound is encrypted."""
-    path = (b"mdia", b"minf", b"stbl", b"stsd")
-    return {
-        number
-        for number, (track, size) in enumerate(_descend(source, (b"moov", b"trak"), 0, source.size))
-        for start, _ in _descend(source, path, track, track + size)
-        if source.at(start + 12, 4) in _ENCRYPTED
-    }
-
-
-def _descend(
-    source: ByteSource, path: tuple[bytes, ...], position: int, end: int
-) -> Iterator[tuple[int, int]]:
-    """Yield position and size of the contents of all boxes at a path."""
-    for name, start, size in _boxes(source, position, end):
-        if name != path[0]:
-            continue
-        if len(path) == 1:
-            yield start, size
-        else:
-            yield from _descend(source, path[1:], start, min(start + size, source.size))

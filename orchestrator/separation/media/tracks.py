@@ -12,7 +12,7 @@ from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFai
 from orchestrator.separation.media.byte_source import byte_source
 from orchestrator.separation.media.container import has_decoder, open_media
 from orchestrator.separation.media.kinds import encrypted
-from orchestrator.separation.media.stated_length import encrypted_tracks
+from orchestrator.separation.media.protection import protected_tracks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def choose_track(
     """Return the track to separate, and a sentence about the choice; empty if there was none.
 
     Order: tracks that can be decoded; those that are not flagged as commentary, description or for
-    the hearing impaired; FFmpeg's best (default flag, channels, bitrate).
+    the hearing impaired; the default flag; channels; bitrate; the first.
 
     Args:
         path: The file.
@@ -57,20 +57,24 @@ def choose_track(
             RESOURCE_NOT_SUPPORTED, f"The input has {found}; there is nothing to separate."
         )
     faults = _faults(path, container, span)
-    best = container.streams.best("audio")
-
-    def rank(track: AudioStream) -> tuple[bool, bool, bool, int]:
-        return (
-            track.index not in faults,
-            not _flags(track),
-            track is best,
-            -track.index,
-        )
-
-    chosen = max(tracks, key=rank)
+    chosen = max(
+        tracks,
+        key=lambda track: (track.index not in faults, not _flags(track), *_quality(track)),
+    )
     if chosen.index in faults:
         raise SeparationFailed(RESOURCE_NOT_SUPPORTED, faults[chosen.index])
     return chosen, _choice(chosen, tracks, faults) if len(tracks) > 1 else ""
+
+
+def _quality(track: AudioStream) -> tuple[bool, int, int, int]:
+    """Return what makes a track better than another one that can be decoded, too."""
+    is_default = bool(track.disposition & Disposition.default)
+    if not has_decoder(track):
+        return is_default, 0, 0, -track.index
+    codec = track.codec_context
+    stated = str(track.metadata.get("BPS", ""))  # as Matroska's writers add it
+    bit_rate = codec.bit_rate or (int(stated) if stated.isdecimal() else 0)
+    return is_default, codec.channels, bit_rate, -track.index
 
 
 def is_still(stream: av.VideoStream) -> bool:
@@ -83,13 +87,11 @@ def _faults(path: Path, container: InputContainer, span: Span | None) -> dict[in
     """Return the reason for each track that cannot be decoded."""
     tracks = container.streams.audio
     faults: dict[int, str] = {}
-    locked: set[int] = set()
-    if "mp4" in container.format.name.split(","):
-        with byte_source(path) as source:
-            locked = encrypted_tracks(source)
+    with byte_source(path) as source:
+        locked = protected_tracks(source, container.format.name, tracks)
     for track in tracks:
         if track.index in locked:
-            faults[track.index] = encrypted("an encrypted film or song")
+            faults[track.index] = encrypted(locked[track.index])
         elif not has_decoder(track):
             faults[track.index] = (
                 "The codec of the input's sound is not supported here; convert it, for example "

@@ -236,3 +236,29 @@ def test_a_file_whose_end_is_destroyed_is_refused(ext: str, codec: str, tmp_path
     content[middle:] = b"\x55" * (len(content) - middle)
     path.write_bytes(content)
     assert refusal(path).startswith(("The input is damaged", "The input is cut off"))
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "libmp3lame", "ac3"])
+@pytest.mark.parametrize(("share", "has_index"), [(0.05, True), (0.4, True), (0.15, False)])
+def test_damage_within_an_avi_file_is_refused(
+    codec: str, share: float, has_index: bool, tmp_path: Path
+) -> None:
+    """FFmpeg goes on with the next packet; index and header state what lies between."""
+    path = written(tmp_path, "avi", codec)
+    content = bytearray(path.read_bytes())
+    if not has_index:
+        at = content.rindex(b"idx1")
+        content[at : at + 4] = b"JUNK"
+        path.write_bytes(content)
+    assert hear(path).length_s == pytest.approx(SECONDS, abs=0.07)
+    start, count = int(len(content) * 0.3), int(len(content) * share)
+    content[start : start + count] = bytes(count)
+    path.write_bytes(content)
+    assert "damaged" in refusal(path)
+
+
+def test_an_avi_file_may_have_empty_packets(tmp_path: Path) -> None:
+    """They stand for a time without sound, and are not damage."""
+    track = Track([(0, tone(1)), (3, tone(1))], "libmp3lame")
+    path = write_film(tmp_path / "film.avi", track, picture_s=4)
+    assert hear(path).length_s >= 2

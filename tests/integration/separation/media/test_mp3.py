@@ -126,3 +126,41 @@ def test_a_file_of_one_frame_is_read(tmp_path: Path) -> None:
     """The shortest mp3."""
     sound = mp3(tmp_path, 0.02, header=False)
     assert hear(stored(tmp_path, sound)).length_s > 0.02
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.18])
+@pytest.mark.parametrize("header", [True, False])
+def test_joined_files_may_be_very_short(seconds: float, header: bool, tmp_path: Path) -> None:
+    """Prompts and jingles of a tenth of a second are sounds, too."""
+    parts = [mp3(tmp_path, seconds, header=header, rate=rate) for rate in (44100, 48000)] * 6
+    length_s = sum(hear(stored(tmp_path, part)).length_s for part in parts)
+    heard = hear(stored(tmp_path, *parts))
+    assert heard.length_s == pytest.approx(length_s, abs=0.01)
+    assert "12 joined files" in heard.notes
+
+
+@pytest.mark.parametrize("codec", ["libmp3lame", "mp2"])
+def test_damage_counts_as_lost_sound_without_a_header(codec: str, tmp_path: Path) -> None:
+    """Nothing states the length, but the damaged bytes were sound."""
+    options = {"id3v2_version": "0", "write_xing": "0"} if codec == "libmp3lame" else {}
+    path = tmp_path / ("sound.mp3" if codec == "libmp3lame" else "sound.mp2")
+    write_film(path, Track([(0, tone(20))], codec), options=options)
+    sound = bytearray(path.read_bytes())
+    middle, few = len(sound) // 2, 450
+    sound[middle : middle + few] = bytes(few)
+    path.write_bytes(sound)
+    assert "1 damaged place within the sound had to be left out" in hear(path).notes
+    many = len(sound) // 12
+    sound[middle : middle + many] = bytes(many)
+    path.write_bytes(sound)
+    assert "damaged: it should have 20" in refusal(path)
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_a_tag_that_states_too_much_hides_no_sound(header: bool, tmp_path: Path) -> None:
+    """It ends where frames begin that go on behind its stated end."""
+    sound = mp3(tmp_path, 4, header=header)
+    plain = hear(stored(tmp_path, sound)).length_s
+    tag = bytearray(id3v2(300, COVER))
+    tag[6:10] = bytes(40_000 >> shift & 0x7F for shift in (21, 14, 7, 0))
+    assert hear(stored(tmp_path, bytes(tag), sound)).length_s == pytest.approx(plain, abs=0.001)

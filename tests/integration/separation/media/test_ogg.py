@@ -92,6 +92,25 @@ def test_a_stream_that_was_joined_in_its_middle_is_whole(tmp_path: Path) -> None
     assert "hole" not in heard.notes
 
 
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("is_blank", [True, False])
+def test_damage_in_the_first_pages_of_sound_is_found(
+    codec: str, count: int, is_blank: bool, tmp_path: Path
+) -> None:
+    """A gap in which damaged pages stand is not that of a recorder that tuned in."""
+    whole = pages(ogg(tmp_path, codec))
+    first = next(
+        number for number, page in enumerate(whole) if int.from_bytes(page[6:14], "little")
+    )
+    changed = list(whole)
+    for number in range(first, first + count):
+        page = bytearray(whole[number])
+        page[len(page) // 2] ^= 1
+        changed[number] = bytes(len(page)) if is_blank else bytes(page)
+    assert f"damaged: {count} of" in refusal(stored(tmp_path, b"".join(changed)))
+
+
 def test_text_full_of_page_marks_is_searched_in_bounded_time(tmp_path: Path) -> None:
     """Bytes that begin like pages and are none end the search."""
     content = ogg(tmp_path, "libopus") + b"OggS\0" * 100_000

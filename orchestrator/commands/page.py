@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.history import entry_of, pace_of, spending
 from orchestrator.commands.report import ALL_RUNS, chosen_run, usual_states, write_rows
-from orchestrator.commands.resources import ledger_path
+from orchestrator.commands.resources import ledger_path, state_folder
 from orchestrator.commands.stems import bucket_folders
 from orchestrator.commands.waveforms import Drawings, draw
 from orchestrator.domain.clock import SystemClock
@@ -18,7 +18,6 @@ from orchestrator.domain.states import TERMINAL
 from orchestrator.domain.wording import counted
 from orchestrator.durable import replacing
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.live.pace import pace_series
 from orchestrator.manifest import EndpointSettings
@@ -93,7 +92,7 @@ async def write_page(
             await opened.close()
         drawings = Drawings()
         if writer.heard:
-            cache = ledger_file(location).with_suffix(".waveforms.db")
+            cache = state_folder(manifest, location) / f"{manifest.name}.waveforms.db"
             drawings = await asyncio.to_thread(
                 draw, writer.heard, cache, clock, progress=options.progress
             )

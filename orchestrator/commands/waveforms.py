@@ -50,7 +50,8 @@ class WaveformCache:
 
     def __init__(self, path: Path) -> None:
         self._database: sqlite3.Connection | None = None
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error, OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute(_SCHEMA)
 

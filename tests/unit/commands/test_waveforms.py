@@ -98,7 +98,7 @@ def test_a_cache_that_cannot_be_written_changes_nothing_else(
 ) -> None:
     files = library(tmp_path, "a.mp3")
 
-    for cache in (tmp_path, tmp_path / "a.mp3", tmp_path / "gone" / "cache.db"):
+    for cache in (tmp_path, tmp_path / "a.mp3", tmp_path / "a.mp3" / "cache.db"):
         assert len(draw(files, cache, CLOCK).by_key) == 1
     assert (tmp_path / "a.mp3").read_bytes() == b"sound"
 

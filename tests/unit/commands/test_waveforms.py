@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.commands import waveforms
 from orchestrator.commands.waveforms import draw
+from orchestrator.separation.outlines import OutlineProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,12 +35,12 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files whose waveforms were computed; each takes a second."""
     found: list[str] = []
 
-    def compute(path: Path) -> bytes:
+    def outline(_: object, path: Path) -> bytes:
         found.append(path.name)
         CLOCK.at += 1
         return b"" if path.suffix == ".txt" else b"\x00\x01"
 
-    monkeypatch.setattr(waveforms, "_computed", compute)
+    monkeypatch.setattr(OutlineProcess, "outline", outline)
     monkeypatch.setattr(waveforms, "find_spec", lambda _: object())
     return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.history import entry_of, pace_of, spending
 from orchestrator.commands.report import ALL_RUNS, chosen_run, usual_states, write_rows
-from orchestrator.commands.resources import ledger_path
+from orchestrator.commands.resources import ledger_path, state_folder
 from orchestrator.commands.stems import bucket_folders
 from orchestrator.commands.waveforms import LIMIT_S, Drawings, draw
 from orchestrator.domain.clock import SystemClock
@@ -18,11 +18,9 @@ from orchestrator.domain.states import TERMINAL
 from orchestrator.domain.wording import counted
 from orchestrator.durable import replacing
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.live.pace import pace_series
 from orchestrator.manifest import EndpointSettings
-from orchestrator.postgresql import is_address
 from orchestrator.reporting.page.places import Places
 from orchestrator.reporting.page.totals import Tallies, facts_of
 from orchestrator.reporting.page.writer import PageWriter, check_page_path, page_path
@@ -108,8 +106,7 @@ async def _write(
         drawings = Drawings()
         if writer.heard:
             limit_s = 0.0 if options.is_live else LIMIT_S
-            beside = ledger_path(manifest) if is_address(location) else location
-            cache = ledger_file(beside).with_suffix(".waveforms.db")
+            cache = state_folder(manifest, location) / f"{manifest.name}.waveforms.db"
             drawings = await asyncio.to_thread(
                 draw, writer.heard, cache, clock, limit_s=limit_s, progress=options.progress
             )

@@ -111,14 +111,15 @@ def service_place(manifest: Manifest, ledger: str) -> str:
     return os.path.relpath(root, ledger_file(ledger).resolve().parent)
 
 
-def local_root(manifest: Manifest, ledger: str) -> Path:
-    """Return the folder of the local service's objects, by default ``objects`` at the ledger.
+def state_folder(manifest: Manifest, ledger: str) -> Path:
+    """Return the folder of the ledger, or if that is in a database, where its file would be."""
+    return _own_folder(manifest) if is_address(ledger) else ledger_file(ledger).parent
 
-    If the ledger is in a database, it is where the ledger's file would be.
-    """
+
+def local_root(manifest: Manifest, ledger: str) -> Path:
+    """Return the folder of the local service's objects, by default ``objects`` at the ledger."""
     root = manifest.service.root if isinstance(manifest.service, LocalServiceSettings) else None
-    folder = _own_folder(manifest) if is_address(ledger) else ledger_file(ledger).parent
-    return (root or folder / "objects").resolve()
+    return (root or state_folder(manifest, ledger) / "objects").resolve()
 
 
 def local_buckets(manifest: Manifest, ledger: str) -> set[str] | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from orchestrator.separation.outlines import OutlineProcess
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
 
 LIMIT_S = 20.0
-"""Longest time for which a page waits for new waveforms. The next page draws more."""
+"""Longest time for which a page waits for new waveforms, and for one file. The next page draws
+more."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS waveforms_1 (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, peaks BLOB
@@ -50,7 +53,8 @@ class WaveformCache:
 
     def __init__(self, path: Path) -> None:
         self._database: sqlite3.Connection | None = None
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error, OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute(_SCHEMA)
 
@@ -105,7 +109,7 @@ def draw(
     found = Drawings(is_able=find_spec("av") is not None and find_spec("numpy") is not None)
     end = clock.monotonic() + limit_s
     number = 0
-    with closing(WaveformCache(cache_path)) as cache:
+    with closing(WaveformCache(cache_path)) as cache, OutlineProcess(limit_s) as process:
         for key, named in files.items():
             for name, path in named.items():
                 progress(number := number + 1)
@@ -114,19 +118,8 @@ def draw(
                     if clock.monotonic() >= end:
                         found.missing += 1
                         continue
-                    peaks = _computed(path)
+                    peaks = process.outline(path)
                     cache.put(path, peaks)
                 if peaks:
                     found.by_key.setdefault(key, {})[name] = peaks
     return found
-
-
-def _computed(path: Path) -> bytes:
-    """Return the waveform of a file, empty if it cannot be decoded."""
-    from orchestrator.separation.errors import SeparationFailed
-    from orchestrator.separation.media.waveform import waveform
-
-    try:
-        return waveform(path)
-    except (SeparationFailed, OSError):
-        return b""

@@ -14,6 +14,7 @@ import yaml
 from orchestrator.commands.history import note_pace
 from orchestrator.commands.options import ManifestSource
 from orchestrator.commands.page import PageOptions, write_beside, write_page
+from orchestrator.commands.resources import state_folder
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError, CredentialsMissing, OrchestratorError
 from orchestrator.ledger import open_ledger
@@ -210,6 +211,18 @@ async def test_the_page_beside_a_report_replaces_an_earlier_one_and_nothing_else
     with pytest.raises(OrchestratorError, match="is not a page of orchestrator"):
         await write_beside(source_of(tmp_path), first)
     assert (tmp_path / f"{ids[0]}.html").read_text() == "Dear diary"
+
+
+async def test_waveforms_are_kept_at_the_manifest_if_the_ledger_is_in_a_database(
+    tmp_path: Path,
+) -> None:
+    manifest = source_of(tmp_path).load()
+
+    here = state_folder(manifest, str(tmp_path / "ledgers" / "nightly.db"))
+    there = state_folder(manifest, "postgresql://me@db.example/jobs")
+
+    assert here == tmp_path / "ledgers"
+    assert there == tmp_path / ".orchestrator"
 
 
 async def test_the_pace_of_a_resumed_run_adds_up(tmp_path: Path) -> None:

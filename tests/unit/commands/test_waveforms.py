@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.commands import waveforms
 from orchestrator.commands.waveforms import draw
+from orchestrator.separation.outlines import OutlineProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,12 +35,12 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files whose waveforms were computed; each takes a second."""
     found: list[str] = []
 
-    def compute(path: Path) -> bytes:
+    def outline(_: object, path: Path) -> bytes:
         found.append(path.name)
         CLOCK.at += 1
         return b"" if path.suffix == ".txt" else b"\x00\x01"
 
-    monkeypatch.setattr(waveforms, "_computed", compute)
+    monkeypatch.setattr(OutlineProcess, "outline", outline)
     monkeypatch.setattr(waveforms, "find_spec", lambda _: object())
     return found
 
@@ -98,7 +99,7 @@ def test_a_cache_that_cannot_be_written_changes_nothing_else(
 ) -> None:
     files = library(tmp_path, "a.mp3")
 
-    for cache in (tmp_path, tmp_path / "a.mp3", tmp_path / "gone" / "cache.db"):
+    for cache in (tmp_path, tmp_path / "a.mp3", tmp_path / "a.mp3" / "cache.db"):
         assert len(draw(files, cache, CLOCK).by_key) == 1
     assert (tmp_path / "a.mp3").read_bytes() == b"sound"
 

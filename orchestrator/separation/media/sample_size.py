@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
 from orchestrator.separation.media.boxes import avi_tracks, caf_chunks, chunks, w64_chunks
 
@@ -118,6 +116,8 @@ def _is_upper(source: ByteSource, start: int, size: int, order: str) -> bool | N
     Raises:
         SeparationFailed: ``ResourceNotSupported``: they stand at the lower end.
     """
+    import numpy as np
+
     step = (source.size - start) // 2 // size * size
     spots = b""
     for place in (start, start + step, start + max(2 * step - _SPOT_BYTES // size * size, 0)):

@@ -15,8 +15,9 @@ def init(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FOLDER|LIST|cos://BUCKET/PREFIX]",
-            help="Media to process; the current folder if left out.",
+            metavar="SOURCE",
+            help="A folder of media, a list file, or cos://BUCKET/PREFIX; the current folder if "
+            "left out.",
             show_default=False,
         ),
     ] = None,
@@ -36,7 +37,7 @@ def init(
         typer.Option(
             "--region",
             metavar="REGION",
-            help="Region of the bucket, for example ap-chongqing.",
+            help="For example ap-chongqing: region of the bucket.",
             show_default=False,
         ),
     ] = None,

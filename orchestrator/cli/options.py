@@ -86,7 +86,7 @@ LedgerOption = Annotated[
         "--ledger",
         metavar="URL",
         help="Ledger file, instead of .orchestrator/NAME.db beside the manifest; or "
-        "postgresql://USER@HOST/DATABASE, for several hosts.",
+        "postgresql://USER@HOST/DB, for several hosts.",
         show_default=False,
         callback=_named,
     ),

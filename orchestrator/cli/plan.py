@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,9 @@ from orchestrator.cli.output import counting, show, show_json
 
 if TYPE_CHECKING:
     from orchestrator.commands.options import ManifestSource, RunOptions
+
+_NARROWEST, _WIDEST = 60, 100
+"""Widths of a plan: it is cut in no narrower terminal, and lines stay readable in a wide one."""
 
 
 def plan(
@@ -83,7 +87,8 @@ def show_plan(
         facts = {**found.forecast.as_dict(), "lost": found.lost, "rejected": rejected}
         show_json(facts, indent=not objects)
     else:
-        show(plan_text(found))
+        columns = max(min(shutil.get_terminal_size().columns, _WIDEST), _NARROWEST)
+        show(plan_text(found, columns))
 
 
 def _show_explanation(source: ManifestSource, name: str, *, ledger: str | None, json: bool) -> None:

@@ -11,7 +11,7 @@ from orchestrator.commands.plan import Standing
 from orchestrator.domain.wording import counted, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orchestrator.commands.plan import ExplainedJob, Forecast, PlannedObject, Preview
 
@@ -24,52 +24,29 @@ _TITLES = {
     Standing.REJECTED: "rejected",
     Standing.DONE: "done",
 }
-_COLUMNS = 80
+_TITLE = 26
+_NUMBER = 11
+"""Widths of the columns."""
 _MAX_LOST = 10  # names that are shown; --json has all
 
 
-def plan_text(preview: Preview) -> str:
-    """Return the plan as a table, its cost, and notes on the numbers."""
+def plan_text(preview: Preview, columns: int = 80) -> str:
+    """Return the plan as a table, its cost, and notes on the numbers.
+
+    Args:
+        preview: The plan.
+        columns: Width of the terminal. Paths and names are never cut.
+    """
     forecast = preview.forecast
     facts = forecast.as_dict()
-    shown = [
-        how for how in Standing if forecast.totals[how] or how in (Standing.NEW, Standing.DONE)
-    ]
-    jobs, calls = facts["jobs"], facts["calls"]
+    jobs = facts["jobs"]
     lines = [
         f"plan of {forecast.manifest.name}: {jobs['to_do']:,} of {jobs['total']:,} jobs to do",
         "",
-        f"{'':<26}" + "".join(f"{_TITLES[how]:>11}" for how in shown),
-        _row("all", forecast.totals, shown),
-    ]
-    lines += [
-        _row(f"level {level}", forecast.by_level[level], shown)
-        for level in sorted(forecast.by_level, reverse=True)
-    ]
-    if len(forecast.by_source) > 1:
-        lines += [_row(source, counts, shown) for source, counts in forecast.by_source.items()]
-    submits, heads = counted(calls["submit"], "submit"), counted(calls["head"], "head")
-    lines += [
+        *_table(forecast, columns),
         "",
-        f"calls     {submits}, about {counted(calls['query'], 'query', 'queries')}, {heads}",
-        f"output    {_minutes(forecast.output_minutes)}",
-        f"cost      {cost_text(forecast)}",
     ]
-    at_least = timedelta(seconds=math.ceil(forecast.at_least_s))
-    lines.append(
-        f"time      at least {at_least} under the limits; plus the service's processing time"
-    )
-    lines += [
-        textwrap.fill(
-            note,
-            _COLUMNS,
-            initial_indent="note      ",
-            subsequent_indent=" " * 10,
-            break_long_words=False,  # a path that is cut cannot be copied
-            break_on_hyphens=False,
-        )
-        for note in forecast.notes()
-    ]
+    lines += [_filled(title, text, columns) for title, text in _facts(forecast, facts["calls"])]
     lines += [
         f"lost      {name}: finished, and its stems are missing; it would be made again"
         for name in preview.lost[:_MAX_LOST]
@@ -82,16 +59,57 @@ def plan_text(preview: Preview) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _table(forecast: Forecast, columns: int) -> list[str]:
+    """Return the counts of all jobs, of each level and of each source."""
+    shown = [
+        how for how in Standing if forecast.totals[how] or how in (Standing.NEW, Standing.DONE)
+    ]
+    width = max(min(_TITLE, columns - _NUMBER * len(shown)), _NUMBER)
+
+    def row(title: str, counts: Mapping[str, int]) -> str:
+        numbers = "".join(f"{counts[how]:>{_NUMBER},}" for how in shown)
+        return f"{title[: width - 1]:<{width}}{numbers}"
+
+    head = f"{'':<{width}}" + "".join(f"{_TITLES[how]:>{_NUMBER}}" for how in shown)
+    lines = [head, row("all", forecast.totals)]
+    lines += [
+        row(f"level {level}", forecast.by_level[level])
+        for level in sorted(forecast.by_level, reverse=True)
+    ]
+    if len(forecast.by_source) > 1:
+        lines += [row(source, counts) for source, counts in forecast.by_source.items()]
+    return lines
+
+
+def _facts(forecast: Forecast, calls: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Yield what the run would take, each with its title, and the notes."""
+    submits, heads = counted(calls["submit"], "submit"), counted(calls["head"], "head")
+    yield "calls", f"{submits}, about {counted(calls['query'], 'query', 'queries')}, {heads}"
+    yield "output", _minutes(forecast.output_minutes)
+    yield "cost", cost_text(forecast)
+    at_least = timedelta(seconds=math.ceil(forecast.at_least_s))
+    yield "time", f"at least {at_least} under the limits; plus the service's processing time"
+    for note in forecast.notes():
+        yield "note", note
+
+
+def _filled(title: str, text: str, columns: int) -> str:
+    return textwrap.fill(
+        text,
+        columns,
+        initial_indent=f"{title:<10}",
+        subsequent_indent=" " * 10,
+        break_long_words=False,  # a path that is cut cannot be copied
+        break_on_hyphens=False,
+    )
+
+
 def object_line(planned: PlannedObject) -> str:
     """Return a line for a job: sign, object, reasons, and where the manifest names it."""
     spec = planned.spec
     reasons = f": {', '.join(planned.reasons)}" if planned.reasons else ""
     origin = f"  ({spec.origin.file}:{spec.origin.line})" if spec.origin.file else ""
     return one_line(f"{planned.sign} {spec.media.key}{reasons}{origin}")
-
-
-def _row(title: str, counts: Mapping[str, int], shown: Sequence[Standing]) -> str:
-    return f"{title[:25]:<26}" + "".join(f"{counts[how]:>11,}" for how in shown)
 
 
 def _minutes(minutes: float | None) -> str:

@@ -40,7 +40,7 @@ class OnTerminal:
 
     def __init__(self, here: Playground, *arguments: str, columns: int = 80) -> None:
         self._main, side = pty.openpty()
-        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self._set_columns(columns)
         environment = {**here._environment({"COLUMNS": None, "NO_COLOR": None}), "TERM": "xterm"}
         command = [sys.executable, "-m", "orchestrator", *arguments]
         self._shown = b""
@@ -54,6 +54,14 @@ class OnTerminal:
             text=True,
         )
         os.close(side)
+
+    def _set_columns(self, columns: int) -> None:
+        fcntl.ioctl(self._main, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    def resize(self, columns: int) -> None:
+        """Give the terminal another width, as dragging its window does."""
+        self._set_columns(columns)
+        self.process.send_signal(signal.SIGWINCH)
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +89,10 @@ class OnTerminal:
     def wait_for(self, text: str) -> None:
         """Read until the terminal shows a text."""
         until(lambda: text in self.text, f"the terminal shows {text!r}")
+
+    def wait_for_more(self, start: int, text: str, times: int) -> None:
+        """Read until the terminal has shown a text this number of times behind a place."""
+        until(lambda: self.text[start:].count(text) >= times, f"{text!r} is shown again")
 
     def finish(self) -> tuple[int, str]:
         """Return exit code and standard output."""
@@ -114,6 +126,32 @@ def test_a_terminal_shows_files_counts_and_failures_and_is_clean_at_the_end(
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h"), "the cursor is back"
     assert "3 jobs in" in out
     assert "\x1b" not in out
+
+
+def test_the_display_follows_a_terminal_that_is_resized(
+    here: Playground, service: RunningService
+) -> None:
+    service.pace(Progression(Pace.HOLD))
+    long = "in/a folder with a rather long name/and a file in it that has one too.mp3"
+    here.write(long, "in/b.mp3")
+
+    with OnTerminal(here, "run", here.path.name, columns=120) as running:
+        running.wait_for(long)
+        widths = []
+        for columns in (50, 100):
+            running.resize(columns)
+            before = len(running.text)
+            # The picture that was being drawn may still have the old width.
+            running.wait_for_more(before, "elapsed", 3)
+            _, _, after = running.text[before:].partition("elapsed")
+            plain = CONTROL.sub("", after).replace("\r", "\n").split("\n")
+            widths.append(max(cell_len(line) for line in plain if "elapsed" in line))
+        service.pace(Progression(Pace.IMMEDIATE))
+        code, out = running.finish()
+
+    assert code == 0
+    assert 40 < widths[0] < 50 < widths[1] < 100
+    assert "2 jobs in" in out
 
 
 def test_another_terminal_shows_the_run_until_ctrl_c_or_its_end(

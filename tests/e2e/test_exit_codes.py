@@ -60,7 +60,7 @@ def test_2_a_faulty_manifest_is_refused_with_every_fault_and_its_place(here: Pla
         (("run", "gone.yaml"), "gone.yaml"),
         (("run", "album.yaml", "--set", "novalue"), "name=value"),
         (("run", "album.yaml", "--service", "tencnet"), "local or tencent"),
-        (("run", "album.yaml", "--retry", "everything"), "failed, rejected, all"),
+        (("run", "album.yaml", "--retry", "everything"), "failed, rejected or all"),
         (("run", "album.yaml", "--deadline", "soon"), "2h"),
         (("run", "album.yaml", "--max-failures", "some"), "5%"),
         (("run", "album.yaml", "--no-such-option"), "--no-such-option"),

@@ -44,3 +44,27 @@ def test_the_lines_of_the_help_fit_the_terminal(verb: str, columns: int) -> None
     assert [line.strip() for line in lines[-len(examples) :]] == [each.strip() for each in examples]
     assert max(len(line) for line in lines[: -len(examples)]) <= columns
     assert max(len(line) for line in lines) <= 80 or columns > 80
+
+
+@pytest.mark.parametrize("verb", EXAMPLES)
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_word_of_the_help_is_cut(verb: str, columns: int) -> None:
+    """A name, a path or an address that is broken over two lines cannot be read or copied."""
+    command = VERBS[verb]
+    context = command.make_context(
+        verb, ["--help"], resilient_parsing=True, terminal_width=columns, max_content_width=columns
+    )
+
+    shown = set(command.get_help(context).split())
+
+    written = " ".join(
+        text
+        for one in command.params
+        for text in (getattr(one, "help", None) or "", getattr(one, "metavar", None) or "")
+    )
+    assert [word for word in written.split() if word not in shown | _bare(shown)] == []
+
+
+def _bare(words: set[str]) -> set[str]:
+    """Return the words without the marks that a usage line puts around them."""
+    return {word.strip("[]{}.") for word in words}

@@ -258,6 +258,23 @@ async def test_a_plan_without_objects_gives_possible_reasons(desk: Desk) -> None
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_a_plan_fits_the_terminal_and_cuts_no_path(desk: Desk, columns: int) -> None:
+    desk.write("l.csv", "object\n")
+    forecast = Forecast(desk.load(TEXT))
+    path = "/srv/media/a-long-name/with-hyphens/nightly.db"
+    forecast.remarks = [f"Another ledger has done the jobs. Use it with --ledger {path}."]
+    for name in ("new", "changed", "open", "done"):
+        forecast.totals[name] = 1_000_000
+    forecast.by_source = {"single objects": forecast.totals, "inputs[1]": forecast.totals}
+
+    text = plan_text(Preview(forecast), columns)
+
+    assert max(len(line) for line in text.splitlines()) <= columns
+    assert f"{path}." in text.split()
+    assert "single ob" in text
+
+
 @pytest.mark.parametrize(
     ("leftovers", "fate"),
     [("keep", "neither sent nor cancelled"), ("finish", "sent too"), ("drop", "cancelled by the")],

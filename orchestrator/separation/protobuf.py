@@ -8,19 +8,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Raw = TypeVar("Raw", bytes, memoryview)
-_VARINT, _FIXED64, _FIXED32 = 0, 1, 5
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_KINDS = frozenset({_VARINT, _FIXED64, _BYTES, _FIXED32})
+_LONGEST_VARINT = 10
 
 
 def fields(message: Raw) -> Iterator[tuple[int, int | Raw]]:
     """Yield the field numbers and values of a message.
 
     Raises:
-        IndexError: The message ends too early.
+        IndexError: The message ends too early, or is none: content of another kind is found out
+            within a few bytes, however long it is.
     """
     at = 0
     while at < len(message):
         tag, at = varint(message, at)
         kind = tag & 7
+        if not tag >> 3 or kind not in _KINDS:
+            raise IndexError
         if kind == _VARINT:
             value, at = varint(message, at)
             yield tag >> 3, value
@@ -36,11 +41,10 @@ def fields(message: Raw) -> Iterator[tuple[int, int | Raw]]:
 
 def varint(raw: bytes | memoryview, at: int) -> tuple[int, int]:
     """Return a little-endian base-128 number, and the position after it."""
-    value = shift = 0
-    while True:
-        byte = raw[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
+    value = 0
+    for number in range(_LONGEST_VARINT):
+        byte = raw[at + number]
+        value |= (byte & 0x7F) << 7 * number
         if not byte & 0x80:
-            return value, at
-        shift += 7
+            return value, at + number + 1
+    raise IndexError

@@ -119,7 +119,7 @@ def test_a_script_of_faults_is_played_from_the_start(alone: Playground) -> None:
     (alone.folder / "faults.yaml").write_text(QUICK_WORK + rules)
 
     with serving(
-        alone, "--faults", "faults.yaml", lines=5, ORCHESTRATOR_CONTROL_TOKEN="token"
+        alone, "--faults", "faults.yaml", lines=6, ORCHESTRATOR_CONTROL_TOKEN="token"
     ) as service:
         alone.write("in/a.mp3", service={"ci": service.url, "cos": service.url})
         done = alone.run("--verbose")

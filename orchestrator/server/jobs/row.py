@@ -160,25 +160,52 @@ class JobRow:
 
     def element(self) -> Written:
         """Return the element of :meth:`detail`, written in a third of the time."""
-        if self.result or self.request.template_id or self.request.multi:
-            return element("JobsDetail", self.detail())
         request = self.request
-        inline = element("VoiceSeparate", request.inline) if request.inline else ""
-        output = "".join([leaf(name, text) for name, text in request.output.items()])
-        user_data = leaf("UserData", request.user_data) if request.user_data else ""
-        return Written(
-            f"<JobsDetail>{leaf('Code', self.code)}{leaf('Message', self.message)}"
-            f"<JobId>{self.job_id}</JobId><State>{self.state.value}</State>"
-            f"<CreationTime>{vendor_time(self.created_at)}</CreationTime>"
-            f"<StartTime>{vendor_time(self.started_at)}</StartTime>"
-            f"<EndTime>{vendor_time(self.ended_at)}</EndTime>"
-            f"<QueueId>{self.queue_id}</QueueId><Tag>{self.tag}</Tag>"
-            f"<Input><BucketId>{self.bucket}</BucketId>{leaf('Object', self.input_object)}"
-            f"<Region>{self.region}</Region></Input><Operation>{inline}"
-            f"<Output>{output}</Output>{user_data}<JobLevel>{self.level}</JobLevel>"
-            "</Operation></JobsDetail>"
-        )
+        if self.result or request.template_id or request.multi:
+            return element("JobsDetail", self.detail())
+        head = (self.job_id, self.bucket, self.region, self.queue_id, self.level)
+        state = (self.tag, self.state.value, self.code, self.message)
+        times = (self.created_at, self.started_at, self.ended_at)
+        work = (request.output, request.inline, request.user_data)
+        return _plain_element(head, self.input_object, state, times, work)
+
+
+def _plain_element(
+    head: tuple[str, str, str, str, int],
+    input_object: str,
+    state: tuple[str, str, str, str],
+    times: tuple[float | None, ...],
+    work: tuple[dict[str, str], dict[str, Any] | None, str],
+) -> Written:
+    """Return the element of a job without a template and without a result."""
+    (job_id, bucket, region, queue_id, level), (tag, name, code, message) = head, state
+    output, inline, user_data = work
+    created, started, ended = [vendor_time(instant) for instant in times]
+    written = "".join([leaf(node, text) for node, text in output.items()])
+    return Written(
+        f"<JobsDetail>{leaf('Code', code)}{leaf('Message', message)}"
+        f"<JobId>{job_id}</JobId><State>{name}</State><CreationTime>{created}</CreationTime>"
+        f"<StartTime>{started}</StartTime><EndTime>{ended}</EndTime><QueueId>{queue_id}</QueueId>"
+        f"<Tag>{tag}</Tag><Input><BucketId>{bucket}</BucketId>{leaf('Object', input_object)}"
+        f"<Region>{region}</Region></Input>"
+        f"<Operation>{element('VoiceSeparate', inline) if inline else ''}"
+        f"<Output>{written}</Output>{leaf('UserData', user_data) if user_data else ''}"
+        f"<JobLevel>{level}</JobLevel></Operation></JobsDetail>"
+    )
+
+
+def element_of(values: tuple[Any, ...]) -> Written:
+    """Return the element of a database row of ``COLUMNS``, as ``JobRow.load`` would."""
+    job_id, bucket, region, queue, level, key, created, raw, *rest = values[:14]
+    tag, state, code, message, started, ended = rest
+    request = orjson.loads(raw)
+    if values[_RESULT] or "template_id" in request or "multi" in request:
+        return JobRow.load(values).element()
+    work = (request["output"], request.get("inline"), request.get("user_data", ""))
+    status, times = (tag, state, code, message), (created, started, ended)
+    return _plain_element((job_id, bucket, region, queue, level), key, status, times, work)
 
 
 COLUMNS = ", ".join(entry.name for entry in fields(JobRow))
 """Columns of the jobs table, in the order of the fields."""
+_RESULT = COLUMNS.split(", ").index("result")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.server.jobs.row import COLUMNS, JobRow, State
+from orchestrator.server.jobs.row import COLUMNS, JobRow, State, element_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -97,7 +97,7 @@ class JobStore:
 
         def committed() -> None:
             for row, element in zip(rows, shown, strict=True):
-                self._show(row, element)
+                self._show(row.job_id, row.bucket, element)
 
         try:
             await self._database.write(act, committed)
@@ -108,24 +108,27 @@ class JobStore:
 
     def get(self, job_ids: Sequence[str]) -> dict[str, JobRow]:
         """Return the jobs with these ids."""
+        return {row[0]: JobRow.load(row) for row in self._rows(job_ids)}
+
+    def _rows(self, job_ids: Sequence[str]) -> list[tuple[Any, ...]]:
         marks = ", ".join("?" * len(job_ids))
         sql = f"SELECT {COLUMNS} FROM jobs WHERE job_id IN ({marks})"  # noqa: S608 - question marks
-        return {row[0]: JobRow.load(row) for row in self._database.read(sql, tuple(job_ids))}
+        return self._database.read(sql, tuple(job_ids))
 
     def elements(self, bucket: str, job_ids: Sequence[str]) -> dict[str, Written]:
         """Return the elements ``JobsDetail`` of those of these jobs that are of the bucket."""
         unknown = [job_id for job_id in job_ids if job_id not in self._shown]
         if unknown:
-            for row in self.get(unknown).values():
-                self._show(row, row.element())
+            for values in self._rows(unknown):
+                self._show(values[0], values[1], element_of(values))
         found = ((job_id, self._shown.get(job_id)) for job_id in job_ids)
         return {job_id: shown[1] for job_id, shown in found if shown and shown[0] == bucket}
 
-    def _show(self, row: JobRow, element: Written) -> None:
+    def _show(self, job_id: str, bucket: str, element: Written) -> None:
         """Keep the element of a job until its next step."""
         while len(self._shown) >= MAX_SHOWN:
             del self._shown[next(iter(self._shown))]
-        self._shown[row.job_id] = (row.bucket, element)
+        self._shown[job_id] = (bucket, element)
 
     def page(self, query: ListQuery) -> list[JobRow]:
         """Return one page, and the first job of the next page if there is one."""

@@ -126,12 +126,12 @@ const PASSING = {
     assert.ok(headers.etag.endsWith('-3"'));
   },
   'sliceUploadFile, pauseTask, restartTask': async () => {
-    const FilePath = file('paused', 40 * MB);
+    const FilePath = file('paused', 20 * MB);
     await interrupted('paused', FilePath, (task) => { cos.pauseTask(task); setTimeout(() => cos.restartTask(task), 20); });
     assert.ok((await cos.getObject({ ...place, Key: 'paused' })).Body.equals(fs.readFileSync(FilePath)));
   },
   'sliceUploadFile, cancelTask': async () => {
-    await interrupted('stopped', file('stopped', 40 * MB), (task, done) => { cos.cancelTask(task); setTimeout(done, 50); });
+    await interrupted('stopped', file('stopped', 20 * MB), (task, done) => { cos.cancelTask(task); setTimeout(done, 50); });
     assert.strictEqual((await refusal(() => head('stopped')))[0], 404);
   },
   'sliceUploadFile: an empty file': async () => {
@@ -291,7 +291,7 @@ const PASSING = {
     assert.deepStrictEqual(await refusal(() => cos.multipartListPart({ ...place, Key: 'multi', UploadId })), [404, 'NoSuchUpload']);
   },
   'sliceUploadFile: resumed': async () => {
-    const FilePath = file('resumed', 40 * MB);
+    const FilePath = file('resumed', 20 * MB);
     await interrupted('resumed', FilePath, (task, done) => { cos.cancelTask(task); setTimeout(done, 50); });
     await new COS({ ...settings, ChunkSize: MB }).sliceUploadFile({ ...place, Key: 'resumed', FilePath, SliceSize: 1, ChunkSize: MB });
     assert.ok((await cos.getObject({ ...place, Key: 'resumed' })).Body.equals(fs.readFileSync(FilePath)));

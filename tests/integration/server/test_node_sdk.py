@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from yarl import URL
 
+from orchestrator.server.faults.script import Faults
 from tests.repository import REPOSITORY
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ async def test_the_official_cases_of_the_node_client(
     start: Benches, node_modules: Path, tmp_path: Path
 ) -> None:
     """Those of other features are refused, and change nothing."""
-    bench = await start()
+    # Uploads take so long that a busy machine can interrupt them in time.
+    slow = Faults.parse({"faults": [{"route": "multipart", "do": "delay", "delay_s": 0.03}]})
+    bench = await start(faults=slow)
 
     seen = await played(bench, node_modules, CASES, str(tmp_path))
 

@@ -195,14 +195,14 @@ async def soak(
         )
         load = Load(bench, job_body)
         started = clock.monotonic()
-        await asyncio.gather(
-            *(load.until(started + seconds / 3, random.Random(seed)) for seed in range(12))
-        )
-        warm_mb = resident_mb()
-        await asyncio.gather(
-            *(load.until(started + seconds, random.Random(100 + seed)) for seed in range(12))
-        )
-        grown_mb = resident_mb() - warm_mb
+        used_mb = []
+        for third in range(1, 4):
+            end = started + third * seconds / 3
+            await asyncio.gather(
+                *(load.until(end, random.Random(100 * third + seed)) for seed in range(12))
+            )
+            used_mb.append(resident_mb())
+        grown_mb = used_mb[2] - used_mb[0]
         parts = bench.service.parts
         known = {
             job_id
@@ -220,8 +220,9 @@ async def soak(
     assert in_flight > 0
     assert after <= before + 2  # those of the loop
     return (
-        f"{load.asked} calls in {seconds:g} s, {len(known)} jobs; memory grew by {grown_mb:.0f} MB "
-        f"after the first third; descriptors {before} before, {after} after"
+        f"{load.asked} calls in {seconds:g} s, {len(known)} jobs; "
+        f"{used_mb[0]:.0f}, {used_mb[1]:.0f} and {used_mb[2]:.0f} MB after each third; "
+        f"descriptors {before} before, {after} after"
     )
 
 

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
 from orchestrator.server.http import xml
-from orchestrator.server.jobs.row import COLUMNS, JobRequest, JobRow, State, load_request
+from orchestrator.server.jobs.row import (
+    COLUMNS,
+    JobRequest,
+    JobRow,
+    State,
+    element_of,
+    load_request,
+)
 
 # As the first release wrote it: keys without a value are missing.
 INLINE = (
@@ -98,8 +105,8 @@ ROWS = st.builds(
     result=st.none() | st.just({"media_info": {"Format": None}, "media_result": None}),
     request=st.builds(
         JobRequest,
-        output=st.dictionaries(st.sampled_from(["Region", "Object", "AuObject"]), TEXT),
-        names=st.just({}),
+        output=st.dictionaries(st.sampled_from(["Region", "Object", "AuObject"]), TEXT, min_size=1),
+        names=st.just({"voice": "v"}),
         template_id=st.sampled_from(["", "t1"]),
         inline=st.none() | st.just({"AudioMode": "IsAudio", "AudioConfig": None}),
         mode=st.just(AudioMode.IS_AUDIO),
@@ -112,4 +119,9 @@ ROWS = st.builds(
 
 @given(row=ROWS)
 def test_the_element_of_a_job_is_that_of_its_tree(row: JobRow) -> None:
+    result = None if row.result is None else orjson.dumps(row.result)
+    stored = {"request": row.request.dump(), "state": row.state.value, "result": result}
+    values = tuple(stored.get(name, getattr(row, name)) for name in COLUMNS.split(", "))
+
     assert row.element() == xml.element("JobsDetail", row.detail())
+    assert element_of(values) == row.element()

@@ -207,6 +207,7 @@ def connect(
         "idle_in_transaction_session_timeout": f"{round(idle_s * 1000)}",
         "tcp_keepalives_idle": f"{_SERVER_KEEPALIVE_S}",
         "tcp_keepalives_interval": f"{_SERVER_KEEPALIVE_S // 2}",
+        "tcp_keepalives_count": "3",
     }
     settings |= {"default_transaction_read_only": "on"} if read_only else {}
     own = given.get("options") or ""  # what the user sets in the address counts

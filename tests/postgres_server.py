@@ -71,6 +71,7 @@ class PostgresServer:
     port: int = 0
     _home: str = ""
     _process: subprocess.Popen[bytes] | None = None
+    _programs: Path = Path()
 
     def __enter__(self) -> Self:
         self._home = tempfile.mkdtemp(prefix="orchestrator-pg-")
@@ -78,6 +79,7 @@ class PostgresServer:
         if os.getuid() == 0:
             os.chown(home, UNPRIVILEGED, UNPRIVILEGED)
         self.data, self.port = home / "data", free_port()
+        self._programs = _within_reach(programs(), home)
         command = ["initdb", "-D", str(self.data), "-U", _USER, "-A", "trust", "-E", "UTF8"]
         self._call([*command, "--locale=C", "--no-sync", "--no-instructions"])
         self.start()
@@ -94,12 +96,19 @@ class PostgresServer:
         settings |= {"max_connections": "100", "autovacuum_naptime": "5s"}
         settings |= {} if self.durable else _QUICK
         given = [f"-c{name}={value}" for name, value in {**settings, **self.settings}.items()]
-        command = [str(programs() / "postgres"), "-D", str(self.data), *given]
+        command = [str(self._programs / "postgres"), "-D", str(self.data), *given]
         with (Path(self._home) / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self._home, **_unprivileged()
             )
-        command = [str(programs() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        command = [
+            str(self._programs / "pg_isready"),
+            "-q",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+        ]
         for _ in range(_WAIT_S * 20):
             if subprocess.run(command, check=False).returncode == 0:
                 return
@@ -126,7 +135,7 @@ class PostgresServer:
     @contextmanager
     def standby(self) -> Iterator[PostgresServer]:
         """Yield a second server that follows this one, and can only be read."""
-        second = PostgresServer(port=free_port(), _home=self._home)
+        second = PostgresServer(port=free_port(), _home=self._home, _programs=self._programs)
         second.data = Path(self._home) / "standby"
         source = ["-h", "127.0.0.1", "-p", str(self.port), "-U", _USER]
         self._call(["pg_basebackup", *source, "-D", str(second.data), "-R", "-c", "fast"])
@@ -197,8 +206,22 @@ class PostgresServer:
         )
 
     def _call(self, command: list[str]) -> None:
-        command[0] = str(programs() / command[0])
+        command[0] = str(self._programs / command[0])
         subprocess.run(command, check=True, capture_output=True, cwd=self._home, **_unprivileged())
+
+
+def _within_reach(folder: Path, home: Path) -> Path:
+    """Return the programs, copied if the unprivileged user may not run them where they are."""
+    try:
+        subprocess.run(
+            [folder / "postgres", "--version"], check=True, capture_output=True, **_unprivileged()
+        )
+    except PermissionError:  # a virtual environment in a private folder; the wheel has two parts
+        package = folder.parents[1]
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(part, home / part.name, symlinks=True)
+        return home / folder.relative_to(package.parent)
+    return folder
 
 
 def _unprivileged() -> dict[str, Any]:

@@ -319,6 +319,12 @@ class SharedLimits:
 
     def _report_failure(self, error: Exception) -> None:
         why = "another process holds it" if isinstance(error, ShelfBusy) else str(error)
+        if self._pace.is_remote:
+            text = (
+                f"The database of the shared limit cannot be used ({why}). Until it can, this run"
+            )
+            self._say("failure", f"{text} sends nothing, because others may have its share.")
+            return
         slow = ", ".join(
             f"{counted(1, kind + ' request')} in {one.period_s:.3g} s"
             for kind, one in self._limiters.items()

@@ -6,7 +6,7 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import LedgerCorrupt, LedgerError
+from orchestrator.errors import LedgerCorrupt, LedgerError, LedgerLocked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from orchestrator.postgresql import Address
 
 _INSUFFICIENT_PRIVILEGE = "42501"
+_IS_LEASED = (
+    "SELECT 1 FROM lease WHERE token <> ''"
+    " AND expires_at >= extract(epoch FROM clock_timestamp()) * 1000000 FOR UPDATE"
+)
 
 
 def migrations() -> dict[int, str]:
@@ -72,6 +76,11 @@ def prepare(
         found = version_of(conn, schema) or 0
         if found > last:
             raise LedgerCorrupt(wrong_version(address, found, last))
+        if found and conn.execute(_IS_LEASED).fetchone():
+            raise LedgerLocked(
+                f"The ledger {address} must be brought up to date, and a run of an earlier version "
+                "works on it. Run again when that has ended."
+            )
         for number in sorted(known):
             if number > found:
                 conn.execute(known[number])

@@ -74,6 +74,7 @@ class Wire:
     connections: int = 0
     port: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    torn: list[bytes] = field(default_factory=list)  # what came of a request that was cut off
 
     def http(self, status: str, body: bytes = b"", **headers: str) -> bytes:
         """A whole answer; header names are written with underscores."""
@@ -120,15 +121,16 @@ class Wire:
         finally:
             writer.close()
 
-    @staticmethod
-    async def _read(reader: asyncio.StreamReader) -> Received | None:
+    async def _read(self, reader: asyncio.StreamReader) -> Received | None:
+        first = b""
         try:
             if (
                 first := await reader.readexactly(1)
             ) == b"\x16":  # a TLS handshake: this server does not speak it
                 return None
             head = first + await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError:
+        except asyncio.IncompleteReadError as error:
+            self.torn.append(first + error.partial)
             return None
         line, *lines = head.decode().split("\r\n")[:-2]
         method, target, _ = line.split(" ")

@@ -243,3 +243,24 @@ async def test_a_server_with_an_untrusted_certificate_is_sent_nothing(
         with pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED"):
             await transport.post(_post(wire)._replace(url=url))
     assert wire.received == []
+
+
+async def test_a_request_is_held_back_at_the_last_moment_if_another_process_may_have_taken_over(
+    wire: Wire, transport: Transport
+) -> None:
+    """The look at the lease comes after the wait for the turn, and before the first byte."""
+    held = transport.departures = _Held()
+    is_ours = True
+    transport.may_send = lambda: is_ours
+    sending = asyncio.create_task(transport.post(_post(wire)))
+    await held.is_waited_for.wait()
+    is_ours = False
+    held.go.set()
+
+    with pytest.raises(ConnectFailed, match=r"nothing was sent .*lease of the ledger"):
+        await sending
+    is_ours = True
+    wire.answers = [wire.accepted]
+    await transport.post(_post(wire))
+    assert len(wire.received) == 1
+    assert wire.torn == [b""], "a connection without a byte"

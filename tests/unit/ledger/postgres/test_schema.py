@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, inspect
 
-from orchestrator.errors import LedgerCorrupt, LedgerError
+from orchestrator.errors import LedgerCorrupt, LedgerError, LedgerLocked
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.postgres.schema import migrations, prepare, version_of
 from orchestrator.ledger.tables import metadata
@@ -80,6 +80,20 @@ def test_an_earlier_format_is_brought_up_to_date_and_keeps_its_rows(
     assert version_of(conn, address.ledger_schema) == last + 2
     assert conn.execute("SELECT id FROM other").fetchall() == [(7,)]
     assert conn.execute("SELECT name FROM memory").fetchall() == [("x",)]
+
+
+async def test_a_ledger_is_not_changed_beneath_a_run(
+    address: Address, conn: psycopg.Connection[Any]
+) -> None:
+    ledger = open_ledger(str(address))
+    await ledger.acquire(make_holder())
+    last = max(migrations())
+    later = {**migrations(), last + 1: "CREATE TABLE other (id bigint)"}
+    with pytest.raises(LedgerLocked, match="a run of an earlier version works on it"):
+        prepare(conn, address, later)
+    await ledger.close()
+    prepare(conn, address, later)
+    assert version_of(conn, address.ledger_schema) == last + 1
 
 
 def test_a_migration_that_fails_changes_nothing(

@@ -161,7 +161,7 @@ class Decoder:
         joiner = Joiner()
         for number, piece in enumerate(_placed(reader, line)):
             if not number and span is self._spans[0]:
-                self._lead_s = _bounded(reader.lead_s(piece.at_s, self._stated.length_s))
+                self._lead_s = _bounded(reader.lead_s(piece.at_s, self._stated))
                 yield from joiner.lead(self._lead_s)
             yield from joiner.push(piece)
         yield from joiner.finish()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.wording import counted
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
+from orchestrator.separation.media.joined import fault_behind
 from orchestrator.separation.media.multiplex import end_of_packets
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def refuse_incomplete(
             raise _damaged(span.found_s, reader.sound_s)
     elif reader.container_name in _STATES_SAMPLES and reader.stated_s is not None:
         _refuse_shorter(reader.stated_s, reader.sound_s, reader.sound_s)
+        if fault := fault_behind(source, reader.container_name, reader.last_byte):
+            raise _failed(fault)
     elif stated.is_sound_only and stated.sound_bytes and stated.present_bytes:
         # A share of the bytes is the same share of the sound.
         whole_s = length_s * stated.sound_bytes / stated.present_bytes

@@ -13,6 +13,7 @@ from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFai
 from orchestrator.separation.media.byte_source import byte_source
 from orchestrator.separation.media.completeness import refuse_incomplete
 from orchestrator.separation.media.container import open_media
+from orchestrator.separation.media.joined import joined_fault
 from orchestrator.separation.media.joined_files import Span, spans_of
 from orchestrator.separation.media.joining import Joiner
 from orchestrator.separation.media.mixdown import mix_for
@@ -63,6 +64,8 @@ class Decoder:
             if span is not None and span.fault:
                 raise SeparationFailed(RESOURCE_NOT_SUPPORTED, span.fault)
         with byte_source(self._path) as source:
+            if fault := joined_fault(source, container.format.name):
+                raise SeparationFailed(RESOURCE_NOT_SUPPORTED, fault)
             self._stated = stated_by(source)
         self.declared_s = self._declared(Reader(container, track))
         layout = track.codec_context.layout
@@ -158,7 +161,7 @@ class Decoder:
         joiner = Joiner()
         for number, piece in enumerate(_placed(reader, line)):
             if not number and span is self._spans[0]:
-                self._lead_s = _bounded(reader.lead_s(piece.at_s, self._stated.length_s))
+                self._lead_s = _bounded(reader.lead_s(piece.at_s, self._stated))
                 yield from joiner.lead(self._lead_s)
             yield from joiner.push(piece)
         yield from joiner.finish()

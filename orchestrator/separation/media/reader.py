@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
     from orchestrator.separation.media.joined_files import Span
+    from orchestrator.separation.media.stated_length import Stated
 
 _WITH_STAMPS: Final = frozenset(
     "mov matroska mpegts mpeg flv asf ogg mxf rm".split()  # noqa: SIM905 - it reads better
@@ -142,12 +143,12 @@ class Reader:
             return 0
         return sum(entry.size for entry in self.track.index_entries)
 
-    def lead_s(self, first_s: float | None, whole_s: float | None) -> float:
+    def lead_s(self, first_s: float | None, stated: Stated) -> float:
         """Return the silence before the sound, which starts later than the picture or the file.
 
         Args:
             first_s: Time stamp of the first sound.
-            whole_s: Length of the file by its header, which shows that time 0 belongs to it.
+            stated: What the container states, which shows if time 0 belongs to the file.
         """
         if self._span is not None and self._span.edit is not None:
             return 0.0  # the edit list has the silence
@@ -166,10 +167,15 @@ class Reader:
             for picture in pictures
             if picture.start_time is not None and picture.time_base is not None
         ]
-        begins_at_0 = self.container_name in {"matroska", "flv"}
-        if begins_at_0 and not pictures and whole_s is not None and first_s < whole_s:
+        if not pictures and self._begins_at_0(first_s, stated):
             starts = [0.0]
         return max(first_s - min(starts), 0.0) if starts else 0.0
+
+    def _begins_at_0(self, first_s: float, stated: Stated) -> bool:
+        if self.container_name == "mov":  # in fragments; the encoder's delay stands before time 0
+            return stated.has_first_fragment and (self.first_packet_s or 0.0) > 0
+        has_length = stated.length_s is not None and first_s < stated.length_s
+        return has_length and self.container_name in {"matroska", "flv"}
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the sound with its time stamps."""

@@ -44,6 +44,7 @@ class Stated:
         present_bytes: Bytes of that part that the file has.
         length_s: Length of the longest track.
         is_sound_only: The part holds sound at a constant rate and nothing else.
+        has_first_fragment: It is a fragmented film from its first fragment on.
         tracks_s: Length of each track (avi files without an index).
     """
 
@@ -51,6 +52,7 @@ class Stated:
     present_bytes: int = 0
     length_s: float | None = None
     is_sound_only: bool = False
+    has_first_fragment: bool = False
     tracks_s: tuple[float | None, ...] = ()
 
     @property
@@ -247,7 +249,15 @@ def _mp4(source: ByteSource) -> Stated:
     if total > present:
         return Stated(total, present)
     # Fragments may be missing as a whole.
-    return Stated(length_s=_movie_length_s(source) or _plausible_s(_segments_s(indexes)))
+    length_s = _movie_length_s(source) or _plausible_s(_segments_s(indexes))
+    return Stated(length_s=length_s, has_first_fragment=_has_first_fragment(source))
+
+
+def _has_first_fragment(source: ByteSource) -> bool:
+    """Return True if the fragments of a film are numbered from its beginning on."""
+    for start, _ in boxes_at(source, (b"moof", b"mfhd"), 0, source.size):
+        return source.number(start + 4, 4) <= 1
+    return False
 
 
 def _movie_length_s(source: ByteSource) -> float | None:

@@ -75,3 +75,26 @@ def test_each_track_of_a_fragmented_film_has_a_length(
     path.write_bytes(content[: content.rindex(b"moof") - 4])
     if "global" in flags:
         assert "cut off: its header states 3.0 s" in refusal(path)
+
+
+@pytest.mark.parametrize("number", [1, 7])
+def test_a_late_start_of_a_fragmented_sound(number: int, tmp_path: Path) -> None:
+    """It is silence in front of the first fragment; a segment of a stream has no beginning."""
+    flags = "frag_custom+empty_moov+default_base_moof+delay_moov"
+    options = {"movflags": flags, "frag_duration": "500000"}
+    path = write_film(tmp_path / "sound.mp4", Track([(0, tone(2))], "aac"), options=options)
+    length_s = hear(path).length_s
+    content = bytearray(path.read_bytes())
+    at = -1
+    while (at := content.find(b"tfdt", at + 1)) > 0:
+        assert content[at + 4] == 1  # with 64 bits
+        time = int.from_bytes(content[at + 8 : at + 16], "big") + 52_920  # 1.2 s
+        content[at + 8 : at + 16] = time.to_bytes(8, "big")
+    while (at := content.find(b"mfhd", at + 1)) > 0:
+        fragment = int.from_bytes(content[at + 8 : at + 12], "big") + number - 1
+        content[at + 8 : at + 12] = fragment.to_bytes(4, "big")
+    path.write_bytes(content)
+    heard = hear(path)
+    lead_s = 1.2 if number == 1 else 0
+    assert heard.length_s == pytest.approx(length_s + lead_s, abs=0.001)
+    assert ("starts late: 1.20 s" in heard.notes) == (number == 1)

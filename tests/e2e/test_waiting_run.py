@@ -6,8 +6,8 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from orchestrator.server.pace import Pace, Progression
 
+from orchestrator.server.pace import Pace, Progression
 from tests.e2e.playground import QUICK
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.wording import counted
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
-from orchestrator.separation.media.joined import fault_behind
 from orchestrator.separation.media.multiplex import end_of_packets
+from orchestrator.separation.media.second_file import fault_behind
 
 if TYPE_CHECKING:
     from orchestrator.separation.media.byte_source import ByteSource
     from orchestrator.separation.media.edits import Edit
-    from orchestrator.separation.media.joined_files import Span
     from orchestrator.separation.media.reader import Reader
+    from orchestrator.separation.media.spans import Span
     from orchestrator.separation.media.stated_length import Stated
 
 _STATES_SAMPLES: Final = frozenset(("flac", "tta", "wv", "ape", "tak", "mpc", "mpc8"))

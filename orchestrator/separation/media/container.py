@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
-    from orchestrator.separation.media.joined_files import Span
+    from orchestrator.separation.media.spans import Span
 
 # Bare AMR frames (amrnb, amrwb) are not in the list: they have no signature, so that texts pass for
 # them. AMR files have one.

@@ -13,12 +13,12 @@ from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFai
 from orchestrator.separation.media.byte_source import byte_source
 from orchestrator.separation.media.completeness import refuse_incomplete
 from orchestrator.separation.media.container import open_media
-from orchestrator.separation.media.joined import joined_fault
-from orchestrator.separation.media.joined_files import Span, spans_of
 from orchestrator.separation.media.joining import Joiner
 from orchestrator.separation.media.mixdown import mix_for
 from orchestrator.separation.media.notes import notes_on_mix, notes_on_time
 from orchestrator.separation.media.reader import Reader
+from orchestrator.separation.media.second_file import joined_fault
+from orchestrator.separation.media.spans import Span, spans_of
 from orchestrator.separation.media.stated_length import stated_by
 from orchestrator.separation.media.timeline import LONGEST_HOLE_S, TimeLine, TimeStampsUnusable
 from orchestrator.separation.media.tracks import choose_track

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
-    from orchestrator.separation.media.joined_files import Span
+    from orchestrator.separation.media.spans import Span
     from orchestrator.separation.media.stated_length import Stated
 
 _WITH_STAMPS: Final = frozenset(

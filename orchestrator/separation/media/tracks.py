@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-    from orchestrator.separation.media.joined_files import Span
+    from orchestrator.separation.media.spans import Span
 
 _NOT_MAIN: Final = (
     (Disposition.comment, "a commentary"),

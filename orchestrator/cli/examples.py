@@ -21,6 +21,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "nightly.yaml",
         "nightly.yaml --only '*.flac' --limit 10",
         "nightly.yaml --retry failed --max-cost 40",
+        "nightly.yaml --live 127.0.0.1:8765",
         "nightly.yaml --quiet --deadline 4h      from cron",
     ),
     "plan": (

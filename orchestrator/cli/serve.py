@@ -97,7 +97,7 @@ PrivateOption = Annotated[
     bool,
     typer.Option(
         "--callback-private",
-        help="Call private and link-local addresses too, not only public ones and loopback.",
+        help="Call addresses of private networks too, not only public ones and loopback.",
     ),
 ]
 TlsOption = Annotated[

@@ -231,7 +231,7 @@ class LiveServer:
 
     async def _tell(self, stream: web.StreamResponse, run: str, after: int) -> None:
         """Send news until the run or the connection ends."""
-        told: dict[str, Any] = {}
+        sent: dict[str, Any] = {}
         while True:
             is_last = self._is_closing.is_set()
             run = run or self._watched.run
@@ -244,8 +244,8 @@ class LiveServer:
                     break
                 await stream.write(_event("rows", rows, f"{run}/{after}"))
             totals = await self._watched.totals(is_last=is_last)
-            news = {name: each for name, each in totals.items() if told.get(name) != each}
-            told = totals
+            news = {name: each for name, each in totals.items() if sent.get(name) != each}
+            sent = totals
             if news:
                 await stream.write(_event("totals", news))
             await stream.write(_event("now", self._watched.now()))

@@ -29,7 +29,7 @@ def test_numbers_are_read_as_they_were_written(number: int) -> None:
 
 @pytest.mark.parametrize("byte", [0x00, 0x80, 0xFF, 0x0B, 0x0E])
 def test_long_content_of_another_kind_is_refused_at_once(byte: int) -> None:
-    """Zeros are no fields, and a number has ten bytes at most: nothing reads on to the end."""
+    """Zeros make no field, and a number has ten bytes at most: nothing reads to the end."""
     content = memoryview(bytes([byte]) * 50_000_000)
     with pytest.raises(IndexError):
         next(fields(content))

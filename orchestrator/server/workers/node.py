@@ -20,6 +20,7 @@ import orjson
 from orchestrator._version import __version__
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.plugins import plugin_entry, plugin_version
+from orchestrator.separation.engines.sidecar import sidecar_of
 from orchestrator.separation.install.cache import installed_engine
 from orchestrator.server.workers.links import AssignmentOver, Links, TransferFailed
 from orchestrator.server.workers.process import load, outcome_of
@@ -97,16 +98,20 @@ def facts(model: str, plugin: str = "", service: str = "", authority: str = "") 
 
 
 def engine_identity(model: str, plugin: str = "") -> str:
-    """Return the SHA-256 of an engine's weights, or the version of a plug-in's package.
+    """Return the SHA-256 of an engine's files, or the version of a plug-in's package.
 
-    The text is empty if the engine is not there.
+    The JSON file beside a model counts: it changes the stems. The text is empty if the engine is
+    not there.
     """
     try:
         if plugin:
             return plugin_version(plugin_entry(plugin))
         path = Path(model) if model else installed_engine()
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256")
+        if sidecar_of(path).exists():
+            digest.update(sidecar_of(path).read_bytes())
+        return digest.hexdigest()
     except (OSError, EngineMissing):
         return ""
 

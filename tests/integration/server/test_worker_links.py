@@ -246,8 +246,10 @@ async def test_a_transfer_is_tried_again_and_a_cut_one_is_not_taken_for_whole(
 
 async def test_a_node_says_why_it_does_not_reach_the_service(desk: Desk) -> None:
     url = desk.exchange.url
-    assert (await desk.bench.call(node.facts, "", url)).unreachable == ""
-    assert "refused" in (await desk.bench.call(node.facts, "", "http://127.0.0.1:1")).unreachable
+    assert (await desk.bench.call(node.facts, "", "", url)).unreachable == ""
+    assert (
+        "refused" in (await desk.bench.call(node.facts, "", "", "http://127.0.0.1:1")).unreachable
+    )
 
 
 async def test_links_of_a_service_with_tls_are_verified(

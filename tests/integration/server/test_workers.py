@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import wave
 from asyncio.subprocess import PIPE
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from yarl import URL
 
+from orchestrator.domain.engines import EngineChoice
 from orchestrator.errors import LocalRootLocked
 from orchestrator.server.jobs import job_work
 from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.workers.pool import Pool
+from tests.demucs_models import write_shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,6 +232,26 @@ async def test_music_mode_is_accepted_and_fails_with_a_helpful_message(
 
     assert "<Code>InvalidArgument</Code>" in text
     assert "use AudioAndBackground" in text
+
+
+@pytest.mark.slow
+async def test_music_mode_makes_four_stems_with_an_engine_that_finds_them(
+    start: Benches, job_body: Callable[..., str], tmp_path: Path
+) -> None:
+    """The real work, with a Demucs file: each stem is stored under its own name."""
+    engine = EngineChoice(write_shares(tmp_path / "four.onnx"))
+    bench = await start(progression=Progression(), engine=engine)
+    with wave.open(str(bench.root / BUCKET / order(bench.root, "in/a", "")), "wb") as sound:
+        sound.setparams((2, 2, 44_100, 0, "NONE", ""))
+        sound.writeframes(bytes(range(256)) * 690)
+    body = job_body("in/a").replace("AudioAndBackground", "MusicMode")
+    more = "<BassObject>out/s.mp3</BassObject><DrumObject>out/d.mp3</DrumObject></Output>"
+
+    text = await bench.ended(await bench.submit(body.replace("</Output>", more)))
+
+    assert "<State>Success</State>" in text
+    stored = {path.name for path in (bench.root / BUCKET / "out").iterdir()}
+    assert stored == {"v.mp3", "b.mp3", "s.mp3", "d.mp3"}
 
 
 @pytest.mark.slow

@@ -45,6 +45,11 @@ def test_facts_have_the_version_and_the_hash_of_the_weights(tmp_path: Path) -> N
     assert (found.version, found.pid, found.unreachable) == (__version__, os.getpid(), "")
     assert found.engine.startswith("9a129038")
     assert node.facts(str(tmp_path / "none")).engine == ""
+    seen = {found.engine}
+    for content in ("{}", '{"compensate": 2}'):
+        model.with_suffix(".json").write_text(content)
+        seen.add(node.facts(str(model)).engine)
+    assert len(seen) == 3, "the JSON file beside a model changes its stems"
 
 
 def test_folders_of_dead_workers_are_removed(

@@ -167,9 +167,11 @@ addEventListener("beforeprint", () => {
   $("print-note").hidden = more <= 0;
   $("print-note").textContent =
     `… and ${counted(more, "more job")}. Filter the rows to print others.`;
+  drawIn("light"); // drawings keep the colours in which they were drawn
 });
 addEventListener("afterprint", () => {
   isPrinting = false;
   $("print-note").hidden = true;
   render(true);
+  drawIn(theme);
 });

@@ -275,6 +275,18 @@ def test_a_sound_plays_on_while_its_row_is_out_of_view(long_page: Path, visit: V
     assert page.evaluate("document.getElementById('mine').paused") is False
 
 
+def test_the_row_of_the_player_is_not_hidden_behind_it(long_page: Path, visit: Visit) -> None:
+    page = visit.open(long_page)
+    page.evaluate("document.getElementById('jobs').scrollIntoView()")
+    rows = "[...document.querySelectorAll('tr[data-key]')]"
+    page.evaluate(f"{rows}.findLast(r => r.getBoundingClientRect().bottom < innerHeight).click()")
+
+    row, dock = page.evaluate(
+        "['tr[aria-current]', '#dock'].map(s => document.querySelector(s).getBoundingClientRect())"
+    )
+    assert row["bottom"] <= dock["top"]
+
+
 def test_the_table_filters_sorts_and_searches(long_page: Path, visit: Visit) -> None:
     page = visit.open(long_page)
     names = page.locator("tr[data-key] .name")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
+
+from orchestrator.domain.value_formats import LOCAL_BUCKET
+from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,11 +28,19 @@ class Links(Protocol):
         ...
 
     def base(self, bucket: str, region: str) -> str:
-        """Return the address that object names are appended to, with a slash at its end."""
+        """Return the address that object names are appended to, with a slash at its end.
+
+        Raises:
+            ConfigError: If the bucket or region cannot be part of an address.
+        """
         ...
 
     def signature(self, bucket: str, region: str, key: str) -> tuple[str, str]:
-        """Return the query of an object's link without its signature, and the signature."""
+        """Return the query of an object's link without its signature, and the signature.
+
+        Raises:
+            ConfigError: As ``base``.
+        """
         ...
 
 
@@ -65,21 +77,25 @@ class Places:
         return tuple(dict.fromkeys(base.rstrip("/") for base in self._bases.values()))
 
     def note(self, row: Mapping[str, Any]) -> dict[str, str]:
-        """Note the buckets of a row; return the signatures of its links, if there are any."""
-        named = named_files(row)
+        """Note the buckets of a row; return the signatures of its links, if there are any.
+
+        A row that was rejected for its bucket or region has no files that could be found.
+        """
         signatures: dict[str, str] = {}
-        for name, (bucket, region, key) in named.items():
+        for name, (bucket, region, key) in named_files(row).items():
             place = f"{bucket}/{region}"
-            if place not in self._bases and (base := self._base(bucket, region)):
-                self._bases[place] = base
-            if self._links is not None:
-                self._query, signatures[name] = self._links.signature(bucket, region, key)
+            with suppress(ConfigError):
+                if place not in self._bases and (base := self._base(bucket, region)):
+                    self._bases[place] = base
+                if self._links is not None:
+                    self._query, signatures[name] = self._links.signature(bucket, region, key)
         return signatures
 
     def _base(self, bucket: str, region: str) -> str:
         if self._links is not None:
             return self._links.base(bucket, region)
-        if self._folder_of is None or (folder := self._folder_of(bucket)) is None:
+        is_name = LOCAL_BUCKET.fullmatch(bucket) is not None
+        if self._folder_of is None or not is_name or (folder := self._folder_of(bucket)) is None:
             return ""
         if self._is_served:
             return f"/media/{quote(bucket, safe='')}/"

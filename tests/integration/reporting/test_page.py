@@ -275,6 +275,18 @@ def test_a_sound_plays_on_while_its_row_is_out_of_view(long_page: Path, visit: V
     assert page.evaluate("document.getElementById('mine').paused") is False
 
 
+def test_the_row_of_the_player_is_not_hidden_behind_it(long_page: Path, visit: Visit) -> None:
+    page = visit.open(long_page)
+    page.evaluate("document.getElementById('jobs').scrollIntoView()")
+    rows = "[...document.querySelectorAll('tr[data-key]')]"
+    page.evaluate(f"{rows}.findLast(r => r.getBoundingClientRect().bottom < innerHeight).click()")
+
+    row, dock = page.evaluate(
+        "['tr[aria-current]', '#dock'].map(s => document.querySelector(s).getBoundingClientRect())"
+    )
+    assert row["bottom"] <= dock["top"]
+
+
 def test_the_table_filters_sorts_and_searches(long_page: Path, visit: Visit) -> None:
     page = visit.open(long_page)
     names = page.locator("tr[data-key] .name")
@@ -381,6 +393,44 @@ def test_the_page_prints_its_totals_and_rows_without_controls(
     assert "200 more jobs" in page.locator("#print-note").inner_text()
     assert not page.locator("#filter").is_visible()
     assert page.get_by_text("All 1,200 jobs succeeded.").is_visible()
+
+
+def test_a_dark_page_prints_its_drawings_light_and_is_dark_again(
+    folder: Path, browser: Browser
+) -> None:
+    visit = Visit(browser, color_scheme="dark")
+    page = visit.open(folder / "reports" / "page.html")
+    darkness = """() => {
+      const canvas = document.querySelector("#throughput canvas"), pen = canvas.getContext("2d");
+      const {data} = pen.getImageData(0, canvas.height * 0.9, canvas.width, canvas.height * 0.1);
+      const lit = [...data].filter((_, n) => n % 4 === 0 && data[n + 3] > 200);
+      return Math.min(...lit);
+    }"""
+    before = page.evaluate(darkness)
+
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    printed = page.evaluate(darkness)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    after = page.evaluate(darkness)
+    visit.close()
+
+    assert printed < before, "the labels are darker"
+    assert after == before
+
+
+def test_the_theme_is_chosen_by_a_button_and_kept(folder: Path, visit: Visit) -> None:
+    page = visit.open(folder / "reports" / "page.html")
+    back = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(back)
+
+    page.get_by_role("button", name="Theme: system").click()
+    page.get_by_role("button", name="Theme: light").click()
+    dark = page.evaluate(back)
+    visit.open(folder / "reports" / "page.html")
+
+    assert dark != light
+    assert page.evaluate(back) == dark
+    assert page.get_by_role("button", name="Theme: dark").is_visible()
 
 
 def test_rows_and_totals_can_be_changed_from_outside(folder: Path, visit: Visit) -> None:

@@ -7,6 +7,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
+from orchestrator.client.links import SignedLinks
+from orchestrator.client.wire.signature import Credentials
+from orchestrator.domain.states import JobState
 from orchestrator.reporting.page.places import Places, named_files, relative_url
 from tests.unit.reporting.page.samples import make_row
 
@@ -83,3 +86,14 @@ def test_elsewhere_there_are_no_addresses_and_no_media_may_be_loaded() -> None:
 
 def test_only_stems_that_were_made_are_named() -> None:
     assert list(named_files(make_row(1))) == ["input", "voice"]
+
+
+@pytest.mark.parametrize("bucket", ["../../etc", "Bad Bucket", "evil.example/x", ""])
+def test_a_row_with_an_impossible_bucket_has_no_address_and_breaks_nothing(bucket: str) -> None:
+    row = make_row(1, JobState.REJECTED)
+    row["input"]["bucket"] = bucket
+    linked = Places(Path("/home/me"), None, SignedLinks(Credentials("AKID", "secret"), 0.0, 60))
+    local = Places(Path("/home/me"), lambda name: f"/home/me/media/{name}")
+
+    assert linked.note(row) == local.note(row) == {}
+    assert linked.as_dict()["bases"] == local.as_dict()["bases"] == {}

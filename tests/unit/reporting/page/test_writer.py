@@ -70,7 +70,7 @@ def test_what_is_inlined_cannot_end_its_element() -> None:
     inlined = [*templates.rglob("*.js"), *templates.rglob("*.css")]
 
     assert [path.name for path in inlined if "</" in path.read_text("utf-8")] == []
-    assert {path.stem for path in inlined} == {*SCRIPTS, "page"}
+    assert {path.stem for path in inlined} == {*SCRIPTS, "live", "page"}
 
 
 def test_only_so_many_rows_are_in_a_page_and_failures_have_room_of_their_own() -> None:

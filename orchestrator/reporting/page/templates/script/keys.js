@@ -1,16 +1,25 @@
 // Theme and keys.
 
 const THEMES = ["system", "light", "dark"];
+let theme = "system";
+
+/** Choose a theme, and keep the choice for the next page. */
 function setTheme(name) {
-  if (name === "system") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = name;
-  $("theme").textContent = `Theme: ${name}`;
+  theme = THEMES.includes(name) ? name : "system";
+  showTheme(theme);
+  $("theme").textContent = `Theme: ${theme}`;
   try {
-    localStorage.setItem("orchestrator-theme", name);
+    localStorage.setItem("orchestrator-theme", theme);
   } catch {
     /* the browser keeps nothing */
   }
 }
+
+function showTheme(name) {
+  if (name === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = name;
+}
+
 function storedTheme() {
   try {
     return localStorage.getItem("orchestrator-theme") ?? "system";
@@ -18,10 +27,16 @@ function storedTheme() {
     return "system";
   }
 }
-$("theme").addEventListener("click", () => {
-  const now = document.documentElement.dataset.theme ?? "system";
-  setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
+
+/** Draw everything in the colours of a theme. */
+function drawIn(name) {
+  showTheme(name);
   drawAll();
+}
+
+$("theme").addEventListener("click", () => {
+  setTheme(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]);
+  drawIn(theme);
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
 $("help").addEventListener("click", () => $("keys").showModal());

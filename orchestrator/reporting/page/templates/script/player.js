@@ -33,6 +33,7 @@ function open(n, plays) {
   $("dock").hidden = false;
   document.body.classList.add("with-dock");
   fit();
+  if (view.includes(n)) reveal(view.indexOf(n));
   render(true);
   drawWaves();
   if (plays && current.active) toggle(!isSame);
@@ -100,7 +101,8 @@ function showJob(n) {
       return make("div", { class: "lane" }, choose, wave);
     }),
   );
-  if (haveLinksExpired()) complain("The links of this page have expired. Write it again with --links.");
+  if (haveLinksExpired())
+    complain("The links of this page have expired. Write it again with --links.");
   $("details").replaceChildren(
     ...detailsOf(row, n).map(([name, value]) =>
       make("div", {}, make("dt", {}, name), make("dd", {}, value)),
@@ -166,7 +168,8 @@ function start(audio) {
 }
 
 function reason(audio) {
-  if (haveLinksExpired()) return "The links of this page have expired. Write it again with --links.";
+  if (haveLinksExpired())
+    return "The links of this page have expired. Write it again with --links.";
   const where = PLACES.links
     ? "The storage did not deliver it, or the browser cannot play its format."
     : "It is no longer beside this page, or the browser cannot play its format.";

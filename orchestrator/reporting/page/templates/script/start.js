@@ -31,7 +31,7 @@ function build() {
 }
 
 async function begin() {
-  setTheme(THEMES.includes(storedTheme()) ? storedTheme() : "system");
+  setTheme(storedTheme());
   build();
   showTotals();
   const parts = [...document.querySelectorAll("script.part")].map((part) => {

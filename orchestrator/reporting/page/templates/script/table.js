@@ -124,16 +124,21 @@ function render(isNew = false) {
   $("below").firstChild.style.height = `${isPrinting ? 0 : (view.length - to) * rowHeight}px`;
 }
 
+/** Scroll so far that a row of the view can be seen, above the player. */
+function reveal(place) {
+  const high = $("heads").offsetHeight,
+    low = innerHeight - ($("dock").hidden ? 0 : $("dock").offsetHeight),
+    y = $("above").getBoundingClientRect().top + place * rowHeight;
+  if (y < high) scrollBy(0, y - high);
+  else if (y + rowHeight > low) scrollBy(0, y + rowHeight - low + 4);
+}
+
 /** Move to a row of the view, by its place. */
 function moveTo(place) {
   const to = Math.max(0, Math.min(place, view.length - 1));
   if (!view.length) return;
   cursor = view[to];
-  const head = $("heads").offsetHeight,
-    low = innerHeight - ($("dock").hidden ? 0 : $("dock").offsetHeight);
-  const y = $("above").getBoundingClientRect().top + to * rowHeight;
-  if (y < head) scrollBy(0, y - head);
-  else if (y + rowHeight > low) scrollBy(0, y + rowHeight - low + 4);
+  reveal(to);
   render(true);
   shown.get(cursor)?.focus({ preventScroll: true });
 }
@@ -167,9 +172,11 @@ addEventListener("beforeprint", () => {
   $("print-note").hidden = more <= 0;
   $("print-note").textContent =
     `… and ${counted(more, "more job")}. Filter the rows to print others.`;
+  drawIn("light"); // drawings keep the colours in which they were drawn
 });
 addEventListener("afterprint", () => {
   isPrinting = false;
   $("print-note").hidden = true;
   render(true);
+  drawIn(theme);
 });

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from signal import Signals
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import complain
+from orchestrator.cli import LOGS_JSON, complain
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.live.closing import Closing
@@ -48,6 +48,19 @@ class Display(Closing):
         self._stats_s = stats_s
         self.tally = Tally(SystemClock())
         self._stack = ExitStack()
+
+    @classmethod
+    def chosen(cls, *, log_json: bool, quiet: bool, verbose: bool, stats: str) -> Self:
+        """Return the display that the options of a verb name.
+
+        Raises:
+            ConfigError: If ``--stats`` is not a duration.
+        """
+        from orchestrator.cli.parsers import read_interval_s
+
+        LOGS_JSON.set(log_json)
+        stats_s = read_interval_s("--stats", stats)
+        return cls(log_json=log_json, is_quiet=quiet, is_verbose=verbose, stats_s=stats_s)
 
     def __enter__(self) -> Self:
         """Begin to show events; warnings of the embedded service are among them."""

@@ -63,12 +63,12 @@ def run(
     3 credentials, 4 ledger or disk, 5 another run holds the ledger, 6 stopped by a budget,
     deadline or canary, 7 jobs left unfinished or in doubt, 130 interrupted.
     """
-    from orchestrator.cli import LOGS_JSON, parsers
+    from orchestrator.cli import parsers
     from orchestrator.cli.display import Display
     from orchestrator.cli.plan import show_plan
     from orchestrator.commands.options import RunOptions, selection_of
 
-    LOGS_JSON.set(log_json)
+    display = Display.chosen(log_json=log_json, quiet=quiet, verbose=verbose, stats=stats)
     count, percent = parsers.read_allowance(max_failures)
     options = RunOptions(
         ledger=ledger,
@@ -87,26 +87,33 @@ def run(
         live=parsers.read_live(live),
     )
     source = opt.manifest_source(manifest, service, sets)
-    display = Display(
-        log_json=log_json,
-        is_quiet=quiet,
-        is_verbose=verbose,
-        stats_s=parsers.read_interval_s("--stats", stats),
-    )
     if dry_run:
         show_plan(source, options, json=json)
     elif rehearse is not None:
-        code = _rehearse(source, options, rehearse, display, json=json)
-        raise typer.Exit(code)
+        raise typer.Exit(_rehearse(source, options, rehearse, display, json=json))
     else:
         with measured(metrics_file, source, display.tally) as metrics:
-            if not yes and sys.stdin.isatty() and sys.stderr.isatty():
-                _confirm(source, options)
-            finished = carry_out(source, options, display, metrics)
-            code = conclude(finished, quiet=quiet, json=json)
-            if metrics is not None:
-                metrics.ended(code, finished.summaries[-1].as_dict())
+            code = _run(source, options, display, metrics, asks=not yes, json=json)
         raise typer.Exit(code)
+
+
+def _run(
+    source: ManifestSource,
+    options: RunOptions,
+    display: Display,
+    metrics: MetricsFile | None,
+    *,
+    asks: bool,
+    json: bool,
+) -> int:
+    """Run, and return the exit code; ask before an expensive run on a terminal."""
+    if asks and sys.stdin.isatty() and sys.stderr.isatty():
+        _confirm(source, options)
+    finished = carry_out(source, options, display, metrics)
+    code = conclude(finished, quiet=display.is_quiet, json=json)
+    if metrics is not None:
+        metrics.ended(code, finished.summaries[-1].as_dict())
+    return code
 
 
 def _confirm(source: ManifestSource, options: RunOptions) -> None:

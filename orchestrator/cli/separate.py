@@ -51,19 +51,12 @@ def separate(
     those of a folder in DIR/FOLDER/FILE/. Run it again to resume: what is done is skipped, new and
     changed files are added, and what failed is tried again.
     """
-    from orchestrator.cli import LOGS_JSON, parsers
     from orchestrator.cli.display import Display
     from orchestrator.cli.plan import show_plan
     from orchestrator.cli.run import carry_out, conclude
     from orchestrator.commands.separate import Request, prepare
 
-    LOGS_JSON.set(log_json)
-    display = Display(
-        log_json=log_json,
-        is_quiet=quiet,
-        is_verbose=verbose,
-        stats_s=parsers.read_interval_s("--stats", stats),
-    )
+    display = Display.chosen(log_json=log_json, quiet=quiet, verbose=verbose, stats=stats)
     source, options = prepare(Request(tuple(paths), output, codec, save))
     if dry_run:
         show_plan(source, options, json=json)

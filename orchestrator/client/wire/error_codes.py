@@ -148,6 +148,11 @@ _ADVICE: dict[str, str] = {
     "SignatureDoesNotMatch": _KEYS,
 }
 
+_WITHOUT_REASON = {
+    403: "HTTP 403 without a reason: the key pair is wrong, or has no permission here",
+    404: "HTTP 404 without a reason: there is nothing of this name in this region",
+}
+"""Meaning of the answers to a HEAD, which have no body."""
 PROXY_ADVICE = (
     "the proxy of this machine refused the request (407): it needs a user name and password. "
     "Set HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT, or correct it"
@@ -215,6 +220,8 @@ def error_of(api: Api, answer: Answer, now: float) -> ApiError:
         return error(facts, PROXY_ADVICE)
     advice = _ADVICE.get(code, "")
     text = f"{code}: {facts.message or 'no message'} - {advice}" if advice else None
+    if not (code or facts.message):
+        text = _WITHOUT_REASON.get(http_status)
     return error(facts, text, retry_after_s=retry_after(headers.get("Retry-After", ""), now))
 
 

@@ -379,3 +379,14 @@ def test_any_answer_becomes_an_api_error(status: int, raw: bytes, header: str) -
     headers = {"Retry-After": header, "Date": header, "x-ci-request-id": header, "Location": header}
 
     assert isinstance(judged(Api.CI, status, headers, raw, 0.0), ApiError)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(403, "the key pair is wrong, or has no permission here"), (404, "nothing of this name")],
+)
+def test_an_answer_without_a_body_says_what_its_status_means(status: int, text: str) -> None:
+    """A HEAD has no body that could give the reason."""
+    answer = Answer(status, {"x-cos-request-id": "r1"}, b"")
+
+    assert text in str(error_of(Api.COS, answer, 0.0))

@@ -36,6 +36,8 @@ from orchestrator.server.http.request import (
 from orchestrator.server.page.handler import Page
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from aiohttp.web_protocol import RequestHandler
 
     from orchestrator.server.http.auth import Verifier
@@ -216,9 +218,9 @@ class Listener(web.Server):
             handler_cancellation=False,
         )
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         self._silent.discard(request.protocol)
-        return await self._app(request)
+        return self._app(request)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Start the timer of a new connection."""

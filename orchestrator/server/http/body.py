@@ -103,7 +103,13 @@ async def read_body(call: Call, limits: BodyLimits, max_bytes: int | None = None
     most = max_bytes or limits.max_body_bytes
     if (length or 0) > most:
         raise _too_large(most)
-    body = await _whole(call, most, limits.read_timeout_s)
+    content = call.request.content
+    if content.is_eof():  # the quick way, for nearly all: it arrived with the headers
+        body = content.read_nowait()
+    else:
+        body = await _whole(call, most, limits.read_timeout_s)
+    if len(body) > most:
+        raise _too_large(most)
     expected = call.header("Content-MD5")
     if expected:
         digest = hashlib.md5(body, usedforsecurity=False).digest()
@@ -116,12 +122,6 @@ async def read_body(call: Call, limits: BodyLimits, max_bytes: int | None = None
 
 async def _whole(call: Call, most: int, timeout_s: float) -> bytes:
     """Return a body of at most that many bytes."""
-    content = call.request.content
-    if content.is_eof():  # the quick way, for nearly all: it arrived with the headers
-        body = content.read_nowait()
-        if len(body) > most:
-            raise _too_large(most)
-        return body
     await _invite(call)
     parts: list[bytes] = []
     left = most

@@ -107,7 +107,7 @@ async def test_the_official_cases_of_the_node_client(
     start: Benches, node_modules: Path, tmp_path: Path
 ) -> None:
     """Those of other features are refused, and change nothing."""
-    # Uploads are slow enough for a busy machine to interrupt them in time.
+    # Slow uploads, which a busy machine can interrupt before they end.
     slow = Faults.parse({"faults": [{"route": "multipart", "do": "delay", "delay_s": 0.03}]})
     bench = await start(faults=slow)
 

@@ -109,6 +109,8 @@ def test_it_separates_reports_to_no_one_and_leaves_nothing(place: Playground) ->
     assert len(rays) > 3, "the processes of Ray"
     assert {each["RAY_USAGE_STATS_ENABLED"] for each in rays.values()} == {"0"}
     assert seen == []
+    assert {len(each["RAY_AUTH_TOKEN"]) for each in rays.values()} == {64}, "no one else gets in"
+    assert not (place.folder / "home" / ".ray").exists()
     assert done.code == 0
     until(lambda: not environments(temporary), "its processes end", LIMIT_S)
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -39,7 +40,7 @@ START_TIMEOUT_S = 120.0  # loading the engine's libraries from a cold disk takes
 FRESH_S = 60.0  # age of a figure of free memory that is good enough
 HOLD_S = 30.0  # pause of a node after a fault
 IDLE_S = 60.0  # an idle worker gives its resources back to the cluster after this time
-KNOCK_TIMEOUT_S = 10.0
+KNOCK_TIMEOUT_S, CONNECT_TRIES = 10.0, 3
 REMOVALS, REMOVAL_S = 50, 0.1
 END_S = 20.0  # limit of an orderly end
 
@@ -394,7 +395,14 @@ def _connect(settings: Settings) -> None:
         there = urlsplit(settings.address)
         # Ray itself tries for half a minute, and does not say what is wrong.
         socket.create_connection((there.hostname, there.port), KNOCK_TIMEOUT_S).close()
-        ray.init(settings.address, log_to_driver=False)
+        for left in reversed(range(CONNECT_TRIES)):
+            try:
+                ray.init(settings.address, log_to_driver=False)
+            except ConnectionError:  # the head is there, but it may be busy
+                if not left:
+                    raise
+            else:
+                return
     else:
         ray.init(
             address="local",
@@ -423,12 +431,16 @@ async def _obey(bridge: Bridge, source: asyncio.StreamReader) -> None:
             await bridge.stop(message["assignment"])
 
 
-def environment(folder: str) -> dict[str, str]:
+def environment(folder: str, *, is_local: bool) -> dict[str, str]:
     """Return the variables of Ray and of everything that it starts here.
 
-    Nothing is reported to anyone, and files are only in ``folder``.
+    Nothing is reported to anyone, and files are only in ``folder``. A cluster of this machine has a
+    token of its own, so that no other user of the machine can use it; that of another cluster is
+    the user's.
     """
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     return {
+        **(token if is_local else {}),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": folder,
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # the nodes have this package installed
@@ -449,8 +461,9 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # prints of Ray must not mix with our messages
     folder = tempfile.mkdtemp(prefix="orch-ray-")  # short: sockets in it have 107 bytes
-    os.environ.update(environment(folder))
-    bridge = Bridge(Settings(**orjson.loads(_first_line())), out)
+    settings = Settings(**orjson.loads(_first_line()))
+    os.environ.update(environment(folder, is_local=not settings.address))
+    bridge = Bridge(settings, out)
     try:
         # In this thread, which lives to the end: the processes that Ray starts end with the
         # thread that has started them.

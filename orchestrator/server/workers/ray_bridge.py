@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
     from typing import BinaryIO
 
+_CARRIED = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception): ")
 LOOK_S = 1.0  # interval of looks at the nodes
 ASK_TIMEOUT_S = 30.0  # a node loads Python and this package to answer
 START_TIMEOUT_S = 120.0  # loading the engine's libraries from a cold disk takes seconds
@@ -169,7 +171,9 @@ class Bridge:
             fault = self._difference(found)
             node.free_bytes = found.free_bytes
         except Exception as error:  # noqa: BLE001 - whatever a foreign node raises
-            fault = f"it does not answer ({_last_line(error)})"
+            # A busy node may answer late; if it is dead, its workers are lost, and it is new again.
+            is_good = node.is_checked and not node.fault
+            fault = "" if is_good else f"it does not answer ({reason_of(error)})"
         finally:
             self._asking.discard(node.node_id)
         node.asked_at = self._clock.monotonic()
@@ -268,11 +272,12 @@ class Bridge:
             handle = await asyncio.to_thread(make.remote, settings.work, settings.model)
             async with asyncio.timeout(START_TIMEOUT_S):
                 await _result(await asyncio.to_thread(handle.ready.remote))
-        except BaseException:
+        except BaseException as error:
             if handle is not None:
                 await _kill(handle)
             self._forget(node)
-            node.held_until = self._clock.monotonic() + HOLD_S
+            if isinstance(error, Exception):  # not if the job was cancelled
+                node.held_until = self._clock.monotonic() + HOLD_S
             raise
         return _Actor(handle, node)
 
@@ -294,8 +299,9 @@ class Bridge:
     async def _give_back(self) -> None:
         """Stop workers that were idle for long."""
         limit = self._clock.monotonic() - IDLE_S
-        for actor in [each for each in self._idle if each.idle_since < limit]:
-            self._idle.remove(actor)
+        unused = [actor for actor in self._idle if actor.idle_since < limit]
+        self._idle = [actor for actor in self._idle if actor not in unused]
+        for actor in unused:
             await self._drop(actor)
 
     # --- the assignments
@@ -321,7 +327,7 @@ class Bridge:
             run.actor = await self._take(message["avoid"])
         except Exception as error:  # noqa: BLE001 - of Ray or of a node
             if self._runs.pop(name, None):
-                text = f"No worker could be started: {_last_line(error)}"
+                text = f"No worker could be started: {reason_of(error)}"
                 self.send("ended", assignment=name, no_worker={"message": text})
             self._tell()
             return
@@ -332,7 +338,7 @@ class Bridge:
             ref = await asyncio.to_thread(actor.handle.separate.remote, _order(message))
             outcome = await _result(ref)
         except Exception as error:  # noqa: BLE001 - of Ray: the actor, its node or its memory
-            outcome = {"lost": {"message": f"The worker on {node.name} died: {_last_line(error)}"}}
+            outcome = {"lost": {"message": f"The worker on {node.name} died: {reason_of(error)}"}}
             is_alive = False
         else:
             is_alive = True
@@ -375,7 +381,7 @@ async def _kill(handle: Any) -> None:
     try:
         await asyncio.to_thread(ray.kill, handle, no_restart=True)
     except Exception as error:  # noqa: BLE001 - it is gone, or its cluster
-        sys.stderr.write(f"cannot stop a worker: {_last_line(error)}\n")
+        sys.stderr.write(f"cannot stop a worker: {reason_of(error)}\n")
 
 
 def _order(message: dict[str, Any]) -> Order:
@@ -383,8 +389,16 @@ def _order(message: dict[str, Any]) -> Order:
     return Order(WorkTask(**order.pop("task")), **order)
 
 
-def _last_line(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, in one line.
+
+    Ray's errors have many lines. One that carries an error of a node ends with that; the others
+    begin with the reason.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    carried = [line for line in lines if _CARRIED.match(line)]
+    if carried:
+        return carried[-1][:300]
     return f"{type(error).__name__}: {lines[0][:300] if lines else ''}".rstrip(": ")
 
 
@@ -471,7 +485,7 @@ def main() -> None:
         asyncio.run(_main(bridge))
     except Exception as error:  # noqa: BLE001 - the service reports it
         with contextlib.suppress(OSError):
-            bridge.send("unusable", text=_last_line(error))
+            bridge.send("unusable", text=reason_of(error))
     finally:
         _end(folder)
 

@@ -12,6 +12,8 @@ import asyncio
 import contextlib
 import importlib
 import os
+import re
+import secrets
 import shutil
 import socket
 import sys
@@ -33,13 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
     from typing import BinaryIO
 
+_CARRIED = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception): ")
 LOOK_S = 1.0  # interval of looks at the nodes
 ASK_TIMEOUT_S = 30.0  # a node loads Python and this package to answer
 START_TIMEOUT_S = 120.0  # loading the engine's libraries from a cold disk takes seconds
 FRESH_S = 60.0  # age of a figure of free memory that is good enough
 HOLD_S = 30.0  # pause of a node after a fault
 IDLE_S = 60.0  # an idle worker gives its resources back to the cluster after this time
-KNOCK_TIMEOUT_S = 10.0
+KNOCK_TIMEOUT_S, CONNECT_TRIES = 10.0, 3
 REMOVALS, REMOVAL_S = 50, 0.1
 END_S = 20.0  # limit of an orderly end
 
@@ -170,7 +173,9 @@ class Bridge:
             fault = self._difference(found)
             node.free_bytes = found.free_bytes
         except Exception as error:  # noqa: BLE001 - whatever a foreign node raises
-            fault = f"it does not answer ({_last_line(error)})"
+            # A busy node may answer late; if it is dead, its workers are lost, and it is new again.
+            is_good = node.is_checked and not node.fault
+            fault = "" if is_good else f"it does not answer ({reason_of(error)})"
         finally:
             self._asking.discard(node.node_id)
         node.asked_at = self._clock.monotonic()
@@ -276,11 +281,12 @@ class Bridge:
             )
             async with asyncio.timeout(START_TIMEOUT_S):
                 await _result(await asyncio.to_thread(handle.ready.remote))
-        except BaseException:
+        except BaseException as error:
             if handle is not None:
                 await _kill(handle)
             self._forget(node)
-            node.held_until = self._clock.monotonic() + HOLD_S
+            if isinstance(error, Exception):  # not if the job was cancelled
+                node.held_until = self._clock.monotonic() + HOLD_S
             raise
         return _Actor(handle, node)
 
@@ -302,8 +308,9 @@ class Bridge:
     async def _give_back(self) -> None:
         """Stop workers that were idle for long."""
         limit = self._clock.monotonic() - IDLE_S
-        for actor in [each for each in self._idle if each.idle_since < limit]:
-            self._idle.remove(actor)
+        unused = [actor for actor in self._idle if actor.idle_since < limit]
+        self._idle = [actor for actor in self._idle if actor not in unused]
+        for actor in unused:
             await self._drop(actor)
 
     # --- the assignments
@@ -329,7 +336,7 @@ class Bridge:
             run.actor = await self._take(message["avoid"])
         except Exception as error:  # noqa: BLE001 - of Ray or of a node
             if self._runs.pop(name, None):
-                text = f"No worker could be started: {_last_line(error)}"
+                text = f"No worker could be started: {reason_of(error)}"
                 self.send("ended", assignment=name, no_worker={"message": text})
             self._tell()
             return
@@ -340,7 +347,7 @@ class Bridge:
             ref = await asyncio.to_thread(actor.handle.separate.remote, _order(message))
             outcome = await _result(ref)
         except Exception as error:  # noqa: BLE001 - of Ray: the actor, its node or its memory
-            outcome = {"lost": {"message": f"The worker on {node.name} died: {_last_line(error)}"}}
+            outcome = {"lost": {"message": f"The worker on {node.name} died: {reason_of(error)}"}}
             is_alive = False
         else:
             is_alive = True
@@ -383,7 +390,7 @@ async def _kill(handle: Any) -> None:
     try:
         await asyncio.to_thread(ray.kill, handle, no_restart=True)
     except Exception as error:  # noqa: BLE001 - it is gone, or its cluster
-        sys.stderr.write(f"cannot stop a worker: {_last_line(error)}\n")
+        sys.stderr.write(f"cannot stop a worker: {reason_of(error)}\n")
 
 
 def _order(message: dict[str, Any]) -> Order:
@@ -391,8 +398,16 @@ def _order(message: dict[str, Any]) -> Order:
     return Order(WorkTask(**order.pop("task")), **order)
 
 
-def _last_line(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, in one line.
+
+    Ray's errors have many lines. One that carries an error of a node ends with that; the others
+    begin with the reason.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    carried = [line for line in lines if _CARRIED.match(line)]
+    if carried:
+        return carried[-1][:300]
     return f"{type(error).__name__}: {lines[0][:300] if lines else ''}".rstrip(": ")
 
 
@@ -403,7 +418,14 @@ def _connect(settings: Settings) -> None:
         there = urlsplit(settings.address)
         # Ray itself tries for half a minute, and does not say what is wrong.
         socket.create_connection((there.hostname, there.port), KNOCK_TIMEOUT_S).close()
-        ray.init(settings.address, log_to_driver=False)
+        for left in reversed(range(CONNECT_TRIES)):
+            try:
+                ray.init(settings.address, log_to_driver=False)
+            except ConnectionError:  # the head is there, but it may be busy
+                if not left:
+                    raise
+            else:
+                return
     else:
         ray.init(
             address="local",
@@ -432,12 +454,16 @@ async def _obey(bridge: Bridge, source: asyncio.StreamReader) -> None:
             await bridge.stop(message["assignment"])
 
 
-def environment(folder: str) -> dict[str, str]:
+def environment(folder: str, *, is_local: bool) -> dict[str, str]:
     """Return the variables of Ray and of everything that it starts here.
 
-    Nothing is reported to anyone, and files are only in ``folder``.
+    Nothing is reported to anyone, and files are only in ``folder``. A cluster of this machine has a
+    token of its own, so that no other user of the machine can use it; that of another cluster is
+    the user's.
     """
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     return {
+        **(token if is_local else {}),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": folder,
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # the nodes have this package installed
@@ -458,8 +484,9 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # prints of Ray must not mix with our messages
     folder = tempfile.mkdtemp(prefix="orch-ray-")  # short: sockets in it have 107 bytes
-    os.environ.update(environment(folder))
-    bridge = Bridge(Settings(**orjson.loads(_first_line())), out)
+    settings = Settings(**orjson.loads(_first_line()))
+    os.environ.update(environment(folder, is_local=not settings.address))
+    bridge = Bridge(settings, out)
     try:
         # In this thread, which lives to the end: the processes that Ray starts end with the
         # thread that has started them.
@@ -467,7 +494,7 @@ def main() -> None:
         asyncio.run(_main(bridge))
     except Exception as error:  # noqa: BLE001 - the service reports it
         with contextlib.suppress(OSError):
-            bridge.send("unusable", text=_last_line(error))
+            bridge.send("unusable", text=reason_of(error))
     finally:
         _end(folder)
 

@@ -262,3 +262,13 @@ def test_an_avi_file_may_have_empty_packets(tmp_path: Path) -> None:
     track = Track([(0, tone(1)), (3, tone(1))], "libmp3lame")
     path = write_film(tmp_path / "film.avi", track, picture_s=4)
     assert hear(path).length_s >= 2
+
+
+@pytest.mark.parametrize("samples", [4096 * 20, 88_200, 4096 * 20 + 1])
+def test_alac_in_caf_keeps_its_end(samples: int, tmp_path: Path) -> None:
+    """Codec and container both state how long the last packet is."""
+    sound = tone(samples / RATE)
+    path = write_film(tmp_path / "sound.caf", Track([(0, sound)], "alac"))
+    heard = hear(path)
+    assert len(heard.sound) == samples
+    assert np.abs(heard.sound[:, 0] - sound[0]).max() < 0.001

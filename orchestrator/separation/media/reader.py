@@ -37,6 +37,8 @@ _JUDGED_BY_ALL: Final = frozenset(("matroska", "flv", "mxf", "rm", "mpegts", "mp
 """Containers whose end is judged by the last packet of all tracks, as fragmented films are."""
 
 
+_CHECKED: Final = frozenset(("tta", "flac"))
+"""Codecs whose packets have checksums that FFmpeg compares only on request."""
 _PREROLL_S: Final = 0.5
 """Sound that is decoded before a place within it, so that the decoder knows what it needs."""
 
@@ -83,6 +85,8 @@ class Reader:
         self._scales: dict[int, float] = {}
         self.track = track
         self.container_name = container.format.name.split(",")[0]
+        if self.has_checksums:
+            track.codec_context.options = {"err_detect": "crccheck+explode"}
         self._keeps_end = self.container_name == "caf" and _is_alac(track)
         if self._keeps_end:
             track.codec_context.flags2 |= Flags2.skip_manual
@@ -103,6 +107,11 @@ class Reader:
     def has_stamps(self) -> bool:
         """True if the time stamps say where the sound belongs."""
         return self.container_name in _WITH_STAMPS
+
+    @property
+    def has_checksums(self) -> bool:
+        """True if damage shows in each packet, and would be noise if it were not looked for."""
+        return self.track.codec_context.codec.canonical_name in _CHECKED
 
     @property
     def gives_floats(self) -> bool:

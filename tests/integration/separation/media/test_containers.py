@@ -272,3 +272,21 @@ def test_alac_in_caf_keeps_its_end(samples: int, tmp_path: Path) -> None:
     heard = hear(path)
     assert len(heard.sound) == samples
     assert np.abs(heard.sound[:, 0] - sound[0]).max() < 0.001
+
+
+@pytest.mark.parametrize(("ext", "codec"), [("tta", "tta"), ("mka", "flac"), ("mp4", "flac")])
+def test_damaged_packets_with_checksums_are_not_noise(ext: str, codec: str, tmp_path: Path) -> None:
+    """A few are left out, which is noted; more are damage."""
+    sound = tone(240, rate=8000)
+    path = write_film(tmp_path / f"sound.{ext}", Track([(0, sound)], codec, rate=8000))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40] = bytes(40)
+    path.write_bytes(content)
+    heard = hear(path)
+    assert np.abs(heard.sound).max() < 0.5
+    assert "1 damaged packet of the sound had to be left out." in heard.notes
+    for place in range(middle, middle + len(content) // 5, len(content) // 500):
+        content[place : place + 20] = bytes(20)
+    path.write_bytes(content)
+    assert "could not be decoded" in refusal(path)

@@ -290,3 +290,18 @@ def test_damaged_packets_with_checksums_are_not_noise(ext: str, codec: str, tmp_
         content[place : place + 20] = bytes(20)
     path.write_bytes(content)
     assert "could not be decoded" in refusal(path)
+
+
+def test_a_voc_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    """Its blocks are short, and behind one that is not complete, any number may be missing."""
+    path = written(tmp_path, "voc", "pcm_s16le")
+    assert hear(path).length_s == pytest.approx(SECONDS, abs=0.001)
+    assert hear(path).notes == ""
+    for share in (0.5, 0.9):
+        assert "cut off" in refusal(cut(path, share)), share
+    content = path.read_bytes()
+    assert content.endswith(b"\0")
+    path.write_bytes(content[:-1])
+    heard = hear(path)
+    assert heard.length_s == pytest.approx(SECONDS, abs=0.001)
+    assert "no mark of its end, as VOC files have" in heard.notes

@@ -65,6 +65,20 @@ def caf_chunks(source: ByteSource) -> Iterator[tuple[bytes, int, int]]:
         position += 12 + size
 
 
+def voc_blocks(source: ByteSource) -> Iterator[tuple[int, int, int]]:
+    """Yield kind, position of the content and size of VOC blocks; kind 0 is the mark of the end."""
+    position = source.number(20, 2, "little")
+    for _ in range(MOST_PARTS):
+        head = source.at(position, 4)
+        if head[:1] == b"\0":
+            yield 0, position + 1, 0
+        if len(head) < 4 or not head[0]:
+            return
+        size = int.from_bytes(head[1:], "little")
+        yield head[0], position + 4, size
+        position += 4 + size
+
+
 def elements(source: ByteSource, position: int, end: int) -> Iterator[tuple[int, int, int | None]]:
     """Yield id, position of the content and size of EBML elements; None is an unknown size."""
     for _ in range(MOST_PARTS):

@@ -15,7 +15,7 @@ from orchestrator.separation.media.completeness import refuse_incomplete
 from orchestrator.separation.media.container import open_media
 from orchestrator.separation.media.joining import Joiner
 from orchestrator.separation.media.mixdown import mix_for
-from orchestrator.separation.media.notes import notes_on_mix, notes_on_time
+from orchestrator.separation.media.notes import notes_on_damage, notes_on_mix, notes_on_time
 from orchestrator.separation.media.reader import Reader
 from orchestrator.separation.media.second_file import joined_fault
 from orchestrator.separation.media.spans import Span, spans_of
@@ -90,6 +90,7 @@ class Decoder:
             notes.append(f"The input is {len(joined)} joined files; they are one sound here.")
         notes += [span.note for span in self._spans if span is not None]
         notes += notes_on_time(self._lines, self._lead_s)
+        notes += notes_on_damage(self._readers)
         mixers = [mixer for reader in self._readers for mixer in reader.mixers]
         notes += notes_on_mix(mixers, self.scale)
         return [note for note in dict.fromkeys(notes) if note]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from orchestrator.separation.engines.interface import Block
     from orchestrator.separation.media.mixdown import Mixer
+    from orchestrator.separation.media.reader import Reader
     from orchestrator.separation.media.timeline import TimeLine
 
 _NOTED_S: Final = 0.02
@@ -68,6 +69,14 @@ def notes_on_time(lines: Iterable[TimeLine], lead_s: float) -> list[str]:
     if any(line.ignored for line in lines):
         notes.append("The time stamps start again within the input; its parts follow each other.")
     return notes
+
+
+def notes_on_damage(readers: Iterable[Reader]) -> list[str]:
+    """Return a sentence about packets whose checksums are wrong; few enough to go on."""
+    damaged = sum(reader.damaged for reader in readers if reader.has_checksums)
+    if not damaged:
+        return []
+    return [f"{counted(damaged, 'damaged packet')} of the sound had to be left out."]
 
 
 class MonoCheck:

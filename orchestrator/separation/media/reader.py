@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import av
+from av.codec.context import Flags2
 
 from orchestrator.separation.media.mixdown import Mixer
 from orchestrator.separation.media.timeline import Piece
@@ -36,6 +37,8 @@ _JUDGED_BY_ALL: Final = frozenset(("matroska", "flv", "mxf", "rm", "mpegts", "mp
 """Containers whose end is judged by the last packet of all tracks, as fragmented films are."""
 
 
+_CHECKED: Final = frozenset(("tta", "flac"))
+"""Codecs whose packets have checksums that FFmpeg compares only on request."""
 _PREROLL_S: Final = 0.5
 """Sound that is decoded before a place within it, so that the decoder knows what it needs."""
 
@@ -82,6 +85,11 @@ class Reader:
         self._scales: dict[int, float] = {}
         self.track = track
         self.container_name = container.format.name.split(",")[0]
+        if self.has_checksums:
+            track.codec_context.options = {"err_detect": "crccheck+explode"}
+        self._keeps_end = self.container_name == "caf" and _is_alac(track)
+        if self._keeps_end:
+            track.codec_context.flags2 |= Flags2.skip_manual
         self.mixers: list[Mixer] = []
         self.packets = 0
         self.packet_bytes = 0
@@ -99,6 +107,11 @@ class Reader:
     def has_stamps(self) -> bool:
         """True if the time stamps say where the sound belongs."""
         return self.container_name in _WITH_STAMPS
+
+    @property
+    def has_checksums(self) -> bool:
+        """True if damage shows in each packet, and would be noise if it were not looked for."""
+        return self.track.codec_context.codec.canonical_name in _CHECKED
 
     @property
     def gives_floats(self) -> bool:
@@ -184,6 +197,9 @@ class Reader:
             if piece.at_s is not None and piece.at_s >= end_s:
                 return
             kept = _within(piece, start_s, end_s)
+            if self._keeps_end and self.stated_s is not None:
+                left = max(round((self.stated_s - self.sound_s) * kept.rate_hz), 0)
+                kept = Piece(kept.planes[:, :left], kept.rate_hz, kept.at_s)
             self.sound_s += kept.length_s
             if kept.planes.shape[1]:
                 yield kept
@@ -293,6 +309,14 @@ class Reader:
             self.last_end_s = max(self.last_end_s or end_s, end_s)
             if self.first_packet_s is None:
                 self.first_packet_s = start_s
+
+
+def _is_alac(track: AudioStream) -> bool:
+    """Return True for a codec whose last packet is shorter by itself.
+
+    A CAF file states the rest of the last packet, too, and FFmpeg would drop it a second time.
+    """
+    return track.codec_context.codec.canonical_name == "alac"
 
 
 def _within(piece: Piece, start_s: float, end_s: float) -> Piece:

@@ -13,6 +13,7 @@ from orchestrator.separation.media.boxes import (
     boxes,
     caf_chunks,
     chunks,
+    voc_blocks,
     w64_chunks,
 )
 
@@ -101,14 +102,8 @@ def _au(source: ByteSource) -> int | None:
 
 
 def _voc(source: ByteSource) -> int | None:
-    position = source.number(20, 2, "little")
-    for _ in range(MOST_PARTS):
-        head = source.at(position, 4)
-        if not head[:1].strip(b"\0"):
-            break
-        position += 4 + int.from_bytes(head[1:], "little")
-    behind = source.at(position, 1 + len(_VOC))
-    return position + behind.find(_VOC) if _VOC in behind else None
+    ends = [at for kind, at, _ in voc_blocks(source) if not kind]
+    return ends[0] if ends and source.at(ends[0], len(_VOC)) == _VOC else None
 
 
 def _mp4(source: ByteSource) -> int | None:

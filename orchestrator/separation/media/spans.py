@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.wording import counted
+from orchestrator.separation.media.boxes import voc_blocks
 from orchestrator.separation.media.byte_source import ByteSource, byte_source
 from orchestrator.separation.media.edits import MOST_EDITS, Edit, edit_list
 from orchestrator.separation.media.mpeg_audio import Run, runs_of
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from av.audio.stream import AudioStream
 
+_NO_END: Final = (
+    "The sound has no mark of its end, as {kind} files have that are complete; the end may be "
+    "missing."
+)
 _LOST_ALLOWED: Final = 0.01
 """Share of pages that may be lost."""
 
@@ -65,7 +70,7 @@ def spans_of(path: Path, container: str, track: AudioStream) -> list[Span]:
     if "mp4" in container.split(",") and track.frames:
         with byte_source(path) as source:
             return _edited(source, track.id)
-    readers = {"mp3": _mp3, "ogg": _ogg, "au": _au, "mpegts": _mpegts}
+    readers = {"mp3": _mp3, "ogg": _ogg, "au": _au, "mpegts": _mpegts, "voc": _voc}
     if container not in readers:
         return []
     with byte_source(path) as source:
@@ -83,6 +88,13 @@ def _mpegts(source: ByteSource) -> list[Span]:
     _, size = packet_bytes(source)
     end = -(-source.last_content() // size) * size
     return [Span(0, end, "mpegts")] if end < source.size else []
+
+
+def _voc(source: ByteSource) -> list[Span]:
+    """Return the sound with a note if the mark of the end is missing."""
+    if not all(kind for kind, _, _ in voc_blocks(source)):
+        return []
+    return [Span(0, source.size, "voc", note=_NO_END.format(kind="VOC"))]
 
 
 def _edited(source: ByteSource, track_id: int) -> list[Span]:
@@ -142,10 +154,7 @@ def _ogg(source: ByteSource) -> list[Span]:
             )
         note = ""
         if not all(stream.has_end for stream in sounds):
-            note = (
-                "The sound has no mark of its end, as Ogg files have that are complete; "
-                "the end may be missing."
-            )
+            note = _NO_END.format(kind="Ogg")
         spans.append(Span(link.start, link.end, "ogg", fault=fault, note=note))
     return spans
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.separation.media.boxes import (
-    MOST_PARTS,
     avi_tracks,
     boxes,
     boxes_at,
     caf_chunks,
     chunks,
     elements,
+    voc_blocks,
     w64_chunks,
 )
 
@@ -158,18 +158,12 @@ def _caf(source: ByteSource) -> Stated:
 
 
 def _voc(source: ByteSource) -> Stated:
-    """Add up the blocks; their sizes have 24 bits."""
-    total = present = 0
-    position = source.number(20, 2, "little")
-    for _ in range(MOST_PARTS):
-        head = source.at(position, 4)
-        if len(head) < 4 or not head[0]:
-            break
-        size = int.from_bytes(head[1:], "little")
-        total += size
-        present += min(size, source.size - position - 4)
-        position += 4 + size
-    return Stated(total or None, present, is_sound_only=True)
+    """Add up the blocks. Behind one that is cut off, any number may be missing."""
+    blocks_of = [(at, size) for kind, at, size in voc_blocks(source) if kind]
+    total = sum(size for _, size in blocks_of)
+    present = sum(min(size, max(source.size - at, 0)) for at, size in blocks_of)
+    is_sound_only = total == present or len(blocks_of) == 1
+    return Stated(total or None, present, is_sound_only=is_sound_only)
 
 
 _ASF_DATA: Final = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")

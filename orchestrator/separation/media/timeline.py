@@ -74,6 +74,7 @@ class TimeLine:
         self._waiting: list[Piece] = []
         self._waiting_s = 0.0
         self._jump_s = 0.0
+        self._after_overlap_s = 0.0
         self.holes_s: list[float] = []
         self.overlaps_s: list[float] = []
         self.ignored = 0
@@ -112,9 +113,14 @@ class TimeLine:
         """
         end_s = self._end_s + self._jump_s + self._waiting_s - self._zero_s
         is_stated = stated_s is not None and end_s <= stated_s + _RESTART_S
-        if self._waiting and (is_stated or self._jump_s <= _UNCONFIRMED_HOLE_S):
-            return self._jumped()
-        return self._follow(self._taken())
+        leaves_sound = self._jump_s > -self._waiting_s
+        if self._waiting and leaves_sound and (is_stated or self._jump_s <= _UNCONFIRMED_HOLE_S):
+            pieces = self._jumped()
+        else:
+            pieces = self._follow(self._taken())
+        if self.overlaps_s:  # no more than what followed was cut
+            self.overlaps_s[-1] = min(self.overlaps_s[-1], self._after_overlap_s)
+        return pieces
 
     def _wait(self, piece: Piece) -> None:
         self._waiting.append(piece)
@@ -127,6 +133,7 @@ class TimeLine:
     def _follow(self, pieces: list[Piece]) -> list[Piece]:
         for piece in pieces:
             self._end_s += piece.length_s
+            self._after_overlap_s += piece.length_s
         return pieces
 
     def _jumped(self) -> list[Piece]:
@@ -144,6 +151,7 @@ class TimeLine:
                     raise TimeStampsUnusable
             else:
                 self.overlaps_s.append(-jump_s)
+                self._after_overlap_s = 0.0
             pieces[0].move_s = target_s - self._zero_s
         self._end_s = target_s
         return self._follow(pieces)

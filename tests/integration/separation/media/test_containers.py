@@ -262,3 +262,46 @@ def test_an_avi_file_may_have_empty_packets(tmp_path: Path) -> None:
     track = Track([(0, tone(1)), (3, tone(1))], "libmp3lame")
     path = write_film(tmp_path / "film.avi", track, picture_s=4)
     assert hear(path).length_s >= 2
+
+
+@pytest.mark.parametrize("samples", [4096 * 20, 88_200, 4096 * 20 + 1])
+def test_alac_in_caf_keeps_its_end(samples: int, tmp_path: Path) -> None:
+    """Codec and container both state how long the last packet is."""
+    sound = tone(samples / RATE)
+    path = write_film(tmp_path / "sound.caf", Track([(0, sound)], "alac"))
+    heard = hear(path)
+    assert len(heard.sound) == samples
+    assert np.abs(heard.sound[:, 0] - sound[0]).max() < 0.001
+
+
+@pytest.mark.parametrize(("ext", "codec"), [("tta", "tta"), ("mka", "flac"), ("mp4", "flac")])
+def test_damaged_packets_with_checksums_are_not_noise(ext: str, codec: str, tmp_path: Path) -> None:
+    """A few are left out, which is noted; more are damage."""
+    sound = tone(240, rate=8000)
+    path = write_film(tmp_path / f"sound.{ext}", Track([(0, sound)], codec, rate=8000))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40] = bytes(40)
+    path.write_bytes(content)
+    heard = hear(path)
+    assert np.abs(heard.sound).max() < 0.5
+    assert "1 damaged packet of the sound had to be left out." in heard.notes
+    for place in range(middle, middle + len(content) // 5, len(content) // 500):
+        content[place : place + 20] = bytes(20)
+    path.write_bytes(content)
+    assert "could not be decoded" in refusal(path)
+
+
+def test_a_voc_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    """Its blocks are short, and behind one that is not complete, any number may be missing."""
+    path = written(tmp_path, "voc", "pcm_s16le")
+    assert hear(path).length_s == pytest.approx(SECONDS, abs=0.001)
+    assert hear(path).notes == ""
+    for share in (0.5, 0.9):
+        assert "cut off" in refusal(cut(path, share)), share
+    content = path.read_bytes()
+    assert content.endswith(b"\0")
+    path.write_bytes(content[:-1])
+    heard = hear(path)
+    assert heard.length_s == pytest.approx(SECONDS, abs=0.001)
+    assert "no mark of its end, as VOC files have" in heard.notes

@@ -55,6 +55,19 @@ def test_an_overlap_moves_the_sound_back() -> None:
     assert line.overlaps_s == [pytest.approx(0.4)]
 
 
+def test_stamps_at_half_speed_cut_nothing() -> None:
+    """Stamps that fall behind more and more never confirm each other, at the end neither."""
+    moves, line = placed([number * LENGTH_S / 2 for number in range(200)])
+    assert moves == [None] * 200
+    assert line.overlaps_s == []
+
+
+def test_no_more_is_cut_than_what_follows() -> None:
+    """A long overlap at the end costs the few pieces behind it."""
+    _, line = placed(steady(0, 50) + steady(0.3, 6))
+    assert line.overlaps_s == [pytest.approx(6 * LENGTH_S)]
+
+
 def test_stamps_that_return_are_jitter() -> None:
     """A stamp that deviates for a moment changes nothing, as the short blocks of vorbis do."""
     stamps = steady(0, 20)

@@ -298,7 +298,9 @@ def test_every_command_of_a_document_has_a_verb_and_options_that_exist(path: Pat
         assert verb in OPTIONS, verb
         assert set(options) <= OPTIONS[verb] | {"--help"}, f"orchestrator {verb} {options}"
     named = set(re.findall(r"`(--[a-z][a-z-]+)", text))
-    others = {"--force", "--resume", "--joblog", "--against", "--quick"}  # of uv, parallel, bench
+    # Options of uv, parallel, bench and ray.
+    others = {"--force", "--resume", "--joblog", "--against", "--quick", "--postgres"}
+    others.add("--disable-usage-stats")
     assert named - set().union(*OPTIONS.values()) - GENERAL - others == set()
 
 

@@ -25,6 +25,7 @@ DEFAULT_SCHEMA: Final = "orchestrator"
 DEFAULT_LEASE_S: Final = 15.0
 _LEASE_BOUNDS_S = 1.0, 600.0
 _EXAMPLE = "postgresql://USER@HOST/DATABASE"
+_UNREADABLE = f"The address of the ledger cannot be read. Write {_EXAMPLE}."
 _MOST_BYTES = 63  # of a name in PostgreSQL; it cuts longer ones without an error
 _SCHEMA = re.compile(r"[^\W\d][\w$-]{0,39}")
 _SECRET = frozenset({"password", "sslpassword"})
@@ -101,11 +102,12 @@ def parse_address(text: str) -> Address:
         url = urlsplit(text)
         has_password = url.password is not None
         _ = url.port if "," not in url.netloc else None  # libpq takes several hosts
-    except ValueError as error:
-        raise ConfigError(
-            f"The address of the ledger cannot be read ({error}). Write {_EXAMPLE}."
-        ) from None
-    values = dict(parse_qsl(url.query, keep_blank_values=True))
+        values = dict(parse_qsl(url.query, keep_blank_values=True))
+    except ValueError:  # what it says may contain a part of a password
+        raise ConfigError(_UNREADABLE) from None
+    # A password with a slash or a question mark in it ends up in one of these places.
+    if "@" in url.path + url.query + url.fragment:
+        raise ConfigError(_UNREADABLE)
     if has_password or _SECRET & values.keys():
         raise ConfigError(
             "The address of the ledger contains a password, which other users of this machine "
@@ -125,7 +127,7 @@ def parse_address(text: str) -> Address:
             "Write at most 64 letters, digits, '.', '_' and '-'."
         )
     lease_s = _lease_of(values.pop("lease", ""))
-    query = urlencode(values, quote_via=quote)
+    query = urlencode(values, quote_via=quote, safe="/")
     server = f"{url.scheme}://{url.netloc}{url.path}{'?' if query else ''}{query}"
     return Address(text, server, schema, name, lease_s)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from orchestrator.client.shelf import Moment, Pace, ShelfBusy
+from orchestrator.client.shelf import Moment, Rhythm, ShelfBusy
 from orchestrator.postgresql import connect, driver, first_line
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.client.shelf import Act
     from orchestrator.postgresql import Address
 
-PACE: Final = Pace(beat_s=0.25, lease_s=2.0, is_remote=True)
+RHYTHM: Final = Rhythm(beat_s=0.25, lease_s=2.0, is_remote=True)
 """Slower than on one machine: an exchange costs two messages and a commit."""
 _FORMAT = "orchestrator.limits/1"  # content of the row
 _TRIES = 3  # if another member was faster

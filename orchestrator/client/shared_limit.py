@@ -25,7 +25,7 @@ from orchestrator.domain.wording import counted
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from orchestrator.client.shelf import Pace, Shelf
+    from orchestrator.client.shelf import Rhythm, Shelf
     from orchestrator.domain.ports import Clock
 
 STATE_VARIABLE: Final = "ORCHESTRATOR_STATE_DIR"
@@ -107,7 +107,7 @@ class SharedLimits:
         limiters: Limiters by kind of request.
         clock: System-wide monotonic time.
         notice: Takes a sentence for the user.
-        pace: Speed of the exchange.
+        rhythm: Speed of the exchange.
     """
 
     def __init__(
@@ -117,10 +117,10 @@ class SharedLimits:
         limiters: Mapping[str, AdaptiveLimiter],
         clock: Clock,
         notice: Callable[[str], None],
-        pace: Pace = LOCAL,
+        rhythm: Rhythm = LOCAL,
     ) -> None:
         self._shelf = shelf
-        self._pace = pace
+        self._rhythm = rhythm
         self._member = member
         self._limiters = limiters
         self._clock = clock
@@ -150,8 +150,8 @@ class SharedLimits:
     async def run(self) -> None:
         """Exchange seats until cancelled."""
         while True:
-            is_done = await self._beat_aside() if self._pace.is_remote else self.beat()
-            await self._clock.sleep(self._pace.beat_s if is_done else _BUSY_S)
+            is_done = await self._beat_aside() if self._rhythm.is_remote else self.beat()
+            await self._clock.sleep(self._rhythm.beat_s if is_done else _BUSY_S)
 
     async def _beat_aside(self) -> bool:
         """Exchange once, in a thread, as :meth:`beat`."""
@@ -192,7 +192,7 @@ class SharedLimits:
         now = self._clock.monotonic()
         self._failed_since = now if self._failed_since is None else self._failed_since
         is_busy = isinstance(error, ShelfBusy)
-        if now - self._failed_since >= (_PATIENCE_S if is_busy else self._pace.lease_s):
+        if now - self._failed_since >= (_PATIENCE_S if is_busy else self._rhythm.lease_s):
             self._report_failure(error)
         return not is_busy
 
@@ -227,7 +227,7 @@ class SharedLimits:
     def _conclude(self, pending: _Exchange) -> None:
         for kind, grant in pending.grants.items():
             self._apply(kind, grant, pending)
-            self._limiters[kind].seats.valid_until = pending.began_at + self._pace.lease_s
+            self._limiters[kind].seats.valid_until = pending.began_at + self._rhythm.lease_s
         self._has_met = True
 
     def _book(self, content: dict[str, Any] | None, now: float) -> Book:
@@ -237,7 +237,7 @@ class SharedLimits:
             self._member,
             self._shelf.traces,
             has_met=self._has_met,
-            lease_s=self._pace.lease_s,
+            lease_s=self._rhythm.lease_s,
         )
 
     def leave(self) -> None:
@@ -319,7 +319,7 @@ class SharedLimits:
 
     def _report_failure(self, error: Exception) -> None:
         why = "another process holds it" if isinstance(error, ShelfBusy) else str(error)
-        if self._pace.is_remote:
+        if self._rhythm.is_remote:
             text = (
                 f"The database of the shared limit cannot be used ({why}). Until it can, this run"
             )
@@ -402,13 +402,13 @@ async def _joined_in_database(
     clock: Clock,
     notice: Callable[[str], None],
 ) -> SharedLimits | None:
-    from orchestrator.client.postgres_shelf import PACE, PostgresShelf
+    from orchestrator.client.postgres_shelf import RHYTHM, PostgresShelf
     from orchestrator.postgresql import parse_address
 
     member = secrets.token_hex(6)
     address = parse_address(database)
     shelf = PostgresShelf(address, account, member, clock.monotonic)
-    limits = SharedLimits(shelf, member, limiters, clock, notice, PACE)
+    limits = SharedLimits(shelf, member, limiters, clock, notice, RHYTHM)
     try:
         await asyncio.to_thread(limits.join)
     except ShelfBusy:

@@ -31,7 +31,7 @@ _MIN_BYTES = 16_384  # written at the start, so that a full disk is noticed then
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Rhythm:
     """Speed of the exchange of seats, as it suits the place of the shared state.
 
     Attributes:
@@ -47,7 +47,7 @@ class Pace:
     is_remote: bool = False
 
 
-LOCAL: Final = Pace()
+LOCAL: Final = Rhythm()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.home import with_home
@@ -30,8 +31,9 @@ def ledger_path(url_or_path: str | Path) -> Path:
     elif text.startswith(_SQLITE):
         path = text.removeprefix(_SQLITE)
     else:
+        shown = re.sub("//.*@", "//...@", text)  # a user and perhaps a password
         raise ConfigError(
-            f"A ledger cannot be kept at {text}. Name a file, for example --ledger nightly.db, or "
+            f"A ledger cannot be kept at {shown}. Name a file, for example --ledger nightly.db, or "
             "a database in PostgreSQL: --ledger postgresql://USER@HOST/DATABASE."
         )
     if not path:

@@ -12,6 +12,7 @@ import subprocess
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -19,7 +20,7 @@ import pytest
 from orchestrator.domain.clock import SystemClock
 from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.settings import LocalSettings
-from tests.crash.test_takeover import JOBS, LEASE_S, SEED, SLOW, TIMES, Hosts, wait
+from tests.crash.test_takeover import JOBS, LEASE_S, SEED, SLOW_S, TIMES, Hosts, wait
 from tests.e2e.playground import KEYS, QUICK, RunningService
 from tests.postgres_server import PostgresServer
 
@@ -35,6 +36,7 @@ pytestmark = [
     ),
 ]
 TCP_TIMEOUT_MS = 3000
+_turns = count()
 
 
 def ip(*words: str) -> None:
@@ -84,7 +86,7 @@ class Island:
 
 @pytest.fixture
 def island() -> Iterator[Island]:
-    number = os.getpid() % 60_000
+    number = (os.getpid() * 20 + next(_turns)) % 60_000  # the last one may still be going away
     name = f"orc{number}"
     try:
         with Island(name, f"10.{number // 250 + 10}.{number % 250}") as island:
@@ -135,7 +137,7 @@ def test_a_host_that_is_cut_off_from_the_ledger_is_overtaken_and_sends_nothing(
     island.cut()
     cut_at = clock.monotonic()
     second.wait_for('"run_started"')
-    assert clock.monotonic() - cut_at <= 1.5 * LEASE_S + SLOW
+    assert clock.monotonic() - cut_at <= 1.5 * LEASE_S + SLOW_S
     hosts.service.pace(QUICK)
     if hosts.rng.random() < 0.5:
         island.repair()

@@ -34,8 +34,8 @@ SEED = int(os.environ.get("ORCH_SEED") or random.SystemRandom().getrandbits(32))
 TIMES = int(os.environ.get("ORCH_TEST_TAKEOVERS") or 1)
 JOBS = 100
 LEASE_S = 2.0
-SLOW = 3.0
-"""A start of the command and a look at the ledger, on a busy machine."""
+SLOW_S = 10.0
+"""The first steps of a run that has taken over, on a busy machine."""
 
 
 @dataclass
@@ -121,7 +121,7 @@ def test_a_stopped_holder_is_fenced_off_when_it_wakes_up(hosts: Hosts) -> None:
     assert done.code == 0, done.err
     assert woken.code == 5, woken.err
     assert "another run took it" in woken.err
-    assert took_over_after_s <= 1.5 * LEASE_S + SLOW
+    assert took_over_after_s <= 1.5 * LEASE_S + SLOW_S
     hosts.check()
 
 
@@ -136,7 +136,7 @@ def test_a_killed_holder_is_succeeded_within_the_lease(hosts: Hosts) -> None:
     assert first.kill().code == -signal.SIGKILL
     killed_at = clock.monotonic()
     second.wait_for('"run_started"')
-    assert clock.monotonic() - killed_at <= 1.5 * LEASE_S + SLOW
+    assert clock.monotonic() - killed_at <= 1.5 * LEASE_S + SLOW_S
     hosts.service.pace(QUICK)
     done = second.finish()
 

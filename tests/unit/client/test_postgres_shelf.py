@@ -10,7 +10,7 @@ import pytest
 from orchestrator.client.postgres_shelf import PostgresShelf
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.client.shared_limit import SharedLimits, shared_limits
-from orchestrator.client.shelf import Moment, Pace, ShelfBusy
+from orchestrator.client.shelf import Moment, Rhythm, ShelfBusy
 from orchestrator.domain.clock import SystemClock
 from orchestrator.postgresql import parse_address
 from orchestrator.testing.loop import VirtualTimeLoop
@@ -192,9 +192,9 @@ class _Host(Process):
     def __init__(self, world: World, name: str, rate: float, began_at: float) -> None:
         self.began_at = began_at
         super().__init__(world, name, rate)
-        pace = Pace(beat_s=0.25, lease_s=2.0)
+        rhythm = Rhythm(beat_s=0.25, lease_s=2.0)
         shelf = _Elsewhere(world, name, self)
-        self.limits = SharedLimits(shelf, name, self.limiters, self, self.notices.append, pace)
+        self.limits = SharedLimits(shelf, name, self.limiters, self, self.notices.append, rhythm)
 
     def monotonic(self) -> float:
         return self.world.loop.time() + self.began_at

@@ -1,0 +1,93 @@
+"""Addresses of databases: what they mean, and that no password is ever shown."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import ConfigError
+from orchestrator.ledger import ledger_path
+from orchestrator.postgresql import Address, is_address, parse_address, with_name
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("postgresql://u@h/db", Address("", "postgresql://u@h/db")),
+        ("postgres://h:5433/db?name=n", Address("", "postgres://h:5433/db", name="n")),
+        (
+            "postgresql://u@h/db?schema=jobs&name=a.b-c_d&lease=30&sslmode=require",
+            Address("", "postgresql://u@h/db?sslmode=require", "jobs", "a.b-c_d", 30.0),
+        ),
+        (
+            "postgresql://u@h1:1,h2:2/db?lease=2.5s",
+            Address("", "postgresql://u@h1:1,h2:2/db", lease_s=2.5),
+        ),
+        ("postgresql:///db?host=/var/run", Address("", "postgresql:///db?host=/var/run")),
+        ("postgresql://?service=jobs", Address("", "postgresql://?service=jobs")),
+    ],
+)
+def test_an_address_has_parts_of_ours_and_of_libpq(text: str, wanted: Address) -> None:
+    found = parse_address(text)
+    assert found == Address(text, *(getattr(wanted, name) for name in _PARTS))
+    assert str(found) == text
+
+
+_PARTS = ["server", "schema", "name", "lease_s"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("schema=with%20space", "schema 'with space' cannot be used"),
+        ("schema=1x", "begin with a letter"),
+        ("schema=" + "x" * 41, "at most 40"),
+        ("schema=", "cannot be used"),
+        ("name=a/b", "name 'a/b' cannot be used"),
+        ("lease=soon", "lease=soon cannot be used"),
+        ("lease=0.5", "from 1 to 600"),
+        ("lease=601", "from 1 to 600"),
+        ("lease=nan", "from 1 to 600"),
+    ],
+)
+def test_a_part_that_cannot_be_used_is_an_error(parameters: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_address(f"postgresql://u@h/db?{parameters}")
+
+
+def test_the_name_of_the_manifest_is_added_unless_there_is_one() -> None:
+    assert with_name("postgresql://h/db", "n") == "postgresql://h/db?name=n"
+    assert with_name("postgresql://h/db?schema=s", "n") == "postgresql://h/db?schema=s&name=n"
+    assert with_name("postgresql://h/db?name=m", "n") == "postgresql://h/db?name=m"
+
+
+def test_files_are_not_addresses() -> None:
+    for text in ("nightly.db", "sqlite:///nightly.db", "postgresql:nightly.db", "postgresql"):
+        assert not is_address(text)
+    assert is_address("postgres://h/db")
+
+
+def test_long_names_have_schemas_of_their_own() -> None:
+    names = [f"{'x' * 63}{end}" for end in "ab"]
+    schemas = {parse_address(f"postgresql://h/db?name={name}").ledger_schema for name in names}
+    assert len(schemas) == 2
+    assert {len(schema) for schema in schemas} == {63}
+    assert parse_address("postgresql://h/db?name=n").ledger_schema == "orchestrator/n"
+
+
+passwords = st.text("sS1/?#@:&=[]+,", min_size=5, max_size=12)
+
+
+@given(passwords)
+def test_a_password_is_refused_and_not_shown(password: str) -> None:
+    for text in (
+        f"postgresql://u:{password}@h/db",
+        f"postgresql://u:{password}@h:5432/db?schema=s",
+        f"postgresql+psycopg://u:{password}@h/db",
+        f"mysql://u:{password}@h/db",
+    ):
+        with pytest.raises(ConfigError) as raised:
+            _ = parse_address(text) if is_address(text) else ledger_path(text)
+        assert password not in str(raised.value)
+        assert f":{password[:4]}" not in str(raised.value)

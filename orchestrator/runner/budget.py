@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.states import JobState
+from orchestrator.domain.usual_length import seconds_of_size, suffix_of
 from orchestrator.domain.wording import counted
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Bounds:
             or None.
         max_cost: Cost that must not be exceeded, or None.
         price_per_min: Price of one minute of output.
-        guess_s: Duration assumed for media of unknown duration before any job has ended.
+        guess_s: Duration assumed for media of unknown duration and size before any job has ended.
     """
 
     max_failures: int | None = None
@@ -49,6 +50,8 @@ class Budget:
         self._spent = 0.0
         self._seen_s = 0.0
         self._seen = 0
+        self._sized_s = 0.0
+        self._by_size_s = 0.0
 
     @property
     def cost(self) -> float:
@@ -87,14 +90,20 @@ class Budget:
         if job.media_duration_s is not None:
             self._seen_s += job.media_duration_s
             self._seen += 1
+            if (by_size_s := _usual_s(job)) is not None:
+                self._sized_s += job.media_duration_s
+                self._by_size_s += by_size_s
         if job.state is JobState.SUCCEEDED and reserved is not None:
             known_s = job.media_duration_s
             duration_s = self._expected_s(job) if known_s is None else known_s
             self._spent += self._cost_of(job, duration_s)
 
     def _expected_s(self, job: Job) -> float:
+        """Return the duration as known; else by the size of the file, as those that ended were."""
         if job.spec.media.duration_s is not None:
             return job.spec.media.duration_s
+        if (by_size_s := _usual_s(job)) is not None:
+            return by_size_s * (self._sized_s / self._by_size_s if self._by_size_s else 1.0)
         return self._seen_s / self._seen if self._seen else self._bounds.guess_s
 
     def _cost_of(self, job: Job, duration_s: float) -> float:
@@ -117,3 +126,11 @@ class Budget:
                     f"beyond max_failures {bounds.max_failure_percent:g}%"
                 )
         return None
+
+
+def _usual_s(job: Job) -> float | None:
+    """Return the usual duration of files of this size and kind; None if the size is not known."""
+    media = job.spec.media
+    if not media.size_bytes:
+        return None
+    return seconds_of_size(suffix_of(media.key), media.size_bytes)

@@ -75,6 +75,7 @@ class Database:
         self._pool = ThreadPoolExecutor(1, "local-database")
         self._waiting: list[_Write] = []
         self._flusher: asyncio.Task[None] | None = None
+        self._is_closed = False
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if version not in {0, FORMAT}:
             self.close_now()
@@ -103,7 +104,12 @@ class Database:
         An exception in ``act`` undoes only that act, and is raised here. ``act`` may be called
         twice, the first time without effect, if another act of its batch fails. ``committed`` is
         called on the loop before any later commit, also if the caller was cancelled meanwhile.
+
+        Raises:
+            sqlite3.ProgrammingError: The database is closed.
         """
+        if self._is_closed:
+            raise sqlite3.ProgrammingError("the database of the service is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Write(act, committed, future))
         if self._flusher is None:
@@ -181,7 +187,8 @@ class Database:
 
     async def close(self) -> None:
         """Commit the pending writes, then close."""
-        if self._flusher is not None:
+        self._is_closed = True
+        while self._flusher is not None:
             await asyncio.shield(self._flusher)
         self.close_now()
 

@@ -71,10 +71,10 @@ class Scheduler:
 
     async def close(self) -> None:
         """Stop. Running jobs are dropped; they start again with the next service."""
-        await self.drop_all()
-        if self._loop is not None:
+        if self._loop is not None:  # first of all: it would start others
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
+        await self.drop_all()
 
     async def drop_all(self) -> None:
         """Drop the running jobs without ending them."""

@@ -27,7 +27,7 @@ def job(
     return make_job(
         number,
         state=state,
-        spec=replace(spec, media=replace(spec.media, duration_s=duration_s)),
+        spec=replace(spec, media=replace(spec.media, duration_s=duration_s, size_bytes=None)),
         **changes,
     )
 
@@ -141,3 +141,22 @@ def test_the_cost_counts_the_requested_stems(name: str) -> None:
     budget.reserve(make_job(1, spec=one))
 
     assert budget.cost == 1
+
+
+def sized(number: int, size_bytes: int, **changes: float | None) -> Job:
+    spec = make_spec(number)
+    media = replace(spec.media, key=f"in/{number}.mp3", duration_s=None, size_bytes=size_bytes)
+    return make_job(number, state=JobState.SUCCEEDED, spec=replace(spec, media=media), **changes)
+
+
+def test_a_job_of_unknown_length_costs_what_its_size_lets_expect() -> None:
+    """As in a plan; then as much more or less as the jobs that ended."""
+    minute = 60 * 24_000  # bytes of mp3 at the usual rate
+    budget = Budget(Bounds(max_cost=100.0, price_per_min=1.0))
+    budget.reserve(sized(1, minute))
+    assert budget.cost == pytest.approx(2.0)
+
+    budget.ended(sized(1, minute, media_duration_s=180.0))
+    assert budget.cost == pytest.approx(6.0)
+    budget.reserve(sized(2, 2 * minute))
+    assert budget.cost == pytest.approx(6.0 + 12.0)

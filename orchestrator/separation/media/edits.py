@@ -82,7 +82,12 @@ class EditList:
 
 
 def edit_list(source: ByteSource, track_id: int) -> EditList | None:
-    """Return the edit list of a track; None without one, or with values that cannot be followed."""
+    """Return the edit list of a track; None without one, or with values that cannot be followed.
+
+    Fragments go on behind the index, so that the lengths in it say nothing.
+    """
+    if any(boxes_at(source, (b"moov", b"mvex"), 0, source.size)):
+        return None
     tick_s = 0.0
     for start, _ in boxes_at(source, (b"moov", b"mvhd"), 0, source.size):
         tick_s = _unit_s(source, start)

@@ -163,7 +163,7 @@ class Reader:
             first_s: Time stamp of the first sound.
             stated: What the container states, which shows if time 0 belongs to the file.
         """
-        if self._span is not None and self._span.edit is not None:
+        if self._is_edit:
             return 0.0  # the edit list has the silence
         pictures = self.pictures
         if self.container_name == "avi" and pictures:  # its header has a start for each track
@@ -194,15 +194,24 @@ class Reader:
         """Yield the sound with its time stamps."""
         start_s, end_s = self._bounds_s()
         for piece in self._all_pieces():
-            if piece.at_s is not None and piece.at_s >= end_s:
+            is_behind = piece.at_s is not None and piece.at_s >= end_s
+            if is_behind and self._is_edit:
                 return
-            kept = _within(piece, start_s, end_s)
-            if self._keeps_end and self.stated_s is not None:
-                left = max(round((self.stated_s - self.sound_s) * kept.rate_hz), 0)
-                kept = Piece(kept.planes[:, :left], kept.rate_hz, kept.at_s)
+            kept = self._with_its_end(_within(piece, start_s, end_s))
             self.sound_s += kept.length_s
             if kept.planes.shape[1]:
                 yield kept
+
+    def _with_its_end(self, piece: Piece) -> Piece:
+        """Return a piece without what its last packet has beyond the stated length."""
+        if not self._keeps_end or self.stated_s is None:
+            return piece
+        left = max(round((self.stated_s - self.sound_s) * piece.rate_hz), 0)
+        return Piece(piece.planes[:, :left], piece.rate_hz, piece.at_s)
+
+    @property
+    def _is_edit(self) -> bool:
+        return self._span is not None and self._span.edit is not None
 
     def _bounds_s(self) -> tuple[float, float]:
         """Return the beginning and the end of the sound by its edit list, and seek there."""
@@ -325,5 +334,5 @@ def _within(piece: Piece, start_s: float, end_s: float) -> Piece:
         return piece
     count = piece.planes.shape[1]
     first = min(max(round((start_s - piece.at_s) * piece.rate_hz), 0), count) if start_s > 0 else 0
-    last = count if end_s == math.inf else round((end_s - piece.at_s) * piece.rate_hz)
+    last = count if end_s == math.inf else max(round((end_s - piece.at_s) * piece.rate_hz), 0)
     return Piece(piece.planes[:, first:last], piece.rate_hz, piece.at_s + first / piece.rate_hz)

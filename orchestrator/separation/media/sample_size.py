@@ -4,7 +4,8 @@ A wave header states both, for example 24 bits in 4 bytes. FFmpeg goes by the bi
 The bits stand at the upper end of each sample, so that the samples can be read as if all of their
 bits were used. To that end, the header is shown to FFmpeg with other numbers in it.
 
-Sources: Microsoft's specification of WAVEFORMATEXTENSIBLE, Apple's CAF specification.
+Sources: Microsoft's specification of WAVEFORMATEXTENSIBLE, Apple's CAF and QuickTime
+specifications.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
-from orchestrator.separation.media.boxes import avi_tracks, caf_chunks, chunks, w64_chunks
+from orchestrator.separation.media.boxes import avi_tracks, boxes_at, caf_chunks, chunks, w64_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,9 @@ _PLAIN: Final = (1, 3)
 """Tags of integers and floats."""
 _SIZES: Final = (2, 3, 4, 8)
 """Bytes of a sample that can be read."""
+_DESCRIPTIONS: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+_UPPER: Final = 16
+"""Flag of a mov file: the bits stand at the upper end."""
 _SPOT_BYTES: Final = 1 << 16
 _LOST_BITS: Final = (0, 255)
 """Bytes above a small number: its sign."""
@@ -40,6 +44,8 @@ def header_changes(source: ByteSource) -> dict[int, bytes]:
     head = source.at(0, 12)
     if head[:4] == b"caff":
         return _caf_changes(source)
+    if head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"wide"}:
+        return _mov_changes(source)
     changes: dict[int, bytes] = {}
     for form, data in _wave_formats(source, head):
         changes |= _wave_changes(source, form, data)
@@ -102,6 +108,22 @@ def _caf_changes(source: ByteSource) -> dict[int, bytes]:
     return {found[b"desc"] + 28: (8 * size).to_bytes(4, "big")}
 
 
+def _mov_changes(source: ByteSource) -> dict[int, bytes]:
+    changes: dict[int, bytes] = {}
+    for start, _ in boxes_at(source, _DESCRIPTIONS, 0, source.size):
+        form = source.at(start + 8, 72)  # of the first description; others are rare
+        if form[4:8] != b"lpcm" or form[16:18] != b"\0\2" or len(form) < 72:
+            continue
+        channels, bits, flags, align = (
+            int.from_bytes(form[place : place + 4], "big") for place in (48, 56, 60, 64)
+        )
+        if size := _larger_size(bits, align, channels):
+            if not flags & _UPPER:
+                raise _lower_bits(size)
+            changes[start + 8 + 56] = (8 * size).to_bytes(4, "big")
+    return changes
+
+
 def _larger_size(bits: int, align: int, channels: int) -> int:
     """Return the bytes of a sample if they are more than its bits need; otherwise 0."""
     if not bits or not channels or align % channels:
@@ -129,9 +151,13 @@ def _is_upper(source: ByteSource, start: int, size: int, order: str) -> bool | N
     if not samples[:, 0].any():
         return True
     if np.isin(samples[:, -1], _LOST_BITS).all():
-        raise SeparationFailed(
-            RESOURCE_NOT_SUPPORTED,
-            f"The samples of the input use the lower bits of {size} bytes each, and its header "
-            "does not say which bits are used; convert it, for example to flac.",
-        )
+        raise _lower_bits(size)
     return None
+
+
+def _lower_bits(size: int) -> SeparationFailed:
+    return SeparationFailed(
+        RESOURCE_NOT_SUPPORTED,
+        f"The samples of the input use the lower bits of {size} bytes each, which cannot be read "
+        "here; convert it, for example to flac.",
+    )

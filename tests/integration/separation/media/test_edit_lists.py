@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from orchestrator.separation.media.byte_source import byte_source
+from orchestrator.separation.media.edits import edit_list
 from tests.integration.separation.media.listen import RATE, hear, refusal
 from tests.sound_files import Track, write_film
 
@@ -111,6 +113,16 @@ def test_an_edit_list_ends_within_a_packet(
 def test_an_edit_without_a_length_is_the_whole_sound(tmp_path: Path) -> None:
     """Some writers do not fill it in, or round it to 0."""
     assert hear(song(tmp_path, "mov", "pcm_s16le", [(0, 0)])).length_s == 3.0
+
+
+def test_the_edit_list_of_a_fragmented_film_is_not_followed(tmp_path: Path) -> None:
+    """Its sound goes on behind the index, whose lengths say nothing."""
+    path = song(tmp_path, "mov", "pcm_s16le", [(0, 0)])
+    with byte_source(path) as source:
+        assert edit_list(source, 1) is not None
+    path.write_bytes(path.read_bytes().replace(b"udta", b"mvex"))
+    with byte_source(path) as source:
+        assert edit_list(source, 1) is None
 
 
 def test_an_edited_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:

@@ -64,6 +64,26 @@ def test_samples_may_be_larger_than_their_bits(
     assert_heard(path, 16)
 
 
+@pytest.mark.parametrize("is_upper", [True, False])
+def test_mov_samples_may_be_larger_than_their_bits(is_upper: bool, tmp_path: Path) -> None:
+    """The description of the sound says at which end the bits stand."""
+    sound = tone(1, rate=96000)
+    path = tmp_path / "sound.mov"
+    write_film(path, Track([(0, sound)], "pcm_s32be", rate=96000))
+    content = bytearray(path.read_bytes())
+    form = content.index(b"lpcm") - 4
+    assert content[form + 59] == 32
+    content[form + 59] = 24
+    content[form + 63] = 2 | 4 | (16 if is_upper else 0)
+    path.write_bytes(content)
+    if is_upper:
+        heard = hear(path)
+        assert len(heard.sound) == pytest.approx(RATE, abs=1)
+        assert np.abs(heard.sound).max() == pytest.approx(0.3, abs=0.01)
+    else:
+        assert "lower bits" in refusal(path)
+
+
 def test_plain_samples_may_be_larger_than_their_bits(tmp_path: Path) -> None:
     """Without an extension the samples show which bits are used."""
     assert_heard(plain_wave(tmp_path / "upper.wav", SAMPLES >> 8 << 8), 24)

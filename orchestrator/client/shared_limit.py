@@ -164,7 +164,7 @@ class SharedLimits:
         try:
             await asyncio.to_thread(work)
         except (OSError, ShelfBusy) as error:
-            self._give_up(pending)
+            self._give_up(pending, error)
             return self._failed(error)
         self._conclude(pending)
         self._failed_since = None
@@ -206,8 +206,8 @@ class SharedLimits:
         pending = self._prepare()
         try:
             self._shelf.change(pending.act)
-        except (OSError, ShelfBusy):
-            self._give_up(pending)
+        except (OSError, ShelfBusy) as error:
+            self._give_up(pending, error)
             raise
         self._conclude(pending)
 
@@ -215,7 +215,9 @@ class SharedLimits:
         asks = {kind: self._ask(kind, limiter) for kind, limiter in self._limiters.items()}
         return _Exchange(self._clock, asks, self._instants, self._book, self._shelf.is_alive)
 
-    def _give_up(self, pending: _Exchange) -> None:
+    def _give_up(self, pending: _Exchange, error: Exception) -> None:
+        if isinstance(error, ShelfBusy):
+            pending.grants.clear()  # another member was faster: for certain, nothing was written
         for kind, ask in pending.asks.items():
             seats = self._limiters[kind].seats
             if kind not in pending.grants:

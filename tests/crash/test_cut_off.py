@@ -51,8 +51,16 @@ class Island:
     net: str
 
     def __enter__(self) -> Self:
-        far = f"{self.name}b"
         ip("netns", "add", self.name)
+        try:
+            self._connect()
+        except subprocess.CalledProcessError:
+            self.__exit__()
+            raise
+        return self
+
+    def _connect(self) -> None:
+        far = f"{self.name}b"
         ip("link", "add", f"{self.name}a", "type", "veth", "peer", "name", far, "netns", self.name)
         for number in (1, 2):
             ip("addr", "add", f"{self.net}.{number}/24", "dev", f"{self.name}a")
@@ -60,7 +68,6 @@ class Island:
         ip("-n", self.name, "addr", "add", f"{self.net}.3/24", "dev", far)
         ip("-n", self.name, "link", "set", far, "up")
         ip("-n", self.name, "link", "set", "lo", "up")
-        return self
 
     def __exit__(self, *_: object) -> None:
         ip("netns", "del", self.name)

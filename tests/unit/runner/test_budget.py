@@ -135,7 +135,7 @@ def test_the_reserved_cost_never_exceeds_the_bound_if_durations_are_as_given(
 
 @pytest.mark.parametrize("name", ["voice", "background"])
 def test_the_cost_counts_the_requested_stems(name: str) -> None:
-    spec = make_spec(1)
+    spec = job().spec
     one = replace(spec, output=replace(spec.output, **{name: ""}))
     budget = Budget(Bounds(max_cost=10, price_per_min=1.0, guess_s=60))
     budget.reserve(make_job(1, spec=one))

@@ -75,15 +75,21 @@ class PostgresServer:
 
     def __enter__(self) -> Self:
         self._home = tempfile.mkdtemp(prefix="orchestrator-pg-")
-        home = Path(self._home)
+        try:
+            self._make(Path(self._home))
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _make(self, home: Path) -> None:
         if os.getuid() == 0:
             os.chown(home, UNPRIVILEGED, UNPRIVILEGED)
         self.data, self.port = home / "data", free_port()
         self._programs = _within_reach(programs(), home)
         command = ["initdb", "-D", str(self.data), "-U", _USER, "-A", "trust", "-E", "UTF8"]
         self._call([*command, "--locale=C", "--no-sync", "--no-instructions"])
-        self.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop(signal.SIGQUIT)

@@ -243,7 +243,7 @@ def test_a_file_whose_end_is_destroyed_is_refused(ext: str, codec: str, tmp_path
 def test_damage_within_an_avi_file_is_refused(
     codec: str, share: float, has_index: bool, tmp_path: Path
 ) -> None:
-    """FFmpeg goes on with the next packet; index and header state what lies between."""
+    """FFmpeg continues with the next packet; index and header state what lies between."""
     path = written(tmp_path, "avi", codec)
     content = bytearray(path.read_bytes())
     if not has_index:

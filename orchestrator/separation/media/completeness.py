@@ -92,7 +92,7 @@ def refuse_incomplete(
 
 
 def _refuse_edit(reader: Reader, edit: Edit, length_s: float, size_bytes: int) -> None:
-    """Judge a part of a track by its edit; an edit may go on behind the end of the sound."""
+    """Judge a part of a track by its edit; an edit may end behind the sound."""
     _, index_end = reader.index_end
     if index_end > size_bytes:
         raise _cut_off(reader.stated_s, length_s)

@@ -84,7 +84,7 @@ class EditList:
 def edit_list(source: ByteSource, track_id: int) -> EditList | None:
     """Return the edit list of a track; None without one, or with values that cannot be followed.
 
-    Fragments go on behind the index, so that the lengths in it say nothing.
+    More sound follows in fragments behind the index, so that the lengths in it say nothing.
     """
     if any(boxes_at(source, (b"moov", b"mvex"), 0, source.size)):
         return None

@@ -143,7 +143,7 @@ def runs_of(source: ByteSource) -> list[Run]:
 def _true_end(source: ByteSource, start: int, end: int) -> int:
     """Return the end of a tag. One that states too much ends where the frames begin in it.
 
-    If the tag's end lies within frames, only frames follow it.
+    Only frames reach beyond the end of a tag that stands within them.
     """
     is_tag = start < end < source.size
     if not is_tag or _is_start(source, end) or not any(source.at(end, 4)):

@@ -1,4 +1,4 @@
-"""Packets of transport and program streams: how far they go on, and if they are scrambled.
+"""Packets of transport and program streams: how far they reach, and if they are scrambled.
 
 FFmpeg states a position for some of the packets that it reads, and only where they begin. So the
 streams are followed here from such a position on, by the marks and lengths of their own packets.

@@ -72,7 +72,7 @@ def notes_on_time(lines: Iterable[TimeLine], lead_s: float) -> list[str]:
 
 
 def notes_on_damage(readers: Iterable[Reader]) -> list[str]:
-    """Return a sentence about packets whose checksums are wrong; few enough to go on."""
+    """Return a sentence about packets whose checksums are wrong, of a file with few of them."""
     damaged = sum(reader.damaged for reader in readers if reader.has_checksums)
     if not damaged:
         return []

@@ -29,7 +29,7 @@ _DESCRIPTIONS: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 _UPPER: Final = 16
 """Flag of a mov file: the bits stand at the upper end."""
 _SPOT_BYTES: Final = 1 << 16
-_LOST_BITS: Final = (0, 255)
+_SIGNS: Final = b"\0\xff"
 """Bytes above a small number: its sign."""
 _FLOAT_24: Final = (24, 4)
 """Bits and bytes of a plain wave file that may hold the floats of Cool Edit, which FFmpeg reads."""
@@ -138,19 +138,17 @@ def _is_upper(source: ByteSource, start: int, size: int, order: str) -> bool | N
     Raises:
         SeparationFailed: ``ResourceNotSupported``: they stand at the lower end.
     """
-    import numpy as np
-
     step = (source.size - start) // 2 // size * size
     spots = b""
     for place in (start, start + step, start + max(2 * step - _SPOT_BYTES // size * size, 0)):
         data = source.at(place, _SPOT_BYTES // size * size)
         spots += data[: len(data) // size * size]
-    samples = np.frombuffer(spots, np.uint8).reshape(-1, size)
+    lowest, highest = (spots[0::size], spots[size - 1 :: size])
     if order == "big":
-        samples = samples[:, ::-1]
-    if not samples[:, 0].any():
+        lowest, highest = highest, lowest
+    if not lowest.strip(b"\0"):
         return True
-    if np.isin(samples[:, -1], _LOST_BITS).all():
+    if not highest.strip(_SIGNS):
         raise _lower_bits(size)
     return None
 

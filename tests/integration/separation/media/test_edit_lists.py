@@ -116,7 +116,7 @@ def test_an_edit_without_a_length_is_the_whole_sound(tmp_path: Path) -> None:
 
 
 def test_the_edit_list_of_a_fragmented_film_is_not_followed(tmp_path: Path) -> None:
-    """Its sound goes on behind the index, whose lengths say nothing."""
+    """More sound follows behind the index, whose lengths say nothing."""
     path = song(tmp_path, "mov", "pcm_s16le", [(0, 0)])
     with byte_source(path) as source:
         assert edit_list(source, 1) is not None

@@ -158,7 +158,7 @@ def test_damage_counts_as_lost_sound_without_a_header(codec: str, tmp_path: Path
 
 @pytest.mark.parametrize("header", [True, False])
 def test_a_tag_that_states_too_much_hides_no_sound(header: bool, tmp_path: Path) -> None:
-    """It ends where frames begin that go on behind its stated end."""
+    """It ends where frames begin that reach beyond its stated end."""
     sound = mp3(tmp_path, 4, header=header)
     plain = hear(stored(tmp_path, sound)).length_s
     tag = bytearray(id3v2(300, COVER))

@@ -467,6 +467,7 @@ def environment(folder: str, *, is_local: bool) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": folder,
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # the nodes have this package installed
+        "RAY_worker_niceness": "0",  # as worker processes have; it is 15 by default
         "RAY_ADDRESS": "",  # only the address of the settings counts
     }
 

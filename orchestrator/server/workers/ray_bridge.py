@@ -484,8 +484,8 @@ def main() -> None:
     """Work until standard input ends, then stop what was started."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # prints of Ray must not mix with our messages
-    folder = tempfile.mkdtemp(prefix="orch-ray-")  # short: sockets in it have 107 bytes
     settings = Settings(**orjson.loads(_first_line()))
+    folder = tempfile.mkdtemp(prefix="orch-ray-")  # short: sockets in it have 107 bytes
     os.environ.update(environment(folder, is_local=not settings.address))
     bridge = Bridge(settings, out)
     try:

@@ -467,6 +467,7 @@ def environment(folder: str, *, is_local: bool) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": folder,
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # the nodes have this package installed
+        "RAY_worker_niceness": "0",  # as worker processes have; it is 15 by default
         "RAY_ADDRESS": "",  # only the address of the settings counts
     }
 
@@ -483,8 +484,8 @@ def main() -> None:
     """Work until standard input ends, then stop what was started."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # prints of Ray must not mix with our messages
-    folder = tempfile.mkdtemp(prefix="orch-ray-")  # short: sockets in it have 107 bytes
     settings = Settings(**orjson.loads(_first_line()))
+    folder = tempfile.mkdtemp(prefix="orch-ray-")  # short: sockets in it have 107 bytes
     os.environ.update(environment(folder, is_local=not settings.address))
     bridge = Bridge(settings, out)
     try:

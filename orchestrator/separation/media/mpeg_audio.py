@@ -33,6 +33,8 @@ _RATES_HZ: Final = (44100, 48000, 32000)
 _KIND_MASK: Final = 0x1E0C
 """Version, layer and sample rate: equal in all frames of one sound."""
 _ID3V1_BYTES, _ID3V1_EXTENSION_BYTES = 128, 227
+_APE_FOOTER_BYTES: Final = 32
+_LONGEST_TAG_BYTES: Final = 1 << 24
 _CANDIDATE: Final = re.compile(rb"\xff[\xe2-\xff][\x10-\xef]")
 """Bytes that may be the header of a frame."""
 _MOST_CANDIDATES: Final = 500_000
@@ -165,7 +167,27 @@ def _true_end(source: ByteSource, start: int, end: int) -> int:
 def _continues(source: ByteSource, before: Run, run: Run) -> bool:
     """Return True if only damaged bytes, no tag and no header, separate two runs."""
     kind = (before.frame_samples, before.rate_hz) == (run.frame_samples, run.rate_hz)
-    return kind and run.stated_frames is None and _after_tag(source, before.end) == before.end
+    if not kind or run.stated_frames is not None:
+        return False
+    return _after_tag(source, before.end) == before.end and not _is_behind_tag(
+        source, before.end, run.start
+    )
+
+
+def _is_behind_tag(source: ByteSource, start: int, end: int) -> bool:
+    """Return True if a tag ends exactly at ``end``; padding may stand in front of it."""
+    is_v1 = source.at(end - _ID3V1_BYTES, 3) == b"TAG"
+    if end - _ID3V1_BYTES >= start and is_v1:
+        return True
+    if end - _APE_FOOTER_BYTES >= start and source.at(end - _APE_FOOTER_BYTES, 8) == b"APETAGEX":
+        return True
+    gap = source.at(start, min(end - start, _LONGEST_TAG_BYTES))
+    at = gap.find(b"ID3")
+    while at >= 0:
+        if _after_tag(source, start + at) == end:
+            return True
+        at = gap.find(b"ID3", at + 1)
+    return False
 
 
 def _run(source: ByteSource, start: int) -> Run | None:

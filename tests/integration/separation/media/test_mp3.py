@@ -164,3 +164,14 @@ def test_a_tag_that_states_too_much_hides_no_sound(header: bool, tmp_path: Path)
     tag = bytearray(id3v2(300, COVER))
     tag[6:10] = bytes(40_000 >> shift & 0x7F for shift in (21, 14, 7, 0))
     assert hear(stored(tmp_path, bytes(tag), sound)).length_s == pytest.approx(plain, abs=0.001)
+
+
+def test_tags_behind_padding_are_not_damage(tmp_path: Path) -> None:
+    """Zeros between two files belong to the padding of the first, or to the tag of the second."""
+    one = mp3(tmp_path, 2, header=False)
+    length_s = hear(stored(tmp_path, one)).length_s
+    for tag in (id3v2(90_000, COVER), ID3V1, ape(COVER)):
+        heard = hear(stored(tmp_path, one, bytes(9_000), tag, one))
+        assert heard.length_s == pytest.approx(2 * length_s, abs=0.01)
+        assert "2 joined files" in heard.notes
+        assert "damaged" not in heard.notes

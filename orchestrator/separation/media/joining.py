@@ -10,7 +10,7 @@ import numpy as np
 from orchestrator.separation.engines.interface import SAMPLERATE_HZ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from av.audio.frame import AudioFrame
 
@@ -69,7 +69,7 @@ class Joiner:
             self.samples += len(block)
             yield block
 
-    def _kept(self, blocks: list[Block]) -> Iterator[Block]:
+    def _kept(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """Drop what overlaps with the sound before."""
         for block in blocks:
             cut = min(self._skip, len(block))
@@ -97,40 +97,54 @@ class _ToStereo:
         """Return True if the sound has this rate and channel count."""
         return self._kind == (len(planes), rate_hz)
 
-    def push(self, planes: Planes) -> list[Block]:
+    def push(self, planes: Planes) -> Iterator[Block]:
         """Add sound, and return what is ready."""
+        self._add(planes)
+        return self._batch() if self._count >= _BATCH else iter(())
+
+    def _add(self, planes: Planes) -> None:
         self._waiting.append(planes)
         self._count += planes.shape[1]
-        return self._batch() if self._count >= _BATCH else []
 
-    def finish(self) -> list[Block]:
-        """Return the rest, with what the filter still holds."""
+    def finish(self) -> Iterator[Block]:
+        """Yield the rest, with what the filter still holds."""
         total = self._taken + self._count
         length = round(total * SAMPLERATE_HZ / self._kind[1])
         is_short = self._resampler is not None and 0 < total < _SHORTEST
         if is_short:
-            self.push(np.zeros((self._kind[0], 2 * _SHORTEST), np.float32))
-        blocks = self._batch()
-        if self._resampler is not None:
-            blocks += [_out(out) for out in self._resampler.resample(None)]
-        if is_short:
-            return [np.concatenate(blocks)[: max(length, 1)]] if blocks else []
-        return [block for block in blocks if len(block)]
+            self._add(np.zeros((self._kind[0], 2 * _SHORTEST), np.float32))
+            blocks = [*self._batch(), *self._flushed()]
+            if blocks:
+                yield np.concatenate(blocks)[: max(length, 1)]
+            return
+        yield from self._batch()
+        yield from self._flushed()
 
-    def _batch(self) -> list[Block]:
+    def _flushed(self) -> Iterator[Block]:
+        if self._resampler is not None:
+            yield from (_out(out) for out in self._resampler.resample(None) if out.samples)
+
+    def _batch(self) -> Iterator[Block]:
         if not self._count:
-            return []
+            return
         planes = self._waiting[0]
         if len(self._waiting) > 1:
             planes = np.concatenate(self._waiting, axis=1)
         self._waiting, self._taken, self._count = [], self._taken + self._count, 0
         if self._resampler is None:
-            return [_block(planes)]
+            yield _block(planes)
+            return
+        # A second at most: the rate that a header states may be as low as 1 Hz.
+        step = min(self._kind[1], _BATCH)
+        for start in range(0, planes.shape[1], step):
+            yield from self._resampled(self._resampler, planes[:, start : start + step])
+
+    def _resampled(self, resampler: av.AudioResampler, planes: Planes) -> Iterator[Block]:
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(planes), format="fltp", layout=_layout(planes)
         )
         frame.sample_rate = self._kind[1]
-        return [_out(out) for out in self._resampler.resample(frame) if out.samples]
+        yield from (_out(out) for out in resampler.resample(frame) if out.samples)
 
 
 def _layout(planes: Planes) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from orchestrator.separation.media.container import open_media
+from orchestrator.separation.media.decode import Decoder
 from tests.integration.separation.media.listen import RATE, hear, refusal
 from tests.sound_files import Track, tone, write_film
 
@@ -305,3 +307,17 @@ def test_a_voc_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     heard = hear(path)
     assert heard.length_s == pytest.approx(SECONDS, abs=0.001)
     assert "no mark of its end, as VOC files have" in heard.notes
+
+
+def test_a_low_sample_rate_takes_no_memory(tmp_path: Path) -> None:
+    """A damaged header may state 2 Hz: 600 samples are five minutes, in small blocks."""
+    path = tmp_path / "slow.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(2)
+        file.writeframes(bytes(1200))
+    with open_media(path) as container:
+        lengths = [len(block) for block in Decoder(path, container).blocks()]
+    assert sum(lengths) == 300 * RATE
+    assert max(lengths) < 3 * RATE

@@ -70,14 +70,18 @@ def kill_at_some_instant(place: Playground, rng: random.Random) -> bool:
 
 
 def check_reports(place: Playground, keys: set[str]) -> None:
-    """Check that every report has whole lines and unique keys, and that the last has all keys."""
+    """Check that the reports have whole lines, and each key once.
+
+    There are several if a run was killed after its last row: the next one finds all done.
+    """
+    found: list[str] = []
     for report in place.reports():
         lines = report.read_bytes().splitlines(keepends=True)
         assert all(line.endswith(b"\n") for line in lines)
         rows = [json.loads(line) for line in lines]
-        assert len({row["key"] for row in rows}) == len(rows), f"{report.name} has a key twice"
-        assert {row["state"] for row in rows} <= {"succeeded", "skipped"}
-    assert {row["key"] for row in place.rows()} == keys
+        assert {row["state"] for row in rows} <= {"succeeded"}
+        found += [row["key"] for row in rows]
+    assert sorted(found) == sorted(keys)
 
 
 @pytest.mark.parametrize("faults", FAULTS)

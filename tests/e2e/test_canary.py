@@ -71,7 +71,8 @@ def test_a_limit_makes_a_smaller_canary(here: Playground, service: RunningServic
 
 
 @pytest.mark.parametrize(
-    ("value", "hint"), [("-1", "from 1 to 1000"), ("1001", "from 1 to 1000"), ("few", "'--canary'")]
+    ("value", "hint"),
+    [("-1", "whole number"), ("1001", "from 1 to 1000"), ("few", "--canary few: write a whole")],
 )
 def test_a_wrong_canary_is_refused(here: Playground, value: str, hint: str) -> None:
     here.write(*NAMES)

@@ -192,8 +192,12 @@ async def test_a_job_waits_while_its_work_cannot_be_loaded_and_then_succeeds(
     async def is_named() -> bool:
         return "late_work" in caplog.text
 
+    async def is_waiting() -> bool:
+        """Between two tries it waits."""
+        return "<State>Submitted</State>" in await bench.job(job)
+
     await bench.until(is_named)
-    assert "<State>Submitted</State>" in await bench.job(job)
+    await bench.until(is_waiting)
     (tmp_path / "late_work.py").write_text("from poison import behave")
 
     assert "<State>Success</State>" in await bench.ended(job)

@@ -105,6 +105,10 @@ def _finished(number: int, spec: JobSpec, run: Run, now: float) -> Job:
     return job
 
 
+def _not_written() -> Exception:
+    return RuntimeError("the ledger did not take all jobs")
+
+
 def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) -> None:
     """Write the jobs into the ledger, which must be closed, and their rows into the report."""
     store = SqliteStore(ledger)
@@ -125,15 +129,17 @@ def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) 
             (job.id, job.spec.key, job.spec.level, job.spec.share, job.seq, run.visit, run.number)
             for job in batch
         ]
-        unit.db.write("insert_jobs", new)
+        unit.db.write("insert_jobs", new, _not_written)
         unit.db.write(
             "insert_specs",
             [
                 (job.id, object_hash(job.spec.media), encode_spec(job.spec).decode())
                 for job in batch
             ],
+            _not_written,
         )
-        unit.db.write("save", [(*snapshot(job), run.number, job.row, 0) for job in batch])
+        rows = [(*snapshot(job), run.number, job.row, 0) for job in batch]
+        unit.db.write("save", rows, _not_written)
         report.offer(batch)
     store.commit(unit)
     unit.db.conn.exec_driver_sql("PRAGMA journal_mode = WAL")

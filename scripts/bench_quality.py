@@ -56,7 +56,7 @@ from tests.quality import level_db, sdr_db, si_sdr_db  # noqa: E402
 if TYPE_CHECKING:
     from orchestrator.separation.engines.interface import Block, Engine
 
-VARIANTS = (
+VARIANTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("default", {}),
     ("default, OpenVINO f32", {RUNTIME_VARIABLE: "openvino", PRECISION_VARIABLE: "f32"}),
     ("default, onnxruntime", {RUNTIME_VARIABLE: "onnxruntime"}),
@@ -99,6 +99,7 @@ def main() -> int:
     if not mixtures:
         print(f"no mixture with a true voice in {arguments.folder}; see --help", file=sys.stderr)
         return 2
+    engines: list[tuple[str, EngineChoice, dict[str, str]]]
     engines = [(name, chosen(name), {}) for name in arguments.engine] or [
         (name, DEFAULT_ENGINE, variables) for name, variables in VARIANTS
     ]

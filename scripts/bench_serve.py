@@ -54,7 +54,7 @@ async def serve_bare(*, with_routes: bool) -> None:
     """Run a handler that only reads and answers."""
     from aiohttp import web
 
-    runner: web.BaseRunner[Any]
+    runner: web.BaseRunner
 
     answers = {method: b"x" * size for method, size in ANSWER_BYTES.items()}
 

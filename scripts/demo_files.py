@@ -89,10 +89,7 @@ def put_sound(
 
 def add_video(container: av.container.OutputContainer) -> av.VideoStream:
     """Add a small video track."""
-    stream = cast(
-        "av.VideoStream",
-        container.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "veryslow"}),
-    )
+    stream = container.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "veryslow"})
     stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     return stream
 

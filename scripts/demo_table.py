@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -28,13 +29,8 @@ def main() -> int:
         return 1
     root = local_root(manifest, ledger_path(manifest)) / (manifest.bucket or "")
     table = Table(box=None, pad_edge=False)
-    for title, justify in (
-        ("file", "left"),
-        ("seconds", "right"),
-        ("voice", "left"),
-        ("background", "left"),
-        ("state", "left"),
-    ):
+    for title in ("file", "seconds", "voice", "background", "state"):
+        justify: Literal["left", "right"] = "right" if title == "seconds" else "left"
         table.add_column(title, justify=justify, overflow="fold")
     for line in report.read_text().splitlines():
         row = json.loads(line)

@@ -166,5 +166,10 @@ def write_sample(
             spending={**part, "by_level": {"2": {"jobs": len(rows) // 5, **part}}},
             still={"open": 0, "left": 0},
         )
-        more = {"notes": [], "pace": pace, "written_text": max(ends), "is_linked": False}
+        more: dict[str, Any] = {
+            "notes": [],
+            "pace": pace,
+            "written_text": max(ends),
+            "is_linked": False,
+        }
         writer.finish(file, writer.totals | facts | more, {})

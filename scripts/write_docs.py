@@ -42,8 +42,12 @@ def errors_tree() -> str:
 def filled(text: str) -> str:
     """Return the page with its generated parts filled in."""
     for name, content in (("states", states_table()), ("errors", errors_tree())):
-        block = re.compile(rf"(<!-- {name}:begin[^\n]*-->\n).*?(<!-- {name}:end -->)", re.DOTALL)
-        text = block.sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)
+        around = re.compile(
+            rf"(<!-- {name}:begin[^\n]*-->\n)(.*?\n)(<!-- {name}:end -->)", re.DOTALL
+        )
+        found = around.search(text)
+        if found is not None:
+            text = f"{text[: found.start(2)]}{content}\n{text[found.end(2) :]}"
     return text
 
 

@@ -45,9 +45,11 @@ def stems(folder: Path) -> tuple[Block, Block]:
         "aac8k-itunsmpb2112.m4a",
         "ambisonic.webm",
         "dts-tag-82.ts",
+        "float-plus6dB.wav",
         "gap-3s.mkv",
         "gap-3s.mp4",
         "inverted.flac",
+        "one-nan.wav",
         "starts-at-2s.mp4",
         "whole-vbr-ape-cover.mp3",
     ],
@@ -116,6 +118,15 @@ def test_channels_that_cancel_out_in_mono_are_noted(tmp_path: Path) -> None:
     assert np.abs(stems(tmp_path)[0]).max() < 1e-3
     assert "cancel each other out" in " ".join(result.notes)
     assert separated(FIELD / "inverted.flac", tmp_path, channels=2).notes == ()
+
+
+def test_a_sample_without_a_value_and_a_level_above_full_scale_are_noted(tmp_path: Path) -> None:
+    """The files as users had them: one NaN, and floats 6 dB above full scale."""
+    assert "1 sample of the input had no valid value" in " ".join(
+        separated(FIELD / "one-nan.wav", tmp_path).notes
+    )
+    assert np.abs(stems(tmp_path)[0]).max() < 0.999
+    assert "multiplied by 0.5" in " ".join(separated(FIELD / "float-plus6dB.wav", tmp_path).notes)
 
 
 def test_usual_sound_has_no_notes(tmp_path: Path) -> None:

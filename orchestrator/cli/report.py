@@ -86,6 +86,8 @@ def report(
     chosen = _format(form, output)
     states = _states(state, ROW_STATES)
     source = manifest_source(manifest, service, sets)
+    if output != "-" and Path(output).resolve() == source.path.resolve():
+        raise ConfigError(f"-o {output} is the manifest itself. Name another file.")
     links_s = read_duration_s("--links", links)
     if chosen == "html":
         folder = Path.cwd() if output == "-" else Path(output).parent
@@ -112,6 +114,7 @@ def _write_page(
     from orchestrator.cli.output import counting
     from orchestrator.commands.page import write_page
 
+    lacks: list[str] = []  # also if the reader of standard output ends before all is written
     with _opened(output) as file, counting("waveforms") as progress:
         options = replace(options, progress=progress)
         lacks = asyncio.run(write_page(source, file, options, ledger=ledger))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.commands.page import live_page, live_totals
 from orchestrator.commands.stems import bucket_folders
 from orchestrator.domain.events import Noticed, RunStarted
+from orchestrator.domain.value_formats import LOCAL_BUCKET
 from orchestrator.ledger import open_ledger
 from orchestrator.live.metrics import Metrics
 from orchestrator.live.server import LiveServer
@@ -138,14 +139,18 @@ class LiveRun:
         return await asyncio.to_thread(read)
 
     def media(self, bucket: str, key: str) -> Path | None:
-        """Return an input or a stem on this machine; None for every other file."""
-        folder = self._folder_of(bucket) if self._folder_of else None
+        """Return a sound or a film in a bucket on this machine; None for every other file."""
+        is_bucket = LOCAL_BUCKET.fullmatch(bucket) is not None  # a name, and no path
+        folder = self._folder_of(bucket) if self._folder_of and is_bucket else None
         kind = mimetypes.guess_type(key)[0] or ""
         if folder is None or not kind.startswith(("audio/", "video/")):
             return None
-        root = Path(folder).resolve()
-        path = (root / key).resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
+        with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+            root = Path(folder).resolve()
+            path = (root / key).resolve()
+            if path.is_relative_to(root) and path.is_file():
+                return path
+        return None
 
 
 @contextlib.asynccontextmanager

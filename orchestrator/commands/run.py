@@ -271,6 +271,10 @@ async def open_session(
     check_means(manifest)
 
     sinks = Sinks() if sink is None else Sinks(sink)
+    if options.live is not None:
+        from orchestrator.live.server import check_address
+
+        await check_address(options.live.host, options.live.port)
 
     def waiting(text: str) -> None:
         sinks.emit(Noticed(text))

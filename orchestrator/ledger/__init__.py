@@ -26,6 +26,8 @@ def ledger_path(url_or_path: str | Path) -> Path:
         ConfigError: If another kind of database is named, or none.
     """
     text = str(url_or_path)
+    if text.startswith(("postgresql:", "postgres:", "sqlite:")) and "://" not in text:
+        raise ConfigError(f"The ledger {text} looks like an address. Write it with ://.")
     if "://" not in text:
         path = text
     elif text.startswith(_SQLITE):

@@ -3,7 +3,7 @@
 =============  ====================================================================
 ``/``          the report page with the jobs that have ended, kept up to date
 ``/events``    server-sent events: new rows of the report, totals, the run now
-``/media/``    input and stems of the run's jobs, if they are on this machine
+``/media/``    sounds and films in the run's buckets, if these are on this machine
 ``/metrics``   metrics for Prometheus
 ``/healthz``   200 while the run works
 =============  ====================================================================
@@ -16,15 +16,19 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
+import os
 import secrets
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, OrchestratorError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +41,7 @@ TICK_S = 1.0
 _MOST_WATCHERS = 32
 _PARTING_S = 5.0
 """Time in which those who watch receive the last news; a browser that sleeps does not take it."""
+_EVERYWHERE = ("0.0.0.0", "::")
 _COOKIE = "orchestrator_live"
 _CLOSED = (
     "This page belongs to a run. Open the address that the run printed when it began: it ends in "
@@ -80,7 +85,7 @@ class Watched(Protocol):
         ...
 
     def media(self, bucket: str, key: str) -> Path | None:
-        """Return an input or a stem on this machine; None for every other file."""
+        """Return a sound or a film in a bucket on this machine; None for every other file."""
         ...
 
 
@@ -118,7 +123,7 @@ class LiveServer:
         app.router.add_get("/healthz", self._health)
         # Browsers keep their connections open; the run does not wait for them.
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=0.5
+            app, access_log=None, handle_signals=False, shutdown_timeout=0.5, logger=_silent()
         )
         self._is_closing = asyncio.Event()
         self._have_left = asyncio.Event()
@@ -127,7 +132,10 @@ class LiveServer:
     def url(self) -> str:
         """Address of the page, for those who may see it."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}/" + (f"?token={self._token}" if self._token else "")
+        if self._host in _EVERYWHERE:
+            host = socket.gethostname()
+        token = f"?token={quote(self._token, safe='')}" if self._token else ""
+        return f"http://{host}:{self._port}/{token}"
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -141,10 +149,7 @@ class LiveServer:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            raise ConfigError(
-                f"--live {self._host}:{self._port}: cannot listen there: "
-                f"{error.strerror or error}. Choose another address."
-            ) from error
+            raise _cannot_listen(self._host, self._port, error) from error
         self._port = self._runner.addresses[0][1]
         return self
 
@@ -173,7 +178,10 @@ class LiveServer:
             raise web.HTTPForbidden(text=f"{request.host} is not a name of this machine.\n")
         if self._token and request.path != "/healthz" and not self._is_known(request):
             raise web.HTTPUnauthorized(text=_CLOSED, headers={"WWW-Authenticate": "Bearer"})
-        response = await handler(request)
+        try:
+            response = await handler(request)
+        except OrchestratorError as error:  # for example a database that is away
+            raise web.HTTPServiceUnavailable(text=f"{error}\n") from error
         if not response.prepared:
             response.headers.update(_HEADERS)
         return response
@@ -267,6 +275,33 @@ class LiveServer:
 def _event(kind: str, content: Any, number: str = "") -> bytes:
     head = f"id: {number}\n" if number else ""
     return f"{head}event: {kind}\ndata: ".encode() + orjson.dumps(content) + b"\n\n"
+
+
+def _silent() -> logging.Logger:
+    """Return a logger that keeps requests, which may carry the token, out of the run's log."""
+    logger = logging.getLogger("orchestrator.live.server")
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+async def check_address(host: str, port: int) -> None:
+    """Check that an address can be listened on, before a run waits for its turn.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    try:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+    server.close()
+    await server.wait_closed()
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return ConfigError(f"--live {host}:{port}: cannot listen there: {why}. Choose another address.")
 
 
 def is_loopback(host: str) -> bool:

@@ -78,7 +78,7 @@ class OutlineProcess:
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            command = [sys.executable, "-m", "orchestrator.separation.outlines"]
+            command = [sys.executable, "-P", "-m", "orchestrator.separation.outlines"]
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [*command, str(self._memory_bytes)],
                 stdin=subprocess.PIPE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
@@ -13,6 +14,8 @@ from orchestrator.server.pace import Pace, Progression
 from tests.browser import Visit, running_browser
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.e2e.playground import Going, Playground
 
 pytestmark = pytest.mark.slow
@@ -105,7 +108,7 @@ def test_other_machines_need_the_token_and_other_sites_see_nothing(here: Playgro
     here.service.pace(HELD)
     here.write("in/a.mp3")
     process, url = started(here, "0.0.0.0:0", env={"ORCHESTRATOR_LIVE_TOKEN": "a-long-word"})
-    bare = url.partition("?")[0].replace("0.0.0.0", "127.0.0.1")
+    bare = f"http://127.0.0.1:{urlsplit(url).port}/"
 
     assert url.endswith("/?token=a-long-word")
     assert read(bare)[0] == 401
@@ -128,6 +131,27 @@ def test_other_machines_need_the_token_and_other_sites_see_nothing(here: Playgro
     assert read(url, Host="localhost:1")[0] == 200
     here.service.pace(AT_ONCE)
     assert process.finish().code == 0
+
+
+def test_only_sounds_of_buckets_are_served(here: Playground, tmp_path: Path) -> None:
+    assert here.service is not None
+    here.service.pace(HELD)
+    (tmp_path / "private.mp3").write_bytes(b"mine")
+    here.write("in/a.mp3")
+    process, url = started(here)
+
+    for path in (
+        "media/%2ftmp/x.mp3",
+        f"media/{quote(str(tmp_path), safe='')}/private.mp3",
+        "media/..%2f../private.mp3",
+        "media/media-1250000000%2f..%2f../private.mp3",
+        "media/%2e/private.mp3",
+        "media/media-1250000000/%00.mp3",
+        f"media/media-1250000000/{'x' * 300}.mp3",
+    ):
+        assert read(f"{url}{path}")[0] == 404, path
+    here.service.pace(AT_ONCE)
+    assert "Traceback" not in process.finish().err
 
 
 def test_an_address_that_is_taken_or_not_one_ends_with_2_before_a_job(here: Playground) -> None:

@@ -174,6 +174,8 @@ def check_page_path(path: Path) -> None:
 def is_page(path: Path, run: str | None = None) -> bool:
     """Return True if a file is a page, and of this run if one is given."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError:

@@ -52,7 +52,8 @@ class Worker:
         Raises:
             MachineAtFault: ``EngineNotInstalled`` if it cannot be started.
         """
-        command = [sys.executable, "-m", "orchestrator.server.workers.process", work]
+        # -P: a file av.py in the user's folder of media is not the library.
+        command = [sys.executable, "-P", "-m", "orchestrator.server.workers.process", work]
         if memory_bytes:
             command.append(str(memory_bytes))
         # The worker must find the same modules, also those on a path that only this process has.

@@ -134,7 +134,7 @@ class RayWorkers:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._was_up = False
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", _BRIDGE),
+            *(sys.executable, "-P", "-m", _BRIDGE),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,

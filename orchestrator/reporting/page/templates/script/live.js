@@ -76,7 +76,10 @@
     source.addEventListener("open", () => say("open"));
     source.addEventListener("error", () => say("lost"));
     on("rows", page.put);
-    on("totals", page.totals);
+    on("totals", (change) => {
+      page.totals(change);
+      if (change.title) document.title = change.title;
+    });
     on("now", showNow);
     on("reload", () => {
       source.close();
@@ -85,6 +88,7 @@
     on("end", () => {
       source.close();
       say("over");
+      $("now-facts").textContent = "";
       $("now-files").replaceChildren();
     });
   }

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.page import live_page, live_totals
+from orchestrator.commands.report import next_rows
 from orchestrator.commands.stems import bucket_folders
 from orchestrator.domain.events import Noticed, RunStarted
 from orchestrator.domain.value_formats import LOCAL_BUCKET
 from orchestrator.ledger import open_ledger
 from orchestrator.live.metrics import Metrics
 from orchestrator.live.server import LiveServer
-from orchestrator.reporting.row import row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -28,13 +28,11 @@ if TYPE_CHECKING:
     from orchestrator.commands.options import LiveAddress
     from orchestrator.domain.events import Event
     from orchestrator.domain.ports import Ledger
-    from orchestrator.domain.run import Run
     from orchestrator.live.tally import Tally
     from orchestrator.manifest import Manifest
     from orchestrator.runner.ports import Ports
 
 TOKEN_VARIABLE = "ORCHESTRATOR_LIVE_TOKEN"  # noqa: S105 - the name of a variable
-_PAGE = 1000
 _STARTING = b"""<!doctype html><html lang="en"><meta charset="utf-8">
 <meta http-equiv="refresh" content="1"><title>Starting</title><p>The run is starting.</p></html>"""
 _LEAST_AGE_S = 2.0
@@ -93,18 +91,13 @@ class LiveRun:
         """Return the run at this moment."""
         return self._tally.snapshot().as_dict()
 
-    async def _run(self) -> Run | None:
-        run = await self._ledger.last_run()
-        return run if run is not None and run.id == self.run else None
-
     async def rows(self, after: int) -> tuple[list[Any], int]:
         """Return rows of the report behind this number, and the number of the last of them."""
-        run = await self._run()
-        if run is None:
+        run = await self._ledger.last_run()
+        if run is None or run.id != self.run:
             return [], after
-        jobs = await self._ledger.rows(run, after, _PAGE)
-        rows = [row(job, run, self._folder_of) for job in jobs if not job.skipped]
-        return rows, jobs[-1].row if jobs else after
+        rows, last = await next_rows(self._ledger, run, after, self._folder_of)
+        return [each for each in rows if each["state"] != "skipped"], last
 
     async def totals(self, *, is_last: bool) -> dict[str, Any]:
         """Return the totals of the page; of the last ones, all who watch receive the same."""

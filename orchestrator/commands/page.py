@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.history import entry_of, pace_of, spending
-from orchestrator.commands.report import ALL_RUNS, chosen_run, usual_states, write_rows
+from orchestrator.commands.report import ALL_RUNS, chosen_run, next_rows, usual_states, write_rows
 from orchestrator.commands.resources import ledger_path, state_folder
 from orchestrator.commands.stems import bucket_folders
 from orchestrator.commands.waveforms import LIMIT_S, Drawings, draw
@@ -24,7 +24,7 @@ from orchestrator.manifest import EndpointSettings
 from orchestrator.reporting.page.places import Places
 from orchestrator.reporting.page.totals import Tallies, facts_of
 from orchestrator.reporting.page.writer import PageWriter, check_page_path, page_path
-from orchestrator.reporting.row import instant, row
+from orchestrator.reporting.row import instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from orchestrator.reporting.page.places import Links
     from orchestrator.reporting.row import FolderOf, Row
 
-_PAGE = 1000
 LONGEST_LINKS_S = 7 * 86400.0
 """Longest life of a page's links. Whoever has the page can read the files; a week is enough."""
 
@@ -127,9 +126,10 @@ async def _write_numbered(
 ) -> int:
     """Write the rows of the last run, and return the number of the last of them."""
     run, after_row = await ledger.last_run(), 0
-    while run is not None and (jobs := await ledger.rows(run, after_row, _PAGE)):
-        after_row = jobs[-1].row
-        rows = [row(job, run, folder_of) for job in jobs]
+    if run is None:
+        return after_row
+    while (page := await next_rows(ledger, run, after_row, folder_of))[0]:
+        rows, after_row = page
         writer.write([each for each in rows if each["state"] in states])
     return after_row
 

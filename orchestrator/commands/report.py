@@ -146,9 +146,17 @@ async def _rows(
             ]
     else:
         after_row = 0
-        while jobs := await ledger.rows(chosen, after_row, _PAGE):
-            after_row = jobs[-1].row
-            yield [row(job, chosen, folder_of) for job in jobs]
+        while (page := await next_rows(ledger, chosen, after_row, folder_of))[0]:
+            rows, after_row = page
+            yield rows
+
+
+async def next_rows(
+    ledger: Ledger, run: Run, after_row: int, folder_of: FolderOf | None
+) -> tuple[list[Row], int]:
+    """Return rows of a run's report beyond a number, in order, and the number of the last."""
+    jobs = await ledger.rows(run, after_row, _PAGE)
+    return [row(job, run, folder_of) for job in jobs], jobs[-1].row if jobs else after_row
 
 
 class _StoredReport:

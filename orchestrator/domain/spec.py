@@ -81,8 +81,11 @@ class MediaObject:
     @property
     def expected_s(self) -> float | None:
         """Length of the sound if known, else as the size lets expect; None if neither is known."""
-        if self.duration_s is not None:
-            return self.duration_s
+        return self.by_size_s if self.duration_s is None else self.duration_s
+
+    @property
+    def by_size_s(self) -> float | None:
+        """Usual length of files of this size and kind; None if the size is not known."""
         if self.size_bytes is None:
             return None
         return seconds_of_size(suffix_of(self.key), self.size_bytes)

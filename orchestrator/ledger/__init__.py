@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.home import with_home
 from orchestrator.errors import ConfigError
-from orchestrator.postgresql import is_address, parse_address
+from orchestrator.postgresql import SCHEMES, is_address, parse_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,9 @@ def ledger_path(url_or_path: str | Path) -> Path:
         ConfigError: If another kind of database is named, or none.
     """
     text = str(url_or_path)
-    if text.startswith(("postgresql:", "postgres:", "sqlite:")) and "://" not in text:
-        raise ConfigError(f"The ledger {text} looks like an address. Write it with ://.")
     if "://" not in text:
+        if text.partition(":")[0] in {*SCHEMES, "sqlite"} and ":" in text:
+            raise ConfigError(f"The ledger {text} looks like an address. Write it with ://.")
         path = text
     elif text.startswith(_SQLITE):
         path = text.removeprefix(_SQLITE)

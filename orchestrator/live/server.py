@@ -41,6 +41,10 @@ TICK_S = 1.0
 _MOST_WATCHERS = 32
 _PARTING_S = 5.0
 """Time in which those who watch receive the last news; a browser that sleeps does not take it."""
+# Requests may carry the token: they stay out of the run's log.
+_SILENT = logging.getLogger("orchestrator.live.server")
+_SILENT.propagate = False
+_SILENT.addHandler(logging.NullHandler())
 _EVERYWHERE = ("0.0.0.0", "::")
 _COOKIE = "orchestrator_live"
 _CLOSED = (
@@ -123,7 +127,7 @@ class LiveServer:
         app.router.add_get("/healthz", self._health)
         # Browsers keep their connections open; the run does not wait for them.
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=0.5, logger=_silent()
+            app, access_log=None, handle_signals=False, shutdown_timeout=0.5, logger=_SILENT
         )
         self._is_closing = asyncio.Event()
         self._have_left = asyncio.Event()
@@ -275,14 +279,6 @@ class LiveServer:
 def _event(kind: str, content: Any, number: str = "") -> bytes:
     head = f"id: {number}\n" if number else ""
     return f"{head}event: {kind}\ndata: ".encode() + orjson.dumps(content) + b"\n\n"
-
-
-def _silent() -> logging.Logger:
-    """Return a logger that keeps requests, which may carry the token, out of the run's log."""
-    logger = logging.getLogger("orchestrator.live.server")
-    logger.propagate = False
-    logger.addHandler(logging.NullHandler())
-    return logger
 
 
 async def check_address(host: str, port: int) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.states import JobState
-from orchestrator.domain.usual_length import seconds_of_size, suffix_of
 from orchestrator.domain.wording import counted
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class Budget:
         if job.media_duration_s is not None:
             self._seen_s += job.media_duration_s
             self._seen += 1
-            if (by_size_s := _usual_s(job)) is not None:
+            if by_size_s := job.spec.media.by_size_s:
                 self._sized_s += job.media_duration_s
                 self._by_size_s += by_size_s
         if job.state is JobState.SUCCEEDED and reserved is not None:
@@ -102,7 +101,7 @@ class Budget:
         """Return the duration as known; else by the size of the file, as those that ended were."""
         if job.spec.media.duration_s is not None:
             return job.spec.media.duration_s
-        if (by_size_s := _usual_s(job)) is not None:
+        if by_size_s := job.spec.media.by_size_s:
             return by_size_s * (self._sized_s / self._by_size_s if self._by_size_s else 1.0)
         return self._seen_s / self._seen if self._seen else self._bounds.guess_s
 
@@ -126,11 +125,3 @@ class Budget:
                     f"beyond max_failures {bounds.max_failure_percent:g}%"
                 )
         return None
-
-
-def _usual_s(job: Job) -> float | None:
-    """Return the usual duration of files of this size and kind; None if the size is not known."""
-    media = job.spec.media
-    if not media.size_bytes:
-        return None
-    return seconds_of_size(suffix_of(media.key), media.size_bytes)

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.states import JobState
-from orchestrator.domain.usual_length import seconds_of_size, suffix_of
 from orchestrator.domain.wording import counted
 from orchestrator.manifest.manifest import LocalServiceSettings
 from orchestrator.manifest.schema.inputs import ObjectInput
@@ -200,9 +199,9 @@ class Forecast:
         if job is not None and job.media_duration_s is not None:
             self._basis.measured += 1
             return job.media_duration_s
-        if media.size_bytes is not None:
+        if (by_size_s := media.by_size_s) is not None:
             self._basis.from_size += 1
-            return seconds_of_size(suffix_of(media.key), media.size_bytes)
+            return by_size_s
         self._basis.unknown += 1
         return None
 

@@ -165,7 +165,7 @@ def runner_settings(manifest: Manifest, options: RunOptions) -> RunnerSettings:
     from orchestrator.manifest import LocalServiceSettings
 
     limits, retry = manifest.limits, manifest.retry
-    # Queries of the embedded service cost nothing.
+    # Queries of the embedded service cost nothing, and it lives and dies with this process.
     is_embedded = isinstance(manifest.service, LocalServiceSettings)
     return RunnerSettings(
         in_flight=limits.in_flight,
@@ -177,6 +177,7 @@ def runner_settings(manifest: Manifest, options: RunOptions) -> RunnerSettings:
         reply_timeout_s=limits.timeout_s,
         has_callbacks=options.callbacks is not None,
         soon_s=1.0 if is_embedded else SOON_S,
+        list_is_exact=is_embedded,
     )
 
 

@@ -39,6 +39,8 @@ class RunnerSettings:
             process that died may arrive as late.
         has_callbacks: The service reports the end of a job by callback, so polling can wait.
         soon_s: See ``SOON_S``. Shorter where queries cost nothing.
+        list_is_exact: The job list shows a job from the moment it is accepted, and no request
+            outlives the process that sent it. Only of the embedded service is both known.
         window: Ready jobs kept in memory per share; the rest waits in the ledger. This and the
             following are fixed in a real run, and drawn by the simulation.
         age_after: Jobs of higher levels that may pass a waiting lower level before it moves up by
@@ -58,6 +60,7 @@ class RunnerSettings:
     reply_timeout_s: float = 60.0
     has_callbacks: bool = False
     soon_s: float = SOON_S
+    list_is_exact: bool = False
     window: int = 1000
     age_after: int = 50
     queries: int = 8

@@ -964,3 +964,62 @@ def _copy(store: MemoryStore) -> MemoryStore:
     import copy
 
     return copy.deepcopy(store)
+
+
+# --- requests of a process that died
+
+
+async def die_while_sending(folder: Path, *, accept: bool) -> Rig:
+    """Send three jobs and die before an answer comes."""
+    rig = Rig(folder / "first")
+    right = rig.service.submit
+
+    async def unanswered(spec: JobSpec) -> SubmitReply:
+        if accept:
+            await right(spec)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    replace_method(rig.service, "submit", unanswered)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(5):
+            await rig.run(make_specs(3))
+    replace_method(rig.service, "submit", right)
+    return rig
+
+
+@pytest.mark.parametrize("accept", [False, True], ids=["did not arrive", "arrived"])
+@pytest.mark.parametrize("is_exact", [False, True], ids=["a list that may lag", "an exact list"])
+def test_what_a_dead_process_sent_is_paid_for_once(
+    tmp_path: Path, *, accept: bool, is_exact: bool
+) -> None:
+    """Only a list that is known to be exact proves at once that the requests did not arrive."""
+
+    async def main() -> tuple[RunResult, Rig, float]:
+        before = await die_while_sending(tmp_path, accept=accept)
+        settings = RunnerSettings(list_is_exact=is_exact)
+        rig = Rig(
+            tmp_path / "second", settings=settings, store=before.store, service=before.service
+        )
+        first: list[float] = []
+        right = rig.service.submit
+
+        async def noted(spec: JobSpec) -> SubmitReply:
+            first.append(rig.clock.monotonic() - began_at)
+            return await right(spec)
+
+        replace_method(rig.service, "submit", noted)
+        began_at = rig.clock.monotonic()
+        result = await rig.run(make_specs(3))
+        return result, rig, first[0] if first else 0.0
+
+    result, rig, first_s = run_virtual(main())
+
+    assert result.counts.of(JobState.SUCCEEDED) == 3
+    assert set(paid(rig).values()) == {1}
+    if accept:
+        assert first_s == 0.0, "they were found"
+    elif is_exact:
+        assert first_s < 2
+    else:
+        assert first_s > 120, "nothing shows yet that the list works"

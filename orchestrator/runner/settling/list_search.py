@@ -72,7 +72,7 @@ class ListSearch:
     Args:
         job_list: The job lists.
         clock: Time.
-        settings: Source of ``settle_s``.
+        settings: Source of ``settle_s`` and ``list_is_exact``.
 
     Attributes:
         trouble: Why the service did not show a page during the present or last look; empty if it
@@ -245,7 +245,8 @@ class ListSearch:
         if trust.has_keys is False:
             reasons["no keys"] = "its list shows accepted jobs without the key that was sent"
         elif witness is None:
-            self._wait_for_witness(place, look)
+            if not self._settings.list_is_exact:
+                self._wait_for_witness(place, look)
         elif trust.by_object is False and trust.by_time is False:
             reasons["no filter"] = (
                 f"its list does not show the job {witness.job_id}, which it accepted"

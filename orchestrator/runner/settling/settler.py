@@ -140,9 +140,12 @@ class Settler:
                 the job runs from then.
         """
         now = self._clock.monotonic()
-        since = now + self._settings.reply_timeout_s if is_orphan else now
-        first_look_s = min(1.0, self._settings.settle_s / 4)
-        self._doubts[job.id] = Doubt(job, since, now + first_look_s, is_orphan=is_orphan)
+        doubt = Doubt(job, now, now + min(1.0, self._settings.settle_s / 4), is_orphan=is_orphan)
+        if is_orphan and self._settings.list_is_exact:
+            doubt.look_at = now
+        elif is_orphan:
+            doubt.since += self._settings.reply_timeout_s
+        self._doubts[job.id] = doubt
         self._list.know_queue(job.spec.media.place, job.spec.queue_id)
         self.search.doubt(job)
         self._empty.clear()
@@ -300,6 +303,8 @@ class Settler:
 
     def _has_settled(self, doubt: Doubt, look: Look) -> bool:
         """Return True if the list would show the job by now, if there is one."""
+        if doubt.is_orphan and self._settings.list_is_exact:
+            return True
         settle_s = look.trust.settle_s(self._settings.settle_s, doubt.since)
         return doubt.looks >= 2 and look.at - doubt.since >= settle_s
 

@@ -17,7 +17,7 @@ from orchestrator.runner.heartbeat import PULSE
 if TYPE_CHECKING:
     from orchestrator.commands.options import ManifestSource
     from orchestrator.domain.ports import Ledger
-    from orchestrator.domain.run import Run
+    from orchestrator.domain.run import Holder, Run
 
 
 async def status(source: ManifestSource, *, ledger: str | None = None) -> dict[str, Any]:
@@ -31,10 +31,9 @@ async def status(source: ManifestSource, *, ledger: str | None = None) -> dict[s
         run = await opened.last_run()
         counts = await opened.counts(run) if run else Counts()
         holder = await opened.holder()
-        pulse = await opened.recall(PULSE)
+        beat = await _beat(opened, holder)
     finally:
         await opened.close()
-    beat = orjson.loads(pulse) if pulse and holder else {}
     rate = beat.get("rate_per_s")
     eta_s = (beat.get("progress") or {}).get("eta_s")
     return {
@@ -81,15 +80,21 @@ async def snapshot_of(ledger: str, now: float) -> Snapshot | None:
         if holder is None:
             return None
         run = await opened.last_run()
-        pulse = await opened.recall(PULSE)
-        beat = orjson.loads(pulse) if pulse else {}
         if run is None:
             return Snapshot(at=now)
-        if beat.get("at", 0.0) >= holder.since and (progress := beat.get("progress")):
+        if progress := (await _beat(opened, holder)).get("progress"):
             return Snapshot.of(progress).later(now)
         return await _counted(opened, run, now, max(now - holder.since, 0.0))
     finally:
         await opened.close()
+
+
+async def _beat(ledger: Ledger, holder: Holder | None) -> dict[str, Any]:
+    """Return the last heartbeat of the process that works on a ledger; empty before its first."""
+    pulse = await ledger.recall(PULSE) if holder else None
+    beat: dict[str, Any] = orjson.loads(pulse) if pulse else {}
+    # An earlier process may have left one.
+    return beat if holder and beat.get("at", 0.0) >= holder.since else {}
 
 
 async def _counted(ledger: Ledger, run: Run, now: float, elapsed_s: float) -> Snapshot:

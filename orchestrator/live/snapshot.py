@@ -123,8 +123,10 @@ class Snapshot:
     def of(content: dict[str, Any]) -> Snapshot:
         """Return the snapshot that ``as_dict`` made, perhaps in another version."""
         known = _known(Snapshot, content)
-        known["files"] = tuple(FileNow(**_known(FileNow, each)) for each in content["files"])
-        known["waits_for"] = tuple(content["waits_for"])
+        known["files"] = tuple(
+            FileNow(**_known(FileNow, each)) for each in content.get("files", ())
+        )
+        known["waits_for"] = tuple(content.get("waits_for", ()))
         return Snapshot(**known)
 
 

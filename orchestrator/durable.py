@@ -13,7 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of a disk, or of a user's part of it, that is full."""
 _PAUSE_S = 0.02
+
+
+def unwritable(name: object, error: OSError, advice: str) -> str:
+    """Return the sentences for a file that cannot be written.
+
+    Args:
+        name: The file or folder.
+        error: The reason.
+        advice: Next step, unless the disk is full: another name does not help then.
+    """
+    step = "Make room, then try again." if error.errno in DISK_FULL else advice
+    return f"{name} cannot be written: {error.strerror or error}. {step}"
 
 
 class FileLock:

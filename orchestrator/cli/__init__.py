@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import sys
@@ -17,8 +16,6 @@ LOGS_JSON: ContextVar[bool] = ContextVar("LOGS_JSON", default=False)
 """True if standard error is a JSON log, so that its last line must be JSON, too."""
 INTERRUPTED = 130
 """``ExitCode.INTERRUPTED``, which may not be loaded yet."""
-DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Numbers of errors that end a command with ``ExitCode.LEDGER``."""
 
 
 def main() -> NoReturn:
@@ -93,6 +90,7 @@ def _flush_streams() -> None:
 def _main() -> NoReturn:
     from orchestrator.cli.app import app
     from orchestrator.commands.exit_codes import ExitCode, of_error
+    from orchestrator.durable import DISK_FULL
     from orchestrator.errors import InternalDefect, OrchestratorError
 
     try:
@@ -101,7 +99,7 @@ def _main() -> NoReturn:
         complain(message_of(error))
         raise SystemExit(of_error(error)) from None
     except OSError as error:
-        if error.errno not in DISK_IS_FULL:
+        if error.errno not in DISK_FULL:
             complain(message_of(InternalDefect(error)))
             raise SystemExit(ExitCode.UNFINISHED) from None
         complain(f"Nothing more can be written: {error.strerror}. Make room, then run again.")

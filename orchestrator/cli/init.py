@@ -99,6 +99,7 @@ def _write_example(name: str, source: str | None, output: Path | None, region: s
     written = write_example(name, output)
     others = counted(written.others, "file that it needs", "files that it needs")
     more = f", with {others}" if written.others else ""
+    done = "written" if written.is_new else "there already, and unchanged"
     show(
-        f"{written.path}: written{more}\nnext: orchestrator plan {shlex.quote(str(written.path))}\n"
+        f"{written.path}: {done}{more}\nnext: orchestrator plan {shlex.quote(str(written.path))}\n"
     )

@@ -166,7 +166,7 @@ def _opened(output: str) -> Iterator[BinaryIO]:
         ReportError: If it cannot be written.
     """
     from orchestrator.cli.output import standard_output
-    from orchestrator.durable import replacing
+    from orchestrator.durable import replacing, unwritable
 
     if output == "-":
         with standard_output() as file:
@@ -177,9 +177,7 @@ def _opened(output: str) -> Iterator[BinaryIO]:
         with replacing(path) as file:
             yield file
     except OSError as error:
-        raise ReportError(
-            f"Cannot write {path}: {error.strerror or error}. Choose another name with -o."
-        ) from error
+        raise ReportError(unwritable(path, error, "Choose another name with -o.")) from error
 
 
 def _writer(form: str, file: BinaryIO, title: str) -> Any:

@@ -167,8 +167,8 @@ def measured(
 
 def _code_of(error: BaseException) -> int:
     """Return the exit code of a run that ended with this error."""
-    from orchestrator.cli import DISK_IS_FULL
     from orchestrator.commands.exit_codes import ExitCode, of_error
+    from orchestrator.durable import DISK_FULL
     from orchestrator.errors import OrchestratorError
 
     match error:
@@ -178,7 +178,7 @@ def _code_of(error: BaseException) -> int:
             return error.exit_code
         case typer.Abort():  # no answer to a question
             return ExitCode.JOBS_FAILED
-        case OSError() if error.errno in DISK_IS_FULL:
+        case OSError() if error.errno in DISK_FULL:
             return ExitCode.LEDGER
         case Exception():  # a defect
             return ExitCode.UNFINISHED

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.commands.options import check_word
 from orchestrator.domain.home import with_home
+from orchestrator.durable import unwritable
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ class Example:
 
     Attributes:
         path: The manifest.
-        others: Number of files that it needs, written beside it.
+        others: Number of files that it needs, beside it.
+        is_new: Something was written; else all of it was there.
     """
 
     path: Path
     others: int
+    is_new: bool
 
 
 def example_text(name: str) -> str:
@@ -73,21 +76,22 @@ def write_example(name: str, output: Path | None = None) -> Example:
     source, wanted = _folder(), {path: text.encode()}
     for file in _needed(name, source):
         wanted[path.parent / file.relative_to(source)] = file.read_bytes()
+    missing = [target for target in wanted if not target.exists()]
     for target, content in wanted.items():
-        if target.exists() and (not target.is_file() or target.read_bytes() != content):
+        if target not in missing and not (target.is_file() and target.read_bytes() == content):
             raise ConfigError(
                 f"{target} exists, and is not overwritten. Choose another folder with -o DIR."
             )
     try:
-        for target, content in wanted.items():
+        for target in missing:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            target.write_bytes(wanted[target])
     except OSError as error:
+        blocked = error.filename or path
         raise ConfigError(
-            f"{error.filename or path} cannot be written: {error.strerror or error}. "
-            "Choose another folder with -o DIR."
+            unwritable(blocked, error, "Choose another folder with -o DIR.")
         ) from error
-    return Example(path, len(wanted) - 1)
+    return Example(path, len(wanted) - 1, is_new=bool(missing))
 
 
 def _folder() -> Path:

@@ -16,6 +16,7 @@ import orjson
 
 from orchestrator.domain.home import home_folder, with_home
 from orchestrator.domain.wording import quoted
+from orchestrator.durable import unwritable
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.local_buckets import bucket_name
 from orchestrator.manifest.manifest import STEMS_BUCKET
@@ -122,10 +123,7 @@ def _written(path: Path, make: Callable[[Path], str], note: str = "") -> Draft:
             f"{path} exists, and is not overwritten. Choose another name with -o FILE."
         ) from None
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror or error}. "
-            "Choose another name with -o FILE."
-        ) from error
+        raise ConfigError(unwritable(path, error, "Choose another name with -o FILE.")) from error
     return Draft(path, text, note)
 
 

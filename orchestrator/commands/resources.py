@@ -19,6 +19,7 @@ from orchestrator.domain.wording import is_utf_8, not_utf_8
 from orchestrator.errors import ConfigError, LedgerLocked
 from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
+from orchestrator.ledger.lease import in_use
 from orchestrator.live.sinks import Sinks
 from orchestrator.manifest import EndpointSettings, LocalServiceSettings
 from orchestrator.postgresql import is_address, with_name
@@ -248,7 +249,7 @@ async def hold_ledger(
     ledger = open_ledger(location)
     try:
         command = " ".join(sys.argv[:3])
-        await _acquire(ledger, command, clock, waiting)
+        await _acquire(ledger, location, command, clock, waiting)
         await check_service(ledger, location, service, place)
         await ledger.remember("service", service.encode())
         yield ledger
@@ -257,17 +258,22 @@ async def hold_ledger(
 
 
 async def _acquire(
-    ledger: Ledger, command: str, clock: Clock, waiting: Callable[[str], None] | None
+    ledger: Ledger,
+    location: str,
+    command: str,
+    clock: Clock,
+    waiting: Callable[[str], None] | None,
 ) -> None:
     is_announced = False
     while True:
         try:
             await ledger.acquire(Holder(platform.node(), os.getpid(), clock.now(), command))
-        except LedgerLocked as error:
+        except LedgerLocked:
             if waiting is None:
                 raise
             if not is_announced:
-                waiting(f"{error} This run waits, because of --wait.")
+                why = in_use(location, await ledger.holder())
+                waiting(f"{why} This run waits until it ends, because of --wait.")
                 is_announced = True
             await clock.sleep(_LOOK_S)
         else:

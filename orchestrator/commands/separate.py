@@ -18,7 +18,7 @@ from orchestrator.domain.audio_formats import CODECS
 from orchestrator.domain.home import with_home
 from orchestrator.domain.states import JobState
 from orchestrator.domain.wording import quoted
-from orchestrator.durable import write_atomically
+from orchestrator.durable import unwritable, write_atomically
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.sources.folder import SEPARATE_MANIFEST, STEM_NAMES, is_walked
 from orchestrator.manifest.yaml_text import exact_glob, literal, scalar
@@ -91,9 +91,9 @@ def prepare(request: Request) -> tuple[ManifestSource, RunOptions]:
             text = _Writer(folder, names).text(wanted, request.codec)
             write_atomically(request.save, (_save_note(request.save, folder) + text).encode())
     except OSError as error:
+        name = error.filename or folder
         raise ConfigError(
-            f"{error.filename or folder} cannot be written: {error.strerror or error}. "
-            "Choose another folder for the stems with -o DIR."
+            unwritable(name, error, "Choose another folder for the stems with -o DIR.")
         ) from error
     return ManifestSource(folder / SEPARATE_MANIFEST), RunOptions(retry=_RETRIED)
 

@@ -146,14 +146,19 @@ def lost_message(ledger: str) -> str:
 
 def locked_message(ledger: str, other: Holder | None) -> str:
     """Return the message for a run that finds the ledger in use: by whom, and what to do."""
-    advice = (
-        "Wait until it ends or stop it, then run again; `orchestrator status` shows its progress."
+    return (
+        f"{in_use(ledger, other)} Wait until it ends or stop it, then run again; "
+        "`orchestrator status` shows its progress."
     )
+
+
+def in_use(ledger: str, other: Holder | None) -> str:
+    """Say who works on a ledger."""
     if other is None:
-        return f"Another process works on the ledger {ledger}. {advice}"
+        return f"Another process works on the ledger {ledger}."
     since = datetime.fromtimestamp(other.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     command = f" ({other.command})" if other.command else ""
     return (
         f"Process {other.pid} on {other.host}{command} has been working on the ledger {ledger} "
-        f"since {since}. {advice}"
+        f"since {since}."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sqlite3
@@ -17,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from orchestrator.domain.wording import quoted
+from orchestrator.durable import DISK_FULL
 from orchestrator.errors import (
     LedgerCorrupt,
     LedgerError,
@@ -308,17 +308,16 @@ class SqliteStore:
         return explained
 
     def _explained(self, cause: BaseException) -> LedgerError:
-        if isinstance(cause, OSError):
-            kind = LedgerFull if cause.errno in {errno.ENOSPC, errno.EDQUOT} else LedgerError
-            return kind(
-                f"The ledger {self.path} cannot be used: {cause.strerror}. "
-                "Choose a writable place with --ledger."
-            )
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._is_disk_full()):
+        if self._is_disk_full(cause, code):
             return LedgerFull(
                 f"No space left for the ledger {self.path}. What was recorded is safe: "
                 "free some space, then run again to resume."
+            )
+        if isinstance(cause, OSError):
+            return LedgerError(
+                f"The ledger {self.path} cannot be used: {cause.strerror}. "
+                "Choose a writable place with --ledger."
             )
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             return LedgerCorrupt(
@@ -335,7 +334,11 @@ class SqliteStore:
             f"The ledger {self.path} {_FAILURES.get(code, _UNKNOWN).format(cause=cause)}"
         )
 
-    def _is_disk_full(self) -> bool:
+    def _is_disk_full(self, cause: BaseException, code: int) -> bool:
+        if isinstance(cause, OSError):
+            return cause.errno in DISK_FULL
+        if code != sqlite3.SQLITE_IOERR:
+            return code == sqlite3.SQLITE_FULL
         try:
             return shutil.disk_usage(self.path.parent).free < _LITTLE_BYTES
         except OSError:

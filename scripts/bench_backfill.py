@@ -164,6 +164,7 @@ class Host:
 def _environment(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TENCENT")}
     return kept | {
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),  # this tree, installed or not
         "HOME": str(folder),
         "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
         "TENCENTCLOUD_SECRET_ID": "AKIDBENCHMARKBENCHMARK",

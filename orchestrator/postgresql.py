@@ -192,7 +192,7 @@ def connect(
         given = psycopg.conninfo.conninfo_to_dict(address.server)
     except psycopg.ProgrammingError as error:
         raise ConfigError(
-            f"The address of the ledger {address} cannot be read: {first_line(error)}."
+            f"The address of the ledger {address} cannot be read: {_first_line(error)}."
         ) from None
     usual = {
         name: value
@@ -240,25 +240,98 @@ def is_lost(error: BaseException) -> bool:
     return state is None or state.startswith("08") or state in LOST_STATES
 
 
-def first_line(error: BaseException) -> str:
-    """Return what an error says, without its details."""
+def cause_of(address: Address, error: BaseException) -> str:
+    """Return what an error of the driver says: one plain phrase, without its details.
+
+    libpq names the server and adds advice of its own; with several hosts it says that of each.
+    """
+    text = str(error).strip()
+    if failed := _FAILED.findall(text):
+        return "; ".join(dict.fromkeys(_failure(*one) for one in failed))
+    line = _first_line(error)
+    if unknown := _UNKNOWN_HOST.search(line):
+        return f"the host {unknown[1]} is not known"
+    if unknown := _UNKNOWN_SERVICE.search(line):
+        return f"the service {unknown[1]} is not in ~/.pg_service.conf or PGSERVICEFILE"
+    for word, phrase in _PHRASES.items():
+        if word in line:
+            return phrase.format(place=_place_of(address))
+    return _OWN_WORDS.sub("", line)
+
+
+def _failure(host: str, port: str, socket: str, said: str) -> str:
+    """Return what became of one try to connect."""
+    place = f"the socket {socket}" if socket else f"{host}, port {port}"
+    for word, phrase in _PHRASES.items():
+        if word in said:
+            return phrase.format(place=place)
+    return f"{place}: {_OWN_WORDS.sub('', said).strip().rstrip('.')}"
+
+
+def _place_of(address: Address) -> str:
+    """Return host and port that an address names, for an error that names none."""
+    given = driver().conninfo.conninfo_to_dict(address.server)
+    if given.get("service"):
+        return f"the service {given['service']}"
+    host, port = given.get("host") or given.get("hostaddr") or "this machine", given.get("port")
+    return f"{host}, port {port or os.environ.get('PGPORT') or 5432}"
+
+
+def _database_of(address: Address) -> str:
+    """Return the name of the database in words, for messages; empty if the address has none."""
+    name = urlsplit(address.server).path.removeprefix("/")
+    return f" (database {name})" if name else ""
+
+
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+# What libpq and the driver say of a server that is out of reach, with its host in front or not.
+_FAILED: Final = re.compile(
+    r'connection to server (?:at "([^"]*)"(?: \([^)]*\))?, port (\d+)|on socket "([^"]*)")'
+    r" failed: ([^\n]*)"
+)
+_UNKNOWN_HOST: Final = re.compile(
+    r"(?:failed to resolve host|could not translate host name) ['\"]([^'\"]*)['\"]"
+)
+_UNKNOWN_SERVICE: Final = re.compile(r'definition of service "([^"]*)" not found')
+_OWN_WORDS: Final = re.compile(
+    r"^(?:connection failed|connection is bad|consuming input failed|FATAL): *"
+)
+_PHRASES: Final = {
+    "Connection refused": "no PostgreSQL server listens at {place}",
+    "No such file or directory": "no PostgreSQL server listens at {place}",
+    "timeout expired": "the server at {place} does not answer",
+    "timed out": "the server at {place} does not answer",
+    "No route to host": "no network leads to {place}",
+    "Network is unreachable": "no network leads to {place}",
+    "server closed the connection unexpectedly": "the server at {place} closed the connection",
+    "the connection is lost": "the connection to {place} was lost",
+    "the connection is closed": "the connection to {place} was lost",
+    "Connection reset": "the connection to {place} was lost",
+    "terminating connection": "the server at {place} ended the connection",
+    "the database system is": "the server at {place} is starting or stopping",
+    "no password supplied": "the server at {place} asks for a password",
+}
 
 
 def explained(address: Address, error: BaseException) -> LedgerError:
     """Return the error that says what went wrong with a database, and what the user can do."""
     state = getattr(error, "sqlstate", None) or ""
-    said = first_line(error)
-    if not state and any(word in said for word in _REFUSALS):
+    said = cause_of(address, error)
+    if not state:
+        state = next((state for word, state in _STATES.items() if word in str(error)), "")
+    if state == _REFUSED:
         return LedgerError(
             f"The server of the ledger {address} refuses the connection ({said}). Check the names "
             "of user and database, and put the password into ~/.pgpass or PGPASSWORD."
         )
-    if is_lost(error):
+    if is_lost(error) and state not in _MEANINGS:
         return LedgerError(
-            f"The ledger {address} cannot be reached ({said}). What was recorded is safe: start "
-            "the server or repair the network, then run again to resume."
+            f"The ledger {address} cannot be reached: {said}{_database_of(address)}. What was "
+            "recorded is safe: start the server or repair the network, then run again to resume."
         )
     if state in {"53100", "53200"}:
         return LedgerFull(
@@ -274,8 +347,16 @@ def explained(address: Address, error: BaseException) -> LedgerError:
     return LedgerError(f"The ledger {address} {text.format(said=said)}")
 
 
-# libpq gives no state with a refused connection, only the server's words.
-_REFUSALS: Final = "FATAL:", "no password supplied"
+# libpq gives no state with a refused connection, only the server's words; the first that fit count.
+_REFUSED: Final = "28000"
+_STATES: Final = {
+    "too many clients": "53300",
+    "connection slots": "53300",
+    "the database system is": "57P03",
+    "terminating connection": "57P01",
+    "FATAL:": _REFUSED,
+    "no password supplied": _REFUSED,
+}
 _MEANINGS: Final = {
     "25006": "accepts no changes ({said}): the server is a standby, or was set to read-only. Name "
     "the primary, for example with target_session_attrs=read-write in the address.",

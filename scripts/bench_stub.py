@@ -189,8 +189,9 @@ def _xml(inner: bytes) -> bytes:
 class Stub:
     """A running stub, seen from a benchmark."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pid: int) -> None:
         self.url = url
+        self.pid = pid
 
     def reset(self, *, finish: bool = False) -> None:
         """Begin a measurement; ``finish`` if jobs shall be done at the first query."""
@@ -214,7 +215,7 @@ def running_stub(script: str = __file__) -> Iterator[Stub]:
     )
     try:
         assert process.stdout is not None  # noqa: S101 - asked for above
-        yield Stub(process.stdout.readline().strip())
+        yield Stub(process.stdout.readline().strip(), process.pid)
     finally:
         process.kill()
         process.communicate()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from orchestrator.client.shelf import Moment, Rhythm, ShelfBusy
-from orchestrator.postgresql import connect, driver, first_line
+from orchestrator.postgresql import cause_of, connect, driver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ class PostgresShelf:
             self._conn.execute("SELECT pg_advisory_lock(%s)", [self._key])
         except driver().Error as error:
             self.leave()
-            raise OSError(None, first_line(error)) from error
+            raise OSError(None, cause_of(self._address, error)) from error
 
     def leave(self) -> None:
         """See ``Shelf``."""
@@ -119,7 +119,7 @@ class PostgresShelf:
                 if self._try(act):
                     return
         except driver().Error as error:
-            raise OSError(None, first_line(error)) from error
+            raise OSError(None, cause_of(self._address, error)) from error
         raise ShelfBusy
 
     def _try(self, act: Act) -> bool:

@@ -30,6 +30,7 @@ from orchestrator.client.wire.request import (
     queues_request,
 )
 from orchestrator.domain.remote import BucketFacts
+from orchestrator.domain.retrying import retried
 from orchestrator.domain.spec import is_key_of_another, key_of_user_data
 from orchestrator.errors import ConnectFailed, NotFound, ProtocolError, Rejected, SendInDoubt
 
@@ -195,7 +196,7 @@ class CloudService:
     # --- one request ------------------------------------------------------------------------------
 
     async def _read(self, request: Request) -> Answer:
-        return await self._patience.copy()(self._ask, request)
+        return await retried(self._patience.copy, partial(self._ask, request))
 
     async def _ask(self, request: Request) -> Answer:
         signed = self._signer.sign(request)

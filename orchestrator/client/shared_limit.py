@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import platform
 import secrets
 import tempfile
 from dataclasses import replace
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.client.rate_limiter import AdaptiveLimiter, Learned
-from orchestrator.client.shares import Ask, Book, Grant
+from orchestrator.client.shares import Ask, Book, Grant, Process
 from orchestrator.client.shelf import LOCAL, FileShelf, Moment, ShelfBusy
 from orchestrator.domain.wording import counted
 
@@ -76,7 +77,7 @@ class _Exchange:
         self.grants.clear()
         book = self._book(content, self.moment.at)
         shared = {kind: self._shared(kind, ask) for kind, ask in self.asks.items()}
-        self.grants.update(book.exchange(os.getpid(), shared, self._is_alive))
+        self.grants.update(book.exchange(this_process(), shared, self._is_alive))
         return book.content
 
     def _shared(self, kind: str, ask: Ask) -> Ask:
@@ -292,7 +293,7 @@ class SharedLimits:
         if grant.limit_per_s < limiter.ceiling_per_s:
             self._say(
                 f"lower {kind}",
-                f"Another run of this account (process {grant.lowest}) limits {kind} requests to"
+                f"Another run of this account ({_named(grant.lowest)}) limits {kind} requests to"
                 f" {grant.limit_per_s:g} per second. That is less than this run's"
                 f" {limiter.ceiling_per_s:g}, and counts for both while both work.",
             )
@@ -311,7 +312,8 @@ class SharedLimits:
         if len(limiter.seats) or not limiter.is_waiting:
             self._without_since[kind] = at
         elif at - self._without_since.setdefault(kind, at) > _PATIENCE_S + 10 * limiter.period_s:
-            process = f" (process {grant.holder})" if grant.holder else ""
+            name = _named(grant.holder)
+            process = f" ({name})" if name else ""
             self._say(
                 f"famine {kind}",
                 f"Another run of this account{process} has the whole limit"
@@ -343,6 +345,15 @@ class SharedLimits:
         if topic not in self._said:
             self._said.add(topic)
             self._notice(text)
+
+
+def this_process() -> Process:
+    """Return the process that shares a limit, as other hosts must know it."""
+    return Process(os.getpid(), platform.node())
+
+
+def _named(process: Process) -> str:
+    return process.named(platform.node())
 
 
 def state_folders() -> list[Path]:

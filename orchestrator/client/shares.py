@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,9 +33,26 @@ if TYPE_CHECKING:
 LEASE_S = 0.6
 """A member that made no exchange for this time stops using its seats, except one."""
 _FORGET_AFTER_S = 48 * 3600.0  # as in a run's own memory of its rate
-_LOST_PID = 0  # of members that a lost book knew, until they make an exchange
 _NEW_KIND = {"free_from": 0.0, "learned": None}
 _GROUPS = 64  # most groups that one handover puts into the pool
+
+
+class Process(NamedTuple):
+    """The process of a member; 0 and no host if they are not known."""
+
+    pid: int
+    host: str = ""
+
+    def named(self, here: str) -> str:
+        """Return its name in words: with its host if that is not ``here``; empty if not known."""
+        if not self.pid:
+            return ""
+        where = f" on {self.host}" if self.host not in {"", here} else ""
+        return f"process {self.pid}{where}"
+
+
+_LOST = Process(0)
+"""Members that a lost book knew, until they make an exchange."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +95,8 @@ class Grant:
     received: list[float]
     surplus: int
     learned: tuple[float, float, float]
-    lowest: int
-    holder: int
+    lowest: Process
+    holder: Process
 
 
 _Positive = Annotated[float, Field(gt=0)]
@@ -101,6 +118,7 @@ class _Entry(_Written):
 
 class _Member(_Written):
     pid: int
+    host: str = ""  # earlier versions did not write it
     until: float
     kinds: dict[str, _Entry]
 
@@ -154,7 +172,7 @@ class Book:
         # Content from later than now: the clock started again.
         if content is None or not is_book(content) or content["at"] > now:
             # Nothing tells which kinds of seats they have: see _lost_entry.
-            lost = {name: _member(_LOST_PID, now + lease_s) for name in traces() if name != me}
+            lost = {name: _member(_LOST, now + lease_s) for name in traces() if name != me}
             quiet_until = now + lease_s if lost else now if has_met else 0.0
             content = {"quiet_until": quiet_until, "members": lost, "kinds": {}}
         self.content: dict[str, Any] = content | {"at": now}
@@ -168,14 +186,14 @@ class Book:
         return members
 
     def exchange(
-        self, pid: int, asks: Mapping[str, Ask], is_alive: Callable[[str], bool]
+        self, process: Process, asks: Mapping[str, Ask], is_alive: Callable[[str], bool]
     ) -> dict[str, Grant]:
         """Renew this member's lease, and exchange seats with the others."""
-        mine = self.members.setdefault(self._me, _member(pid, 0.0))
-        mine |= {"pid": pid, "until": self._now + self._lease_s}
+        mine = self.members.setdefault(self._me, _member(process, 0.0))
+        mine |= process._asdict() | {"until": self._now + self._lease_s}
         for kind, ask in asks.items():
             for member in self.members.values():
-                if member["pid"] == _LOST_PID:
+                if member["pid"] == _LOST.pid:
                     member["kinds"].setdefault(kind, _lost_entry(ask))
             entry = mine["kinds"].setdefault(kind, {"seats": 0, "is_cut": False})
             entry |= {"rate": ask.rate_per_s, "factor": ask.period_factor}
@@ -239,9 +257,13 @@ class Book:
             received,
             max(keeps - target, 0),
             self._learn(kind, ask),
-            self.members[lowest]["pid"],
-            self.members[max(entries, key=lambda name: int(entries[name]["seats"]))]["pid"],
+            self._process(lowest),
+            self._process(max(entries, key=lambda name: int(entries[name]["seats"]))),
         )
+
+    def _process(self, name: str) -> Process:
+        member = self.members[name]
+        return Process(member["pid"], member.get("host", ""))
 
     def _mint(self, kind: str, total: int) -> None:
         """Make the seats that are missing from the limit, and drop those above it."""
@@ -307,8 +329,8 @@ class Book:
         return rate, decreased_at, silent_until
 
 
-def _member(pid: int, until: float) -> dict[str, Any]:
-    return {"pid": pid, "until": until, "kinds": {}}
+def _member(process: Process, until: float) -> dict[str, Any]:
+    return process._asdict() | {"until": until, "kinds": {}}
 
 
 def _lost_entry(ask: Ask) -> dict[str, Any]:

@@ -9,11 +9,13 @@ client, which itself tries a connection again.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception
 
 from orchestrator.domain.events import Noticed
+from orchestrator.domain.retrying import retried
 from orchestrator.errors import OrchestratorError, UnprovenAnswer
 from orchestrator.runner.retry import backoff_s, is_retryable
 
@@ -86,7 +88,12 @@ class RetryingStore:
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> _T:
-        attempts = AsyncRetrying(
+        answer = await retried(partial(self._policy, is_passing), partial(read, *args, **kwargs))
+        self._tries = self._later_tries
+        return answer
+
+    def _policy(self, is_passing: Callable[[BaseException], bool]) -> AsyncRetrying:
+        return AsyncRetrying(
             sleep=self._clock.sleep,
             retry=retry_if_exception(is_passing),
             stop=lambda state: state.attempt_number >= self._tries,
@@ -94,9 +101,6 @@ class RetryingStore:
             before_sleep=self._notify,
             reraise=True,
         )
-        answer: _T = await attempts(read, *args, **kwargs)
-        self._tries = self._later_tries
-        return answer
 
     def _pause_s(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
 from orchestrator.ledger import ledger_path
-from orchestrator.postgresql import Address, is_address, parse_address, with_name
+from orchestrator.postgresql import (
+    Address,
+    explained,
+    is_address,
+    parse_address,
+    with_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +81,77 @@ def test_long_names_have_schemas_of_their_own() -> None:
     assert len(schemas) == 2
     assert {len(schema) for schema in schemas} == {63}
     assert parse_address("postgresql://h/db?name=n").ledger_schema == "orchestrator/n"
+
+
+REFUSED = (
+    'connection failed: connection to server at "{host}", port {port} failed: Connection refused'
+    "\n\tIs the server running on that host and accepting TCP/IP connections?"
+)
+FIRST, SECOND = REFUSED.format(host="10.0.0.1", port=1), REFUSED.format(host="10.0.0.2", port=2)
+FATAL = 'connection failed: connection to server at "10.0.0.1", port 5432 failed: FATAL:  {said}'
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (FIRST, "cannot be reached: no PostgreSQL server listens at 10.0.0.1, port 1 (database j)"),
+        (
+            (
+                f"{SECOND}\nMultiple connection attempts failed:\n- host: 'a', port: '1': {FIRST}"
+                f"\n- host: 'b', port: '2': {SECOND}"
+            ),
+            (
+                "no PostgreSQL server listens at 10.0.0.2, port 2; "
+                "no PostgreSQL server listens at 10.0.0.1, port 1 (database j)"
+            ),
+        ),
+        (
+            (
+                'connection is bad: connection to server on socket "/run/.s.PGSQL.5432" failed: '
+                "No such file or directory\n\tIs the server running locally and accepting ...?"
+            ),
+            "no PostgreSQL server listens at the socket /run/.s.PGSQL.5432",
+        ),
+        ("connection timeout expired", "the server at db.example, port 5499 does not answer"),
+        (
+            "failed to resolve host 'db.example': [Errno -2] Name or service not known",
+            "the host db.example is not known",
+        ),
+        (
+            (
+                "consuming input failed: server closed the connection unexpectedly\n\tThis "
+                "probably means the server terminated abnormally\n\tbefore or while processing."
+            ),
+            "the server at db.example, port 5499 closed the connection",
+        ),
+        ("the connection is closed", "the connection to db.example, port 5499 was lost"),
+        (
+            FATAL.format(said="the database system is starting up"),
+            "cannot be reached: the server at 10.0.0.1, port 5432 is starting or stopping",
+        ),
+        (
+            FATAL.format(said='role "u" does not exist'),
+            'refuses the connection (10.0.0.1, port 5432: role "u" does not exist). Check',
+        ),
+        (
+            FATAL.format(said="sorry, too many clients already"),
+            "has no free connection (10.0.0.1, port 5432: sorry, too many clients already). Run",
+        ),
+        (
+            'connection is bad: definition of service "jobs" not found',
+            "the service jobs is not in ~/.pg_service.conf or PGSERVICEFILE",
+        ),
+    ],
+)
+def test_an_error_of_the_driver_becomes_a_plain_sentence(said: str, wanted: str) -> None:
+    address = parse_address("postgresql://u@db.example:5499/j?name=n")
+
+    text = str(explained(address, psycopg.OperationalError(said)))
+
+    assert wanted in text
+    assert "\n" not in text
+    for raw in ("connection failed", "connection is bad", "Is the server running", "FATAL"):
+        assert raw not in text
 
 
 passwords = st.text("sS1/?#@:&=[]+,", min_size=5, max_size=12)

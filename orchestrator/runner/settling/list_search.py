@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from orchestrator.runner.settling.job_list import JobList, Listing
 
 _BY_NAME = 3
-"""Objects that are looked for one by one; more are looked for together, by time."""
+"""Objects that are looked for one by one; more are looked for together, by time. Where the stretch
+of time was too long to be read, as many are looked for one by one as it had pages."""
 _DAY_S = 86400.0
 _MOST_PAGES_BY_TIME = 50
 _FIRST_TRIAL_S = 120.0
@@ -87,6 +88,7 @@ class ListSearch:
         self._trusts: dict[Place, Trust] = {}
         self._unjudged_since: dict[Place, float] = {}
         self._trials: Counter[Place] = Counter()
+        self._too_long: set[Place] = set()  # where the last reading by time was given up
 
     def trust(self, place: Place) -> Trust:
         """Return what is known of the list of a bucket."""
@@ -161,8 +163,9 @@ class ListSearch:
                 or any(remote.is_about(name) for name in objects)
             )
 
+        few = _MOST_PAGES_BY_TIME if place in self._too_long else _BY_NAME
         is_by_name = trust.by_object is not False and (
-            len(objects) <= _BY_NAME or trust.by_time is False
+            len(objects) <= few or trust.by_time is False
         )
         if not is_by_name:
             is_whole = await self._search_by_time(place, earliest, keep, look)
@@ -187,7 +190,9 @@ class ListSearch:
         most_pages = MOST_PAGES if is_last_way else _MOST_PAGES_BY_TIME
         listing = await self._list.read(place, wanted, keep, self._extent(begin, most_pages))
         if not listing.is_whole and not is_last_way:
+            self._too_long.add(place)
             return False
+        self._too_long.discard(place)
         self._take(look, listing)
         return True
 

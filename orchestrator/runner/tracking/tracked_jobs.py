@@ -353,6 +353,8 @@ class TrackedAtPlace:
 
     def _hold(self, waiting: Sequence[Tracked], at: float) -> None:
         """Move the jobs that must wait because one of these does."""
+        if not waiting:
+            return
         firsts: dict[int, int] = {}
         for one in waiting:
             firsts[one.job.spec.level] = min(firsts.get(one.job.spec.level, one.number), one.number)

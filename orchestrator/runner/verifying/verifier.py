@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception, retry_if_result, wait_ex
 
 from orchestrator.domain.job import STEM_MISSING, StemFile
 from orchestrator.domain.remote import ObjectHead, RemoteFile
+from orchestrator.domain.retrying import retried
 from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import OrchestratorError, UnprovenAnswer
 from orchestrator.runner.retry import is_retryable
@@ -171,15 +172,8 @@ class Looks:
         self._absences_left = absences
         self._unproven_left = _UNPROVEN
         self.made = 0
-        # Each pause is twice the one before; together they take as long as a stem may be late.
-        first_s = settings.stem_wait_s / (2 ** (_ABSENCES - 1) - 1)
-        self._attempts = AsyncRetrying(
-            sleep=clock.sleep,
-            stop=lambda _: self._absences_left <= 0 or self._unproven_left <= 0,
-            wait=wait_exponential(multiplier=first_s, max=settings.cap_s),
-            retry=retry_if_result(lambda seen: seen is None) | retry_if_exception(is_retryable),
-            retry_error_callback=_last,
-        )
+        self._settings = settings
+        self._clock = clock
 
     async def head(self, place: Place, key: str) -> ObjectHead | None:
         """Return the object, or None if the storage says repeatedly that it does not exist.
@@ -187,8 +181,20 @@ class Looks:
         Raises:
             OrchestratorError: If the storage refuses to show it, or something else answers.
         """
-        seen: ObjectHead | None = await self._attempts(partial(self._once, place, key))
-        return seen
+        return await retried(
+            self._policy, partial(self._once, place, key), is_final=lambda seen: seen is not None
+        )
+
+    def _policy(self) -> AsyncRetrying:
+        # Each pause is twice the one before; together they take as long as a stem may be late.
+        first_s = self._settings.stem_wait_s / (2 ** (_ABSENCES - 1) - 1)
+        return AsyncRetrying(
+            sleep=self._clock.sleep,
+            stop=lambda _: self._absences_left <= 0 or self._unproven_left <= 0,
+            wait=wait_exponential(multiplier=first_s, max=self._settings.cap_s),
+            retry=retry_if_result(lambda seen: seen is None) | retry_if_exception(is_retryable),
+            retry_error_callback=_last,
+        )
 
     async def _once(self, place: Place, key: str) -> ObjectHead | None:
         self.made += 1

@@ -346,6 +346,23 @@ def test_a_run_that_waits_for_a_stopped_one_says_so_once() -> None:
     assert world.times(of="b", since=1045.0)
 
 
+def test_a_process_of_another_host_is_named_with_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process id alone leads nowhere, or to the wrong process."""
+    processes: list[Process] = []
+
+    async def scene(world: World) -> None:
+        for name, host, rate in (("a", "far", 1), ("b", "here", 2)):
+            monkeypatch.setattr("platform.node", lambda host=host: host)
+            processes.append(Process(world, name, rate))
+            processes[-1].limits.join()
+            if host == "far":
+                await world.sleep(0.1)
+
+    play(scene)
+
+    assert f"(process {os.getpid()} on far) limits submit requests to 1" in processes[1].notices[0]
+
+
 @pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), ShelfBusy()])
 def test_a_process_that_cannot_reach_the_shared_state_goes_on_slowly_and_says_so_once(
     problem: Exception,

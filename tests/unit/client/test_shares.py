@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.client.shares import LEASE_S, Ask, Book, Grant, allot
+from orchestrator.client.shares import LEASE_S, Ask, Book, Grant, Process, allot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 EVERYTHING = 1 << 30
+ONE, TWO = Process(1, "here"), Process(2, "there")
 
 
 def entry(wants: int, seats: int = 0, last: float = 0.0) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def visit(
     """Return the book after an exchange of one member, and what it was granted."""
     book = Book(content, now, me, lambda: traces, has_met=has_met)
     ask = Ask(10, 1.0, EVERYTHING, 0.0, given or [])
-    grant = book.exchange(1, {"submit": ask}, lambda _: lives)["submit"]
+    grant = book.exchange(ONE, {"submit": ask}, lambda _: lives)["submit"]
     return book.content, grant
 
 
@@ -140,7 +141,7 @@ def test_all_seats_of_a_dead_member_are_free_a_period_later() -> None:
 def test_a_cut_counts_by_the_longest_period_of_the_members() -> None:
     content, _ = visit(None, 100.0, "a")
     slow = Book(content, 100.1, "slow", tuple)
-    slow.exchange(1, {"submit": Ask(0.5, 1.0, EVERYTHING, 0.0)}, lambda _: True)
+    slow.exchange(ONE, {"submit": Ask(0.5, 1.0, EVERYTHING, 0.0)}, lambda _: True)
     assert visit(slow.content, 105.0, "b", lives=False)[1].received == [107.0] * 10
 
 
@@ -160,13 +161,32 @@ def test_a_limit_that_rises_again_has_its_seats_when_those_that_were_dropped_are
 
 def visit_of_slow(content: dict[str, Any], now: float, ask: dict[str, Ask]) -> dict[str, Any]:
     book = Book(content, now, "slow", tuple)
-    book.exchange(2, ask, lambda _: True)
+    book.exchange(TWO, ask, lambda _: True)
     return book.content
+
+
+def test_the_process_with_the_lowest_limit_and_the_one_with_most_seats_are_known_by_host() -> None:
+    content, _ = visit(None, 100.0, "fast")
+    book = Book(content, 100.1, "slow", tuple)
+    grant = book.exchange(TWO, {"submit": Ask(2, 1.0, EVERYTHING, 0.0)}, lambda _: True)["submit"]
+    assert (grant.lowest, grant.holder) == (TWO, ONE)
+    assert (grant.lowest.named("here"), grant.holder.named("here")) == (
+        "process 2 on there",
+        "process 1",
+    )
+
+
+def test_a_member_of_an_earlier_version_has_no_host() -> None:
+    content, _ = visit(None, 100.0, "old")
+    del content["members"]["old"]["host"]
+    grant = visit(content, 100.1, "new")[1]
+    assert grant.holder == Process(1)
+    assert (grant.holder.named("here"), Process(0).named("here")) == ("process 1", "")
 
 
 def test_a_limit_that_was_never_so_high_has_its_seats_at_once() -> None:
     slow = Book(None, 100.0, "slow", tuple)
-    slow.exchange(1, {"submit": Ask(2, 1.0, EVERYTHING, 0.0)}, lambda _: True)
+    slow.exchange(ONE, {"submit": Ask(2, 1.0, EVERYTHING, 0.0)}, lambda _: True)
     slow.leave({"submit": [100.5, 100.9]})
     assert visit(slow.content, 100.1, "fast")[1].received == [0.0] * 8 + [100.5, 100.9]
 

@@ -8,11 +8,14 @@ import pytest
 
 from orchestrator.domain.states import JobState
 from orchestrator.runner.settings import RunnerSettings
+from orchestrator.runner.settling.job_list import Listing
 from orchestrator.runner.settling.list_search import ListSearch
 from orchestrator.testing.builders import make_job
 
 if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
+    from orchestrator.domain.remote import JobFilter
+    from orchestrator.domain.spec import Place
     from orchestrator.runner.settling.job_list import JobList
 
 NOW, WALL = 500.0, 10_000.0
@@ -46,3 +49,40 @@ def test_a_list_has_come_as_far_as_the_request_not_as_its_answer(
 
     (witness,) = looks.trust(job.spec.media.place).witnesses
     assert witness.sent_at == pytest.approx(NOW - sent_s)
+
+
+class _Crowded:
+    """A list with too many jobs to be read by time; it notes the filters that were used."""
+
+    def __init__(self, *, is_crowded: bool = True) -> None:
+        self.is_crowded = is_crowded
+        self.wanted: list[JobFilter] = []
+
+    async def read(self, place: Place, wanted: JobFilter, *_: object) -> Listing:
+        self.wanted.append(wanted)
+        return Listing(is_whole=bool(wanted.input_object) or not self.is_crowded)
+
+    @property
+    def by_time(self) -> int:
+        return sum(not wanted.input_object for wanted in self.wanted)
+
+
+async def test_a_stretch_of_time_that_was_too_long_is_not_read_again_for_a_few_objects() -> None:
+    """Fifty pages would be read in vain before each look."""
+    job_list = _Crowded()
+    search = ListSearch(cast("JobList", job_list), cast("Clock", _Still()), RunnerSettings())
+    place = make_job().spec.media.place
+    jobs = [make_job(number, intent_at=WALL) for number in range(60)]
+
+    for _ in range(3):
+        await search.look(place, jobs[:40], is_proof=False)
+    assert job_list.by_time == 1
+    assert len(job_list.wanted) == 1 + 3 * 40
+
+    await search.look(place, jobs, is_proof=False)
+    assert job_list.by_time == 2, "it would cost less than the names"
+
+    job_list.is_crowded = False
+    await search.look(place, jobs, is_proof=False)
+    await search.look(place, jobs[:40], is_proof=False)
+    assert job_list.by_time == 4, "the stretch is short again"

@@ -37,6 +37,7 @@ from orchestrator.manifest.planning.output_places import output_places
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.manifest.sources.selection import Selection
 from orchestrator.postgresql import is_address, parse_address
+from orchestrator.reporting.page.writer import check_page_path, page_path
 
 if TYPE_CHECKING:
     from orchestrator.client.service import CloudService
@@ -198,6 +199,8 @@ def _report(found: Examination, manifest: Manifest, options: RunOptions) -> None
         path = Path(report_path(manifest, options))
         there = nearest_folder(path.parent)
         if there.is_dir() and os.access(there, os.W_OK):
+            if manifest.writes_page:
+                check_page_path(page_path(path))
             found.add("report", str(path))
         else:
             text = f"{path}: nothing can be written in {there}. Name another with --report FILE."

@@ -10,6 +10,7 @@ from orchestrator.commands.resources import local_root
 from orchestrator.errors import ConfigError, DiskFull
 from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_places import output_places
+from orchestrator.reporting.page.writer import check_page_path, page_path
 from orchestrator.reporting.report_file import check_path
 from orchestrator.separation.install.ready import check_ready
 from orchestrator.server.settings import SPACE_BYTES
@@ -76,19 +77,22 @@ def check_means(manifest: Manifest) -> None:
     Discovered(profile=manifest.profile).load()
 
 
-def prepare_report(path: Path) -> None:
+def prepare_report(path: Path, *, has_page: bool) -> None:
     """Check that a run can write its report, and make its folder.
 
     A run that began and cannot write it would have to be continued with another report.
 
     Args:
         path: The report; a part ``{run}`` is not known yet.
+        has_page: A page is written beside it.
 
     Raises:
         ReportError: If something else is there, or nothing can be written.
     """
     if RUN_FIELD not in str(path.parent):
         check_path(path)  # a name with {run} in it exists only by intent
+        if has_page:
+            check_page_path(page_path(path))
 
 
 def prepare_outputs(manifest: Manifest, ledger: str) -> None:

@@ -267,7 +267,7 @@ async def open_session(
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
     name, place = service_name(manifest, location), service_place(manifest, location)
-    prepare_report(Path(report_path(manifest, options)))
+    prepare_report(Path(report_path(manifest, options)), has_page=manifest.writes_page)
     check_means(manifest)
 
     sinks = Sinks() if sink is None else Sinks(sink)

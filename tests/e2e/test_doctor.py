@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
+from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir, installed_engine
 from tests.demucs_models import write_graph, write_shares
 from tests.e2e.playground import BUCKET, KEYS, Playground
 from tests.mdx_models import write_model
@@ -180,9 +180,26 @@ def test_a_model_file_that_does_not_fit_is_a_fault_with_the_remedy(here: Playgro
         ("small.onnx", "needs a file small.json beside it"),
         ("other.onnx", "neither an MDX-Net file"),
         ("false.onnx", "does not separate"),
+        (str(installed_engine()), "leave it out"),
     ):
         done = here.do("doctor", "--engine", name, "--json")
         assert done.code == 3, (name, done.out)
         (fault,) = [text for status, text in checks(done.json()).values() if status == "fail"]
         assert said in fault, (name, fault)
         assert "Traceback" not in done.err
+
+
+def test_a_file_at_the_place_of_the_page_is_found_before_the_first_job(here: Playground) -> None:
+    assert here.service is not None
+    here.service.store("in/a.mp3")
+    here.write("in/a.mp3", report={"path": "album.jsonl", "html": True})
+    (here.folder / "album.html").write_text("mine")
+
+    found, run = here.do("doctor", here.path.name, "--json"), here.run()
+
+    assert checks(found.json())["report"][0] == "fail"
+    assert run.code == 4
+    assert here.service.jobs() == []
+    for text in (checks(found.json())["report"][1], run.err):
+        assert "album.html exists and is not a page of orchestrator" in text
+    assert (here.folder / "album.html").read_text() == "mine"

@@ -72,11 +72,17 @@ def test_a_run_that_stops_early_has_a_page_that_says_why(here: Playground) -> No
     assert totals(page)["verdict"] == "open"
 
 
-def test_another_file_in_the_way_is_kept_and_named(here: Playground) -> None:
+def test_a_file_that_gets_in_the_way_during_a_run_is_kept_and_named(here: Playground) -> None:
+    """One that is there before keeps the run from beginning (see the tests of doctor)."""
+    assert here.service is not None
+    here.service.spoil({"route": "query", "do": "refuse", "code": "InternalError"})
     here.write("in/a.mp3", report={"path": "album.jsonl", "html": True})
-    (here.folder / "album.html").write_text("Dear diary")
+    running = here.start("run", here.path.name, "--log-json")
+    running.wait_for("job_accepted")
 
-    finished = here.run()
+    (here.folder / "album.html").write_text("Dear diary")
+    here.service.spoil()
+    finished = running.finish()
 
     assert finished.code == 0
     assert "album.html exists and is not a page of orchestrator" in finished.err

@@ -9,6 +9,7 @@ from orchestrator.separation.engines.demucs import recognise_demucs
 from orchestrator.separation.engines.graph import read_graph
 from orchestrator.separation.engines.mdx import recognise_mdx
 from orchestrator.separation.engines.network import Unusable
+from orchestrator.separation.engines.spleeter import OUTPUT
 from orchestrator.separation.errors import EngineFailed
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def recognise(path: Path) -> MdxModel | DemucsModel:
                 f"{path} has inputs or outputs of other numbers than float32 ({graph}); export it "
                 "with float32 inputs and outputs."
             )
+    if [value.name for value in graph.outputs] == [OUTPUT]:
+        raise EngineMissing(
+            f"{path} holds the weights of the default engine, which is used where no engine is "
+            "named: leave it out."
+        )
     model = recognise_mdx(path, graph) or recognise_demucs(path, graph)
     if model is None:
         raise EngineMissing(

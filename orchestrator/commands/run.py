@@ -36,7 +36,7 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
 from orchestrator.domain.wording import counted
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.live.pace import Pace
 from orchestrator.live.sinks import Sinks
 from orchestrator.live.tally import Tally
@@ -304,15 +304,20 @@ async def _shown_live(
         return
     from orchestrator.commands.live import live
 
-    async with live(
+    shown = live(
         options.live,
         session.manifest,
         session.ports,
         session.tally,
         session.facts,
         location,
-    ) as shown:
-        sinks.add(shown)
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            sinks.add(await stack.enter_async_context(shown))
+        except ConfigError as error:
+            # The address was free before this run waited for its turn. A page is not worth a run.
+            sinks.emit(Noticed(f"{error} The run continues without its live page."))
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -166,3 +167,25 @@ def test_an_address_that_is_taken_or_not_one_ends_with_2_before_a_job(here: Play
     assert f"--live 127.0.0.1:{port}: cannot listen there" in taken.err
     assert "--live everywhere: write it as HOST:PORT" in wrong.err
     assert here.service.jobs() == []
+
+
+def test_an_address_that_is_taken_while_a_run_waits_costs_only_the_page(here: Playground) -> None:
+    assert here.service is not None
+    here.service.pace(HELD)
+    here.write("in/a.mp3", limits={"timeout_s": 1})
+    first = here.start("run", "album.yaml", "--log-json")
+    first.wait_for('"job_accepted"')
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    second = here.start("run", "album.yaml", "--wait", "--json", "--live", f"127.0.0.1:{port}")
+    second.wait_for("This run waits")
+
+    with socket.create_server(("127.0.0.1", port)):
+        first.kill()
+        here.service.pace(AT_ONCE)
+        done = second.finish()
+
+    assert done.code == 0, done.err
+    assert f"--live 127.0.0.1:{port}: cannot listen there" in done.err
+    assert "continues without its live page" in done.err
+    assert done.json()["jobs"]["succeeded"] == 1

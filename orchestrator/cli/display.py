@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from orchestrator.commands.run import Session
     from orchestrator.domain.ports import EventSink
 
+_LOOK_S = 0.2
+"""Time between two looks if the database of a stopped run is away."""
+
 
 class Display(Closing):
     """Display of one run; use it as a context manager around the run.
@@ -122,21 +125,32 @@ class Display(Closing):
     def _stop(self, session: Session, number: Signals, again: str) -> None:
         from orchestrator.errors import Interruption
 
-        trouble = session.trouble()
+        is_away = bool(session.trouble())
         session.stop(Interruption("signal", f"interrupted by {number.name}"))
-        if trouble:
+        if not is_away:
+            self.sink.emit(
+                Noticed(
+                    "Nothing more is sent. Answers that are on their way are recorded, and jobs at "
+                    f"the service continue there. {again} to abort at once."
+                )
+            )
+        self._say_what_it_waits_for(session, again)
+
+    def _say_what_it_waits_for(self, session: Session, again: str) -> None:
+        """Say that the database is away, now or when the stopped run notices it."""
+        import asyncio
+
+        if self._session is not session:
+            return
+        if trouble := session.trouble():
             self._say(
                 "Nothing more is sent. This run waits for the database of its ledger, to record "
                 f"what was sent ({trouble}). {again} to leave now: the next run looks up what was "
                 "not recorded."
             )
             return
-        self.sink.emit(
-            Noticed(
-                "Nothing more is sent. Answers that are on their way are recorded, and jobs at "
-                f"the service continue there. {again} to abort at once."
-            )
-        )
+        loop = asyncio.get_running_loop()
+        loop.call_later(_LOOK_S, self._say_what_it_waits_for, session, again)
 
     def _say(self, text: str) -> None:
         """Say what a person who presses Ctrl-C must know, also if little is to be written."""

@@ -53,7 +53,7 @@ class Store(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why the present transaction waits, in words, or empty. Read by other threads."""
+        """Reason, in words, why the present transaction waits; or empty. Other threads read it."""
         ...
 
     def open(self) -> UnitOfWork:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from orchestrator.manifest import Manifest
     from orchestrator.manifest.sources.selection import Selection
 
+_EMBEDDED_SETTLE_S = 2.0
+"""Settle time with the embedded service, for a request of this process that is still at work."""
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestSource:
@@ -171,7 +174,8 @@ def runner_settings(manifest: Manifest, options: RunOptions) -> RunnerSettings:
     from orchestrator.manifest import LocalServiceSettings
 
     limits, retry = manifest.limits, manifest.retry
-    # Queries of the embedded service cost nothing.
+    # Queries of the embedded service cost nothing. It ends with its process, and every request on
+    # its way with it; and its list shows a job as soon as it exists.
     is_embedded = isinstance(manifest.service, LocalServiceSettings)
     return RunnerSettings(
         in_flight=limits.in_flight,
@@ -179,8 +183,9 @@ def runner_settings(manifest: Manifest, options: RunOptions) -> RunnerSettings:
         attempts=retry.attempts,
         initial_s=retry.initial_s,
         cap_s=retry.cap_s,
-        settle_s=retry.settle_s,
+        settle_s=min(retry.settle_s, _EMBEDDED_SETTLE_S) if is_embedded else retry.settle_s,
         reply_timeout_s=limits.timeout_s,
+        late_s=0.0 if is_embedded else None,
         has_callbacks=options.callbacks is not None,
         soon_s=1.0 if is_embedded else SOON_S,
     )

@@ -35,8 +35,9 @@ class RunnerSettings:
         cap_s: Upper bound of any backoff.
         settle_s: How long a POST without an answer must stay absent from the job list to be
             proven absent; the list may lag.
-        reply_timeout_s: How long the client waits for the answer to a POST. A request of a
-            process that died may arrive as late.
+        reply_timeout_s: How long the client waits for the answer to a POST.
+        late_s: How long a request of a process that died may still be on its way to the service;
+            None for as long as that process would have waited for the answer.
         has_callbacks: The service reports the end of a job by callback, so polling can wait.
         soon_s: See ``SOON_S``. Shorter where queries cost nothing.
         window: Ready jobs kept in memory per share; the rest waits in the ledger. This and the
@@ -56,6 +57,7 @@ class RunnerSettings:
     cap_s: float = 60.0
     settle_s: float = 30.0
     reply_timeout_s: float = 60.0
+    late_s: float | None = None
     has_callbacks: bool = False
     soon_s: float = SOON_S
     window: int = 1000
@@ -64,6 +66,11 @@ class RunnerSettings:
     heads: int = 32
     stem_wait_s: float = 20.0
     heartbeat_s: float = 5.0
+
+    @property
+    def orphan_s(self) -> float:
+        """Time after which no request of a process that died arrives any more."""
+        return self.reply_timeout_s if self.late_s is None else self.late_s
 
 
 @dataclass(frozen=True, slots=True)

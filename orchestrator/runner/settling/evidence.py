@@ -27,7 +27,7 @@ may be all that the service compares."""
 _MOST_WITNESSES = 200
 _SETTLES_PER_LAG = 2.0
 """Wait for this many times the longest lag that was seen: the next job may lag longer."""
-_SETTLES_UNSEEN = 4.0
+SETTLES_UNSEEN = 4.0
 """Wait for this many settle times while nothing shows how far the list has come."""
 HOPELESS_S = 300.0
 """An accepted job that is not listed after this time is not late: the filter or the list fails."""
@@ -88,7 +88,7 @@ class Trust:
         """
         settle_s = max(least_s, _SETTLES_PER_LAG * self.lag_s)
         is_known = since == -math.inf or (self.shown_at >= since and not self.late)
-        return settle_s if is_known else _SETTLES_UNSEEN * settle_s
+        return settle_s if is_known else SETTLES_UNSEEN * settle_s
 
     def late_witness(self, now: float) -> Witness | None:
         """Return the oldest witness that was not listed when it was looked for, or None."""

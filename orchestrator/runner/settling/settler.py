@@ -26,7 +26,13 @@ from orchestrator.errors import (
     Throttled,
 )
 from orchestrator.runner.retry import backoff_s
-from orchestrator.runner.settling.evidence import ADOPT_MARGIN_S, Trust, attempts_of, could_be
+from orchestrator.runner.settling.evidence import (
+    ADOPT_MARGIN_S,
+    SETTLES_UNSEEN,
+    Trust,
+    attempts_of,
+    could_be,
+)
 from orchestrator.runner.settling.list_search import ListSearch
 
 if TYPE_CHECKING:
@@ -51,6 +57,8 @@ SETTLE_GRACE_S = 60.0
 doubt ..."""
 UNSHOWN_S = 20.0
 """... but no longer than this while the service does not show its list of jobs."""
+_LONG_S = 20.0
+"""A wait of at least this length is announced."""
 _TWIN = "its list of jobs shows one of the same object without a readable key"
 """Reason why the absence of one job is not proven. It concerns no other job, and does not pass."""
 _HOPELESS_AFTER_S = 600.0
@@ -140,7 +148,7 @@ class Settler:
                 the job runs from then.
         """
         now = self._clock.monotonic()
-        since = now + self._settings.reply_timeout_s if is_orphan else now
+        since = now + self._settings.orphan_s if is_orphan else now
         first_look_s = min(1.0, self._settings.settle_s / 4)
         self._doubts[job.id] = Doubt(job, since, now + first_look_s, is_orphan=is_orphan)
         self._list.know_queue(job.spec.media.place, job.spec.queue_id)
@@ -225,8 +233,23 @@ class Settler:
             text += f" ({trouble})"
         self._sink.emit(Noticed(text))
 
+    def _announce_orphans(self) -> None:
+        """Say how long the requests of a process that is gone keep the run, if that is long."""
+        orphans = sum(doubt.is_orphan for doubt in self._doubts.values())
+        least_s = self._settings.orphan_s + self._settings.settle_s
+        most_s = self._settings.orphan_s + SETTLES_UNSEEN * self._settings.settle_s
+        if orphans and most_s >= _LONG_S:
+            requests = counted(orphans, "request")
+            text = (
+                f"The answers to {requests} were not recorded before the last process ended. They "
+                f"are looked up in the service's list of jobs; what is absent after {least_s:.0f}"
+                f" to {most_s:.0f} s is sent again. Other jobs do not wait for that"
+            )
+            self._sink.emit(Noticed(text))
+
     async def run(self) -> None:
         """Look until cancelled."""
+        self._announce_orphans()
         while True:
             self._wake.clear()
             now = self._clock.monotonic()
@@ -281,7 +304,7 @@ class Settler:
         for doubt in doubts:
             job = doubt.job
             if doubt.is_orphan and not doubt.looks and self._has_arrived_long_ago(job):
-                doubt.since -= self._settings.reply_timeout_s
+                doubt.since -= self._settings.orphan_s
             doubt.looks += 1
             ours = attempts_of(job, look.listed)
             if ours and ours[0].is_lost and not self._has_settled(doubt, look):
@@ -317,7 +340,7 @@ class Settler:
         took requests of both, ours just now.
         """
         sent_ago_s = self._clock.now() - (job.intent_at or 0.0)
-        return sent_ago_s >= self._settings.reply_timeout_s + ADOPT_MARGIN_S
+        return sent_ago_s >= self._settings.orphan_s + ADOPT_MARGIN_S
 
     async def _conclude(self, place: Place, verdicts: _Verdicts, look: Look) -> None:
         """Adopt what was found; free what is proven absent; look again for the rest."""

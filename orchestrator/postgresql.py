@@ -255,7 +255,7 @@ def cause_of(address: Address, error: BaseException) -> str:
         return f"the service {unknown[1]} is not in ~/.pg_service.conf or PGSERVICEFILE"
     for word, phrase in _PHRASES.items():
         if word in line:
-            return phrase.format(place=_place_of(address))
+            return phrase.format(place=place_of(address))
     return _OWN_WORDS.sub("", line)
 
 
@@ -268,7 +268,7 @@ def _failure(host: str, port: str, socket: str, said: str) -> str:
     return f"{place}: {_OWN_WORDS.sub('', said).strip().rstrip('.')}"
 
 
-def _place_of(address: Address) -> str:
+def place_of(address: Address) -> str:
     """Return host and port that an address names, for an error that names none."""
     given = driver().conninfo.conninfo_to_dict(address.server)
     if given.get("service"):

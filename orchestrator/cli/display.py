@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from orchestrator.commands.run import Session
     from orchestrator.domain.ports import EventSink
 
+_LOOK_S = 0.2
+"""Time between two looks if the database of a stopped run is away."""
+
 
 class Display(Closing):
     """Display of one run; use it as a context manager around the run.
@@ -48,6 +51,7 @@ class Display(Closing):
         self._stats_s = stats_s
         self.tally = Tally(SystemClock())
         self._stack = ExitStack()
+        self._session: Session | None = None
 
     @classmethod
     def chosen(cls, *, log_json: bool, quiet: bool, verbose: bool, stats: str) -> Self:
@@ -74,21 +78,39 @@ class Display(Closing):
 
     @contextmanager
     def follow(self, session: Session) -> Iterator[None]:
-        """Show the cost of the run of a session, and let signals stop it."""
-        from orchestrator.cli.signals import stop_on_signals
-        from orchestrator.errors import Interruption
-
+        """Show the cost of the run of a session, which signals stop from now on."""
         self.tally.price_per_min, self.tally.currency = session.price
+        self._session = session
+        try:
+            yield
+        finally:
+            self._session = None
+
+    @contextmanager
+    def signals(self, *, has_database: bool) -> Iterator[None]:
+        """Let signals stop the run of the session that is followed, or what goes before it.
+
+        Args:
+            has_database: The ledger is in a database, which may be out of reach.
+        """
+        import asyncio
+
+        from orchestrator.cli.signals import stop_on_signals
+
+        task = asyncio.current_task()
 
         def stop(number: Signals) -> None:
-            session.stop(Interruption("signal", f"interrupted by {number.name}"))
             again = "Press Ctrl-C again" if number is Signals.SIGINT else "Send it again"
-            self.sink.emit(
-                Noticed(
-                    "Nothing more is sent. Answers that are on their way are recorded, and jobs at "
-                    f"the service continue there. {again} to abort at once."
+            if self._session is not None:
+                self._stop(self._session, number, again)
+                return
+            if has_database:
+                self._say(
+                    "Interrupted before the run began. It waits for the database of its ledger to "
+                    f"answer. {again} to leave now."
                 )
-            )
+            if task is not None:
+                task.cancel()
 
         def abort(number: Signals) -> None:
             self.close()
@@ -99,6 +121,43 @@ class Display(Closing):
 
         with stop_on_signals(stop, abort):
             yield
+
+    def _stop(self, session: Session, number: Signals, again: str) -> None:
+        from orchestrator.errors import Interruption
+
+        is_away = bool(session.trouble())
+        session.stop(Interruption("signal", f"interrupted by {number.name}"))
+        if not is_away:
+            self.sink.emit(
+                Noticed(
+                    "Nothing more is sent. Answers that are on their way are recorded, and jobs at "
+                    f"the service continue there. {again} to abort at once."
+                )
+            )
+        self._say_what_it_waits_for(session, again)
+
+    def _say_what_it_waits_for(self, session: Session, again: str) -> None:
+        """Say that the database is away, now or when the stopped run notices it."""
+        import asyncio
+
+        if self._session is not session:
+            return
+        if trouble := session.trouble():
+            self._say(
+                "Nothing more is sent. This run waits for the database of its ledger, to record "
+                f"what was sent ({trouble}). {again} to leave now: the next run looks up what was "
+                "not recorded."
+            )
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_later(_LOOK_S, self._say_what_it_waits_for, session, again)
+
+    def _say(self, text: str) -> None:
+        """Say what a person who presses Ctrl-C must know, also if little is to be written."""
+        if self.is_quiet:
+            complain(text)
+        else:
+            self.sink.emit(Noticed(text))
 
     def _sinks(self) -> list[EventSink]:
         if self._log_json:

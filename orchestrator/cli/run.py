@@ -265,11 +265,11 @@ def carry_out(
 
     tune()
     with display:
-        run = run_to_the_end(
-            source,
-            options,
-            sink=display.sink if metrics is None else Sinks(display.sink, metrics),
-            while_open=display.follow,
-        )
+
+        async def run() -> Finished:
+            sink = display.sink if metrics is None else Sinks(display.sink, metrics)
+            with display.signals(has_database=options.has_database):
+                return await run_to_the_end(source, options, sink=sink, while_open=display.follow)
+
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(run)
+            return runner.run(run())

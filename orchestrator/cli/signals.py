@@ -29,7 +29,7 @@ def stop_on_signals(
     signal loses nothing: what was not recorded is in doubt, and the next run looks it up.
 
     Args:
-        stop: Stops in order.
+        stop: Stops in order. It may cancel the present task, which is an interrupt then.
         abort: Says that it is aborted now; then the present task is cancelled, and if files still
             close two seconds later, the process ends all the same.
     """
@@ -60,8 +60,8 @@ def stop_on_signals(
     try:
         yield
     except asyncio.CancelledError:
-        if seen > 1:
-            raise SystemExit(INTERRUPTED) from None
+        if seen:
+            raise (SystemExit(INTERRUPTED) if seen > 1 else KeyboardInterrupt) from None
         raise
     finally:
         for number in numbers:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.wording import is_utf_8, listed, nearest_word, not_utf_8
 from orchestrator.errors import ConfigError
+from orchestrator.postgresql import is_address
 from orchestrator.runner.budget import Bounds
 from orchestrator.runner.settings import SOON_S, RunnerSettings
 
@@ -122,6 +123,11 @@ class RunOptions:
     selection: Selection | None = None
     callbacks: CallbackAddress | None = None
     live: LiveAddress | None = None
+
+    @property
+    def has_database(self) -> bool:
+        """True if the ledger is in a database, which may be out of reach."""
+        return self.ledger is not None and is_address(self.ledger)
 
 
 def no_runs_text(manifest: Path) -> str:

@@ -16,7 +16,7 @@ from orchestrator.domain.events import Noticed
 from orchestrator.domain.run import Holder
 from orchestrator.domain.value_formats import LOCAL_BUCKET
 from orchestrator.domain.wording import is_utf_8, not_utf_8
-from orchestrator.errors import ConfigError, LedgerLocked
+from orchestrator.errors import ConfigError, LedgerLocked, OrchestratorError
 from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.lease import in_use
@@ -246,7 +246,7 @@ async def hold_ledger(
         LedgerError: If it cannot be opened.
         ConfigError: If it belongs to another service.
     """
-    ledger = open_ledger(location)
+    ledger = await _opened(location)
     try:
         command = " ".join(sys.argv[:3])
         await _acquire(ledger, location, command, clock, waiting)
@@ -255,6 +255,19 @@ async def hold_ledger(
         yield ledger
     finally:
         await ledger.close()
+
+
+async def _opened(location: str) -> Ledger:
+    """Open a ledger; a database that does not answer must not keep signals from being heard."""
+    if not is_address(location):
+        return open_ledger(location)
+    opening = asyncio.create_task(asyncio.to_thread(open_ledger, location))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OrchestratorError):
+            await (await opening).close()
+        raise
 
 
 async def _acquire(

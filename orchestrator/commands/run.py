@@ -127,6 +127,10 @@ class Session:
         selection = chosen.restarted() if chosen else None
         return Feed(self.manifest, self._lists, selection, callback=self.callback)
 
+    def trouble(self) -> str:
+        """Return why nothing can be recorded now (``Ledger.trouble``)."""
+        return self.ports.ledger.trouble()
+
     def stop(self, why: Interruption) -> None:
         """Stop in order (``Runner.stop``)."""
         self.runner.stop(why)

@@ -143,6 +143,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def trouble(self) -> str:
+        """Return why nothing can be recorded now, in words; empty if nothing is known of it."""
+        ...
+
     async def holder(self) -> Holder | None:
         """Return the live holder or None, for readers."""
         ...

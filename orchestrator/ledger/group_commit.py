@@ -51,6 +51,11 @@ class Store(Protocol):
         """After this time without work, run an empty transaction that writes; None: never."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Reason, in words, why the present transaction waits; or empty. Other threads read it."""
+        ...
+
     def open(self) -> UnitOfWork:
         """Open the database, or raise an error of orchestrator."""
         ...
@@ -120,6 +125,11 @@ class GroupWriter:
     def is_closed(self) -> bool:
         """True once no more work is accepted."""
         return self._is_closed
+
+    @property
+    def trouble(self) -> str:
+        """See :class:`Store`."""
+        return self._store.trouble
 
     def submit(
         self, work: Callable[[UnitOfWork], T], *, writes: bool, rows: int = 1

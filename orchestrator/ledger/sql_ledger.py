@@ -70,6 +70,10 @@ class SqlLedger:
         """Return True if no other process can have taken the lease by now."""
         return self._lease.is_sure
 
+    def trouble(self) -> str:
+        """Return why nothing can be recorded now, in words; empty if nothing is known of it."""
+        return self._writer.trouble
+
     async def holder(self) -> Holder | None:
         """Return the process that works on the ledger now, or None."""
         return await self._writer.submit(self._lease.holder, writes=False)

@@ -290,6 +290,11 @@ class SqliteStore:
         """Nothing is due while there is no work: the lease is a lock, which needs no renewal."""
         return
 
+    @property
+    def trouble(self) -> str:
+        """Empty: what fails is reported at once."""
+        return ""
+
     def recover(self, unit: UnitOfWork, error: Exception) -> Recovery:  # noqa: ARG002
         """Report the error: a file that failed once is not tried again."""
         return Recovery.REPORT

@@ -182,7 +182,9 @@ class Runner:
     def _reasons(self, stages: _Stages) -> list[str]:
         """Return what the run waits for now, in the order of the stages."""
         reading = [] if self._is_read else ["the rest of the manifest's sources"]
-        return [*reading, *stages.waits_for()]
+        trouble = self._ports.ledger.trouble()
+        ledger = [f"the ledger ({trouble})"] if trouble else []
+        return [*ledger, *reading, *stages.waits_for()]
 
     async def _take_in(self, stages: _Stages, feed: AsyncGenerator[list[JobSpec]]) -> None:
         try:

@@ -113,6 +113,10 @@ class MemoryLedger:
         """Return True if no other process can have taken the lease by now."""
         return self.store.is_held_by(self)
 
+    def trouble(self) -> str:
+        """Return nothing: memory is never out of reach."""
+        return ""
+
     async def holder(self) -> Holder | None:
         """Return the process that works on the ledger now, or None."""
         return self._open().holder

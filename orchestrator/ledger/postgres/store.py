@@ -24,7 +24,7 @@ from orchestrator.ledger.postgres.database import PostgresDatabase
 from orchestrator.ledger.postgres.lease import RowLease
 from orchestrator.ledger.postgres.schema import migrations, prepare, version_of, wrong_version
 from orchestrator.ledger.unit_of_work import UnitOfWork
-from orchestrator.postgresql import connect, driver, explained, is_lost
+from orchestrator.postgresql import cause_of, connect, driver, explained, is_lost, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 60.0
 """Time for which a lost server is tried again: it may start again, or a standby take its place."""
+_SLOW_S = 2.0
+"""Time after which a transaction that is not answered is worth a word."""
 _PAUSES_S = 0.1, 0.2, 0.5, 1.0
 _MOST_AGAIN = 3
 """Times that a transaction is run again without a success in between."""
@@ -75,6 +77,8 @@ class PostgresStore:
         self._is_committing = False
         self._unclear: OrchestratorError | None = None  # after it nothing can be believed
         self._again = 0
+        self._lost = ""  # why the server is tried again
+        self._pending_since: float | None = None  # when the present transaction began
 
     # --- opening
 
@@ -122,12 +126,23 @@ class PostgresStore:
         """Renew the lease four times before it ends, whatever the run is doing."""
         return self._address.lease_s / 4 if self.lease.is_held else None
 
+    @property
+    def trouble(self) -> str:
+        """See ``group_commit.Store``: a server that is lost, or that does not answer."""
+        if self._lost:
+            return self._lost
+        since = self._pending_since
+        if since is None or self._clock() - since < _SLOW_S:
+            return ""
+        return f"the server has not answered for {self._clock() - since:.0f} s"
+
     # --- transactions
 
     def begin(self, unit: UnitOfWork, *, writes: bool) -> None:  # noqa: ARG002 - as every store
         """Begin a transaction; one that writes renews the lease."""
         if self._unclear is not None:
             raise self._unclear
+        self._pending_since = self._clock()
         if not self._db.is_attached:  # the server did not come back in time for the last one
             self._db.attach(self._connect())
         if writes and self._is_read_only:
@@ -142,10 +157,12 @@ class PostgresStore:
         self._db.driver.execute("COMMIT")
         self._is_committing = False
         self._again = 0
+        self._pending_since = None
         self.lease.done()
 
     def rollback(self, unit: UnitOfWork) -> None:  # noqa: ARG002 - as every store
         """Roll back, unless the connection is lost: then the server does."""
+        self._pending_since = None
         self._db.forget()
         if self._db.is_attached:
             with suppress(driver().Error):
@@ -188,6 +205,7 @@ class PostgresStore:
         """Connect again, as long as patience lasts, and have the server end the old session."""
         old, until, pauses = self._session, self._clock() + self._patience_s, iter(_PAUSES_S)
         pause_s = 0.0
+        self._lost = f"the connection to {place_of(self._address)} was lost"
         while True:
             try:
                 self._db.attach(self._connect())
@@ -195,8 +213,11 @@ class PostgresStore:
             except Exception as error:
                 if not is_lost(_cause(error)) or self._clock() >= until:
                     self._patience_s = 0.0  # what follows is the end of the run
+                    self._lost = ""
                     raise
+                self._lost = cause_of(self._address, _cause(error))
             else:
+                self._lost = ""
                 return
             pause_s = next(pauses, pause_s)
             threading.Event().wait(pause_s)

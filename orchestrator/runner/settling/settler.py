@@ -51,6 +51,8 @@ SETTLE_GRACE_S = 60.0
 doubt ..."""
 UNSHOWN_S = 20.0
 """... but no longer than this while the service does not show its list of jobs."""
+_LONG_S = 20.0
+"""A wait of at least this length is announced."""
 _TWIN = "its list of jobs shows one of the same object without a readable key"
 """Reason why the absence of one job is not proven. It concerns no other job, and does not pass."""
 _HOPELESS_AFTER_S = 600.0
@@ -228,8 +230,22 @@ class Settler:
             text += f" ({trouble})"
         self._sink.emit(Noticed(text))
 
+    def _announce_orphans(self) -> None:
+        """Say how long the requests of a process that is gone keep the run, if that is long."""
+        least_s = self._settings.reply_timeout_s + self._settings.settle_s
+        orphans = sum(doubt.is_orphan for doubt in self._doubts.values())
+        if orphans and least_s >= _LONG_S and not self._settings.list_is_exact:
+            requests = counted(orphans, "request")
+            text = (
+                f"The answers to {requests} were not recorded before the last process ended. They "
+                "are looked up in the service's list of jobs. What is absent is sent again, after "
+                f"{least_s:.0f} s or more. Other jobs do not wait for that"
+            )
+            self._sink.emit(Noticed(text))
+
     async def run(self) -> None:
         """Look until cancelled."""
+        self._announce_orphans()
         while True:
             self._wake.clear()
             now = self._clock.monotonic()

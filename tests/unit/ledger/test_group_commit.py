@@ -41,6 +41,7 @@ class Notes:
         self.note("rollback")
 
     idle_s = None
+    trouble = ""
 
     def recover(self, unit: UnitOfWork, error: Exception) -> Recovery:
         return Recovery.REPORT

@@ -7,8 +7,6 @@ carry without loss.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -23,9 +21,6 @@ from sqlalchemy import (
 )
 
 from orchestrator.domain.states import REMOTE, JobState
-
-if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
 
 FORMAT = 2
 """Version of these tables; others are refused, except 1, which had no ``intents``."""
@@ -144,12 +139,8 @@ has_row = jobs.c.row > literal_column("0")
 must_wait = jobs.c.not_before > literal_column("0")
 
 
-def _partial(name: str, *columns: Column[Any], where: ColumnElement[bool]) -> Index:
-    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
-
-
 # ``state`` is a column of them although it is always the same: without it SQLite reads every row.
-ready_index = _partial(
+ready_index = Index(
     "jobs_ready",
     jobs.c.visit,
     jobs.c.level,
@@ -158,17 +149,28 @@ ready_index = _partial(
     jobs.c.not_before,
     jobs.c.run_no,
     jobs.c.state,
-    where=and_(is_planned),
+    sqlite_where=and_(is_planned),
 )
 """The ready queue of each level and share, in its order. Jobs that must wait are passed over, and
 all are counted, without reading rows."""
-due_index = _partial(
-    "jobs_due", jobs.c.visit, jobs.c.not_before, jobs.c.state, where=and_(is_planned, must_wait)
+due_index = Index(
+    "jobs_due",
+    jobs.c.visit,
+    jobs.c.not_before,
+    jobs.c.state,
+    sqlite_where=and_(is_planned, must_wait),
 )
 """The planned jobs that must wait, by instant; most jobs never enter this index."""
-in_flight_index = _partial("jobs_in_flight", jobs.c.state, jobs.c.run_no, where=and_(is_in_flight))
-row_index = _partial(
-    "jobs_by_row", jobs.c.run_no, jobs.c.row, jobs.c.state, jobs.c.skipped, where=and_(has_row)
+in_flight_index = Index(
+    "jobs_in_flight", jobs.c.state, jobs.c.run_no, sqlite_where=and_(is_in_flight)
+)
+row_index = Index(
+    "jobs_by_row",
+    jobs.c.run_no,
+    jobs.c.row,
+    jobs.c.state,
+    jobs.c.skipped,
+    sqlite_where=and_(has_row),
 )
 """The report, in its order, and the counts of jobs that have ended."""
 object_index = Index("specs_by_object", specs.c.object_hash)

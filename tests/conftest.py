@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
@@ -51,6 +52,15 @@ def postgres() -> Iterator[PostgresServer]:
 
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _no_command_outlives_its_test() -> Iterator[None]:
+    yield
+    playground = sys.modules.get("tests.e2e.playground")
+    while playground is not None and playground.STARTED:
+        with playground.STARTED.pop() as process:  # closes its pipes, and waits for it
+            process.kill()
 
 
 @pytest.fixture

@@ -42,6 +42,9 @@ PATIENCE_S = 30.0
 On a busy machine the command alone needs two seconds to start.
 """
 
+STARTED: list[subprocess.Popen[str]] = []
+"""Commands of the present test; those that work when it ends are killed."""
+
 
 def until(condition: Callable[[], object], reason: str, limit_s: float = PATIENCE_S) -> None:
     """Wait until ``condition`` is true."""
@@ -280,11 +283,11 @@ class Playground:
             "stderr": subprocess.PIPE,
             "text": True,
         }
-        return Going(
-            subprocess.Popen(
-                command, cwd=self.folder, env=self._environment(env or {}), **{**pipes, **options}
-            )
+        process = subprocess.Popen(
+            command, cwd=self.folder, env=self._environment(env or {}), **{**pipes, **options}
         )
+        STARTED.append(process)
+        return Going(process)
 
     def do(self, *arguments: str, limit_s: float = PATIENCE_S, **options: Any) -> Finished:
         """Run the installed command to its end."""

@@ -110,7 +110,9 @@ def test_it_separates_reports_to_no_one_and_leaves_nothing_even_if_it_is_killed(
     assert len(rays) > 3, "the processes of Ray"
     assert {each["RAY_USAGE_STATS_ENABLED"] for each in rays.values()} == {"0"}
     assert seen == []
-    assert {len(each["RAY_AUTH_TOKEN"]) for each in rays.values()} == {64}, "no one else gets in"
+    # Ray's workers put their titles into the memory in which their environment began.
+    tokens = {each["RAY_AUTH_TOKEN"] for each in rays.values() if "RAY_AUTH_TOKEN" in each}
+    assert [len(token) for token in tokens] == [64], "no one else gets in"
     assert not (place.folder / "home" / ".ray").exists()
     until(lambda: not environments(temporary), "its processes end", LIMIT_S)
     assert list(temporary.iterdir()) == []

@@ -25,6 +25,8 @@ Outcome: TypeAlias = "tuple[Any, Exception | None]"
 """Value or error of a write."""
 log = logging.getLogger(__name__)
 FORMAT = 1
+CACHE_KIB = 16_000
+"""Pages of the file that each of the two connections keeps: the working set of the indexes."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -59,7 +61,7 @@ def _connect(path: Path, *, durable: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-    connection.execute("PRAGMA cache_size = -16000")  # 16 MB: the working set of the indexes
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
 
 

@@ -186,7 +186,8 @@ async def test_a_job_waits_while_its_work_cannot_be_loaded_and_then_succeeds(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("orchestrator.server.jobs.scheduler.MACHINE_RETRY_S", 0.05)
+    monkeypatch.setattr("orchestrator.server.jobs.machine.RETRY_S", 0.05)
+    monkeypatch.setattr("orchestrator.server.jobs.machine.MAX_FAILED_STARTS", 1_000)
     monkeypatch.syspath_prepend(str(tmp_path))
     bench = await start(work="late_work:behave", progression=Progression(), max_starts=2)
     job = await bench.submit(job_body(order(bench.root, "in/a", "ok")))
@@ -209,10 +210,43 @@ async def test_a_job_waits_while_its_work_cannot_be_loaded_and_then_succeeds(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise RuntimeError('no weights')", "cannot be loaded .* RuntimeError: no weights"),
+        ("import os; os._exit(7)", "ended with status 7 before it could begin"),
+        ("import os; os.abort()", "was ended by SIGABRT before it could begin"),
+    ],
+)
+async def test_jobs_fail_with_the_reason_if_no_worker_can_ever_start(
+    start: Benches,
+    job_body: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    words: str,
+) -> None:
+    monkeypatch.setattr("orchestrator.server.jobs.machine.RETRY_S", 0.01)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_work.py").write_text(code)
+    bench = await start(work="broken_work:behave", progression=Progression(), max_concurrent=2)
+    jobs = [
+        await bench.submit(job_body(order(bench.root, f"in/{name}", "ok"))) for name in ("a", "b")
+    ]
+
+    texts = [await bench.ended(job) for job in jobs]
+
+    for text in texts:
+        assert "<Code>EngineNotInstalled</Code>" in text
+        assert re.search(words, text)
+        assert "failed starts" in text
+
+
+@pytest.mark.slow
 async def test_a_fault_of_the_machine_is_not_recorded_as_the_jobs(
     start: Benches, job_body: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.server.jobs.scheduler.MACHINE_RETRY_S", 0.05)
+    monkeypatch.setattr("orchestrator.server.jobs.machine.RETRY_S", 0.05)
     bench = await start(**WORK, max_concurrent=1, max_starts=2)
     job = await bench.submit(job_body(order(bench.root, "in/a", "at fault")))
 

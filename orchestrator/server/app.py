@@ -219,7 +219,8 @@ class Listener(web.Server):
         )
 
     def _answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        self._forget_timer(request.protocol)
+        if self._silent:
+            self._forget_timer(request.protocol)
         return self._app(request)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:

@@ -32,6 +32,7 @@ _OWN_SEGMENT = re.compile(
 )
 # A character has at most four bytes: 63 of them are within every limit of a segment.
 _PLAIN = re.compile("(?:[^./][^/]{0,62}/)*[^./][^/]{0,62}/?")
+_ODD = ("", ".", "/")
 _CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 
 
@@ -66,10 +67,13 @@ def are_plain(joined: str) -> bool:
     Args:
         joined: The keys, with a slash between each two.
     """
+    if joined.endswith("/") or not joined.isprintable():
+        return False
+    if joined.isascii():  # so short, no part of it has too many bytes
+        is_short = len(joined) <= MAX_SEGMENT_BYTES
+        return is_short and joined[:1] not in _ODD and "//" not in joined and "/." not in joined
     # A character has at most four bytes, so that each key is within the limit.
-    is_short = len(joined) <= MAX_KEY_BYTES // 4
-    is_file = is_short and joined.isprintable() and not joined.endswith("/")
-    return is_file and _PLAIN.fullmatch(joined) is not None
+    return len(joined) <= MAX_KEY_BYTES // 4 and _PLAIN.fullmatch(joined) is not None
 
 
 def check(key: str) -> None:

@@ -16,6 +16,9 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from aiohttp import hdrs
+from multidict import istr
+
 from orchestrator.server.http.errors import Refusal
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ _PLAIN_NAME = re.compile(r"[a-z0-9._~-]+")
 _PORT = re.compile(r":[0-9]+\Z")
 MAX_SKEW_S = 900
 """Largest difference between the clocks of client and server (the vendor: 15 minutes)."""
-_TOKEN_HEADERS = ("x-ci-security-token", "x-cos-security-token")
+_TOKEN_HEADERS = (istr("x-ci-security-token"), istr("x-cos-security-token"))
 
 
 def encode(text: str) -> str:
@@ -234,14 +237,12 @@ def matches(secret_key: str, signature: Signature, call: Call) -> bool:
     if params is None:
         return False
     given = signature.value.encode("utf-8", "replace")
-    good = False
-    hosts = {call.host, _PORT.sub("", call.host)} if ":" in call.host else (call.host,)
-    for host in hosts:
+    request, good = (call.method, call.path, params), False
+    for host in (call.host, _PORT.sub("", call.host)) if ":" in call.host else (call.host,):
         headers = _signed_headers(terms, call, host)
         if headers is None:
             return False
-        expected = _expected(secret_key, terms, (call.method, call.path, params), headers)
-        good |= hmac.compare_digest(expected, given)
+        good |= hmac.compare_digest(_expected(secret_key, terms, request, headers), given)
     return good
 
 
@@ -332,9 +333,8 @@ class Verifier:
             raise Refusal("RequestTimeTooSkewed", message, server_time=True)
         if end < call.now:
             self._refuse_expired(call)
-        date = call.header("Date")
-        if date:
-            self._check_date(date, call)
+        if hdrs.DATE in call.request.headers:
+            self._check_date(call.header("Date"), call)
 
     def _check_date(self, text: str, call: Call) -> None:
         try:
@@ -357,7 +357,8 @@ class Verifier:
 
     @staticmethod
     def _check_token(key: KeyPair, call: Call) -> None:
-        given = call.header(_TOKEN_HEADERS[0]) or call.header(_TOKEN_HEADERS[1])
+        sent = call.request.headers
+        given = sent.get(_TOKEN_HEADERS[0], "") or sent.get(_TOKEN_HEADERS[1], "")
         if call.query and not given:
             given = next(
                 (value for name, value in call.query if name.lower() in _TOKEN_HEADERS), ""

@@ -207,7 +207,7 @@ class Listener(web.Server):
     def __init__(self, app: App, idle_timeout_s: float) -> None:
         self._app = app
         self._first_request_s = idle_timeout_s
-        self._silent: set[RequestHandler] = set()
+        self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
         super().__init__(
             self._answer,
             access_log=None,
@@ -219,22 +219,24 @@ class Listener(web.Server):
         )
 
     def _answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        self._silent.discard(request.protocol)
+        if self._silent:
+            self._forget_timer(request.protocol)
         return self._app(request)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Start the timer of a new connection."""
         super().connection_made(handler, transport)
-        self._silent.add(handler)
-        asyncio.get_running_loop().call_later(
-            self._first_request_s, self._close_if_silent, handler, transport
+        self._silent[handler] = asyncio.get_running_loop().call_later(
+            self._first_request_s, transport.close
         )
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Forget a closed connection."""
-        self._silent.discard(handler)
+        self._forget_timer(handler)
         super().connection_lost(handler, exc)
 
-    def _close_if_silent(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        if handler in self._silent:
-            transport.close()
+    def _forget_timer(self, handler: RequestHandler) -> None:
+        """Cancel the timer of a connection: it would keep the connection in memory until then."""
+        timer = self._silent.pop(handler, None)
+        if timer is not None:
+            timer.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 from typing import TYPE_CHECKING
 
 import orjson
@@ -27,9 +28,16 @@ def keys_for(root: Path, environment: Mapping[str, str]) -> KeyPair:
     """Return the environment's pair, else the root's own, which the first call makes (mode 0600).
 
     Raises:
-        ConfigError: The root is not a folder, only one variable is set, or the file cannot be read.
+        ConfigError: The root is not a folder or does not exist, only one variable is set, or the
+            file cannot be read.
     """
-    if root.exists() and not root.is_dir():
+    if not root.exists():
+        # A mistyped name must not become an empty service.
+        raise ConfigError(
+            f"The folder {root.absolute()} does not exist. Check the name, or make the folder for "
+            f"a new service: mkdir -p {shlex.quote(str(root))}"
+        )
+    if not root.is_dir():
         raise ConfigError(
             f"{root} is not a folder. The root of the local service must be one; "
             "it holds a folder for each bucket."

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, TypeVar
 
+from aiohttp import hdrs
+from multidict import istr
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.server.workers.exchange import Exchange
 
 T = TypeVar("T")
+_CI_REQUEST_ID, _COS_REQUEST_ID = istr("x-ci-request-id"), istr("x-cos-request-id")
 
 
 @functools.lru_cache(256)
@@ -63,11 +67,11 @@ class Parts:
     def add_headers(self, response: web.StreamResponse, call: Call) -> None:
         """Add the headers of every answer."""
         headers = response.headers
-        headers["Server"] = "tencent-ci" if call.ci else "tencent-cos"
-        headers["Date"] = http_date(int(call.now + call.skew_s))
-        headers["x-ci-request-id"] = call.request_id
+        headers[hdrs.SERVER] = "tencent-ci" if call.ci else "tencent-cos"
+        headers[hdrs.DATE] = http_date(int(call.now + call.skew_s))
+        headers[_CI_REQUEST_ID] = call.request_id
         # Not documented for the job side, but the vendor's PHP client decides retries by it.
-        headers["x-cos-request-id"] = call.request_id
+        headers[_COS_REQUEST_ID] = call.request_id
         if self.settings.control_token and not call.ci:
             # A browser that opens an object must not run it as a part of the service's own page.
             headers.setdefault("Content-Security-Policy", "sandbox")

@@ -258,3 +258,27 @@ def test_an_engine_of_another_package_separates_and_its_version_counts(
     assert refused.code == 2
     assert "has an engine" in refused.err
     assert "Did you mean middle?" in refused.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["engine", "library"])
+def test_a_run_ends_with_the_reason_if_its_engine_can_never_be_loaded(
+    alone: Playground, tmp_path: Path, broken: str
+) -> None:
+    """What is installed looks whole until a worker loads it."""
+    write_tone(alone.folder / "media" / BUCKET / "in/tone.wav", 0.5)
+    site = install_example(tmp_path)
+    name = "middle_engine" if broken == "engine" else "av"
+    (site / f"{name}.py").write_text("raise ImportError('libsound.so: cannot open')")
+    alone.environment |= {"PYTHONPATH": str(site)}
+    alone.write("in/tone.wav", service={"local": {"root": "media"}}, engine={"plugin": "middle"})
+
+    done = alone.run(limit_s=60)
+
+    (row,) = alone.rows()
+    assert done.code == 1
+    assert row["state"] == "failed"
+    assert row["code"] == ("EngineFailed" if broken == "engine" else "EngineNotInstalled")
+    assert "libsound.so: cannot open" in row["message"]
+    assert row["message"] in done.err.replace("\n", " ")
+    assert row["attempts"] == 1

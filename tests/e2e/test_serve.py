@@ -194,6 +194,8 @@ def test_a_key_pair_of_the_environment_is_not_printed_and_a_generated_one_is(
     ("options", "hint"),
     [
         (("--root", "file"), "file is not a folder"),
+        (("--root", "my rooot"), "does not exist. Check the name, or make the folder"),
+        (("--root", "my rooot"), "mkdir -p 'my rooot'"),
         (("--root", "root", "--bucket", "Media"), "media-1250000000"),
         (("--root", "root", "--faults", "gone.yaml"), "gone.yaml"),
         (("--root", "root", "--callback-timeout", "soon"), "90s"),
@@ -216,3 +218,4 @@ def test_startup_errors_are_one_line(
     assert (done.code, done.out) == (2, "")
     assert len(done.err.splitlines()) == 1
     assert hint in done.err
+    assert not (alone.folder / "my rooot").exists()

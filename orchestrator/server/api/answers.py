@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.server.http.xml import Tree, Written
 
 MAX_PAGE = 100  # the vendor documents no limit for these lists; this is that of its job list
+_HEAD = f"{xml.DECLARATION}<Response>"
 NO_BUCKET = "The Host header names no bucket (it is not <bucket>.ci.<region>.myqcloud.com)."
 
 
@@ -26,8 +27,8 @@ def xml_answer(tree: Tree) -> web.Response:
 
 def jobs_answer(shown: Iterable[Written], missing: Sequence[str] = ()) -> web.Response:
     """Return a 200 with the elements of jobs, and the ids of jobs that do not exist."""
-    rest = "".join([xml.leaf("NonExistJobIds", job_id) for job_id in missing])
-    text = f"{xml.DECLARATION}<Response>{''.join(shown)}{rest}</Response>"
+    rest = [xml.leaf("NonExistJobIds", job_id) for job_id in missing] if missing else ()
+    text = "".join((_HEAD, *shown, *rest, "</Response>"))
     return web.Response(body=text.encode(), content_type="application/xml")
 
 

@@ -45,7 +45,7 @@ def state_of(parts: Parts) -> dict[str, Any]:
     client's job key in UserData, each of them is a job that was charged twice.
     """
     return {
-        "requests": dict(parts.player.requests),
+        "requests": {route.value: count for route, count in parts.player.requests.items()},
         "faults": dict(parts.player.played),
         "jobs": parts.store.counts(),
         "duplicates": parts.store.duplicates(),

@@ -17,14 +17,17 @@ from orchestrator.server.jobs.ids import parse_vendor_time
 from orchestrator.server.jobs.queues import ACTIVE
 from orchestrator.server.jobs.row import JobRow, State
 from orchestrator.server.jobs.store import MAX_LISTED, ListQuery
-from orchestrator.server.jobs.submit_request import Reader
+from orchestrator.server.jobs.submit_forms import Reader
 from orchestrator.server.pace import Pace
 from orchestrator.server.settings import MissingBucket, MissingInput
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
     from orchestrator.server.http.request import Call
     from orchestrator.server.http.xml import Tree
     from orchestrator.server.jobs.queues import Queue
+    from orchestrator.server.jobs.submit_forms import FormDraft
     from orchestrator.server.jobs.submit_request import Draft
     from orchestrator.server.parts import Parts
 
@@ -38,64 +41,71 @@ class JobCalls:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._reader = Reader(parts.templates.find)
+        self._usable: set[tuple[str, str]] = set()
+        """Buckets of inputs and outputs whose folders were looked at in this turn of the loop.
 
-    async def answer(self, call: Call) -> web.StreamResponse:
+        Dozens of submits arrive in one, and a look at a folder costs as much as to parse one.
+        """
+
+    def answer(self, call: Call) -> Awaitable[web.StreamResponse]:
         """Route by method and path."""
         ids = call.path[len("/jobs") :].strip("/")
         if call.method == "POST" and not ids:
-            return await self._submit(call)
+            return self._submit(call)
         if call.method == "GET" and ids:
-            return await self._query(call, ids)
+            return self._query(call, ids)
         if call.method == "GET":
             return self._list(call)
         if call.method == "PUT" and ids:
-            return await self._cancel(call, ids)
+            return self._cancel(call, ids)
         raise Refusal(
             "MethodNotAllowed", f"{call.method} {call.path[:80]} is not a call of the job service."
         )
 
     async def _submit(self, call: Call) -> web.StreamResponse:
         demand(call, call.bucket, write=True)
-        key, queue_id, drafts = self._reader.read(
-            xml.read(await read_body(call, self._parts.settings))
-        )
+        queue_id, drafts = self._reader.read(await read_body(call, self._parts.settings))
         self._check_buckets(call, drafts)
         if self._parts.settings.missing_input_rule is MissingInput.REFUSE:
-            await self._refuse_missing(call.bucket, key)
+            await self._refuse_missing(call.bucket, drafts[0].key)
         queues = self._parts.queues
         queue = queues.usual(call.bucket) if not queue_id else None
         if queue is None:
             queue = await queues.for_job(call.bucket, call.region, queue_id, call.now)
         self._check_room(queue, len(drafts))
         place = (call.bucket, call.region, queue.queue_id)
-        rows = [
-            JobRow(self._parts.ids.new("j"), *place, draft.level, key, call.now, draft.request)
-            for draft in drafts
-        ]
-        shown = await self._parts.store.add(rows)
+        jobs = [draft.job(self._parts.ids.new("j"), place, call.now) for draft in drafts]
+        await self._parts.store.add(jobs)
         self._parts.scheduler.wake()
-        return jobs_answer(shown)
+        return jobs_answer([job.element for job in jobs])
 
-    def _check_buckets(self, call: Call, drafts: list[Draft]) -> None:
+    def _check_buckets(self, call: Call, drafts: Sequence[Draft | FormDraft]) -> None:
         """Check that the buckets of a job exist, and that stems can be written to its output."""
-        objects, settings = self._parts.objects, self._parts.settings
-        outputs = {draft.request.output["Bucket"] for draft in drafts}
-        if call.bucket not in outputs and settings.missing_input_rule is not MissingInput.IGNORE:
-            objects.folder(call.bucket)
-        for bucket in outputs:
+        for bucket in {draft.output_bucket for draft in drafts}:
             if call.key is None or not call.key.allows(bucket, write=True):
                 raise Refusal(
                     "WriteTargetBucketDenied",
                     f"These keys may not write to the output bucket {bucket}.",
                 )
-            if settings.missing_bucket is MissingBucket.MAKE:
-                objects.make_bucket(bucket)
-            elif not objects.can_write_to(bucket):
-                raise Refusal(
-                    "WriteTargetBucketDenied",
-                    f"The folder of the output bucket {bucket} cannot be written to: "
-                    f"{objects.folder(bucket)}.",
-                )
+            places = (call.bucket, bucket)
+            if places not in self._usable:
+                self._check_folders(*places)
+                if not self._usable:
+                    asyncio.get_running_loop().call_soon(self._usable.clear)
+                self._usable.add(places)
+
+    def _check_folders(self, source: str, output: str) -> None:
+        objects, settings = self._parts.objects, self._parts.settings
+        if source != output and settings.missing_input_rule is not MissingInput.IGNORE:
+            objects.folder(source)
+        if settings.missing_bucket is MissingBucket.MAKE:
+            objects.make_bucket(output)
+        elif not objects.can_write_to(output):
+            raise Refusal(
+                "WriteTargetBucketDenied",
+                f"The folder of the output bucket {output} cannot be written to: "
+                f"{objects.folder(output)}.",
+            )
 
     async def _refuse_missing(self, bucket: str, key: str) -> None:
         path = await asyncio.get_running_loop().run_in_executor(
@@ -148,7 +158,7 @@ class JobCalls:
             detail["Progress"] = str(int(100 * self._parts.scheduler.progress[row.job_id]))
         return detail
 
-    def _list(self, call: Call) -> web.StreamResponse:
+    async def _list(self, call: Call) -> web.StreamResponse:
         demand(call, call.bucket, write=False)
         query = self._list_query(call)
         rows = self._parts.store.page(query)

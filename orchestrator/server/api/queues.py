@@ -15,11 +15,11 @@ from orchestrator.server.api.answers import (
 from orchestrator.server.http import xml
 from orchestrator.server.http.auth import demand
 from orchestrator.server.http.body import read_body
-from orchestrator.server.http.errors import Refusal
+from orchestrator.server.http.errors import Refusal, invalid_argument
 from orchestrator.server.jobs.callbacks import is_forbidden_literal
 from orchestrator.server.jobs.ids import vendor_time
 from orchestrator.server.jobs.queues import ACTIVE, CATEGORY, PAUSED, Queue
-from orchestrator.server.jobs.submit_request import check_message_queue, invalid
+from orchestrator.server.jobs.submit_request import check_message_queue
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -56,7 +56,7 @@ class QueueCalls:
         page, size = paging(call)
         state, ids = call.param("state", "All"), words(call, "queueIds")
         if state not in {"All", ACTIVE, PAUSED}:
-            raise invalid(f"state is {state[:40]!r}; it must be {ACTIVE} or {PAUSED}.")
+            raise invalid_argument(f"state is {state[:40]!r}; it must be {ACTIVE} or {PAUSED}.")
         queues = self._parts.queues.of_bucket(call.bucket, family)
         known = {queue.queue_id for queue in queues}
         missing = [queue_id for queue_id in ids if queue_id not in known]
@@ -85,9 +85,9 @@ class QueueCalls:
             )
         name, state = xml.value(root, "Name"), xml.value(root, "State")
         if not _QUEUE_NAME.fullmatch(name):
-            raise invalid("Name must have 1 to 128 letters, digits, _, - or *.")
+            raise invalid_argument("Name must have 1 to 128 letters, digits, _, - or *.")
         if state not in {ACTIVE, PAUSED}:
-            raise invalid(f"State is {state[:40]!r}; it must be {ACTIVE} or {PAUSED}.")
+            raise invalid_argument(f"State is {state[:40]!r}; it must be {ACTIVE} or {PAUSED}.")
         notify = _read_notify(root, self._parts.settings.callbacks)
         changed = state != queue.state
         queue.name, queue.state, queue.notify, queue.updated_at = name, state, notify, call.now
@@ -102,28 +102,28 @@ def _read_notify(root: Node, policy: CallbackPolicy) -> dict[str, str]:
     """Return the checked nodes of NotifyConfig."""
     node = root.find("NotifyConfig")
     if node is None:
-        raise invalid("NotifyConfig is required.")
+        raise invalid_argument("NotifyConfig is required.")
     notify = {name: text for name in _NOTIFY if (text := xml.value(node, name))}
     if notify.setdefault("State", "Off") == "Off":
         return notify
     if notify["State"] != "On":
-        raise invalid("NotifyConfig/State must be On or Off.")
+        raise invalid_argument("NotifyConfig/State must be On or Off.")
     if not set(notify.get("Event", "").split(",")) <= {"TaskFinish", "WorkflowFinish"}:
-        raise invalid(
+        raise invalid_argument(
             "NotifyConfig/Event must be TaskFinish, WorkflowFinish or both, separated by a comma."
         )
     if notify.setdefault("ResultFormat", "XML") not in {"XML", "JSON"}:
-        raise invalid("NotifyConfig/ResultFormat must be XML or JSON.")
+        raise invalid_argument("NotifyConfig/ResultFormat must be XML or JSON.")
     if notify.get("Type") == "TDMQ":
         check_message_queue(
             {name: notify.get(name, "") for name in ("MqRegion", "MqMode", "MqName")}
         )
     elif notify.get("Type") != "Url":
-        raise invalid("NotifyConfig/Type must be Url or TDMQ.")
+        raise invalid_argument("NotifyConfig/Type must be Url or TDMQ.")
     elif not notify.get("Url", "").lower().startswith(("http://", "https://")):
-        raise invalid("NotifyConfig/Url must be an http or https address.")
+        raise invalid_argument("NotifyConfig/Url must be an http or https address.")
     elif is_forbidden_literal(notify["Url"], policy):
-        raise invalid("NotifyConfig/Url must not be a private-network address.")
+        raise invalid_argument("NotifyConfig/Url must not be a private-network address.")
     return notify
 
 

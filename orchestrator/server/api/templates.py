@@ -17,7 +17,7 @@ from orchestrator.server.http.auth import demand
 from orchestrator.server.http.body import read_body
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.jobs import templates
-from orchestrator.server.jobs.submit_request import TAG
+from orchestrator.server.jobs.row import TAG
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -73,6 +75,7 @@ class UploadCalls:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._uploads = parts.uploads
+        self._completing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self, call: Call, key: str) -> web.StreamResponse:
         """Start an upload."""
@@ -131,9 +134,13 @@ class UploadCalls:
 
     async def complete(self, call: Call, key: str) -> web.StreamResponse:
         """Make one object of the parts that the body names."""
-        upload = await find_upload(self._parts, call, key)
-        body = await read_body(call, self._parts.settings, _MAX_COMPLETE_BYTES)
-        content = await self._parts.on_disk(self._uploads.complete, upload, _read_parts(body))
+        upload_id = call.param("uploadId")
+        wanted = _read_parts(await read_body(call, self._parts.settings, _MAX_COMPLETE_BYTES))
+        # A client may repeat the call while the first one, whose answer it missed, still works.
+        async with self._completing.setdefault(upload_id, asyncio.Lock()):
+            content = await self._parts.on_disk(
+                self._uploads.complete, call.bucket, key, upload_id, wanted, call.now
+            )
         tree = {
             "Location": f"http://{xml.clean(call.host)}{xml.clean(call.path)}",
             "Bucket": call.bucket,

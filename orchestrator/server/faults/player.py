@@ -46,7 +46,7 @@ class FaultPlayer:
     def __init__(self, faults: Faults, clock: Clock, seed: int | None) -> None:
         self._clock = clock
         self._seed = seed
-        self.requests: Counter[str] = Counter()
+        self.requests: Counter[Route] = Counter()
         """Requests by route."""
         self.played: Counter[str] = Counter()
         """Faults by ``route: do code``."""
@@ -71,7 +71,7 @@ class FaultPlayer:
 
     def draw(self, route: Route) -> Rule | None:
         """Count the call, and return the rule that applies to it, if any."""
-        self.requests[route.value] += 1
+        self.requests[route] += 1
         if not self.faults.rules:
             return None
         elapsed = self._clock.monotonic() - self._started

@@ -16,6 +16,9 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from aiohttp import hdrs
+from multidict import istr
+
 from orchestrator.server.http.errors import Refusal
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ _PLAIN_NAME = re.compile(r"[a-z0-9._~-]+")
 _PORT = re.compile(r":[0-9]+\Z")
 MAX_SKEW_S = 900
 """Largest difference between the clocks of client and server (the vendor: 15 minutes)."""
-_TOKEN_HEADERS = ("x-ci-security-token", "x-cos-security-token")
+_TOKEN_HEADERS = (istr("x-ci-security-token"), istr("x-cos-security-token"))
 
 
 def encode(text: str) -> str:
@@ -56,7 +59,7 @@ _SHORT = 100
 _encode_short = functools.lru_cache(2048)(_encode)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Terms:
     """Fields of an ``Authorization`` without the signature itself.
 
@@ -107,18 +110,27 @@ def parse(header: str, query: list[tuple[str, str]]) -> Signature | None:
         Refusal: ``InvalidAuthorization`` if it is malformed; ``NotImplemented`` for one of AWS.
     """
     text = header or next((value for name, value in query if name == "sign"), "")
-    if text.startswith("AWS") or any(name.lower() in _AWS_PARAMETERS for name, _ in query):
+    if text.startswith("AWS") or (
+        query and any(name.lower() in _AWS_PARAMETERS for name, _ in query)
+    ):
         raise Refusal(
             "NotImplemented",
             "The request has an AWS signature. This service verifies the vendor's own, with "
             "q-sign-algorithm, q-ak and q-signature: use a client of Tencent COS.",
         )
+    if text:
+        return _parsed(text)
+    pairs = [(name, value) for name, value in query if name in _FIELDS]
+    return Signature(_terms(pairs), dict(pairs)["q-signature"]) if pairs else None
+
+
+@functools.lru_cache(1024)  # the submits of a second often share one: their bodies are not signed
+def _parsed(text: str) -> Signature:
+    # Clients write the signature last; what precedes it is the same in all requests of a second.
     before, mark, signature = text.rpartition("&q-signature=")
     if mark and "&" not in signature:
         return Signature(_shared_terms(before), signature.strip())
-    pairs = _pairs(text) if text else [(name, value) for name, value in query if name in _FIELDS]
-    if not pairs:
-        return None
+    pairs = _pairs(text)
     return Signature(_terms(pairs), dict(pairs)["q-signature"])
 
 
@@ -127,7 +139,6 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in parts]
 
 
-# Clients write the signature last; what precedes it is the same in all requests of a second.
 @functools.lru_cache(256)
 def _shared_terms(text: str) -> Terms:
     return _terms([*_pairs(text), ("q-signature", "")])
@@ -174,7 +185,6 @@ def _listed(names: tuple[str, ...], given: Mapping[str, list[str]]) -> str | Non
     return "&".join(parts)
 
 
-@functools.lru_cache(1024)  # the body is not signed, so the submits of a second often share one
 def signature_of(secret_key: str, key_time: str, sign_time: str, http_string: str) -> str:
     """Compute the signature (steps 2, 6 and 7 of the signature page)."""
     raw = http_string.encode("utf-8", "surrogateescape")
@@ -227,29 +237,45 @@ def matches(secret_key: str, signature: Signature, call: Call) -> bool:
     if params is None:
         return False
     given = signature.value.encode("utf-8", "replace")
-    good = False
-    hosts = {call.host, _PORT.sub("", call.host)} if ":" in call.host else {call.host}
-    for host in hosts:
+    request, good = (call.method, call.path, params), False
+    for host in (call.host, _PORT.sub("", call.host)) if ":" in call.host else (call.host,):
         headers = _signed_headers(terms, call, host)
         if headers is None:
             return False
-        text = http_string(call.method, call.path, params, headers)
-        expected = signature_of(secret_key, terms.key_time, terms.sign_time, text)
-        good |= hmac.compare_digest(expected.encode(), given)
+        good |= hmac.compare_digest(_expected(secret_key, terms, request, headers), given)
     return good
 
 
-def _signed_headers(terms: Terms, call: Call, host: str) -> str | None:
-    """Return ``k=v`` of the signed headers; None if the request does not have them."""
+@functools.lru_cache(1024)  # as many as of _parsed
+def _expected(
+    secret_key: str, terms: Terms, request: tuple[str, str, str], headers: tuple[str, ...] | str
+) -> bytes:
+    """Return the signature that a request must have.
+
+    Args:
+        secret_key: Key to sign with.
+        terms: Terms of the signature.
+        request: Method, path, and ``k=v`` of the signed parameters.
+        headers: As :func:`_signed_headers` returns them.
+    """
+    if not isinstance(headers, str):
+        pairs = zip(terms.headers, headers, strict=True)
+        headers = "&".join(f"{name}={encode(value.strip())}" for name, value in pairs)
+    text = http_string(*request, headers)
+    return signature_of(secret_key, terms.key_time, terms.sign_time, text).encode()
+
+
+def _signed_headers(terms: Terms, call: Call, host: str) -> tuple[str, ...] | str | None:
+    """Return the values of the signed headers, or their ``k=v``; None if the request lacks one."""
     sent = call.request.headers
     if terms.is_plain:  # the quick way, for nearly all requests
-        parts = []
+        found = []
         for name in terms.headers:
             values = sent.getall(name, ())
             if len(values) != 1:
                 return None
-            parts.append(f"{name}={encode(host if name == 'host' else values[0].strip())}")
-        return "&".join(parts)
+            found.append(host if name == "host" else values[0])
+        return tuple(found)
     wanted = frozenset(terms.headers)
     pairs = ((name, value.strip()) for name, value in sent.items())
     headers = {name: values for name, values in _group(pairs).items() if name in wanted}
@@ -307,9 +333,8 @@ class Verifier:
             raise Refusal("RequestTimeTooSkewed", message, server_time=True)
         if end < call.now:
             self._refuse_expired(call)
-        date = call.header("Date")
-        if date:
-            self._check_date(date, call)
+        if hdrs.DATE in call.request.headers:
+            self._check_date(call.header("Date"), call)
 
     def _check_date(self, text: str, call: Call) -> None:
         try:
@@ -332,13 +357,17 @@ class Verifier:
 
     @staticmethod
     def _check_token(key: KeyPair, call: Call) -> None:
-        given = call.header(_TOKEN_HEADERS[0]) or call.header(_TOKEN_HEADERS[1])
+        sent = call.request.headers
+        given = sent.get(_TOKEN_HEADERS[0], "") or sent.get(_TOKEN_HEADERS[1], "")
         if call.query and not given:
             given = next(
                 (value for name, value in call.query if name.lower() in _TOKEN_HEADERS), ""
             )
-        code = "InvalidAuthorization" if call.ci else "InvalidAccessKeyId"
-        if not hmac.compare_digest(given.encode("utf-8", "replace"), key.token.encode()):
+        # Most have none.
+        if (given or key.token) and not hmac.compare_digest(
+            given.encode("utf-8", "replace"), key.token.encode()
+        ):
+            code = "InvalidAuthorization" if call.ci else "InvalidAccessKeyId"
             raise Refusal(
                 code, "The session token is missing or does not belong to this secret id."
             )

@@ -112,3 +112,8 @@ class Refusal(Exception):
             return self.status
         first, second = (CI_STATUS, COS_STATUS) if ci else (COS_STATUS, CI_STATUS)
         return first.get(self.code) or second.get(self.code) or 400
+
+
+def invalid_argument(message: str) -> Refusal:
+    """Return an ``InvalidArgument`` with that message."""
+    return Refusal("InvalidArgument", message)

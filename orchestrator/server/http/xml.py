@@ -37,13 +37,6 @@ A :class:`Written` stands for its whole element, with its name.
 Node: TypeAlias = ET.Element
 """One parsed element."""
 
-MAX_SHAPES = 64
-MAX_MARKUP = 4096
-"""Characters of a body whose tree is kept."""
-_TEXT = re.compile(r">([^<>&\s\x00-\x1f\ufffe\uffff][^<>&\x00-\x1f\ufffe\uffff]*)<")
-"""The text of an element without anything special in it; not with blanks at its start, which are
-part of the markup in indented bodies."""
-
 DECLARATION = "<?xml version='1.0' encoding='utf-8' ?>\n"
 # Characters that XML 1.0 cannot carry.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -82,68 +75,8 @@ def _refuse_doctype(*_: object) -> None:
     )
 
 
-class _Shapes:
-    """Trees of bodies that differ from each other only in the texts of their elements.
-
-    A client sends thousands of such bodies. To parse one of them, its texts are put into the tree
-    of an earlier one: a third of the work. Bodies with anything but elements and plain texts are
-    never kept: what lies between their texts is then the same markup, and as well-formed.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], tuple[Node, list[Node]]] = {}
-
-    def fill(self, markup: tuple[str, ...], texts: list[str]) -> Node | None:
-        """Return the tree of a body, if its markup is known."""
-        known = self._known.get(markup)
-        if known is None:
-            return None
-        for node, text in zip(known[1], texts, strict=True):
-            node.text = text
-        return known[0]
-
-    def keep(self, markup: tuple[str, ...], texts: list[str], root: Node) -> None:
-        """Keep the tree of a body, if its texts are all that can differ."""
-        nodes = list(root.iter())
-        filled = [node for node in nodes if (node.text or "").strip()]
-        is_plain = (
-            sum(map(len, markup)) <= MAX_MARKUP
-            and not any("<!" in part or "<?" in part for part in markup)
-            and not any((node.tail or "").strip() for node in nodes)
-            and [node.text for node in filled] == texts
-        )
-        if is_plain:
-            while len(self._known) >= MAX_SHAPES:
-                del self._known[next(iter(self._known))]
-            self._known[markup] = (root, filled)
-
-
-_shapes = _Shapes()
-
-
 def read(body: bytes, max_nodes: int = MAX_NODES) -> Node:
-    """Parse a request body and return its root element, for use until the next call.
-
-    Raises:
-        Refusal: ``MissingContent`` if the body is empty; ``InvalidContent`` if it is not
-            well-formed, declares a document type or is too deep.
-    """
-    if len(body) > MAX_MARKUP:
-        return _parse(body, max_nodes)
-    try:
-        parts = _TEXT.split(body.decode())
-    except UnicodeDecodeError:
-        return _parse(body, max_nodes)
-    markup, texts = tuple(parts[::2]), parts[1::2]
-    root = _shapes.fill(markup, texts)
-    if root is None:
-        root = _parse(body, max_nodes)
-        _shapes.keep(markup, texts, root)
-    return root
-
-
-def _parse(body: bytes, max_nodes: int) -> Node:
-    """Parse a request body.
+    """Parse a request body and return its root element.
 
     Raises:
         Refusal: ``MissingContent`` if the body is empty; ``InvalidContent`` if it is not
@@ -185,6 +118,16 @@ def _escape(text: str) -> str:
 def leaf(name: str, text: str) -> str:
     """Return an element with text."""
     return f"<{name}>{_escape(text)}</{name}>" if text else f"<{name}/>"
+
+
+def leaves(texts: dict[str, str]) -> str:
+    """Return the elements of several names."""
+    joined = "".join(texts.values())
+    if "&" in joined or "<" in joined or ">" in joined:
+        texts = {name: _escape(text) for name, text in texts.items()}
+    return "".join(
+        [f"<{name}>{text}</{name}>" if text else f"<{name}/>" for name, text in texts.items()]
+    )
 
 
 def _write(out: list[str], name: str, value: Tree) -> None:

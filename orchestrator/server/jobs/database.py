@@ -11,15 +11,25 @@ import asyncio
 import logging
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
+Row: TypeAlias = "tuple[object, ...]"
+Outcome: TypeAlias = "tuple[Any, Exception | None]"
+"""Value or error of a write."""
 log = logging.getLogger(__name__)
 FORMAT = 1
+CACHE_KIB = 16_000
+"""Pages of the file that each of the two connections keeps: the working set of the indexes."""
+CHECKPOINT_PAGES = 4000
+"""Pages of the log, 16 MB, that are moved to the file at once: a page that changes often moves once
+instead of four times."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -54,16 +64,43 @@ def _connect(path: Path, *, durable: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-    connection.execute("PRAGMA cache_size = -16000")  # 16 MB: the working set of the indexes
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     return connection
 
 
-class _Write(NamedTuple):
-    """One write that waits for its commit; see :meth:`Database.write`."""
+class Insert:
+    """A statement that inserts rows into a table: those of all writes of a commit at once.
 
-    act: Callable[[sqlite3.Connection], Any]
-    committed: Callable[[], object] | None
-    future: asyncio.Future[Any]
+    At each statement, SQLite's module lets other threads go on, and must then wait for its turn.
+    """
+
+    MAX_ROWS = 64
+    """Rows of one statement; the module keeps about as many prepared statements."""
+
+    def __init__(self, table: str, columns: Sequence[str], same: dict[str, str]) -> None:
+        """Write the statement.
+
+        Args:
+            table: The table.
+            columns: Columns of a row's values.
+            same: Text by column of those that have the same one in all rows.
+        """
+        names = ", ".join((*columns, *same))
+        self._head = f"INSERT INTO {table} ({names}) VALUES "  # noqa: S608 - our own names
+        self._row = f"({', '.join([*('?' for _ in columns), *map(_quoted, same.values())])})"
+
+    def carry_out(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        """Insert rows; up to ``MAX_ROWS`` by one statement."""
+        for start in range(0, len(rows), self.MAX_ROWS):
+            part = rows[start : start + self.MAX_ROWS]
+            sql = self._head + ", ".join([self._row] * len(part))
+            connection.execute(sql, [value for row in part for value in row]).close()
+
+
+Act: TypeAlias = "Callable[[sqlite3.Connection], Any] | Insert"
+_Write: TypeAlias = "tuple[Act, Sequence[Row], Callable[[], object] | None, asyncio.Future[Any]]"
+"""One write that waits for its commit: as :meth:`Database.write` and ``insert`` have it."""
 
 
 class Database:
@@ -108,13 +145,28 @@ class Database:
         Raises:
             sqlite3.ProgrammingError: The database is closed.
         """
+        value: T = await self._put(act, (), committed)
+        return value
+
+    def insert(
+        self, into: Insert, rows: Sequence[Row], committed: Callable[[], object] | None = None
+    ) -> asyncio.Future[None]:
+        """Commit rows of a table, all or none; ``committed`` as in :meth:`write`."""
+        return self._put(into, rows, committed)
+
+    def _put(
+        self,
+        act: Act,
+        rows: Sequence[Row],
+        committed: Callable[[], object] | None,
+    ) -> asyncio.Future[Any]:
         if self._is_closed:
             raise sqlite3.ProgrammingError("the database of the service is closed")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Write(act, committed, future))
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((act, rows, committed, future))
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush())
-        return await future
+        return future
 
     async def execute(
         self,
@@ -130,10 +182,8 @@ class Database:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                results = await loop.run_in_executor(
-                    self._pool, self._commit, [write.act for write in batch]
-                )
-                for (_, committed, future), (value, error) in zip(batch, results, strict=True):
+                results = await loop.run_in_executor(self._pool, self._commit, batch)
+                for (_, _, committed, future), (value, error) in zip(batch, results, strict=True):
                     if committed is not None and error is None:
                         committed()
                     if future.done():  # its request was cancelled; the write stays
@@ -145,37 +195,54 @@ class Database:
         finally:
             self._flusher = None
 
-    def _commit(
-        self, acts: list[Callable[[sqlite3.Connection], Any]]
-    ) -> list[tuple[Any, Exception | None]]:
+    def _commit(self, writes: list[_Write]) -> list[Outcome]:
         try:
-            return self._transaction(acts, lambda act: (act(self._writer), None))
-        except Exception:  # noqa: BLE001 - one act failed: repeat each in a savepoint to find it
-            log.debug("repeating a batch of %d writes one by one", len(acts))
+            if _is_one_statement(writes):  # which is a transaction of its own
+                return self._together(writes)
+            return self._transaction(writes, self._together)
+        except Exception:  # noqa: BLE001 - one write failed: repeat each in a savepoint to find it
+            log.debug("repeating a batch of %d writes one by one", len(writes))
         try:
-            return self._transaction(acts, self._one)
+            return self._transaction(writes, self._one_by_one)
         except sqlite3.Error as error:  # disk full, I/O error: nothing was written
-            return [(None, error)] * len(acts)
+            return [(None, error)] * len(writes)
 
     def _transaction(
-        self,
-        acts: list[Callable[[sqlite3.Connection], Any]],
-        carry_out: Callable[[Any], tuple[Any, Exception | None]],
-    ) -> list[tuple[Any, Exception | None]]:
+        self, writes: list[_Write], carry_out: Callable[[list[_Write]], list[Outcome]]
+    ) -> list[Outcome]:
         self._writer.execute("BEGIN IMMEDIATE")
         try:
-            results = [carry_out(act) for act in acts]
+            outcomes = carry_out(writes)
             self._writer.execute("COMMIT")
         except BaseException:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             raise
-        return results
+        return outcomes
 
-    def _one(self, act: Callable[[sqlite3.Connection], Any]) -> tuple[Any, Exception | None]:
+    def _together(self, writes: list[_Write]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for act, group in groupby(writes, itemgetter(0)):
+            if isinstance(act, Insert):
+                several = [rows for _, rows, _, _ in group]
+                act.carry_out(self._writer, [row for rows in several for row in rows])
+                outcomes += [(None, None)] * len(several)
+            else:
+                outcomes += [(act(self._writer), None) for _ in group]
+        return outcomes
+
+    def _one_by_one(self, writes: list[_Write]) -> list[Outcome]:
+        return [self._one(write) for write in writes]
+
+    def _one(self, write: _Write) -> Outcome:
+        act, rows, _, _ = write
         self._writer.execute("SAVEPOINT one")
         try:
-            value = act(self._writer)
+            if isinstance(act, Insert):
+                value = None
+                act.carry_out(self._writer, rows)
+            else:
+                value = act(self._writer)
         except Exception as error:
             if not self._writer.in_transaction:
                 raise  # a full disk or an I/O error has ended the whole transaction
@@ -197,3 +264,16 @@ class Database:
         self._pool.shutdown()
         self._reader.close()
         self._writer.close()
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _is_one_statement(writes: list[_Write]) -> bool:
+    first = writes[0][0]
+    return (
+        isinstance(first, Insert)
+        and all(act is first for act, *_ in writes)
+        and sum(len(rows) for _, rows, _, _ in writes) <= first.MAX_ROWS
+    )

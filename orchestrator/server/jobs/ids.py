@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import functools
 import random
 from datetime import datetime, timedelta, timezone
@@ -26,7 +26,8 @@ class Ids:
         # Ids are names, not secrets.
         self._random = random.Random(None if seed is None else f"{seed}/{used}")  # noqa: S311
         self._prefix = f"{self._random.getrandbits(32):08x}"
-        self._count = 0
+        self._count = self._second = 0
+        self._head = ""
         self._made = used
 
     def new(self, prefix: str) -> str:
@@ -36,13 +37,21 @@ class Ids:
         ids would touch a page of the file each. The vendor's begin with a part of the time.
         """
         self._made += 1
-        return f"{prefix}{self._made & 0xFFFFFFFF:08x}{self._random.getrandbits(96):024x}"
+        number = (self._made & 0xFFFFFFFF) << 96 | self._random.getrandbits(96)
+        return prefix + number.to_bytes(16, "big").hex()
 
     def request(self, now: float) -> str:
         """Return the id of a request: Base64 of ``time_random_count``, like the vendor's."""
         self._count += 1
-        text = f"{int(now):08x}_{self._prefix}_{self._count:x}_1"
-        return base64.b64encode(text.encode()).decode()
+        second = int(now)
+        if second != self._second:
+            # 18 bytes, which are 24 characters of Base64: what follows does not change them.
+            self._second, self._head = second, _base64(f"{second:08x}_{self._prefix}_")
+        return self._head + _base64(f"{self._count:x}_1")
+
+
+def _base64(text: str) -> str:
+    return binascii.b2a_base64(text.encode(), newline=False).decode()
 
 
 def vendor_time(instant: float | None) -> str:

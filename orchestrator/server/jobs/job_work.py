@@ -86,7 +86,7 @@ class JobWork:
                 f"The job was started {counted(row.starts - 1, 'time')}, and the service or its "
                 "worker ended each time before the job did.",
             )
-        is_music = request.mode == AudioMode.MUSIC_MODE
+        is_music = request.sound.mode == AudioMode.MUSIC_MODE
         if is_music and not progression.simulated and self._settings.engine.is_default:
             raise WorkFailed(INVALID_ARGUMENT, MUSIC_REFUSED)
         loop = asyncio.get_running_loop()
@@ -112,8 +112,8 @@ class JobWork:
         task = WorkTask(
             str(source or ""),
             outputs,
-            request.mode.value,
-            asdict(request.audio),
+            request.sound.mode.value,
+            asdict(request.sound.audio),
             threads,
             str(self._settings.engine.model or ""),
             self._settings.engine.plugin,

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import orjson
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
-from orchestrator.server.http.xml import Written, element, leaf
+from orchestrator.server.http.xml import Written, element, leaf, leaves
 from orchestrator.server.jobs.ids import vendor_time
+from orchestrator.server.jobs.sound import Sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orchestrator.server.http.xml import Tree
+
+
+TAG = "VoiceSeparate"
+SUCCESS = "Success"
+"""Code of a job that did not fail, also before it has ended."""
 
 
 class State(StrEnum):
@@ -30,18 +35,20 @@ class State(StrEnum):
     CANCEL = "Cancel"
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: that would take four times as long
+TARGET_NODES = ("Region", "Bucket")
+"""Nodes of ``Output`` beside the names of the stems."""
+
+
+@dataclass(slots=True)  # not frozen: that would take four times as long
 class JobRequest:
     """Content of a submit that is stored with the job.
 
     Attributes:
         output: Nodes of ``Output`` as sent.
         names: Pattern of each stem's object key.
+        sound: AudioMode and AudioConfig.
         template_id: Template of the job, or empty.
         template_name: Name of that template.
-        inline: Nodes of ``VoiceSeparate``, to echo them; None without such an element.
-        mode: AudioMode.
-        audio: AudioConfig.
         user_data: UserData.
         callback: Callback settings of the request.
         multi: True if the operations of the request have a Tag each.
@@ -49,31 +56,55 @@ class JobRequest:
 
     output: dict[str, str]
     names: dict[str, str]
+    sound: Sound
     template_id: str = ""
     template_name: str = ""
-    inline: dict[str, Any] | None = None
-    mode: AudioMode
-    audio: AudioConfig
     user_data: str = ""
     callback: dict[str, str] = field(default_factory=dict)
     multi: bool = False
 
     def dump(self) -> bytes:
-        """Return the stored form: JSON of the fields that are set."""
-        pairs = zip(_REQUEST_FIELDS, _request_values(self), strict=True)
-        return orjson.dumps({name: value for name, value in pairs if value})
-
-
-_REQUEST_FIELDS = tuple(entry.name for entry in fields(JobRequest))
-_request_values = attrgetter(*_REQUEST_FIELDS)
+        """Return the stored form: JSON of what is set."""
+        stored: dict[str, Any] = {"output": self.output, "names": self.names}
+        if self.template_id:
+            stored["template_id"], stored["template_name"] = self.template_id, self.template_name
+        stored.update(self.sound.stored)
+        if self.user_data:
+            stored["user_data"] = self.user_data
+        if self.callback:
+            stored["callback"] = self.callback
+        if self.multi:
+            stored["multi"] = True
+        return orjson.dumps(stored)
 
 
 def load_request(raw: bytes) -> JobRequest:
     """Parse the stored form of a request."""
     stored = orjson.loads(raw)
-    stored["audio"] = AudioConfig(**stored["audio"])
-    stored["mode"] = AudioMode(stored["mode"])
-    return JobRequest(**stored)
+    mode, audio = AudioMode(stored.pop("mode")), AudioConfig(**stored.pop("audio"))
+    sound = Sound(mode, audio, stored.pop("inline", {}))
+    return JobRequest(sound=sound, **stored)
+
+
+JobPlace: TypeAlias = "tuple[str, str, str]"
+"""Bucket, region and queue of a job."""
+
+
+@dataclass(slots=True)
+class NewJob:
+    """A job to be accepted.
+
+    Attributes:
+        job_id: Id of the job.
+        place: Bucket, region and queue.
+        rest: JobLevel, input, time of acceptance, and the stored form of the request.
+        element: Its ``JobsDetail``.
+    """
+
+    job_id: str
+    place: JobPlace
+    rest: tuple[int, str, float, bytes]
+    element: Written
 
 
 @dataclass(slots=True)
@@ -108,9 +139,9 @@ class JobRow:
     input_object: str
     created_at: float
     request: JobRequest
-    tag: str = "VoiceSeparate"
+    tag: str = TAG
     state: State = State.SUBMITTED
-    code: str = "Success"
+    code: str = SUCCESS
     message: str = ""
     started_at: float | None = None
     ended_at: float | None = None
@@ -135,8 +166,8 @@ class JobRow:
         if request.template_id:
             operation["TemplateId"] = request.template_id
             operation["TemplateName"] = request.template_name
-        if request.inline:
-            operation["VoiceSeparate"] = request.inline
+        if request.sound.echo:
+            operation["VoiceSeparate"] = request.sound.echo
         operation["Output"] = {**request.output, **(names or {})}
         if self.result:
             operation["MediaInfo"] = self.result["media_info"]
@@ -165,8 +196,9 @@ class JobRow:
             return element("JobsDetail", self.detail())
         head = (self.job_id, self.bucket, self.region, self.queue_id, self.level)
         state = (self.tag, self.state.value, self.code, self.message)
-        times = (self.created_at, self.started_at, self.ended_at)
-        work = (request.output, request.inline, request.user_data)
+        started, ended = vendor_time(self.started_at), vendor_time(self.ended_at)
+        times = (vendor_time(self.created_at), started, ended)
+        work = (request.output, request.sound.element, request.user_data)
         return _plain_element(head, self.input_object, state, times, work)
 
 
@@ -174,22 +206,20 @@ def _plain_element(
     head: tuple[str, str, str, str, int],
     input_object: str,
     state: tuple[str, str, str, str],
-    times: tuple[float | None, ...],
-    work: tuple[dict[str, str], dict[str, Any] | None, str],
+    times: tuple[str, str, str],
+    work: tuple[dict[str, str], str, str],
 ) -> Written:
     """Return the element of a job without a template and without a result."""
     (job_id, bucket, region, queue_id, level), (tag, name, code, message) = head, state
-    output, inline, user_data = work
-    created, started, ended = [vendor_time(instant) for instant in times]
-    written = "".join([leaf(node, text) for node, text in output.items()])
+    output, sound, user_data = work
+    created, started, ended = times
     return Written(
-        f"<JobsDetail>{leaf('Code', code)}{leaf('Message', message)}"
-        f"<JobId>{job_id}</JobId><State>{name}</State><CreationTime>{created}</CreationTime>"
-        f"<StartTime>{started}</StartTime><EndTime>{ended}</EndTime><QueueId>{queue_id}</QueueId>"
-        f"<Tag>{tag}</Tag><Input><BucketId>{bucket}</BucketId>{leaf('Object', input_object)}"
-        f"<Region>{region}</Region></Input>"
-        f"<Operation>{element('VoiceSeparate', inline) if inline else ''}"
-        f"<Output>{written}</Output>{leaf('UserData', user_data) if user_data else ''}"
+        f"<JobsDetail>{leaf('Code', code)}{leaf('Message', message)}<JobId>{job_id}</JobId>"
+        f"<State>{name}</State><CreationTime>{created}</CreationTime>"
+        f"<StartTime>{started}</StartTime><EndTime>{ended}</EndTime>"
+        f"<QueueId>{queue_id}</QueueId><Tag>{tag}</Tag><Input><BucketId>{bucket}</BucketId>"
+        f"{leaf('Object', input_object)}<Region>{region}</Region></Input><Operation>{sound}"
+        f"<Output>{leaves(output)}</Output>{leaf('UserData', user_data) if user_data else ''}"
         f"<JobLevel>{level}</JobLevel></Operation></JobsDetail>"
     )
 
@@ -201,8 +231,11 @@ def element_of(values: tuple[Any, ...]) -> Written:
     request = orjson.loads(raw)
     if values[_RESULT] or "template_id" in request or "multi" in request:
         return JobRow.load(values).element()
-    work = (request["output"], request.get("inline"), request.get("user_data", ""))
-    status, times = (tag, state, code, message), (created, started, ended)
+    inline = request.get("inline")
+    sound = element("VoiceSeparate", inline) if inline else ""
+    work = (request["output"], sound, request.get("user_data", ""))
+    times = (vendor_time(created), vendor_time(started), vendor_time(ended))
+    status = (tag, state, code, message)
     return _plain_element((job_id, bucket, region, queue, level), key, status, times, work)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.wording import counted
 from orchestrator.server.http.errors import Refusal
+from orchestrator.server.jobs import machine
+from orchestrator.server.jobs.machine import Machine
 from orchestrator.server.jobs.queues import ACTIVE
 from orchestrator.server.jobs.row import JobRow, State
 from orchestrator.server.pace import Pace
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STORAGE_RETRY_S = 1.0  # interval of attempts while the disk is full
-MACHINE_RETRY_S = 5.0  # interval of attempts while this machine can do no job
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 RIPEN_S = 0.05  # interval of looks at jobs that must wait some seconds
 
@@ -54,8 +55,7 @@ class Scheduler:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._polls: dict[str, int] = {}
         self._finishing: set[str] = set()
-        self._fault = ""  # what this machine lacks
-        self._held_until = 0.0
+        self._machine = Machine(clock)
         self.progress: dict[str, float] = {}
         """Finished share of the running jobs, 0 to 1."""
         self._loop: asyncio.Task[None] | None = None
@@ -107,7 +107,7 @@ class Scheduler:
         """Return the best job that may start now."""
         best: JobRow | None = None
         capacity = self._work.capacity(self.progression)
-        if len(self._jobs) >= capacity or self._clock.monotonic() < self._held_until:
+        if len(self._jobs) >= capacity or self._machine.is_waited_for:
             return None
         wait_s = self.progression.start_after if self.progression.pace is Pace.SECONDS else 0
         ripe = self._clock.now() - wait_s
@@ -140,12 +140,10 @@ class Scheduler:
         result: dict[str, object] | None = None
         state, code, message = State.FAILED, "InternalError", ""
         try:
-            jobs = self._store.running.total() + self._store.waiting.total()
-            result, message = await self._work.run(row, self.progression, on_progress, jobs=jobs)
+            result, message = await self._do(row, on_progress)
             state, code = State.SUCCESS, "Success"
-            self._fault = ""
-        except MachineAtFault as error:
-            await self._wait_for_machine(row, error.message)
+        except MachineAtFault:
+            await self._put_back(row, is_counted=False)
             return
         except WorkerLost as error:
             if not error.is_counted or row.starts < self._max_starts:
@@ -157,9 +155,6 @@ class Scheduler:
         except (WorkFailed, Refusal) as error:
             code, message = error.code, error.message
         except OSError as error:
-            if error.errno in DISK_FULL:
-                await self._wait_for_machine(row, f"The disk is full: {error.strerror}.")
-                return
             log.warning("cannot store the stems of job %s: %s", row.job_id, error)
             message = f"The stems could not be stored: {error.strerror or error}."
         except Exception:
@@ -169,14 +164,29 @@ class Scheduler:
             log.info("job %s ended: %s %s", row.job_id, state.value, code)
             await self._on_end(row)
 
-    async def _wait_for_machine(self, row: JobRow, reason: str) -> None:
-        """Put a job back, because this machine cannot do any; start none for a while."""
-        if self._fault != reason:
-            self._fault = reason
-            log.warning("no job can be done on this machine now; trying again: %s", reason)
-        self._held_until = self._clock.monotonic() + MACHINE_RETRY_S
-        asyncio.get_running_loop().call_later(MACHINE_RETRY_S, self.wake)
-        await self._put_back(row, is_counted=False)
+    async def _do(
+        self, row: JobRow, on_progress: Callable[[float], None]
+    ) -> tuple[dict[str, object], str]:
+        """Do the work of a job.
+
+        Raises:
+            MachineAtFault: This machine can do no job now; another attempt follows.
+            WorkFailed: As ``JobWork.run``, or this machine was given up.
+        """
+        self._machine.check()
+        jobs = self._store.running.total() + self._store.waiting.total()
+        try:
+            done = await self._work.run(row, self.progression, on_progress, jobs=jobs)
+        except (MachineAtFault, OSError) as error:
+            if isinstance(error, OSError):
+                if error.errno not in DISK_FULL:
+                    raise
+                error = MachineAtFault("InternalError", f"The disk is full: {error.strerror}.")
+            self._machine.wait_for(error)
+            asyncio.get_running_loop().call_later(machine.RETRY_S, self.wake)
+            raise error from None
+        self._machine.works()
+        return done
 
     async def _put_back(self, row: JobRow, *, is_counted: bool) -> None:
         """Let a job wait again; it must not stay marked as running."""

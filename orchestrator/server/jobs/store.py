@@ -6,20 +6,21 @@ cancel and a start, or two ends of the same job, cannot both succeed.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.server.jobs.row import COLUMNS, JobRow, State, element_of
+from orchestrator.server.jobs.database import Insert
+from orchestrator.server.jobs.row import COLUMNS, SUCCESS, TAG, JobRow, State, element_of
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
     from orchestrator.server.http.xml import Written
     from orchestrator.server.jobs.database import Database
+    from orchestrator.server.jobs.row import NewJob
 
 MAX_LISTED = 100  # the vendor's largest page
 MAX_SHOWN = 16_384
@@ -28,8 +29,14 @@ MAX_SHOWN = 16_384
 More than a full queue has, so that the jobs of a run are read from the file once; 18 MB.
 """
 
-_INSERT = """INSERT INTO jobs (job_id, bucket, region, queue_id, tag, state, level, input_object,
-code, message, created_at, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INTO_JOBS = Insert(
+    "jobs",
+    (
+        *("job_id", "bucket", "region", "queue_id"),
+        *("level", "input_object", "created_at", "request"),
+    ),
+    {"tag": TAG, "state": State.SUBMITTED.value, "code": SUCCESS, "message": ""},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class JobStore:
         """Waiting and held jobs by queue, which ``MaxSize`` bounds."""
         self.running: Counter[str] = Counter()
         """Running jobs by queue."""
-        self._shown: dict[str, tuple[str, Written]] = {}
+        self._shown: OrderedDict[str, tuple[str, Written]] = OrderedDict()
         """Bucket and element of jobs, in their committed state; the oldest entry is first."""
 
     def recover(self) -> int:
@@ -74,37 +81,22 @@ class JobStore:
         self.waiting = Counter(dict(self._database.read(sql)))
         return interrupted
 
-    async def add(self, rows: Sequence[JobRow]) -> list[Written]:
-        """Accept all of the jobs or none, and return their elements ``JobsDetail``.
-
-        They are durable when this returns.
-        """
-        values = [
-            (
-                *(row.job_id, row.bucket, row.region, row.queue_id, row.tag, row.state.value),
-                *(row.level, row.input_object, row.code, row.message, row.created_at),
-                row.request.dump(),
-            )
-            for row in rows
-        ]
+    async def add(self, jobs: Sequence[NewJob]) -> None:
+        """Accept all of the jobs or none. They are durable when this returns."""
         # Counted now, so that submits that wait for the same commit cannot overfill a queue.
-        for row in rows:
-            self.waiting[row.queue_id] += 1
-        shown = [row.element() for row in rows]
-
-        def act(connection: sqlite3.Connection) -> None:
-            connection.executemany(_INSERT, values)
+        for job in jobs:
+            self.waiting[job.place[2]] += 1
 
         def committed() -> None:
-            for row, element in zip(rows, shown, strict=True):
-                self._show(row.job_id, row.bucket, element)
+            for job in jobs:
+                self._show(job.job_id, job.place[0], job.element)
 
+        rows = [(job.job_id, *job.place, *job.rest) for job in jobs]
         try:
-            await self._database.write(act, committed)
+            await self._database.insert(_INTO_JOBS, rows, committed)
         except BaseException:
-            self.waiting.subtract(row.queue_id for row in rows)
+            self.waiting.subtract(job.place[2] for job in jobs)
             raise
-        return shown
 
     def get(self, job_ids: Sequence[str]) -> dict[str, JobRow]:
         """Return the jobs with these ids."""
@@ -126,9 +118,9 @@ class JobStore:
 
     def _show(self, job_id: str, bucket: str, element: Written) -> None:
         """Keep the element of a job until its next step."""
-        while len(self._shown) >= MAX_SHOWN:
-            del self._shown[next(iter(self._shown))]
         self._shown[job_id] = (bucket, element)
+        if len(self._shown) > MAX_SHOWN:
+            self._shown.popitem(last=False)
 
     def page(self, query: ListQuery) -> list[JobRow]:
         """Return one page, and the first job of the next page if there is one."""

@@ -11,9 +11,11 @@ import orjson
 
 from orchestrator.domain.spec import AudioConfig, AudioMode
 from orchestrator.server.http import xml
-from orchestrator.server.http.errors import Refusal
+from orchestrator.server.http.errors import Refusal, invalid_argument
 from orchestrator.server.jobs.ids import vendor_time
-from orchestrator.server.jobs.submit_request import TAG, Sound, Template, invalid, read_sound
+from orchestrator.server.jobs.row import TAG
+from orchestrator.server.jobs.sound import Sound, read_sound
+from orchestrator.server.jobs.submit_request import Template
 
 if TYPE_CHECKING:
     from orchestrator.server.http.xml import Node, Tree
@@ -56,10 +58,10 @@ def read(root: Node) -> tuple[str, Sound]:
     """
     tag = xml.value(root, "Tag")
     if tag != TAG:
-        raise invalid(f"Tag is {tag[:40]!r}; this service keeps {TAG} templates only.")
+        raise invalid_argument(f"Tag is {tag[:40]!r}; this service keeps {TAG} templates only.")
     name = xml.value(root, "Name")
     if not _NAME.fullmatch(name):
-        raise invalid("Name must have 1 to 64 letters, digits, _, - or *.")
+        raise invalid_argument("Name must have 1 to 64 letters, digits, _, - or *.")
     return name, read_sound(root, mode_required=True)
 
 

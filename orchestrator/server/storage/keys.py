@@ -30,17 +30,15 @@ _ODD_SEGMENT = re.compile(r"(?:^|/)(\.{0,2})(?=/|\Z)")
 _OWN_SEGMENT = re.compile(
     rf"(?:^|/)({'|'.join(map(re.escape, sorted(OWN_FOLDERS)))})(?=/|\Z)", re.IGNORECASE
 )
-_PLAIN_PART = (
-    r"[^./\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff][^/\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]{0,62}"
-)
 # A character has at most four bytes: 63 of them are within every limit of a segment.
-_PLAIN = re.compile(f"(?:{_PLAIN_PART}/)*{_PLAIN_PART}/?")
+_PLAIN = re.compile("(?:[^./][^/]{0,62}/)*[^./][^/]{0,62}/?")
+_ODD = ("", ".", "/")
 _CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 
 
 def fault_of(key: str) -> str:
     """Return the fault of a key, or an empty text if it is valid here."""
-    if _PLAIN.fullmatch(key):  # nearly all keys
+    if key.isprintable() and _PLAIN.fullmatch(key):  # nearly all keys
         return ""
     try:
         raw = key.encode()
@@ -59,6 +57,23 @@ def fault_of(key: str) -> str:
     if len(raw) > MAX_SEGMENT_BYTES and max(map(len, raw.split(b"/"))) > MAX_SEGMENT_BYTES:
         return f"a segment has more than {MAX_SEGMENT_BYTES} bytes"
     return ""
+
+
+def are_plain(joined: str) -> bool:
+    """Return True if all of some keys are certainly valid names of objects here.
+
+    False says nothing: nearly all keys are plain, and only the others need :func:`fault_of`.
+
+    Args:
+        joined: The keys, with a slash between each two.
+    """
+    if joined.endswith("/") or not joined.isprintable():
+        return False
+    if joined.isascii():  # so short, no part of it has too many bytes
+        is_short = len(joined) <= MAX_SEGMENT_BYTES
+        return is_short and joined[:1] not in _ODD and "//" not in joined and "/." not in joined
+    # A character has at most four bytes, so that each key is within the limit.
+    return len(joined) <= MAX_KEY_BYTES // 4 and _PLAIN.fullmatch(joined) is not None
 
 
 def check(key: str) -> None:

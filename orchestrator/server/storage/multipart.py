@@ -43,6 +43,9 @@ CREATE TABLE IF NOT EXISTS parts (
     upload TEXT NOT NULL, number INTEGER NOT NULL, file TEXT NOT NULL, size INTEGER NOT NULL,
     md5 TEXT NOT NULL, crc64 TEXT NOT NULL, stored_at REAL NOT NULL,
     PRIMARY KEY (upload, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS completed (
+    id TEXT PRIMARY KEY, bucket TEXT NOT NULL, key TEXT NOT NULL, parts TEXT NOT NULL,
+    tag TEXT NOT NULL, ended_at REAL NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -235,26 +238,52 @@ class Uploads:
             ).fetchall()
         return [Part(*row) for row in rows]
 
-    def complete(self, upload: Upload, wanted: Sequence[tuple[int, str]]) -> Content:
+    def complete(
+        self, bucket: str, key: str, upload_id: str, wanted: Sequence[tuple[int, str]], now: float
+    ) -> Content:
         """Make the wanted parts, ``(number, ETag)`` each, one object, and end the upload.
+
+        A client whose answer was lost repeats the call. It gets the same answer, as long as the
+        object is still the one that was made.
 
         Raises:
             Refusal: ``InvalidPartOrder``, ``InvalidPart``, ``EntityTooSmall``, ``NoSuchUpload``,
                 ``PathConflict``, or the code of an object that cannot be stored.
         """
+        try:
+            upload = self.find(bucket, key, upload_id)
+        except Refusal:
+            earlier = self._completed(bucket, key, upload_id, _names_of(wanted))
+            if earlier is None:
+                raise
+            return earlier
         with self._lock:
             self._demand_idle(upload)
             self._completing.add(upload.upload_id)
         try:
-            parts = _chosen(self.parts(upload), wanted)
-            content = self._join(upload, parts)
+            content = self._join(upload, _chosen(self.parts(upload), wanted))
             with self._lock:
-                self._forget(upload)
+                self._forget(upload, (_names_of(wanted), content.tag, now))
             self._remove_parts(upload)
         finally:
             with self._lock:
                 self._completing.discard(upload.upload_id)
         return content
+
+    def _completed(self, bucket: str, key: str, upload_id: str, parts: str) -> Content | None:
+        """Return the object that an upload became, if it was made of these parts and is there."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT tag FROM completed WHERE (id, bucket, key, parts) = (?, ?, ?, ?)",
+                (upload_id, bucket, key, parts),
+            ).fetchone()
+        if row is None:
+            return None
+        with contextlib.suppress(Refusal):
+            content = self._objects.head(bucket, key)
+            if content.tag == row[0]:
+                return content
+        return None
 
     def _join(self, upload: Upload, parts: Sequence[Part]) -> Content:
         folder = self._folder(upload.bucket, upload.upload_id)
@@ -283,9 +312,19 @@ class Uploads:
             self._forget(upload)
         self._remove_parts(upload)
 
-    def _forget(self, upload: Upload) -> None:
-        """Delete the rows of an upload, so that it takes no more parts."""
+    def _forget(self, upload: Upload, done: tuple[str, str, float] | None = None) -> None:
+        """Delete the rows of an upload, so that it takes no more parts.
+
+        Args:
+            upload: The upload.
+            done: If it is complete: its parts, the ETag of the object, and the time.
+        """
         self._connection.execute("BEGIN")
+        if done is not None:
+            self._connection.execute(
+                "INSERT INTO completed VALUES (?, ?, ?, ?, ?, ?)",
+                (upload.upload_id, upload.bucket, upload.key, *done),
+            )
         self._connection.execute("DELETE FROM parts WHERE upload = ?", (upload.upload_id,))
         self._connection.execute("DELETE FROM uploads WHERE id = ?", (upload.upload_id,))
         self._connection.execute("COMMIT")
@@ -340,7 +379,10 @@ class Uploads:
         return (_upload(row) for row in rows)
 
     def forget_unused_since(self, instant: float) -> int:
-        """End the uploads that got no part since then; return their number."""
+        """End the uploads that got no part since then; return their number.
+
+        Completions before that instant cannot be repeated any more.
+        """
         with self._lock:
             rows = self._connection.execute(
                 """SELECT id, bucket, key, content_type, meta, started_at FROM uploads
@@ -350,6 +392,7 @@ class Uploads:
             left = [_upload(row) for row in rows if row[0] not in self._completing]
             for upload in left:
                 self._forget(upload)
+            self._connection.execute("DELETE FROM completed WHERE ended_at < ?", (instant,))
         for upload in left:
             self._remove_parts(upload)
         return len(left)
@@ -371,6 +414,12 @@ def _no_such_upload(upload_id: str, key: str) -> Refusal:
         f"{upload_id[:80]!r} is not an open upload of {key[:200]!r}: it was never started, or it "
         "is complete, aborted or too old.",
     )
+
+
+def _names_of(parts: Sequence[tuple[int, str]]) -> str:
+    """Return a text that is the same only for the same parts in the same order."""
+    names = orjson.dumps([(number, tag.lower()) for number, tag in parts])
+    return hashlib.sha256(names).hexdigest()
 
 
 def _chosen(stored: Sequence[Part], wanted: Sequence[tuple[int, str]]) -> list[Part]:

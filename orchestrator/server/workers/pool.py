@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from orchestrator.separation.errors import ENGINE_NOT_INSTALLED
 from orchestrator.server.workers.protocol import MachineAtFault, WorkFailed, result_of_message
 
 if TYPE_CHECKING:
@@ -77,13 +78,18 @@ class Worker:
                 "InternalError",
                 f"No worker process started within {START_TIMEOUT_S} s; the machine is overloaded.",
             ) from None
+        except WorkerDied:  # a library that crashes when it is loaded: no file is the reason
+            await worker.stop()
+            raise MachineAtFault(
+                ENGINE_NOT_INSTALLED, f"{await worker._why('before it could begin')} {ADVICE}"
+            ) from None
         except BaseException:
             await worker.stop()
             raise
         if "ready" not in message:
             await worker.stop()
             raise MachineAtFault(
-                "EngineNotInstalled",
+                ENGINE_NOT_INSTALLED,
                 f"The work cannot be loaded on this machine: "
                 f"{message.get('unusable', 'no answer')}. {ADVICE}",
             )
@@ -108,7 +114,7 @@ class Worker:
         message: dict[str, Any] = orjson.loads(line)
         return message
 
-    async def _why(self) -> str:
+    async def _why(self, when: str = "while it worked on this file") -> str:
         code = await self._process.wait()
         await self._listener
         if code < 0:
@@ -118,7 +124,7 @@ class Worker:
             how = f"ended with status {code}"
         lines = self._last_output.decode("utf-8", "replace").strip().splitlines()
         last = f" Its last output: {lines[-1][:300]}" if lines else ""
-        return f"The worker process {how} while it worked on this file.{last}"
+        return f"The worker process {how} {when}.{last}"
 
     async def run(self, task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         """Do one task.

@@ -53,6 +53,8 @@ def separate(task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult
     try:
         result = separate_file(job, on_progress, threads=threads)
     except SeparationFailed as error:
+        if isinstance(error.__cause__, ImportError):
+            raise MachineAtFault(ENGINE_NOT_INSTALLED, error.message) from error
         kind = MachineAtFault if _is_machines(error) else WorkFailed
         raise kind(error.code, error.message) from error
     files = {stem.value: _probe(probe) for stem, probe in result.files.items()}
@@ -64,7 +66,7 @@ def _is_machines(error: SeparationFailed) -> bool:
     cause = error.__cause__
     if isinstance(cause, OSError):
         return cause.errno in _MACHINES
-    return error.code == ENGINE_NOT_INSTALLED or isinstance(cause, ImportError)
+    return error.code == ENGINE_NOT_INSTALLED
 
 
 def _probe(probe: MediaProbe) -> Probe:

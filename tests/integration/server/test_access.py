@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import gzip
 import hashlib
 import logging
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+from aiohttp.web_protocol import RequestHandler
 from yarl import URL
 
 from orchestrator.domain.clock import SystemClock
@@ -198,6 +200,26 @@ async def test_bytes_that_are_not_http_get_an_error_and_the_service_continues(
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
     assert b"Traceback" not in answer
     assert (await bench.raw("GET", "/jobs")).status == 200
+
+
+async def test_closed_connections_are_not_kept_in_memory(bench: Bench) -> None:
+    """A timer that still runs would keep each of them for the time of an idle connection."""
+    url = URL(bench.service.url)
+
+    async def connect(number: int) -> None:
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write([b"", b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"][number % 3])
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    async def few_are_left() -> bool:
+        gc.collect()
+        return sum(isinstance(thing, RequestHandler) for thing in gc.get_objects()) < 5
+
+    await asyncio.gather(*(connect(number) for number in range(60)))
+    await bench.until(few_are_left, limit_s=10)
 
 
 async def test_silent_connections_and_half_headers_are_closed(start: Benches) -> None:

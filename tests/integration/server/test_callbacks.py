@@ -15,6 +15,7 @@ from orchestrator.domain.spec import AudioConfig, AudioMode
 from orchestrator.server.faults.script import CallbackFaults, Faults
 from orchestrator.server.jobs.callbacks import body_of, collapse, destination, is_allowed
 from orchestrator.server.jobs.row import JobRequest, JobRow
+from orchestrator.server.jobs.sound import Sound
 from orchestrator.server.settings import CallbackPolicy
 
 if TYPE_CHECKING:
@@ -299,7 +300,6 @@ def job_row() -> Any:
     request = JobRequest(
         output={"Region": "r", "Bucket": "b-1", "AuObject": "v"},
         names={"voice": "v"},
-        mode=AudioMode.IS_AUDIO,
-        audio=AudioConfig(),
+        sound=Sound(AudioMode.IS_AUDIO, AudioConfig(), {}),
     )
     return JobRow("j1", "b-1", "r", "p1", 0, "in", 0.0, request)

@@ -11,8 +11,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
+from orchestrator.server.faults.script import Faults
 from orchestrator.server.service import UPLOAD_RETENTION_S
 from orchestrator.server.storage.metadata import Sums
 
@@ -363,17 +365,72 @@ async def test_a_part_that_was_damaged_on_the_disk_is_not_used(bench: Bench) -> 
     assert done.status == 200
 
 
-async def test_two_completions_at_once_make_one_object(bench: Bench) -> None:
+async def test_completions_at_once_make_one_object_and_have_the_same_answer(bench: Bench) -> None:
     upload = await started(bench)
     content = os.urandom(3 * MB)
     tag = (await put_part(bench, upload, 1, content)).headers["ETag"]
 
     answers = await asyncio.gather(*(completed(bench, upload, [(1, tag)]) for _ in range(4)))
 
-    codes = [answer.status for answer in answers]
-    assert codes.count(200) == 1
-    assert set(codes) <= {200, 404, 409}
+    assert {(answer.status, answer.text) for answer in answers} == {(200, answers[0].text)}
     assert (bench.root / BUCKET / "big.wav").read_bytes() == content
+
+
+async def test_a_completion_whose_answer_was_lost_can_be_repeated(start: Benches) -> None:
+    lost = {"route": "multipart", "do": "lose_answer", "skip": 2, "times": 1}
+    async with AsyncExitStack() as stack:
+        bench = await start(within=stack, faults=Faults.parse({"faults": [lost]}))
+        upload = await started(bench)
+        tag = (await put_part(bench, upload, 1, b"content")).headers["ETag"]
+        with pytest.raises(aiohttp.ClientError):
+            await completed(bench, upload, [(1, tag)])
+        made = (bench.root / BUCKET / "big.wav").stat()
+        repeated = await completed(bench, upload, [(1, tag)])
+    later = await completed(await start(), upload, [(1, tag.upper())])
+
+    assert repeated.status == 200
+    assert inner(repeated, "ETag") == [f'"{md5(bytes.fromhex(md5(b"content")))}-1"']
+    for name in ("ETag", "Bucket", "Key"):
+        assert inner(later, name) == inner(repeated, name)
+    assert later.headers["x-cos-hash-crc64ecma"] == repeated.headers["x-cos-hash-crc64ecma"]
+    assert (bench.root / BUCKET / "big.wav").stat() == made
+
+
+@pytest.mark.parametrize("change", ["parts", "key", "replaced", "deleted", "old"])
+async def test_only_the_same_completion_of_the_same_object_can_be_repeated(
+    bench: Bench, change: str
+) -> None:
+    upload = await started(bench)
+    tags = [
+        (number, (await put_part(bench, upload, number, content)).headers["ETag"])
+        for number, content in ((1, b"a" * MB), (2, b"b"))
+    ]
+    await completed(bench, upload, tags)
+    if change == "replaced":
+        await bench.raw("PUT", "/big.wav", host=HOST, body=b"a" * MB + b"b")
+    if change == "deleted":
+        await bench.raw("DELETE", "/big.wav", host=HOST)
+    if change == "old":
+        now = bench.service.clock.now()
+        bench.service.parts.uploads.forget_unused_since(now + UPLOAD_RETENTION_S)
+
+    parts, key = (tags[:1] if change == "parts" else tags), "big.wav"
+    refused = await completed(bench, upload, parts, "other" if change == "key" else key)
+
+    assert (refused.status, inner(refused, "Code")) == (404, ["NoSuchUpload"])
+
+
+async def test_a_complete_upload_takes_no_parts_and_cannot_be_aborted(bench: Bench) -> None:
+    upload = await started(bench)
+    tag = (await put_part(bench, upload, 1, b"content")).headers["ETag"]
+    await completed(bench, upload, [(1, tag)])
+
+    part = await put_part(bench, upload, 1, b"other")
+    aborted = await bench.raw("DELETE", "/big.wav", host=HOST, params={"uploadId": upload})
+    again = await completed(bench, upload, [(1, tag)])
+
+    assert inner(part, "Code") == inner(aborted, "Code") == ["NoSuchUpload"]
+    assert again.status == 200
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 import sys
 import wave
 from asyncio.subprocess import PIPE
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from yarl import URL
 
@@ -24,7 +26,7 @@ from orchestrator.server.workers.pool import Pool
 from tests.demucs_models import write_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from orchestrator.server.jobs.row import JobRow
     from orchestrator.server.workers.pool import Worker
@@ -184,7 +186,8 @@ async def test_a_job_waits_while_its_work_cannot_be_loaded_and_then_succeeds(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("orchestrator.server.jobs.scheduler.MACHINE_RETRY_S", 0.05)
+    monkeypatch.setattr("orchestrator.server.jobs.machine.RETRY_S", 0.05)
+    monkeypatch.setattr("orchestrator.server.jobs.machine.MAX_FAILED_STARTS", 1_000)
     monkeypatch.syspath_prepend(str(tmp_path))
     bench = await start(work="late_work:behave", progression=Progression(), max_starts=2)
     job = await bench.submit(job_body(order(bench.root, "in/a", "ok")))
@@ -207,10 +210,43 @@ async def test_a_job_waits_while_its_work_cannot_be_loaded_and_then_succeeds(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise RuntimeError('no weights')", "cannot be loaded .* RuntimeError: no weights"),
+        ("import os; os._exit(7)", "ended with status 7 before it could begin"),
+        ("import os; os.abort()", "was ended by SIGABRT before it could begin"),
+    ],
+)
+async def test_jobs_fail_with_the_reason_if_no_worker_can_ever_start(
+    start: Benches,
+    job_body: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    words: str,
+) -> None:
+    monkeypatch.setattr("orchestrator.server.jobs.machine.RETRY_S", 0.01)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_work.py").write_text(code)
+    bench = await start(work="broken_work:behave", progression=Progression(), max_concurrent=2)
+    jobs = [
+        await bench.submit(job_body(order(bench.root, f"in/{name}", "ok"))) for name in ("a", "b")
+    ]
+
+    texts = [await bench.ended(job) for job in jobs]
+
+    for text in texts:
+        assert "<Code>EngineNotInstalled</Code>" in text
+        assert re.search(words, text)
+        assert "failed starts" in text
+
+
+@pytest.mark.slow
 async def test_a_fault_of_the_machine_is_not_recorded_as_the_jobs(
     start: Benches, job_body: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.server.jobs.scheduler.MACHINE_RETRY_S", 0.05)
+    monkeypatch.setattr("orchestrator.server.jobs.machine.RETRY_S", 0.05)
     bench = await start(**WORK, max_concurrent=1, max_starts=2)
     job = await bench.submit(job_body(order(bench.root, "in/a", "at fault")))
 
@@ -283,41 +319,64 @@ async def test_a_closed_service_keeps_its_jobs_and_resumes_them(
         assert "<State>Success</State>" in await bench.ended(job_id)
 
 
+@asynccontextmanager
+async def elsewhere(root: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Bench]]:
+    """Run a service in a process of its own, for the caller to kill."""
+    from tests.integration.server.conftest import KEYS, Bench
+
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    script = (sys.executable, str(HERE / "serve_once.py"))
+    what = (str(root), "poison:behave", KEYS.secret_id, KEYS.secret_key)
+    process = await asyncio.create_subprocess_exec(*script, *what, stdout=PIPE, env=environment)
+    assert process.stdout
+    url = (await process.stdout.readline()).decode().strip()
+    async with aiohttp.ClientSession() as http:
+        service: Any = type("Elsewhere", (), {"url": url})
+        yield process, Bench(service, root, http)
+
+
+@pytest.mark.slow
+@pytest.mark.crash
+async def test_every_job_that_a_killed_service_has_accepted_is_there_later(
+    start: Benches, job_body: Callable[..., str], tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    order(root, "in/a", "endless")
+    accepted: list[str] = []
+    async with elsewhere(root) as (process, bench):
+
+        async def submit_until_it_ends() -> None:
+            with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+                while True:
+                    accepted.append(await bench.submit(job_body("in/a")))
+                    if len(accepted) == 300:
+                        process.kill()
+
+        await asyncio.gather(*(submit_until_it_ends() for _ in range(32)))
+        await process.wait()
+    store = (await start(progression=Progression(Pace.HOLD))).service.parts.store
+
+    assert len(accepted) >= 300
+    assert [job_id for job_id in accepted if not store.get([job_id])] == []
+
+
 @pytest.mark.slow
 @pytest.mark.crash
 async def test_the_workers_of_a_killed_service_end_and_the_job_is_done_once_later(
     start: Benches, job_body: Callable[..., str], tmp_path: Path
 ) -> None:
-    from tests.integration.server.conftest import KEYS, Bench
-
     root = tmp_path / "root"
     order(root, "in/a", "endless")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [
-        sys.executable,
-        str(HERE / "serve_once.py"),
-        str(root),
-        "poison:behave",
-        KEYS.secret_id,
-        KEYS.secret_key,
-    ]
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, env=environment)
-    assert process.stdout
-    url = (await process.stdout.readline()).decode().strip()
-    import aiohttp
-
-    async with aiohttp.ClientSession() as http:
-        service: Any = type("Elsewhere", (), {"url": url})
-        bench = Bench(service, root, http)
+    async with elsewhere(root) as (process, bench):
         job_id = await bench.submit(job_body("in/a"))
 
         async def is_running() -> bool:
             return "<Progress>" in await bench.job(job_id)
 
         await bench.until(is_running)
-    children = children_of(process.pid)
-    process.kill()
-    await process.wait()
+        children = children_of(process.pid)
+        process.kill()
+        await process.wait()
 
     async def gone() -> bool:
         return not any(alive(pid) for pid in children)

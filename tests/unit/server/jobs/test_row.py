@@ -19,6 +19,7 @@ from orchestrator.server.jobs.row import (
     element_of,
     load_request,
 )
+from orchestrator.server.jobs.sound import Sound
 
 # As the first release wrote it: keys without a value are missing.
 INLINE = (
@@ -67,9 +68,11 @@ def test_a_row_of_the_first_release_is_read() -> None:
             "AuObject": "out/v.${ext}",
         },
         names={"voice": "out/v.${ext}", "background": "out/b.${ext}"},
-        inline={"AudioMode": "AudioAndBackground", "AudioConfig": {"Codec": "mp3"}},
-        mode=AudioMode.AUDIO_AND_BACKGROUND,
-        audio=AudioConfig(codec="mp3"),
+        sound=Sound(
+            AudioMode.AUDIO_AND_BACKGROUND,
+            AudioConfig(codec="mp3"),
+            {"AudioMode": "AudioAndBackground", "AudioConfig": {"Codec": "mp3"}},
+        ),
         user_data="key",
         callback={"CallBack": "http://a.example"},
         multi=True,
@@ -108,9 +111,9 @@ ROWS = st.builds(
         output=st.dictionaries(st.sampled_from(["Region", "Object", "AuObject"]), TEXT, min_size=1),
         names=st.just({"voice": "v"}),
         template_id=st.sampled_from(["", "t1"]),
-        inline=st.none() | st.just({"AudioMode": "IsAudio", "AudioConfig": None}),
-        mode=st.just(AudioMode.IS_AUDIO),
-        audio=st.just(AudioConfig()),
+        sound=st.sampled_from([{}, {"AudioMode": "IsAudio", "AudioConfig": None}]).map(
+            lambda echo: Sound(AudioMode.IS_AUDIO, AudioConfig(), echo)
+        ),
         user_data=TEXT,
         multi=st.booleans(),
     ),

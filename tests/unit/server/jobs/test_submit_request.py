@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.spec import AudioConfig
 from orchestrator.server.http import xml
 from orchestrator.server.http.errors import CI_STATUS, Refusal
-from orchestrator.server.jobs.submit_request import Draft, Reader, Template, expand
+from orchestrator.server.jobs.submit_request import Draft, Parser, Template, expand
 from orchestrator.server.storage import keys
 
 BODY = """<Request><Tag>VoiceSeparate</Tag><QueueId>p1</QueueId>
@@ -27,20 +27,15 @@ def unknown(template_id: str) -> Template:
     raise Refusal("TemplateNotFound", template_id)
 
 
-def read(body: str) -> tuple[str, str, list[Draft]]:
-    return Reader(unknown).read(xml.read(body.encode()))
+def read(body: str) -> tuple[str, list[Draft]]:
+    return Parser(unknown).parse(xml.read(body.encode()))
 
 
 def test_a_full_request_is_parsed() -> None:
-    key, queue_id, (draft,) = read(BODY)
+    queue_id, (draft,) = read(BODY)
 
-    assert (key, queue_id, draft.level, draft.request.output["Bucket"]) == (
-        "in/a.mp3",
-        "p1",
-        1,
-        "b-1",
-    )
-    assert draft.request.audio == AudioConfig("mp3", 44100, 128, 2)
+    assert (draft.key, queue_id, draft.level, draft.output_bucket) == ("in/a.mp3", "p1", 1, "b-1")
+    assert draft.request.sound.audio == AudioConfig("mp3", 44100, 128, 2)
     assert draft.request.callback == {
         "CallBack": "http://a.example",
         "CallBackFormat": "JSON",
@@ -85,7 +80,7 @@ def test_any_changed_request_gives_safe_drafts_or_a_documented_refusal(
         tokens[position] = word
     code: Any = "InvalidArgument"
     try:
-        _, _, drafts = read("".join(tokens))
+        _, drafts = read("".join(tokens))
     except Refusal as refused:
         code, drafts = refused.code, []
 

@@ -129,3 +129,21 @@ def test_the_host_names_bucket_region_and_side() -> None:
     assert address("127.0.0.1:80", "x-1", "r").bucket == "x-1"
     with pytest.raises(Refusal):
         address("b@d.cos.ap-x.myqcloud.com".replace("@", "_"), "", "")
+
+
+@given(
+    st.lists(
+        st.text("a.b/~\x00\x7f é歌\u200b", max_size=5) | st.just("x" * 300), min_size=1, max_size=3
+    )
+)
+def test_only_valid_names_of_objects_are_plain(names: list[str]) -> None:
+    if keys.are_plain("/".join(names)):
+        for name in names:
+            keys.check(name)
+            assert not name.endswith("/")
+
+
+@pytest.mark.parametrize("name", ["a", "in/a b.mp3", "歌/曲.mp3", "x" * 200, "a.b/c..d"])
+def test_ordinary_names_are_plain(name: str) -> None:
+    assert keys.are_plain(f"{name}/{name}") == (len(name) < 200)
+    assert keys.are_plain(name)

@@ -261,7 +261,7 @@ def cause_of(address: Address, error: BaseException) -> str:
 
 def _failure(host: str, port: str, socket: str, said: str) -> str:
     """Return what became of one try to connect."""
-    place = f"the socket {socket}" if socket else f"{host}, port {port}"
+    place = f"the socket {socket}" if socket else f"{host} port {port}"
     for word, phrase in _PHRASES.items():
         if word in said:
             return phrase.format(place=place)
@@ -270,11 +270,17 @@ def _failure(host: str, port: str, socket: str, said: str) -> str:
 
 def place_of(address: Address) -> str:
     """Return host and port that an address names, for an error that names none."""
-    given = driver().conninfo.conninfo_to_dict(address.server)
+    psycopg = driver()
+    given = psycopg.conninfo.conninfo_to_dict(address.server)
     if given.get("service"):
         return f"the service {given['service']}"
-    host, port = given.get("host") or given.get("hostaddr") or "this machine", given.get("port")
-    return f"{host}, port {port or os.environ.get('PGPORT') or 5432}"
+    usual = {
+        one.keyword.decode(): one.val.decode()
+        for one in psycopg.pq.Conninfo.get_defaults()  # and what libpq's variables say
+        if one.val
+    }
+    host = given.get("host") or given.get("hostaddr") or usual.get("host") or "this machine"
+    return f"{host} port {given.get('port') or usual.get('port')}"
 
 
 def _database_of(address: Address) -> str:

@@ -59,7 +59,7 @@ def test_a_run_says_that_it_waits_for_the_database(
 
     said = leave(running)
 
-    assert f"127.0.0.1, port {proxy.port}" in said
+    assert f"127.0.0.1 port {proxy.port}" in said
     assert "Press Ctrl-C again to leave now" in said
     assert "aborted by SIGINT. Nothing is lost" in said
 

@@ -299,7 +299,7 @@ def test_every_command_of_a_document_has_a_verb_and_options_that_exist(path: Pat
         assert set(options) <= OPTIONS[verb] | {"--help"}, f"orchestrator {verb} {options}"
     named = set(re.findall(r"`(--[a-z][a-z-]+)", text))
     of_others = {"--force", "--resume", "--joblog", "--disable-usage-stats"}  # uv, parallel, ray
-    of_bench = {"--against", "--quick", "--postgres", "--short", "--batch"}
+    of_bench = {"--against", "--end", "--quick", "--postgres", "--short", "--batch"}
     known = set().union(GENERAL, of_others, of_bench, *OPTIONS.values())
     assert named - known == set()
 

@@ -124,7 +124,7 @@ def test_a_database_that_cannot_be_used_is_exit_code_4_and_a_sentence(
         done = place.do(verb, "album.yaml", "--ledger", "postgresql://x@127.0.0.1:1/x")
         assert done.code == 4, verb
         assert "cannot be reached" in done.err
-        assert "no PostgreSQL server listens at 127.0.0.1, port 1 (database x)" in done.err
+        assert "no PostgreSQL server listens at 127.0.0.1 port 1 (database x)" in done.err
         assert "Is the server running" not in done.err
     assert service.jobs() == []
 

@@ -14,7 +14,7 @@ from orchestrator.domain.remote import JobPage
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ApiAnswer, Rejected, ServerFault
 from orchestrator.runner.settings import RunnerSettings
-from orchestrator.runner.settling import survey
+from orchestrator.runner.settling import job_list, survey
 from orchestrator.testing.builders import make_spec, make_specs
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.oddities import Oddities
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from orchestrator.domain.remote import JobFilter
+    from orchestrator.domain.remote import JobFilter, RemoteJob
     from orchestrator.domain.spec import Place
     from orchestrator.testing.memory_ledger import MemoryStore
 
@@ -285,3 +285,42 @@ def ignore_times(rig: Rig) -> None:
         return await right(place, wanted, token)
 
     replace_method(rig.service, "list_jobs", changed)
+
+
+def test_of_a_long_list_only_what_the_ledger_lacks_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger from a backup knows most of the jobs; a list of a hundred thousand fills memory."""
+    monkeypatch.setattr(job_list, "SIFT_AT", 5)
+    kept: list[int] = []
+    right = survey.Survey._without_own
+
+    async def noted(self: survey.Survey, jobs: list[RemoteJob]) -> list[RemoteJob]:
+        left = await right(self, jobs)
+        kept.append(len(left))
+        return left
+
+    monkeypatch.setattr(survey.Survey, "_without_own", noted)
+
+    async def work(rig: Callable[..., Rig]) -> Rig:
+        first = rig()
+        await first.run(make_specs(20))
+        backup = copy.deepcopy(first.store)
+        await rig(first.store).run(make_specs(24))
+        restored = rig(backup)
+        page = restored.service.list_jobs
+        replace_method(
+            restored.service,
+            "list_jobs",
+            lambda place, wanted, token="": page(place, replace(wanted, size=3), token),
+        )
+        result = await restored.run(make_specs(30))
+        assert result.counts.of(JobState.SUCCEEDED) == 10
+        return restored
+
+    last = nights(tmp_path, work)
+
+    assert [len(made(last, number)) for number in range(1, 31)] == [1] * 30
+    assert sum(row["adopted"] for row in last.rows()) == 4
+    assert kept, "the list is longer than what is kept"
+    assert max(kept) <= 4

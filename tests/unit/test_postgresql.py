@@ -11,6 +11,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.ledger import ledger_path
 from orchestrator.postgresql import (
     Address,
+    cause_of,
     explained,
     is_address,
     parse_address,
@@ -94,15 +95,15 @@ FATAL = 'connection failed: connection to server at "10.0.0.1", port 5432 failed
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
-        (FIRST, "cannot be reached: no PostgreSQL server listens at 10.0.0.1, port 1 (database j)"),
+        (FIRST, "cannot be reached: no PostgreSQL server listens at 10.0.0.1 port 1 (database j)"),
         (
             (
                 f"{SECOND}\nMultiple connection attempts failed:\n- host: 'a', port: '1': {FIRST}"
                 f"\n- host: 'b', port: '2': {SECOND}"
             ),
             (
-                "no PostgreSQL server listens at 10.0.0.2, port 2; "
-                "no PostgreSQL server listens at 10.0.0.1, port 1 (database j)"
+                "no PostgreSQL server listens at 10.0.0.2 port 2; "
+                "no PostgreSQL server listens at 10.0.0.1 port 1 (database j)"
             ),
         ),
         (
@@ -112,7 +113,7 @@ FATAL = 'connection failed: connection to server at "10.0.0.1", port 5432 failed
             ),
             "no PostgreSQL server listens at the socket /run/.s.PGSQL.5432",
         ),
-        ("connection timeout expired", "the server at db.example, port 5499 does not answer"),
+        ("connection timeout expired", "the server at db.example port 5499 does not answer"),
         (
             "failed to resolve host 'db.example': [Errno -2] Name or service not known",
             "the host db.example is not known",
@@ -122,20 +123,20 @@ FATAL = 'connection failed: connection to server at "10.0.0.1", port 5432 failed
                 "consuming input failed: server closed the connection unexpectedly\n\tThis "
                 "probably means the server terminated abnormally\n\tbefore or while processing."
             ),
-            "the server at db.example, port 5499 closed the connection",
+            "the server at db.example port 5499 closed the connection",
         ),
-        ("the connection is closed", "the connection to db.example, port 5499 was lost"),
+        ("the connection is closed", "the connection to db.example port 5499 was lost"),
         (
             FATAL.format(said="the database system is starting up"),
-            "cannot be reached: the server at 10.0.0.1, port 5432 is starting or stopping",
+            "cannot be reached: the server at 10.0.0.1 port 5432 is starting or stopping",
         ),
         (
             FATAL.format(said='role "u" does not exist'),
-            'refuses the connection (10.0.0.1, port 5432: role "u" does not exist). Check',
+            'refuses the connection (10.0.0.1 port 5432: role "u" does not exist). Check',
         ),
         (
             FATAL.format(said="sorry, too many clients already"),
-            "has no free connection (10.0.0.1, port 5432: sorry, too many clients already). Run",
+            "has no free connection (10.0.0.1 port 5432: sorry, too many clients already). Run",
         ),
         (
             'connection is bad: definition of service "jobs" not found',
@@ -152,6 +153,20 @@ def test_an_error_of_the_driver_becomes_a_plain_sentence(said: str, wanted: str)
     assert "\n" not in text
     for raw in ("connection failed", "connection is bad", "Is the server running", "FATAL"):
         assert raw not in text
+
+
+def test_what_an_address_leaves_out_is_what_libpq_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = psycopg.OperationalError("the connection is closed")
+    texts = [cause_of(parse_address("postgresql:///j"), lost)]
+    monkeypatch.setenv("PGHOST", "db.example")
+    monkeypatch.setenv("PGPORT", "5433")
+    texts.append(cause_of(parse_address("postgresql:///j"), lost))
+    texts.append(cause_of(parse_address("postgresql://?service=jobs"), lost))
+    assert texts == [
+        "the connection to this machine port 5432 was lost",
+        "the connection to db.example port 5433 was lost",
+        "the connection to the service jobs was lost",
+    ]
 
 
 passwords = st.text("sS1/?#@:&=[]+,", min_size=5, max_size=12)

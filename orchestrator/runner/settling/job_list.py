@@ -33,6 +33,8 @@ MOST_PAGES = 1000
 _T = TypeVar("_T")
 _TRIES = 4
 """Tries of one page, unless the reading says otherwise."""
+SIFT_AT = 10_000
+"""Jobs in memory after which those that are not needed are dropped: about 10 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,15 @@ class Extent:
         tries: Tries of each page.
         on_failure: Receives each failed try that is followed by another: error, and failures in a
             row.
+        sift: Returns those of many kept jobs that are needed. It may ask the ledger, which takes
+            longer than ``keep``.
     """
 
     until: float | None = None
     most_pages: int = MOST_PAGES
     tries: float = _TRIES
     on_failure: Callable[[OrchestratorError, int], None] = lambda _error, _failures: None
+    sift: Callable[[list[RemoteJob]], Awaitable[list[RemoteJob]]] | None = None
 
 
 @dataclass(slots=True)
@@ -169,10 +174,14 @@ class JobList:
     ) -> None:
         token = ""
         seen: set[str] = set()
+        sift_at = SIFT_AT
         for _ in range(extent.most_pages):
             page = await self._page(place, wanted, token, extent)
             listing.jobs += filter(keep, page.jobs)
             listing.seen += len(page.jobs)
+            if extent.sift is not None and len(listing.jobs) >= sift_at:
+                listing.jobs = await extent.sift(listing.jobs)
+                sift_at = len(listing.jobs) + SIFT_AT
             created = [job.created_at for job in page.jobs if job.created_at is not None]
             if created:
                 listing.oldest_at = min([*created, listing.oldest_at or created[0]])

@@ -270,7 +270,10 @@ class Survey:
         since = await self._since(place)
         failures = 0
         extent = Extent(
-            since, tries=math.inf, on_failure=lambda *failure: self._note(place, *failure)
+            since,
+            tries=math.inf,
+            on_failure=lambda *failure: self._note(place, *failure),
+            sift=self._without_own,
         )
         while True:
             try:
@@ -293,6 +296,23 @@ class Survey:
                     self._limiter.throttled(error.retry_after_s)
                 self._note(place, error, failures)
                 await self._clock.sleep(backoff_s(self._settings, failures, self._rng))
+
+    async def _without_own(self, jobs: list[RemoteJob]) -> list[RemoteJob]:
+        """Return the jobs without those that the ledger has with their ids: nearly all of them.
+
+        After a takeover in the middle of a large run there are a hundred thousand.
+        """
+        kept: list[RemoteJob] = []
+        for begin in range(0, len(jobs), _AT_ONCE):
+            some = jobs[begin : begin + _AT_ONCE]
+            keys = [JobKey(key_of_user_data(remote.user_data)) for remote in some]
+            known = await self._ledger.find(keys)
+            kept += [
+                remote
+                for key, remote in zip(keys, some, strict=True)
+                if remote.is_lost or key not in known or remote.job_id not in _ids_of(known[key])
+            ]
+        return kept
 
     def _note(self, place: Place, error: OrchestratorError, failures: int) -> None:
         self._trouble = str(error)

@@ -195,7 +195,7 @@ class Reader:
         self._parser = Parser(find_template)
         self._forms: list[Form] = []
         self._seen: deque[tuple[str, ...]] = deque(maxlen=MAX_FORMS)
-        """What lay between the texts of the last bodies without a form."""
+        """The markup between the texts of the last bodies without a form."""
 
     def read(self, body: bytes) -> tuple[str, Sequence[Draft | FormDraft]]:
         """Return the queue id, or an empty text, and the drafts, if every operation is valid.

@@ -65,11 +65,11 @@ class Machine:
         now = self._clock.monotonic()
         if now >= self._until:  # not by the other jobs that were started together with the first
             self._until = now + RETRY_S
-            self._failed_starts += fault.code == ENGINE_NOT_INSTALLED
+            self._failed_starts += fault.is_of_engine
         if self._reason != fault.message:
             self._reason = fault.message
             log.warning("no job can be done on this machine now; trying again: %s", fault.message)
-        if self._is_given_up and fault.code == ENGINE_NOT_INSTALLED:
+        if self._is_given_up and fault.is_of_engine:
             raise self._refusal()
 
     def _refusal(self) -> WorkFailed:

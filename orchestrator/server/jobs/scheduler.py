@@ -171,22 +171,33 @@ class Scheduler:
 
         Raises:
             MachineAtFault: This machine can do no job now; another attempt follows.
-            WorkFailed: As ``JobWork.run``, or this machine was given up.
+            WorkerLost: As ``JobWork.run``.
+            WorkFailed: The same, or this machine was given up, or each node of the cluster.
         """
         self._machine.check()
         jobs = self._store.running.total() + self._store.waiting.total()
         try:
             done = await self._work.run(row, self.progression, on_progress, jobs=jobs)
-        except (MachineAtFault, OSError) as error:
-            if isinstance(error, OSError):
-                if error.errno not in DISK_FULL:
-                    raise
-                error = MachineAtFault("InternalError", f"The disk is full: {error.strerror}.")
-            self._machine.wait_for(error)
-            asyncio.get_running_loop().call_later(machine.RETRY_S, self.wake)
-            raise error from None
+        except MachineAtFault as error:
+            self._wait_for(error)
+            raise
+        except WorkerLost as error:
+            # While another job is at work, another node does what this one cannot.
+            if error.fault is not None and error.fault.is_of_engine and len(self._jobs) <= 1:
+                self._wait_for(error.fault)
+            raise
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            fault = MachineAtFault("InternalError", f"The disk is full: {error.strerror}.")
+            self._wait_for(fault)
+            raise fault from error
         self._machine.works()
         return done
+
+    def _wait_for(self, fault: MachineAtFault) -> None:
+        self._machine.wait_for(fault)
+        asyncio.get_running_loop().call_later(machine.RETRY_S, self.wake)
 
     async def _put_back(self, row: JobRow, *, is_counted: bool) -> None:
         """Let a job wait again; it must not stay marked as running."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrator.separation.errors import ENGINE_NOT_INSTALLED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -82,6 +84,11 @@ class WorkFailed(Exception):
 class MachineAtFault(WorkFailed):
     """This machine cannot work now, on any file: no engine, a full disk. Not the job's fault."""
 
+    @property
+    def is_of_engine(self) -> bool:
+        """The engine cannot be loaded, which hardly passes by itself."""
+        return self.code == ENGINE_NOT_INSTALLED
+
 
 class WorkerLost(WorkFailed):
     """The worker is gone, and the job can run elsewhere: its node died, or does not answer.
@@ -89,11 +96,15 @@ class WorkerLost(WorkFailed):
     Attributes:
         is_counted: The job may be the reason (it needs too much memory, for example), so the start
             counts.
+        fault: Fault of the worker's machine that was the reason, if it was one.
     """
 
-    def __init__(self, message: str, *, is_counted: bool = True) -> None:
+    def __init__(
+        self, message: str, *, is_counted: bool = True, fault: MachineAtFault | None = None
+    ) -> None:
         super().__init__("InternalError", message)
         self.is_counted = is_counted
+        self.fault = fault
 
 
 class Workers(Protocol):

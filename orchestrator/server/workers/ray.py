@@ -22,6 +22,7 @@ from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError
 from orchestrator.separation.cores import usable_cores
 from orchestrator.server.workers.protocol import (
+    MachineAtFault,
     WorkerLost,
     WorkFailed,
     result_of_message,
@@ -295,9 +296,12 @@ class RayWorkers:
             return result
         if "failed" in outcome:
             raise WorkFailed(**outcome["failed"])
-        for kind in ("no_worker", "at_fault"):  # of one node: the job can run on another one
-            if kind in outcome:
-                raise WorkerLost(outcome[kind]["message"], is_counted=False)
+        # The job can run on another node.
+        if "no_worker" in outcome:
+            raise WorkerLost(outcome["no_worker"]["message"], is_counted=False)
+        if "at_fault" in outcome:
+            fault = MachineAtFault(**outcome["at_fault"])
+            raise WorkerLost(fault.message, is_counted=False, fault=fault)
         raise WorkerLost(**outcome["lost"])
 
     async def close(self) -> None:

@@ -113,11 +113,13 @@ class Display(Closing):
                 task.cancel()
 
         def abort(number: Signals) -> None:
+            has_begun = self._session is not None
             self.close()
-            complain(
-                f"aborted by {number.name}. Nothing is lost: the next run looks up the requests "
-                "whose answers were not recorded."
+            lost = (
+                "Nothing is lost: the next run looks up the requests whose answers were not "
+                "recorded."
             )
+            complain(f"aborted by {number.name}. {lost if has_begun else 'Nothing was sent.'}")
 
         with stop_on_signals(stop, abort):
             yield

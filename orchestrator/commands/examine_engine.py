@@ -76,7 +76,7 @@ def _failures_named() -> Iterator[None]:
     except EngineMissing:
         raise
     except EngineFailed as error:
-        raise EngineMissing(f"{error} Replace it, or ask its maker.") from error
+        raise EngineMissing(f"{str(error).rstrip('.')}. Replace it, or ask its maker.") from error
     except Exception as error:
         raise EngineMissing(
             f"The engine loads, but does not separate ({type(error).__name__}: "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.commands.options import check_word
 from orchestrator.domain.home import with_home
-from orchestrator.durable import unwritable
+from orchestrator.durable import unwritable, write_new
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def write_example(name: str, output: Path | None = None) -> Example:
     try:
         for target in missing:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(wanted[target])
+            write_new(target, wanted[target])
     except OSError as error:
         blocked = error.filename or path
         raise ConfigError(

@@ -16,7 +16,7 @@ import orjson
 
 from orchestrator.domain.home import home_folder, with_home
 from orchestrator.domain.wording import quoted
-from orchestrator.durable import unwritable
+from orchestrator.durable import unwritable, write_new
 from orchestrator.errors import ConfigError
 from orchestrator.manifest.local_buckets import bucket_name
 from orchestrator.manifest.manifest import STEMS_BUCKET
@@ -116,8 +116,7 @@ def _written(path: Path, make: Callable[[Path], str], note: str = "") -> Draft:
     if path == STDOUT:
         return Draft(path, text, note)
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_new(path, text.encode())
     except FileExistsError:
         raise ConfigError(
             f"{path} exists, and is not overwritten. Choose another name with -o FILE."

@@ -321,7 +321,7 @@ async def _shown_live(
             sinks.add(await stack.enter_async_context(shown))
         except ConfigError as error:
             # The address was free before this run waited for its turn. A page is not worth a run.
-            sinks.emit(Noticed(f"{error} The run continues without its live page."))
+            sinks.emit(Noticed(f"The run continues without its live page. {error}"))
         yield
 
 

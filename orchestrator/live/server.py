@@ -296,7 +296,8 @@ async def check_address(host: str, port: int) -> None:
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
-    why = os.strerror(error.errno) if error.errno else str(error)
+    is_name = isinstance(error, socket.gaierror)  # its numbers are not those of the system
+    why = os.strerror(error.errno) if error.errno and not is_name else error.strerror or str(error)
     return ConfigError(f"--live {host}:{port}: cannot listen there: {why}. Choose another address.")
 
 

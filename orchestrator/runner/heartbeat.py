@@ -89,13 +89,14 @@ class Heartbeat:
             self._remembered[name] = value
             await self._ledger.remember(name, value)
 
-    def _ended_per_s(self) -> float:
+    def _ended_per_s(self) -> float | None:
+        """Return how many jobs end per second; None at the first beat."""
         now, ended = self._clock.monotonic(), self._routing.ended
         self._ends.append((now, ended))
         while self._ends[0][0] < now - _RATE_WINDOW_S:
             self._ends.popleft()
         began_at, before = self._ends[0]
-        return round((ended - before) / (now - began_at), 3) if now > began_at else 0.0
+        return round((ended - before) / (now - began_at), 3) if now > began_at else None
 
     def _report_rate(self) -> float:
         rate = self._submit_limiter.rate_per_s

@@ -285,6 +285,9 @@ def test_a_full_disk_is_no_reason_for_another_name(here: Playground, small_disk:
 
     assert draft.code == 2
     assert draft.err.endswith("No space left on device. Make room, then try again.\n")
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+    (small_disk / "ballast").unlink()
+    assert here.do("init", "cos://media-1250000000/in/", "-o", str(small_disk / "x.yaml")).code == 0
 
 
 def test_4_a_full_disk_loses_nothing_and_the_run_resumes_once_there_is_room(

@@ -187,5 +187,5 @@ def test_an_address_that_is_taken_while_a_run_waits_costs_only_the_page(here: Pl
 
     assert done.code == 0, done.err
     assert f"--live 127.0.0.1:{port}: cannot listen there" in done.err
-    assert "continues without its live page" in done.err
+    assert "The run continues without its live page." in done.err
     assert done.json()["jobs"]["succeeded"] == 1

@@ -58,7 +58,8 @@ def load_network(model: Path, wish: Wish) -> Network:
         try:
             return _load(candidate, model, wish)
         except ImportError as error:
-            fault = fault or error
+            if fault is None or isinstance(fault, ModuleNotFoundError):
+                fault = error
         except Unusable as error:
             if candidate.device.is_gpu:
                 log.warning("%s cannot use the GPU: %s", candidate.runtime, error)
@@ -71,8 +72,9 @@ def load_network(model: Path, wish: Wish) -> Network:
             f"of NVIDIA's, OpenVINO one of Intel's, each with its driver. Unset {DEVICE_VARIABLE} "
             "to use the processor."
         )
+    why = "" if isinstance(fault, ModuleNotFoundError) else f" ({fault})"
     raise EngineMissing(
-        "The separation engine needs openvino or onnxruntime; "
+        f"The separation engine needs openvino or onnxruntime, and neither can be loaded{why}; "
         "run: pip install 'voiceseparate-orchestrator[local]'"
     ) from fault
 

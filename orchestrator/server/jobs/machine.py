@@ -35,9 +35,9 @@ class Machine:
         """End of the current interval."""
 
     @property
-    def is_waited_for(self) -> bool:
-        """No job shall be started now."""
-        return not self._is_given_up and self._clock.monotonic() < self._until
+    def waits_s(self) -> float:
+        """Time for which no job shall be started; 0 if one may be started now."""
+        return 0.0 if self._is_given_up else max(self._until - self._clock.monotonic(), 0.0)
 
     @property
     def _is_given_up(self) -> bool:
@@ -65,7 +65,8 @@ class Machine:
         now = self._clock.monotonic()
         if now >= self._until:  # not by the other jobs that were started together with the first
             self._until = now + RETRY_S
-            self._failed_starts += fault.is_of_engine
+            # A fault of another kind shows that the engine was loaded.
+            self._failed_starts = self._failed_starts + 1 if fault.is_of_engine else 0
         if self._reason != fault.message:
             self._reason = fault.message
             log.warning("no job can be done on this machine now; trying again: %s", fault.message)
@@ -76,5 +77,5 @@ class Machine:
         tried = counted(self._failed_starts, "failed start")
         return WorkFailed(
             ENGINE_NOT_INSTALLED,
-            f"{self._reason} The service has given up waiting for it after {tried}.",
+            f"{self._reason.rstrip('.')}. The service has given up waiting for it after {tried}.",
         )

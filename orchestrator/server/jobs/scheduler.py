@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import sqlite3
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.wording import counted
 from orchestrator.server.http.errors import Refusal
-from orchestrator.server.jobs import machine
 from orchestrator.server.jobs.machine import Machine
 from orchestrator.server.jobs.queues import ACTIVE
 from orchestrator.server.jobs.row import JobRow, State
@@ -59,6 +59,7 @@ class Scheduler:
         self.progress: dict[str, float] = {}
         """Finished share of the running jobs, 0 to 1."""
         self._loop: asyncio.Task[None] | None = None
+        self._next_attempt: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Start the task that starts jobs."""
@@ -75,6 +76,8 @@ class Scheduler:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
         await self.drop_all()
+        with contextlib.suppress(sqlite3.Error):  # then they count as started
+            await self._store.put_all_back()
 
     async def drop_all(self) -> None:
         """Drop the running jobs without ending them."""
@@ -100,6 +103,11 @@ class Scheduler:
             except sqlite3.Error as error:  # for example a full disk: nothing was started
                 log.warning("cannot start jobs (%s); next attempt in %g s", error, STORAGE_RETRY_S)
                 loop.call_later(STORAGE_RETRY_S, self.wake)
+            if waits_s := self._machine.waits_s:
+                # Set again after each look: a timer of uvloop may be early by a millisecond.
+                if self._next_attempt is not None:
+                    self._next_attempt.cancel()
+                self._next_attempt = loop.call_later(waits_s, self.wake)
             if self.progression.start_after and self._store.queues_with_waiting():
                 loop.call_later(min(self.progression.start_after, RIPEN_S), self.wake)
 
@@ -107,7 +115,7 @@ class Scheduler:
         """Return the best job that may start now."""
         best: JobRow | None = None
         capacity = self._work.capacity(self.progression)
-        if len(self._jobs) >= capacity or self._machine.is_waited_for:
+        if len(self._jobs) >= capacity or self._machine.waits_s:
             return None
         wait_s = self.progression.start_after if self.progression.pace is Pace.SECONDS else 0
         ripe = self._clock.now() - wait_s
@@ -179,25 +187,21 @@ class Scheduler:
         try:
             done = await self._work.run(row, self.progression, on_progress, jobs=jobs)
         except MachineAtFault as error:
-            self._wait_for(error)
+            self._machine.wait_for(error)
             raise
         except WorkerLost as error:
             # While another job is at work, another node does what this one cannot.
             if error.fault is not None and error.fault.is_of_engine and len(self._jobs) <= 1:
-                self._wait_for(error.fault)
+                self._machine.wait_for(error.fault)
             raise
         except OSError as error:
             if error.errno not in DISK_FULL:
                 raise
             fault = MachineAtFault("InternalError", f"The disk is full: {error.strerror}.")
-            self._wait_for(fault)
+            self._machine.wait_for(fault)
             raise fault from error
         self._machine.works()
         return done
-
-    def _wait_for(self, fault: MachineAtFault) -> None:
-        self._machine.wait_for(fault)
-        asyncio.get_running_loop().call_later(machine.RETRY_S, self.wake)
 
     async def _put_back(self, row: JobRow, *, is_counted: bool) -> None:
         """Let a job wait again; it must not stay marked as running."""

@@ -190,6 +190,13 @@ class JobStore:
             self.running[row.queue_id] -= 1
             self.waiting[row.queue_id] += 1
 
+    async def put_all_back(self) -> None:
+        """Let the running jobs wait for the next service, as if they had not been started."""
+        await self._database.execute(
+            "UPDATE jobs SET state = 'Submitted', started_at = NULL, starts = starts - 1 "
+            "WHERE state = 'Running'"
+        )
+
     async def cancel(self, row: JobRow, now: float) -> bool:
         """Cancel a waiting job; return False if it no longer waits."""
         waiting = (State.SUBMITTED, State.PAUSE)

@@ -68,14 +68,14 @@ def test_between_two_attempts_no_job_is_started_and_later_all_fail_at_once(
 ) -> None:
     machine = Machine(clock)
     outcome(machine, ENGINE)
-    assert machine.is_waited_for
+    assert machine.waits_s > 0
     clock.advance(RETRY_S)
-    assert not machine.is_waited_for
+    assert machine.waits_s == 0
 
     fail(machine, clock, ENGINE, MAX_FAILED_STARTS - 2)
     outcome(machine, ENGINE)
 
-    assert not machine.is_waited_for
+    assert machine.waits_s == 0
     assert outcome(machine, None).startswith("EngineNotInstalled"), "without another attempt"
     clock.advance(RETRY_S)
     assert outcome(machine, None) == "done", "the attempt of this interval"
@@ -94,3 +94,13 @@ def test_jobs_wait_for_a_disk_however_long_it_takes(clock: HandClock) -> None:
     machine = Machine(clock)
 
     assert set(fail(machine, clock, DISK, 50)) == {"waits"}
+
+
+def test_a_full_disk_shows_that_the_engine_was_loaded(clock: HandClock) -> None:
+    machine = Machine(clock)
+    fail(machine, clock, ENGINE, MAX_FAILED_STARTS)
+    clock.advance(RETRY_S)
+
+    assert fail(machine, clock, DISK, MAX_FAILED_STARTS) == ["waits"] * MAX_FAILED_STARTS
+    assert machine.waits_s == 0
+    assert outcome(machine, None) == "done"

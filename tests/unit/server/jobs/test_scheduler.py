@@ -12,8 +12,9 @@ from orchestrator.server.jobs import machine
 from orchestrator.server.jobs.database import Database
 from orchestrator.server.jobs.ids import Ids
 from orchestrator.server.jobs.queues import Queues
+from orchestrator.server.jobs.row import State
 from orchestrator.server.jobs.scheduler import Scheduler
-from orchestrator.server.jobs.store import JobStore
+from orchestrator.server.jobs.store import JobStore, ListQuery
 from orchestrator.server.jobs.submit_forms import Reader
 from orchestrator.server.settings import LocalSettings
 from orchestrator.server.workers.protocol import MachineAtFault, WorkerLost
@@ -23,16 +24,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from orchestrator.domain.ports import Clock
     from orchestrator.server.jobs.row import JobRow
+    from orchestrator.server.workers.protocol import WorkFailed
 
 ENGINE = MachineAtFault("EngineNotInstalled", "No module named 'numpy'.")
 DISK = MachineAtFault("InternalError", "The node's disk is full.")
 
 
+class SlowClock(SystemClock):
+    """A clock by which every timer is early, as those of uvloop are by up to a millisecond."""
+
+    def monotonic(self) -> float:
+        return super().monotonic() / 2
+
+
 class Work:
     """Work whose attempts end with these faults; the one after them never ends."""
 
-    def __init__(self, *faults: WorkerLost) -> None:
+    def __init__(self, *faults: WorkFailed) -> None:
         self.faults = list(faults)
         self.is_endless = asyncio.Event()
 
@@ -56,8 +66,8 @@ class Site:
         self.queues = Queues(database, self._settings, self._ids)
         self.ended: asyncio.Queue[JobRow] = asyncio.Queue()
 
-    def scheduler(self, work: Any) -> Scheduler:
-        settings, clock = self._settings, SystemClock()
+    def scheduler(self, work: Any, clock: Clock | None = None) -> Scheduler:
+        settings, clock = self._settings, clock or SystemClock()
         return Scheduler(settings, clock, self.store, self.queues, work, self.ended.put)
 
     async def submit(self) -> None:
@@ -107,3 +117,28 @@ async def test_a_job_waits_for_another_node_if_one_is_gone_or_full(
     await scheduler.close()
 
     assert site.ended.empty()
+
+
+async def test_an_attempt_follows_also_if_its_timer_is_early(site: Site) -> None:
+    work = Work(DISK, DISK)
+    scheduler = site.scheduler(work, SlowClock())
+    await site.submit()
+    scheduler.open()
+
+    async with asyncio.timeout(10):
+        await work.is_endless.wait()
+    await scheduler.close()
+
+
+async def test_a_stop_in_order_is_no_start_that_failed(site: Site) -> None:
+    work = Work()
+    scheduler = site.scheduler(work)
+    await site.submit()
+    scheduler.open()
+    async with asyncio.timeout(10):
+        await work.is_endless.wait()
+
+    await scheduler.close()
+
+    (row,) = site.store.page(ListQuery(BUCKET))
+    assert (row.state, row.starts, row.started_at) == (State.SUBMITTED, 0, None)

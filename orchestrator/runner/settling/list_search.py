@@ -205,7 +205,12 @@ class ListSearch:
 
     def _compare_window(self, look: Look, earliest: float) -> None:
         """Learn from the accepted jobs that this stretch of time must show."""
-        must_show = [known for known in look.trust.witnesses if known.accepted_at >= earliest]
+        # Not those that were accepted while the list was read.
+        must_show = [
+            known
+            for known in look.trust.witnesses
+            if known.job_id in look.others and known.accepted_at >= earliest
+        ]
         if look.trust.compare(must_show, look.listed, look.at):
             look.trust.by_time = True
         shown = {remote.job_id for remote in look.listed}

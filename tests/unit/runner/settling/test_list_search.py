@@ -13,6 +13,8 @@ from orchestrator.runner.settling.list_search import ListSearch
 from orchestrator.testing.builders import make_job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.remote import JobFilter
     from orchestrator.domain.spec import Place
@@ -86,3 +88,33 @@ async def test_a_stretch_of_time_that_was_too_long_is_not_read_again_for_a_few_o
     await search.look(place, jobs, is_proof=False)
     await search.look(place, jobs[:40], is_proof=False)
     assert job_list.by_time == 4, "the stretch is short again"
+
+
+class _Busy:
+    """A list during whose reading another job is accepted."""
+
+    def __init__(self) -> None:
+        self.accept: Callable[[], None] = lambda: None
+
+    async def read(self, *_: object) -> Listing:
+        self.accept()
+        return Listing()
+
+
+async def test_a_job_that_is_accepted_while_the_list_is_read_is_not_late() -> None:
+    """It would be taken for a list that lags, and jobs in doubt would wait many times as long."""
+    job_list = _Busy()
+    search = ListSearch(cast("JobList", job_list), cast("Clock", _Still()), RunnerSettings())
+    new = make_job(99, state=JobState.SUBMITTED, job_id="j99", intent_at=WALL, submitted_at=WALL)
+    job_list.accept = lambda: search.know(new, is_new=True)
+    trust = search.trust(new.spec.media.place)
+    jobs = [make_job(number, intent_at=WALL) for number in range(10)]
+
+    await search.look(new.spec.media.place, jobs, is_proof=False)
+
+    assert [known.job_id for known in trust.witnesses] == ["j99"]
+    assert trust.late == set()
+
+    job_list.accept = lambda: None
+    await search.look(new.spec.media.place, jobs, is_proof=False)
+    assert trust.late == {"j99"}, "this list must show it"

@@ -72,9 +72,9 @@ def load_network(model: Path, wish: Wish) -> Network:
             f"of NVIDIA's, OpenVINO one of Intel's, each with its driver. Unset {DEVICE_VARIABLE} "
             "to use the processor."
         )
-    why = "" if isinstance(fault, ModuleNotFoundError) else f" ({fault})"
+    why = "" if isinstance(fault, ModuleNotFoundError) else f", and cannot load it ({fault})"
     raise EngineMissing(
-        f"The separation engine needs openvino or onnxruntime, and neither can be loaded{why}; "
+        f"The separation engine needs openvino or onnxruntime{why}; "
         "run: pip install 'voiceseparate-orchestrator[local]'"
     ) from fault
 

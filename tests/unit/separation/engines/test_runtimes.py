@@ -45,6 +45,17 @@ def test_without_any_runtime_the_message_names_the_command(monkeypatch: pytest.M
         load_network(MODEL, WISH)
 
 
+def test_a_runtime_that_cannot_be_loaded_is_no_missing_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('libsound.so: cannot open')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(EngineMissing, match=r"cannot load it \(libsound.so: cannot open\); run"):
+        load_network(MODEL, WISH)
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [

@@ -36,6 +36,7 @@ sys.path.insert(
 )  # measures this tree, installed or not
 
 import bench_backfill_stub
+from bench_runner import JOBS
 from bench_stub import running_stub
 from bench_table import memory_mb, show
 
@@ -55,17 +56,7 @@ MANIFEST = """\
 version: 1
 name: backfill
 service: {{ci: '{url}', cos: '{url}'}}
-bucket: media-1250000000
-region: ap-chongqing
-defaults:
-  operation:
-    audio_mode: AudioAndBackground
-    audio: {{codec: mp3, samplerate: 44100, bitrate: 192, channels: 2}}
-  output:
-    voice: "stems/{{dir}}/{{stem}}/voice.mp3"
-    background: "stems/{{dir}}/{{stem}}/background.mp3"
-  user_data: "{{stem}}"
-inputs:
+{jobs}inputs:
   - list: {list}
 limits: {{submit_per_s: {rate:g}, query_per_s: {rate:g}, in_flight: {in_flight}, timeout_s: 5}}
 retry: {{settle_s: 5, initial_s: 0.2, cap_s: 5}}
@@ -176,7 +167,11 @@ def prepare(folder: Path, url: str, options: argparse.Namespace) -> Host:
     """Write the manifest and the list of one host."""
     folder.mkdir()
     text = MANIFEST.format(
-        url=url, list="library.csv", rate=options.rate, in_flight=int(options.rate * 10)
+        url=url,
+        jobs=JOBS.format(),
+        list="library.csv",
+        rate=options.rate,
+        in_flight=int(options.rate * 10),
     )
     (folder / "backfill.yaml").write_text(text)
     with (folder / "library.csv").open("w", encoding="utf-8") as out:

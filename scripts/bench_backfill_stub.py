@@ -9,8 +9,6 @@ fixed seed and the number of the request. ``GET /bench/audit`` says how often ea
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import itertools
 import json
 import random
@@ -27,7 +25,7 @@ from urllib.parse import parse_qs, unquote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench_stub import Connection, Seen, end_with_parent, most_in_1s
+from bench_stub import Connection, Seen, most_in_1s, serve
 
 from orchestrator.domain.clock import SystemClock
 
@@ -284,23 +282,10 @@ def _failed(status: bytes, code: bytes) -> bytes:
     return _HEAD % (status, len(body)) + body
 
 
-async def _serve() -> None:
-    kept = Kept()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: Keeper(kept), "127.0.0.1", 0, backlog=1024
-    )
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await server.serve_forever()
-
-
 def main() -> None:
     """Serve until killed, or until standard input ends."""
-    end_with_parent()
-    gc.disable()  # nothing here makes cycles, and with a million jobs a collection takes a second
-    from orchestrator.cli.interpreter import loop_factory
-
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve())
+    kept = Kept()
+    serve(lambda: Keeper(kept))
 
 
 if __name__ == "__main__":

@@ -80,10 +80,7 @@ async def feed(specs: Sequence[JobSpec]) -> AsyncGenerator[list[JobSpec]]:
         yield list(specs[start : start + FEED])
 
 
-MANIFEST = """\
-version: 1
-name: bench
-service: tencent
+JOBS = """\
 bucket: media-1250000000
 region: ap-chongqing
 defaults:
@@ -94,9 +91,16 @@ defaults:
     voice: "stems/{{dir}}/{{stem}}/voice.mp3"
     background: "stems/{{dir}}/{{stem}}/background.mp3"
   user_data: "{{stem}}"
-inputs:
-  - list: {name}
-report: reports/{{run}}.jsonl
+"""
+"""Bucket and settings of the jobs in every manifest of a benchmark."""
+
+MANIFEST = f"""\
+version: 1
+name: bench
+service: tencent
+{JOBS}inputs:
+  - list: {{name}}
+report: reports/{{{{run}}}}.jsonl
 """
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _LENGTH = re.compile(rb"\r\ncontent-length: ?(\d+)\r\n").search
 _NAMES = re.compile(rb"<Object>([^<]*)</Object><AuObject>([^<]*)</AuObject>").search
@@ -234,26 +234,30 @@ def pin(place: int) -> None:
             os.sched_setaffinity(0, {cores[place]})
 
 
-async def _serve() -> None:
-    seen = Seen()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(seen), "127.0.0.1", 0, backlog=1024
-    )
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await server.serve_forever()
-
-
-def main() -> None:
-    """Serve until killed, or until standard input ends."""
+def serve(connection: Callable[[], asyncio.Protocol]) -> None:
+    """Print the address of a stub, and serve until killed, or until standard input ends."""
     end_with_parent()
-    pin(-1)
-    # Nothing here makes cycles, and with a million jobs a collection would take a second.
+    # Nothing in a stub makes cycles, and with a million jobs a collection would take a second.
     gc.disable()
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from orchestrator.cli.interpreter import loop_factory
 
+    async def listen() -> None:
+        server = await asyncio.get_running_loop().create_server(
+            connection, "127.0.0.1", 0, backlog=1024
+        )
+        print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+        await server.serve_forever()
+
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve())
+        runner.run(listen())
+
+
+def main() -> None:
+    """Serve on the last core."""
+    pin(-1)
+    seen = Seen()
+    serve(lambda: Connection(seen))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 from orchestrator.domain.wording import counted
-from orchestrator.durable import FileLock
+from orchestrator.durable import DISK_FULL, FileLock
 from orchestrator.errors import ConfigError, DiskFull, LocalRootLocked
 from orchestrator.server.api.control import state_of
 from orchestrator.server.app import App, Listener
@@ -27,7 +27,7 @@ from orchestrator.server.jobs.database import Database
 from orchestrator.server.jobs.ids import Ids
 from orchestrator.server.jobs.job_work import JobWork
 from orchestrator.server.jobs.queues import Queues
-from orchestrator.server.jobs.scheduler import DISK_FULL, Scheduler
+from orchestrator.server.jobs.scheduler import Scheduler
 from orchestrator.server.jobs.store import JobStore
 from orchestrator.server.jobs.templates import Templates
 from orchestrator.server.parts import Parts

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import sqlite3
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.wording import counted
+from orchestrator.durable import DISK_FULL
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.jobs.machine import Machine
 from orchestrator.server.jobs.queues import ACTIVE
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STORAGE_RETRY_S = 1.0  # interval of attempts while the disk is full
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 RIPEN_S = 0.05  # interval of looks at jobs that must wait some seconds
 
 

@@ -85,6 +85,14 @@ async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     await database.close()
 
 
+async def open_until_endless(scheduler: Scheduler, work: Work) -> None:
+    """Start jobs until one is at the attempt that never ends, then stop in order."""
+    scheduler.open()
+    async with asyncio.timeout(10):
+        await work.is_endless.wait()
+    await scheduler.close()
+
+
 def lost(fault: MachineAtFault) -> WorkerLost:
     return WorkerLost(fault.message, is_counted=False, fault=fault)
 
@@ -110,11 +118,8 @@ async def test_a_job_waits_for_another_node_if_one_is_gone_or_full(
     work = Work(*[loss] * (3 * machine.MAX_FAILED_STARTS))
     scheduler = site.scheduler(work)
     await site.submit()
-    scheduler.open()
 
-    async with asyncio.timeout(10):
-        await work.is_endless.wait()
-    await scheduler.close()
+    await open_until_endless(scheduler, work)
 
     assert site.ended.empty()
 
@@ -123,22 +128,16 @@ async def test_an_attempt_follows_also_if_its_timer_is_early(site: Site) -> None
     work = Work(DISK, DISK)
     scheduler = site.scheduler(work, SlowClock())
     await site.submit()
-    scheduler.open()
 
-    async with asyncio.timeout(10):
-        await work.is_endless.wait()
-    await scheduler.close()
+    await open_until_endless(scheduler, work)
 
 
 async def test_a_stop_in_order_is_no_start_that_failed(site: Site) -> None:
     work = Work()
     scheduler = site.scheduler(work)
     await site.submit()
-    scheduler.open()
-    async with asyncio.timeout(10):
-        await work.is_endless.wait()
 
-    await scheduler.close()
+    await open_until_endless(scheduler, work)
 
     (row,) = site.store.page(ListQuery(BUCKET))
     assert (row.state, row.starts, row.started_at) == (State.SUBMITTED, 0, None)

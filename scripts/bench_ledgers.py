@@ -119,7 +119,7 @@ def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) 
         "synchronous = OFF",
         "cache_size = -400000",
     ):
-        unit.db.conn.exec_driver_sql(f"PRAGMA {setting}")  # a ledger lost here is made again
+        store.conn.execute(f"PRAGMA {setting}")  # a ledger lost here is made again
     store.begin(unit, writes=True)
     planned = enumerate(specs, 1)
     while batch := [
@@ -142,7 +142,7 @@ def _fill(ledger: Path, specs: Iterator[JobSpec], run: Run, report: ReportFile) 
         unit.db.write("save", rows, _not_written)
         report.offer(batch)
     store.commit(unit)
-    unit.db.conn.exec_driver_sql("PRAGMA journal_mode = WAL")
+    store.conn.execute("PRAGMA journal_mode = WAL")
     store.close(unit)
 
 

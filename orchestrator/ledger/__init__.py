@@ -64,7 +64,6 @@ def open_ledger(url_or_path: str | Path, *, read_only: bool = False) -> Ledger:
         return _open_database(str(url_or_path), read_only=read_only)
     path = ledger_path(url_or_path)
     file = _behind_links(path)
-    # SQLAlchemy takes 0.2 s to import: only commands that open a ledger pay for it.
     from orchestrator.ledger.group_commit import GroupWriter
     from orchestrator.ledger.lease import FileLease, LedgerLock
     from orchestrator.ledger.sql_ledger import SqlLedger

@@ -14,12 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import orjson
-from sqlalchemy import select, update
 
 from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerError, LedgerLocked, LedgerMismatch
 from orchestrator.ledger.job_rows import seconds
-from orchestrator.ledger.tables import intents, is_planned, jobs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -91,8 +89,7 @@ class Intents:
         )
 
     def _not_planned(self, added: list[int]) -> LedgerMismatch:
-        query = select(jobs.c.key).where(jobs.c.id.in_(added), ~is_planned)
-        keys = self._db.conn.execute(query).scalars().all()
+        keys = self._db.read("keys_not_planned", ids=added)
         return LedgerMismatch(
             "Jobs that should be planned in the ledger are not, or are missing from it: "
             f"{', '.join(keys) or added}. Another program changed the ledger, or this is a "
@@ -110,15 +107,16 @@ class Intents:
     def take_over(self) -> None:
         """Move an earlier holder's intents to the rows, and keep it from writing here again."""
         self._open = None
-        self._version = self._db.conn.execute(select(intents.c.version)).scalar_one() + 1
-        self._db.conn.execute(update(intents).values(version=self._version))
+        [version] = self._db.read("intents_version")
+        self._version = version + 1
+        self._db.change("set_intents_version", version=self._version)
         self.settle()
 
     def lost_lease(self) -> LedgerLocked | None:
         """Return an error if another process has taken the lease from this one."""
         if not self._version:
             return None
-        if self._db.conn.execute(select(intents.c.version)).scalar_one() == self._version:
+        if self._db.read("intents_version") == [self._version]:
             return None
         return LedgerLocked(
             "The lease of the ledger was lost: another run took it. "
@@ -175,8 +173,7 @@ class Intents:
     def open(self) -> dict[int, Intent]:
         """The intents by job id."""
         if self._open is None:
-            text = self._db.conn.execute(select(intents.c.jobs)).scalar_one()
-            self._open = {intent[0]: tuple(intent) for intent in orjson.loads(text or "[]")}
+            self._open = {intent[0]: tuple(intent) for intent in self._db.read("intents")}
         return self._open
 
     def shown(self, job: Job) -> Job:

@@ -6,12 +6,9 @@ import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import delete, insert, select, update
-
 from orchestrator.domain.run import Holder
 from orchestrator.durable import FileLock
 from orchestrator.errors import LedgerError
-from orchestrator.ledger.tables import lease
 
 if TYPE_CHECKING:
     from orchestrator.ledger.unit_of_work import UnitOfWork
@@ -78,36 +75,34 @@ class FileLease:
         """See :class:`Lease`."""
         if not self._lock.is_held and not self._lock.acquire():
             return False
-        since = round(holder.since * 1_000_000)
-        row = {
-            "id": 1,
-            "token": self._token,
-            "host": holder.host,
-            "pid": holder.pid,
-            "since": since,
-            "command": holder.command,
-            "seen_at": since,
-        }
-        unit.db.conn.execute(delete(lease))
-        unit.db.conn.execute(insert(lease).values(row))
+        unit.db.change(
+            "note_holder",
+            token=self._token,
+            host=holder.host,
+            pid=holder.pid,
+            since=round(holder.since * 1_000_000),
+            command=holder.command,
+        )
         return True
 
     def renew(self, unit: UnitOfWork, now: float) -> bool:
         """See :class:`Lease`."""
-        mine = update(lease).where(lease.c.token == self._token)
-        seen = mine.values(seen_at=round(now * 1_000_000))
-        return self._lock.is_held and unit.db.conn.execute(seen).rowcount == 1
+        if not self._lock.is_held:
+            return False
+        seen_at = round(now * 1_000_000)
+        return unit.db.change("note_heartbeat", token=self._token, seen_at=seen_at) == 1
 
     def holder(self, unit: UnitOfWork) -> Holder | None:
         """See :class:`Lease`."""
         if not self._lock.is_held and self._lock.is_free():
             return None
-        row = unit.db.conn.execute(select(lease).limit(1)).first()
-        return Holder(row.host, row.pid, row.since / 1_000_000, row.command) if row else None
+        for host, pid, since, command in unit.db.read("noted_holder"):
+            return Holder(host, pid, since / 1_000_000, command)
+        return None
 
     def give_back(self, unit: UnitOfWork) -> None:
         """See :class:`Lease`."""
-        unit.db.conn.execute(delete(lease).where(lease.c.token == self._token))
+        unit.db.change("forget_holder", token=self._token)
 
     def release(self) -> None:
         """See :class:`Lease`."""

@@ -15,14 +15,10 @@ import threading
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.errors import LedgerDisplaced
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 _START = 65_536
 """Bytes at the start of the file that are compared when another program may have written to it.
@@ -174,7 +170,7 @@ class LedgerFile:
         name = f"{self._name.name}.saved-{now}"
         return [path for folder in folders if not (path := folder / name).exists()]
 
-    def leave(self, conn: Connection) -> None:
+    def leave(self, conn: sqlite3.Connection) -> None:
         """Keep a displaced ledger open until the process ends.
 
         Closing would write the log into a file that another program has overwritten, and remove

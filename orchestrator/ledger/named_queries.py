@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from sqlalchemy import Connection
-
 _NAME = "-- name:"
 
 Row = tuple[int | str | None, ...]
@@ -31,16 +29,11 @@ def load(file: str, package: str | None = None) -> dict[str, str]:
 class Database(Protocol):
     """An open database, in one transaction after another."""
 
-    @property
-    def conn(self) -> Connection:
-        """Runs the plain statements that SQLAlchemy builds."""
-        ...
-
     def read(self, name: str, **values: int | str | Collection[Any]) -> list[Any]:
         """Return the answer of a query, which is one JSON text. Collections go in as JSON, too."""
         ...
 
-    def change(self, name: str, **values: int | str) -> int:
+    def change(self, name: str, **values: int | str | bytes) -> int:
         """Run a statement; return how many rows it changed."""
         ...
 

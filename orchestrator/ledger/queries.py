@@ -7,11 +7,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.run import Counts, Run, Usage
-from orchestrator.domain.states import TERMINAL, JobState
+from orchestrator.domain.states import REMOTE, TERMINAL, JobState
 from orchestrator.ledger.job_rows import job_of, micros, object_hash
 from orchestrator.ledger.run_rules import under_other_keys
 from orchestrator.ledger.spec_json import spec_of, spec_start
-from orchestrator.ledger.tables import IN_FLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobKey, JobSpec, Place
     from orchestrator.ledger.unit_of_work import UnitOfWork
 
+
+IN_FLIGHT = tuple(sorted({JobState.SUBMITTING, JobState.IN_DOUBT, *REMOTE}))
+"""States that have an index of their own."""
 
 ELSEWHERE = {
     "ready_ids": "ready_ids_elsewhere",

@@ -7,7 +7,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import insert, select, update
 
 from orchestrator.domain.job import LEFT, Job
 from orchestrator.domain.run import Run
@@ -25,7 +24,6 @@ from orchestrator.ledger.job_rows import (
 from orchestrator.ledger.queries import jobs_of, unseen_visits
 from orchestrator.ledger.run_rules import admit, cannot_end, run_id
 from orchestrator.ledger.spec_json import encode_spec
-from orchestrator.ledger.tables import facts, is_in_flight, is_planned, jobs, runs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobKey, JobSpec
     from orchestrator.domain.states import JobState
     from orchestrator.ledger.unit_of_work import UnitOfWork
-
-_visit = select(facts.c.value).where(facts.c.name == "visit")
 
 
 def _changed_below() -> LedgerMismatch:
@@ -46,24 +42,21 @@ def _changed_below() -> LedgerMismatch:
 
 def begin(unit: UnitOfWork, name: str, now: float, report: str) -> Run:
     """Resume the open run, or begin a new one."""
-    conn = unit.db.conn
-    conn.execute(update(facts).where(facts.c.name == "visit").values(value=facts.c.value + 1))
+    unit.db.change("begin_visit")
     run = last(unit)
     if run is None or not run.resumed:
-
-        def is_taken(known: str) -> bool:
-            return conn.execute(select(runs.c.number).where(runs.c.id == known)).first() is not None
-
-        known = run_id(name, now, is_taken)
+        known = run_id(name, now, lambda known: bool(unit.db.read("run_numbers", id=known)))
+        [visit] = unit.db.read("visit")
         run = Run(
             known,
             run.number + 1 if run else 1,
             to_microsecond(now),
             report.replace("{run}", known),
-            visit=conn.execute(_visit).scalar_one(),
+            visit=visit,
         )
-        row = {"number": run.number, "id": known, "opened_at": micros(now), "report": run.report}
-        conn.execute(insert(runs).values(row))
+        unit.db.change(
+            "insert_run", number=run.number, id=known, opened_at=micros(now), report=run.report
+        )
     unit.follow(run)
     return run
 
@@ -75,19 +68,20 @@ def last(unit: UnitOfWork) -> Run | None:
 
 def latest(unit: UnitOfWork, limit: int) -> list[Run]:
     """Return up to ``limit`` runs, the latest first."""
-    visit = unit.db.conn.execute(_visit).scalar_one()
-    return [
+    [visit] = unit.db.read("visit")
+    found = [
         Run(
-            row.id,
-            row.number,
-            row.opened_at / 1_000_000,
-            row.report,
-            resumed=row.closed_at is None,
+            known,
+            number,
+            opened_at / 1_000_000,
+            report,
+            resumed=closed_at is None,
             visit=visit,
-            closed_at=None if row.closed_at is None else row.closed_at / 1_000_000,
+            closed_at=None if closed_at is None else closed_at / 1_000_000,
         )
-        for row in unit.db.conn.execute(select(runs).order_by(runs.c.number.desc()).limit(limit))
+        for known, number, opened_at, report, closed_at in unit.db.read("latest_runs", limit=limit)
     ]
+    return sorted(found, key=attrgetter("number"), reverse=True)
 
 
 def end(unit: UnitOfWork, run: Run, now: float) -> None:
@@ -97,12 +91,10 @@ def end(unit: UnitOfWork, run: Run, now: float) -> None:
         LedgerMismatch: A job of the run is still open.
     """
     unit.intents.settle()  # so that the error shows the true state of the job
-    conn = unit.db.conn
-    of_run = select(jobs.c.key, jobs.c.state).where(jobs.c.run_no == run.number).limit(1)
-    for is_open in (is_planned, is_in_flight):
-        if found := conn.execute(of_run.where(is_open)).first():
-            raise cannot_end(run, found.key, found.state)
-    conn.execute(update(runs).where(runs.c.number == run.number).values(closed_at=micros(now)))
+    for query in ("planned_job", "job_in_flight"):  # each has an index of its own
+        for key, state in unit.db.read(query, run=run.number):
+            raise cannot_end(run, key, state)
+    unit.db.change("end_run", run=run.number, closed_at=micros(now))
     if unit.numbers.run == run.number:
         unit.numbers.run = 0
 

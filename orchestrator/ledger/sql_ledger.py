@@ -5,13 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select
-
 from orchestrator.errors import LedgerError, LedgerLocked
 from orchestrator.ledger import queries, runs
 from orchestrator.ledger.job_rows import is_rest_new, micros, snapshot
 from orchestrator.ledger.lease import locked_message, lost_message
-from orchestrator.ledger.tables import memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -263,16 +260,13 @@ class SqlLedger:
 
     async def remember(self, name: str, value: bytes) -> None:
         """Keep a small value between runs."""
-
-        def work(unit: UnitOfWork) -> None:
-            unit.db.conn.execute(delete(memory).where(memory.c.name == name))
-            unit.db.conn.execute(insert(memory).values(name=name, value=value))
-
-        await self._writer.submit(work, writes=True)
+        await self._writer.submit(
+            lambda unit: unit.db.change("remember", key=name, value=value), writes=True
+        )
 
     async def recall(self, name: str) -> bytes | None:
         """Return the value kept under ``name``, or None."""
-        query = select(memory.c.value).where(memory.c.name == name)
-        return await self._writer.submit(
-            lambda unit: unit.db.conn.execute(query).scalar(), writes=False
+        found = await self._writer.submit(
+            lambda unit: unit.db.read("recall", key=name), writes=False
         )
+        return bytes.fromhex(found[0]) if found else None

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import create_engine, insert, inspect, select, update
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
 
 from orchestrator.domain.wording import quoted
 from orchestrator.durable import DISK_FULL
@@ -27,16 +24,16 @@ from orchestrator.errors import (
 from orchestrator.ledger.group_commit import Recovery
 from orchestrator.ledger.ledger_file import LedgerFile
 from orchestrator.ledger.named_queries import load
-from orchestrator.ledger.tables import FORMAT, facts, intents, metadata
 from orchestrator.ledger.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from sqlalchemy import Connection, Engine
-
     from orchestrator.ledger.named_queries import Row
 
+_FORMAT = 2
+"""Version of the tables; others are refused, except 1, which had no ``intents``."""
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
 _MAGIC = b"SQLite format 3\0"
 _BUSY_MS = 10_000
 """Wait this long for another program that locks the file, a backup for example."""
@@ -52,11 +49,11 @@ class SqliteDatabase:
     """An open ledger file (``named_queries.Database``).
 
     Attributes:
-        conn: Runs the plain statements that SQLAlchemy builds.
-        queries: The statements about jobs, by name.
+        conn: The connection of the driver.
+        queries: The statements, by name.
     """
 
-    conn: Connection
+    conn: sqlite3.Connection
     queries: Mapping[str, str]
 
     def read(self, name: str, **values: int | str | Collection[Any]) -> list[Any]:
@@ -65,14 +62,13 @@ class SqliteDatabase:
             key: value if isinstance(value, int | str) else orjson.dumps(list(value)).decode()
             for key, value in values.items()
         }
-        answer: list[Any] = orjson.loads(
-            self.conn.exec_driver_sql(self.queries[name], sent).scalar_one()
-        )
+        [(text,)] = self._run(name, sent).fetchall()
+        answer: list[Any] = orjson.loads(text)
         return answer
 
-    def change(self, name: str, **values: int | str) -> int:
+    def change(self, name: str, **values: int | str | bytes) -> int:
         """See ``named_queries.Database``."""
-        return self.conn.exec_driver_sql(self.queries[name], values).rowcount
+        return self._run(name, values).rowcount
 
     def write(self, name: str, rows: Collection[Row], failed: Callable[[], Exception]) -> None:
         """See ``named_queries.Database``."""
@@ -89,6 +85,9 @@ class SqliteDatabase:
         """See ``named_queries.Database``."""
         if self.change(name, **values) != 1:
             raise failed()
+
+    def _run(self, name: str, values: Mapping[str, int | str | bytes]) -> sqlite3.Cursor:
+        return self.conn.execute(self.queries[name], values)
 
 
 def _replaced(value: int | str | None, nul: str) -> int | str | None:
@@ -108,7 +107,7 @@ class SqliteStore:
         self.path = path
         self._file = LedgerFile(path, name or path)
         self._is_read_only = read_only
-        self._sql_engine: Engine | None = None
+        self._conn: sqlite3.Connection | None = None
 
     @classmethod
     def empty(cls) -> SqliteStore:
@@ -121,7 +120,7 @@ class SqliteStore:
         """Open, make or check the file."""
         try:
             return self._open()
-        except (DBAPIError, sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError) as error:
             self._file.close()
             raise self.explain(error) from error
         except BaseException:
@@ -135,22 +134,15 @@ class SqliteStore:
         if not self._is_read_only:
             self._file.hold()
             self._file.check_links()
-        self._sql_engine = create_engine(
-            "sqlite://",
-            creator=self._connect,
-            poolclass=StaticPool,
-            isolation_level="AUTOCOMMIT",
-            hide_parameters=True,
-        )
-        conn = self._sql_engine.connect()
+        conn = self._connect()
         try:
             self._prepare(conn)
             if not self._is_read_only:
                 self._file.note()
         except BaseException:
             conn.close()
-            self._sql_engine.dispose()
             raise
+        self._conn = conn
         return UnitOfWork(SqliteDatabase(conn, load("sqlite.sql")), self._file)
 
     def _check_magic(self) -> None:
@@ -194,95 +186,99 @@ class SqliteStore:
             conn = sqlite3.connect(f"{uri}?immutable=1", uri=True, isolation_level=None)
         return conn
 
-    def _prepare(self, conn: Connection) -> None:
-        names = set(inspect(conn).get_table_names())
-        if names and facts.name not in names:
+    def _prepare(self, conn: sqlite3.Connection) -> None:
+        names = {name for (name,) in conn.execute(_TABLES)}
+        if names and "facts" not in names:
             raise LedgerCorrupt(
                 f"{self.path} is a database of another program. Name another file with --ledger."
             )
         if not self._is_read_only:
-            conn.exec_driver_sql("PRAGMA journal_mode = WAL")
-            conn.exec_driver_sql("PRAGMA synchronous = FULL")
-            conn.exec_driver_sql(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            conn.execute("PRAGMA journal_mode = WAL").close()
+            conn.execute("PRAGMA synchronous = FULL")
+            conn.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}").close()
         if not names:
             self._make(conn)
         if _format(conn) == 1:
             self._upgrade(conn)
         found = _format(conn)
-        if found != FORMAT and not (self._is_read_only and found == 1):
+        if found != _FORMAT and not (self._is_read_only and found == 1):
             raise LedgerCorrupt(
                 f"The ledger {self.path} has format {found}; this version of orchestrator reads "
-                f"format {FORMAT}. Use the version that wrote it, or start a new ledger with "
+                f"format {_FORMAT}. Use the version that wrote it, or start a new ledger with "
                 "--ledger."
             )
         if self._is_read_only:
-            conn.exec_driver_sql("PRAGMA query_only = ON")
+            conn.execute("PRAGMA query_only = ON")
 
-    def _make(self, conn: Connection) -> None:
+    def _make(self, conn: sqlite3.Connection) -> None:
         """Make all tables in one transaction: a crash leaves an empty file, which is made again."""
-        conn.exec_driver_sql("BEGIN IMMEDIATE")
-        metadata.create_all(conn)
-        conn.execute(
-            insert(facts), [{"name": "format", "value": FORMAT}, {"name": "visit", "value": 0}]
-        )
-        conn.execute(insert(intents).values(id=1))
-        conn.exec_driver_sql("COMMIT")
+        conn.execute("BEGIN IMMEDIATE")
+        if conn.execute(_TABLES).fetchone() is None:  # no other process was faster
+            for statement in load("sqlite_tables.sql").values():
+                conn.execute(statement)
+            conn.execute("INSERT INTO facts VALUES ('format', ?), ('visit', 0)", [_FORMAT])
+            conn.execute("INSERT INTO intents (id) VALUES (1)")
+        conn.execute("COMMIT")
 
-    def _upgrade(self, conn: Connection) -> None:
+    def _upgrade(self, conn: sqlite3.Connection) -> None:
         """Add what format 1 lacks; for a ledger that is only read, in memory."""
         if self._is_read_only:
-            conn.exec_driver_sql(
+            conn.execute(
                 "CREATE TEMPORARY TABLE intents AS SELECT 1 AS id, 0 AS version, '' AS jobs"
             )
             return
-        conn.exec_driver_sql("BEGIN IMMEDIATE")
-        if _format(conn) == 1:  # no other process was faster
-            intents.create(conn)
-            conn.execute(insert(intents).values(id=1))
-            conn.execute(update(facts).where(facts.c.name == "format").values(value=FORMAT))
-        conn.exec_driver_sql("COMMIT")
+        conn.execute("BEGIN IMMEDIATE")
+        if _format(conn) == 1:
+            conn.execute(load("sqlite_tables.sql")["intents"])
+            conn.execute("INSERT INTO intents (id) VALUES (1)")
+            conn.execute("UPDATE facts SET value = ? WHERE name = 'format'", [_FORMAT])
+        conn.execute("COMMIT")
 
     # --- transactions
 
-    def begin(self, unit: UnitOfWork, *, writes: bool) -> None:
+    @property
+    def conn(self) -> sqlite3.Connection:
+        """The connection of the open ledger."""
+        assert self._conn is not None  # noqa: S101 - opened before anything else
+        return self._conn
+
+    def begin(self, unit: UnitOfWork, *, writes: bool) -> None:  # noqa: ARG002 - as every store
         """Begin a transaction."""
         if writes and self._is_read_only:
             raise LedgerError(f"The ledger {self.path} is opened for reading only.")
         if not self._is_read_only:
             self._file.look()
-        unit.db.conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        self.conn.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    def commit(self, unit: UnitOfWork) -> None:
+    def commit(self, unit: UnitOfWork) -> None:  # noqa: ARG002 - as every store
         """Commit; with ``synchronous = FULL`` the log is on the disk afterwards."""
         if self._file.is_displaced:
             # A checkpoint could write into a file that is another program's now.
-            unit.db.conn.exec_driver_sql("PRAGMA wal_autocheckpoint = 0").close()
-        unit.db.conn.exec_driver_sql("COMMIT")
+            self.conn.execute("PRAGMA wal_autocheckpoint = 0").close()
+        self.conn.execute("COMMIT")
         if self._file.is_to_be_saved:
-            self._file.save(_driver(unit))
+            self._file.save(self.conn)
         elif not self._is_read_only and not self._file.is_displaced:
             self._file.note()
 
-    def rollback(self, unit: UnitOfWork) -> None:
+    def rollback(self, unit: UnitOfWork) -> None:  # noqa: ARG002 - as every store
         """Roll back, unless SQLite has already done so (it does when the disk is full)."""
-        with suppress(DBAPIError):
-            unit.db.conn.exec_driver_sql("ROLLBACK")
+        with suppress(sqlite3.Error):
+            self.conn.execute("ROLLBACK")
         if self._file.is_to_be_saved:
-            self._file.save(_driver(unit))
+            self._file.save(self.conn)
 
-    def close(self, unit: UnitOfWork) -> None:
+    def close(self, unit: UnitOfWork) -> None:  # noqa: ARG002 - as every store
         """Close the file; if the disk refuses the last checkpoint, the next opening does it.
 
         A displaced file is saved, with all that was recorded since, and left open.
         """
         if self._file.is_displaced:
-            self._file.save(_driver(unit))
-            self._file.leave(unit.db.conn)
+            self._file.save(self.conn)
+            self._file.leave(self.conn)
             return
-        with suppress(DBAPIError):
-            unit.db.conn.close()
-        if self._sql_engine is not None:
-            self._sql_engine.dispose()
+        with suppress(sqlite3.Error):
+            self.conn.close()
         self._file.close()
 
     @property
@@ -307,9 +303,8 @@ class SqliteStore:
             return error
         if self._file.is_displaced and (displaced := self._file.error()) is not None:
             return displaced  # and pages of another file seem damaged
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        explained = self._explained(cause)
-        explained.__cause__ = cause
+        explained = self._explained(error)
+        explained.__cause__ = error
         return explained
 
     def _explained(self, cause: BaseException) -> LedgerError:
@@ -350,14 +345,9 @@ class SqliteStore:
             return False
 
 
-def _driver(unit: UnitOfWork) -> sqlite3.Connection:
-    conn = unit.db.conn.connection.driver_connection
-    assert isinstance(conn, sqlite3.Connection)  # noqa: S101 - the only driver of this store
-    return conn
-
-
-def _format(conn: Connection) -> int | None:
-    return conn.execute(select(facts.c.value).where(facts.c.name == "format")).scalar()
+def _format(conn: sqlite3.Connection) -> int | None:
+    row = conn.execute("SELECT value FROM facts WHERE name = 'format'").fetchone()
+    return row[0] if row else None
 
 
 _UNKNOWN = "cannot be used: {cause!r}."

@@ -1,10 +1,9 @@
--- Statements about jobs, for SQLite. Plain statements about a row or two are built by SQLAlchemy
--- where they are used, and serve every database.
+-- The statements of a ledger, for SQLite; postgres/statements.sql has the same ones for PostgreSQL.
 --
 -- "-- name:" starts a statement; named_queries.py loads them, without the comments.
 --
--- Each statement is one step for the driver, whatever the number of rows: many rows go in as one
--- JSON text (:rows, a list per row) and come out as one. The driver gives up the interpreter's lock
+-- Every answer is one JSON text. Each statement is one step for the driver, whatever the number of
+-- rows: many rows go in as one JSON text (:rows, a list per row) and come out as one. The driver gives up the interpreter's lock
 -- at every step and must win it back from a busy event loop, which can take milliseconds. A
 -- thousand rows that are fetched one by one can take a second (scripts/bench_ledger.py).
 --
@@ -12,6 +11,45 @@
 --
 -- A unary + keeps SQLite from using an index on that column. A partial index is used only where the
 -- statement contains its condition literally: state = 'planned', row > 0, not_before > 0.
+
+
+-- ===== Runs
+
+-- name: begin_visit
+UPDATE facts SET value = value + 1 WHERE name = 'visit'
+
+-- name: visit
+SELECT json_array(value) FROM facts WHERE name = 'visit'
+
+-- name: run_numbers
+SELECT json_group_array(number) FROM runs WHERE id = :id
+
+-- name: insert_run
+INSERT INTO runs (number, id, opened_at, report) VALUES (:number, :id, :opened_at, :report)
+
+-- name: latest_runs
+SELECT json_group_array(json_array(id, number, opened_at, report, closed_at))
+  FROM (SELECT id, number, opened_at, report, closed_at FROM runs ORDER BY number DESC LIMIT :limit)
+
+-- name: end_run
+UPDATE runs SET closed_at = :closed_at WHERE number = :run
+
+-- name: planned_job
+-- One open job of a run: a planned one, here, or one in flight.
+SELECT json_group_array(json_array(key, state))
+  FROM (SELECT key, state FROM jobs WHERE run_no = :run AND state = 'planned' LIMIT 1)
+
+-- name: job_in_flight
+SELECT json_group_array(json_array(key, state))
+  FROM (SELECT key, state
+          FROM jobs
+         WHERE run_no = :run AND state IN ('in_doubt', 'running', 'submitted', 'submitting')
+         LIMIT 1)
+
+-- name: last_numbers
+-- The last id of a job, and the last row of a run's report.
+SELECT json_array(coalesce((SELECT max(id) FROM jobs), 0),
+                  coalesce((SELECT max(row) FROM jobs WHERE run_no = :run AND row > 0), 0))
 
 
 -- ===== New jobs, and the place of known jobs in a run
@@ -173,8 +211,21 @@ UPDATE jobs
           FROM json_each(:rows)) AS given
  WHERE jobs.id = given.id AND +jobs.state = given.saved_state
 
+-- name: states
+-- The state of one job, or nothing.
+SELECT json_group_array(state) FROM jobs WHERE id = :id
+
 
 -- ===== Intents
+
+-- name: intents
+SELECT CASE jobs WHEN '' THEN '[]' ELSE jobs END FROM intents
+
+-- name: intents_version
+SELECT json_array(version) FROM intents
+
+-- name: set_intents_version
+UPDATE intents SET version = :version
 
 -- name: write_intents
 -- Changes nothing if another process holds the lease, or if a job that was added is not planned.
@@ -194,6 +245,37 @@ UPDATE jobs
                json_extract(value, '$[2]') AS intent_at
           FROM json_each(:rows)) AS given
  WHERE jobs.id = given.id AND +jobs.state = 'planned'
+
+-- name: keys_not_planned
+SELECT json_group_array(key)
+  FROM jobs
+ WHERE id IN (SELECT value FROM json_each(:ids)) AND +state <> 'planned'
+
+
+-- ===== Small values that are kept between runs, and the holder of the lease
+
+-- name: remember
+INSERT INTO memory (name, value) VALUES (:key, :value)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- name: recall
+SELECT json_group_array(hex(value)) FROM memory WHERE name = :key
+
+-- name: note_holder
+INSERT INTO lease (id, token, host, pid, since, command, seen_at)
+VALUES (1, :token, :host, :pid, :since, :command, :since)
+    ON CONFLICT (id) DO UPDATE
+   SET token = excluded.token, host = excluded.host, pid = excluded.pid, since = excluded.since,
+       command = excluded.command, seen_at = excluded.seen_at
+
+-- name: note_heartbeat
+UPDATE lease SET seen_at = :seen_at WHERE token = :token
+
+-- name: noted_holder
+SELECT json_group_array(json_array(host, pid, since, command)) FROM lease
+
+-- name: forget_holder
+DELETE FROM lease WHERE token = :token
 
 
 -- ===== Questions. They give ids; "jobs" reads the jobs with these ids. No order is promised.

@@ -6,14 +6,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
-
 from orchestrator.domain.states import TERMINAL, JobState
 from orchestrator.errors import LedgerError, LedgerMismatch
 from orchestrator.ledger.intents import Intents
 from orchestrator.ledger.job_rows import SENT_WIDTH, STATES, is_rest_new
 from orchestrator.ledger.run_rules import NO_RUN
-from orchestrator.ledger.tables import has_row, jobs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -113,14 +110,8 @@ class UnitOfWork:
 
     def follow(self, run: Run) -> None:
         """Work on ``run``: continue after the last numbers in the ledger."""
-        last_row = select(func.max(jobs.c.row)).where(jobs.c.run_no == run.number, has_row)
-        last_id = select(func.max(jobs.c.id))
-        self.numbers = Numbers(
-            run.number,
-            run.visit,
-            id=self.db.conn.execute(last_id).scalar() or 0,
-            row=self.db.conn.execute(last_row).scalar() or 0,
-        )
+        last_id, last_row = self.db.read("last_numbers", run=run.number)
+        self.numbers = Numbers(run.number, run.visit, id=last_id, row=last_row)
 
     def give_row(self, job: Job) -> None:
         """Give the job the next row of the run's report."""
@@ -184,9 +175,9 @@ class UnitOfWork:
         if (lost := self.intents.lost_lease()) is not None:
             return lost
         for job, snapshot in saved:
-            found = self.db.conn.execute(select(jobs.c.state).where(jobs.c.id == job.id)).scalar()
-            if found != snapshot[2] or found is None:
-                stored = f"is {found} there" if found else "does not exist there"
+            found = self.db.read("states", id=job.id)
+            if found != [snapshot[2]]:
+                stored = f"is {found[0]} there" if found else "does not exist there"
                 return LedgerMismatch(
                     _CONTRADICTION.format(job=job, saved=snapshot[1], stored=stored)
                 )

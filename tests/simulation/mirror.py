@@ -19,6 +19,7 @@ from orchestrator.ledger.sql_ledger import SqlLedger
 from orchestrator.ledger.sqlite import SqliteStore
 from orchestrator.postgresql import parse_address
 from tests.answers import plain
+from tests.connection import connection
 from tests.simulation.watch import WatchedLedger
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Mirror:
         else:
             self._writer = _AtOnce(SqliteStore(place))
             # The mirror compares answers; it does not test durability.
-            self._writer.unit.db.conn.exec_driver_sql("PRAGMA synchronous = OFF")
+            connection(self._writer.unit).execute("PRAGMA synchronous = OFF")
             self._lock = LedgerLock(place.with_name(place.name + ".lock"))
             lease = FileLease(self._lock)
         self._ledger = SqlLedger(self._writer, lease, str(place))
@@ -107,7 +108,7 @@ class Mirror:
         if self._lock is not None:
             self._lock.release(removes=False)
         else:
-            self._writer.unit.db.conn.exec_driver_sql("UPDATE lease SET expires_at = 0")
+            connection(self._writer.unit).execute("UPDATE lease SET expires_at = 0")
         self.ask(lambda _: self._writer.close())
 
 

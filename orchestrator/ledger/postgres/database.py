@@ -8,18 +8,14 @@ distance to the server counts twice per group, not once per statement.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import create_engine
-from sqlalchemy.pool import StaticPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     import psycopg
-    from sqlalchemy import Connection, Engine
 
     from orchestrator.ledger.named_queries import Row
 
@@ -41,51 +37,30 @@ class PostgresDatabase:
     def __init__(self, queries: Mapping[str, str]) -> None:
         self._queries = queries
         self._waiting: list[Waiting] = []
-        self._driver: psycopg.Connection[Any] | None = None
-        self._engine: Engine | None = None
-        self._conn: Connection | None = None
+        self._conn: psycopg.Connection[Any] | None = None
 
     # --- the connection
 
-    def attach(self, driver: psycopg.Connection[Any]) -> None:
+    def attach(self, conn: psycopg.Connection[Any]) -> None:
         """Use this connection from now on."""
         self.detach()
-        self._driver = driver
-        self._engine = create_engine(
-            "postgresql+psycopg://",
-            creator=lambda: driver,
-            poolclass=StaticPool,
-            isolation_level="AUTOCOMMIT",
-            hide_parameters=True,
-            use_native_hstore=False,
-        )
-        self._conn = self._engine.connect()
+        self._conn = conn
 
     def detach(self) -> None:
         """Close the connection, if there is one; what waits is forgotten."""
         self._waiting.clear()
-        if self._engine is not None:
-            with suppress(Exception):  # it may be lost in the middle of anything
-                self._engine.dispose()
-        if self._driver is not None:
-            self._driver.close()
-        self._driver = self._engine = self._conn = None
+        if self._conn is not None:
+            self._conn.close()
+        self._conn = None
 
     @property
     def is_attached(self) -> bool:
         """True if there is a connection, which may be lost."""
-        return self._driver is not None
+        return self._conn is not None
 
     @property
-    def driver(self) -> psycopg.Connection[Any]:
+    def conn(self) -> psycopg.Connection[Any]:
         """The connection of the driver."""
-        assert self._driver is not None  # noqa: S101 - attached while the ledger is open
-        return self._driver
-
-    @property
-    def conn(self) -> Connection:
-        """Runs the plain statements that SQLAlchemy builds."""
-        self.flush()
         assert self._conn is not None  # noqa: S101 - attached while the ledger is open
         return self._conn
 
@@ -111,7 +86,7 @@ class PostgresDatabase:
         answer: list[Any] = orjson.loads(text)
         return _unescaped(answer) if "\\u0001" in text else answer
 
-    def change(self, name: str, **values: int | str) -> int:
+    def change(self, name: str, **values: int | str | bytes) -> int:
         """See ``named_queries.Database``."""
         count: int = self._run((self._queries[name], _sent(values), None)).rowcount
         return count
@@ -141,23 +116,23 @@ class PostgresDatabase:
         """Run what waits, and ``last``; return the cursor of the last one."""
         waiting = [*self._waiting, last] if last is not None else self._waiting
         self._waiting = []
-        driver = self.driver
+        conn = self.conn
         if len(waiting) > 1:
-            with driver.pipeline():
-                cursors = [driver.execute(sql, values) for sql, values, _ in waiting]
+            with conn.pipeline():
+                cursors = [conn.execute(sql, values) for sql, values, _ in waiting]
         else:
-            cursors = [driver.execute(sql, values) for sql, values, _ in waiting]
+            cursors = [conn.execute(sql, values) for sql, values, _ in waiting]
         for cursor, (_, _, check) in zip(cursors, waiting, strict=True):
             if check is not None:
                 check(cursor.rowcount)
-        return cursors[-1] if cursors else driver.cursor()
+        return cursors[-1] if cursors else conn.cursor()
 
 
-def _sent(values: Mapping[str, int | str | Collection[Any]]) -> dict[str, Any]:
+def _sent(values: Mapping[str, int | str | bytes | Collection[Any]]) -> dict[str, Any]:
     """Return values as the driver takes them: collections as JSON."""
     return {
         key: _escaped(value)
-        if isinstance(value, int | str)
+        if isinstance(value, int | str | bytes)
         else orjson.dumps([_escaped_deep(item) for item in value]).decode()
         for key, value in values.items()
     }

@@ -1,12 +1,55 @@
--- Statements about jobs, for PostgreSQL; ../sqlite.sql has the same ones for SQLite. Plain statements
--- about a row or two are built by SQLAlchemy where they are used, and serve every database.
+-- The statements of a ledger, for PostgreSQL; ../sqlite.sql has the same ones for SQLite.
 --
 -- "-- name:" starts a statement; ../named_queries.py loads them, without the comments.
 --
--- Many rows go in as one JSON text (rows, a list per row) and come out as one: a statement is one
+-- Every answer is one JSON text. Many rows go in as one as well (rows, a list per row): a statement is one
 -- message to the server, whatever the number of rows, and costs the interpreter little.
 --
 -- Texts in PostgreSQL cannot contain a NUL: database.py escapes it.
+
+
+-- ===== Runs
+
+-- name: begin_visit
+UPDATE facts SET value = value + 1 WHERE name = 'visit'
+
+-- name: visit
+SELECT json_build_array(value)::text FROM facts WHERE name = 'visit'
+
+-- name: run_numbers
+SELECT coalesce(json_agg(number), '[]')::text FROM runs WHERE id = %(id)s
+
+-- name: insert_run
+INSERT INTO runs (number, id, opened_at, report)
+VALUES (%(number)s, %(id)s, %(opened_at)s, %(report)s)
+
+-- name: latest_runs
+SELECT coalesce(json_agg(json_build_array(id, number, opened_at, report, closed_at)), '[]')::text
+  FROM (SELECT id, number, opened_at, report, closed_at
+          FROM runs
+         ORDER BY number DESC
+         LIMIT %(limit)s) AS found
+
+-- name: end_run
+UPDATE runs SET closed_at = %(closed_at)s WHERE number = %(run)s
+
+-- name: planned_job
+-- One open job of a run: a planned one, here, or one in flight.
+SELECT coalesce(json_agg(json_build_array(key, state)), '[]')::text
+  FROM (SELECT key, state FROM jobs WHERE run_no = %(run)s AND state = 'planned' LIMIT 1) AS found
+
+-- name: job_in_flight
+SELECT coalesce(json_agg(json_build_array(key, state)), '[]')::text
+  FROM (SELECT key, state
+          FROM jobs
+         WHERE run_no = %(run)s AND state IN ('in_doubt', 'running', 'submitted', 'submitting')
+         LIMIT 1) AS found
+
+-- name: last_numbers
+-- The last id of a job, and the last row of a run's report.
+SELECT json_build_array(
+           coalesce((SELECT max(id) FROM jobs), 0),
+           coalesce((SELECT max("row") FROM jobs WHERE run_no = %(run)s AND "row" > 0), 0))::text
 
 
 -- ===== New jobs, and the place of known jobs in a run
@@ -122,8 +165,21 @@ UPDATE jobs
   FROM jsonb_array_elements(%(rows)s::jsonb) AS r
  WHERE jobs.id = (r->>0)::bigint AND jobs.state = r->>1
 
+-- name: states
+-- The state of one job, or nothing.
+SELECT coalesce(json_agg(state), '[]')::text FROM jobs WHERE id = %(id)s
+
 
 -- ===== Intents
+
+-- name: intents
+SELECT CASE jobs WHEN '' THEN '[]' ELSE jobs END FROM intents
+
+-- name: intents_version
+SELECT json_build_array(version)::text FROM intents
+
+-- name: set_intents_version
+UPDATE intents SET version = %(version)s
 
 -- name: write_intents
 -- Changes nothing if another process holds the lease, or if a job that was added is not planned.
@@ -142,6 +198,22 @@ UPDATE jobs
    SET state = 'submitting', attempts = (r->>1)::bigint, intent_at = (r->>2)::bigint
   FROM jsonb_array_elements(%(rows)s::jsonb) AS r
  WHERE jobs.id = (r->>0)::bigint AND jobs.state = 'planned'
+
+-- name: keys_not_planned
+SELECT coalesce(json_agg(key), '[]')::text
+  FROM jobs
+ WHERE id IN (SELECT value::bigint FROM jsonb_array_elements_text(%(ids)s::jsonb))
+   AND state <> 'planned'
+
+
+-- ===== Small values that are kept between runs
+
+-- name: remember
+INSERT INTO memory (name, value) VALUES (%(key)s, %(value)s)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- name: recall
+SELECT coalesce(json_agg(encode(value, 'hex')), '[]')::text FROM memory WHERE name = %(key)s
 
 
 -- ===== Questions. They give ids; "jobs" reads the jobs with these ids. No order is promised.

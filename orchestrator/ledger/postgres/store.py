@@ -13,8 +13,6 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import DBAPIError
-
 from orchestrator.domain.clock import since_boot
 from orchestrator.errors import LedgerError, LedgerLocked, OrchestratorError
 from orchestrator.ledger.group_commit import Recovery
@@ -94,14 +92,14 @@ class PostgresStore:
             if self._is_read_only:
                 self._check_version()
             else:
-                prepare(self._db.driver, self._address)
+                prepare(self._db.conn, self._address)
         except Exception as error:
             self._db.detach()
             raise self.explain(error) from error
         return UnitOfWork(self._db)
 
     def _check_version(self) -> None:
-        found, last = version_of(self._db.driver, self._address.ledger_schema), max(migrations())
+        found, last = version_of(self._db.conn, self._address.ledger_schema), max(migrations())
         if found is None:
             raise NoLedger(f"There is no ledger {self._address} yet.")
         if found != last:
@@ -154,7 +152,7 @@ class PostgresStore:
         """Commit; the server has synced it afterwards."""
         self._db.flush()
         self._is_committing = True
-        self._db.driver.execute("COMMIT")
+        self._db.conn.execute("COMMIT")
         self._is_committing = False
         self._again = 0
         self._pending_since = None
@@ -166,7 +164,7 @@ class PostgresStore:
         self._db.forget()
         if self._db.is_attached:
             with suppress(driver().Error):
-                self._db.driver.rollback()
+                self._db.conn.rollback()
 
     def close(self, unit: UnitOfWork) -> None:  # noqa: ARG002 - as every store
         """Disconnect."""
@@ -177,12 +175,11 @@ class PostgresStore:
     def recover(self, unit: UnitOfWork, error: Exception) -> Recovery:  # noqa: ARG002 - as every store
         """Connect again after a lost connection, and find out what became of the transaction."""
         was_committing, self._is_committing = self._is_committing, False
-        cause = _cause(error)
         is_again = self._again < _MOST_AGAIN
         self._again += 1
-        if getattr(cause, "sqlstate", None) in _CONFLICTS and is_again:
+        if getattr(error, "sqlstate", None) in _CONFLICTS and is_again:
             return Recovery.AGAIN
-        if self._is_read_only or not is_lost(cause):
+        if self._is_read_only or not is_lost(error):
             return Recovery.REPORT
         self._db.detach()
         try:
@@ -211,11 +208,11 @@ class PostgresStore:
                 self._db.attach(self._connect())
                 self._db.read("end_session", pid=old[0], started=old[1])
             except Exception as error:
-                if not is_lost(_cause(error)) or self._clock() >= until:
+                if not is_lost(error) or self._clock() >= until:
                     self._patience_s = 0.0  # what follows is the end of the run
                     self._lost = ""
                     raise
-                self._lost = cause_of(self._address, _cause(error))
+                self._lost = cause_of(self._address, error)
             else:
                 self._lost = ""
                 return
@@ -243,13 +240,6 @@ class PostgresStore:
         """Return the error that says what went wrong, and what the user can do."""
         if isinstance(error, OrchestratorError):
             return error
-        cause = _cause(error)
-        found = explained(self._address, cause)
-        found.__cause__ = cause
+        found = explained(self._address, error)
+        found.__cause__ = error
         return found
-
-
-def _cause(error: BaseException) -> BaseException:
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        return error.orig
-    return error

@@ -21,6 +21,7 @@ from orchestrator.ledger import open_ledger
 from orchestrator.testing.builders import make_holder, make_spec
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from tests.answers import plain
+from tests.connection import connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -99,7 +100,7 @@ async def stop_syncing(ledger: SqlLedger) -> None:
 
     def work(unit: UnitOfWork) -> None:
         for text in ("COMMIT", "PRAGMA synchronous = OFF", "BEGIN"):
-            unit.db.conn.exec_driver_sql(text).close()
+            connection(unit).execute(text).close()
 
     await ledger._writer.submit(work, writes=False)
 

@@ -10,6 +10,7 @@ from orchestrator.errors import ConfigError, LedgerError, LedgerLocked
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.lease import LedgerLock, locked_message
 from orchestrator.testing.builders import make_holder
+from tests.connection import connection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,10 +89,10 @@ async def test_the_last_heartbeat_is_stored(tmp_path: Path) -> None:
     await ledger.heartbeat(1_700_000_123.5)
     writer = cast("SqlLedger", ledger)._writer
     seen = await writer.submit(
-        lambda unit: unit.db.conn.exec_driver_sql("SELECT seen_at FROM lease").scalar(),
+        lambda unit: connection(unit).execute("SELECT seen_at FROM lease").fetchone(),
         writes=False,
     )
-    assert seen == 1_700_000_123_500_000
+    assert seen == (1_700_000_123_500_000,)
     await ledger.close()
 
 

@@ -16,6 +16,7 @@ from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import LedgerDisplaced, LedgerError, LedgerLocked
 from orchestrator.ledger import open_ledger
 from orchestrator.testing.builders import make_holder, make_specs
+from tests.connection import connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -143,7 +144,7 @@ async def pragmas(ledger: Ledger, *texts: str) -> None:
 
     def work(unit: UnitOfWork) -> None:
         for text in ("COMMIT", *(f"PRAGMA {text}" for text in texts), "BEGIN"):
-            unit.db.conn.exec_driver_sql(text).close()
+            connection(unit).execute(text).close()
 
     await cast("SqlLedger", ledger)._writer.submit(work, writes=False)
 

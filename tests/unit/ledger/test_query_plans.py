@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from sqlalchemy import event
 
 from orchestrator.domain.spec import Place
 from orchestrator.domain.states import REMOTE, JobState, Step
 from orchestrator.ledger import open_ledger
+from orchestrator.ledger.sqlite import SqliteDatabase
 from orchestrator.testing.builders import make_holder, make_specs
+from tests.connection import connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,29 +38,24 @@ async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
 
 async def plans(ledger: SqlLedger, run: Run, call: Call) -> list[str]:
     """Return SQLite's query plans for ``call``, a line per table."""
-    seen: list[tuple[str, Any]] = []
+    asked: list[tuple[str, Any]] = []
+    ask = SqliteDatabase._run
 
-    def note(conn: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
-        seen.append((statement, parameters))
-
-    def listen(unit: UnitOfWork) -> None:
-        event.listen(unit.db.conn, "before_cursor_execute", note)
+    def note(db: SqliteDatabase, name: str, values: Any) -> Any:
+        asked.append((db.queries[name], values))
+        return ask(db, name, values)
 
     def explain(unit: UnitOfWork) -> list[str]:
-        event.remove(unit.db.conn, "before_cursor_execute", note)
-        asked = [
-            (text, values)
-            for text, values in seen
-            if text.split()[0] in {"SELECT", "UPDATE", "WITH", "DELETE"}
-        ]
         return [
             row[3]
             for text, values in asked
-            for row in unit.db.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+            if not text.startswith("INSERT")
+            for row in connection(unit).execute(f"EXPLAIN QUERY PLAN {text}", values)
         ]
 
-    await ledger._writer.submit(listen, writes=False)
-    await call(ledger, run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteDatabase, "_run", note)
+        await call(ledger, run)
     return await ledger._writer.submit(explain, writes=False)
 
 
@@ -174,9 +170,7 @@ async def steps(ledger: SqlLedger, call: Callable[[], Awaitable[object]]) -> int
     taken: list[None] = []
 
     def count(unit: UnitOfWork) -> None:
-        driver = unit.db.conn.connection.driver_connection
-        assert driver is not None
-        driver.set_progress_handler(lambda: taken.append(None), 100)
+        connection(unit).set_progress_handler(lambda: taken.append(None), 100)
 
     await ledger._writer.submit(count, writes=False)
     await call()

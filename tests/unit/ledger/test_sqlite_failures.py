@@ -18,6 +18,7 @@ from orchestrator.domain.states import JobState, Step
 from orchestrator.errors import ConfigError, LedgerCorrupt, LedgerError, LedgerFull
 from orchestrator.ledger import ledger_path, open_ledger
 from orchestrator.testing.builders import make_holder, make_specs
+from tests.connection import connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -234,7 +235,7 @@ async def test_a_file_that_became_read_only_is_an_error(ledger: Ledger) -> None:
 async def pragma(ledger: Ledger, text: str) -> None:
     writer = cast("SqlLedger", ledger)._writer
     await writer.submit(
-        lambda unit: unit.db.conn.exec_driver_sql(f"PRAGMA {text}").close(), writes=False
+        lambda unit: connection(unit).execute(f"PRAGMA {text}").close(), writes=False
     )
 
 
@@ -291,6 +292,7 @@ import asyncio, sys
 from orchestrator.errors import LedgerError
 from orchestrator.ledger import open_ledger
 from orchestrator.testing.builders import make_holder, make_specs
+from tests.connection import connection
 
 async def main():
     ledger = open_ledger(sys.argv[1])

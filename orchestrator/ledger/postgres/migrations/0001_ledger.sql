@@ -1,4 +1,4 @@
--- The tables of one ledger; tables.py describes them column by column.
+-- The tables of one ledger; ../../sqlite_tables.sql says what they are for.
 
 CREATE TABLE facts (
     name  text COLLATE "C" PRIMARY KEY,

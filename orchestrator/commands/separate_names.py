@@ -115,7 +115,8 @@ def _present(paths: dict[str, str], before: Path, now: Path) -> dict[str, str]:
     used = set(paths.values())
     for name, path in paths.items():
         moved = os.path.normpath(now / os.path.relpath(path, before))
-        if moved not in used and not os.path.lexists(path) and os.path.exists(moved):  # noqa: PTH110
+        is_free = moved not in used and not os.path.lexists(path)
+        if is_free and os.path.exists(moved):  # noqa: PTH110
             found[name] = moved
             used.add(moved)
     return found

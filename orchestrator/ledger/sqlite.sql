@@ -3,9 +3,10 @@
 -- "-- name:" starts a statement; named_queries.py loads them, without the comments.
 --
 -- Every answer is one JSON text. Each statement is one step for the driver, whatever the number of
--- rows: many rows go in as one JSON text (:rows, a list per row) and come out as one. The driver gives up the interpreter's lock
--- at every step and must win it back from a busy event loop, which can take milliseconds. A
--- thousand rows that are fetched one by one can take a second (scripts/bench_ledger.py).
+-- rows: many rows go in as one JSON text (:rows, a list per row) and come out as one. The driver
+-- gives up the interpreter's lock at every step and must win it back from a busy event loop, which
+-- can take milliseconds. A thousand rows that are fetched one by one can take a second
+-- (scripts/bench_ledger.py).
 --
 -- A JSON text ends at a NUL character here, so a NUL comes as the character :nul, if there is any.
 --
@@ -421,12 +422,12 @@ SELECT json_array(
       WHERE id IN (SELECT value FROM json_each(:intended)) AND run_no = :run))
 
 -- name: usage
--- A spec is JSON by position (spec_json.py). The suffix of a name is what follows its last dot. rtrim
--- leaves the name up to that dot when every other character is cut from its end. A slash after the
--- last dot means that only a folder has one.
+-- A spec is JSON by position (spec_json.py). The suffix of a name is what follows its last dot.
+-- rtrim leaves the name up to that dot when every other character is cut from its end. A slash
+-- after the last dot means that only a folder has one.
 SELECT json_group_array(json_array(
-           level, source, state, code, stems, suffix, jobs, media_s, unmeasured, given_s, sized_bytes,
-           unsized))
+           level, source, state, code, stems, suffix, jobs, media_s, unmeasured, given_s,
+           sized_bytes, unsized))
   FROM (SELECT level, source, state, code, stems, suffix,
                count(*) AS jobs,
                round(total(coalesce(media_duration / 1000000.0, length_s)), 3) AS media_s,
@@ -441,7 +442,8 @@ SELECT json_group_array(json_array(
                        (json_extract(spec, '$[3][0]') <> '') + (json_extract(spec, '$[3][1]') <> '')
                        + (json_extract(spec, '$[3][2]') <> '')
                        + (json_extract(spec, '$[3][3]') <> '') AS stems,
-                       CASE WHEN substr(rtrim(name, replace(replace(name, '.', ''), '/', '')), -1) = '.'
+                       CASE WHEN substr(rtrim(name, replace(replace(name, '.', ''), '/', '')), -1)
+                                 = '.'
                             THEN lower(replace(name, rtrim(name, replace(name, '.', '')), ''))
                             ELSE '' END AS suffix
                   FROM (SELECT jobs.*, specs.spec, json_extract(spec, '$[0][2]') AS name

@@ -175,3 +175,26 @@ def test_only_the_clock_reads_the_clock() -> None:
         for call in calls
         if not call.startswith(("orchestrator/domain/clock.py", "orchestrator/testing/"))
     ] == []
+
+
+def test_the_package_has_a_few_rooms_and_three_loose_modules() -> None:
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    loose = {path.stem for path in ROOT.glob("*.py")} - {"__init__", "__main__", "_version"}
+
+    assert len(folders) <= 12
+    assert loose == {"durable", "errors", "postgresql"}
+
+
+def test_no_line_of_the_product_is_longer_than_a_hundred_columns() -> None:
+    """The linter does not count its own marks, and reads no SQL, HTML, CSS or JavaScript."""
+    texts = [
+        path for path in ROOT.rglob("*") if path.suffix in {".py", ".sql", ".j2", ".css", ".js"}
+    ]
+
+    assert len(texts) > 300
+    assert [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in texts
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if len(line) > 100
+    ] == []

@@ -104,7 +104,7 @@ class RowLease:
         values = {**self._values(), "host": holder.host, "pid": holder.pid, "since": since}
         return unit.db.change("take_lease", **values, command=holder.command) == 1
 
-    def renew(self, unit: UnitOfWork, now: float) -> bool:  # noqa: ARG002 - the server's clock counts
+    def renew(self, unit: UnitOfWork, now: float) -> bool:  # noqa: ARG002 - see the module
         """Return True if the lease is held: every transaction renews it at its begin."""
         return self.is_held
 

@@ -2,8 +2,8 @@
 --
 -- "-- name:" starts a statement; ../named_queries.py loads them, without the comments.
 --
--- Every answer is one JSON text. Many rows go in as one as well (rows, a list per row): a statement is one
--- message to the server, whatever the number of rows, and costs the interpreter little.
+-- Every answer is one JSON text. Many rows go in as one as well (rows, a list per row): a statement
+-- is one message to the server, whatever the number of rows, and costs the interpreter little.
 --
 -- Texts in PostgreSQL cannot contain a NUL: database.py escapes it.
 
@@ -366,12 +366,12 @@ SELECT json_build_array(
 -- A spec is JSON by position (spec_json.py), where a NUL would be an error. The suffix of a name is
 -- what follows its last dot, unless a slash follows that.
 SELECT coalesce(json_agg(json_build_array(
-           level, source, state, code, stems, suffix, jobs, media_s, unmeasured, given_s, sized_bytes,
-           unsized)), '[]')::text
+           level, source, state, code, stems, suffix, jobs, media_s, unmeasured, given_s,
+           sized_bytes, unsized)), '[]')::text
   FROM (SELECT level, source, state, code, stems, suffix,
                count(*) AS jobs,
-               round(coalesce(sum(coalesce(media_duration / 1000000.0::float8, length_s)), 0)::numeric,
-                     3)::float8 AS media_s,
+               round(coalesce(sum(coalesce(media_duration / 1000000.0::float8, length_s)), 0)
+                     ::numeric, 3)::float8 AS media_s,
                count(*) FILTER (WHERE media_duration IS NULL AND length_s IS NULL) AS unmeasured,
                round(coalesce(sum(length_s), 0)::numeric, 3)::float8 AS given_s,
                coalesce(sum(size_bytes) FILTER (WHERE length_s IS NULL), 0)::bigint AS sized_bytes,
@@ -416,7 +416,8 @@ UPDATE lease
  WHERE lease.id = free.id
 
 -- name: keep_lease
--- With each transaction of the holder, before anything else: it locks out a successor until the end.
+-- With each transaction of the holder, before anything else: it locks out a successor until the
+-- end.
 UPDATE lease
    SET commits = %(commits)s,
        seen_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,

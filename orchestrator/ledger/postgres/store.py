@@ -172,7 +172,7 @@ class PostgresStore:
 
     # --- failures
 
-    def recover(self, unit: UnitOfWork, error: Exception) -> Recovery:  # noqa: ARG002 - as every store
+    def recover(self, unit: UnitOfWork, error: Exception) -> Recovery:  # noqa: ARG002 - as others
         """Connect again after a lost connection, and find out what became of the transaction."""
         was_committing, self._is_committing = self._is_committing, False
         is_again = self._again < _MOST_AGAIN

@@ -201,10 +201,12 @@ class _RealPath:
         return False
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        return os.path.isdir(self.path) and (follow_symlinks or not self.is_symlink())  # noqa: PTH112
+        is_wanted = follow_symlinks or not self.is_symlink()
+        return is_wanted and os.path.isdir(self.path)  # noqa: PTH112
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        return os.path.isfile(self.path) and (follow_symlinks or not self.is_symlink())  # noqa: PTH113
+        is_wanted = follow_symlinks or not self.is_symlink()
+        return is_wanted and os.path.isfile(self.path)  # noqa: PTH113
 
 
 def is_walked(folder: Path, inside: Path) -> bool:

@@ -214,7 +214,7 @@ def _script() -> Any:
     from markupsafe import Markup
 
     parts = "\n".join(_text_of(f"script/{name}.js") for name in SCRIPTS)
-    return Markup(f'"use strict";\n(() => {{\n{parts}}})();\n')  # noqa: S704 - files of this package
+    return Markup(f'"use strict";\n(() => {{\n{parts}}})();\n')  # noqa: S704 - our own files
 
 
 @cache

@@ -80,7 +80,7 @@ def snapshot(job: Job) -> Snapshot:
         None if job.started_at is None else round(job.started_at * 1_000_000),
         None if job.finished_at is None else round(job.finished_at * 1_000_000),
         None if job.media_duration_s is None else round(job.media_duration_s * 1_000_000),
-        "" if not job.files else _encode_files(job.files),
+        "" if not job.files else _encode_files(job),
     )
 
 
@@ -89,17 +89,29 @@ def is_rest_new(snapshot: Snapshot) -> bool:
     return snapshot[SENT_WIDTH:] == _REST_OF_NEW
 
 
-def _encode_files(files: tuple[StemFile, ...]) -> str:
+def _encode_files(job: Job) -> str:
+    """Return the files as JSON. A name that the spec has as well, as most do, is null here."""
+    names = job.spec.output.names()
     return orjson.dumps(
-        [(file.stem, file.object, file.md5, file.size_bytes, file.verified) for file in files]
+        [
+            (
+                file.stem,
+                None if file.object == names.get(file.stem) else file.object,
+                file.md5,
+                file.size_bytes,
+                file.verified,
+            )
+            for file in job.files
+        ]
     ).decode()
 
 
-def _decode_files(text: str) -> tuple[StemFile, ...]:
+def _decode_files(text: str, spec: JobSpec) -> tuple[StemFile, ...]:
+    names = spec.output.names()
     return tuple(
         [
-            StemFile(_STEMS[stem], name, md5, size, verified)
-            for stem, name, md5, size, verified in orjson.loads(text)
+            StemFile(_STEMS[stem], names[_STEMS[stem]] if name is None else name, *rest)
+            for stem, name, *rest in orjson.loads(text)
         ]
     )
 
@@ -114,7 +126,7 @@ def job_of(row: list[Any], spec: JobSpec | None = None) -> Job:
     job.intent_at, job.submitted_at = seconds(row[13]), seconds(row[14])
     job.started_at, job.finished_at = seconds(row[15]), seconds(row[16])
     job.media_duration_s = seconds(row[17])
-    job.files = _decode_files(row[18]) if row[18] else ()
+    job.files = _decode_files(row[18], job.spec) if row[18] else ()
     job.run_no, job.row, job.skipped = row[19], row[20], row[21] == 1
     return job
 

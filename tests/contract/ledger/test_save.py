@@ -70,6 +70,26 @@ async def test_every_field_is_kept(home: Home, ledger: Ledger) -> None:
     assert [state_of(row) for row in await again.rows(run)] == [state_of(job)]
 
 
+async def test_names_of_stems_are_kept_whether_the_spec_has_them_or_not(
+    home: Home, ledger: Ledger
+) -> None:
+    run, [job] = await start(ledger)
+    walk(job, Step.SEND, Step.ACCEPT, Step.SUCCEED)
+    voice = job.spec.output.voice
+    job.files = (
+        StemFile(Stem.VOICE, voice, "0" * 32, 219_263, True),
+        StemFile(Stem.BACKGROUND, voice),
+        StemFile(Stem.BASS, ""),
+        StemFile(Stem.DRUMS, "null"),
+    )
+    await ledger.save([job])
+
+    assert voice
+    again = await home.reopen(ledger)
+    assert (await stored(again, job)).files == job.files
+    assert [row.files for row in await again.rows(run)] == [job.files]
+
+
 async def test_instants_are_kept_to_the_microsecond(ledger: Ledger) -> None:
     _, [job] = await start(ledger)
     job.not_before = T0 + 0.1234564

@@ -10,6 +10,7 @@ import typer
 
 from orchestrator.cli import options as opt
 from orchestrator.cli.output import show, show_json
+from orchestrator.domain.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.display import Display
     from orchestrator.commands.options import ManifestSource, RunOptions
+    from orchestrator.commands.rehearse import Verdict
     from orchestrator.commands.run import Finished, RunResult
     from orchestrator.live.metrics import MetricsFile
     from orchestrator.live.tally import Tally
@@ -233,7 +235,6 @@ def _rehearse(
 
     from orchestrator.cli import complain, message_of
     from orchestrator.cli.interpreter import loop_factory
-    from orchestrator.cli.verdict_text import verdict_text
     from orchestrator.commands.exit_codes import ExitCode, of_result
     from orchestrator.commands.rehearse import rehearse
 
@@ -244,7 +245,7 @@ def _rehearse(
     if json:
         show_json(verdict.as_dict())
     elif not display.is_quiet or code:
-        show(verdict_text(verdict))
+        show(_verdict_text(verdict))
     if result.error is not None:
         complain(message_of(result.error))
     return code
@@ -273,3 +274,39 @@ def carry_out(
 
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(run())
+
+
+def _verdict_text(verdict: Verdict) -> str:
+    """Return the verdict of a rehearsal."""
+    cost = "unknown" if verdict.cost is None else f"about {verdict.cost:,.2f} {verdict.currency}"
+    lines = [
+        f"rehearsal: {_judgement(verdict)}",
+        *(
+            f"  {state.replace('_', ' '):<12} {number:,}"
+            for state, number in verdict.states.items()
+            if number
+        ),
+        f"  duplicates   {verdict.duplicates:,}",
+        f"  losses       {verdict.losses:,}",
+        f"  faults       {verdict.faults_played:,} played",
+        f"  calls        {verdict.calls_per_job:g} per job, {counted(verdict.jobs, 'job')}",
+        f"  time         {verdict.elapsed_s:g} s",
+        f"  time per job {_times(verdict)}",
+        f"  would cost   {cost}",
+        f"  kept in      {verdict.folder}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _judgement(verdict: Verdict) -> str:
+    if verdict.is_good:
+        return "good"
+    if verdict.is_complete:
+        return "NOT GOOD"
+    return f"NOT COMPLETE: {verdict.stopped}" if verdict.stopped else "NOT COMPLETE"
+
+
+def _times(verdict: Verdict) -> str:
+    if verdict.job_p50_s is None or verdict.job_p95_s is None:
+        return "unknown: no job ended"
+    return f"{verdict.job_p50_s:g} s for half of them, at most {verdict.job_p95_s:g} s for 95 %"

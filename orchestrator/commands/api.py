@@ -7,19 +7,20 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import date
+from enum import Enum
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from orchestrator.commands.options import ManifestSource, RunOptions
-from orchestrator.commands.plain_values import as_yaml
 from orchestrator.commands.plan import Preview
 from orchestrator.commands.plan import plan as make_plan
 from orchestrator.commands.report import report
 from orchestrator.commands.run import carry_out
-from orchestrator.errors import Interruption
+from orchestrator.errors import Fault, Interruption, ManifestError
 from orchestrator.manifest.schema.manifest_file import ManifestFile
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.reporting.row import Row
     from orchestrator.runner.result import RunResult
+
 
 _MAX_UNREAD = 100_000
 """Events that wait for a reader; older ones are dropped, so that a slow reader costs no memory."""
@@ -317,3 +319,53 @@ async def _cancellable(work: Coroutine[Any, Any, T], begun: Future[Callable[[], 
     task = asyncio.ensure_future(work)
     begun.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
     return await task
+
+
+def as_yaml(value: Any, path: str = "") -> Any:
+    """Return a value in plain types: a path as text, a member of an enumeration as its value.
+
+    Args:
+        value: The value.
+        path: Its place in the manifest, for example ``inputs[3].level``.
+
+    Raises:
+        ManifestError: If it is, or has, a value of another type.
+    """
+    if isinstance(value, Enum):
+        return as_yaml(value.value, path)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {_key(key, path): as_yaml(each, _below(path, key)) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_yaml(each, f"{path}[{number}]") for number, each in enumerate(value)]
+    return _scalar(value, path)
+
+
+def _scalar(value: Any, path: str) -> Any:
+    if value is None or isinstance(value, bool | date):
+        return value
+    for plain in (str, int, float):
+        if isinstance(value, plain):
+            return plain(value)  # YAML refuses their subclasses, such as those of numpy
+    raise ManifestError(
+        [
+            Fault(
+                f"{value!r} is of the type {type(value).__name__}, which a manifest cannot hold. "
+                "Write text, a number, true or false, a date, a path, a list or a mapping.",
+                path=path,
+            )
+        ]
+    )
+
+
+def _key(key: Any, path: str) -> Any:
+    """Return the key of a mapping, which must be a single value."""
+    if isinstance(key, Enum | PurePath):
+        return as_yaml(key, path)
+    return _scalar(key, path)
+
+
+def _below(path: str, key: Any) -> str:
+    name = str(_key(key, path))
+    return f"{path}.{name}" if path else name

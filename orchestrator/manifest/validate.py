@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.spec import MediaObject
 from orchestrator.domain.wording import quoted
 from orchestrator.manifest.diagnostics import FILE_LENGTH, FaultList
-from orchestrator.manifest.planning.precedence import STEMS, flat
+from orchestrator.manifest.planning.recipe import STEMS, flat
 from orchestrator.manifest.planning.resolver import Recipes
 from orchestrator.manifest.schema.inputs import (
     STDIN,

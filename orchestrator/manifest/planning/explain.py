@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.spec import Stem
 from orchestrator.errors import Fault, PlanError
 from orchestrator.manifest.planning.planner import Planner
-from orchestrator.manifest.planning.precedence import AUDIO, STEMS, data_path
+from orchestrator.manifest.planning.recipe import AUDIO, STEMS, data_path
 from orchestrator.manifest.schema.inputs import ObjectInput
 
 if TYPE_CHECKING:

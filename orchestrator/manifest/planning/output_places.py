@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.manifest.diagnostics import FaultList
-from orchestrator.manifest.planning.precedence import STEMS, merge
+from orchestrator.manifest.planning.recipe import STEMS, merge
 from orchestrator.manifest.planning.resolver import Recipes
 from orchestrator.manifest.sources.item import Source
 from orchestrator.manifest.template import Template, TemplateError

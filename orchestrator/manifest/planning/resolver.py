@@ -7,8 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.manifest.manifest import STEMS_BUCKET
-from orchestrator.manifest.planning.precedence import STEMS, Layer, data_path, flat
-from orchestrator.manifest.planning.recipe import Recipe, RecipeMaker
+from orchestrator.manifest.planning.recipe import STEMS, Layer, Recipe, RecipeMaker, data_path, flat
 from orchestrator.manifest.schema.inputs import FolderInput, ObjectInput
 from orchestrator.manifest.sources.address import address_of, is_address
 from orchestrator.manifest.sources.globs import Globs, matcher, unmatched_text

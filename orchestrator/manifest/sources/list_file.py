@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain import value_formats
 from orchestrator.domain.spec import MediaObject
@@ -19,7 +19,6 @@ from orchestrator.manifest.sources.address import (
     is_address,
     without_secrets,
 )
-from orchestrator.manifest.sources.columns import MEANT_COLUMNS, columns_used
 from orchestrator.manifest.sources.item import Source, SourceItem
 from orchestrator.manifest.sources.list_text import ListUnreadable
 from orchestrator.manifest.sources.row_formats import ListRows, format_of, unknown_format
@@ -32,8 +31,44 @@ if TYPE_CHECKING:
     from orchestrator.manifest.diagnostics import FaultList
     from orchestrator.manifest.manifest import Manifest
     from orchestrator.manifest.schema.inputs import ListInput
+    from orchestrator.manifest.schema.job_settings import JobSettings, VariantSettings
     from orchestrator.manifest.sources.address import Address
     from orchestrator.manifest.sources.csv_rows import Row
+
+
+MEANT_COLUMNS: Final = (
+    "object", "bucket", "region", "level", "user_data", "etag", "duration_s", "size_bytes",
+)  # fmt: skip
+"""Columns that every list may have."""
+_FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)")
+
+
+def columns_used(manifest: Manifest, index: int) -> set[str]:
+    """Return the names that the templates and rules use which concern a list.
+
+    Some of them are params or parts of an object's name.
+    """
+    source = manifest.inputs[index]
+    texts = [getattr(source, "object", None) or ""]
+    used: set[str] = set()
+    for rule in manifest.rules:
+        used.update(rule.when.column or ())
+    for settings in (manifest.defaults, source, *manifest.rules):
+        texts += _texts(settings)
+    for text in texts:
+        used.update(_FIELD.findall(text))
+    return used
+
+
+def _texts(settings: JobSettings) -> Iterator[str]:
+    variants: tuple[VariantSettings, ...] = tuple((settings.matrix or {}).values())
+    for each in (settings, *variants):
+        output = each.output
+        if output is not None:
+            yield from filter(None, (output.voice, output.background, output.bass, output.drums))
+        if each.user_data:
+            yield each.user_data
+
 
 _LEVELS = {"0": 0, "1": 1, "2": 2}
 _ABSENT = frozenset({"", "nan", "nat", "na", "n/a", "<na>", "none", "null"})

@@ -10,7 +10,7 @@ import yaml
 
 from orchestrator.domain.wording import nearest_word, quoted
 from orchestrator.errors import Fault
-from orchestrator.manifest.yaml import syntax_errors, typography
+from orchestrator.manifest.yaml import syntax_errors
 
 MAX_DEPTH = 40
 """Levels of nesting; the deepest valid manifest has eight."""
@@ -151,9 +151,9 @@ class Builder:
     def _check_typography(self, text: str, event: Any) -> None:
         frame = self._stack[-1] if self._stack else None
         if frame is not None and isinstance(frame.data, dict) and frame.key is _NO_KEY:
-            fault = typography.key_fault(text)
+            fault = syntax_errors.key_fault(text)
         else:
-            fault = typography.value_fault(text, is_plain=event.implicit[0])
+            fault = syntax_errors.value_fault(text, is_plain=event.implicit[0])
         if fault:
             self._fault(event, fault)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import ManifestError
-from orchestrator.manifest.yaml.typography import key_fault, line_fault, value_fault
+from orchestrator.manifest.yaml.syntax_errors import key_fault, line_fault, value_fault
 
 if TYPE_CHECKING:
     from tests.unit.manifest.conftest import Desk

@@ -138,6 +138,6 @@ def complain(text: str) -> None:
             return
         from orchestrator.domain.clock import SystemClock
         from orchestrator.domain.events import Complaint
-        from orchestrator.live.json_log import JsonLogSink
+        from orchestrator.live.event_log import JsonLogSink
 
         JsonLogSink(sys.stderr, SystemClock()).emit(Complaint(text))

@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING
 from orchestrator.cli import LOGS_JSON, complain
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
-from orchestrator.live.closing import Closing
-from orchestrator.live.json_log import JsonLogSink
-from orchestrator.live.log_bridge import warnings_as_events
-from orchestrator.live.sinks import Sinks
+from orchestrator.live.event_log import JsonLogSink, LineSink, warnings_as_events
+from orchestrator.live.sinks import Closing, Sinks
 from orchestrator.live.tally import Tally
-from orchestrator.live.text_log import LineSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

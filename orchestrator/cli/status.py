@@ -16,8 +16,7 @@ from orchestrator.cli.options import (
     manifest_source,
 )
 from orchestrator.cli.output import show, show_json
-from orchestrator.live.counts import left_text
-from orchestrator.live.snapshot import Snapshot
+from orchestrator.live.snapshot import Snapshot, left_text
 from orchestrator.reporting.summary_text import LEFT_NOTE
 
 if TYPE_CHECKING:
@@ -72,8 +71,8 @@ async def _watch(source: ManifestSource, ledger: str | None) -> None:
 
     from orchestrator.commands.status import ledger_of, snapshot_of
     from orchestrator.domain.clock import SystemClock
+    from orchestrator.live.event_log import counts_line
     from orchestrator.live.progress import LivePanel
-    from orchestrator.live.text_log import counts_line
 
     clock, console = SystemClock(), Console(stderr=True)
     is_live = console.is_terminal and not console.is_dumb_terminal

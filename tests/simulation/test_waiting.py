@@ -13,8 +13,7 @@ import pytest
 
 from orchestrator.domain.events import Event, Waiting
 from orchestrator.errors import ApiAnswer, ServerFault, Throttled
-from orchestrator.live.json_log import JsonLogSink
-from orchestrator.live.text_log import LineSink
+from orchestrator.live.event_log import JsonLogSink, LineSink
 from orchestrator.testing.builders import make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.weather import Fault, Spell, Trouble, Weather

@@ -20,11 +20,9 @@ from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.run import CanaryOutcome
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import JobState
-from orchestrator.live.json_log import JsonLogSink
-from orchestrator.live.log_bridge import warnings_as_events
+from orchestrator.live.event_log import JsonLogSink, LineSink, sentence, warnings_as_events
 from orchestrator.live.sinks import Sinks
 from orchestrator.live.tally import Tally
-from orchestrator.live.text_log import LineSink, sentence
 from orchestrator.reporting.summary_text import summary_text
 
 A, B, C = JobKey("v1.a"), JobKey("v1.b"), JobKey("v1.c")

@@ -1,25 +1,31 @@
-"""One plain line per event, for output without a progress display and for log files."""
+"""Events as a log: one plain line each, or one JSON object each."""
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.domain import events as ev
 from orchestrator.domain.states import JobState
 from orchestrator.domain.wording import counted, one_line
-from orchestrator.live.closing import Closing
-from orchestrator.live.counts import counts_text, pace_text
-from orchestrator.live.ticker import Ticker
+from orchestrator.live.sinks import Closing, Ticker
+from orchestrator.live.snapshot import counts_text, pace_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self, TextIO
 
     from orchestrator.domain.events import Event
+    from orchestrator.domain.ports import Clock, EventSink
     from orchestrator.domain.spec import JobKey
     from orchestrator.live.snapshot import Snapshot
     from orchestrator.live.tally import Tally
+
 
 _SOON_S = 0.05  # less would be written as 0.0 s
 
@@ -217,3 +223,52 @@ def counts_line(snapshot: Snapshot) -> str:
     at = datetime.fromtimestamp(snapshot.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     texts = [counts_text(snapshot), pace_text(snapshot)]
     return f"{at} {'; '.join(text for text in texts if text)}"
+
+
+class JsonLogSink:
+    """Writes each event as a JSON object: its fields, its name as ``event``, and ``timestamp``.
+
+    Args:
+        stream: The destination, usually standard error.
+        clock: Time, for ``timestamp`` (ISO 8601 in UTC).
+    """
+
+    def __init__(self, stream: TextIO, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+
+    def emit(self, event: Event) -> None:
+        """Write one event."""
+        now = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="microseconds")
+        content = {**asdict(event), "event": _name(event), "timestamp": now.replace("+00:00", "Z")}
+        # ASCII with escapes, whatever the encoding of the stream: object names may be anything.
+        self._stream.write(json.dumps(content) + "\n")
+        self._stream.flush()
+
+
+def _name(event: Event) -> str:
+    """Return ``job_ended`` for ``JobEnded``."""
+    name = type(event).__name__
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
+
+
+class _Bridge(logging.Handler):
+    def __init__(self, sink: EventSink) -> None:
+        super().__init__(logging.WARNING)
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a record on as a notice."""
+        self._sink.emit(ev.Noticed(record.getMessage()))
+
+
+@contextmanager
+def warnings_as_events(sink: EventSink) -> Iterator[None]:
+    """Pass the warnings of this package to a sink while this is open."""
+    logger = logging.getLogger("orchestrator")
+    bridge = _Bridge(sink)
+    logger.addHandler(bridge)
+    try:
+        yield
+    finally:
+        logger.removeHandler(bridge)

@@ -13,12 +13,10 @@ from rich.console import Console
 from orchestrator.domain import events as ev
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import JobState
-from orchestrator.live.counts import duration_text, left_text
-from orchestrator.live.panel import middle_cut, panel
-from orchestrator.live.progress import LivePanel, ProgressSink
-from orchestrator.live.snapshot import FileNow, Snapshot, Stage
+from orchestrator.live.event_log import LineSink, counts_line
+from orchestrator.live.progress import LivePanel, ProgressSink, middle_cut, panel
+from orchestrator.live.snapshot import FileNow, Snapshot, Stage, duration_text, left_text
 from orchestrator.live.tally import Tally
-from orchestrator.live.text_log import LineSink, counts_line
 
 LONG = "incoming/2026/interviews/with a name that never ends, part 007.mp3"
 WIDE = "incoming/访谈录音/二零二六年十一月的很长很长的采访录音文件第七集.mp3"

@@ -81,7 +81,7 @@ def report(
     from orchestrator.cli.parsers import read_duration_s
     from orchestrator.commands.page import PageOptions
     from orchestrator.commands.report import report as write_report
-    from orchestrator.reporting.row_schema import ROW_STATES
+    from orchestrator.reporting.row import ROW_STATES
 
     chosen = _format(form, output)
     states = _states(state, ROW_STATES)
@@ -182,11 +182,10 @@ def _opened(output: str) -> Iterator[BinaryIO]:
 
 def _writer(form: str, file: BinaryIO, title: str) -> Any:
     from orchestrator.reporting.export import tables, text
-    from orchestrator.reporting.export.lines import LineWriter
 
     match form:
         case "jsonl":
-            return LineWriter(file)
+            return tables.LineWriter(file)
         case "csv":
             return tables.CsvWriter(file)
         case "parquet":

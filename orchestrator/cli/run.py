@@ -202,7 +202,7 @@ def conclude(finished: Finished, *, quiet: bool, json: bool) -> int:
     if json:
         show_json(summary)
     elif not quiet or code:
-        from orchestrator.reporting.summary_text import summary_text
+        from orchestrator.reporting.summary import summary_text
 
         show(summary_text(summary))
     if quiet and code:
@@ -221,7 +221,7 @@ def _show_failures(result: RunResult) -> None:
     """Write the first failures to standard error: cron mails what is printed."""
     from orchestrator.cli import complain
     from orchestrator.commands.run import failures_of
-    from orchestrator.reporting.summary_text import failure_text
+    from orchestrator.reporting.summary import failure_text
 
     for row in failures_of(result, _FAILURES_SHOWN):
         complain(failure_text(row))

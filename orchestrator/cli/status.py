@@ -17,7 +17,6 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.output import show, show_json
 from orchestrator.live.snapshot import Snapshot, left_text
-from orchestrator.reporting.summary_text import LEFT_NOTE
 
 if TYPE_CHECKING:
     from orchestrator.commands.options import ManifestSource
@@ -96,6 +95,8 @@ def _at(seen: Snapshot | None, now: float) -> Snapshot:
 
 
 def _text(facts: dict[str, Any]) -> str:
+    from orchestrator.reporting.summary import LEFT_NOTE
+
     holder = facts["holder"]
     idle = "open, not running" if facts["open"] else "ended"
     state = f"running as process {holder['pid']} on {holder['host']}" if holder else idle

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.reporting.row import BAD_STATES
-from orchestrator.reporting.summary_text import failure_text, summary_text
+from orchestrator.reporting.summary import failure_text, summary_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,9 +15,8 @@ from orchestrator.domain.states import TERMINAL
 from orchestrator.errors import ConfigError
 from orchestrator.ledger import open_ledger
 from orchestrator.reporting.report_file import DAMAGED, open_report
-from orchestrator.reporting.report_owner import report_of
-from orchestrator.reporting.row import row
-from orchestrator.reporting.row_schema import ROW_STATES
+from orchestrator.reporting.row import ROW_STATES, row
+from orchestrator.reporting.run_files import report_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterator, Sequence

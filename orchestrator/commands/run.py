@@ -44,9 +44,9 @@ from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.forecast import price_per_minute
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.postgresql import is_address
-from orchestrator.reporting.old_reports import delete_old_reports
 from orchestrator.reporting.report_file import ReportFile, open_report, present_report
 from orchestrator.reporting.row import WELL
+from orchestrator.reporting.run_files import delete_old_reports
 from orchestrator.runner.budget import Budget
 from orchestrator.runner.result import RunResult
 from orchestrator.runner.runner import Runner

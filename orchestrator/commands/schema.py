@@ -19,7 +19,7 @@ def schema(name: str) -> dict[str, Any]:
 
         return json_schema()
     if name == "report":
-        from orchestrator.reporting.row_schema import row_schema
+        from orchestrator.reporting.row import row_schema
 
         return row_schema()
     near = nearest_word(name, ("manifest", "report"))

@@ -27,8 +27,7 @@ from orchestrator.manifest.planning.planner import (
     INVALID_ROW,
     OUTPUT_TAKEN,
 )
-from orchestrator.reporting.row import Row
-from orchestrator.reporting.row_schema import ROW_STATES
+from orchestrator.reporting.row import ROW_STATES, Row
 from tests.documents import blocks, files, page, tables
 from tests.repository import REPOSITORY
 

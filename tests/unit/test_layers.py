@@ -32,7 +32,7 @@ orchestrator/manifest/planning/planner.py
 orchestrator/manifest/planning/forecast.py
 orchestrator/manifest/planning/explain.py
 orchestrator/manifest/sources/selection.py
-orchestrator/reporting/row_schema.py
+orchestrator/reporting/row.py
 orchestrator/errors.py
 orchestrator/domain/states.py
 orchestrator/domain/job.py

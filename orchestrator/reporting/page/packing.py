@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.reporting.export.flat import COLUMNS, Kind, flat, instant_of
+from orchestrator.reporting.export.tables import COLUMNS, Kind, flat, instant_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.reporting.export.flat import Column
+    from orchestrator.reporting.export.tables import Column
 
 PART = 5000
 """Rows of a part: enough to compress well, few enough to show the first while others are read."""

@@ -23,7 +23,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.live.event_log import JsonLogSink, LineSink, sentence, warnings_as_events
 from orchestrator.live.sinks import Sinks
 from orchestrator.live.tally import Tally
-from orchestrator.reporting.summary_text import summary_text
+from orchestrator.reporting.summary import summary_text
 
 A, B, C = JobKey("v1.a"), JobKey("v1.b"), JobKey("v1.c")
 

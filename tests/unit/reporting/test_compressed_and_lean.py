@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator.domain.states import Step
 from orchestrator.errors import ReportError
-from orchestrator.reporting.old_reports import delete_old_reports
 from orchestrator.reporting.report_file import ReportFile, open_report, present_report
 from orchestrator.reporting.row import line
+from orchestrator.reporting.run_files import delete_old_reports
 from orchestrator.testing.builders import make_holder, make_spec, make_specs
 from orchestrator.testing.memory_ledger import MemoryLedger
 

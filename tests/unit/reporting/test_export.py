@@ -19,9 +19,7 @@ from orchestrator.domain.run import Run
 from orchestrator.domain.spec import Stem
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConfigError
-from orchestrator.reporting.export.flat import COLUMNS, flat
-from orchestrator.reporting.export.lines import LineWriter
-from orchestrator.reporting.export.tables import CsvWriter, ParquetWriter
+from orchestrator.reporting.export.tables import COLUMNS, CsvWriter, LineWriter, ParquetWriter, flat
 from orchestrator.reporting.export.text import SHOWN, MarkdownWriter, TableWriter
 from orchestrator.reporting.row import row
 from orchestrator.testing.builders import make_job

@@ -21,8 +21,7 @@ from orchestrator.domain.spec import Output, Stem
 from orchestrator.domain.states import TERMINAL, JobState, Step
 from orchestrator.errors import ReportError
 from orchestrator.reporting.report_file import ReportFile
-from orchestrator.reporting.row import instant, line, row
-from orchestrator.reporting.row_schema import row_schema
+from orchestrator.reporting.row import instant, line, row, row_schema
 from orchestrator.reporting.summary import Calls, Summary, summary_path, write_summary
 from orchestrator.testing.builders import make_holder, make_job, make_spec, make_specs
 from orchestrator.testing.memory_ledger import MemoryLedger

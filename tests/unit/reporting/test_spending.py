@@ -9,7 +9,7 @@ import pytest
 from orchestrator.domain.run import Usage
 from orchestrator.domain.states import JobState
 from orchestrator.reporting.spending import Price, Spending, spending_of
-from orchestrator.reporting.summary_text import spending_text
+from orchestrator.reporting.summary import spending_text
 
 
 def used(**changes: Any) -> Usage:

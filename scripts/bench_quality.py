@@ -43,7 +43,7 @@ from orchestrator.errors import EngineMissing  # noqa: E402
 from orchestrator.separation.cores import usable_cores  # noqa: E402
 from orchestrator.separation.engines.interface import split  # noqa: E402
 from orchestrator.separation.engines.loading import load_engine  # noqa: E402
-from orchestrator.separation.engines.runtimes import (  # noqa: E402
+from orchestrator.separation.engines.network import (  # noqa: E402
     PRECISION_VARIABLE,
     RUNTIME_VARIABLE,
 )

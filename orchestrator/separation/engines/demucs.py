@@ -21,8 +21,7 @@ from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.chunks import ChunkPlan, blend
 from orchestrator.separation.engines.demucs_settings import read_demucs_settings
 from orchestrator.separation.engines.demucs_transform import DemucsTransform
-from orchestrator.separation.engines.network import Wish
-from orchestrator.separation.engines.runtimes import load_network
+from orchestrator.separation.engines.network import Wish, load_network
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.kinds import load_model
+from orchestrator.separation.engines.network import chosen_by_environment
 from orchestrator.separation.engines.plugins import load_plugin
-from orchestrator.separation.engines.runtimes import chosen_by_environment
 from orchestrator.separation.engines.sidecar import sidecar_of
 from orchestrator.separation.engines.spleeter import load_spleeter
 

@@ -21,8 +21,7 @@ from orchestrator.domain.spec import Stem
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.chunks import ChunkPlan, blend
 from orchestrator.separation.engines.mdx_settings import N_FFT, read_settings
-from orchestrator.separation.engines.network import Wish
-from orchestrator.separation.engines.runtimes import load_network
+from orchestrator.separation.engines.network import Wish, load_network
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator

@@ -10,8 +10,7 @@ import numpy as np
 from orchestrator.domain.spec import Stem
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.batches import in_batches
-from orchestrator.separation.engines.network import Unusable, Wish
-from orchestrator.separation.engines.runtimes import load_network
+from orchestrator.separation.engines.network import Unusable, Wish, load_network
 from orchestrator.separation.engines.stft import GROUP, Analysis, Synthesis
 from orchestrator.separation.invocation import command
 from orchestrator.separation.read_ahead import ahead

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.engines import runtimes
-from orchestrator.separation.engines.network import Unusable, Wish
-from orchestrator.separation.engines.openvino_network import has_fast_bf16
-from orchestrator.separation.engines.runtimes import (
+from orchestrator.separation.engines import network
+from orchestrator.separation.engines.network import (
     DEVICE_VARIABLE,
     PRECISION_VARIABLE,
     RUNTIME_VARIABLE,
+    Unusable,
+    Wish,
     candidates,
+    has_fast_bf16,
     load_network,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.separation.engines.runtimes import Candidate
+    from orchestrator.separation.engines.network import Candidate
 
 MODEL = Path("absent.onnx")
 WISH = Wish(((2, 64, 64),), 1)
@@ -115,7 +116,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             if onnxruntime is not NVIDIA:
                 raise PackageNotFoundError(name)
 
-        monkeypatch.setattr(runtimes, "distribution", distribution)
+        monkeypatch.setattr(network, "distribution", distribution)
 
     return pretend
 
@@ -191,7 +192,7 @@ def test_a_gpu_that_cannot_load_the_network_leaves_it_to_the_processor(
             raise Unusable("no CUDA-capable device is detected")
         return candidate
 
-    monkeypatch.setattr(runtimes, "_load", load)
+    monkeypatch.setattr(network, "_load", load)
     load_network(MODEL, WISH)
     assert tried == ["CUDAExecutionProvider", "CPU"]
     assert "cannot use the GPU: no CUDA-capable device" in caplog.text

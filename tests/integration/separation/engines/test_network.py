@@ -19,13 +19,15 @@ from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.demucs import DemucsEngine, DemucsModel
 from orchestrator.separation.engines.kinds import recognise
 from orchestrator.separation.engines.loading import load_engine
-from orchestrator.separation.engines.network import Device, Unusable, Wish
-from orchestrator.separation.engines.onnx_network import OnnxNetwork
-from orchestrator.separation.engines.openvino_network import OpenVinoNetwork
-from orchestrator.separation.engines.runtimes import (
+from orchestrator.separation.engines.network import (
     DEVICE_VARIABLE,
     PRECISION_VARIABLE,
     RUNTIME_VARIABLE,
+    Device,
+    OnnxNetwork,
+    OpenVinoNetwork,
+    Unusable,
+    Wish,
     load_network,
 )
 from orchestrator.separation.engines.spleeter import BINS, FRAMES, SpleeterEngine, load_spleeter
@@ -274,14 +276,14 @@ import numpy as np
 from orchestrator.separation.engines.demucs import DemucsEngine, DemucsModel
 from orchestrator.separation.engines.kinds import recognise
 from orchestrator.separation.engines.network import Device, Unusable, Wish
-from orchestrator.separation.engines.onnx_network import OnnxNetwork
-from orchestrator.separation.engines.openvino_network import OpenVinoNetwork
-from orchestrator.separation.engines.runtimes import load_network
+from orchestrator.separation.engines.network import OnnxNetwork
+from orchestrator.separation.engines.network import OpenVinoNetwork
+from orchestrator.separation.engines.network import load_network
 from orchestrator.separation.engines.demucs import DemucsEngine, DemucsModel
 from orchestrator.separation.engines.kinds import recognise
 from orchestrator.separation.engines.network import Device, Unusable, Wish
-from orchestrator.separation.engines.onnx_network import OnnxNetwork
-from orchestrator.separation.engines.openvino_network import OpenVinoNetwork
+from orchestrator.separation.engines.network import OnnxNetwork
+from orchestrator.separation.engines.network import OpenVinoNetwork
 compute = load_network(Path(sys.argv[1]), Wish(((2, 512, 1536),), 2)).stream()
 print(compute([np.ones((1, 2, 512, 1536), np.float32)])[0].shape)
 """

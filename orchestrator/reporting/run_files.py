@@ -1,6 +1,7 @@
 """Reports, summaries and pages that name the run that wrote them: found, and deleted when old.
 
-Another run or program may have written to the same path since."""
+Another run or program may have written to the same path since.
+"""
 
 from __future__ import annotations
 

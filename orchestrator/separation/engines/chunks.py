@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
 
-from orchestrator.separation.engines.batches import in_batches
 from orchestrator.separation.read_ahead import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from orchestrator.separation.engines.interface import Block
     from orchestrator.separation.engines.network import Array
+
 
 _BLENDED: Final = 4
 """The part of a chunk that is blended: one in four."""
@@ -119,3 +119,19 @@ def _chunks(blocks: Iterable[Block], plan: ChunkPlan) -> Generator[_Chunk, None,
         samples[:, : size - step] = samples[:, step:]
         samples[:, size - step :] = 0
         count -= step
+
+
+T = TypeVar("T")
+
+
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of ``size``; the last one may be shorter. None is kept here."""
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        del item
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -5,31 +5,35 @@ return the stems ``[1, stems, 2, samples]``. The *split* ones leave the transfor
 because a graph can hardly express it: they also take the spectrum ``[1, 4, bins, frames]`` (real
 and imaginary part of the left channel, then of the right one) and return two parts of each stem,
 the spectrum ``[1, stems, 4, bins, frames]`` and the samples ``[1, stems, 2, samples]``, whose sum
-is the stem. The transform is that of the training: ``demucs_transform``.
+is the stem. The transform is that of the training: ``DemucsTransform``.
+
+The order of the stems comes from the file, from the JSON file beside it, or from their number.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from orchestrator.domain.spec import Stem
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.chunks import ChunkPlan, blend
-from orchestrator.separation.engines.demucs_settings import read_demucs_settings
-from orchestrator.separation.engines.demucs_transform import DemucsTransform
+from orchestrator.separation.engines.model_file import read_sidecar, sidecar_of
 from orchestrator.separation.engines.network import Wish, load_network
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from orchestrator.separation.engines.graph import Graph, Value
     from orchestrator.separation.engines.interface import Block, Stems
+    from orchestrator.separation.engines.model_file import Graph, Value
     from orchestrator.separation.engines.network import Array, Network
+
 
 _SHORTEST: Final = 4096
 """Samples of a chunk, at least."""
@@ -217,3 +221,157 @@ def _n_fft(path: Path, samples: int, spectrum: Value, graph: Graph) -> int:
             f"spectrum of a Demucs file has {expected}."
         )
     return 2 * (bins or 0)
+
+
+_DEFAULTS: Final = {
+    4: ("drums", "bass", "other", "vocals"),
+    6: ("drums", "bass", "other", "vocals", "guitar", "piano"),
+}
+"""Orders of the published models (``htdemucs`` and ``htdemucs_6s``)."""
+_VOICE_NAME: Final = "vocals"
+_STEMS_KEY, _SAMPLES_KEY = "stems", "samples"
+_NOTES: Final = (_STEMS_KEY, "sources")
+"""Keys of the metadata of a file that may list its stems."""
+_RATES: Final = ("samplerate", "sample_rate")
+_RATE_HZ: Final = "44100"
+_MOST_SAMPLES: Final = 60 * 44100
+
+
+@dataclass(frozen=True, slots=True)
+class DemucsSettings:
+    """Facts about a file.
+
+    Attributes:
+        names: Its stems, in their order.
+        samples: Samples of a chunk, if the file leaves them open.
+    """
+
+    names: tuple[str, ...]
+    samples: int | None = None
+
+
+def read_demucs_settings(
+    model: Path, notes: Mapping[str, str], count: int | None
+) -> DemucsSettings:
+    """Return the stems of a file, and the length of its chunks.
+
+    Args:
+        model: The file.
+        notes: Its metadata.
+        count: Number of its stems, if its shape states it.
+
+    Raises:
+        EngineMissing: They are not known, or do not fit to its shape.
+    """
+    for key in _RATES:
+        if notes.get(key, _RATE_HZ) != _RATE_HZ:
+            raise EngineMissing(
+                f"{model} works at {notes[key]} Hz; only engines of {_RATE_HZ} Hz can be used."
+            )
+    example = '{"stems": ["drums", "bass", "other", "vocals"]}'
+    values = read_sidecar(model, example) or {}
+    samples = values.get(_SAMPLES_KEY)
+    if samples is not None and not _is_length(samples):
+        raise EngineMissing(
+            f"{sidecar_of(model)}: {_SAMPLES_KEY} is {samples!r}; it must be a number from 4096 to "
+            f"{_MOST_SAMPLES}, even and without quotes."
+        )
+    stated = values.get(_STEMS_KEY) or _noted(notes)
+    names = stated or _DEFAULTS.get(count or 4)
+    if names is None:
+        raise EngineMissing(
+            f"{model} has {count} stems, and does not name them. Name them in their order in "
+            f"{sidecar_of(model).name} beside it, for example: {example}"
+        )
+    return DemucsSettings(_valid_names(model, names, count), samples)
+
+
+def _noted(notes: Mapping[str, str]) -> Any:
+    """Return the stems that the metadata lists: a JSON list, or names with commas."""
+    text = next((notes[key] for key in _NOTES if notes.get(key)), "")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return [name.strip(" '\"[]()") for name in text.split(",")] if text else None
+
+
+def _valid_names(model: Path, names: Any, count: int | None) -> tuple[str, ...]:
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        fault = "it must be a list of names"
+    elif len(names) != (count or len(names)):
+        fault = f"the file has {count} stems"
+    elif len(set(names)) < len(names):
+        fault = "a name is there twice"
+    elif _VOICE_NAME not in names:
+        fault = f'one of them must be "{_VOICE_NAME}", the voice'
+    else:
+        return tuple(names)
+    shown = json.dumps(names)[:200]
+    raise EngineMissing(
+        f"The stems of {model} are {shown}; {fault}. Correct {_STEMS_KEY} in "
+        f"{sidecar_of(model).name} beside it."
+    )
+
+
+def _is_length(value: Any) -> bool:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return is_number and 4096 <= value <= _MOST_SAMPLES and value % 2 == 0
+
+
+class DemucsTransform:
+    """A transform of chunks of one length.
+
+    Attributes:
+        bins: Bins of a spectrum.
+        frames: Frames of a spectrum.
+        lacking: Samples at both ends of a chunk that do not return whole.
+    """
+
+    def __init__(self, n_fft: int, samples: int) -> None:
+        self._n_fft = n_fft
+        self._hop = n_fft // 4
+        self._samples = samples
+        self.bins = n_fft // 2
+        self.frames = -(-samples // self._hop)
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+        self._window: Array = (window / np.sqrt(n_fft)).astype(np.float32)
+        self._inverse: Array = (window * np.sqrt(n_fft)).astype(np.float32)
+        # Frame number f begins at (f - 1.5) hops: the first and the last two of the padded sound
+        # are dropped there, and taken as silent on the way back.
+        self._lead = self._hop * 3 // 2
+        self.lacking = 2 * self._hop
+        self._power = self._overlapped_power(np.square(window))
+
+    def _overlapped_power(self, power: npt.NDArray[np.float64]) -> Array:
+        """Return the sum of the squared windows, with those of the frames that are dropped."""
+        hops = self.frames + 4
+        total = np.zeros((hops - 1) * self._hop + self._n_fft)
+        for frame in range(hops):
+            total[frame * self._hop : frame * self._hop + self._n_fft] += power
+        start = 2 * self._hop + self._lead
+        inner: Array = total[start : start + self._samples].astype(np.float32)
+        return inner
+
+    def spectrum(self, samples: Array) -> Array:
+        """Return ``[4, bins, frames]`` of ``(2, samples)``."""
+        after = (self.frames - 1) * self._hop + self._n_fft - self._lead - self._samples
+        padded = np.pad(samples, ((0, 0), (self._lead, after)), mode="reflect")
+        views = np.lib.stride_tricks.sliding_window_view(padded, self._n_fft, axis=1)
+        frames = views[:, :: self._hop]
+        whole = np.fft.rfft(frames * self._window, axis=2)[:, :, : self.bins]
+        parts = np.stack([whole.real, whole.imag], axis=1)  # [2, 2, frames, bins]
+        ordered = parts.transpose(0, 1, 3, 2).reshape(4, self.bins, self.frames)
+        return np.ascontiguousarray(ordered, np.float32)
+
+    def sound(self, spectrum: Array) -> Array:
+        """Return ``(2, samples)`` of ``[4, bins, frames]``."""
+        parts = spectrum.reshape(2, 2, self.bins, self.frames).transpose(0, 1, 3, 2)
+        whole = (parts[:, 0] + 1j * parts[:, 1]).astype(np.complex64)
+        pieces = np.fft.irfft(whole, n=self._n_fft, axis=2).astype(np.float32, copy=False)
+        pieces *= self._inverse
+        sound = np.zeros((2, (self.frames - 1) * self._hop + self._n_fft), np.float32)
+        for frame in range(self.frames):
+            start = frame * self._hop
+            sound[:, start : start + self._n_fft] += pieces[:, frame]
+        made: Array = sound[:, self._lead : self._lead + self._samples] / self._power
+        return made

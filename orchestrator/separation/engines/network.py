@@ -1,4 +1,4 @@
-"""Networks that are loaded and ready to compute, on OpenVINO or onnxruntime, and the choice of these.
+"""Networks that are loaded and ready to compute, and the choice between OpenVINO and onnxruntime.
 
 OpenVINO computes on the processor or on a GPU of Intel's, onnxruntime on the processor or on a GPU
 of NVIDIA's. The first device that can load a network is taken, GPUs before the processor.

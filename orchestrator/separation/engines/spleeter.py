@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.domain.spec import Stem
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.engines.batches import in_batches
+from orchestrator.separation.engines.chunks import in_batches
 from orchestrator.separation.engines.network import Unusable, Wish, load_network
 from orchestrator.separation.engines.stft import GROUP, Analysis, Synthesis
 from orchestrator.separation.invocation import command

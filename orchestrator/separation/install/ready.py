@@ -36,7 +36,7 @@ def check_ready(engine: EngineChoice = DEFAULT_ENGINE) -> None:
     if engine.is_default:
         installed_engine()
         return
-    from orchestrator.separation.engines.kinds import recognise
+    from orchestrator.separation.engines.loading import recognise
     from orchestrator.separation.engines.plugins import plugin_entry
 
     if engine.model is not None:

@@ -19,8 +19,8 @@ import orjson
 
 from orchestrator._version import __version__
 from orchestrator.errors import EngineMissing
+from orchestrator.separation.engines.model_file import sidecar_of
 from orchestrator.separation.engines.plugins import plugin_entry, plugin_version
-from orchestrator.separation.engines.sidecar import sidecar_of
 from orchestrator.separation.install.cache import installed_engine
 from orchestrator.server.workers.links import AssignmentOver, Links, TransferFailed
 from orchestrator.server.workers.process import load, outcome_of

@@ -13,8 +13,8 @@ from onnx import TensorProto
 from orchestrator.domain.engines import EngineChoice
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.engines.demucs_transform import DemucsTransform
-from orchestrator.separation.engines.kinds import load_model, recognise
+from orchestrator.separation.engines.demucs import DemucsTransform
+from orchestrator.separation.engines.loading import load_model, recognise
 from orchestrator.separation.separate import SeparationFailed, SeparationTask, separate_file
 from tests.demucs_models import (
     BANDS_HZ,

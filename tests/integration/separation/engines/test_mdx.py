@@ -11,7 +11,7 @@ import pytest
 from orchestrator.domain.engines import EngineChoice
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.engines.kinds import load_model
+from orchestrator.separation.engines.loading import load_model
 from orchestrator.separation.engines.mdx import HOP
 from orchestrator.separation.separate import SeparationTask, separate_file
 from tests.mdx_models import CHUNK, IDENTITY, LEFT_ONLY, N_FFT, TURNED, write_model

@@ -17,8 +17,7 @@ from orchestrator.domain.engines import DEFAULT_ENGINE
 from orchestrator.domain.spec import Stem
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.demucs import DemucsEngine, DemucsModel
-from orchestrator.separation.engines.kinds import recognise
-from orchestrator.separation.engines.loading import load_engine
+from orchestrator.separation.engines.loading import load_engine, recognise
 from orchestrator.separation.engines.network import (
     DEVICE_VARIABLE,
     PRECISION_VARIABLE,
@@ -274,13 +273,13 @@ import sys
 from pathlib import Path
 import numpy as np
 from orchestrator.separation.engines.demucs import DemucsEngine, DemucsModel
-from orchestrator.separation.engines.kinds import recognise
+from orchestrator.separation.engines.loading import recognise
 from orchestrator.separation.engines.network import Device, Unusable, Wish
 from orchestrator.separation.engines.network import OnnxNetwork
 from orchestrator.separation.engines.network import OpenVinoNetwork
 from orchestrator.separation.engines.network import load_network
 from orchestrator.separation.engines.demucs import DemucsEngine, DemucsModel
-from orchestrator.separation.engines.kinds import recognise
+from orchestrator.separation.engines.loading import recognise
 from orchestrator.separation.engines.network import Device, Unusable, Wish
 from orchestrator.separation.engines.network import OnnxNetwork
 from orchestrator.separation.engines.network import OpenVinoNetwork

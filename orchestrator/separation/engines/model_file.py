@@ -1,4 +1,4 @@
-"""Inputs, outputs and notes of an ONNX file, read without loading its weights.
+"""Facts about an ONNX file: inputs, outputs and notes in it, and the JSON file beside it.
 
 Only the few fields that are needed are read (numbers of ``onnx.proto``), from the file as it is
 mapped into memory: quick, and as small as the header even if the weights have a gigabyte.
@@ -6,15 +6,17 @@ mapped into memory: quick, and as small as the header even if the weights have a
 
 from __future__ import annotations
 
+import json
 import mmap
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.protobuf import fields
 
 if TYPE_CHECKING:
     from pathlib import Path
+
 
 _TYPES: Final = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 
@@ -154,3 +156,30 @@ def _numbers(raw: memoryview, wanted: int) -> list[int]:
 
 def _text(raw: memoryview, wanted: int) -> str:
     return "".join(str(value, "utf-8") for value in _messages(raw, wanted))
+
+
+def sidecar_of(model: Path) -> Path:
+    """Return its path: ``voc_ft.json`` for ``voc_ft.onnx``."""
+    return model.with_suffix(".json")
+
+
+def read_sidecar(model: Path, example: str) -> dict[str, Any] | None:
+    """Read the JSON file beside a model; None if there is none.
+
+    Args:
+        model: The model.
+        example: Its content, for messages.
+
+    Raises:
+        EngineMissing: It is not a JSON object.
+    """
+    path = sidecar_of(model)
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise EngineMissing(f"{path} cannot be read as JSON ({error}).") from error
+    if not isinstance(values, dict):
+        raise EngineMissing(f"{path} is not a JSON object; write for example: {example}")
+    return values

@@ -11,12 +11,11 @@ import numpy as np
 from orchestrator.separation.engines.interface import SAMPLERATE_HZ
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
 from orchestrator.separation.media.byte_source import byte_source
-from orchestrator.separation.media.completeness import refuse_incomplete
+from orchestrator.separation.media.completeness import joined_fault, refuse_incomplete
 from orchestrator.separation.media.container import open_media
 from orchestrator.separation.media.mixdown import mix_for
 from orchestrator.separation.media.notes import notes_on_damage, notes_on_mix, notes_on_time
 from orchestrator.separation.media.reader import Reader
-from orchestrator.separation.media.second_file import joined_fault
 from orchestrator.separation.media.spans import Span, spans_of
 from orchestrator.separation.media.stated_length import stated_by
 from orchestrator.separation.media.timeline import LONGEST_HOLE_S, TimeLine, TimeStampsUnusable

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.separation.media.byte_source import ByteSource
-    from orchestrator.separation.media.edits import Edit
     from orchestrator.separation.media.reader import Reader
-    from orchestrator.separation.media.spans import Span
+    from orchestrator.separation.media.spans import Edit, Span
     from orchestrator.separation.media.stated_length import Stated
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.separation.media.byte_source import byte_source
-from orchestrator.separation.media.edits import edit_list
+from orchestrator.separation.media.spans import edit_list
 from tests.integration.separation.media.listen import RATE, hear, refusal
 from tests.sound_files import Track, write_film
 

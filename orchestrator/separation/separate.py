@@ -172,7 +172,7 @@ def _stream(
     from orchestrator.separation.engines.interface import split
     from orchestrator.separation.media.decode import Decoder
     from orchestrator.separation.media.encode import StemWriters
-    from orchestrator.separation.media.notes import MonoCheck
+    from orchestrator.separation.media.mixdown import MonoCheck
 
     with open_media(task.source) as container:
         decoder = Decoder(task.source, container)

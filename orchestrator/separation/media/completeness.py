@@ -364,3 +364,11 @@ _SEARCHES: Final[dict[str, Callable[[ByteSource], int | None]]] = {
     "asf": _asf,
     "rm": _rm,
 }
+
+
+def notes_on_damage(readers: Iterable[Reader]) -> list[str]:
+    """Return a sentence about packets whose checksums are wrong, of a file with few of them."""
+    damaged = sum(reader.damaged for reader in readers if reader.has_checksums)
+    if not damaged:
+        return []
+    return [f"{counted(damaged, 'damaged packet')} of the sound had to be left out."]

@@ -11,14 +11,22 @@ import numpy as np
 from orchestrator.separation.engines.interface import SAMPLERATE_HZ
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
 from orchestrator.separation.media.byte_source import byte_source
-from orchestrator.separation.media.completeness import joined_fault, refuse_incomplete
+from orchestrator.separation.media.completeness import (
+    joined_fault,
+    notes_on_damage,
+    refuse_incomplete,
+)
 from orchestrator.separation.media.container import open_media
-from orchestrator.separation.media.mixdown import mix_for
-from orchestrator.separation.media.notes import notes_on_damage, notes_on_mix, notes_on_time
+from orchestrator.separation.media.mixdown import mix_for, notes_on_mix
 from orchestrator.separation.media.reader import Reader
 from orchestrator.separation.media.spans import Span, spans_of
 from orchestrator.separation.media.stated_length import stated_by
-from orchestrator.separation.media.timeline import LONGEST_HOLE_S, TimeLine, TimeStampsUnusable
+from orchestrator.separation.media.timeline import (
+    LONGEST_HOLE_S,
+    TimeLine,
+    TimeStampsUnusable,
+    notes_on_time,
+)
 from orchestrator.separation.media.tracks import choose_track
 
 if TYPE_CHECKING:

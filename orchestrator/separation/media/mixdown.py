@@ -6,6 +6,7 @@ whose rows are scaled so that nothing can clip.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -14,10 +15,15 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.domain.wording import counted
 from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from av.audio.frame import AudioFrame
+
+    from orchestrator.separation.engines.interface import Block
 
 Planes: TypeAlias = npt.NDArray[np.float32]
 """Sound: shape ``(channels, samples)``, full scale at 1.0."""
@@ -225,3 +231,50 @@ def _floats(frame: AudioFrame) -> Planes:
 
 def _kind(frame: AudioFrame) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def notes_on_mix(mixers: Iterable[Mixer], scale: float) -> list[str]:
+    """Return the sentences about channels and samples.
+
+    Args:
+        mixers: The mixers of all parts.
+        scale: Factor of all samples.
+    """
+    mixers = list(mixers)
+    notes = [note for mixer in mixers for note in mixer.notes]
+    if invalid := sum(mixer.invalid for mixer in mixers):
+        notes.append(
+            f"{counted(invalid, 'sample')} of the input had no valid value (NaN or infinite) and "
+            "became 0."
+        )
+    if scale < 1:
+        lower_db = -20 * math.log10(scale)
+        notes.append(
+            f"The input exceeds full scale by {lower_db:.1f} dB: all stems were multiplied by "
+            f"{scale:.4g}, so that none is clipped. They add up to the input times that."
+        )
+    return notes
+
+
+class MonoCheck:
+    """Watches if left and right cancel each other out where the stems have one channel."""
+
+    def __init__(self) -> None:
+        self._balance = Balance()
+
+    def watched(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Pass the blocks on."""
+        for block in blocks:
+            self._balance.add(block.T, block.mean(axis=1, keepdims=True).T)
+            yield block
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence if almost nothing is left."""
+        if not self._balance.is_lost:
+            return []
+        note = (
+            "Left and right of the input cancel each other out (one is the other, inverted), so "
+            "the stems of one channel are almost silent; choose 2 channels."
+        )
+        return [note]

@@ -14,7 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.domain.wording import counted
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchestrator.separation.media.mixdown import Planes
 
 TOLERANCE_S: Final = 0.008
@@ -163,3 +167,35 @@ class TimeLine:
         if self._clock_may_be_set:
             return jump_s < _CLOCK_SET_S or jump_s > LONGEST_HOLE_S
         return False
+
+
+_NOTED_S: Final = 0.02
+"""Shorter holes and overlaps are corrected without a word."""
+
+
+def notes_on_time(lines: Iterable[TimeLine], lead_s: float) -> list[str]:
+    """Return the sentences about the time line.
+
+    Args:
+        lines: The time lines of all parts.
+        lead_s: Silence before the sound.
+    """
+    lines, notes = list(lines), []
+    if lead_s > _NOTED_S:
+        notes.append(f"The sound starts late: {lead_s:.2f} s of silence precede it.")
+    holes = [hole for line in lines for hole in line.holes_s if hole > _NOTED_S]
+    if holes:
+        notes.append(
+            f"{counted(len(holes), 'hole')} in the time stamps ({sum(holes):.2f} s in all) became "
+            "silence."
+        )
+    overlaps = [overlap for line in lines for overlap in line.overlaps_s]
+    overlaps = [overlap for overlap in overlaps if overlap > _NOTED_S]
+    if overlaps:
+        notes.append(
+            f"{counted(len(overlaps), 'overlap')} in the time stamps ({sum(overlaps):.2f} s in "
+            "all) had to be cut."
+        )
+    if any(line.ignored for line in lines):
+        notes.append("The time stamps start again within the input; its parts follow each other.")
+    return notes

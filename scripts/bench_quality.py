@@ -48,7 +48,7 @@ from orchestrator.separation.engines.network import (  # noqa: E402
     RUNTIME_VARIABLE,
 )
 from orchestrator.separation.errors import EngineFailed, SeparationFailed  # noqa: E402
-from orchestrator.separation.install.cache import installed_engine  # noqa: E402
+from orchestrator.separation.install.installed import installed_engine  # noqa: E402
 from orchestrator.separation.media.container import open_media  # noqa: E402
 from orchestrator.separation.media.decode import Decoder  # noqa: E402
 from tests.quality import level_db, sdr_db, si_sdr_db  # noqa: E402

@@ -9,8 +9,7 @@ from orchestrator.domain.wording import listed
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.cores import usable_cores
 from orchestrator.separation.errors import EngineFailed
-from orchestrator.separation.install.cache import installed_engine
-from orchestrator.separation.install.ready import check_ready
+from orchestrator.separation.install.installed import check_ready, installed_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_places import output_places
 from orchestrator.reporting.page.writer import check_page_path, page_path
 from orchestrator.reporting.report_file import check_path
-from orchestrator.separation.install.ready import check_ready
+from orchestrator.separation.install.installed import check_ready
 from orchestrator.server.settings import SPACE_BYTES
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from orchestrator.manifest.local_buckets import bucket_name
 from orchestrator.manifest.manifest import STEMS_BUCKET
 from orchestrator.manifest.sources.folder import SEPARATE_MANIFEST, STEM_NAMES, is_walked
 from orchestrator.manifest.yaml_text import exact_glob, literal, scalar
-from orchestrator.separation.install.ready import check_ready
+from orchestrator.separation.install.installed import check_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

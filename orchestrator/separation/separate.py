@@ -25,7 +25,7 @@ from orchestrator.separation.errors import (
     WrongLength,
 )
 from orchestrator.separation.formats import resolve
-from orchestrator.separation.install.cache import installed_engine
+from orchestrator.separation.install.installed import installed_engine
 from orchestrator.separation.media.container import open_media, refuse_unreadable
 from orchestrator.separation.media.probe import MediaProbe, probe_file, probe_separated
 

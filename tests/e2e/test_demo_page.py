@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
+from orchestrator.separation.install.installed import CACHE_VARIABLE, cache_dir
 from tests.browser import Visit, running_browser
 from tests.e2e.playground import Playground
 from tests.repository import REPOSITORY

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir, installed_engine
+from orchestrator.separation.install.installed import CACHE_VARIABLE, cache_dir, installed_engine
 from tests.demucs_models import write_graph, write_shares
 from tests.e2e.playground import BUCKET, KEYS, Playground
 from tests.mdx_models import write_model

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
+from orchestrator.separation.install.installed import CACHE_VARIABLE, cache_dir
 from tests.demucs_models import SHARES, write_shares
 from tests.e2e.playground import BUCKET, Playground
 from tests.mdx_models import IDENTITY, write_model

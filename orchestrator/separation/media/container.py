@@ -18,7 +18,7 @@ from orchestrator.separation.errors import (
     SeparationFailed,
 )
 from orchestrator.separation.media.byte_source import byte_source
-from orchestrator.separation.media.kinds import name_of_other_kind
+from orchestrator.separation.media.refused_kinds import name_of_other_kind
 from orchestrator.separation.media.sample_size import header_changes
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.formats import OutputFormat
-from orchestrator.separation.install.cache import installed_engine
+from orchestrator.separation.install.installed import installed_engine
 from orchestrator.separation.media.container import open_media
 from orchestrator.separation.media.decode import Decoder
 from orchestrator.separation.media.encode import StemWriter

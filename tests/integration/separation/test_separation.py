@@ -237,7 +237,7 @@ def test_damaged_weights_are_reported(
     media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that no runtime can load is a missing engine, not a crash."""
-    from orchestrator.separation.install.cache import ENGINE_FILE
+    from orchestrator.separation.install.installed import ENGINE_FILE
 
     (tmp_path / ENGINE_FILE).write_bytes(b"not a network")
     monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", str(tmp_path))

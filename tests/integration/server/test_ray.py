@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from orchestrator.separation.install.cache import ENGINE_FILE
+from orchestrator.separation.install.installed import ENGINE_FILE
 from orchestrator.server.pace import Progression
 from orchestrator.server.settings import LocalSettings, RaySettings
 from tests.e2e import playground

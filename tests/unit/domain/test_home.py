@@ -11,7 +11,7 @@ from orchestrator.client.credentials import Discovered
 from orchestrator.domain.home import home_folder, with_home
 from orchestrator.errors import ConfigError, CredentialsMissing, EngineMissing
 from orchestrator.ledger import ledger_path
-from orchestrator.separation.install.cache import CACHE_VARIABLE, cache_dir
+from orchestrator.separation.install.installed import CACHE_VARIABLE, cache_dir
 
 
 @pytest.fixture

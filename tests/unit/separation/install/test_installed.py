@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.install import ready
-from orchestrator.separation.install.cache import CACHE_VARIABLE, ENGINE_FILE
+from orchestrator.separation.install import installed
+from orchestrator.separation.install.installed import CACHE_VARIABLE, ENGINE_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def pretend(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
     """Pretend that these libraries are missing, and all others are there."""
     monkeypatch.setattr(
-        ready, "find_spec", lambda name: None if name in missing else ModuleSpec(name, None)
+        installed, "find_spec", lambda name: None if name in missing else ModuleSpec(name, None)
     )
 
 
@@ -37,9 +37,9 @@ def test_missing_weights_are_named_with_the_command_and_then_it_works(
     pretend(monkeypatch)
     weights.unlink()
     with pytest.raises(EngineMissing, match="orchestrator fetch-engine"):
-        ready.check_ready()
+        installed.check_ready()
     weights.write_bytes(b"weights")
-    ready.check_ready()
+    installed.check_ready()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_command_is_that_of_the_tool_that_made_the_environment(
     monkeypatch.setattr(sys, "prefix", prefix)
 
     with pytest.raises(EngineMissing) as caught:
-        ready.check_ready()
+        installed.check_ready()
 
     assert str(caught.value).endswith(f"run: {command} 'voiceseparate-orchestrator[local]'")
 
@@ -82,13 +82,13 @@ def test_in_an_environment_for_one_call_the_whole_command_is_given(
 
     pretend(monkeypatch, "av")
     with pytest.raises(EngineMissing) as caught:
-        ready.check_ready()
+        installed.check_ready()
     assert str(caught.value).endswith(f"run: {expected}")
 
     pretend(monkeypatch)
     weights.unlink()
     with pytest.raises(EngineMissing) as caught:
-        ready.check_ready()
+        installed.check_ready()
     assert str(caught.value).endswith(f"run: {UVX} fetch-engine")
 
 
@@ -96,6 +96,6 @@ def test_in_an_environment_for_one_call_the_whole_command_is_given(
 def test_missing_libraries_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "numpy", "onnxruntime", "openvino")
     with pytest.raises(EngineMissing, match=r"needs numpy, openvino or onnxruntime.*\[local\]"):
-        ready.check_ready()
+        installed.check_ready()
     pretend(monkeypatch, "openvino")
-    ready.check_ready()
+    installed.check_ready()

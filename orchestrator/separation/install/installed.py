@@ -1,16 +1,19 @@
-"""Path of the engine's weights on this machine."""
+"""The engine on this machine: the path of its weights, and what real separation lacks here."""
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.domain.engines import DEFAULT_ENGINE, EngineChoice
 from orchestrator.domain.home import with_home
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.invocation import command
+from orchestrator.separation.invocation import command, with_extra
 
 if TYPE_CHECKING:
     from pathlib import Path
+
 
 CACHE_VARIABLE: Final = "ORCHESTRATOR_CACHE_DIR"
 """Environment variable: cache folder to use instead of the platform's."""
@@ -67,3 +70,39 @@ def installed_engine(chosen: Path | None = None) -> Path:
             f"run: {command('fetch-engine')}"
         )
     return path
+
+
+_LIBRARIES = (("numpy",), ("av",), ("openvino", "onnxruntime"))
+"""Each group has one library that must be there."""
+_WITHOUT_RUNTIME = _LIBRARIES[:2]
+"""Libraries that an engine of another package needs, too."""
+
+
+def check_ready(engine: EngineChoice = DEFAULT_ENGINE) -> None:
+    """Check that libraries and weights are installed. Quick: no runtime is imported.
+
+    Args:
+        engine: The engine; a file is recognised, a plug-in found.
+
+    Raises:
+        EngineMissing: If something is missing; the message has the command that installs it.
+    """
+    libraries = _WITHOUT_RUNTIME if engine.plugin else _LIBRARIES
+    missing = [
+        " or ".join(group) for group in libraries if not any(find_spec(name) for name in group)
+    ]
+    if missing:
+        raise EngineMissing(
+            f"Separation on this machine needs {', '.join(missing)}, which is not installed; "
+            f"run: {with_extra()}"
+        )
+    if engine.is_default:
+        installed_engine()
+        return
+    from orchestrator.separation.engines.loading import recognise
+    from orchestrator.separation.engines.plugins import plugin_entry
+
+    if engine.model is not None:
+        recognise(engine.model)
+    else:
+        plugin_entry(engine.plugin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.separation.media.kinds import name_of_other_kind
+from orchestrator.separation.media.refused_kinds import name_of_other_kind
 
 OTHERS = {
     "DSF": b"DSD " + bytes(80),

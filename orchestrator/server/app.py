@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from orchestrator.server.api.activation import ActivationCalls
 from orchestrator.server.api.answers import NO_BUCKET
 from orchestrator.server.api.control import Control
 from orchestrator.server.api.jobs import JobCalls
 from orchestrator.server.api.objects import ObjectCalls
-from orchestrator.server.api.queues import QueueCalls
+from orchestrator.server.api.queues import ActivationCalls, QueueCalls
 from orchestrator.server.api.templates import TemplateCalls
 from orchestrator.server.api.workers import WorkerCalls
 from orchestrator.server.faults import effects

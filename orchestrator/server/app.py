@@ -20,8 +20,7 @@ from orchestrator.server.api.objects import ObjectCalls
 from orchestrator.server.api.queues import ActivationCalls, QueueCalls
 from orchestrator.server.api.templates import TemplateCalls
 from orchestrator.server.api.workers import WorkerCalls
-from orchestrator.server.faults import effects
-from orchestrator.server.faults.player import route_of
+from orchestrator.server.faults.player import apply_after, apply_before, route_of, send_half
 from orchestrator.server.http import xml
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.http.request import (
@@ -88,7 +87,7 @@ class App:
             self._parts.add_headers(response, call)
             if call.truncated and isinstance(response, web.Response):
                 try:
-                    await effects.send_half(call, response)
+                    await send_half(call, response)
                 except ConnectionError:
                     return _dropped(request)
         return response
@@ -106,8 +105,8 @@ class App:
         rule = self._parts.player.draw(route_of(call))
         if rule is None:
             return await self._route(call)
-        await effects.apply_before(rule, call, self._parts.clock)
-        return await effects.apply_after(rule, call, await self._route(call), self._parts.clock)
+        await apply_before(rule, call, self._parts.clock)
+        return await apply_after(rule, call, await self._route(call), self._parts.clock)
 
     def _decode(self, call: Call) -> None:
         call.host, raw = split_target(call.request.raw_path, call.host)

@@ -32,8 +32,8 @@ from orchestrator.server.jobs.store import JobStore
 from orchestrator.server.jobs.templates import Templates
 from orchestrator.server.parts import Parts
 from orchestrator.server.settings import SPACE_BYTES
-from orchestrator.server.storage.index import ObjectIndex
 from orchestrator.server.storage.keys import RESERVED
+from orchestrator.server.storage.metadata import ObjectIndex
 from orchestrator.server.storage.multipart import Uploads
 from orchestrator.server.storage.objects import Objects
 from orchestrator.server.workers.exchange import Exchange

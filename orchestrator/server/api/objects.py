@@ -1,15 +1,17 @@
-"""Handlers of the storage side: objects, and the way to the handlers of buckets and uploads."""
+"""Handlers of the storage side: objects and their copies, and the way to buckets and uploads."""
 
 from __future__ import annotations
 
+import contextlib
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from aiohttp import web
 
-from orchestrator.server.api.buckets import BucketCalls
-from orchestrator.server.api.copies import CopyCalls
+from orchestrator.server.api.buckets import BucketCalls, iso_time
 from orchestrator.server.api.incoming import receive
-from orchestrator.server.api.known_calls import Known, identify
+from orchestrator.server.api.known_calls import COPY_SOURCE, Known, identify
 from orchestrator.server.api.object_headers import (
     Conditions,
     headers_of,
@@ -17,20 +19,24 @@ from orchestrator.server.api.object_headers import (
     overrides_of,
     span_of,
 )
-from orchestrator.server.api.uploads import UploadCalls
-from orchestrator.server.faults import effects
+from orchestrator.server.api.uploads import UploadCalls, find_upload, part_file, part_number
+from orchestrator.server.faults.player import reset_connection
+from orchestrator.server.http import xml
 from orchestrator.server.http.auth import demand
 from orchestrator.server.http.body import demand_length, read_body
 from orchestrator.server.http.errors import Refusal
+from orchestrator.server.http.request import address, decode_path
 from orchestrator.server.storage import keys
 from orchestrator.server.storage.metadata import CHUNK
+from orchestrator.server.storage.objects import copy_span
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from orchestrator.server.http.request import Call
     from orchestrator.server.parts import Parts
-    from orchestrator.server.storage.metadata import Content
+    from orchestrator.server.storage.metadata import Content, Sums
 
 
 class ObjectCalls:
@@ -91,7 +97,7 @@ class ObjectCalls:
                 length = last - first + 1
                 await self._send(response, file, first, length // 2 if call.truncated else length)
             if call.truncated:
-                effects.reset_connection(call)
+                reset_connection(call)
             await response.write_eof()
             return response
         finally:
@@ -139,3 +145,134 @@ class ObjectCalls:
     async def _delete(self, call: Call, key: str) -> web.StreamResponse:
         await self._parts.on_disk(self._parts.objects.delete, call.bucket, key)
         return web.Response(status=204)
+
+
+_SPAN = re.compile(r"bytes=([0-9]{1,19})-([0-9]{1,19})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An open object to copy."""
+
+    bucket: str
+    key: str
+    file: BinaryIO
+    content: Content
+
+
+class CopyCalls:
+    """Copies objects on this disk."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def copy(self, call: Call, key: str) -> web.StreamResponse:
+        """Store a copy of an object under another key, or the same one with other metadata."""
+        await self._demand_no_body(call)
+        if key.endswith("/"):
+            raise Refusal("InvalidArgument", "A key that ends in / is a folder, not a copy.")
+        is_replaced = _is_replaced(call)
+        objects = self._parts.objects
+        await self._parts.on_disk(objects.check_place, call.bucket, key)
+        async with self._source(call) as source:
+            if (source.bucket, source.key) == (call.bucket, key) and not is_replaced:
+                raise Refusal(
+                    "InvalidRequest",
+                    "Source and target are the same object: only x-cos-metadata-directive: "
+                    "Replaced changes anything there.",
+                )
+            if source.content.size > self._parts.settings.max_object_bytes:
+                raise Refusal("EntityTooLarge", "The source is too large for one copy: copy parts.")
+            path = await self._parts.on_disk(objects.temporary, call.bucket)
+            try:
+                sums = await self._parts.on_disk(_copy, source, path, 0, source.content.size)
+                kind, meta = source.content.content_type, source.content.meta
+                if is_replaced:
+                    kind, meta = call.header("Content-Type"), meta_of(call)
+                stored = await self._parts.on_disk(
+                    objects.adopt, call.bucket, key, path, kind, sums.digest, meta
+                )
+            finally:
+                path.unlink(missing_ok=True)
+        return _answer("CopyObjectResult", stored.etag, stored.crc64, stored.modified_at)
+
+    async def copy_part(self, call: Call, key: str) -> web.StreamResponse:
+        """Store a range of an object as a part of an upload."""
+        await self._demand_no_body(call)
+        number = part_number(call)
+        upload = await find_upload(self._parts, call, key)
+        async with self._source(call) as source:
+            first, length = _span(call.header(f"{COPY_SOURCE}-range"), source.content.size)
+            async with part_file(self._parts, upload) as path:
+                sums = await self._parts.on_disk(_copy, source, path, first, length)
+                part = await self._parts.on_disk(
+                    self._parts.uploads.add, upload, number, path, sums, call.now
+                )
+        return _answer("CopyPartResult", f'"{part.md5}"', part.crc64, part.stored_at)
+
+    async def _demand_no_body(self, call: Call) -> None:
+        """Refuse a body: it would be lost, since the content is that of the source."""
+        if call.request.can_read_body and await read_body(call, self._parts.settings):
+            raise Refusal("InvalidRequest", "A copy has no body: leave out the body or the source.")
+
+    @contextlib.asynccontextmanager
+    async def _source(self, call: Call) -> AsyncIterator[_Source]:
+        """Open the source of a copy, if the caller may read it and its conditions hold."""
+        bucket, key = self._named_source(call)
+        demand(call, bucket, write=False)
+        keys.check(key)
+        file, content = await self._parts.on_disk(self._parts.objects.open, bucket, key)
+        if file is None:
+            raise Refusal("InvalidArgument", "The source is a folder; a folder cannot be copied.")
+        with file:
+            if Conditions.of(call, f"{COPY_SOURCE}-").check(content):
+                raise Refusal("PreconditionFailed", "The source has not changed.")
+            yield _Source(bucket, key, file, content)
+
+    def _named_source(self, call: Call) -> tuple[str, str]:
+        text = call.header(COPY_SOURCE)
+        host, slash, raw_key = text.partition("/")
+        found = address(host, "", "")
+        if not slash or not found.bucket or found.service == "ci":
+            raise Refusal(
+                "InvalidArgument",
+                f"{COPY_SOURCE} is {text[:200]!r}; write "
+                "<bucket>.cos.<region>.myqcloud.com/<key>, percent-encoded.",
+            )
+        if "?" in raw_key:
+            raise Refusal("NotImplemented", "Versions are not part of this service: name the key.")
+        return found.bucket, decode_path(f"/{raw_key}")[1:]
+
+
+def _copy(source: _Source, path: Path, first: int, length: int) -> Sums:
+    with path.open("xb") as target:
+        return copy_span(source.file, target, first, length)
+
+
+def _is_replaced(call: Call) -> bool:
+    directive = call.header("x-cos-metadata-directive") or "Copy"
+    if directive.lower() not in {"copy", "replaced"}:
+        raise Refusal("InvalidArgument", "x-cos-metadata-directive must be Copy or Replaced.")
+    return directive.lower() == "replaced"
+
+
+def _span(header: str, size: int) -> tuple[int, int]:
+    """Return the first byte and the length of the range to copy; no header: all of it."""
+    if not header:
+        return 0, size
+    match = _SPAN.fullmatch(header)
+    if match is None:
+        raise Refusal("InvalidArgument", f"{COPY_SOURCE}-range must be bytes=<first>-<last>.")
+    first, last = int(match[1]), int(match[2])
+    if not first <= last < size:
+        raise Refusal("InvalidRange", f"The range is outside the source's {size} bytes.")
+    return first, last - first + 1
+
+
+def _answer(name: str, etag: str, crc64: str, stored_at: float) -> web.Response:
+    tree = {"ETag": etag, "CRC64": crc64, "LastModified": iso_time(stored_at)}
+    return web.Response(
+        body=xml.document(name, tree),
+        content_type="application/xml",
+        headers={"x-cos-hash-crc64ecma": crc64},
+    )

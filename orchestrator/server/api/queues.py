@@ -1,6 +1,6 @@
 """Handlers of the queues, and of the calls that enable a service for a bucket.
 
-``/queue`` and ``/mediabucket`` belong to media processing, ``/asrqueue`` and ``/asrbucket`` to smart
+``/queue`` and ``/mediabucket`` are for media processing, ``/asrqueue`` and ``/asrbucket`` for smart
 audio.
 """
 

@@ -23,9 +23,9 @@ from orchestrator.domain.remote import (
 from orchestrator.errors import ApiAnswer, BucketUnknown, ConfigError, NotFound, Rejected
 from orchestrator.server.http.errors import Refusal
 from orchestrator.server.storage import listing
-from orchestrator.server.storage.index import ObjectIndex
 from orchestrator.server.storage.keys import RESERVED
-from orchestrator.server.storage.reader import ObjectReads
+from orchestrator.server.storage.metadata import ObjectIndex
+from orchestrator.server.storage.objects import ObjectReads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.server.http.errors import Refusal
-from orchestrator.server.storage.index import ObjectIndex
+from orchestrator.server.storage.metadata import ObjectIndex
 from orchestrator.server.storage.objects import Objects
 
 if TYPE_CHECKING:

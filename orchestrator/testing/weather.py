@@ -22,14 +22,15 @@ from orchestrator.errors import (
 )
 from orchestrator.testing.oddities import Oddities
 
-FILMS = "films-1250000000"
-"""A second bucket."""
-
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
     from orchestrator.domain.spec import JobSpec, Place
+
+FILMS = "films-1250000000"
+"""A second bucket."""
+
 
 
 class Fault(Enum):

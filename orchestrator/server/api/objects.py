@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from aiohttp import web
 
 from orchestrator.server.api.buckets import BucketCalls, iso_time
-from orchestrator.server.api.incoming import receive
 from orchestrator.server.api.known_calls import COPY_SOURCE, Known, identify
 from orchestrator.server.api.object_headers import (
     Conditions,
@@ -19,7 +18,13 @@ from orchestrator.server.api.object_headers import (
     overrides_of,
     span_of,
 )
-from orchestrator.server.api.uploads import UploadCalls, find_upload, part_file, part_number
+from orchestrator.server.api.uploads import (
+    UploadCalls,
+    find_upload,
+    part_file,
+    part_number,
+    receive,
+)
 from orchestrator.server.faults.player import reset_connection
 from orchestrator.server.http import xml
 from orchestrator.server.http.auth import demand

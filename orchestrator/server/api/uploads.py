@@ -1,20 +1,20 @@
-"""Handlers of multipart uploads."""
+"""Handlers of multipart uploads, and the receipt of the body of a part or of an object."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from weakref import WeakValueDictionary
 
 from aiohttp import web
 
 from orchestrator.server.api.buckets import MAX_KEYS, iso_time, owner_of, writer_of
-from orchestrator.server.api.incoming import receive
 from orchestrator.server.api.object_headers import meta_of
 from orchestrator.server.http import xml
-from orchestrator.server.http.body import demand_length, read_body
+from orchestrator.server.http.body import check_md5, demand_length, pieces, read_body
 from orchestrator.server.http.errors import Refusal
+from orchestrator.server.storage.metadata import Sums
 from orchestrator.server.storage.multipart import MAX_PARTS
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.server.http.xml import Tree
     from orchestrator.server.parts import Parts
     from orchestrator.server.storage.multipart import Upload
+
 
 _MAX_COMPLETE_BYTES = 4 << 20  # 10,000 parts with every quote of their ETags escaped have 1.3 MB
 
@@ -216,3 +217,22 @@ def _read_parts(body: bytes) -> list[tuple[int, str]]:
             raise Refusal("MalformedXML", "Each <Part> needs a <PartNumber> and an <ETag>.")
         parts.append((int(number), tag))
     return parts
+
+
+async def receive(parts: Parts, call: Call, path: Path) -> Sums:
+    """Write the body to a new file, and check it against ``Content-MD5``.
+
+    Raises:
+        Refusal: The body is too large, cut, late, or not what ``Content-MD5`` says.
+    """
+    sums = Sums()
+    with path.open("xb") as file:
+        async for data in pieces(call, parts.settings):
+            await parts.on_disk(_take, file, sums, data)
+    check_md5(call.header("Content-MD5"), sums.md5)
+    return sums
+
+
+def _take(file: BinaryIO, sums: Sums, data: bytes) -> None:
+    file.write(data)
+    sums.add(data)

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.domain.spec import Place
 from orchestrator.errors import ConnectFailed, NotFound
-from orchestrator.testing.storage import FakeStorage
+from orchestrator.testing.service import FakeStorage
 
 PLACE = Place("media-1250000000", "ap-chongqing")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from orchestrator.errors import ReportError
-from orchestrator.reporting.page.packing import PACKED_COLUMNS, PART, pack, packed_row
+from orchestrator.reporting.page.packed_rows import PACKED_COLUMNS, PART, pack, packed_row
 from orchestrator.reporting.page.totals import UNKNOWN, Tallies
 from orchestrator.reporting.row import WELL
 

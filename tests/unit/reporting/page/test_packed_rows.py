@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.domain.job import StemFile
 from orchestrator.domain.spec import Stem
 from orchestrator.domain.states import JobState
-from orchestrator.reporting.page.packing import PACKED_COLUMNS, pack, packed_row
+from orchestrator.reporting.page.packed_rows import PACKED_COLUMNS, pack, packed_row
 from orchestrator.reporting.row import row
 from orchestrator.testing.builders import make_job
 from tests.unit.reporting.page.samples import RUN

@@ -1,26 +1,25 @@
-"""The work on one job: its input, the separation or its simulation, and its stored stems."""
+"""The work on one job: its input, the separation or its simulation, its stems and its result."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.spec import AudioMode
 from orchestrator.domain.wording import counted
 from orchestrator.separation.cores import threads_for, usable_cores
 from orchestrator.separation.errors import INVALID_ARGUMENT, MUSIC_REFUSED
-from orchestrator.server.jobs.result import StoredStem, result_of
-from orchestrator.server.jobs.submit_request import expand
+from orchestrator.server.jobs.submit_request import STEM_NODES, expand
 from orchestrator.server.pace import Pace
 from orchestrator.server.settings import MissingInput
 from orchestrator.server.workers.protocol import WorkFailed, WorkResult, WorkTask, simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from orchestrator.domain.ports import Clock
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     from orchestrator.server.pace import Progression
     from orchestrator.server.settings import LocalSettings
     from orchestrator.server.storage.objects import Objects
-    from orchestrator.server.workers.protocol import Workers
+    from orchestrator.server.workers.protocol import Probe, Workers
+
 
 log = logging.getLogger(__name__)
 
@@ -168,3 +168,38 @@ class JobWork:
             content = self._objects.adopt(output["Bucket"], names[stem], paths[stem], "")
             stored.append(StoredStem(stem, names[stem], content.tag, probe))
         return result_of(output["Bucket"], output["Region"], stored)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStem:
+    """One stored stem."""
+
+    stem: str
+    key: str
+    md5: str
+    probe: Probe
+
+
+def result_of(bucket: str, region: str, stems: Sequence[StoredStem]) -> dict[str, Any]:
+    """Return the trees ``media_info`` and ``media_result``, and each stem's key (``names``).
+
+    ``Format`` is that of the first stem.
+    """
+    order = list(STEM_NODES)
+    stems = sorted(stems, key=lambda stored: order.index(stored.stem))
+    sound = [stream for stored in stems for stream in stored.probe.audio[:1]]
+    output = {
+        "Bucket": bucket,
+        "Md5Info": [{"Md5": stored.md5, "ObjectName": stored.key} for stored in stems],
+        "ObjectName": [stored.key for stored in stems],
+        "ObjectPrefix": None,
+        "Region": region,
+    }
+    return {
+        "media_info": {
+            "Format": stems[0].probe.format,
+            "Stream": {"Audio": sound, "Subtitle": None, "Video": None},
+        },
+        "media_result": {"OutputFile": output},
+        "names": {STEM_NODES[stored.stem]: stored.key for stored in stems},
+    }

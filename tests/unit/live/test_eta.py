@@ -17,27 +17,12 @@ from orchestrator.domain import events as ev
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import JobState
 from orchestrator.live.tally import Tally
+from tests.unit.live.samples import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TOLERANCE = 0.25
-
-
-class ManualClock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def now(self) -> float:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at
-
-    async def sleep(self, delay_s: float) -> None:
-        self.at += delay_s
 
 
 @dataclass

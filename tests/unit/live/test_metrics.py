@@ -14,23 +14,12 @@ from orchestrator.errors import ConfigError
 from orchestrator.live.metrics import Metrics, MetricsFile, stored_manifest
 from orchestrator.live.sinks import Sinks
 from orchestrator.live.tally import Tally
+from tests.unit.live.samples import ManualClock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 A, B = JobKey("v1.a"), JobKey("v1.b")
-
-
-class _Clock:
-    at = 1_795_309_200.0
-
-    def now(self) -> float:
-        return self.at
-
-    monotonic = now
-
-    async def sleep(self, delay_s: float) -> None:
-        raise NotImplementedError
 
 
 def values(path: Path) -> dict[str, float]:
@@ -42,7 +31,7 @@ def values(path: Path) -> dict[str, float]:
 
 
 def test_the_file_follows_the_run_and_says_how_it_ended(tmp_path: Path) -> None:
-    path, clock = tmp_path / "orchestrator.prom", _Clock()
+    path, clock = tmp_path / "orchestrator.prom", ManualClock()
     tally = Tally(clock)
     metrics = MetricsFile(path, Metrics(tally, "nightly", 10.0), clock, pytest.fail)
     file = Sinks(tally, metrics)
@@ -79,13 +68,13 @@ def test_the_file_follows_the_run_and_says_how_it_ended(tmp_path: Path) -> None:
     assert found["orchestrator_jobs/in_doubt"] == found["orchestrator_in_doubt"] == 0
     assert found["orchestrator_cost"] == 1.25
     assert found["orchestrator_run_exit_code"] == 0
-    assert found["orchestrator_last_success_timestamp_seconds"] == clock.at
+    assert found["orchestrator_last_success_timestamp_seconds"] == clock.now()
 
 
 def test_a_run_that_fails_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
-    path, clock = tmp_path / "orchestrator.prom", _Clock()
+    path, clock = tmp_path / "orchestrator.prom", ManualClock()
     MetricsFile(path, Metrics(Tally(clock), "nightly"), clock, pytest.fail).ended(0)
-    before = clock.at
+    before = clock.now()
     clock.at += 86_400
 
     MetricsFile(path, Metrics(Tally(clock), "nightly"), clock, pytest.fail).ended(3)
@@ -96,7 +85,7 @@ def test_a_run_that_fails_keeps_the_time_of_the_last_success(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\x00", b"orchestrator_last_success_timestamp"])
 def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
-    path, clock = tmp_path / "orchestrator.prom", _Clock()
+    path, clock = tmp_path / "orchestrator.prom", ManualClock()
     path.write_bytes(content)
 
     MetricsFile(path, Metrics(Tally(clock), "nightly"), clock, pytest.fail).ended(1)
@@ -105,7 +94,7 @@ def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
-    clock = _Clock()
+    clock = ManualClock()
     with pytest.raises(ConfigError, match=r"Cannot write the metrics file .*--metrics-file"):
         MetricsFile(
             tmp_path / "missing" / "x.prom", Metrics(Tally(clock), "nightly"), clock, pytest.fail
@@ -117,7 +106,7 @@ def test_a_file_that_cannot_be_written_later_is_reported_once_and_tried_again(
 ) -> None:
     folder, away = tmp_path / "metrics", tmp_path / "away"
     folder.mkdir()
-    path, clock, said = folder / "orchestrator.prom", _Clock(), list[str]()
+    path, clock, said = folder / "orchestrator.prom", ManualClock(), list[str]()
     file = MetricsFile(path, Metrics(Tally(clock), "nightly"), clock, said.append)
 
     folder.rename(away)
@@ -139,7 +128,7 @@ def test_a_file_that_cannot_be_written_later_is_reported_once_and_tried_again(
 
 def test_each_metric_names_its_manifest(tmp_path: Path) -> None:
     """node_exporter refuses two files that have the same metric with the same labels."""
-    path, clock = tmp_path / "nightly.prom", _Clock()
+    path, clock = tmp_path / "nightly.prom", ManualClock()
     assert stored_manifest(path) == ""
 
     MetricsFile(path, Metrics(Tally(clock), "nightly"), clock, pytest.fail).ended(0)

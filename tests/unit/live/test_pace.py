@@ -5,21 +5,7 @@ from __future__ import annotations
 from orchestrator.domain.events import JobSending, RateChanged, RunStarted, SubmitThrottled
 from orchestrator.domain.spec import JobKey
 from orchestrator.live.pace import Pace
-
-
-class SetClock:
-    """Time that is set by hand."""
-
-    at = 1000.0
-
-    def now(self) -> float:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at
-
-    async def sleep(self, delay_s: float) -> None:
-        self.at += delay_s
+from tests.unit.live.samples import ManualClock
 
 
 def sending(number: int) -> JobSending:
@@ -27,7 +13,7 @@ def sending(number: int) -> JobSending:
 
 
 def test_submits_throttling_and_the_lowest_rate_are_kept_per_step() -> None:
-    clock, rates = SetClock(), [20.0]
+    clock, rates = ManualClock(), [20.0]
     pace = Pace(clock, lambda: rates[-1])
     pace.emit(RunStarted("nightly", "report.jsonl", resumed=False))
     for number in range(3):
@@ -39,7 +25,7 @@ def test_submits_throttling_and_the_lowest_rate_are_kept_per_step() -> None:
     pace.emit(sending(4))
 
     assert pace.as_dict() == {
-        "from": 1000.0,
+        "from": 1_795_309_200.0,
         "step_s": 1.0,
         "sent": [3.0, 1.0],
         "throttled": [1.0, 0],
@@ -48,7 +34,7 @@ def test_submits_throttling_and_the_lowest_rate_are_kept_per_step() -> None:
 
 
 def test_a_new_run_begins_a_new_series() -> None:
-    pace = Pace(SetClock(), lambda: 20.0)
+    pace = Pace(ManualClock(), lambda: 20.0)
     pace.emit(sending(1))
 
     pace.emit(RunStarted("nightly-2", "report.jsonl", resumed=False))

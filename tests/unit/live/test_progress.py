@@ -13,56 +13,10 @@ from rich.console import Console
 from orchestrator.domain import events as ev
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import JobState
-from orchestrator.live.event_log import LineSink, counts_line
 from orchestrator.live.progress import LivePanel, ProgressSink, middle_cut, panel
-from orchestrator.live.snapshot import FileNow, Snapshot, Stage, duration_text, left_text
+from orchestrator.live.snapshot import Snapshot
 from orchestrator.live.tally import Tally
-
-LONG = "incoming/2026/interviews/with a name that never ends, part 007.mp3"
-WIDE = "incoming/访谈录音/二零二六年十一月的很长很长的采访录音文件第七集.mp3"
-RUN = Snapshot(
-    run="nightly-stems-20261122T010000Z",
-    at=1_795_309_200.0,
-    elapsed_s=754.0,
-    jobs={
-        Stage.DONE: 1229, Stage.RUNNING: 20, Stage.QUEUED: 3, Stage.WAITING: 741,
-        Stage.IN_DOUBT: 2, Stage.FAILED: 5,
-    },
-    work={
-        Stage.DONE: 0.62, Stage.RUNNING: 0.01, Stage.QUEUED: 0.002, Stage.WAITING: 0.366,
-        Stage.IN_DOUBT: 0.001, Stage.FAILED: 0.001,
-    },
-    is_planned=True,
-    done_before=12,
-    rate_per_s=10.24,
-    eta_s=432.0,
-    cost=1.234,
-    currency="CNY",
-    files=(
-        FileNow(LONG, 83.0, 0.45, is_said=True),
-        FileNow(WIDE, 12.0, 0.8),
-        FileNow("a\x1b[31m\nb.mp3", 1.0),
-        FileNow("waits.mp3", 0.4, is_running=False),
-    ),
-    more_files=19,
-    waits_for=("the rate limit: 10 submits/s",),
-)  # fmt: skip
-
-
-class ManualClock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def now(self) -> float:
-        return 1_795_309_200.0 + self.at - 1000.0
-
-    def monotonic(self) -> float:
-        return self.at
-
-    async def sleep(self, delay_s: float) -> None:
-        self.at += delay_s
+from tests.unit.live.samples import LONG, RUN, WIDE, ManualClock
 
 
 def drawn(snapshot: Snapshot, width: int, height: int = 25, **options: object) -> list[str]:
@@ -156,39 +110,6 @@ def test_a_run_whose_manifest_is_still_read_has_an_open_total() -> None:
     assert drawn(replace(RUN, is_planned=False, eta_s=None), 80)[2].startswith("1,234 of 2,000+, ")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (65, "1:05"), (754, "12:34"), (3723.9, "1:02:03")]
-)
-def test_durations_are_short(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (1, "5 s"),
-        (43, "45 s"),
-        (432, "7 min"),
-        (8000, "2 h 15 min"),
-        (7200, "2 h"),
-        (3e5, "3.5 days"),
-    ],
-)
-def test_the_time_left_is_as_rough_as_it_is_known(seconds: float, text: str) -> None:
-    assert left_text(seconds) == text
-
-
-def test_a_snapshot_survives_the_way_through_the_ledger() -> None:
-    assert Snapshot.of(RUN.as_dict()) == replace(RUN, jobs=dict(RUN.jobs), work=dict(RUN.work))
-    assert Snapshot.of({**RUN.as_dict(), "of_a_later_version": 1}).run == RUN.run
-
-
-def test_a_snapshot_that_is_watched_ages() -> None:
-    later = RUN.later(RUN.at + 10)
-
-    assert (later.elapsed_s, later.eta_s, later.files[0].for_s) == (764.0, 422.0, 93.0)
-
-
 def test_a_long_file_shows_its_name_its_percentage_and_the_time_left() -> None:
     clock = ManualClock()
     tally = Tally(clock)
@@ -212,16 +133,6 @@ def test_a_long_file_shows_its_name_its_percentage_and_the_time_left() -> None:
     assert lines[4].startswith("   20% in/long.mp3")
 
 
-def test_the_cost_so_far_is_that_of_the_stems_that_were_made() -> None:
-    tally = Tally(ManualClock())
-    tally.price_per_min, tally.currency = 0.05, "CNY"
-    tally.emit(ev.RunStarted("r", "r.jsonl", resumed=False))
-    tally.emit(ev.JobEnded(JobKey("v1.a"), "a", JobState.SUCCEEDED, output_s=1200.0))
-
-    assert tally.snapshot().cost == pytest.approx(1.0)
-    assert "cost 1.00 CNY" in counts_line(tally.snapshot())
-
-
 def test_what_a_run_waits_for_is_shown_until_something_moves() -> None:
     tally = Tally(ManualClock())
     tally.emit(ev.RunStarted("r", "r.jsonl", resumed=False))
@@ -235,28 +146,6 @@ def test_what_a_run_waits_for_is_shown_until_something_moves() -> None:
     assert drawn(tally.snapshot(), 80)[-1] == "waiting for QueueSaturated"
     tally.emit(ev.SubmitResumed("the pause has ended"))
     assert tally.snapshot().waits_for == ()
-
-
-def test_a_resumed_job_is_shown_with_its_name_before_it_has_news() -> None:
-    tally = Tally(ManualClock())
-    tally.emit(ev.RunStarted("r", "r.jsonl", resumed=True))
-    tally.emit(ev.JobsPlanned(open=2))
-    tally.emit(ev.JobTakenUp(JobKey("v1.a"), "in/a.mp3", JobState.RUNNING, 60.0, 12.0))
-
-    snapshot = tally.snapshot()
-
-    assert snapshot.files == (FileNow("in/a.mp3", 12.0),)
-    assert (snapshot.jobs[Stage.RUNNING], snapshot.jobs[Stage.QUEUED]) == (1, 1)
-
-
-def test_a_job_that_is_adopted_before_it_is_counted_is_counted_once() -> None:
-    tally = Tally(ManualClock())
-    tally.emit(ev.RunStarted("r", "r.jsonl", resumed=False))
-    tally.emit(ev.JobAdopted(JobKey("v1.a"), "a", "j1"))
-    tally.emit(ev.JobsPlanned(open=1))
-    tally.emit(ev.JobEnded(JobKey("v1.a"), "a", JobState.SUCCEEDED))
-
-    assert (tally.under_way, tally.snapshot().total) == (0, 1)
 
 
 def terminal(width: int = 80) -> tuple[Console, io.StringIO]:
@@ -306,41 +195,3 @@ def test_a_panel_that_cannot_be_drawn_reports_it_to_the_one_who_writes() -> None
         live._ticker.stop()
         with pytest.raises(ValueError, match="no picture"):
             live.write("a line")
-
-
-def test_without_a_terminal_only_failures_doubts_and_notices_have_lines() -> None:
-    stream = io.StringIO()
-    sink = LineSink(stream)
-    a, b = JobKey("v1.a"), JobKey("v1.b")
-    for event in (
-        ev.RunStarted("r", "r.jsonl", resumed=False), ev.JobSending(a, "a", 0, 1),
-        ev.JobAccepted(a, "a", "j1"), ev.JobMoved(a, "a", JobState.RUNNING),
-        ev.JobReturned(b, "b", "SlowDown", 1.0), ev.JobEnded(a, "a", JobState.SUCCEEDED),
-        ev.JobInDoubt(b, "b", "reset"), ev.JobAdopted(b, "b", "j2"), ev.JobAdopted(a, "a", "j3"),
-        ev.JobRetried(b, "b", "InternalError", 1), ev.JobEnded(b, "b", JobState.FAILED, "X", "no"),
-        ev.Noticed("look"),
-    ):  # fmt: skip
-        sink.emit(event)
-
-    assert [line.split()[1:3] for line in stream.getvalue().splitlines()] == [
-        ["starting", "run"], ["in", "doubt"], ["adopted", "b:"], ["retrying", "b:"],
-        ["failed", "b:"], ["look"],
-    ]  # fmt: skip
-
-
-def test_a_line_of_counts_has_the_time_and_the_counts() -> None:
-    assert counts_line(replace(RUN, done_before=0)) == (
-        "2026-11-22T01:00:00Z 1,234 of 2,000, 5 failed, 2 in doubt, 20 running, 3 queued, "
-        "741 waiting; 10.2 jobs/s, about 7 min left, cost 1.23 CNY"
-    )
-
-
-def test_counts_are_written_only_once_a_run_has_begun() -> None:
-    stream = io.StringIO()
-    sink = LineSink(stream, Tally(ManualClock()), stats_s=60.0)
-    sink.write_counts()
-    assert stream.getvalue() == ""
-
-    sink.emit(ev.RunStarted("r", "r.jsonl", resumed=False))
-    sink.write_counts()
-    assert stream.getvalue().splitlines()[1].startswith("orchestrator: 2026-11-22T01:00:00Z 0 of 0")

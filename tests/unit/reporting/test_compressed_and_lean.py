@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +11,6 @@ from orchestrator.domain.states import Step
 from orchestrator.errors import ReportError
 from orchestrator.reporting.report_file import ReportFile, open_report, present_report
 from orchestrator.reporting.row import line
-from orchestrator.reporting.run_files import delete_old_reports
 from orchestrator.testing.builders import make_holder, make_spec, make_specs
 from orchestrator.testing.memory_ledger import MemoryLedger
 
@@ -210,65 +208,3 @@ async def test_a_compressed_report_that_knows_more_than_the_ledger_is_moved_asid
 
     assert (tmp_path / "report.1.jsonl.gz").read_bytes() == before
     assert gzip.decompress(path.read_bytes()) == await lean(lost, run)
-
-
-# --- kept reports
-
-
-async def test_an_empty_report_is_deleted_if_its_summary_names_the_run(tmp_path: Path) -> None:
-    ledger = MemoryLedger()
-    await ledger.acquire(make_holder())
-    for number in range(2):
-        run = await ledger.begin_run("nightly", T0 + number, str(tmp_path / "{run}.jsonl"))
-        (tmp_path / f"{run.id}.jsonl").touch()
-        await ledger.end_run(run, T0 + number)
-    run = (await ledger.runs(1))[0]
-    (tmp_path / f"{run.id}.summary.json").write_text(json.dumps({"run": run.id}))
-
-    deleted = delete_old_reports(await ledger.runs(100), "nightly", keep=0)
-
-    assert [path.name for path in deleted] == [f"{run.id}.jsonl", f"{run.id}.summary.json"]
-    assert len(names(tmp_path)) == 1
-
-
-async def test_old_reports_are_deleted_with_summary_and_page_and_nothing_else(
-    tmp_path: Path,
-) -> None:
-    ledger = MemoryLedger()
-    await ledger.acquire(make_holder())
-    runs = []
-    for number in range(5):
-        run = await ledger.begin_run("nightly", T0 + number, str(tmp_path / "{run}.jsonl"))
-        (job,) = await ledger.add(run, [make_spec(number)])
-        for step in (Step.SEND, Step.REJECT):
-            job.step(step)
-            await ledger.save([job])
-        await finished(tmp_path / f"{run.id}.jsonl", run, ledger)
-        (tmp_path / f"{run.id}.summary.json").write_text(json.dumps({"run": run.id}))
-        await ledger.end_run(run, T0 + number)
-        runs.append(run)
-    page = '<meta name="generator" content="orchestrator report page">\n'
-    for number, owner in ((0, "another"), (1, runs[1].id), (4, runs[4].id)):
-        text = f'{page}<meta name="run" content="{owner}">'
-        (tmp_path / f"{runs[number].id}.html").write_text(text)
-    foreign = tmp_path / f"{runs[0].id}.jsonl"
-    foreign.write_text("Dear diary\n")
-    newer = tmp_path / f"{runs[1].id}.summary.json"
-    newer.write_text(json.dumps({"run": "another"}))
-
-    deleted = delete_old_reports(await ledger.runs(100), "nightly", keep=2)
-
-    assert sorted(path.name for path in deleted) == [
-        f"{runs[0].id}.summary.json",
-        f"{runs[1].id}.html",
-        f"{runs[1].id}.jsonl",
-        f"{runs[2].id}.jsonl",
-        f"{runs[2].id}.summary.json",
-    ]
-    assert foreign.exists()
-    assert newer.exists()
-    assert {name for name in names(tmp_path) if name.endswith(".html")} == {
-        f"{runs[0].id}.html",
-        f"{runs[4].id}.html",
-    }
-    assert delete_old_reports(await ledger.runs(100), "other", keep=0) == []

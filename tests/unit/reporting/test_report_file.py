@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jsonschema
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from orchestrator.domain.job import StemFile
-from orchestrator.domain.run import CanaryOutcome, Counts, Run
-from orchestrator.domain.spec import Output, Stem
-from orchestrator.domain.states import TERMINAL, JobState, Step
+from orchestrator.domain.states import Step
 from orchestrator.errors import ReportError
 from orchestrator.reporting.report_file import ReportFile
-from orchestrator.reporting.row import instant, line, row, row_schema
-from orchestrator.reporting.summary import Calls, Summary, summary_path, write_summary
-from orchestrator.testing.builders import make_holder, make_job, make_spec, make_specs
+from orchestrator.reporting.row import line
+from orchestrator.testing.builders import make_holder, make_spec, make_specs
 from orchestrator.testing.memory_ledger import MemoryLedger
 
 if TYPE_CHECKING:
     from orchestrator.domain.job import Job
+    from orchestrator.domain.run import Run
 
 T0 = 1_795_309_200.0
-RUN = Run("nightly-20261122T010000Z", 1, T0, "report.jsonl")
-FILES = (
-    StemFile(Stem.BACKGROUND, "s/b.mp3", "0" * 32, 12, verified=True),
-    StemFile(Stem.VOICE, "s/v.mp3"),
-)
 
 
 async def ledger_with_rows(count: int, path: Path) -> tuple[MemoryLedger, Run, list[Job]]:
@@ -59,85 +46,6 @@ async def ledger_with_rows(count: int, path: Path) -> tuple[MemoryLedger, Run, l
 async def whole(ledger: MemoryLedger, run: Run, path: Path) -> bytes:
     """Return the content that the file must have."""
     return b"".join(line(job, run) for job in await ledger.rows(run))
-
-
-# --- rows
-
-
-@given(
-    st.floats(-1e9, 4e9)
-    | st.integers(-10, 2_000_000_000).map(float)
-    | st.integers(0, 4_000_000_000_000_000).map(lambda us: us / 1e6)
-)
-def test_an_instant_is_formatted_to_the_millisecond_as_datetime_does(seconds: float) -> None:
-    expected = (
-        datetime.fromtimestamp(seconds, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
-
-    assert instant(seconds) == expected
-
-
-@pytest.mark.parametrize("state", sorted(TERMINAL))
-@pytest.mark.parametrize("skipped", [False, True])
-def test_every_row_matches_the_schema(state: JobState, skipped: bool) -> None:
-    job = make_job(
-        state=state,
-        skipped=skipped,
-        job_id="j1",
-        attempts=2,
-        submitted_at=T0,
-        finished_at=T0 + 5.25,
-        files=FILES,
-    )
-
-    found = json.loads(line(job, RUN))
-
-    jsonschema.validate(found, row_schema(), format_checker=jsonschema.FormatChecker())
-    assert found["state"] == ("skipped" if skipped else state.value)
-    assert found["finished_at"] == "2026-11-22T01:00:05.250Z"
-    assert found["user_data"] == "1", "only the user's own part"
-
-
-def test_the_schema_refuses_a_row_with_missing_unknown_or_wrong_values() -> None:
-    good = row(make_job(state=JobState.SUCCEEDED, files=FILES), RUN)
-    schema = row_schema()
-    for name in good:
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({key: value for key, value in good.items() if key != name}, schema)
-    changes: tuple[dict[str, Any], ...] = (
-        {"extra": 1},
-        {"state": "planned"},
-        {"attempts": -1},
-        {"level": 3},
-        {"files": [{}]},
-    )
-    for change in changes:
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**good, **change}, schema)
-
-
-def test_a_row_names_the_stems_as_made_or_else_as_requested() -> None:
-    output = Output(
-        "b-1250000000",
-        "ap-x",
-        voice="s/v.${ext}",
-        background="s/b.${ext}",
-        bass="s/${jobid}.${ext}",
-    )
-    job = make_job(spec=make_spec(output=output), state=JobState.SUCCEEDED, files=FILES)
-
-    assert row(job, RUN)["output"] == {
-        "bucket": "b-1250000000", "region": "ap-x",
-        "voice": "s/v.mp3", "background": "s/b.mp3", "bass": "s/${jobid}.${ext}",
-    }  # fmt: skip
-
-
-def test_instants_are_rfc_3339_in_utc_with_milliseconds() -> None:
-    assert instant(None) is None
-    assert instant(0) == "1970-01-01T00:00:00.000Z"
-    assert instant(T0 + 0.1239) == "2026-11-22T01:00:00.123Z"
 
 
 # --- the file
@@ -273,79 +181,6 @@ async def test_an_unwritable_folder_is_reported_with_the_next_step(tmp_path: Pat
         await ReportFile(blocked / "report.jsonl", run, ledger).open()
     with pytest.raises(ReportError, match="Nothing is lost"):
         await ReportFile(Path("/proc/none/report.jsonl"), run, ledger).open()
-
-
-# --- the summary
-
-
-def test_the_summary_is_beside_the_report(tmp_path: Path) -> None:
-    assert summary_path(tmp_path / "a.jsonl") == tmp_path / "a.summary.json"
-    assert summary_path(tmp_path / "a.b") == tmp_path / "a.b.summary.json"
-
-
-def test_an_unwritable_summary_is_reported_and_leaves_no_temporary_files(tmp_path: Path) -> None:
-    path = tmp_path / "a.summary.json"
-    (path / "in the way").mkdir(parents=True)
-
-    with pytest.raises(ReportError, match=r"Cannot write the summary .*a\.summary\.json"):
-        write_summary(path, {"run": "second"})
-    assert [one.name for one in tmp_path.iterdir()] == ["a.summary.json"]
-
-
-def test_a_summary_replaces_the_previous_one_completely(tmp_path: Path) -> None:
-    path = tmp_path / "a.summary.json"
-    write_summary(path, {"run": "first", "more": "x" * 1000})
-    write_summary(path, {"run": "second"})
-
-    assert json.loads(path.read_bytes()) == {"run": "second"}
-    assert [one.name for one in tmp_path.iterdir()] == ["a.summary.json"]
-
-
-def test_the_summary_counts_every_state_and_says_if_the_run_is_complete() -> None:
-    counts = Counts({JobState.SUCCEEDED: 2, JobState.FAILED: 1, JobState.IN_DOUBT: 1}, skipped=3)
-    made = Summary(
-        RUN,
-        counts,
-        Calls(4, 3, 2, 1),
-        is_complete=False,
-        exit_code=7,
-        stopped="",
-        started_at=T0,
-        ended_at=T0 + 1.5,
-    ).as_dict()
-
-    assert (
-        made["jobs"]["total"]
-        == sum(number for name, number in made["jobs"].items() if name != "total")
-        == 7
-    )
-    assert (made["left"], made["canary"]) == (0, None)
-    assert made["complete"] is False
-    assert made["elapsed_s"] == 1.5
-    assert made["calls"] == {"submits": 4, "queries": 3, "lists": 2, "heads": 1}
-    assert set(made["jobs"]) == {"total", "skipped", *JobState}
-
-
-def test_the_summary_counts_what_is_left_beside_the_jobs_of_the_run() -> None:
-    made = Summary(
-        RUN,
-        Counts({JobState.SUCCEEDED: 2}, left=5),
-        Calls(),
-        is_complete=True,
-        exit_code=0,
-        stopped="",
-        started_at=T0,
-        ended_at=T0,
-        canary=CanaryOutcome("failed", 3, 1, "a.mp3 failed"),
-    ).as_dict()
-
-    assert (made["jobs"]["total"], made["left"]) == (2, 5)
-    assert made["canary"] == {
-        "result": "failed",
-        "jobs": 3,
-        "succeeded": 1,
-        "reason": "a.mp3 failed",
-    }
 
 
 # --- what others do to the file

@@ -45,8 +45,8 @@ from orchestrator.server.http.key_pairs import KeyPair
 from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.service import LocalService
 from orchestrator.server.settings import LocalSettings, MissingInput, RaySettings
-from orchestrator.server.workers.links import Links
 from orchestrator.server.workers.protocol import WorkTask
+from orchestrator.server.workers.transfers import Links
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Clock
     from orchestrator.separation.engines.interface import Engine
 
-__all__ = ["MediaProbe", "SeparationFailed", "SeparationResult", "SeparationTask", "separate_file"]
-
 THREADS_VARIABLE: Final = "ORCHESTRATOR_ENGINE_THREADS"
 """Environment variable: default number of threads per job; 0 (the default) means one per core."""
 

@@ -26,7 +26,7 @@ from orchestrator.separation.media.boxes import (
     voc_blocks,
     w64_chunks,
 )
-from orchestrator.separation.media.multiplex import end_of_packets
+from orchestrator.separation.media.transport_streams import end_of_packets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

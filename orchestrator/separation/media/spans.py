@@ -19,8 +19,8 @@ from orchestrator.domain.wording import counted
 from orchestrator.separation.media.boxes import boxes_at, voc_blocks
 from orchestrator.separation.media.byte_source import ByteSource, byte_source
 from orchestrator.separation.media.mpeg_audio import Run, runs_of
-from orchestrator.separation.media.multiplex import packet_bytes
 from orchestrator.separation.media.ogg_pages import Stream, links_of
+from orchestrator.separation.media.transport_streams import packet_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,8 @@ from orchestrator.separation.errors import RESOURCE_NOT_SUPPORTED, SeparationFai
 from orchestrator.separation.media.boxes import boxes_at, elements
 from orchestrator.separation.media.byte_source import byte_source
 from orchestrator.separation.media.container import has_decoder, open_media
-from orchestrator.separation.media.multiplex import scrambled_share
 from orchestrator.separation.media.refused_kinds import encrypted
+from orchestrator.separation.media.transport_streams import scrambled_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

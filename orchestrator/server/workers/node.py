@@ -22,9 +22,9 @@ from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.model_file import sidecar_of
 from orchestrator.separation.engines.plugins import plugin_entry, plugin_version
 from orchestrator.separation.install.installed import installed_engine
-from orchestrator.server.workers.links import AssignmentOver, Links, TransferFailed
 from orchestrator.server.workers.process import load, outcome_of
 from orchestrator.server.workers.protocol import WorkFailed, WorkTask
+from orchestrator.server.workers.transfers import AssignmentOver, Links, TransferFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

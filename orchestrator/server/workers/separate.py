@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.engines import EngineChoice
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
-from orchestrator.separation.errors import ENGINE_NOT_INSTALLED
-from orchestrator.separation.separate import (
-    THREADS_VARIABLE,
-    SeparationFailed,
-    SeparationTask,
-    separate_file,
-)
+from orchestrator.separation.errors import ENGINE_NOT_INSTALLED, SeparationFailed
+from orchestrator.separation.separate import THREADS_VARIABLE, SeparationTask, separate_file
 from orchestrator.server.workers.protocol import (
     MachineAtFault,
     Probe,

@@ -15,12 +15,8 @@ import pytest
 
 from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.separation.engines.spleeter import load_spleeter
-from orchestrator.separation.separate import (
-    SeparationFailed,
-    SeparationResult,
-    SeparationTask,
-    separate_file,
-)
+from orchestrator.separation.errors import SeparationFailed
+from orchestrator.separation.separate import SeparationResult, SeparationTask, separate_file
 from tests.quality import si_sdr_db
 from tests.whole_stems import whole_stems
 

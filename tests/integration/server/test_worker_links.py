@@ -19,10 +19,10 @@ from orchestrator.server.http.body import pieces
 from orchestrator.server.pace import Progression
 from orchestrator.server.settings import RaySettings
 from orchestrator.server.workers import exchange, node
-from orchestrator.server.workers.links import AssignmentOver, Links, TransferFailed
 from orchestrator.server.workers.node import Order, Separator
 from orchestrator.server.workers.protocol import WorkTask
 from orchestrator.server.workers.ray import RayWorkers
+from orchestrator.server.workers.transfers import AssignmentOver, Links, TransferFailed
 from tests.integration.server.conftest import COS_HOST
 
 if TYPE_CHECKING:

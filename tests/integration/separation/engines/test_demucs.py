@@ -15,7 +15,8 @@ from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.engines.demucs import DemucsTransform
 from orchestrator.separation.engines.loading import load_model, recognise
-from orchestrator.separation.separate import SeparationFailed, SeparationTask, separate_file
+from orchestrator.separation.errors import SeparationFailed
+from orchestrator.separation.separate import SeparationTask, separate_file
 from tests.demucs_models import (
     BANDS_HZ,
     BINS,

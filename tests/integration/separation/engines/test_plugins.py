@@ -14,9 +14,9 @@ from orchestrator.domain.spec import AudioConfig, AudioMode, Stem
 from orchestrator.errors import ConfigError, EngineMissing
 from orchestrator.manifest.engines import identity_of_plugin
 from orchestrator.separation.engines.plugins import load_plugin
-from orchestrator.separation.errors import EngineFailed
+from orchestrator.separation.errors import EngineFailed, SeparationFailed
 from orchestrator.separation.install.installed import check_ready
-from orchestrator.separation.separate import SeparationFailed, SeparationTask, separate_file
+from orchestrator.separation.separate import SeparationTask, separate_file
 from tests.plugins import install, install_example
 from tests.whole_stems import whole_stems
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from orchestrator.separation.separate import SeparationFailed
+from orchestrator.separation.errors import SeparationFailed
 from orchestrator.server.workers import separate
 from orchestrator.server.workers.protocol import MachineAtFault, WorkFailed, WorkTask
 

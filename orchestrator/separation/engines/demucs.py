@@ -195,7 +195,7 @@ def _model(
     path: Path, graph: Graph, samples: Value, ports: _Ports, spectrum: Value | None = None
 ) -> DemucsModel:
     count = graph.outputs[ports.samples_out].shape[1]
-    settings = read_demucs_settings(path, graph.notes, count)
+    settings = _read_settings(path, graph.notes, count)
     size = samples.shape[2] or settings.samples
     if size is None:
         raise EngineMissing(
@@ -238,7 +238,7 @@ _MOST_SAMPLES: Final = 60 * 44100
 
 
 @dataclass(frozen=True, slots=True)
-class DemucsSettings:
+class _Settings:
     """Facts about a file.
 
     Attributes:
@@ -250,9 +250,7 @@ class DemucsSettings:
     samples: int | None = None
 
 
-def read_demucs_settings(
-    model: Path, notes: Mapping[str, str], count: int | None
-) -> DemucsSettings:
+def _read_settings(model: Path, notes: Mapping[str, str], count: int | None) -> _Settings:
     """Return the stems of a file, and the length of its chunks.
 
     Args:
@@ -283,7 +281,7 @@ def read_demucs_settings(
             f"{model} has {count} stems, and does not name them. Name them in their order in "
             f"{sidecar_of(model).name} beside it, for example: {example}"
         )
-    return DemucsSettings(_valid_names(model, names, count), samples)
+    return _Settings(_valid_names(model, names, count), samples)
 
 
 def _noted(notes: Mapping[str, str]) -> Any:

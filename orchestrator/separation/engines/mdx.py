@@ -49,7 +49,7 @@ class MdxModel:
     """
 
     path: Path
-    settings: MdxSettings
+    settings: _Settings
     bins: int
     frames: int
     is_batch_free: bool
@@ -176,7 +176,7 @@ def recognise_mdx(path: Path, graph: Graph) -> MdxModel | None:
         raise EngineMissing(
             f"{path} leaves the size of its input open ({graph}); an MDX-Net file states it."
         )
-    settings = read_settings(path)
+    settings = _read_settings(path)
     most = settings.n_fft // 2 + 1
     if bins > most:
         raise EngineMissing(
@@ -199,7 +199,7 @@ _STEMS: Final = {"Vocals": True, "Instrumental": False}
 
 
 @dataclass(frozen=True, slots=True)
-class MdxSettings:
+class _Settings:
     """Facts about a file that it does not state itself.
 
     Attributes:
@@ -213,7 +213,7 @@ class MdxSettings:
     gives_voice: bool = True
 
 
-def read_settings(model: Path) -> MdxSettings:
+def _read_settings(model: Path) -> _Settings:
     """Read the JSON file beside a model: ``voc_ft.json`` for ``voc_ft.onnx``.
 
     Raises:
@@ -227,7 +227,7 @@ def read_settings(model: Path) -> MdxSettings:
             f"The engine {model} is an MDX-Net file, and needs a file {path.name} beside it, with "
             f"the values that its publisher states, for example: {example}"
         )
-    return MdxSettings(
+    return _Settings(
         _valid(path, values, N_FFT, _is_frame),
         _valid(path, values, _COMPENSATE, _is_factor, 1.0),
         _STEMS[_valid(path, values, _STEM, lambda one: one in _STEMS, "Vocals")],

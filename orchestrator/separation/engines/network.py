@@ -88,8 +88,8 @@ class Unusable(Exception):
     """A runtime cannot load the file."""
 
 
-OPENVINO_PROCESSOR: Final = Device("CPU")
-OPENVINO_GPU: Final = Device("GPU", batch=4, is_gpu=True)
+_OPENVINO_CPU: Final = Device("CPU")
+_OPENVINO_GPU: Final = Device("GPU", batch=4, is_gpu=True)
 
 
 class OpenVinoNetwork:
@@ -99,14 +99,14 @@ class OpenVinoNetwork:
     much disk as the model, and may be damaged.
     """
 
-    def __init__(self, model: Path, wish: Wish, device: Device = OPENVINO_PROCESSOR) -> None:
+    def __init__(self, model: Path, wish: Wish, device: Device = _OPENVINO_CPU) -> None:
         """Compile the network.
 
         Raises:
             ImportError: OpenVINO is not installed.
             Unusable: It cannot load the file.
         """
-        openvino = import_openvino()
+        openvino = _import_openvino()
         core = openvino.Core()
         precision = openvino.Type.f32
         if not (wish.f32_only or device.is_gpu) and has_fast_bf16(core, openvino):
@@ -159,7 +159,7 @@ def _settings(openvino: Any, precision: Any, threads: int, device: Device) -> di
     return settings
 
 
-def import_openvino() -> Any:
+def _import_openvino() -> Any:
     """Import OpenVINO without its client for usage statistics.
 
     Only OpenVINO's model converter would send any, and nothing here uses it. A module that cannot
@@ -170,11 +170,6 @@ def import_openvino() -> Any:
     import openvino
 
     return openvino
-
-
-def offers_gpu(core: Any) -> bool:
-    """Return True if OpenVINO sees a GPU, by the name of its devices: ``GPU``, or ``GPU.0``."""
-    return any(name.split(".")[0] == OPENVINO_GPU.name for name in core.available_devices)
 
 
 def has_fast_bf16(core: Any, openvino: Any) -> bool:
@@ -189,11 +184,11 @@ def has_fast_bf16(core: Any, openvino: Any) -> bool:
     return default == openvino.Type.bf16 and "BF16" in capabilities
 
 
-ONNX_PROCESSOR: Final = Device("CPUExecutionProvider")
-ONNX_CUDA: Final = Device("CUDAExecutionProvider", batch=4, is_gpu=True)
+_ONNX_CPU: Final = Device("CPUExecutionProvider")
+_ONNX_CUDA: Final = Device("CUDAExecutionProvider", batch=4, is_gpu=True)
 
 
-def import_onnxruntime() -> Any:
+def _import_onnxruntime() -> Any:
     """Import onnxruntime without its usage statistics.
 
     Since version 1.29 the official builds for Linux send them, from the import on, unless
@@ -205,25 +200,17 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def offers_cuda(onnxruntime: Any) -> bool:
-    """Return True if this build of onnxruntime can use a GPU of NVIDIA's.
-
-    It says nothing about the machine: without such a GPU, loading a network on it fails.
-    """
-    return ONNX_CUDA.name in onnxruntime.get_available_providers()
-
-
 class OnnxNetwork:
     """A network with its session."""
 
-    def __init__(self, model: Path, wish: Wish, device: Device = ONNX_PROCESSOR) -> None:
+    def __init__(self, model: Path, wish: Wish, device: Device = _ONNX_CPU) -> None:
         """Load the network.
 
         Raises:
             ImportError: onnxruntime is not installed.
             Unusable: It cannot load the file, or not on this device.
         """
-        onnxruntime = import_onnxruntime()
+        onnxruntime = _import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = wish.threads
         options.inter_op_num_threads = 1
@@ -329,20 +316,24 @@ def candidates() -> Iterator[Candidate]:
 
 
 _PROCESSORS: Final = {
-    _OPENVINO: OPENVINO_PROCESSOR,
-    _ONNXRUNTIME: ONNX_PROCESSOR,
+    _OPENVINO: _OPENVINO_CPU,
+    _ONNXRUNTIME: _ONNX_CPU,
 }
-_GPUS: Final = {_OPENVINO: OPENVINO_GPU, _ONNXRUNTIME: ONNX_CUDA}
+_GPUS: Final = {_OPENVINO: _OPENVINO_GPU, _ONNXRUNTIME: _ONNX_CUDA}
 
 
 def _has_gpu(runtime: str, *, is_asked_for: bool) -> bool:
-    """Return True if a runtime offers a GPU; the plain onnxruntime is not imported for nothing."""
+    """Return True if a runtime offers a GPU; the plain onnxruntime is not imported for nothing.
+
+    That of onnxruntime says nothing about the machine: without a GPU, loading a network fails.
+    """
     try:
         if runtime == _OPENVINO:
-            return offers_gpu(import_openvino().Core())
+            devices = _import_openvino().Core().available_devices  # ``GPU``, or ``GPU.0``
+            return any(name.split(".")[0] == _OPENVINO_GPU.name for name in devices)
         if not is_asked_for:
             distribution(_GPU_BUILD)
-        return offers_cuda(import_onnxruntime())
+        return _ONNX_CUDA.name in _import_onnxruntime().get_available_providers()
     except (ImportError, PackageNotFoundError):
         return False
 

@@ -123,7 +123,7 @@ def load_spleeter(model: Path, threads: int) -> SpleeterEngine:
     """Load the network.
 
     Args:
-        model: The converted weights (``cache.installed_engine``).
+        model: The converted weights (``installed.installed_engine``).
         threads: Threads that work on one block.
 
     Raises:

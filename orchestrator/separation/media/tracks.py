@@ -98,7 +98,7 @@ def _faults(path: Path, container: InputContainer, span: Span | None) -> dict[in
     tracks = container.streams.audio
     faults: dict[int, str] = {}
     with byte_source(path) as source:
-        locked = protected_tracks(source, container.format.name, tracks)
+        locked = _protected_tracks(source, container.format.name, tracks)
     for track in tracks:
         if track.index in locked:
             faults[track.index] = encrypted(locked[track.index])
@@ -167,7 +167,7 @@ _SCRAMBLED_ALLOWED: Final = 0.01
 """Share of packets that may seem to be scrambled; damage sets any bits."""
 
 
-def protected_tracks(
+def _protected_tracks(
     source: ByteSource, container: str, tracks: Sequence[AudioStream]
 ) -> dict[int, str]:
     """Return what a file is called, by the index of each track whose sound is encrypted.

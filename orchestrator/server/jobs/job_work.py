@@ -166,12 +166,12 @@ class JobWork:
         stored = []
         for stem, probe in done.files.items():
             content = self._objects.adopt(output["Bucket"], names[stem], paths[stem], "")
-            stored.append(StoredStem(stem, names[stem], content.tag, probe))
+            stored.append(_StoredStem(stem, names[stem], content.tag, probe))
         return result_of(output["Bucket"], output["Region"], stored)
 
 
 @dataclass(frozen=True, slots=True)
-class StoredStem:
+class _StoredStem:
     """One stored stem."""
 
     stem: str
@@ -180,7 +180,7 @@ class StoredStem:
     probe: Probe
 
 
-def result_of(bucket: str, region: str, stems: Sequence[StoredStem]) -> dict[str, Any]:
+def result_of(bucket: str, region: str, stems: Sequence[_StoredStem]) -> dict[str, Any]:
     """Return the trees ``media_info`` and ``media_result``, and each stem's key (``names``).
 
     ``Format`` is that of the first stem.

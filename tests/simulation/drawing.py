@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.states import JobState
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec
-from orchestrator.testing.faults import FILMS, Echo, Fault, Oddities, Spell, Trouble, Weather
+from orchestrator.testing.oddities import Echo, Oddities
+from orchestrator.testing.weather import FILMS, Fault, Spell, Trouble, Weather
 
 if TYPE_CHECKING:
     import random

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_specs
-from orchestrator.testing.faults import Spell, Trouble, Weather
 from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.weather import Spell, Trouble, Weather
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:

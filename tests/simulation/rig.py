@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobSpec
     from orchestrator.errors import Interruption
     from orchestrator.runner.result import RunResult
-    from orchestrator.testing.faults import Weather
+    from orchestrator.testing.weather import Weather
 
 
 class Rig:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.errors import ApiAnswer, ConnectFailed, OrchestratorError, Throttled
 from orchestrator.testing.builders import make_specs
-from orchestrator.testing.faults import Fault, Weather
 from orchestrator.testing.loop import LoopClock, run_virtual
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 

@@ -14,10 +14,10 @@ from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions, RunnerSettings
 from orchestrator.runner.tracking.run_times import RunTimes
 from orchestrator.testing.builders import make_holder, make_specs
-from orchestrator.testing.faults import Weather
 from orchestrator.testing.loop import LoopClock, on_loop, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger
 from orchestrator.testing.service import FakeService
+from orchestrator.testing.weather import Weather
 from tests.simulation.doubles import Recorder, VirtualLimiter
 
 if TYPE_CHECKING:

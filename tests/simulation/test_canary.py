@@ -15,8 +15,8 @@ from orchestrator.errors import ApiAnswer, Interruption, Rejected
 from orchestrator.runner.budget import Bounds, Budget
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec, make_specs
-from orchestrator.testing.faults import Fault, Weather
 from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 

@@ -10,8 +10,8 @@ from orchestrator.commands.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import JobState
 from orchestrator.errors import CredentialsMissing
 from orchestrator.testing.builders import make_specs
-from orchestrator.testing.faults import Weather
 from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.weather import Weather
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:

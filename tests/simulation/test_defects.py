@@ -10,9 +10,9 @@ from orchestrator.commands.exit_codes import ExitCode, of_result
 from orchestrator.domain.states import JobState
 from orchestrator.errors import InternalDefect
 from orchestrator.testing.builders import make_specs
-from orchestrator.testing.faults import Weather
 from orchestrator.testing.loop import run_virtual
 from orchestrator.testing.service import FakeService
+from orchestrator.testing.weather import Weather
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:

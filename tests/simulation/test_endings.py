@@ -14,8 +14,8 @@ from orchestrator.errors import Fault as ManifestFault
 from orchestrator.errors import Interruption, PlanError
 from orchestrator.live.tally import Tally
 from orchestrator.testing.builders import make_specs
-from orchestrator.testing.faults import Fault, Weather
 from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 

@@ -9,8 +9,8 @@ from orchestrator.domain.events import Noticed
 from orchestrator.domain.remote import JobPage
 from orchestrator.domain.states import JobState
 from orchestrator.testing.builders import make_specs
-from orchestrator.testing.faults import Fault, Weather
 from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 

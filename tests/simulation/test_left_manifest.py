@@ -12,8 +12,8 @@ from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_specs
-from orchestrator.testing.faults import Fault, Weather
 from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:

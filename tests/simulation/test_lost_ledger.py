@@ -16,8 +16,9 @@ from orchestrator.errors import ApiAnswer, Rejected, ServerFault
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.runner.settling import job_list, survey
 from orchestrator.testing.builders import make_spec, make_specs
-from orchestrator.testing.faults import Fault, Oddities, Weather
 from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.oddities import Oddities
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 

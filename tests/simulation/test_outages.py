@@ -10,9 +10,9 @@ from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_holder, make_spec, make_specs
-from orchestrator.testing.faults import Fault, Weather
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 

@@ -11,8 +11,8 @@ from orchestrator.domain.states import JobState
 from orchestrator.errors import Interruption
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_spec, make_specs
-from orchestrator.testing.faults import Weather
 from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.weather import Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 

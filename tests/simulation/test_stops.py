@@ -18,8 +18,8 @@ from orchestrator.reporting.report_file import ReportFile
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.runner.settling.settler import UNSHOWN_S
 from orchestrator.testing.builders import make_specs
-from orchestrator.testing.faults import Fault, Weather
 from orchestrator.testing.loop import run_virtual
+from orchestrator.testing.weather import Fault, Weather
 from tests.simulation.drawing import draw_weather
 from tests.simulation.rig import Rig
 

@@ -23,9 +23,9 @@ from orchestrator.runner.ports import Ports
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions
 from orchestrator.testing.builders import make_holder, make_specs
-from orchestrator.testing.faults import Oddities
 from orchestrator.testing.loop import LoopClock, on_loop, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
+from orchestrator.testing.oddities import Oddities
 from orchestrator.testing.service import FakeService
 from tests.simulation.doubles import Recorder
 from tests.simulation.drawing import draw_settings, draw_weather

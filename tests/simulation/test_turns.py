@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_holder, make_specs
-from orchestrator.testing.faults import Weather
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
+from orchestrator.testing.weather import Weather
 from tests.simulation.rig import Rig
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from orchestrator.domain.events import Event, Waiting
 from orchestrator.errors import ApiAnswer, ServerFault, Throttled
 from orchestrator.live.event_log import JsonLogSink, LineSink
 from orchestrator.testing.builders import make_specs
-from orchestrator.testing.faults import Fault, Spell, Trouble, Weather
 from orchestrator.testing.loop import LoopClock, run_virtual
+from orchestrator.testing.weather import Fault, Spell, Trouble, Weather
 from tests.simulation.doubles import replace_method
 from tests.simulation.rig import Rig
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.states import TERMINAL
-from orchestrator.testing.faults import Oddities, Trouble
 from orchestrator.testing.memory_ledger import MemoryStore
+from orchestrator.testing.oddities import Oddities
 from orchestrator.testing.service import FakeService
+from orchestrator.testing.weather import Trouble
 from tests.simulation.drawing import RETRIES, Manifest, draw_scenario, draw_settings, draw_weather
 from tests.simulation.process import Process
 from tests.simulation.verdict import check
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.spec import JobKey
     from orchestrator.domain.states import JobState
     from orchestrator.runner.result import RunResult
-    from orchestrator.testing.faults import Weather
+    from orchestrator.testing.weather import Weather
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - syncs cost nothing there
 _SHOWN_EVENTS = 60

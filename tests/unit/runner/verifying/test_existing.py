@@ -16,7 +16,7 @@ from orchestrator.runner.verifying.existing import ExistingStems
 from orchestrator.testing.builders import make_holder, make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger
-from orchestrator.testing.service import FakeStorage
+from orchestrator.testing.storage import FakeStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.domain.spec import Place
 from orchestrator.errors import ConnectFailed, NotFound
-from orchestrator.testing.service import FakeStorage
+from orchestrator.testing.storage import FakeStorage
 
 PLACE = Place("media-1250000000", "ap-chongqing")
 

@@ -27,14 +27,17 @@ _VARIANT = re.compile(r"[\w-]{1,64}")
 
 
 class Part(BaseModel):
-    """A mapping of the manifest: unknown keys are faults, and it cannot change once read."""
+    """A mapping of the manifest: unknown keys are faults, and it cannot change once read.
+
+    The text below a key is its description in the JSON Schema (``json_schema``).
+    """
 
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
         populate_by_name=True,
-        use_attribute_docstrings=True,
         hide_input_in_errors=True,
+        defer_build=True,  # the whole manifest is built in one piece, at its first use
     )
 
 

@@ -357,7 +357,7 @@ class ManifestFile(Part):
     include: Globs = ()
     """Other files, relative to this one. This file's settings override theirs; their inputs and
     rules come first."""
-    defaults: JobSettings = Field(default_factory=JobSettings)
+    defaults: JobSettings = Field(default_factory=JobSettings.model_construct)
     """Settings of every job, unless a more specific place overrides them."""
     inputs: Annotated[
         tuple[AnyInput, ...], AfterValidator(_some), Field(validate_default=True)
@@ -367,11 +367,11 @@ class ManifestFile(Part):
     """Settings for matching objects, applied in order over the settings of the sources."""
     callback: CallbackSettings | None = None
     """Notification that the service sends when a job ends."""
-    limits: LimitSettings = Field(default_factory=LimitSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings.model_construct)
     """Rates and numbers at one time."""
-    retry: RetrySettings = Field(default_factory=RetrySettings)
+    retry: RetrySettings = Field(default_factory=RetrySettings.model_construct)
     """Number of attempts per job, and the pauses between them."""
-    budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    budget: BudgetSettings = Field(default_factory=BudgetSettings.model_construct)
     """Limits at which a run stops."""
     window: AnyWindow | None = None
     """The hours in which jobs are submitted."""
@@ -390,12 +390,12 @@ class ManifestFile(Part):
     )
     """Time for which a new ledger looks back for jobs that the account has had done already; at
     most 30 days, 0 for not at all."""
-    price: PriceSettings = Field(default_factory=PriceSettings)
+    price: PriceSettings = Field(default_factory=PriceSettings.model_construct)
     """Price for estimates."""
     confirm_above: Annotated[Number, Field(ge=0)] | None = Field(default=None, examples=[20])
     """Estimated cost, in the currency of price, above which a run on a terminal asks before it
     sends anything. --yes skips the question; without a terminal there is none."""
-    report: AnyReport = Field(default_factory=ReportSettings)
+    report: AnyReport = Field(default_factory=ReportSettings.model_construct)
     """Report: the path of its file, or a mapping with path, rows and keep."""
     notify: tuple[NotifySettings, ...] = Field(default_factory=tuple[NotifySettings, ...])
     """Notifications when a run has ended."""

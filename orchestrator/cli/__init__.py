@@ -20,7 +20,10 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Entry point of the ``orchestrator`` command."""
+    from orchestrator.cli import interpreter
+
     _use_utf_8()
+    interpreter.start_quickly()
     _fill_closed_streams()
     _escape_what_streams_cannot_write()
     try:
@@ -31,6 +34,7 @@ def main() -> NoReturn:
     finally:
         _end_quietly_from_now_on()
         _flush_streams()
+        interpreter.end_quickly()
 
 
 def _end_quietly_from_now_on() -> None:

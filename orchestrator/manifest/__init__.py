@@ -26,14 +26,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import on first use: pydantic and YAML take 0.1 s, too long for ``--help``."""
+    if name == "json_schema":
+        from orchestrator.manifest.schema.json_schema import json_schema
+
+        return json_schema
     if name in __all__:
         from orchestrator.manifest import load, manifest
-        from orchestrator.manifest.schema import json_schema
 
-        return next(
-            getattr(module, name)
-            for module in (manifest, load, json_schema)
-            if hasattr(module, name)
-        )
+        return getattr(load if name == "load_manifest" else manifest, name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

@@ -92,13 +92,13 @@ def _flush_streams() -> None:
 
 
 def _main() -> NoReturn:
-    from orchestrator.cli.app import app
+    from orchestrator.cli.app import app_for
     from orchestrator.commands.exit_codes import ExitCode, of_error
     from orchestrator.durable import DISK_FULL
     from orchestrator.errors import InternalDefect, OrchestratorError
 
     try:
-        app(prog_name="orchestrator")  # also as `python -m orchestrator`
+        app_for(sys.argv[1:])(prog_name="orchestrator")  # also as `python -m orchestrator`
     except OrchestratorError as error:
         complain(message_of(error))
         raise SystemExit(of_error(error)) from None

@@ -18,7 +18,7 @@ _SENTENCES = {
 """Steps that take long enough for a line."""
 
 
-def fetch(
+def fetch_engine(
     *,
     source: Annotated[
         Path | None,
@@ -41,7 +41,7 @@ def fetch(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Fetch and convert the engine's weights (79 MB, pinned by hash), unless they are there."""
-    from orchestrator.commands.fetch_engine import fetch_engine
+    from orchestrator.commands.fetch_engine import fetch_engine as fetch
 
     shown: set[str] = set()
 
@@ -50,6 +50,6 @@ def fetch(
             shown.add(step)
             sys.stderr.write(f"fetch-engine: {_SENTENCES[step]}\n")
 
-    path = fetch_engine(cache_dir, source, progress)
+    path = fetch(cache_dir, source, progress)
     if not quiet:
         show(f"{path}\n")

@@ -15,7 +15,8 @@ import pytest
 import typer.main
 import yaml
 
-from orchestrator.cli.app import app
+from orchestrator.cli.app import VERBS as NAMES
+from orchestrator.cli.app import app_with
 from orchestrator.commands.exit_codes import ExitCode
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.job import LOST_BY_SERVICE, STEM_MISSING
@@ -274,7 +275,7 @@ def test_the_index_lists_every_page() -> None:
 
 # --- commands in all documents
 
-VERBS = typer.main.get_group(app).commands
+VERBS = typer.main.get_group(app_with(NAMES)).commands
 GENERAL = {"--version", "--help", "--install-completion", "--show-completion"}
 OPTIONS = {name: {each for p in verb.params for each in p.opts} for name, verb in VERBS.items()}
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

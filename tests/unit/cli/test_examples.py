@@ -8,10 +8,11 @@ import shlex
 import pytest
 import typer.main
 
-from orchestrator.cli.app import app
+from orchestrator.cli.app import VERBS as NAMES
+from orchestrator.cli.app import app_with
 from orchestrator.cli.examples import EXAMPLES, epilog
 
-VERBS = typer.main.get_group(app).commands
+VERBS = typer.main.get_group(app_with(NAMES)).commands
 
 
 def test_every_verb_has_examples() -> None:

@@ -112,3 +112,14 @@ def test_the_schema_reads_the_texts_of_the_keys(tmp_path: Path) -> None:
     facts = facts_of(tmp_path, "schema")
 
     assert any("Settings" in text for text in facts["parsed"])
+
+
+def test_a_worker_waits_for_its_first_file_with_little_loaded() -> None:
+    rooms = "orchestrator.server.workers.process, orchestrator.server.workers.separate"
+    code = f"import sys, {rooms}; print({{*{(*READS, *SEPARATES, *SENDS)}}} & set(sys.modules))"
+
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "set()"

@@ -6,7 +6,6 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.client.rate_limiter import AdaptiveLimiter
 from orchestrator.commands.other_ledgers import OtherLedgers
 from orchestrator.commands.resources import (
     LOOKS_PER_S,
@@ -27,8 +26,6 @@ from orchestrator.manifest.planning.forecast import Forecast, Standing, price_pe
 from orchestrator.manifest.planning.spec_stream import Feed
 from orchestrator.manifest.sources.address import AddressRefused, address_of, is_address
 from orchestrator.runner.settings import RunnerSettings
-from orchestrator.runner.verifying.existing import ExistingStems
-from orchestrator.runner.verifying.verifier import lost_stems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ports import Ledger, ObjectStore
     from orchestrator.domain.spec import JobKey, JobSpec, Refusal
     from orchestrator.manifest import Manifest
+    from orchestrator.runner.verifying.existing import ExistingStems
 
 __all__ = [
     "ExplainedJob",
@@ -154,9 +152,7 @@ async def plan(
             seen += len(specs)
             progress(seen)
             await others.look(specs)
-            lost: Collection[JobKey] = ()
-            if verify_done and store:
-                lost, _ = await lost_stems(ledger, store, specs, RunnerSettings(), SystemClock())
+            lost = await _lost(ledger, store, specs) if verify_done and store else ()
             await _add(found, ledger, specs, lost, named, search)
         if search is not None:
             search.remark()
@@ -175,7 +171,18 @@ async def plan(
     return found
 
 
+async def _lost(ledger: Ledger, store: ObjectStore, specs: list[JobSpec]) -> Collection[JobKey]:
+    """Return the finished jobs among some whose stems are missing."""
+    from orchestrator.runner.verifying.verifier import lost_stems
+
+    lost, _ = await lost_stems(ledger, store, specs, RunnerSettings(), SystemClock())
+    return lost
+
+
 def _search(ledger: Ledger, store: ObjectStore, found: Preview) -> ExistingStems:
+    from orchestrator.client.rate_limiter import AdaptiveLimiter
+    from orchestrator.runner.verifying.existing import ExistingStems
+
     clock, remarks = SystemClock(), found.forecast.remarks
     limiter = AdaptiveLimiter(LOOKS_PER_S, clock)
     return ExistingStems(ledger, store, limiter, RunnerSettings(), clock, remarks.append)

@@ -12,7 +12,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.options import runner_settings
-from orchestrator.domain.events import Noticed
 from orchestrator.domain.run import Holder
 from orchestrator.domain.value_formats import LOCAL_BUCKET
 from orchestrator.domain.wording import is_utf_8, not_utf_8
@@ -20,7 +19,6 @@ from orchestrator.errors import ConfigError, LedgerLocked, OrchestratorError
 from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.lease import in_use
-from orchestrator.live.sinks import Sinks
 from orchestrator.manifest import EndpointSettings, LocalServiceSettings
 from orchestrator.postgresql import is_address, with_name
 
@@ -325,6 +323,7 @@ async def open_patient_store(manifest: Manifest, ledger: str) -> AsyncIterator[O
         OrchestratorError: See ``open_store``.
     """
     from orchestrator.domain.clock import SystemClock
+    from orchestrator.live.sinks import Sinks
     from orchestrator.runner.settings import RunnerSettings
     from orchestrator.runner.storage_retries import LISTING_TRIES, RetryingStore
 
@@ -348,6 +347,7 @@ async def share_limits(
     """
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.shared_limit import shared_limits
+    from orchestrator.domain.events import Noticed
 
     kinds = {
         "submit": ports.submit_limiter,
@@ -394,6 +394,7 @@ def ports_of(
     from orchestrator.client.rate_limiter import AdaptiveLimiter
     from orchestrator.client.service_clock import ServiceClock
     from orchestrator.client.wire.error_codes import is_transient_job_code
+    from orchestrator.live.sinks import Sinks
     from orchestrator.runner.ports import Ports
     from orchestrator.runner.storage_retries import LISTING_TRIES, RetryingStore
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from orchestrator.commands.resources import ledger_path
-from orchestrator.domain.run import Counts
+from orchestrator.domain.run import PULSE, Counts
 from orchestrator.domain.states import JobState
 from orchestrator.ledger import open_ledger
 from orchestrator.live.snapshot import STAGES, Snapshot, Stage
 from orchestrator.reporting.row import instant
-from orchestrator.runner.heartbeat import PULSE
 
 if TYPE_CHECKING:
     from orchestrator.commands.options import ManifestSource

@@ -46,6 +46,8 @@ class Holder:
 LOOKBACK_S = 30 * 86400.0
 """Farthest that a ledger looks back at the service: records are kept for about a month (console
 page of the vendor)."""
+PULSE = "pulse"
+"""Name under which the ledger keeps the last beat of a run, for ``orchestrator status``."""
 MAX_CANARY = 1000
 """Largest canary: its jobs are kept in memory, and a run waits for each of them."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from orchestrator.domain.events import RateChanged
+from orchestrator.domain.run import PULSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from orchestrator.runner.routing import Routing
     from orchestrator.runner.settling.survey import Survey
 
-PULSE = "pulse"
-"""Name under which the ledger keeps the last beat, for ``orchestrator status``."""
 _RATE_WINDOW_S = 60.0  # the rate shown is that of the last minute
 _NOTEWORTHY = 0.1  # a smaller change of the rate, as a share, is not reported
 

@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.commands.options import ManifestSource
 from orchestrator.commands.status import snapshot_of, status
+from orchestrator.domain.run import PULSE
 from orchestrator.ledger import open_ledger
-from orchestrator.runner.heartbeat import PULSE
 from orchestrator.testing.builders import make_holder
 
 if TYPE_CHECKING:

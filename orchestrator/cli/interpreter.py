@@ -1,4 +1,4 @@
-"""Interpreter settings for a command, and for a run and the local service.
+"""Interpreter settings for a command, and for what works for long: a run, the local service.
 
 They belong to the process; a library must not touch them.
 """

@@ -234,10 +234,11 @@ def _rehearse(
     import asyncio
 
     from orchestrator.cli import complain, message_of
-    from orchestrator.cli.interpreter import loop_factory
+    from orchestrator.cli.interpreter import loop_factory, tune
     from orchestrator.commands.exit_codes import ExitCode, of_result
     from orchestrator.commands.rehearse import rehearse
 
+    tune()
     with display, asyncio.Runner(loop_factory=loop_factory()) as runner:
         result, verdict = runner.run(rehearse(source, options, script, sink=display.sink))
     is_whole = not verdict.duplicates and not verdict.losses

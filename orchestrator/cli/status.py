@@ -68,11 +68,13 @@ async def _watch(source: ManifestSource, ledger: str | None) -> None:
 
     from rich.console import Console
 
+    from orchestrator.cli.interpreter import tune
     from orchestrator.commands.status import ledger_of, snapshot_of
     from orchestrator.domain.clock import SystemClock
     from orchestrator.live.event_log import counts_line
     from orchestrator.live.progress import LivePanel
 
+    tune()
     clock, console = SystemClock(), Console(stderr=True)
     is_live = console.is_terminal and not console.is_dumb_terminal
     place = ledger_of(source, ledger)

@@ -36,6 +36,7 @@ def report():
         "parsed": parsed,
         "collections": len(collected),
         "tracked": len(gc.get_objects()),
+        "young": gc.get_threshold()[0],
     }
     sys.stderr.write("\\n" + json.dumps(facts) + "\\n")
 
@@ -106,6 +107,16 @@ def test_a_command_loads_what_it_needs(
     assert facts["collections"] < 10
     # What is left at the end is frozen, so that the interpreter does not search it.
     assert facts["tracked"] < 1000
+
+
+@pytest.mark.slow
+def test_the_collector_looks_for_cycles_more_often_in_a_run_than_while_it_loads(
+    tmp_path: Path,
+) -> None:
+    run = facts_of(tmp_path, "run", "m.yaml", "--deadline", "0.1s")
+    plan = facts_of(tmp_path, "plan", "m.yaml")
+
+    assert run["young"] <= 20_000 < plan["young"]
 
 
 @pytest.mark.slow

@@ -32,7 +32,6 @@ FILMS = "films-1250000000"
 """A second bucket."""
 
 
-
 class Fault(Enum):
     """Outcome of one POST."""
 

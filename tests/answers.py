@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, is_dataclass
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
@@ -14,6 +15,15 @@ def plain(answer: Any) -> Any:
         return type(answer)
     if isinstance(answer, list):
         return [plain(entry) for entry in answer]
+    if isinstance(answer, tuple):
+        return tuple(plain(entry) for entry in answer)
     if isinstance(answer, dict):
         return {key: plain(value) for key, value in answer.items()}
-    return astuple(answer) if is_dataclass(answer) and not isinstance(answer, type) else answer
+    names = _field_names(answer.__class__)
+    return tuple(plain(getattr(answer, name)) for name in names) if names else answer
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    """Return the names of the fields of a dataclass; none of any other type."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()

@@ -33,9 +33,20 @@ class _JumpingSelector(selectors.DefaultSelector):
     """A selector that never blocks: instead of waiting for a timer, it moves virtual time."""
 
     loop: VirtualTimeLoop
+    _watched = 0
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = super().register(fileobj, events, data)
+        self._watched += 1
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        key = super().unregister(fileobj)
+        self._watched -= 1
+        return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        has_files = len(self.get_map()) > 1  # besides the loop's own wake-up pipe
+        has_files = self._watched > 1  # besides the loop's own wake-up pipe
         if timeout == 0 and not has_files:
             return []  # the wake-up pipe is read when the loop is idle
         ready = super().select(0)
@@ -67,7 +78,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     ) -> None:
         self._now = start_at
         self._turns = 0
-        self._is_dead = False
         self._crash_after = crash_after
         self._crash_within = crash_within
         selector = _JumpingSelector()
@@ -90,19 +100,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def die(self) -> None:
         """Ignore every later call, and log nothing."""
-        self._is_dead = True
+        self.call_soon = self._ignore  # type: ignore[method-assign]  # a check at each call is slow
         self.set_exception_handler(lambda _loop, _context: None)
 
-    def call_soon(
+    def _ignore(
         self,
         callback: Callable[[*_Arguments], object],
         *args: *_Arguments,
         context: Context | None = None,
     ) -> asyncio.Handle:
-        """Schedule a callback; a dead loop accepts it and never runs it."""
-        if self._is_dead:
-            return asyncio.Handle(callback, args, self, context)
-        return super().call_soon(callback, *args, context=context)
+        """Accept a callback, and never run it."""
+        return asyncio.Handle(callback, args, self, context)
 
     def _run_once(self) -> None:
         self._turns += 1

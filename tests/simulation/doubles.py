@@ -62,3 +62,10 @@ class Recorder:
 def replace_method(target: object, name: str, method: Callable[..., object]) -> None:
     """Replace a method of one object."""
     setattr(target, name, method)
+
+
+async def skip_sync(_act: Callable[[], None]) -> None:
+    """``Ports.off_loop`` without a sync of the report.
+
+    Tests run for days in virtual time, and a sync takes real time. What a power cut takes is drawn.
+    """

@@ -38,12 +38,13 @@ from orchestrator.testing.builders import make_holder
 from orchestrator.testing.loop import CrashError, LoopClock, VirtualTimeLoop, kill
 from orchestrator.testing.memory_ledger import MemoryLedger
 from tests.simulation.client import Client, Keys
+from tests.simulation.doubles import skip_sync
 from tests.simulation.drawing import Ending, Scenario
 from tests.simulation.mirror import Mirror, MirroredLedger
 from tests.simulation.watch import COMMIT_S, CanaryWatch, Watch, WatchedLedger, is_seen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.spec import JobSpec
@@ -81,10 +82,6 @@ class Hours:
     def next_change(self, now: float) -> float:
         """See ``watch.OpenHours``."""
         return self.closes_at if now < self.closes_at else self.closes_at + 86400.0
-
-
-async def _skip_sync(_act: Callable[[], None]) -> None:
-    """``Ports.off_loop`` without a sync; the bytes that a power cut takes are drawn."""
 
 
 @dataclass
@@ -229,7 +226,7 @@ class Process:
             sink=self,
             is_transient=is_transient_job_code,
             settings=world.settings,
-            off_loop=_skip_sync,
+            off_loop=skip_sync,
         )
         return Runner(
             parts,

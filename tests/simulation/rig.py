@@ -11,10 +11,10 @@ from orchestrator.runner.ports import Ports
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions, RunnerSettings
 from orchestrator.testing.builders import make_holder
-from orchestrator.testing.loop import LoopClock, on_loop
+from orchestrator.testing.loop import LoopClock
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from orchestrator.testing.service import FakeService
-from tests.simulation.doubles import Recorder, VirtualLimiter
+from tests.simulation.doubles import Recorder, VirtualLimiter, skip_sync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -73,7 +73,7 @@ class Rig:
             "sink": self.recorder,
             "is_transient": lambda code: code == "InternalError",
             "settings": settings or RunnerSettings(),
-            "off_loop": on_loop,
+            "off_loop": skip_sync,
         }
         self.parts = Ports(**(fields | parts))
 

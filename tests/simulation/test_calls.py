@@ -14,11 +14,11 @@ from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions, RunnerSettings
 from orchestrator.runner.tracking.run_times import RunTimes
 from orchestrator.testing.builders import make_holder, make_specs
-from orchestrator.testing.loop import LoopClock, on_loop, run_virtual
+from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger
 from orchestrator.testing.service import FakeService
 from orchestrator.testing.weather import Weather
-from tests.simulation.doubles import Recorder, VirtualLimiter
+from tests.simulation.doubles import Recorder, VirtualLimiter, skip_sync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -73,7 +73,7 @@ async def cost_of(
         sink=Recorder(),
         is_transient=lambda _: False,
         settings=RunnerSettings(has_callbacks=callbacks),
-        off_loop=on_loop,
+        off_loop=skip_sync,
     )
     runner = Runner(parts, RunnerOptions(name="calls", report=str(folder / "report.jsonl")))
     if callbacks:

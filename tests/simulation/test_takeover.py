@@ -23,11 +23,11 @@ from orchestrator.runner.ports import Ports
 from orchestrator.runner.runner import Runner
 from orchestrator.runner.settings import RunnerOptions
 from orchestrator.testing.builders import make_holder, make_specs
-from orchestrator.testing.loop import LoopClock, on_loop, run_virtual
+from orchestrator.testing.loop import LoopClock, run_virtual
 from orchestrator.testing.memory_ledger import MemoryLedger, MemoryStore
 from orchestrator.testing.oddities import Oddities
 from orchestrator.testing.service import FakeService
-from tests.simulation.doubles import Recorder
+from tests.simulation.doubles import Recorder, skip_sync
 from tests.simulation.drawing import draw_settings, draw_weather
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class Play:
             rng=self.rng,
             sink=Recorder(),
             is_transient=lambda code: code == "InternalError",
-            off_loop=on_loop,
+            off_loop=skip_sync,
             settings=self.settings,
         )
         report = str(self.folder / host.name / "report.jsonl")

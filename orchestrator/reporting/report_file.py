@@ -84,6 +84,7 @@ class ReportFile:
         self._bytes = 0
         self._is_ready = False  # the file is checked, and may grow
         self._is_broken = False  # a write failed: later rows would leave a hole
+        self._synced = b""  # the mark of the part that was synced last
         self._early: dict[int, Job] = {}  # rows that arrived before those in front of them
 
     async def open(self) -> None:
@@ -192,6 +193,7 @@ class ReportFile:
 
     def _drop_file(self) -> None:
         self._is_ready = False
+        self._synced = b""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -237,11 +239,14 @@ class ReportFile:
             "bytes": self._bytes,
             "with_skipped": self._with_skipped,
         }
+        if (encoded := orjson.dumps(mark)) == self._synced:
+            return
         try:
             await self._off_loop(lambda: os.fsync(file.fileno()))
         except OSError as error:
             raise self._unwritable(error) from error
-        await self._ledger.remember(_CHECKPOINT, orjson.dumps(mark))
+        await self._ledger.remember(_CHECKPOINT, encoded)
+        self._synced = encoded
 
     def _is_in_place(self, file: BinaryIO) -> bool:
         """Return True if the file is still at its path, as long as it was written."""

@@ -18,6 +18,8 @@ from orchestrator.testing.builders import make_holder, make_spec, make_specs
 from orchestrator.testing.memory_ledger import MemoryLedger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.domain.job import Job
     from orchestrator.domain.run import Run
 
@@ -181,6 +183,33 @@ async def test_an_unwritable_folder_is_reported_with_the_next_step(tmp_path: Pat
         await ReportFile(blocked / "report.jsonl", run, ledger).open()
     with pytest.raises(ReportError, match="Nothing is lost"):
         await ReportFile(Path("/proc/none/report.jsonl"), run, ledger).open()
+
+
+async def test_a_report_is_synced_again_only_if_it_has_grown(tmp_path: Path) -> None:
+    path = tmp_path / "report.jsonl"
+    ledger, run, _ = await ledger_with_rows(1, path)
+    syncs: list[int] = []
+
+    async def note(work: Callable[[], None]) -> None:
+        work()
+        syncs.append(path.stat().st_size)
+
+    report = ReportFile(path, run, ledger, note)
+    await report.open()
+    for _ in range(3):
+        await report.checkpoint()
+    assert len(syncs) == 1
+
+    (job,) = await ledger.add(run, [make_spec(9)])
+    for step in (Step.SEND, Step.REJECT):
+        job.step(step)
+        await ledger.save([job])
+    report.offer([job])
+    for _ in range(3):
+        await report.checkpoint()
+    report.close()
+    assert len(syncs) == 2
+    assert syncs[1] == path.stat().st_size
 
 
 # --- what others do to the file

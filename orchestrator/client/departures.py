@@ -142,13 +142,12 @@ class Departures:
         seat.free_at = now + self._period_s
         seat.may_move_at = now
 
-    def enough_for_s(self) -> float:
+    def enough_for_s(self, now: float) -> float:
         """Return the time for which no permit is needed; 0 or less if one is needed now.
 
         None is needed while enough requests wait for their turn, or the next turn is far off.
         """
         queue_s = self._waiting * self._gap_s - _ENOUGH_S if self._waiting else 0.0
-        now = self._clock.monotonic()
         return max(queue_s, self._soonest(now) - now - _READY_S)
 
     def _until(self, slot: float, now: float) -> float:

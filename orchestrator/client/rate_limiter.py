@@ -274,7 +274,7 @@ class AdaptiveLimiter:
         now = self._clock.monotonic()
         wait_s = self._free_at(now) - now
         if self._departures is not None:
-            wait_s = max(wait_s, self._departures.enough_for_s())
+            wait_s = max(wait_s, self._departures.enough_for_s(now))
         return wait_s if wait_s > _EPSILON_S else 0.0
 
     def _is_free(self) -> bool:

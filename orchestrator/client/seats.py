@@ -35,7 +35,7 @@ class Seats:
     """The seats of one process, used in turn.
 
     Args:
-        count: Number of seats that were never used.
+        count: Number of seats that are free.
 
     Attributes:
         valid_until: From this instant on no seat may be used, because other processes may have
@@ -47,7 +47,7 @@ class Seats:
     """
 
     def __init__(self, count: int) -> None:
-        self._unused = count  # made when they are needed: a limit may be 100,000
+        self._unused = count  # free ones, made when they are needed: a limit may be 100,000
         self._used: deque[Seat] = deque()
         self.valid_until = math.inf
         self.is_cut_off = False
@@ -105,12 +105,12 @@ class Seats:
         self._used = deque(seat for seat in self._used if seat.is_ours)
         return [now] * unused + [max(seat.free_at, now) for seat in chosen]
 
-    def receive(self, free_at: list[float]) -> None:
-        """Add seats that are free at these instants."""
-        if not free_at:
-            return
-        more = [*self._used, *(Seat(instant) for instant in free_at)]
-        self._used = deque(sorted(more, key=lambda seat: seat.free_at))
+    def receive(self, free_at: list[float], now: float) -> None:
+        """Add seats that are free at these instants; one that is free now is as good as unused."""
+        later = [Seat(instant) for instant in free_at if instant > now]
+        self._unused += len(free_at) - len(later)
+        if later:
+            self._used = deque(sorted([*self._used, *later], key=lambda seat: seat.free_at))
 
     def add_unused(self, count: int) -> None:
         """Add seats that were never used."""

@@ -222,7 +222,7 @@ class SharedLimits:
         for kind, ask in pending.asks.items():
             seats = self._limiters[kind].seats
             if kind not in pending.grants:
-                seats.receive(ask.given)
+                seats.receive(ask.given, self._clock.monotonic())
             # Otherwise it may have been written: nothing is taken back, and nothing received.
             elif len(seats) > pending.grants[kind].keeps:
                 seats.lose()
@@ -253,7 +253,8 @@ class SharedLimits:
         def act(content: dict[str, Any] | None, moment: Moment | None = None) -> dict[str, Any]:
             moment = moment or _moment_of(self._clock)
             book = self._book(content, moment.at)
-            book.leave({kind: [moment.there(at) for at in free] for kind, free in given.items()})
+            shift_s = moment.there(0.0)
+            book.leave({kind: [at + shift_s for at in free] for kind, free in given.items()})
             return book.content
 
         with contextlib.suppress(OSError, ShelfBusy):
@@ -285,8 +286,9 @@ class SharedLimits:
         if len(seats) > grant.keeps:
             seats.lose()
         missing = grant.keeps - len(seats)
-        received = [moment.here(instant) for instant in grant.received]
-        seats.receive([*received, *([at + limiter.period_s] * missing)])
+        shift_s = moment.here(0.0)
+        received = [instant + shift_s for instant in grant.received]  # a limit may be 100,000
+        seats.receive([*received, *([at + limiter.period_s] * missing)], at)
         self._surplus[kind] = grant.surplus
         limiter.adopt(grant.limit_per_s, self._learned_here(kind, grant, pending))
         self._report_famine(kind, grant, at)

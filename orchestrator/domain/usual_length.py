@@ -17,8 +17,8 @@ _OTHER_BYTES_PER_S = 24_000
 
 def suffix_of(name: str) -> str:
     """Return what follows the last dot of an object's last part, in lower case; empty if none."""
-    _, dot, suffix = name.rpartition("/")[2].rpartition(".")
-    return suffix.lower() if dot else ""
+    _, dot, suffix = name.rpartition(".")
+    return suffix.lower() if dot and "/" not in suffix else ""
 
 
 def seconds_of_size(suffix: str, size_bytes: int) -> float:

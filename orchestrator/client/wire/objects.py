@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -76,6 +77,7 @@ def object_head(headers: Mapping[str, str]) -> ObjectHead:
     )
 
 
+@lru_cache(maxsize=1024)  # the stems of one second have the same times
 def http_date(text: str) -> float | None:
     """Return the seconds since the epoch of an HTTP date, or None if it is not valid."""
     try:

@@ -92,7 +92,10 @@ class ListSearch:
 
     def trust(self, place: Place) -> Trust:
         """Return what is known of the list of a bucket."""
-        return self._trusts.setdefault(place, Trust())
+        found = self._trusts.get(place)
+        if found is None:
+            found = self._trusts[place] = Trust()
+        return found
 
     def doubt(self, job: Job) -> None:
         """Take back a witness that is in doubt itself."""

@@ -162,9 +162,9 @@ class Settler:
         """
         place = job.spec.media.place
         self._list.know_queue(place, job.queue_id)
-        is_first = not self.search.trust(place).witnesses
+        is_first = bool(self._doubts) and not self.search.trust(place).witnesses
         self.search.know(job, is_new=is_new)
-        if is_first and self._doubts:
+        if is_first:
             self._take_back(place)
 
     def _take_back(self, place: Place) -> None:

@@ -162,7 +162,7 @@ class Backlog:
 
     def is_closed(self, job: Job) -> bool:
         """Return True if the bucket of a job was closed after the job was queued."""
-        return job.spec.media.place in self._closed
+        return bool(self._closed) and job.spec.media.place in self._closed
 
     def put_back(self, job: Job) -> None:
         """Put back a job that was taken out and is not wanted now."""
@@ -235,7 +235,7 @@ class Backlog:
             self._spilled[lane] = None
 
     def _place(self, job: Job, *, has_waited: bool = False) -> None:
-        if self._closed and job.spec.media.place in self._closed:
+        if self.is_closed(job):
             return
         lane = lane_of(job)
         wait_s = job.not_before - self._clock.now() if job.not_before else 0.0

@@ -32,7 +32,6 @@ def lane_of(job: Job) -> LaneKey:
 
 @dataclass(slots=True)
 class _Lane:
-    key: LaneKey
     served: int = 0
     heap: list[tuple[int, int, Job]] = field(default_factory=list)
 
@@ -63,18 +62,18 @@ class ReadyQueue:
 
     def push(self, job: Job) -> None:
         """Add a job."""
-        key = lane_of(job)
-        level = self._levels.get(key.level)
+        number, share = job.spec.level, job.spec.share
+        level = self._levels.get(number)
         if level is None:
-            level = self._levels[key.level] = _Level()
-        lane = level.lanes.get(key.share)
+            level = self._levels[number] = _Level()
+        lane = level.lanes.get(share)
         if lane is None:
-            lane = level.lanes[key.share] = _Lane(key)
+            lane = level.lanes[share] = _Lane()
         if not lane.heap:
             # A lane that fills again starts level with the others: it must not make up for the
             # time that it was empty, nor pay for its turns while it was alone.
             lane.served = max(lane.served, level.turn)
-            heappush(level.order, (lane.served, key.share))
+            heappush(level.order, (lane.served, share))
         heappush(lane.heap, (job.seq, job.id, job))
         self._size += 1
 

@@ -70,6 +70,8 @@ class Conclusion:
     delay_s: float = 0.0
 
 
+_ACCEPTED = Conclusion()
+
 Answer = SubmitReply | OrchestratorError
 
 
@@ -88,7 +90,7 @@ def conclude(
             return Conclusion(job.message)
         case SubmitReply():
             _accept(job, answer, now)
-            return Conclusion()
+            return _ACCEPTED
         case ApiError() if not answer.answer.is_vendors:
             job.step(Step.LOSE_ANSWER)
             _note(job, answer)

@@ -296,7 +296,7 @@ class TrackedAtPlace:
         if self.since == math.inf:
             self.since = tracked.since
         if not tracked.may_have_ended:
-            tracked.is_queued = self.queued_count > 0 and not self.is_stale
+            tracked.is_queued = not self.is_stale and any(self._queued.values())
             self.is_blind = False
             self.open_at = max(self.open_at, tracked.since)
             self.newest_at = max(self.newest_at, tracked.since)

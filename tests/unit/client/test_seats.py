@@ -62,8 +62,13 @@ def test_seats_are_given_with_their_times_and_are_gone() -> None:
     given = seats.give(2, now=12.5)
     assert given == [12.5, 13.0], "evenly spread; one that is free is free now"
     assert len(seats) == 2
-    seats.receive([12.0, 30.0])
-    assert [seats.free_at(12.5), len(seats)] == [12.0, 4]
+    seats.receive([12.0, 30.0], now=12.5)
+    assert [seats.free_at(12.5) <= 12.5, len(seats)] == [True, 4]
+    taken = [max(seats.free_at(12.5), 12.5)]
+    for _ in range(3):
+        seats.take(12.5).free_at = 50.0
+        taken.append(max(seats.free_at(12.5), 12.5))
+    assert taken == [12.5, 12.5, 14.0, 30.0], "soonest first"
 
 
 def test_a_seat_whose_request_is_on_its_way_is_not_given() -> None:

@@ -263,7 +263,7 @@ _WRONG_VALUES: Final = (
         "Name the file of your certificate's key, which only you may read.",
     ),
 )
-"""How libpq and the driver name a value that cannot be used, and what the user can write."""
+"""Texts of libpq and the driver about a value that cannot be used, and what the user can write."""
 _VALUES: Final = {
     "sslmode": "disable, allow, prefer, require, verify-ca or verify-full",
     "target_session_attrs": "any, read-write, read-only, primary, standby or prefer-standby",

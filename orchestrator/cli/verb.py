@@ -1,4 +1,4 @@
-"""What every verb checks in its words before it reads them."""
+"""The check that every verb makes of its words before it reads them."""
 
 from __future__ import annotations
 

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.resources import local_root
 from orchestrator.domain.listening import cannot_listen
 from orchestrator.durable import broken_link, reason_of
-from orchestrator.errors import ConfigError, DiskFull
+from orchestrator.errors import ConfigError, DiskFull, OrchestratorError
 from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_places import output_places
 from orchestrator.reporting.page.writer import check_page_path, page_path
@@ -82,6 +83,20 @@ def check_means(manifest: Manifest) -> None:
     from orchestrator.client.credentials import Discovered
 
     Discovered(profile=manifest.profile).load()
+
+
+def refusals(manifest: Manifest, ledger: str) -> list[str]:
+    """Return what this machine lacks for a run of the manifest, a sentence each.
+
+    A plan may be made without it, for example to learn the cost before there is a key pair.
+    """
+    found = []
+    for check in (partial(check_means, manifest), partial(check_outputs, manifest, ledger)):
+        try:
+            check()
+        except OrchestratorError as error:
+            found.append(f"A run would be refused now. {error}")
+    return found
 
 
 async def check_address(option: str, host: str, port: int) -> None:

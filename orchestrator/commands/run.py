@@ -440,7 +440,7 @@ async def carry_out(
     Raises:
         OrchestratorError: If the run cannot begin, or the ledger or the report cannot be written.
     """
-    manifest = source.load()
+    manifest = source.load(to_run=True)
     check_notify(manifest)
     try:
         async with open_session(manifest, options, sink=sink) as session:

@@ -78,7 +78,7 @@ async def examine(
     found, clock = Examination(), clock or SystemClock()
     _machine(found)
     if model is not None:
-        examine_engine(found, EngineChoice(model), clock)
+        examine_engine(found, EngineChoice(model))
         if source is None:
             return found
     manifest: Manifest | None = None
@@ -90,7 +90,8 @@ async def examine(
     if source is None or (manifest is not None and manifest.is_local):
         service = manifest.service if manifest is not None else None
         named = service.engine if isinstance(service, LocalServiceSettings) else DEFAULT_ENGINE
-        examine_engine(found, named, clock)
+        if not _is_same(named.model, model):  # else it was examined above
+            examine_engine(found, named)
     if source is None:
         _credentials(found, "note")
     if manifest is not None:
@@ -103,6 +104,10 @@ async def examine(
         if is_readable:
             await _other_ledgers(found, manifest, location)
     return found
+
+
+def _is_same(one: Path | None, other: Path | None) -> bool:
+    return one is not None and other is not None and one.absolute() == other.absolute()
 
 
 def _machine(found: Examination) -> None:

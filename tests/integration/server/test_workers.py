@@ -427,8 +427,9 @@ async def _is_gone(pid: int) -> bool:
 async def test_a_closed_service_keeps_its_jobs_and_resumes_them(
     start: Benches, job_body: Callable[..., str]
 ) -> None:
+    """A stop in order is not one of the starts that a job may have."""
     async with AsyncExitStack() as first:
-        bench = await start(within=first, **WORK, max_concurrent=1)
+        bench = await start(within=first, **WORK, max_concurrent=1, max_starts=1)
         running = await bench.submit(job_body(order(bench.root, "in/a", "endless")))
         waiting = await bench.submit(
             job_body(order(bench.root, "in/b", "ok"), voice="b/v").replace("out/b", "b/b")
@@ -441,7 +442,7 @@ async def test_a_closed_service_keeps_its_jobs_and_resumes_them(
         workers = processes_of(bench)
         assert workers
     order(bench.root, "in/a", "ok")
-    bench = await start(**WORK, max_concurrent=1)
+    bench = await start(**WORK, max_concurrent=1, max_starts=1)
 
     assert not any(alive(worker.pid) for worker in workers)
     for job_id in (running, waiting):
@@ -536,7 +537,9 @@ async def test_a_job_that_kills_the_service_repeatedly_is_given_up(
     text = await bench.ended(job_id)
 
     assert "<State>Failed</State>" in text
-    assert "started 1 time," in text
+    assert "The service or its worker ended 1 time while this job was at work" in text
+    assert "run again with --retry failed" in text
+    assert "orchestrator separate FILE" in text
 
 
 async def test_a_second_service_on_the_same_root_is_refused_with_the_process_id_of_the_first(

@@ -113,6 +113,9 @@ class LiveServer:
         sleep: Callable[[float], Awaitable[None]],
         token: str = "",
     ) -> None:
+        is_drawn = not is_loopback(host) and not token
+        self.is_known = bool(port) and not is_drawn
+        """The address can be known before: no port was picked, and no token was drawn."""
         self._host = host
         self._port = port
         self._watched = watched

@@ -291,7 +291,7 @@ def _parameter_fault(address: Address, said: str, given: Mapping[str, Any]) -> s
                 name, value = next(iter(parts.items()))
             return _wrong_value(address, name, value, advice, is_written=name in given)
     if _NO_SSL in said:
-        mode = given.get("sslmode") or os.environ.get("PGSSLMODE", "require")
+        mode = given.get("sslmode") or _defaults()["sslmode"].val.decode()
         return (
             f"The server of the ledger {address} has no encryption, and sslmode={mode} asks for "
             "it. Switch SSL on at the server, or write sslmode=prefer."
@@ -304,16 +304,18 @@ def _parameter_fault(address: Address, said: str, given: Mapping[str, Any]) -> s
     return ""
 
 
+def _defaults() -> dict[str, Any]:
+    """Return libpq's parameters by name, with their variables and what these say."""
+    return {one.keyword.decode(): one for one in driver().pq.Conninfo.get_defaults()}
+
+
 def _wrong_value(address: Address, name: str, value: str, advice: str, *, is_written: bool) -> str:
     """Return the sentence about a value that cannot be used, with the place where it is set."""
     if name in _VALUES:
         advice = f"Write {_VALUES[name]}."
     advice = advice or "The documentation of libpq has its values, under Parameter Key Words."
-    variables = {
-        one.keyword.decode(): (one.envvar or b"").decode()
-        for one in driver().pq.Conninfo.get_defaults()
-    }
-    variable = variables.get(name, "")
+    found = _defaults().get(name)
+    variable = (found.envvar or b"").decode() if found is not None else ""
     place = f"The address of the ledger {address} has {name}={value}"
     if not is_written and os.environ.get(variable):
         place = f"The environment variable {variable}, for the ledger {address}, is {value!r}"
@@ -368,11 +370,7 @@ def place_of(address: Address) -> str:
     given = psycopg.conninfo.conninfo_to_dict(address.server)
     if given.get("service"):
         return f"the service {given['service']}"
-    usual = {
-        one.keyword.decode(): one.val.decode()
-        for one in psycopg.pq.Conninfo.get_defaults()  # and what libpq's variables say
-        if one.val
-    }
+    usual = {name: one.val.decode() for name, one in _defaults().items() if one.val}
     host = given.get("host") or given.get("hostaddr") or usual.get("host") or "this machine"
     return f"{host} port {given.get('port') or usual.get('port')}"
 

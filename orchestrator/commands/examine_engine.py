@@ -42,7 +42,7 @@ def examine_engine(found: Examination, choice: EngineChoice) -> None:
 
 def _facts(choice: EngineChoice) -> str:
     if choice.model is not None:
-        from orchestrator.separation.engines.kinds import recognise
+        from orchestrator.separation.engines.loading import recognise
 
         return f"{choice.model} is {'; '.join(recognise(choice.model).facts)}"
     if choice.plugin:

@@ -85,7 +85,7 @@ def model_fault(model: Path) -> str:
     """
     if find_spec("numpy") is None:
         return ""
-    from orchestrator.separation.engines.kinds import recognise
+    from orchestrator.separation.engines.loading import recognise
 
     try:
         recognise(model)

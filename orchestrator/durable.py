@@ -7,11 +7,11 @@ import fcntl
 import os
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Errors of a disk, or of a user's part of it, that is full."""
@@ -27,7 +27,28 @@ def unwritable(name: object, error: OSError, advice: str) -> str:
         advice: Next step, unless the disk is full: another name does not help then.
     """
     step = "Make room, then try again." if error.errno in DISK_FULL else advice
-    return f"{name} cannot be written: {error.strerror or error}. {step}"
+    return f"{name} cannot be written: {reason_of(error)}. {step}"
+
+
+def reason_of(error: OSError) -> str:
+    """Return why a file cannot be used: a broken link on its path, or what the system says.
+
+    The system says "File exists" or "Not a directory" of such a link.
+    """
+    for name in (error.filename, error.filename2):
+        if isinstance(name, str | os.PathLike) and (link := broken_link(Path(name))):
+            return link
+    return error.strerror or str(error)
+
+
+def broken_link(path: Path) -> str:
+    """Return what is wrong with a symbolic link at a path or above it; empty if none is broken."""
+    for each in (path, *path.parents):
+        if each.is_symlink() and not each.exists():
+            return f"{each} is a symbolic link that leads nowhere (to {each.readlink()})"
+        if each.exists():
+            break
+    return ""
 
 
 class FileLock:

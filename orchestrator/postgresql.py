@@ -18,6 +18,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from orchestrator.errors import ConfigError, LedgerError, LedgerFull, LedgerMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from psycopg import Connection
 
 SCHEMES: Final = ("postgresql", "postgres")
@@ -184,7 +186,8 @@ def connect(
         idle_s: The server ends the session if it idles in a transaction for this time; 0: never.
 
     Raises:
-        ConfigError: If the driver is missing, or the address cannot be read.
+        ConfigError: If the driver is missing, or the address or one of its parameters cannot be
+            used.
         psycopg.Error: If the server cannot be reached, or refuses.
     """
     psycopg = driver()
@@ -199,9 +202,14 @@ def connect(
         for name, value in _USUAL.items()
         if name not in given and not os.environ.get(_VARIABLES.get(name, ""))
     }
-    conn: Connection[Any] = psycopg.connect(
-        **{**given, **usual}, client_encoding="UTF8", autocommit=True
-    )
+    try:
+        conn: Connection[Any] = psycopg.connect(
+            **{**given, **usual}, client_encoding="UTF8", autocommit=True
+        )
+    except psycopg.Error as error:
+        if fault := _parameter_fault(address, str(error), given):
+            raise ConfigError(fault) from error
+        raise
     settings = {
         "search_path": f'"{schema}"',
         "lock_timeout": f"{_LOCK_TIMEOUT_MS}",
@@ -226,6 +234,94 @@ def connect(
         conn.close()
         raise
     return conn
+
+
+# --- parameters of libpq
+
+_WRONG_VALUES: Final = (
+    (r'invalid "?(?P<name>\w+)"? value: "(?P<value>[^"]*)"', ""),
+    (
+        r'invalid integer value "(?P<value>[^"]*)" for connection option "(?P<name>\w+)"',
+        "Write a whole number.",
+    ),
+    (r"bad value for (?P<name>\w+): '(?P<value>[^']*)'", "Write a whole number of seconds."),
+    (r'invalid (?P<name>port) number: "(?P<value>[^"]*)"', "Write a number from 1 to 65535."),
+    (
+        r'could not parse network address "(?P<hostaddr>[^"]*)"',
+        "Write numbers, or name the host with host.",
+    ),
+    (
+        r'root certificate file "(?P<sslrootcert>[^"]*)"',
+        "Name the file of the server's authority, or write sslrootcert=system.",
+    ),
+    (
+        r'[^e] certificate file "(?P<sslcert>[^"]*)"',
+        "Name the file of your certificate, or leave it out.",
+    ),
+    (
+        r'private key file "(?P<sslkey>[^"]*)"',
+        "Name the file of your certificate's key, which only you may read.",
+    ),
+)
+"""Texts of libpq and the driver about a value that cannot be used, and what the user can write."""
+_VALUES: Final = {
+    "sslmode": "disable, allow, prefer, require, verify-ca or verify-full",
+    "target_session_attrs": "any, read-write, read-only, primary, standby or prefer-standby",
+    "load_balance_hosts": "disable or random",
+    "gssencmode": "disable, prefer or require",
+    "channel_binding": "disable, prefer or require",
+}
+_NO_SSL: Final = "server does not support SSL, but SSL was required"
+_UNEQUAL: Final = re.compile(r"could not match \d+ [^\n]*")
+
+
+def _parameter_fault(address: Address, said: str, given: Mapping[str, Any]) -> str:
+    """Return what is wrong with a parameter of a connection; empty if that is not the reason.
+
+    Args:
+        address: The database.
+        said: The driver's text.
+        given: The parameters that the address has.
+    """
+    for pattern, advice in _WRONG_VALUES:
+        if found := re.search(pattern, said):
+            parts = found.groupdict()
+            name, value = parts.get("name"), parts.get("value")
+            if name is None or value is None:
+                name, value = next(iter(parts.items()))
+            return _wrong_value(address, name, value, advice, is_written=name in given)
+    if _NO_SSL in said:
+        mode = given.get("sslmode") or _defaults()["sslmode"].val.decode()
+        return (
+            f"The server of the ledger {address} has no encryption, and sslmode={mode} asks for "
+            "it. Switch SSL on at the server, or write sslmode=prefer."
+        )
+    if found := _UNEQUAL.search(said):
+        return (
+            f"The address of the ledger {address} cannot be used: {found[0]}. Write one for each "
+            "host, separated by commas."
+        )
+    return ""
+
+
+def _defaults() -> dict[str, Any]:
+    """Return libpq's parameters by name, with their variables and what these say."""
+    return {one.keyword.decode(): one for one in driver().pq.Conninfo.get_defaults()}
+
+
+def _wrong_value(address: Address, name: str, value: str, advice: str, *, is_written: bool) -> str:
+    """Return the sentence about a value that cannot be used, with the place where it is set."""
+    if name in _VALUES:
+        advice = f"Write {_VALUES[name]}."
+    advice = advice or "The documentation of libpq has its values, under Parameter Key Words."
+    found = _defaults().get(name)
+    variable = (found.envvar or b"").decode() if found is not None else ""
+    place = f"The address of the ledger {address} has {name}={value}"
+    if not is_written and os.environ.get(variable):
+        place = f"The environment variable {variable}, for the ledger {address}, is {value!r}"
+    elif not is_written:
+        place = f"The ledger {address} has {name}={value} from a service file"
+    return f"{place}, which cannot be used. {advice}"
 
 
 # --- errors
@@ -274,11 +370,7 @@ def place_of(address: Address) -> str:
     given = psycopg.conninfo.conninfo_to_dict(address.server)
     if given.get("service"):
         return f"the service {given['service']}"
-    usual = {
-        one.keyword.decode(): one.val.decode()
-        for one in psycopg.pq.Conninfo.get_defaults()  # and what libpq's variables say
-        if one.val
-    }
+    usual = {name: one.val.decode() for name, one in _defaults().items() if one.val}
     host = given.get("host") or given.get("hostaddr") or usual.get("host") or "this machine"
     return f"{host} port {given.get('port') or usual.get('port')}"
 

@@ -9,6 +9,7 @@ import typer
 
 from orchestrator._version import __version__
 from orchestrator.cli.examples import epilog
+from orchestrator.cli.verb import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,7 +55,7 @@ def app_with(verbs: Iterable[str]) -> typer.Typer:
     for verb in verbs:
         name = verb.replace("-", "_")
         act = getattr(import_module(f"orchestrator.cli.{name}"), name)
-        app.command(verb, short_help=VERBS[verb], epilog=epilog(verb))(act)
+        app.command(verb, cls=Verb, short_help=VERBS[verb], epilog=epilog(verb))(act)
     return app
 
 

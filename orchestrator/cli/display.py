@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli import LOGS_JSON, complain
 from orchestrator.domain.clock import SystemClock
 from orchestrator.domain.events import Noticed
-from orchestrator.live.event_log import JsonLogSink, LineSink, warnings_as_events
+from orchestrator.live.event_log import JsonLogSink, LineSink, NeededSink, warnings_as_events
 from orchestrator.live.sinks import Closing, Sinks
 from orchestrator.live.tally import Tally
 
@@ -162,7 +162,7 @@ class Display(Closing):
         if self._log_json:
             return [self.tally, JsonLogSink(sys.stderr, SystemClock())]
         if self.is_quiet:
-            return [self.tally]
+            return [self.tally, NeededSink(complain)]
         if sys.stderr.isatty():
             from rich.console import Console
 

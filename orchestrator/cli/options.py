@@ -29,19 +29,6 @@ def _known_service(given: str | None) -> str | None:
     return given
 
 
-def _named(parameter: typer.CallbackParam, given: str | None) -> str | None:
-    """Check a file name: an empty one comes from an unset variable, and must not mean a default.
-
-    Raises:
-        ConfigError: If it is empty.
-    """
-    if given == "":
-        raise ConfigError(
-            f"--{parameter.name}: the file name is empty. Write a name, or omit the option."
-        )
-    return given
-
-
 def whole_number(option: str, least: int) -> Callable[[str | int], int]:
     """Return a reader of the whole numbers of an option, from ``least`` on."""
 
@@ -88,7 +75,6 @@ LedgerOption = Annotated[
         help="Ledger file, instead of .orchestrator/NAME.db beside the manifest; or "
         "postgresql://USER@HOST/DB, for several hosts.",
         show_default=False,
-        callback=_named,
     ),
 ]
 WaitOption = Annotated[
@@ -105,7 +91,6 @@ ReportOption = Annotated[
         metavar="FILE",
         help="Report file, instead of the manifest's.",
         show_default=False,
-        callback=_named,
     ),
 ]
 SetOption = Annotated[

@@ -6,14 +6,14 @@ for the job sooner.
 
 from __future__ import annotations
 
-import errno
 import secrets
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from orchestrator.client.wire.callback import MAX_CALLBACK_BYTES, callback_jobs
-from orchestrator.errors import ConfigError, ProtocolError
+from orchestrator.domain.listening import cannot_listen
+from orchestrator.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,12 +66,7 @@ class CallbackListener:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            is_used = error.errno == errno.EADDRINUSE
-            why = "the address is in use" if is_used else error.strerror or error
-            raise ConfigError(
-                f"--callback-listen {self._host}:{self.port}: cannot listen there: {why}."
-                " Choose another address."
-            ) from error
+            raise cannot_listen("--callback-listen", self._host, self.port, error) from error
         self.port = self._runner.addresses[0][1]
         return self
 

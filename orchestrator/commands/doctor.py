@@ -78,7 +78,7 @@ async def examine(
     found, clock = Examination(), clock or SystemClock()
     _machine(found)
     if model is not None:
-        examine_engine(found, EngineChoice(model), clock)
+        examine_engine(found, EngineChoice(model))
         if source is None:
             return found
     manifest: Manifest | None = None
@@ -90,18 +90,24 @@ async def examine(
     if source is None or (manifest is not None and manifest.is_local):
         service = manifest.service if manifest is not None else None
         named = service.engine if isinstance(service, LocalServiceSettings) else DEFAULT_ENGINE
-        examine_engine(found, named, clock)
+        if not _is_same(named.model, model):  # else it was examined above
+            examine_engine(found, named)
     if source is None:
         _credentials(found, "note")
     if manifest is not None:
         location = ledger_path(manifest, options.ledger)
         _outputs(found, manifest, location)
-        await _ledger(found, manifest, location)
-        await _other_ledgers(found, manifest, location)
+        is_readable = await _ledger(found, manifest, location)
         _report(found, manifest, options)
         if not manifest.is_local and _credentials(found, "fail", manifest.profile):
             await _service(found, manifest, clock)
+        if is_readable:
+            await _other_ledgers(found, manifest, location)
     return found
+
+
+def _is_same(one: Path | None, other: Path | None) -> bool:
+    return one is not None and other is not None and one.absolute() == other.absolute()
 
 
 def _machine(found: Examination) -> None:
@@ -134,23 +140,27 @@ def _outputs(found: Examination, manifest: Manifest, location: str) -> None:
             found.add("disk", f"{free:,.1f} GB free for stems at {folder}")
 
 
-async def _ledger(found: Examination, manifest: Manifest, location: str) -> None:
+async def _ledger(found: Examination, manifest: Manifest, location: str) -> bool:
+    """Check the ledger; return True if it can be read, or will be made."""
     if is_address(location):
         with found.checking("ledger"):
             parse_address(location)
             await _open(found, manifest, location, location)
-        return
+            return True
+        return False
     path = ledger_file(location)
     there = path if path.exists() else nearest_folder(path.parent)
     if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
         text = f"{path}: nothing can be written in {there}. Name another with --ledger FILE."
         found.add("ledger", text, "fail")
-        return
+        return False
     if not path.exists():
         found.add("ledger", f"{path}: will be made by the first run")
-        return
+        return True
     with found.checking("ledger"):
         await _open(found, manifest, location, str(path))
+        return True
+    return False
 
 
 async def _open(found: Examination, manifest: Manifest, location: str, shown: str) -> None:
@@ -187,8 +197,9 @@ async def _other_ledgers(found: Examination, manifest: Manifest, location: str) 
                 await others.look(specs)
         for remark in others.remarks():
             found.add("other ledgers", remark, "note")
-    except OrchestratorError as error:  # the checks of the ledger, the sources and the service say
-        found.add("other ledgers", f"not looked at: {error}", "note")
+    except OrchestratorError as error:
+        if not found.says(error):
+            found.add("other ledgers", f"not looked at: {error}", "note")
     finally:
         if own is not None:
             await own.close()

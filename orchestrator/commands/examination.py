@@ -51,3 +51,8 @@ class Examination:
             is_away = type(error) is ConnectFailed
             advice = ". Check the network, the proxy, and the region or address." if is_away else ""
             self.add(name, f"{error}{advice}", "fail")
+
+    def says(self, error: OrchestratorError) -> bool:
+        """Return True if a check has reported this error."""
+        text = "; ".join(str(error).splitlines())
+        return any(check.text.startswith(text) for check in self.checks)

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from orchestrator.domain.wording import listed
 from orchestrator.errors import EngineMissing
-from orchestrator.separation.cores import usable_cores
-from orchestrator.separation.errors import EngineFailed
 from orchestrator.separation.install.installed import check_ready, installed_engine
+from orchestrator.separation.trial import NOISE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from orchestrator.commands.examination import Examination
     from orchestrator.domain.engines import EngineChoice
-    from orchestrator.domain.ports import Clock
-    from orchestrator.separation.engines.interface import Engine
 
-_NOISE_S: Final = 10
-"""Length of the sound that is separated."""
+_PATIENCE_S: Final = 300.0
+"""Time for the trial; the largest models load in a minute from a cold disk."""
 
 
-def examine_engine(found: Examination, choice: EngineChoice, clock: Clock) -> None:
+def examine_engine(found: Examination, choice: EngineChoice) -> None:
     """Add what an engine is, how it was loaded, and how long it takes for a piece of noise."""
     with found.checking("engine"):
         check_ready(choice)
         found.add("engine", _facts(choice))
-        from orchestrator.separation.engines.loading import load_engine
-
-        started = clock.monotonic()
-        with _failures_named():
-            engine = load_engine(choice, usable_cores(), installed_engine)
-        took_s = clock.monotonic() - started
-        found.add("runtime", f"loads in {took_s:.1f} s; {engine.runtime}")
-        _work(found, engine, clock)
+        for step in _trial(choice):
+            if "fault" in step:
+                raise EngineMissing(step["fault"])
+            if "runtime" in step:
+                found.add("runtime", f"loads in {step['loaded_s']:.1f} s; {step['runtime']}")
+            else:
+                took_s, stems = step["separated_s"], listed(step["stems"], "and")
+                share = took_s / NOISE_S
+                text = f"{NOISE_S} s of noise took {took_s:.2f} s, {share:.3f} of its length"
+                found.add("separation", f"{text}; finds {stems}")
 
 
 def _facts(choice: EngineChoice) -> str:
@@ -50,52 +52,37 @@ def _facts(choice: EngineChoice) -> str:
     return f"weights {installed_engine()}"
 
 
-def _work(found: Examination, engine: Engine, clock: Clock) -> None:
-    """Separate noise, and check the length and the values of the stems.
-
-    Raises:
-        EngineMissing: The engine fails, or returns what it may not.
-    """
-    started = clock.monotonic()
-    with _failures_named():
-        _separate_noise(engine)
-    took_s = clock.monotonic() - started
-    found.add(
-        "separation",
-        f"{_NOISE_S} s of noise took {took_s:.2f} s, {took_s / _NOISE_S:.3f} of its length; "
-        f"finds {listed(engine.stems, 'and')}",
-    )
-
-
-@contextmanager
-def _failures_named() -> Iterator[None]:
-    """Report whatever an engine does wrong as a check that failed, with the remedy."""
+def _trial(choice: EngineChoice) -> list[dict[str, Any]]:
+    """Return the steps of a trial in a process of its own, which the engine may end."""
+    command = [sys.executable, "-P", "-m", "orchestrator.separation.trial"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    given = orjson.dumps({"model": str(choice.model or ""), "plugin": choice.plugin})
     try:
-        yield
-    except EngineMissing:
-        raise
-    except EngineFailed as error:
-        raise EngineMissing(f"{str(error).rstrip('.')}. Replace it, or ask its maker.") from error
-    except Exception as error:
-        raise EngineMissing(
-            f"The engine loads, but does not separate ({type(error).__name__}: "
-            f"{str(error).strip()[:200]}). Export or fetch it again."
-        ) from error
+        done = subprocess.run(  # noqa: S603 - this program
+            command,
+            input=given,
+            capture_output=True,
+            env=environment,
+            timeout=_PATIENCE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        fault = (
+            f"It took {choice.named} more than {_PATIENCE_S:g} s to load and to separate "
+            f"{NOISE_S} s of noise. Run again when this machine is idle, or replace the engine."
+        )
+        return [{"fault": fault}]
+    steps = [orjson.loads(line) for line in done.stdout.splitlines()]
+    if done.returncode:
+        when = "while it separated noise" if steps else "while it was loaded"
+        steps.append({"fault": _death(choice, done, when)})
+    return steps
 
 
-def _separate_noise(engine: Engine) -> None:
-    import numpy as np
-
-    from orchestrator.separation.engines.interface import SAMPLERATE_HZ, split
-
-    draw = np.random.default_rng(1)
-
-    def noise() -> Iterator[Any]:
-        for _ in range(_NOISE_S):
-            yield draw.uniform(-0.3, 0.3, (SAMPLERATE_HZ, 2)).astype(np.float32)
-
-    for stems in split(engine, noise(), engine.stems):
-        for stem, block in stems.items():
-            if not np.isfinite(block).all():
-                message = f"{stem} has samples that are not numbers"
-                raise ValueError(message)
+def _death(choice: EngineChoice, done: subprocess.CompletedProcess[bytes], when: str) -> str:
+    code = done.returncode
+    how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    last = f" Its last output: {lines[-1][:300]}" if lines else ""
+    remedy = "Install it again" if choice.is_default else "Replace it, or ask its maker"
+    return f"The process of {choice.named} was {how} {when}.{last} {remedy}."

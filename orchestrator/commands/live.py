@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.commands.page import live_page, live_totals
 from orchestrator.commands.report import next_rows
 from orchestrator.commands.stems import bucket_folders
-from orchestrator.domain.events import Noticed, RunStarted
+from orchestrator.domain.events import PageOpened, RunStarted
 from orchestrator.domain.value_formats import LOCAL_BUCKET
 from orchestrator.ledger import open_ledger
 from orchestrator.live.metrics import Metrics
@@ -167,7 +167,7 @@ async def live(
         async with LiveServer(
             address.host, address.port, shown, ports.clock.sleep, token
         ) as server:
-            ports.sink.emit(Noticed(f"Live page: {server.url}"))
+            ports.sink.emit(PageOpened(server.url, is_known=server.is_known))
             yield shown
     finally:
         await ledger.close()

@@ -37,13 +37,18 @@ class ManifestSource:
     sets: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
 
-    def load(self, max_faults: int = 50) -> Manifest:
+    def load(self, max_faults: int = 50, *, to_run: bool = False) -> Manifest:
         """Read and check the manifest; report at most ``max_faults`` faults.
+
+        Args:
+            max_faults: Faults to report.
+            to_run: The manifest is to be run: the file of its engine must be one that separates.
 
         Raises:
             ManifestError: With every fault, each with file, line and column.
         """
         from orchestrator.manifest import load_manifest
+        from orchestrator.separation.install.installed import model_fault
 
         return load_manifest(
             self.path,
@@ -51,6 +56,7 @@ class ManifestSource:
             service=self.service,
             max_faults=max_faults,
             content=self.content,
+            model_fault=model_fault if to_run else lambda _: "",
         )
 
     def name_and_rate(self) -> tuple[str, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.other_ledgers import OtherLedgers
+from orchestrator.commands.preflight import refusals
 from orchestrator.commands.resources import (
     LOOKS_PER_S,
     check_service,
@@ -136,9 +137,11 @@ async def plan(
     Raises:
         OrchestratorError: If a source is faulty, or the ledger or a bucket cannot be read.
     """
-    manifest, selection, verify_done = source.load(), options.selection, options.verify_done
+    manifest = source.load(to_run=True)
+    selection, verify_done = options.selection, options.verify_done
     found = Preview(Forecast(manifest, options.retry))
     location = ledger_path(manifest, options.ledger)
+    found.forecast.remarks += refusals(manifest, location)
     skip_existing = options.skip_existing or manifest.skip_existing
     with_store = manifest.needs_listing or verify_done or skip_existing
     async with _opened(manifest, options.ledger, with_store=with_store) as (ledger, store):

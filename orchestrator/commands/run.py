@@ -17,10 +17,18 @@ from orchestrator.commands.history import note_pace, note_run, summary_of
 from orchestrator.commands.notify import FAILURES_LISTED, Outcome, check_notify, notify
 from orchestrator.commands.options import ManifestSource, RunOptions, budget_bounds, report_path
 from orchestrator.commands.other_ledgers import OtherLedgers
-from orchestrator.commands.preflight import check_means, prepare_outputs, prepare_report
+from orchestrator.commands.preflight import (
+    check_address,
+    check_means,
+    check_outputs,
+    make_outputs,
+    nearest_folder,
+    prepared_report,
+)
 from orchestrator.commands.resources import (
     has_manifest,
     hold_ledger,
+    ledger_exists,
     ledger_path,
     manifest_id,
     open_service,
@@ -37,6 +45,7 @@ from orchestrator.domain.events import Noticed
 from orchestrator.domain.spec import Callback
 from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.ledger import ledger_path as ledger_file
 from orchestrator.live.pace import Pace
 from orchestrator.live.sinks import Sinks
 from orchestrator.live.tally import Tally
@@ -271,19 +280,13 @@ async def open_session(
     clock = clock or SystemClock()
     location = ledger_path(manifest, options.ledger)
     name, place = service_name(manifest, location), service_place(manifest, location)
-    prepare_report(Path(report_path(manifest, options)), has_page=manifest.writes_page)
-    check_means(manifest)
-
     sinks = Sinks() if sink is None else Sinks(sink)
-    if options.live is not None:
-        from orchestrator.live.server import check_address
-
-        await check_address(options.live.host, options.live.port)
 
     def waiting(text: str) -> None:
         sinks.emit(Noticed(text))
 
     async with (
+        _prepared(manifest, options, location),
         hold_ledger(location, name, clock, place, waiting if options.wait else None) as ledger,
         _ready_service(manifest, location, clock) as service,
     ):
@@ -296,6 +299,23 @@ async def open_session(
             _shown_live(session, options, location, sinks),
         ):
             yield session
+
+
+@contextlib.asynccontextmanager
+async def _prepared(manifest: Manifest, options: RunOptions, location: str) -> AsyncIterator[None]:
+    """Check what a run may be refused for, so that a refused run leaves nothing behind."""
+    with prepared_report(Path(report_path(manifest, options)), has_page=manifest.writes_page):
+        check_means(manifest)
+        if options.live is not None:
+            await check_address("--live", options.live.host, options.live.port)
+        # Otherwise the run that holds the ledger may be the reason. It is checked again later.
+        is_new = not ledger_exists(location)
+        if is_new and nearest_folder(ledger_file(location).parent).is_dir():
+            check_outputs(manifest, location)
+            if options.callbacks is not None:
+                address = options.callbacks
+                await check_address("--callback-listen", address.host, address.port)
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -330,7 +350,8 @@ async def _ready_service(
     manifest: Manifest, ledger: str, clock: Clock
 ) -> AsyncIterator[CloudService]:
     """Prepare the folders of the stems, and open the service."""
-    prepare_outputs(manifest, ledger)
+    check_outputs(manifest, ledger)
+    make_outputs(manifest, ledger)
     async with open_service(manifest, ledger, clock) as service:
         yield service
 
@@ -419,7 +440,7 @@ async def carry_out(
     Raises:
         OrchestratorError: If the run cannot begin, or the ledger or the report cannot be written.
     """
-    manifest = source.load()
+    manifest = source.load(to_run=True)
     check_notify(manifest)
     try:
         async with open_session(manifest, options, sink=sink) as session:

@@ -19,4 +19,4 @@ async def validate(source: ManifestSource, *, max_faults: int) -> tuple[int, lis
     Raises:
         ManifestError: With the faults, at most ``max_faults``.
     """
-    return await check(source.load(max_faults=max_faults), max_faults)
+    return await check(source.load(max_faults, to_run=True), max_faults)

@@ -29,5 +29,12 @@ class EngineChoice:
         """True for the default engine."""
         return self.model is None and not self.plugin
 
+    @property
+    def named(self) -> str:
+        """The engine in a sentence."""
+        if self.plugin:
+            return f"the engine {self.plugin} (a plug-in)"
+        return f"the engine {self.model}" if self.model else "the default engine"
+
 
 DEFAULT_ENGINE: Final = EngineChoice()

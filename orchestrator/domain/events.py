@@ -249,6 +249,19 @@ class Noticed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PageOpened(Event):
+    """The run shows itself at an address.
+
+    Attributes:
+        url: Address of the page.
+        is_known: The user can know it before: no port was picked, and no token was drawn.
+    """
+
+    url: str
+    is_known: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Complaint(Event):
     """The command ends with this error message."""
 

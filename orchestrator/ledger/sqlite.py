@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from orchestrator.domain.wording import quoted
-from orchestrator.durable import DISK_FULL
+from orchestrator.durable import DISK_FULL, reason_of
 from orchestrator.errors import (
     LedgerCorrupt,
     LedgerError,
@@ -316,7 +316,7 @@ class SqliteStore:
             )
         if isinstance(cause, OSError):
             return LedgerError(
-                f"The ledger {self.path} cannot be used: {cause.strerror}. "
+                f"The ledger {self.path} cannot be used: {reason_of(cause)}. "
                 "Choose a writable place with --ledger."
             )
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:

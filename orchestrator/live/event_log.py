@@ -17,7 +17,7 @@ from orchestrator.live.sinks import Closing, Ticker
 from orchestrator.live.snapshot import counts_text, pace_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Self, TextIO
 
     from orchestrator.domain.events import Event
@@ -110,8 +110,26 @@ def _run_sentence(event: Event) -> str:
             return f"waiting for {'; '.join(event.reasons)}"
         case ev.Noticed() | ev.Complaint():
             return event.text
+        case ev.PageOpened():
+            return f"Live page: {event.url}"
         case _:
             return type(event).__name__
+
+
+class NeededSink:
+    """Writes only what a user cannot do without, however little is to be written.
+
+    Args:
+        write: Writes a line.
+    """
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, ev.PageOpened) and not event.is_known:
+            self._write(_run_sentence(event))
 
 
 class Lines:

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.domain.events import JobSending, RateChanged, SubmitThrottled
 from orchestrator.domain.states import JobState
+from orchestrator.durable import reason_of
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class MetricsFile:
         write_to_textfile(str(self._path), self._metrics.registry)
 
     def _unwritable(self, error: OSError) -> str:
-        return f"Cannot write the metrics file {self._path}: {error.strerror or error}."
+        return f"Cannot write the metrics file {self._path}: {reason_of(error)}."
 
 
 def stored_manifest(path: Path) -> str:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import os
 import secrets
 import socket
 from contextlib import suppress
@@ -28,7 +27,8 @@ import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.domain.listening import cannot_listen
+from orchestrator.errors import OrchestratorError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -113,6 +113,9 @@ class LiveServer:
         sleep: Callable[[float], Awaitable[None]],
         token: str = "",
     ) -> None:
+        is_drawn = not is_loopback(host) and not token
+        self.is_known = bool(port) and not is_drawn
+        """The address can be known before: no port was picked, and no token was drawn."""
         self._host = host
         self._port = port
         self._watched = watched
@@ -153,7 +156,7 @@ class LiveServer:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            raise _cannot_listen(self._host, self._port, error) from error
+            raise cannot_listen("--live", self._host, self._port, error) from error
         self._port = self._runner.addresses[0][1]
         return self
 
@@ -279,26 +282,6 @@ class LiveServer:
 def _event(kind: str, content: Any, number: str = "") -> bytes:
     head = f"id: {number}\n" if number else ""
     return f"{head}event: {kind}\ndata: ".encode() + orjson.dumps(content) + b"\n\n"
-
-
-async def check_address(host: str, port: int) -> None:
-    """Check that an address can be listened on, before a run waits for its turn.
-
-    Raises:
-        ConfigError: If it cannot.
-    """
-    try:
-        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
-    except OSError as error:
-        raise _cannot_listen(host, port, error) from error
-    server.close()
-    await server.wait_closed()
-
-
-def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
-    is_name = isinstance(error, socket.gaierror)  # its numbers are not those of the system
-    why = os.strerror(error.errno) if error.errno and not is_name else error.strerror or str(error)
-    return ConfigError(f"--live {host}:{port}: cannot listen there: {why}. Choose another address.")
 
 
 def is_loopback(host: str) -> bool:

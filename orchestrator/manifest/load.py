@@ -67,6 +67,7 @@ def load_manifest(
     max_faults: int = MAX_FAULTS,
     clock: Clock | None = None,
     content: bytes | None = None,
+    model_fault: Callable[[Path], str] = lambda _: "",
 ) -> Manifest:
     """Read and check a manifest.
 
@@ -77,6 +78,7 @@ def load_manifest(
         max_faults: Faults to show; the others are counted.
         clock: Clock for ``{today}``; the clock of the machine if left out.
         content: The manifest itself, if it is not in the file.
+        model_fault: Returns why the file of an engine cannot be used, or an empty text.
 
     Raises:
         ManifestError: With every fault, each with file, line and column.
@@ -85,7 +87,7 @@ def load_manifest(
         raise ManifestError([Fault(not_utf_8(whole))])
     files = Files(Path(path), content)
     return _Loading(
-        files, sets or {}, service, FaultList(max_faults), clock or SystemClock()
+        files, sets or {}, service, FaultList(max_faults), clock or SystemClock(), model_fault
     ).manifest()
 
 
@@ -99,8 +101,10 @@ class _Loading:
         service: str | None,
         faults: FaultList,
         clock: Clock,
+        model_fault: Callable[[Path], str],
     ) -> None:
         self.path = files.path
+        self.model_fault = model_fault
         self.sets = sets
         self.service_word = service
         self.faults = faults
@@ -288,6 +292,8 @@ class _Loading:
                 return EngineChoice(plugin=written.plugin), identity_of_plugin(written.plugin)
             model = self._path(written.model, ("engine", name))
             identity = identity_of_model(model) if model is not None else ""
+            if model is not None and (fault := self.model_fault(model)):
+                self.faults.add(self.files.fault(fault, ("engine", name)))
             return EngineChoice(model), identity
         except ConfigError as error:
             self.faults.add(self.files.fault(str(error), ("engine", name)))

@@ -30,7 +30,7 @@ import orjson
 
 from orchestrator.domain.spec import JobKey
 from orchestrator.domain.states import TERMINAL
-from orchestrator.durable import FileLock, replacing
+from orchestrator.durable import FileLock, reason_of, replacing
 from orchestrator.errors import ReportError
 from orchestrator.reporting.row import ROW_SCHEMA, line
 
@@ -364,7 +364,7 @@ def check_path(path: Path) -> None:
 
 def _unwritable(path: Path, error: OSError) -> ReportError:
     return ReportError(
-        f"Cannot write the report {path}: {error.strerror or error}. "
+        f"Cannot write the report {path}: {reason_of(error)}. "
         "Nothing is lost: make room or choose another --report, then run again."
     )
 

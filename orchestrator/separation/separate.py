@@ -106,7 +106,8 @@ def separate_file(
 
     Args:
         task: The file to separate.
-        on_progress: Called for every second of sound with the finished part, 0 to 1.
+        on_progress: Called with 0 once the engine is loaded, and then for every second of sound
+            with the finished part, 0 to 1.
         threads: Threads of the engine. Default (None or 0): ``ORCHESTRATOR_ENGINE_THREADS``, or
             else one per core.
         clock: Source of the timing figures.
@@ -146,6 +147,8 @@ def _separate(
     started = clock.monotonic()
     engine = load_engine(task.engine, threads, installed_engine)
     _check_stems(task, engine)
+    if on_progress is not None:
+        on_progress(0.0)  # a crash from here on may be the file's fault
     loaded = clock.monotonic()
     try:
         source, duration_s, notes = _stream(task, outputs, engine, on_progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from orchestrator.durable import broken_link, reason_of
 from orchestrator.errors import ConfigError
 from orchestrator.server.http.key_pairs import KeyPair
 from orchestrator.server.storage.keys import RESERVED
@@ -31,6 +32,8 @@ def keys_for(root: Path, environment: Mapping[str, str]) -> KeyPair:
         ConfigError: The root is not a folder or does not exist, only one variable is set, or the
             file cannot be read.
     """
+    if link := broken_link(root):
+        raise ConfigError(f"{link}. Make its folder, or correct the link.")
     if not root.exists():
         # A mistyped name must not become an empty service.
         raise ConfigError(
@@ -57,9 +60,7 @@ def keys_for(root: Path, environment: Mapping[str, str]) -> KeyPair:
         stored = orjson.loads(path.read_bytes())
         return KeyPair(stored["secret_id"], stored["secret_key"])
     except OSError as error:
-        raise ConfigError(
-            f"The key pair in {path} cannot be used: {error.strerror or error}."
-        ) from error
+        raise ConfigError(f"The key pair in {path} cannot be used: {reason_of(error)}.") from error
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is not a key pair; delete it to get a new one.") from error
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 from orchestrator.domain.wording import counted
-from orchestrator.durable import DISK_FULL, FileLock
+from orchestrator.durable import DISK_FULL, FileLock, reason_of
 from orchestrator.errors import ConfigError, DiskFull, LocalRootLocked
 from orchestrator.server.api.control import state_of
 from orchestrator.server.app import App, Listener
@@ -132,8 +132,7 @@ class LocalService:
             if error.errno in DISK_FULL:
                 raise _disk_full(settings.root) from error
             raise ConfigError(
-                f"The folder {settings.root} cannot hold the local service: "
-                f"{error.strerror or error}."
+                f"The folder {settings.root} cannot hold the local service: {reason_of(error)}."
             ) from error
         except sqlite3.Error as error:
             raise ConfigError(

@@ -98,6 +98,49 @@ def test_files_that_cannot_be_written_are_found(
     assert said in text
 
 
+@pytest.mark.parametrize(
+    ("ledger", "said"),
+    [
+        ("postgresql://u@127.0.0.1:1/db", "no PostgreSQL server listens"),
+        ("postgresql://u@127.0.0.1:1/db?sslmode=bogus", "sslmode=bogus"),
+        ("damaged.db", "damaged.db"),
+    ],
+)
+@pytest.mark.parametrize("has_other", [False, True])
+def test_a_fault_of_the_ledger_is_said_once(
+    here: Playground, ledger: str, said: str, has_other: bool
+) -> None:
+    """Also if there is another ledger, in which the jobs would be looked for."""
+    assert here.service is not None
+    here.service.store("in/a.mp3")
+    here.write("in/a.mp3")
+    (here.folder / "damaged.db").write_bytes(b"no database" * 1000)
+    if has_other:
+        assert here.run("--ledger", "other.db").code == 0
+
+    done = here.do("doctor", here.path.name, "--ledger", ledger)
+
+    assert done.code == 3
+    assert [line.partition(":")[0] for line in done.out.splitlines() if said in line] == [
+        "fail  ledger"
+    ]
+
+
+def test_a_missing_key_is_said_once(here: Playground) -> None:
+    """The sources of the manifest cannot be read then, which is the same fault."""
+    assert here.service is not None
+    here.service.store("in/a.mp3")
+    here.write({"prefix": "in/"})
+    (here.folder / ".orchestrator").mkdir()
+    assert here.run("--ledger", ".orchestrator/other.db").code == 0
+
+    keys = {"TENCENTCLOUD_SECRET_ID": None, "TENCENTCLOUD_SECRET_KEY": None}
+    done = here.do("doctor", here.path.name, env=keys)
+
+    assert done.code == 3
+    assert done.out.count("Set TENCENTCLOUD_SECRET_ID") == 1
+
+
 def test_a_faulty_manifest_is_one_line_per_check_with_its_place(here: Playground) -> None:
     here.path.write_text("inputs: [{objct: a}]\nservce: local\n")
 

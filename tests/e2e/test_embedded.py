@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import struct
 import wave
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.separation.install.installed import CACHE_VARIABLE, cache_dir
+from orchestrator.separation.install.installed import CACHE_VARIABLE, cache_dir, installed_engine
 from tests.demucs_models import SHARES, write_shares
 from tests.e2e.playground import BUCKET, Playground
 from tests.mdx_models import IDENTITY, write_model
@@ -282,3 +283,33 @@ def test_a_run_ends_with_the_reason_if_its_engine_can_never_be_loaded(
     assert "libsound.so: cannot open" in row["message"]
     assert row["message"] in done.err.replace("\n", " ")
     assert row["attempts"] == 1
+
+
+@pytest.mark.parametrize("verb", [["validate"], ["plan"], ["run", "--dry-run"], ["run"]])
+def test_a_model_file_that_cannot_be_used_is_a_fault_of_the_manifest(
+    alone: Playground, verb: list[str]
+) -> None:
+    """No verb that looks ahead accepts what a run refuses; each names file, line and remedy."""
+    write_tone(alone.folder / "media" / BUCKET / "in/tone.wav", 0.5)
+    weights = alone.folder / "weights.onnx"
+    shutil.copyfile(installed_engine(cache_dir()), weights)
+    alone.write("in/tone.wav", service={"local": {"root": "media"}}, engine={"model": weights.name})
+
+    done = alone.do(verb[0], alone.path.name, *verb[1:])
+
+    assert done.code == 2
+    assert re.search(r"album.yaml:\d+:\d+: engine.model: .* the default engine", done.err)
+    assert not (alone.folder / ".orchestrator").exists()
+
+
+def test_a_plan_says_what_this_machine_lacks_for_the_run(alone: Playground) -> None:
+    """The plan is made all the same: it may be for another machine."""
+    write_tone(alone.folder / "media" / BUCKET / "in/tone.wav", 0.5)
+    alone.write("in/tone.wav", service={"local": {"root": "media"}})
+    alone.environment[CACHE_VARIABLE] = str(alone.folder / "no-engine-here")
+
+    plan, run = alone.do("plan", alone.path.name), alone.run()
+
+    assert (plan.code, run.code) == (0, 2)
+    said = run.err.removeprefix("orchestrator: ").strip()
+    assert f"A run would be refused now. {said}" in " ".join(plan.out.split())

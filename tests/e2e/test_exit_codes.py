@@ -396,7 +396,7 @@ def test_2_an_empty_file_name_does_not_mean_the_default_file(here: Playground, o
     done = here.run(option, "")
 
     assert done.code == 2
-    assert f"{option}: the file name is empty" in done.err
+    assert f"{option}: the value is empty" in done.err
     assert not (here.folder / ".orchestrator").exists()
 
 

@@ -189,3 +189,21 @@ def test_an_address_that_is_taken_while_a_run_waits_costs_only_the_page(here: Pl
     assert f"--live 127.0.0.1:{port}: cannot listen there" in done.err
     assert "The run continues without its live page." in done.err
     assert done.json()["jobs"]["succeeded"] == 1
+
+
+@pytest.mark.parametrize("is_free", [True, False])
+def test_a_quiet_run_says_only_an_address_that_cannot_be_known(
+    here: Playground, is_free: bool
+) -> None:
+    """Whoever names a port knows the page, and cron sends no mail about it."""
+    assert here.service is not None
+    here.service.pace(AT_ONCE)
+    here.write("in/a.mp3")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    done = here.run("--quiet", "--live", f"127.0.0.1:{0 if is_free else port}")
+
+    assert (done.code, done.out) == (0, "")
+    wanted = r"orchestrator: Live page: http://127\.0\.0\.1:[1-9]\d+/\n" if is_free else ""
+    assert re.fullmatch(wanted, done.err)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.durable import DISK_FULL, FileLock, unwritable, write_atomically
+from orchestrator.durable import (
+    DISK_FULL,
+    FileLock,
+    broken_link,
+    reason_of,
+    unwritable,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,3 +100,38 @@ def test_another_name_is_no_advice_for_a_full_disk(number: int) -> None:
     text = unwritable("a.csv", error, "Choose another with -o.")
 
     assert text == f"a.csv cannot be written: {os.strerror(number)}. {step}"
+
+
+@pytest.mark.parametrize("path", ["link", "link/below/file"])
+def test_a_link_that_leads_nowhere_is_named_in_place_of_the_systems_words(
+    tmp_path: Path, path: str
+) -> None:
+    """The system says that a file exists, or that a folder is not one."""
+    link = tmp_path / "link"
+    link.symlink_to("/absent/disk")
+
+    with pytest.raises(OSError, match=r"File exists|Not a directory|No such file") as raised:
+        (tmp_path / path).mkdir(parents=True)
+
+    wanted = f"{link} is a symbolic link that leads nowhere (to /absent/disk)"
+    assert broken_link(tmp_path / path) == wanted
+    assert reason_of(raised.value) == wanted
+    assert unwritable("x", raised.value, "Choose.") == f"x cannot be written: {wanted}. Choose."
+
+
+def test_a_loop_of_links_leads_nowhere(tmp_path: Path) -> None:
+    """It neither exists nor ends."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+
+    assert broken_link(tmp_path / "a").endswith("leads nowhere (to b)")
+
+
+def test_a_link_to_something_is_no_fault(tmp_path: Path) -> None:
+    """Nor is a path that does not exist yet."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+
+    assert broken_link(tmp_path / "link/new/file") == ""
+    assert broken_link(tmp_path / "new") == ""
+    assert reason_of(OSError(28, "No space left on device")) == "No space left on device"

@@ -12,6 +12,7 @@ from orchestrator.ledger import ledger_path
 from orchestrator.postgresql import (
     Address,
     cause_of,
+    connect,
     explained,
     is_address,
     parse_address,
@@ -184,3 +185,73 @@ def test_a_password_is_refused_and_not_shown(password: str) -> None:
             _ = parse_address(text) if is_address(text) else ledger_path(text)
         assert password not in str(raised.value)
         assert f":{password[:4]}" not in str(raised.value)
+
+
+NOT_LISTENING = "postgresql://u@127.0.0.1:1/db"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "wanted"),
+    [
+        ("sslmode=bogus", "has sslmode=bogus, which cannot be used. Write disable, allow"),
+        ("target_session_attrs=rw", "has target_session_attrs=rw, which cannot be used. Write any"),
+        ("ssl_min_protocol_version=9", "has ssl_min_protocol_version=9, which cannot be used."),
+        ("require_auth=fingerprint", "has require_auth=fingerprint, which cannot be used."),
+        ("keepalives=abc", "has keepalives=abc, which cannot be used. Write a whole number."),
+        ("keepalives_idle=x", "has keepalives_idle=x, which cannot be used."),
+        ("connect_timeout=soon", "has connect_timeout=soon, which cannot be used. Write a whole"),
+        ("port=99999", "has port=99999, which cannot be used. Write a number from 1 to 65535."),
+        ("hostaddr=db", "has hostaddr=db, which cannot be used. Write numbers"),
+        ("hostaddr=127.0.0.1,127.0.0.2", "could not match 1 host names with 2 hostaddr values"),
+        ("sslmod=require", 'cannot be read: invalid URI query parameter: "sslmod"'),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_its_value(parameters: str, wanted: str) -> None:
+    """It is a fault of the address, and not a server that cannot be reached."""
+    with pytest.raises(ConfigError) as raised:
+        connect(parse_address(f"{NOT_LISTENING}?{parameters}"), "s")
+
+    assert wanted in str(raised.value)
+    assert NOT_LISTENING in str(raised.value)
+
+
+def test_a_wrong_parameter_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the variable is named."""
+    monkeypatch.setenv("PGSSLMODE", "bogus")
+
+    with pytest.raises(ConfigError, match=r"variable PGSSLMODE, .* is 'bogus', which cannot"):
+        connect(parse_address(NOT_LISTENING), "s")
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ('root certificate file "/r" does not exist', "has sslrootcert=/r, which cannot"),
+        ('could not read root certificate file "/r": no certificate', "has sslrootcert=/r, which"),
+        ('could not open certificate file "/c": No such file', "has sslcert=/c, which"),
+        ('private key file "/k" has group or world access', "has sslkey=/k, which"),
+        ("server does not support SSL, but SSL was required", "sslmode=verify-full asks for it"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_named(
+    said: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These texts are those of libpq 18; they come only from a server with encryption."""
+
+    def refuse(**_: object) -> None:
+        text = f'connection failed: connection to server at "127.0.0.1", port 1 failed: {said}'
+        raise psycopg.OperationalError(text)
+
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    files = "sslmode=verify-full&sslrootcert=/r&sslcert=/c&sslkey=/k"
+
+    with pytest.raises(ConfigError) as raised:
+        connect(parse_address(f"{NOT_LISTENING}?{files}"), "s")
+
+    assert wanted in str(raised.value)
+
+
+def test_a_server_that_does_not_listen_is_not_a_fault_of_the_address() -> None:
+    """The error stays the driver's, so that a run waits for the server."""
+    with pytest.raises(psycopg.OperationalError):
+        connect(parse_address(f"{NOT_LISTENING}?sslmode=prefer"), "s")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from orchestrator.durable import broken_link
 from orchestrator.errors import ReportError
 from orchestrator.reporting.page.packed_rows import PACKED_COLUMNS, PART, pack, packed_row
 from orchestrator.reporting.page.totals import UNKNOWN, Tallies
@@ -162,8 +163,10 @@ def check_page_path(path: Path) -> None:
     """Check that a page may be written at a path: nothing is there, or an earlier page.
 
     Raises:
-        ReportError: If another file is there.
+        ReportError: If another file is there, or a link that leads nowhere.
     """
+    if link := broken_link(path):  # the page would take its place
+        raise ReportError(f"{link}. Remove the link, or name the report differently.")
     if path.exists() and not is_page(path):
         raise ReportError(
             f"{path} exists and is not a page of orchestrator. Move it away, or name the report "

@@ -114,22 +114,20 @@ class Survey:
 
     async def _keep_unnamed(self, place: Place, found: _Found) -> bool:
         """Keep the jobs that no line of the manifest names; return False if they are too many."""
-        unnamed: list[RemoteJob] = []
-        keys = list(found.good)
-        for begin in range(0, len(keys), _AT_ONCE):
-            some = keys[begin : begin + _AT_ONCE]
-            known = await self._ledger.find(some)
-            for key in some:
-                ids = _ids_of(known[key]) if key in known else ()
-                good = found.good.get(key, ())  # it may be adopted meanwhile
-                unnamed += [remote for remote in good if remote.job_id not in ids]
-            if len(unnamed) > MOST_UNNAMED:
-                text = (
-                    f"More than {MOST_UNNAMED:,} jobs of {place.bucket} belong to no line of this "
-                    "manifest, too many to keep. The next run reads the list as far back again."
-                )
-                self._sink.emit(Noticed(text))
-                return False
+        own = await self._own_ids(list(found.good))
+        unnamed = [
+            remote
+            for key, good in found.good.items()  # without those that were adopted meanwhile
+            for remote in good
+            if remote.job_id not in own.get(key, ())
+        ]
+        if len(unnamed) > MOST_UNNAMED:
+            text = (
+                f"More than {MOST_UNNAMED:,} jobs of {place.bucket} belong to no line of this "
+                "manifest, too many to keep. The next run reads the list as far back again."
+            )
+            self._sink.emit(Noticed(text))
+            return False
         await self._ledger.remember(_name_of(place), encoded(unnamed))
         return True
 
@@ -248,7 +246,7 @@ class Survey:
         found = _Found()
         by_id = {remote.job_id: remote for remote in (*unnamed, *listing.jobs)}
         for remote in sorted(by_id.values(), key=lambda remote: -(remote.created_at or 0.0)):
-            key = JobKey(key_of_user_data(remote.user_data))
+            key = _key_of(remote)
             if remote.is_lost:
                 found.lost.setdefault(key, []).append(remote.job_id)
             else:
@@ -302,17 +300,20 @@ class Survey:
 
         After a takeover in the middle of a large run there are a hundred thousand.
         """
-        kept: list[RemoteJob] = []
-        for begin in range(0, len(jobs), _AT_ONCE):
-            some = jobs[begin : begin + _AT_ONCE]
-            keys = [JobKey(key_of_user_data(remote.user_data)) for remote in some]
-            known = await self._ledger.find(keys)
-            kept += [
-                remote
-                for key, remote in zip(keys, some, strict=True)
-                if remote.is_lost or key not in known or remote.job_id not in _ids_of(known[key])
-            ]
-        return kept
+        own = await self._own_ids([_key_of(remote) for remote in jobs])
+        return [
+            remote
+            for remote in jobs
+            if remote.is_lost or remote.job_id not in own.get(_key_of(remote), ())
+        ]
+
+    async def _own_ids(self, keys: Sequence[JobKey]) -> dict[JobKey, tuple[str, ...]]:
+        """Return the ids of the jobs that the ledger has under these keys."""
+        own: dict[JobKey, tuple[str, ...]] = {}
+        for begin in range(0, len(keys), _AT_ONCE):
+            known = await self._ledger.find(keys[begin : begin + _AT_ONCE])
+            own |= {key: _ids_of(job) for key, job in known.items()}
+        return own
 
     def _note(self, place: Place, error: OrchestratorError, failures: int) -> None:
         self._trouble = str(error)
@@ -343,6 +344,10 @@ def _mark(place: Place) -> str:
 def _name_of(place: Place) -> str:
     """Name under which the ledger keeps jobs of a bucket that no line of the manifest names."""
     return f"strays.{place.region}.{place.bucket}"
+
+
+def _key_of(remote: RemoteJob) -> JobKey:
+    return JobKey(key_of_user_data(remote.user_data))
 
 
 def _ids_of(job: Job) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from orchestrator.durable import DISK_FULL, FileLock, write_atomically
+from orchestrator.durable import DISK_FULL, FileLock, reason_of, write_atomically
 from orchestrator.errors import EngineMissing
 from orchestrator.separation.install.installed import CACHE_VARIABLE, engine_path
 from orchestrator.separation.invocation import command
@@ -232,7 +232,7 @@ def _disk_fault(folder: Path, error: OSError) -> str:
             f"make room, or set {CACHE_VARIABLE} to another folder."
         )
     return (
-        f"{error.filename or folder}: {error.strerror}; "
+        f"{error.filename or folder}: {reason_of(error)}; "
         f"set {CACHE_VARIABLE} to a folder that can be written."
     )
 

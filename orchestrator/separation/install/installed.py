@@ -78,6 +78,22 @@ _WITHOUT_RUNTIME = _LIBRARIES[:2]
 """Libraries that an engine of another package needs, too."""
 
 
+def model_fault(model: Path) -> str:
+    """Return why a model file cannot be used; empty if it can, or if this machine cannot judge it.
+
+    A machine without the libraries may check a manifest for another one.
+    """
+    if find_spec("numpy") is None:
+        return ""
+    from orchestrator.separation.engines.loading import recognise
+
+    try:
+        recognise(model)
+    except EngineMissing as error:
+        return str(error)
+    return ""
+
+
 def check_ready(engine: EngineChoice = DEFAULT_ENGINE) -> None:
     """Check that libraries and weights are installed. Quick: no runtime is imported.
 

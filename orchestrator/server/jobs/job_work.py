@@ -7,12 +7,13 @@ import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.domain.spec import AudioMode
 from orchestrator.domain.wording import counted
 from orchestrator.separation.cores import threads_for, usable_cores
 from orchestrator.separation.errors import INVALID_ARGUMENT, MUSIC_REFUSED
+from orchestrator.separation.invocation import command
 from orchestrator.server.jobs.submit_request import STEM_NODES, expand
 from orchestrator.server.pace import Pace
 from orchestrator.server.settings import MissingInput
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 
 class JobWork:
@@ -79,60 +81,83 @@ class JobWork:
             WorkerLost: Its worker is gone; another one can do it.
             Refusal: The stems cannot be stored under their names.
         """
-        request = row.request
-        if row.starts > self._settings.max_starts:
-            raise WorkFailed(
-                "InternalError",
-                f"The job was started {counted(row.starts - 1, 'time')}, and the service or its "
-                "worker ended each time before the job did.",
-            )
-        is_music = request.sound.mode == AudioMode.MUSIC_MODE
-        if is_music and not progression.simulated and self._settings.engine.is_default:
-            raise WorkFailed(INVALID_ARGUMENT, MUSIC_REFUSED)
-        loop = asyncio.get_running_loop()
-        source = await loop.run_in_executor(
-            self._disk, self._objects.path_of, row.bucket, row.input_object
-        )
-        if source is None and self._settings.missing_input_rule is not MissingInput.IGNORE:
-            raise WorkFailed(
-                "ResourceNotFound",
-                f"The input object {row.input_object[:200]!r} does not exist in {row.bucket}.",
-            )
-        names = expand(request, row.job_id)
+        self._refuse(row, progression)
+        source = await self._on_disk(self._source_of, row)
+        names = expand(row.request, row.job_id)
+        bucket = row.request.output["Bucket"]
         if source is not None:
-            await loop.run_in_executor(
-                self._disk, self._check_outputs, source, request.output["Bucket"], names
-            )
+            await self._on_disk(self._check_outputs, source, bucket, names)
         paths = {
-            stem: self._objects.temporary(request.output["Bucket"], Path(key).suffix[:16])
+            stem: self._objects.temporary(bucket, Path(key).suffix[:16])
             for stem, key in names.items()
         }
-        outputs = {stem: str(path) for stem, path in paths.items()}
-        threads = threads_for(self._cores, workers=self._settings.workers, jobs=jobs)
-        task = WorkTask(
-            str(source or ""),
-            outputs,
-            request.sound.mode.value,
-            asdict(request.sound.audio),
-            threads,
-            str(self._settings.engine.model or ""),
-            self._settings.engine.plugin,
-            row.job_id,
-        )
+        task = self._task(row, source, paths, jobs)
         try:
             if progression.simulated:
                 done = await self._simulate(task, progression)
             else:
                 done = await self._workers.run(task, on_progress)
-            stored = await loop.run_in_executor(
-                self._disk, self._store_stems, row, done, names, paths
-            )
+            stored = await self._on_disk(self._store_stems, row, done, names, paths)
         finally:
             for path in paths.values():
                 path.unlink(missing_ok=True)
         if done.engine:
             log.info("separated job %s with %s", row.job_id, done.engine)
         return stored, done.message
+
+    async def _on_disk(self, act: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Call a function that waits for the disk."""
+        return await asyncio.get_running_loop().run_in_executor(self._disk, act, *arguments)
+
+    def _refuse(self, row: JobRow, progression: Progression) -> None:
+        """Refuse a job that may not be started, or not with this engine.
+
+        Raises:
+            WorkFailed: The reason.
+        """
+        if row.starts > self._settings.max_starts:
+            times = counted(row.starts - 1, "time")
+            raise WorkFailed(
+                "InternalError",
+                f"The service or its worker ended {times} while this job was at work (killed, "
+                "crashed, out of memory, or the machine went down), so the job may be the reason "
+                "and is not started again. If the reason was another one, run again with --retry "
+                "failed, or submit it again; a stop by Ctrl-C or SIGTERM does not count. "
+                f"Otherwise try the file alone: {command('separate')} FILE",
+            )
+        is_music = row.request.sound.mode == AudioMode.MUSIC_MODE
+        if is_music and not progression.simulated and self._settings.engine.is_default:
+            raise WorkFailed(INVALID_ARGUMENT, MUSIC_REFUSED)
+
+    def _source_of(self, row: JobRow) -> Path | None:
+        """Return the file of the input; None if it is missing and the work is simulated without.
+
+        Raises:
+            WorkFailed: It is missing.
+        """
+        source = self._objects.path_of(row.bucket, row.input_object)
+        if source is None and self._settings.missing_input_rule is not MissingInput.IGNORE:
+            raise WorkFailed(
+                "ResourceNotFound",
+                f"The input object {row.input_object[:200]!r} does not exist in {row.bucket}.",
+            )
+        return source
+
+    def _task(
+        self, row: JobRow, source: Path | None, paths: dict[str, Path], jobs: int
+    ) -> WorkTask:
+        """Return the task of a worker; ``jobs`` share the cores."""
+        sound, engine = row.request.sound, self._settings.engine
+        return WorkTask(
+            str(source or ""),
+            {stem: str(path) for stem, path in paths.items()},
+            sound.mode.value,
+            asdict(sound.audio),
+            threads_for(self._cores, workers=self._settings.workers, jobs=jobs),
+            str(engine.model or ""),
+            engine.plugin,
+            row.job_id,
+        )
 
     def _check_outputs(self, source: Path, bucket: str, names: dict[str, str]) -> None:
         """Check that no stem would replace the input: two buckets may share a folder.

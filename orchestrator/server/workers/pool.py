@@ -9,11 +9,14 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.separation.errors import ENGINE_NOT_INSTALLED
+from orchestrator.domain.engines import EngineChoice
+from orchestrator.separation.errors import ENGINE_FAILED, ENGINE_NOT_INSTALLED
+from orchestrator.separation.invocation import command
 from orchestrator.server.workers.protocol import MachineAtFault, WorkFailed, result_of_message
 
 if TYPE_CHECKING:
@@ -33,6 +36,14 @@ class WorkerDied(WorkFailed):
     """The process ended during the work: killed, crashed, out of memory, or out of time."""
 
 
+class DiedLoading(WorkerDied, MachineAtFault):
+    """The process ended while it loaded the default engine: no file can be separated now."""
+
+
+class _Ended(Exception):
+    """The process has closed its output."""
+
+
 class Worker:
     """One worker process.
 
@@ -43,6 +54,7 @@ class Worker:
     def __init__(self, process: Process) -> None:
         self._process = process
         self.threads = 0
+        self._is_loaded = False
         self._last_output = bytearray()
         self._listener = asyncio.create_task(self._listen())
 
@@ -54,13 +66,13 @@ class Worker:
             MachineAtFault: ``EngineNotInstalled`` if it cannot be started.
         """
         # -P: a file av.py in the user's folder of media is not the library.
-        command = [sys.executable, "-P", "-m", "orchestrator.server.workers.process", work]
+        words = [sys.executable, "-P", "-m", "orchestrator.server.workers.process", work]
         if memory_bytes:
-            command.append(str(memory_bytes))
+            words.append(str(memory_bytes))
         # The worker must find the same modules, also those on a path that only this process has.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process = await asyncio.create_subprocess_exec(
-            *command,
+            *words,
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
@@ -74,15 +86,16 @@ class Worker:
                 message = await worker._read()
         except TimeoutError:
             await worker.stop()
-            raise WorkFailed(
-                "InternalError",
-                f"No worker process started within {START_TIMEOUT_S} s; the machine is overloaded.",
-            ) from None
-        except WorkerDied:  # a library that crashes when it is loaded: no file is the reason
-            await worker.stop()
             raise MachineAtFault(
-                ENGINE_NOT_INSTALLED, f"{await worker._why('before it could begin')} {ADVICE}"
+                ENGINE_NOT_INSTALLED,
+                f"No worker process was ready within {START_TIMEOUT_S} s: the machine is "
+                "overloaded, or a library hangs while it is loaded. Run fewer jobs at once, and "
+                f"check it with: {command('doctor')}",
             ) from None
+        except _Ended:  # a library that crashes when it is loaded: no file is the reason
+            why = await worker._why("before it could begin")  # a kill would hide its status
+            await worker.stop()
+            raise MachineAtFault(ENGINE_NOT_INSTALLED, f"{why} {ADVICE}") from None
         except BaseException:
             await worker.stop()
             raise
@@ -110,11 +123,11 @@ class Worker:
         assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
         line = await self._process.stdout.readline()
         if not line:
-            raise WorkerDied("InternalError", await self._why())
+            raise _Ended
         message: dict[str, Any] = orjson.loads(line)
         return message
 
-    async def _why(self, when: str = "while it worked on this file") -> str:
+    async def _why(self, when: str) -> str:
         code = await self._process.wait()
         await self._listener
         if code < 0:
@@ -135,21 +148,35 @@ class Worker:
         """
         assert self._process.stdin is not None  # noqa: S101 - opened as a pipe
         self.threads = task.threads
+        has_begun = False
         try:
             self._process.stdin.write(orjson.dumps(asdict(task)) + b"\n")
             await self._process.stdin.drain()
-        except OSError:
-            raise WorkerDied("InternalError", await self._why()) from None
-        while True:
-            message = await self._read()
-            if "progress" in message:
+            while "progress" in (message := await self._read()):
+                has_begun = self._is_loaded = True
                 on_progress(message["progress"])
-            elif "at_fault" in message:
-                raise MachineAtFault(**message["at_fault"])
-            elif "failed" in message:
-                raise WorkFailed(**message["failed"])
-            else:
-                return result_of_message(message["done"])
+        except (_Ended, OSError):
+            raise await self._death(task, has_begun=has_begun) from None
+        if "at_fault" in message:
+            raise MachineAtFault(**message["at_fault"])
+        if "failed" in message:
+            raise WorkFailed(**message["failed"])
+        return result_of_message(message["done"])
+
+    async def _death(self, task: WorkTask, *, has_begun: bool) -> WorkerDied:
+        """Return the error of a process that ended: the file, the engine or neither is at fault."""
+        if has_begun:
+            return WorkerDied("InternalError", await self._why("while it worked on this file"))
+        if self._is_loaded:  # by an earlier task
+            return WorkerDied("InternalError", await self._why("before it began with this file"))
+        engine = EngineChoice(Path(task.model) if task.model else None, task.plugin)
+        why = await self._why(f"while it loaded {engine.named}")
+        if self._process.returncode == -signal.SIGKILL:
+            advice = "Free some memory, or run fewer jobs at once."
+            return WorkerDied("InternalError", f"{why} {advice}")
+        if not engine.is_default:
+            return WorkerDied(ENGINE_FAILED, f"{why} Replace it, or ask its maker.")
+        return DiedLoading(ENGINE_NOT_INSTALLED, f"{why} Check it with: {command('doctor')}")
 
     async def stop(self) -> None:
         """Kill the process, which has no data to save, and close its pipes."""

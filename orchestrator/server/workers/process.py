@@ -61,15 +61,19 @@ class _Channel:
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
-        self.reported = 0.0
+        self._reported = -1.0
+
+    def begin(self) -> None:
+        """Take the next task; its first progress is reported, whatever it is."""
+        self._reported = -1.0
 
     def send(self, message: dict[str, object]) -> None:
         self._out.write(orjson.dumps(message) + b"\n")
         self._out.flush()
 
     def progress(self, part: float) -> None:
-        if part - self.reported >= PROGRESS_STEP:
-            self.reported = part
+        if part - self._reported >= PROGRESS_STEP:
+            self._reported = part
             self.send({"progress": part})
 
 
@@ -114,7 +118,7 @@ def main(arguments: list[str]) -> None:
     channel.send({"ready": os.getpid()})
     while True:
         task = WorkTask(**orjson.loads(tasks.get()))
-        channel.reported = 0.0
+        channel.begin()
         channel.send(outcome_of(work, task, channel.progress))
 
 

@@ -135,7 +135,11 @@ class Workers(Protocol):
 
 
 class Work(Protocol):
-    """Does the work of one job; it runs in a worker process and blocks."""
+    """Does the work of one job; it runs in a worker process and blocks.
+
+    It reports a progress, of 0 at first, once its engine is loaded: if the process dies before,
+    the file is not the reason.
+    """
 
     def __call__(self, task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         """Write the outputs, or raise :class:`WorkFailed`."""

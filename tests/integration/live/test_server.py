@@ -126,3 +126,20 @@ async def test_an_address_that_cannot_be_listened_on_is_named(tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"--live 192\.0\.2\.1:8765: cannot listen there"):
         async with server:
             pass
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "token", "is_known"),
+    [
+        ("127.0.0.1", 8765, "", True),
+        ("127.0.0.1", 0, "", False),
+        ("0.0.0.0", 8765, "", False),
+        ("0.0.0.0", 8765, "chosen", True),
+        ("0.0.0.0", 0, "chosen", False),
+    ],
+)
+async def test_an_address_is_known_if_nothing_in_it_was_drawn(
+    tmp_path: Path, host: str, port: int, token: str, is_known: bool
+) -> None:
+    """A quiet run prints the others."""
+    assert LiveServer(host, port, MadeUp(0, tmp_path), CLOCK.sleep, token).is_known is is_known

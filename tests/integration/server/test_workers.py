@@ -24,6 +24,7 @@ from orchestrator.server.jobs import job_work
 from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.workers.pool import Pool
 from tests.demucs_models import write_shares
+from tests.plugins import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -294,12 +295,141 @@ async def test_music_mode_makes_four_stems_with_an_engine_that_finds_them(
     assert stored == {"v.mp3", "b.mp3", "s.mp3", "d.mp3"}
 
 
+DYING_ENGINE = """
+import ctypes, os, signal, sys
+{at_import}
+def create(threads):
+    {at_load}
+    return Engine()
+class Engine:
+    runtime, stems = "none", ("voice",)
+    def separate(self, blocks):
+        for block in blocks:
+            {at_work}
+            yield {{"voice": block}}
+"""
+LOADING = "while it loaded the engine dying-engine (a plug-in)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dies", "code", "said"),
+    [
+        (
+            {"at_import": "sys.stderr.write('no licence\\n'); os._exit(7)"},
+            "EngineFailed",
+            f"ended with status 7 {LOADING}. Its last output: no licence Replace it, or ask its",
+        ),
+        (
+            {"at_load": "ctypes.string_at(0)"},
+            "EngineFailed",
+            f"ended by SIGSEGV {LOADING}.",
+        ),
+        (
+            {"at_load": "os.kill(os.getpid(), signal.SIGKILL)"},
+            "InternalError",
+            f"ended by SIGKILL (often: out of memory) {LOADING}. Free some memory",
+        ),
+        (
+            {"at_work": "ctypes.string_at(0)"},
+            "InternalError",
+            "ended by SIGSEGV while it worked on this file.",
+        ),
+    ],
+    ids=["import", "load", "killed", "file"],
+)
+async def test_an_engine_that_ends_its_process_is_told_from_a_file_that_does(
+    start: Benches,
+    job_body: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dies: dict[str, str],
+    code: str,
+    said: str,
+) -> None:
+    """The worker reports when its engine is loaded; a death before that names the engine."""
+    stages = {"at_import": "", "at_load": "pass", "at_work": "pass", **dies}
+    (tmp_path / "site").mkdir()
+    install(tmp_path / "site", "dying-engine", DYING_ENGINE.format(**stages))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    bench = await start(
+        progression=Progression(), engine=EngineChoice(plugin="dying-engine"), max_concurrent=1
+    )
+    with wave.open(str(bench.root / BUCKET / order(bench.root, "in/a", "")), "wb") as sound:
+        sound.setparams((2, 2, 44_100, 0, "NONE", ""))
+        sound.writeframes(bytes(range(256)) * 690)
+
+    text = await bench.ended(await bench.submit(job_body("in/a")))
+
+    assert f"<Code>{code}</Code>" in text
+    assert said in " ".join(text.split())
+
+
+@pytest.mark.slow
+async def test_a_default_engine_that_ends_its_process_is_a_fault_of_the_machine(
+    start: Benches, job_body: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job waits some attempts, as for an engine that is not installed."""
+    monkeypatch.setattr("orchestrator.server.jobs.machine.RETRY_S", 0.01)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = "import os\ndef behave(task, on_progress):\n    os._exit(7)\n"
+    (tmp_path / "dying_work.py").write_text(code)
+    bench = await start(work="dying_work:behave", progression=Progression(), max_concurrent=1)
+
+    text = await bench.ended(await bench.submit(job_body(order(bench.root, "in/a", "ok"))))
+
+    assert "<Code>EngineNotInstalled</Code>" in text
+    assert "ended with status 7 while it loaded the default engine." in text
+    assert "Check it with: orchestrator doctor. The service has given up" in text
+
+
+@pytest.mark.slow
+async def test_a_worker_that_is_never_ready_is_a_fault_of_the_machine(
+    start: Benches, job_body: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library may hang while it is loaded; no file is the reason."""
+    monkeypatch.setattr("orchestrator.server.jobs.machine.RETRY_S", 0.01)
+    monkeypatch.setattr("orchestrator.server.workers.pool.START_TIMEOUT_S", 0.1)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "late_work.py").write_text("import signal\nsignal.pause()\n")
+    bench = await start(work="late_work:behave", progression=Progression(), max_concurrent=1)
+
+    text = await bench.ended(await bench.submit(job_body(order(bench.root, "in/a", "ok"))))
+
+    assert "<Code>EngineNotInstalled</Code>" in text
+    assert "No worker process was ready within 0.1 s" in text
+    assert "check it with: orchestrator doctor" in text
+
+
+@pytest.mark.slow
+async def test_a_worker_that_dies_between_two_files_is_no_fault_of_the_next(
+    start: Benches, job_body: Callable[..., str]
+) -> None:
+    """Nor of the engine, which it had loaded."""
+    bench = await start(**WORK, max_concurrent=1)
+    body = job_body(order(bench.root, "in/a", "ok"))
+    assert "<State>Success</State>" in await bench.ended(await bench.submit(body))
+    (worker,) = processes_of(bench)
+    os.kill(worker.pid, signal.SIGKILL)
+    await bench.until(lambda: _is_gone(worker.pid))
+
+    text = await bench.ended(await bench.submit(body.replace("out/", "other/")))
+
+    assert "<Code>InternalError</Code>" in text
+    assert "ended by SIGKILL (often: out of memory) before it began with this file." in text
+
+
+async def _is_gone(pid: int) -> bool:
+    return not alive(pid)
+
+
 @pytest.mark.slow
 async def test_a_closed_service_keeps_its_jobs_and_resumes_them(
     start: Benches, job_body: Callable[..., str]
 ) -> None:
+    """A stop in order is not one of the starts that a job may have."""
     async with AsyncExitStack() as first:
-        bench = await start(within=first, **WORK, max_concurrent=1)
+        bench = await start(within=first, **WORK, max_concurrent=1, max_starts=1)
         running = await bench.submit(job_body(order(bench.root, "in/a", "endless")))
         waiting = await bench.submit(
             job_body(order(bench.root, "in/b", "ok"), voice="b/v").replace("out/b", "b/b")
@@ -312,7 +442,7 @@ async def test_a_closed_service_keeps_its_jobs_and_resumes_them(
         workers = processes_of(bench)
         assert workers
     order(bench.root, "in/a", "ok")
-    bench = await start(**WORK, max_concurrent=1)
+    bench = await start(**WORK, max_concurrent=1, max_starts=1)
 
     assert not any(alive(worker.pid) for worker in workers)
     for job_id in (running, waiting):
@@ -407,7 +537,9 @@ async def test_a_job_that_kills_the_service_repeatedly_is_given_up(
     text = await bench.ended(job_id)
 
     assert "<State>Failed</State>" in text
-    assert "started 1 time," in text
+    assert "The service or its worker ended 1 time while this job was at work" in text
+    assert "run again with --retry failed" in text
+    assert "orchestrator separate FILE" in text
 
 
 async def test_a_second_service_on_the_same_root_is_refused_with_the_process_id_of_the_first(

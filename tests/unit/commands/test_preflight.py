@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.commands.preflight import check_folder, output_folders, prepare_outputs
+from orchestrator.commands.preflight import check_folder, make_outputs, output_folders
 from orchestrator.errors import ConfigError, DiskFull
 from orchestrator.manifest import Manifest, load_manifest
 
@@ -29,7 +29,7 @@ def test_the_folders_of_the_stems_are_made_if_the_manifest_names_them(tmp_path: 
     )  # fmt: skip
     ledger = str(tmp_path / "m.db")
 
-    prepare_outputs(manifest, ledger)
+    make_outputs(manifest, ledger)
 
     folders = [path.relative_to(tmp_path) for path in output_folders(manifest, ledger)]
     assert folders == [Path("stems"), Path("objects/shelf"), Path("deep/out")]

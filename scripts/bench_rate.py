@@ -32,7 +32,7 @@ from bench_stub import pin, running_stub
 from bench_table import show
 
 from orchestrator.cli.interpreter import loop_factory, tune
-from orchestrator.client.shared_limit import STATE_VARIABLE
+from orchestrator.client.limits.shared_limit import STATE_VARIABLE
 from orchestrator.domain.wording import counted
 
 if TYPE_CHECKING:

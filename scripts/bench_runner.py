@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.client.credentials import Static
 from orchestrator.client.endpoint import Endpoint
-from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.shared_limit import STATE_VARIABLE, shared_limits
 from orchestrator.client.service import CloudService
-from orchestrator.client.shared_limit import STATE_VARIABLE, shared_limits
 from orchestrator.client.wire.error_codes import is_transient_job_code
 from orchestrator.client.wire.signature import Credentials
 from orchestrator.domain.clock import SystemClock

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-    from orchestrator.client.departures import Departures
-    from orchestrator.client.seats import Seat
+    from orchestrator.client.limits.departures import Departures
+    from orchestrator.client.limits.seats import Seat
 
 
 class Sending:

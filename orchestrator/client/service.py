@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from orchestrator.client.credentials import CredentialSource
     from orchestrator.client.endpoint import Endpoint
-    from orchestrator.client.rate_limiter import AdaptiveLimiter
+    from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
     from orchestrator.client.signer import Signed
     from orchestrator.client.wire.request import Answer, Request
     from orchestrator.domain.ports import Clock

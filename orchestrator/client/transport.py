@@ -15,7 +15,9 @@ import aiohttp
 from yarl import URL
 
 from orchestrator._version import __version__
-from orchestrator.client.answer import (
+from orchestrator.client.connector import SENDING, Body, Connector, Sending
+from orchestrator.client.redaction import Redactor
+from orchestrator.client.transport_errors import (
     FAILURES,
     failure,
     harmless,
@@ -24,8 +26,6 @@ from orchestrator.client.answer import (
     proxy_refusal,
     read_whole,
 )
-from orchestrator.client.connector import SENDING, Body, Connector, Sending
-from orchestrator.client.redaction import Redactor
 from orchestrator.client.wire.request import Answer
 from orchestrator.client.wire.xml import MAX_REPLY_BYTES
 from orchestrator.errors import ConfigError, ConnectFailed, ProtocolError
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from orchestrator.client.departures import Departures
     from orchestrator.client.endpoint import Timeouts
+    from orchestrator.client.limits.departures import Departures
     from orchestrator.client.wire.request import PreparedRequest
     from orchestrator.errors import TransportError
 

@@ -183,7 +183,7 @@ async def _lost(ledger: Ledger, store: ObjectStore, specs: list[JobSpec]) -> Col
 
 
 def _search(ledger: Ledger, store: ObjectStore, found: Preview) -> ExistingStems:
-    from orchestrator.client.rate_limiter import AdaptiveLimiter
+    from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
     from orchestrator.runner.verifying.existing import ExistingStems
 
     clock, remarks = SystemClock(), found.forecast.remarks

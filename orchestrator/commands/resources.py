@@ -345,8 +345,8 @@ async def share_limits(
     Raises:
         CredentialsMissing: If there is no key pair.
     """
-    from orchestrator.client.rate_limiter import AdaptiveLimiter
-    from orchestrator.client.shared_limit import shared_limits
+    from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
+    from orchestrator.client.limits.shared_limit import shared_limits
     from orchestrator.domain.events import Noticed
 
     kinds = {
@@ -391,7 +391,7 @@ def ports_of(
     clock: Clock,
 ) -> Ports:
     """Return the ports of a run over an open ledger and service."""
-    from orchestrator.client.rate_limiter import AdaptiveLimiter
+    from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
     from orchestrator.client.service_clock import ServiceClock
     from orchestrator.client.wire.error_codes import is_transient_job_code
     from orchestrator.live.sinks import Sinks

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.client.shared_limit import STATE_VARIABLE
+from orchestrator.client.limits.shared_limit import STATE_VARIABLE
 from tests.e2e.playground import Playground
-from tests.unit.client.test_departures import mean_per_s, most_in_a_second
+from tests.unit.client.limits.test_departures import mean_per_s, most_in_a_second
 
 if TYPE_CHECKING:
     from pathlib import Path

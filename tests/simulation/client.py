@@ -22,7 +22,7 @@ from orchestrator.errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.client.departures import Departures
+    from orchestrator.client.limits.departures import Departures
     from orchestrator.client.wire.request import PreparedRequest
     from orchestrator.domain.ports import Clock
     from orchestrator.domain.remote import (

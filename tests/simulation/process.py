@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
 from orchestrator.client.service_clock import ServiceClock
 from orchestrator.client.wire.error_codes import is_transient_job_code
 from orchestrator.commands.exit_codes import ExitCode, of_error, of_result

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
 from orchestrator.domain.events import SubmitPaused, SubmitResumed
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ApiAnswer, QueueUnavailable

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
 from orchestrator.domain.remote import RemoteState
 from orchestrator.domain.states import JobState
 from orchestrator.errors import ConnectFailed, LedgerLocked

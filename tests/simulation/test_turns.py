@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
 from orchestrator.runner.settings import RunnerSettings
 from orchestrator.testing.builders import make_holder, make_specs
 from orchestrator.testing.loop import LoopClock, run_virtual

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.client.endpoint import Timeouts
-from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
 from orchestrator.domain.clock import SystemClock
 from orchestrator.errors import ConnectFailed, SendInDoubt
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from orchestrator.client.departures import Departures
 from orchestrator.client.endpoint import Timeouts
+from orchestrator.client.limits.departures import Departures
 from orchestrator.client.transport import Transport
 from orchestrator.client.wire.request import PreparedRequest
 from orchestrator.domain.clock import SystemClock
@@ -20,7 +20,7 @@ from orchestrator.errors import ConnectFailed, ReplyTimeout, SendInDoubt
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from orchestrator.client.seats import Seat
+    from orchestrator.client.limits.seats import Seat
     from tests.integration.client.conftest import Wire
 
 BODY = b"<Request/>"

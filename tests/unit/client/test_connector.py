@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator.client.connector import Sending
-from orchestrator.client.departures import Departures
+from orchestrator.client.limits.departures import Departures
 from orchestrator.testing.loop import LoopClock, VirtualTimeLoop
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.client.departures import Departures
-from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.departures import Departures
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
 from orchestrator.testing.loop import LoopClock, VirtualTimeLoop
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from orchestrator.client.shelf import Moment, Rhythm, ShelfBusy
+from orchestrator.client.limits.shelf import Moment, Rhythm, ShelfBusy
 from orchestrator.postgresql import cause_of, connect, driver
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from orchestrator.client.shelf import Act
+    from orchestrator.client.limits.shelf import Act
     from orchestrator.postgresql import Address
 
 RHYTHM: Final = Rhythm(beat_s=0.25, lease_s=2.0, is_remote=True)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.client.postgres_shelf import PostgresShelf
-from orchestrator.client.rate_limiter import AdaptiveLimiter
-from orchestrator.client.shared_limit import SharedLimits, shared_limits
-from orchestrator.client.shelf import Moment, Rhythm, ShelfBusy
+from orchestrator.client.limits.postgres_shelf import PostgresShelf
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.shared_limit import SharedLimits, shared_limits
+from orchestrator.client.limits.shelf import Moment, Rhythm, ShelfBusy
 from orchestrator.domain.clock import SystemClock
 from orchestrator.postgresql import parse_address
 from orchestrator.testing.loop import VirtualTimeLoop
-from tests.unit.client.test_departures import mean_per_s, most_in_a_second
-from tests.unit.client.test_shared_limit import Process, World, WorldShelf
+from tests.unit.client.limits.test_departures import mean_per_s, most_in_a_second
+from tests.unit.client.limits.test_shared_limit import Process, World, WorldShelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.client.shares import LEASE_S, Ask, Book, Grant, Process, allot
+from orchestrator.client.limits.shares import LEASE_S, Ask, Book, Grant, Process, allot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

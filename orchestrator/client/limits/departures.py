@@ -24,10 +24,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from orchestrator.client.seats import HELD_S, Seats
+from orchestrator.client.limits.seats import HELD_S, Seats
 
 if TYPE_CHECKING:
-    from orchestrator.client.seats import Seat
+    from orchestrator.client.limits.seats import Seat
     from orchestrator.domain.ports import Clock
 
 # Together they stay below one percent, the promise about the mean, and leave some of it for pauses.

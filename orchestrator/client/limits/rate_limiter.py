@@ -7,7 +7,7 @@ percent, so that network jitter does not show the service more than the limit. a
 the one waiter through when there is a permit.
 
 The work between a permit and the departure of its request takes a varying time. For submits, where
-that matters, :mod:`orchestrator.client.departures` keeps the limit at the departure itself, and the
+that matters, :mod:`.departures` keeps the limit at the departure itself, and the
 permits only have to be there in time.
 """
 
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import orjson
 from asyncio_throttle.throttler import Throttler
 
-from orchestrator.client.departures import PERIOD_FACTOR, Departures
-from orchestrator.client.seats import Seats
+from orchestrator.client.limits.departures import PERIOD_FACTOR, Departures
+from orchestrator.client.limits.seats import Seats
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class AdaptiveLimiter:
             self._set_rate(self._rate)
         return self._departures
 
-    # --- sharing: see orchestrator.client.shared_limit --------------------------------------------
+    # --- sharing: see shared_limit.py
 
     @property
     def seats(self) -> Seats:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from orchestrator.client.rate_limiter import AdaptiveLimiter
-from orchestrator.client.shared_limit import STATE_VARIABLE, shared_limits, state_folders
-from orchestrator.client.shelf import FileShelf, ShelfBusy
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.shared_limit import STATE_VARIABLE, shared_limits, state_folders
+from orchestrator.client.limits.shelf import FileShelf, ShelfBusy
 from orchestrator.durable import FileLock
 from orchestrator.testing.loop import LoopClock, VirtualTimeLoop
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
-from orchestrator.client.shares import LEASE_S
+from orchestrator.client.limits.shares import LEASE_S
 from orchestrator.durable import FileLock
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Rhythm:
     Attributes:
         beat_s: Time between two exchanges.
         lease_s: Time after an exchange for which a member may use its seats; as
-            :class:`~orchestrator.client.shares.Book` takes it.
+            :class:`~orchestrator.client.limits.shares.Book` takes it.
         is_remote: An exchange may take long: it is made in a thread. A member that cannot make one
             sends nothing, because the others cannot know that it still exists.
     """

@@ -2,7 +2,7 @@
 
 :class:`Book` is what all processes share, wherever it is kept; one process at a time reads it,
 calls :meth:`Book.exchange` and writes it back. It counts the seats (see
-:mod:`orchestrator.client.seats`) that each member holds, and has those that are changing hands in
+:mod:`.seats`) that each member holds, and has those that are changing hands in
 a pool, with the instants from which on they are free. A seat is in one place only, so all members
 together never hold more than the limit.
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.client.rate_limiter import AdaptiveLimiter
-from orchestrator.client.seats import HELD_S, Seat
-from orchestrator.client.shared_limit import SharedLimits
-from orchestrator.client.shelf import ShelfBusy
-from tests.unit.client.test_departures import most_in_a_second
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.seats import HELD_S, Seat
+from orchestrator.client.limits.shared_limit import SharedLimits
+from orchestrator.client.limits.shelf import ShelfBusy
+from tests.unit.client.limits.test_departures import most_in_a_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable

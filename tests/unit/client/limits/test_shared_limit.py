@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.client.rate_limiter import AdaptiveLimiter
-from orchestrator.client.shared_limit import SharedLimits
-from orchestrator.client.shelf import ShelfBusy
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.shared_limit import SharedLimits
+from orchestrator.client.limits.shelf import ShelfBusy
 from orchestrator.testing.loop import LoopClock, VirtualTimeLoop
-from tests.unit.client.test_departures import mean_per_s, most_in_a_second
+from tests.unit.client.limits.test_departures import mean_per_s, most_in_a_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from orchestrator.client.rate_limiter import AdaptiveLimiter
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter
 from orchestrator.errors import ConfigError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.client.seats import Seats
+from orchestrator.client.limits.seats import Seats
 
 
 def used(count: int) -> Seats:

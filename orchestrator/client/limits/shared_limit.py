@@ -1,7 +1,7 @@
 """One limit per account for all processes of a machine, through a small shared file.
 
 Sending needs no lock and no file: each process sends from seats that it holds. Ten times a second
-it reads the file, says what it needs, and gives and takes seats (:mod:`orchestrator.client.shares`
+it reads the file, says what it needs, and gives and takes seats (:mod:`.shares`
 has the rules). Where the shared state is kept is behind :class:`Shelf`.
 """
 
@@ -18,15 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.client.rate_limiter import AdaptiveLimiter, Learned
-from orchestrator.client.shares import Ask, Book, Grant, Process
-from orchestrator.client.shelf import LOCAL, FileShelf, Moment, ShelfBusy
+from orchestrator.client.limits.rate_limiter import AdaptiveLimiter, Learned
+from orchestrator.client.limits.shares import Ask, Book, Grant, Process
+from orchestrator.client.limits.shelf import LOCAL, FileShelf, Moment, ShelfBusy
 from orchestrator.domain.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from orchestrator.client.shelf import Rhythm, Shelf
+    from orchestrator.client.limits.shelf import Rhythm, Shelf
     from orchestrator.domain.ports import Clock
 
 STATE_VARIABLE: Final = "ORCHESTRATOR_STATE_DIR"
@@ -417,7 +417,7 @@ async def _joined_in_database(
     clock: Clock,
     notice: Callable[[str], None],
 ) -> SharedLimits | None:
-    from orchestrator.client.postgres_shelf import RHYTHM, PostgresShelf
+    from orchestrator.client.limits.postgres_shelf import RHYTHM, PostgresShelf
     from orchestrator.postgresql import parse_address
 
     member = secrets.token_hex(6)

@@ -18,7 +18,6 @@ from orchestrator.manifest.planning.output_places import output_places
 from orchestrator.reporting.page.writer import check_page_path, page_path
 from orchestrator.reporting.report_file import check_path
 from orchestrator.separation.install.installed import check_ready
-from orchestrator.server.settings import SPACE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +50,8 @@ def check_folder(folder: Path) -> int:
         ConfigError: If nothing can be written there.
         DiskFull: If there is no space for stems.
     """
+    from orchestrator.server.settings import SPACE_BYTES
+
     if link := broken_link(folder):
         raise ConfigError(f"Stems cannot be written to {folder}: {link}. Correct the link.")
     there = nearest_folder(folder)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import json
 import signal
-import threading
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -129,20 +130,33 @@ async def test_a_cancelled_run_stops_in_order_and_is_resumed(
     assert len(service.jobs()) == 1
 
 
+PROGRAM = """
+import json, sys
+import orchestrator
+from orchestrator.domain.events import JobAccepted
+
+def watch(event):
+    if isinstance(event, JobAccepted):
+        print("accepted", flush=True)
+
+try:
+    orchestrator.run(json.loads(sys.argv[1]), folder=sys.argv[2], on_event=watch)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
 def test_an_interrupt_stops_in_order(service: RunningService, tmp_path: Path) -> None:
     service.pace(Progression(Pace.SECONDS, finish_after=2))
     album = content(service, "in/a.mp3")
-    threads = []
+    program = [sys.executable, "-c", PROGRAM, json.dumps(album), str(tmp_path)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "accepted\n"
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
 
-    def watch(event: object) -> None:
-        if isinstance(event, JobAccepted):
-            threads.append(threading.Timer(0, os.kill, (os.getpid(), signal.SIGINT)))
-            threads[0].start()
-
-    with pytest.raises(KeyboardInterrupt):
-        orchestrator.run(album, folder=tmp_path, on_event=watch)
-    threads[0].join()
-
+    assert (process.returncode, said) == (0, "interrupted\n")
     assert orchestrator.rows(album, folder=tmp_path) == []
     assert orchestrator.run(album, folder=tmp_path).is_complete
     assert len(service.jobs()) == 1

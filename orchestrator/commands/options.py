@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from orchestrator.manifest.sources.selection import Selection
 
 
+def _model_fault(model: Path) -> str:
+    # Few manifests name a model file, and only those need the module.
+    from orchestrator.separation.install.installed import model_fault
+
+    return model_fault(model)
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestSource:
     """A manifest to load.
@@ -48,7 +55,6 @@ class ManifestSource:
             ManifestError: With every fault, each with file, line and column.
         """
         from orchestrator.manifest import load_manifest
-        from orchestrator.separation.install.installed import model_fault
 
         return load_manifest(
             self.path,
@@ -56,7 +62,7 @@ class ManifestSource:
             service=self.service,
             max_faults=max_faults,
             content=self.content,
-            model_fault=model_fault if to_run else lambda _: "",
+            model_fault=_model_fault if to_run else None,
         )
 
     def name_and_rate(self) -> tuple[str, float]:

@@ -15,8 +15,6 @@ from orchestrator.durable import broken_link, reason_of
 from orchestrator.errors import ConfigError, DiskFull, OrchestratorError
 from orchestrator.manifest import LocalServiceSettings
 from orchestrator.manifest.planning.output_places import output_places
-from orchestrator.reporting.page.writer import check_page_path, page_path
-from orchestrator.reporting.report_file import check_path
 from orchestrator.separation.install.installed import check_ready
 
 if TYPE_CHECKING:
@@ -128,6 +126,9 @@ def prepared_report(path: Path, *, has_page: bool) -> Iterator[None]:
     Raises:
         ReportError: If something else is there, or nothing can be written.
     """
+    from orchestrator.reporting.page.writer import check_page_path, page_path
+    from orchestrator.reporting.report_file import check_path
+
     if RUN_FIELD in str(path.parent):  # it exists only by intent
         yield
         return

@@ -67,7 +67,7 @@ def load_manifest(
     max_faults: int = MAX_FAULTS,
     clock: Clock | None = None,
     content: bytes | None = None,
-    model_fault: Callable[[Path], str] = lambda _: "",
+    model_fault: Callable[[Path], str] | None = None,
 ) -> Manifest:
     """Read and check a manifest.
 
@@ -101,7 +101,7 @@ class _Loading:
         service: str | None,
         faults: FaultList,
         clock: Clock,
-        model_fault: Callable[[Path], str],
+        model_fault: Callable[[Path], str] | None,
     ) -> None:
         self.path = files.path
         self.model_fault = model_fault
@@ -292,7 +292,7 @@ class _Loading:
                 return EngineChoice(plugin=written.plugin), identity_of_plugin(written.plugin)
             model = self._path(written.model, ("engine", name))
             identity = identity_of_model(model) if model is not None else ""
-            if model is not None and (fault := self.model_fault(model)):
+            if model and self.model_fault and (fault := self.model_fault(model)):
                 self.faults.add(self.files.fault(fault, ("engine", name)))
             return EngineChoice(model), identity
         except ConfigError as error:

@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXAMPLE = REPOSITORY / "tests/example_plugin"
+STAGED = """
+import ctypes, os, signal, sys
+{at_import}
+def create(threads):
+    {at_load}
+    return Engine()
+class Engine:
+    runtime, stems = "none", ("voice",)
+    def separate(self, blocks):
+        for block in blocks:
+            {at_work}
+            yield {{"voice": block}}
+"""
 
 
 def install_example(folder: Path) -> Path:
@@ -40,3 +53,9 @@ def install(folder: Path, name: str, code: str, version: str = "1.0") -> None:
     (information / "entry_points.txt").write_text(
         f"[orchestrator.engines]\n{name} = {module}:create\n"
     )
+
+
+def install_staged(folder: Path, name: str, **stages: str) -> None:
+    """Install an engine that runs these statements: ``at_import``, ``at_load``, ``at_work``."""
+    usual = {"at_import": "", "at_load": "pass", "at_work": "pass"}
+    install(folder, name, STAGED.format(**{**usual, **stages}))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +10,7 @@ import orjson
 
 from orchestrator.domain.wording import listed
 from orchestrator.errors import EngineMissing
+from orchestrator.separation.child_process import ending, environment, last_output
 from orchestrator.separation.install.installed import check_ready, installed_engine
 from orchestrator.separation.trial import NOISE_S
 
@@ -55,14 +54,13 @@ def _facts(choice: EngineChoice) -> str:
 def _trial(choice: EngineChoice) -> list[dict[str, Any]]:
     """Return the steps of a trial in a process of its own, which the engine may end."""
     command = [sys.executable, "-P", "-m", "orchestrator.separation.trial"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     given = orjson.dumps({"model": str(choice.model or ""), "plugin": choice.plugin})
     try:
         done = subprocess.run(  # noqa: S603 - this program
             command,
             input=given,
             capture_output=True,
-            env=environment,
+            env=environment(),
             timeout=_PATIENCE_S,
             check=False,
         )
@@ -80,9 +78,6 @@ def _trial(choice: EngineChoice) -> list[dict[str, Any]]:
 
 
 def _death(choice: EngineChoice, done: subprocess.CompletedProcess[bytes], when: str) -> str:
-    code = done.returncode
-    how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    last = f" Its last output: {lines[-1][:300]}" if lines else ""
+    how, last = ending(done.returncode), last_output(done.stderr)
     remedy = "Install it again" if choice.is_default else "Replace it, or ask its maker"
     return f"The process of {choice.named} was {how} {when}.{last} {remedy}."

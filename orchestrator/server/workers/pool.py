@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from orchestrator.domain.engines import EngineChoice
+from orchestrator.separation.child_process import ending, environment, last_output
 from orchestrator.separation.errors import ENGINE_FAILED, ENGINE_NOT_INSTALLED
 from orchestrator.separation.invocation import command
 from orchestrator.server.workers.protocol import MachineAtFault, WorkFailed, result_of_message
@@ -69,14 +69,12 @@ class Worker:
         words = [sys.executable, "-P", "-m", "orchestrator.server.workers.process", work]
         if memory_bytes:
             words.append(str(memory_bytes))
-        # The worker must find the same modules, also those on a path that only this process has.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process = await asyncio.create_subprocess_exec(
             *words,
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            env=environment,
+            env=environment(),
             limit=MAX_MESSAGE_BYTES,
             start_new_session=True,
         )
@@ -130,14 +128,9 @@ class Worker:
     async def _why(self, when: str) -> str:
         code = await self._process.wait()
         await self._listener
-        if code < 0:
-            how = f"was ended by {signal.Signals(-code).name}"
-            how += " (often: out of memory)" if -code == signal.SIGKILL else ""
-        else:
-            how = f"ended with status {code}"
-        lines = self._last_output.decode("utf-8", "replace").strip().splitlines()
-        last = f" Its last output: {lines[-1][:300]}" if lines else ""
-        return f"The worker process {how} {when}.{last}"
+        how = f"was {ending(code)}" if code < 0 else ending(code)
+        how += " (often: out of memory)" if -code == signal.SIGKILL else ""
+        return f"The worker process {how} {when}.{last_output(self._last_output)}"
 
     async def run(self, task: WorkTask, on_progress: Callable[[float], None]) -> WorkResult:
         """Do one task.

@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import ipaddress
 import logging
-import os
 import socket
 import sys
 from asyncio.subprocess import PIPE
@@ -20,6 +19,7 @@ import orjson
 
 from orchestrator.domain.wording import counted
 from orchestrator.errors import ConfigError
+from orchestrator.separation.child_process import environment
 from orchestrator.separation.cores import usable_cores
 from orchestrator.server.workers.protocol import (
     MachineAtFault,
@@ -132,14 +132,13 @@ class RayWorkers:
 
     async def _run_bridge(self, ready: asyncio.Future[None]) -> str:
         """Run the bridge until it ends, and return the reason."""
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._was_up = False
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", _BRIDGE),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            env=environment,
+            env=environment(),
             limit=MAX_MESSAGE_BYTES,
             start_new_session=True,
         )

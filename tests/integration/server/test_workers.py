@@ -24,7 +24,7 @@ from orchestrator.server.jobs import job_work
 from orchestrator.server.pace import Pace, Progression
 from orchestrator.server.workers.pool import Pool
 from tests.demucs_models import write_shares
-from tests.plugins import install
+from tests.plugins import install_staged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -41,6 +41,13 @@ WORK: dict[str, Any] = {"work": "poison:behave", "progression": Progression()}
 @pytest.fixture(autouse=True)
 def _poison_can_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(HERE))
+
+
+def write_sound(root: Path) -> None:
+    """Put a second of noise in place of the input ``in/a``."""
+    with wave.open(str(root / BUCKET / order(root, "in/a", "")), "wb") as sound:
+        sound.setparams((2, 2, 44_100, 0, "NONE", ""))
+        sound.writeframes(bytes(range(256)) * 690)
 
 
 def order(root: Path, name: str, what: str) -> str:
@@ -282,9 +289,7 @@ async def test_music_mode_makes_four_stems_with_an_engine_that_finds_them(
     """The real work, with a Demucs file: each stem is stored under its own name."""
     engine = EngineChoice(write_shares(tmp_path / "four.onnx"))
     bench = await start(progression=Progression(), engine=engine)
-    with wave.open(str(bench.root / BUCKET / order(bench.root, "in/a", "")), "wb") as sound:
-        sound.setparams((2, 2, 44_100, 0, "NONE", ""))
-        sound.writeframes(bytes(range(256)) * 690)
+    write_sound(bench.root)
     body = job_body("in/a").replace("AudioAndBackground", "MusicMode")
     more = "<BassObject>out/s.mp3</BassObject><DrumObject>out/d.mp3</DrumObject></Output>"
 
@@ -295,19 +300,6 @@ async def test_music_mode_makes_four_stems_with_an_engine_that_finds_them(
     assert stored == {"v.mp3", "b.mp3", "s.mp3", "d.mp3"}
 
 
-DYING_ENGINE = """
-import ctypes, os, signal, sys
-{at_import}
-def create(threads):
-    {at_load}
-    return Engine()
-class Engine:
-    runtime, stems = "none", ("voice",)
-    def separate(self, blocks):
-        for block in blocks:
-            {at_work}
-            yield {{"voice": block}}
-"""
 LOADING = "while it loaded the engine dying-engine (a plug-in)"
 
 
@@ -348,16 +340,13 @@ async def test_an_engine_that_ends_its_process_is_told_from_a_file_that_does(
     said: str,
 ) -> None:
     """The worker reports when its engine is loaded; a death before that names the engine."""
-    stages = {"at_import": "", "at_load": "pass", "at_work": "pass", **dies}
     (tmp_path / "site").mkdir()
-    install(tmp_path / "site", "dying-engine", DYING_ENGINE.format(**stages))
+    install_staged(tmp_path / "site", "dying-engine", **dies)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     bench = await start(
         progression=Progression(), engine=EngineChoice(plugin="dying-engine"), max_concurrent=1
     )
-    with wave.open(str(bench.root / BUCKET / order(bench.root, "in/a", "")), "wb") as sound:
-        sound.setparams((2, 2, 44_100, 0, "NONE", ""))
-        sound.writeframes(bytes(range(256)) * 690)
+    write_sound(bench.root)
 
     text = await bench.ended(await bench.submit(job_body("in/a")))
 

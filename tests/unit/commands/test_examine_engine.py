@@ -10,30 +10,15 @@ from orchestrator.commands import examine_engine as examined
 from orchestrator.commands.examination import Examination
 from orchestrator.commands.examine_engine import examine_engine
 from orchestrator.domain.engines import EngineChoice
-from tests.plugins import install
+from tests.plugins import install_staged
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ENGINE = """
-import os, ctypes, signal, sys
-{at_import}
-def create(threads):
-    {at_load}
-    return Engine()
-class Engine:
-    runtime, stems = "none", ("voice",)
-    def separate(self, blocks):
-        for block in blocks:
-            {at_work}
-            yield {{"voice": block}}
-"""
-
 
 def examine(folder: Path, monkeypatch: pytest.MonkeyPatch, **stages: str) -> dict[str, str]:
     """Return the checks of a plug-in that does this at import, at load or at work."""
-    code = ENGINE.format(**{"at_import": "", "at_load": "pass", "at_work": "pass", **stages})
-    install(folder, "trial-engine", code)
+    install_staged(folder, "trial-engine", **stages)
     monkeypatch.syspath_prepend(str(folder))
     found = Examination()
     examine_engine(found, EngineChoice(plugin="trial-engine"))
